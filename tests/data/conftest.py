@@ -1,0 +1,86 @@
+"""Tiny data sets in the real formats, written to a temporary mirror; nothing here may reach the network."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebench.data import MnistDynamic, MnistStatic, fetch
+from vaebench.data.sources import Source
+
+
+def amat(cases: np.ndarray) -> bytes:
+    return b"".join(b" ".join(b"%d" % v for v in row) + b"\n" for row in cases)
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+@dataclasses.dataclass
+class Tiny:
+    """A loader class of tiny files, the folder that holds them, and what they hold."""
+
+    cls: type
+    mirror: Path
+    content: dict[str, np.ndarray]
+
+    def file(self, key: str) -> Path:
+        folder = self.mirror / self.cls.sources[key].folder
+        return next(folder / name for name in self.cls.sources[key].file_names[::-1] if (folder / name).is_file())
+
+
+@pytest.fixture(autouse=True)
+def sealed(monkeypatch, tmp_path):
+    """No setting of the user and no network enters a test."""
+
+    def no_network(url, to):
+        raise AssertionError(f"a test asked the network for {url}")
+
+    monkeypatch.delenv(fetch.MIRROR_ENV, raising=False)
+    monkeypatch.setenv(fetch.CACHE_ENV, str(tmp_path / "default_root"))
+    monkeypatch.setattr(fetch, "download", no_network)
+
+
+@pytest.fixture
+def tiny_static(tmp_path) -> Tiny:
+    rng = np.random.default_rng(3)
+    rows = {"train": 12, "valid": 5, "test": 4}
+    content = {k: rng.integers(0, 2, (n, 6), dtype=np.uint8) for k, n in rows.items()}
+    mirror = tmp_path / "mirror"
+    (mirror / "tiny").mkdir(parents=True)
+    sources = {}
+    for key, cases in content.items():
+        name = f"tiny_{key}.amat"
+        urls = (f"https://one.test/{name}", f"https://two.test/{name}")
+        sources[key] = Source("tiny", name, hashlib.sha256(amat(cases)).hexdigest(), urls, unzipped=True)
+        (mirror / "tiny" / f"{name}.gz").write_bytes(gzip.compress(amat(cases)))
+    cls = type("TinyStatic", (MnistStatic,), {"name": "tiny", "sources": sources, "rows": rows, "shape": (2, 3)})
+    return Tiny(cls, mirror, content)
+
+
+@pytest.fixture
+def tiny_dynamic(tmp_path) -> Tiny:
+    rng = np.random.default_rng(4)
+    content = {k: rng.integers(0, 256, (n, 2, 3), dtype=np.uint8) for k, n in (("train", 15), ("test", 4))}
+    mirror = tmp_path / "mirror"
+    (mirror / "tiny").mkdir(parents=True)
+    sources = {}
+    for key, grey in content.items():
+        packed = gzip.compress(idx(grey))
+        sources[key] = Source("tiny", f"{key}.gz", hashlib.sha256(packed).hexdigest(), (f"https://one.test/{key}.gz",))
+        (mirror / "tiny" / f"{key}.gz").write_bytes(packed)
+    members = {"name": "tiny", "sources": sources, "rows": {"train": 15, "test": 4}, "valid": 5, "shape": (2, 3)}
+    return Tiny(type("TinyDynamic", (MnistDynamic,), members), mirror, content)
+
+
+@pytest.fixture
+def formats_of():
+    """The writers of the formats: (amat, idx)."""
+    return amat, idx

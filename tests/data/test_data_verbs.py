@@ -1,0 +1,144 @@
+"""What the verbs and the training loop call: load, get, verify, status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebench import data
+from vaebench.config import load_yaml, options
+from vaebench.data.splits import Splits
+from vaebench.errors import DataError, UserError
+
+REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
+
+
+@pytest.fixture
+def tiny(tiny_static, monkeypatch):
+    monkeypatch.setitem(data.DATA, "tiny", tiny_static.cls)
+    return tiny_static
+
+
+def state_of(name, **places):
+    return next(s for s in data.status(**places) if s.name == name)
+
+
+def test_every_data_option_has_a_loader():
+    assert sorted(data.DATA) == options("data")
+    for name, cls in data.DATA.items():
+        assert cls.name == name == load_yaml("data", name)["name"]
+
+
+def test_load_needs_neither_mirror_nor_root_in_the_environment_for_digits():
+    splits = data.load(load_yaml("data", "digits"))
+    assert isinstance(splits, Splits)
+    assert splits.name == "digits"
+    assert len(splits.valid) == 297
+    assert len(data.load({"name": "digits", "held_out": 100, "held_out_seed": 2}).valid) == 100
+
+
+def test_mirror_from_argument_setting_or_environment(tiny, tmp_path, monkeypatch):
+    config = {"name": "tiny", "held_out": None, "held_out_seed": 0}
+    by_argument = data.load(config, mirror=str(tiny.mirror), root=tmp_path / "a")
+    assert data.load({**config, "mirror": str(tiny.mirror)}, root=tmp_path / "c").hash == by_argument.hash
+    monkeypatch.setenv("VAEBENCH_MIRROR", str(tiny.mirror))
+    assert data.load(config, root=tmp_path / "b").hash == by_argument.hash
+    assert data.load(config).hash == by_argument.hash
+    assert (tmp_path / "default_root" / "prepared" / "tiny-v1.h5").is_file()  # $VAEBENCH_DATA
+
+
+def test_unknown_name_is_a_user_error():
+    for call in (lambda: data.load({"name": "mnist_statik"}), lambda: data.get("mnist_statik"),
+                 lambda: data.verify("mnist_statik")):  # fmt: skip
+        with pytest.raises(UserError, match="did you mean 'mnist_static'"):
+            call()
+
+
+def test_status_get_and_verify(tiny, tmp_path):
+    needed = ("tiny_train.amat", "tiny_valid.amat", "tiny_test.amat")
+    nothing = state_of("tiny", root=tmp_path)
+    assert (nothing.needed, nothing.present, nothing.missing) == (needed, (), needed)
+    assert (nothing.prepared, nothing.bytes) == (False, 0)
+    assert {c.state for c in data.verify("tiny", root=tmp_path)} == {"absent"}
+
+    mirrored = state_of("tiny", mirror=tiny.mirror, root=tmp_path)
+    assert (mirrored.present, mirrored.missing, mirrored.prepared, mirrored.bytes) == (needed, (), False, 0)
+
+    got = data.get("tiny", mirror=tiny.mirror, root=tmp_path)
+    assert got.prepared
+    assert got.bytes == got.path.stat().st_size > 0
+    assert got == state_of("tiny", mirror=tiny.mirror, root=tmp_path)
+    checks = data.verify("tiny", mirror=tiny.mirror, root=tmp_path)
+    assert [c.state for c in checks] == ["ok"] * 4
+
+    tiny.file("valid").write_bytes(b"0 1\n")
+    got.path.write_bytes(got.path.read_bytes()[:-500])
+    bad = [c for c in data.verify("tiny", mirror=tiny.mirror, root=tmp_path) if c.state == "bad"]
+    assert [Path(c.file).name for c in bad] == ["tiny_valid.amat.gz", "tiny-v1.h5"]
+    assert tiny.cls.sources["valid"].sha256 in str(bad[0])
+
+
+def test_digits_are_always_there(tmp_path):
+    state = state_of("digits", root=tmp_path)
+    assert (state.needed, state.prepared, state.path, state.bytes) == ((), True, None, 0)
+    assert data.get("digits", root=tmp_path) == state
+    assert [c.state for c in data.verify("digits", root=tmp_path)] == ["ok"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_status_and_verify_write_nothing(tiny, tmp_path):
+    root = tmp_path / "untouched"
+    data.status(mirror=tiny.mirror, root=root)
+    for name in data.DATA:
+        data.verify(name, mirror=tiny.mirror, root=root)
+    assert not root.exists()
+
+
+def test_altered_file_stops_load_with_one_line(tiny, tmp_path):
+    source = tiny.cls.sources["test"]
+    tiny.file("test").write_bytes(b"0 1 1 0 0 1\n")
+    with pytest.raises(DataError) as e:
+        data.load({"name": "tiny"}, mirror=tiny.mirror, root=tmp_path)
+    assert source.name in str(e.value)
+    assert source.sha256 in str(e.value)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "prepared" / "tiny-v1.h5").exists()
+
+
+def test_import_is_light():
+    code = (
+        "import sys, vaebench.data; "
+        "print([m for m in ('numpy', 'h5py', 'sklearn', 'pooch', 'requests', 'torch') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def real(folder):
+    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
+    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
+
+
+@real("binarized_mnist")
+def test_real_fixed_binarization(tmp_path):
+    splits = data.load(load_yaml("data", "mnist_static"), mirror=REAL_MIRROR, root=tmp_path)
+    parts = (splits.train, splits.valid, splits.test)
+    assert [p.shape for p in parts] == [(50_000, 784), (10_000, 784), (10_000, 784)]
+    assert [round(float(p.mean(dtype=np.float64)), 5) for p in parts] == [0.13056, 0.13113, 0.13251]
+    assert splits.shape == (28, 28)
+    assert splits.hash == "f208dae42089bca308cbcaab97fe3eb80568f9bc0b523c043de534afc65bfea9"
+
+
+@real("mnist")
+def test_real_grey_mnist(tmp_path):
+    splits = data.load(load_yaml("data", "mnist_dynamic"), mirror=REAL_MIRROR, root=tmp_path)
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(50_000, 784), (10_000, 784), (10_000, 784)]
+    assert splits.train.max() == 255
+    # the evaluation cases are the same on every machine
+    assert splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
+    assert splits.hashes["test"] == "f3fcff00be79c63356bd8f96a3926ff94ee4585915a071131e9fcd4d301d1d45"

@@ -1,0 +1,122 @@
+"""compare: agreement within a tolerance or errors, and refusal of unlike protocols."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vaebench.errors import UserError
+from vaebench.report.compare import compare, render
+
+
+def test_same_results_agree(frame, entry):
+    f = frame(entry("SBN 200", [113.0, 113.2]), entry("SBN 200", [110.0, 110.1], metric="iw_nll"))
+    c = compare(f, f, tol=0.0)
+    assert not c.differs
+    assert [(r.name, r.metric, r.difference) for r in c.rows] == [
+        ("nvil_mnist: SBN 200 / NVIL", "bound", 0.0),
+        ("nvil_mnist: SBN 200 / NVIL", "iw_nll", 0.0),
+    ]
+    assert "2 of 2 rows agree: |difference| <= 0" in render(c)
+
+
+@pytest.mark.parametrize(("shift", "differs"), [(0.25, False), (-0.25, False), (0.26, True), (-0.26, True)])
+def test_tolerance_on_both_sides(frame, entry, shift, differs):
+    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [113.0 + shift]))
+    c = compare(a, b, tol=0.25)
+    assert c.differs is differs
+    assert c.rows[0].difference == pytest.approx(shift)
+    assert ("DIFFERS" in render(c)) is differs
+
+
+def test_without_tolerance_three_combined_errors_decide(frame, entry):
+    a, b = [113.0, 113.2], [113.5, 113.9]  # standard errors 0.1 and 0.2
+    error = math.hypot(0.1, 0.2)
+    c = compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", b)))
+    assert c.rows[0].error == pytest.approx(error)
+    assert c.rows[0].allowed == pytest.approx(3 * error)
+    assert c.rows[0].difference == pytest.approx(0.6)
+    assert not c.differs
+    assert compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", [113.6, 114.0]))).differs
+
+
+def test_one_seed_uses_the_error_of_its_evaluation(frame, entry):
+    a = frame(entry("SBN 200", [113.0], error=0.03))
+    c = compare(a, frame(entry("SBN 200", [113.1], error=0.04)))
+    assert c.rows[0].error == pytest.approx(0.05)
+    assert not c.differs
+    bare = frame(entry("SBN 200", [113.0 + 1e-5], error=None, error_kind="none"))
+    exact = compare(frame(entry("SBN 200", [113.0], error=None, error_kind="none")), bare)
+    assert (exact.rows[0].error, exact.rows[0].allowed) == (None, 1e-6)
+    assert exact.differs
+
+
+def test_rows_in_one_side_only_differ(frame, entry, failed):
+    both = entry("SBN 200", [113.0])
+    c = compare(frame(both, entry("SBN 500", [112.0])), frame(both, failed("SBN 500", 0)), tol=1.0)
+    assert c.differs
+    assert [r.within for r in c.rows] == [True, False]
+    assert "only in the first" in render(c)
+    back = compare(frame(both), frame(both, entry("SBN 500", [112.0])), tol=1.0)
+    assert back.differs
+    assert "only in the second" in render(back)
+
+
+def test_number_that_is_not_finite_is_no_agreement(frame, entry):
+    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [math.nan]))
+    assert compare(a, b, tol=1.0).differs
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare(b, b)
+
+
+def test_unlike_signatures_are_refused(frame, entry):
+    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [113.0], data="digits", points=50))
+    with pytest.raises(UserError) as e:
+        compare(a, b)
+    line = str(e.value)
+    assert "nvil_mnist: SBN 200 / NVIL, bound" in line
+    assert "data:mnist_static@8f3a12cd against data:digits@8f3a12cd; points:all against points:50" in line
+    assert "\n" not in line
+    c = compare(a, b, ignore_protocol=True)
+    assert not c.differs
+    assert "data:digits" in render(c)
+
+
+def test_unlike_signatures_within_a_side_are_refused(frame, entry):
+    a = frame(entry("SBN 200", [113.0]), entry("SBN 200", [113.0], first=1, samples=5))
+    with pytest.raises(UserError, match="samples:10 against samples:5"):
+        compare(a, a)
+
+
+def test_presets_are_rows_of_their_own_and_settings_are_refused(frame, entry):
+    two = frame(entry("SBN 200", [113.0]), entry("SBN 200", [111.0], preset="tuned", key="k"))
+    c = compare(two, frame(entry("SBN 200", [113.0])), tol=0.1)
+    assert [(r.name, r.within) for r in c.rows] == [
+        ("nvil_mnist: SBN 200 / NVIL (paper)", True),
+        ("nvil_mnist: SBN 200 / NVIL (tuned)", False),
+    ]
+    mixed = frame(entry("SBN 200", [113.0]), entry("SBN 200", [111.0], first=1, key="k"))
+    with pytest.raises(UserError, match="2 training settings"):
+        compare(mixed, mixed)
+
+
+def test_preset_against_preset(frame, entry):
+    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [111.0], preset="tuned", key="k"))
+    assert compare(a, b, tol=0.1).rows[0].difference == pytest.approx(-2.0)
+
+
+@pytest.mark.parametrize("tol", [-0.1, math.nan, math.inf])
+def test_bad_tolerance(frame, entry, tol):
+    f = frame(entry("SBN 200", [113.0]))
+    with pytest.raises(UserError, match="tolerance"):
+        compare(f, f, tol=tol)
+
+
+def test_cells_that_share_a_run_are_compared_each(frame, entry):
+    f = frame(*(entry("SBN 200", [113.0, 113.2], column=c, key="shared") for c in ("NVIL", "WS")))
+    c = compare(f, f)
+    assert [(r.name, r.a.n) for r in c.rows] == [
+        ("nvil_mnist: SBN 200 / NVIL", 2),
+        ("nvil_mnist: SBN 200 / WS", 2),
+    ]

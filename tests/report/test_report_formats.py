@@ -1,0 +1,132 @@
+"""The same summary in every format: nothing lost, everything escaped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+
+import pytest
+
+from vaebench.errors import UserError
+from vaebench.report import FORMATS, delimited, latex, markdown, render
+from vaebench.report.layout import duration
+from vaebench.store import csv_text, read_csv
+
+
+@pytest.fixture
+def filled(frame, entry, failed):
+    return frame(
+        entry("SBN 200", [113.0, 113.4], preset="tuned", label="tuned"),
+        entry("SBN 200", [110.0, 111.0], metric="iw_nll", samples=1000, preset="tuned", label="tuned"),
+        failed("SBN 200", 2, preset="tuned", label="tuned"),
+        entry("SBN 200", [121.0], column="WS", preset="tuned", label="tuned"),
+        entry("SBN 500", [112.0, 112.4], preset="tuned", label="tuned", pack=5, device="gpu"),
+    )
+
+
+def test_text(table, filled):
+    text = render(table, filled, "text")
+    lines = text.splitlines()
+    assert lines[0] == "Binarized MNIST (Table 1, mnih2014nvil)"
+    header = "row,column,published,ours,seeds,difference,verdict,IW-NLL,updates,time,notes"
+    assert ",".join(re.split(r"\s{2,}", lines[2].strip())) == header
+    first = "SBN 200;NVIL;113.1;113.20 ± 0.20;2;+0.10;yes, tuned;110.50 ± 0.50;200,000;10.0 min;1 failed [1]"
+    assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first
+    assert "121.00 [0.05]" in lines[5]
+    assert "n=1, tuned" in lines[5]
+    assert "better, tuned" in lines[6]
+    assert "not trained yet" in lines[8]
+    assert "Larochelle & Murray 2011" in lines[8]
+    flat = " ".join(text.split())
+    for said in (
+        "[1] seed 2 failed: RuntimeError: out of memory",
+        "margin: 0.5 nats: seeds differ by 0.2 nats",
+        "±: standard error of the mean over the seeds",
+        "the Monte Carlo error of its evaluation",
+        "rates for this table",
+        "not the paper's recipe",
+        "The paper lists the deepest layer first.",
+        "summed or averaged gradients (see vaebench show table=nvil_mnist)",
+        "up to 5 seeds ran side by side (cpu; gpu)",
+        "Kendall's tau of the two orders: 1.00 (3 entries",
+    ):
+        assert said in flat
+    assert "no: higher" not in flat  # no such verdict in this table
+    assert "\x1b" not in text
+
+
+def test_text_of_nothing(table, frame):
+    text = render(table, frame())
+    assert text.count("not run") == 4
+    assert "±" not in text
+    assert "Kendall" not in text
+    assert render(replace(table, rows={}), frame()).startswith("Binarized MNIST")
+
+
+def test_markdown_escapes_pipes(table, filled):
+    text = render(table, filled, "md")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + 5
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {12}
+    assert r"NADE\_500 \| 100%" in rows[-1]
+    assert markdown.escape("a|b\n*c* `d` <e> [1]") == r"a\|b \*c\* \`d\` \<e> \[1\]"
+
+
+def test_latex_escapes(table, filled):
+    text = render(table, filled, "latex")
+    assert r"NADE\_500 \textbar{} 100\% & NLL & 88.9" in text
+    assert r"Larochelle \& Murray 2011" in text
+    assert r"113.20 $\pm$ 0.20" in text
+    assert "$-0.60$" in text
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
+        assert text.count(command) == 1
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
+    assert len(body) == 5
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {10}
+    assert not re.search(r"(?<!\\)[%#_]", text)
+    assert latex.escape("\\ {a} $1 & #2 ^ _ ~ % <x>") == (
+        r"\textbackslash{} \{a\} \$1 \& \#2 \textasciicircum{} \_ \textasciitilde{} \% \textless{}x\textgreater{}"
+    )
+
+
+def test_html_escapes(table, filled):
+    table = replace(table, title="<script>alert(1)</script> & more")
+    text = render(table, filled, "html")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert text.count("<tr>") == 1 + 5
+    assert text.count("<td") == 5 * 11
+
+
+def test_csv_is_the_long_frame(table, filled, tmp_path):
+    from pandas.testing import assert_frame_equal
+
+    path = tmp_path / "x.csv"
+    path.write_text(render(table, filled, "csv"))
+    assert_frame_equal(read_csv(path), filled, check_exact=True)
+    assert path.read_text() == csv_text(filled)
+    assert render(table, read_csv(path), "text") == render(table, filled, "text")
+
+
+def test_aggregated_csv(table, filled):
+    rows = list(csv.DictReader(io.StringIO(delimited.render(table, filled))))
+    assert [(r["row"], r["column"]) for r in rows][-1] == ("NADE_500 | 100%", "NLL")
+    assert float(rows[0]["ours"]) == pytest.approx(113.2)
+    assert (rows[0]["n"], rows[0]["verdict"], rows[0]["status"]) == ("2", "yes, tuned", "1 failed")
+    assert (rows[1]["se"], rows[1]["single_error"]) == ("", "0.05")
+
+
+def test_unknown_format(table, frame):
+    with pytest.raises(UserError, match="did you mean 'latex'"):
+        render(table, frame(), "latx")
+    for name in FORMATS:
+        assert render(table, frame(), name).strip()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.44, "0.4 s"), (42, "42 s"), (210, "3.5 min"), (7560, "2.1 h"), (90000, "25.0 h")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

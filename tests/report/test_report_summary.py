@@ -1,0 +1,164 @@
+"""Summaries of hand-made frames: what is averaged, what is said, and what is not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vaebench.report.protocol import differing, paper_parts
+from vaebench.report.ranking import ranking
+from vaebench.report.summary import summarize
+
+
+def one(table, frame, row="SBN 200", column="NVIL"):
+    rows = [r for r in summarize(table, frame) if (r.row, r.column) == (row, column)]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def test_rows_follow_the_table_when_nothing_ran(table, frame):
+    rows = summarize(table, frame())
+    assert [(r.row, r.column, r.published, r.verdict, r.status) for r in rows] == [
+        ("SBN 200", "NVIL", 113.1, "-", "not run"),
+        ("SBN 200", "WS", 120.8, "-", "not run"),
+        ("SBN 500", "NVIL", 112.8, "-", "not run"),
+        ("fDARN 200", "NVIL", 92.5, "-", "not run"),
+        ("NADE_500 | 100%", "NLL", 88.9, "not trained yet", ""),
+    ]
+    assert rows[-1].source == "Larochelle & Murray 2011"
+    assert rows[2].footnotes == ("the paper's bold entry",)
+
+
+def test_three_seeds(table, frame, entry):
+    f = frame(
+        entry("SBN 200", [113.0, 113.3, 113.6]),
+        entry("SBN 200", [110.0, 111.0, 112.0], metric="iw_nll", samples=1000),
+        entry("SBN 200", [20.0, 21.0, 22.0], metric="kl"),
+    )
+    r = one(table, f)
+    assert r.ours.mean == pytest.approx(113.3)
+    assert r.se == pytest.approx(0.3 / math.sqrt(3))
+    assert (r.n, r.verdict, r.status) == (3, "yes", "")
+    assert r.difference == pytest.approx(0.2)
+    assert (r.iw_nll.mean, r.kl.mean) == (111.0, 21.0)
+    assert r.iw_nll.se == pytest.approx(1 / math.sqrt(3))
+    assert (r.updates, r.seconds, r.device) == (200000, 600.0, "cpu")
+
+
+def test_one_seed_has_its_monte_carlo_error_and_no_yes(table, frame, entry):
+    r = one(table, frame(entry("SBN 200", [113.1]), entry("SBN 200", [110.0], metric="iw_nll", error=0.03)))
+    assert (r.n, r.se, r.verdict, r.ours.own_error) == (1, None, "n=1", 0.05)
+    assert r.difference == 0.0
+    assert r.iw_nll.error == 0.03
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(113.6, "yes"), (113.7, "no"), (112.6, "yes"), (112.5, "better")])
+def test_verdict_at_the_margin_and_its_label(table, frame, entry, mean, verdict):
+    values = [mean - 0.25, mean + 0.25]
+    assert one(table, frame(entry("SBN 200", values))).verdict == verdict
+    tuned = one(table, frame(entry("SBN 200", values, label="tuned", preset="tuned")))
+    assert tuned.verdict == f"{verdict}, tuned"
+
+
+def test_failed_and_unfinished_seeds_are_named_and_left_out(table, frame, entry, failed):
+    f = frame(
+        entry("SBN 200", [113.0, 113.2]),
+        failed("SBN 200", 2),
+        failed("SBN 200", 3, status="diverged", reason=""),
+        entry("SBN 200", [1e9], first=4, status="interrupted"),
+        failed("SBN 200", 5, status="partial", reason=""),
+    )
+    r = one(table, f)
+    assert (r.n, r.verdict) == (2, "yes")
+    assert r.ours.mean == pytest.approx(113.1)
+    assert r.status == "1 failed, 1 diverged, 1 interrupted, 1 partial"
+    assert r.footnotes[0] == "seed 2 failed: RuntimeError: out of memory"
+    assert one(table, frame(failed("SBN 200", 0))).verdict == "-"
+
+
+def test_number_that_is_not_finite_is_named_and_left_out(table, frame, entry):
+    r = one(table, frame(entry("SBN 200", [113.0, math.nan, 113.2])))
+    assert (r.n, r.status) == (2, "1 without a number")
+    assert r.footnotes == ("seed 1: bound is not finite",)
+    assert r.ours.mean == pytest.approx(113.1)
+
+
+def test_other_data_give_no_verdict_and_say_why(table, frame, entry):
+    r = one(
+        table, frame(entry("SBN 200", [30.0, 31.0], data="digits", points=100, paper_protocol=False, label="quick"))
+    )
+    assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
+    assert r.ours.mean == 30.5
+    assert r.footnotes == (
+        "no verdict: not the paper's protocol (data digits, not mnist_static; test cases 100, not all)",
+    )
+
+
+def test_seeds_under_unlike_protocols_give_no_verdict(table, frame, entry):
+    other = entry("SBN 200", [113.1], first=1)
+    other[0]["signature"] = other[0]["signature"].replace("8f3a12cd", "00000000")
+    r = one(table, frame(entry("SBN 200", [113.1]), other))
+    assert (r.verdict, r.n) == ("-", 2)
+    assert "different protocols" in r.footnotes[0]
+
+
+def test_measure_of_another_evaluation_is_not_shown(table, frame, entry):
+    stale = entry("SBN 200", [90.0, 90.0], extra={"current": False})
+    assert one(table, frame(stale, entry("SBN 200", [113.0, 113.2]))).ours.mean == pytest.approx(113.1)
+    r = one(table, frame(stale))
+    assert (r.ours, r.verdict, r.status) == (None, "-", "2 without a number")
+    assert "another evaluation" in r.footnotes[0]
+    assert "was not measured" in one(table, frame(entry("SBN 200", [90.0], metric="kl"))).footnotes[0]
+
+
+def test_presets_and_settings_are_never_averaged(table, frame, entry):
+    f = frame(
+        entry("SBN 200", [113.0, 113.2]),
+        entry("SBN 200", [111.0, 111.2], preset="tuned", label="tuned", key="other"),
+        entry("SBN 200", [100.0, 100.0], table="another_table"),
+    )
+    rows = [r for r in summarize(table, f) if (r.row, r.column) == ("SBN 200", "NVIL")]
+    assert [(r.preset, r.verdict) for r in rows] == [("paper", "yes"), ("tuned", "better, tuned")]
+
+
+def test_cells_that_share_a_run_are_all_counted(table, frame, entry):
+    f = frame(
+        *(entry("SBN 200", [113.0, 113.2], column=c, key="shared") for c in ("NVIL", "WS")),
+    )
+    assert [r.n for r in summarize(table, f) if r.row == "SBN 200"] == [2, 2]
+
+
+def test_paper_parts_come_from_base_column_and_row(table):
+    assert paper_parts(table, "SBN 200", "NVIL") == {
+        "data": "mnist_static",
+        "split": "test",
+        "points": "all",
+        "samples": "10",
+    }
+    changed = table.columns["WS"].__class__(set=("data=digits", "eval.points=50", "eval.bound_samples=3"))
+    table.columns["WS"] = changed
+    assert paper_parts(table, "SBN 200", "WS") == {"data": "digits", "split": "test", "points": "50", "samples": "3"}
+    same = "bound|data:digits@1|split:test|points:50|samples:3"
+    assert differing(table, "SBN 200", "WS", same) == ""
+    assert differing(table, "SBN 200", "WS", same.replace("samples:3", "samples:4")) == "samples per case 4, not 3"
+
+
+def test_ranking(table, frame, entry):
+    entries = [
+        entry("SBN 200", [114.0]),
+        entry("SBN 200", [119.0], column="WS"),
+        entry("SBN 500", [115.0]),  # published below SBN 200, measured above
+    ]
+    assert ranking(table, frame(*entries[:2])) is None
+    r = ranking(table, frame(*entries))
+    assert [(e.name, e.published_rank, e.our_rank) for e in r.entries] == [
+        ("SBN 500 / NVIL", 1, 2),
+        ("SBN 200 / NVIL", 2, 1),
+        ("SBN 200 / WS", 3, 3),
+    ]
+    assert r.tau == pytest.approx(1 / 3)
+    tied = frame(entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0]))
+    assert ranking(table, tied).tau is None
+    off = [entry("SBN 500", [115.0], paper_protocol=False)]
+    assert ranking(table, frame(*entries[:2], *off)) is None

@@ -1,0 +1,172 @@
+"""Ranges and types of settings: every rule accepts its edges and refuses what lies just outside."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from vaebench import config
+from vaebench.errors import UserError
+from vaebench.validate import RULES, typed, validate
+
+
+@pytest.fixture
+def cell():
+    """The defaults of a cell, read without Hydra."""
+    content = yaml.safe_load((config.conf_dir() / "cell.yaml").read_text())
+    for choice in content.pop("defaults"):
+        if isinstance(choice, dict):
+            ((group, name),) = choice.items()
+            content[group] = config.load_yaml(group, name)
+    return content
+
+
+def put(cell, key, value):
+    changed = copy.deepcopy(cell)
+    group, _, name = key.rpartition(".")
+    (changed[group] if group else changed)[name] = value
+    return changed
+
+
+GOOD = {
+    "recipe": [1, 7],
+    "data.held_out": [None, 1],
+    "data.held_out_seed": [0, 3],
+    "train.updates": [1, 2_000_000],
+    "train.batch": [1],
+    "train.order": ["replacement", "shuffle"],
+    "train.valid_every": [1],
+    "train.valid_samples": [1],
+    "train.patience": [None, 1],
+    "train.select": ["valid_bound", "last"],
+    "eval.split": ["test", "valid"],
+    "eval.points": [None, 1],
+    "eval.bound_samples": [1],
+    "eval.iw_samples": [None, 1],
+    "run.device": ["auto", "cpu", "cuda", "cuda:0", "cuda:12"],
+    "run.threads": [1],
+    "run.jobs": ["auto", 1],
+    "run.compile": ["auto", "on", "off", True, False],
+    "run.pack": [1],
+    "run.results": ["results/runs"],
+    "optim.rate": [1e-9, 3, 0.1],
+    "optim.posterior_rate": [None, 1e-9],
+    "optim.baseline_rate": [None, 1e-9],
+}
+BAD = {
+    "recipe": [0, "1"],
+    "data.held_out": [0, "all", 1.5],
+    "data.held_out_seed": [-1, None],
+    "train.updates": [0, -1, None, True, 1.5],
+    "train.batch": [0],
+    "train.order": ["random", None],
+    "train.valid_every": [0],
+    "train.valid_samples": [0],
+    "train.patience": [0, "never"],
+    "train.select": ["best"],
+    "eval.split": ["train"],
+    "eval.points": [0],
+    "eval.bound_samples": [0, None],
+    "eval.iw_samples": [0],
+    "run.device": ["gpu", "cuda:", "cuda:x", "CPU", 0, "cpu0"],
+    "run.threads": [0],
+    "run.jobs": [0, "all", None],
+    "run.compile": ["yes", None, 2],
+    "run.pack": [0],
+    "run.results": ["", " ", 3],
+    "optim.rate": [0, -1e-3, float("nan"), float("inf"), None, True, "fast"],
+    "optim.posterior_rate": [0, float("inf")],
+    "optim.baseline_rate": [-1],
+}
+
+
+def test_every_rule_has_cases():
+    assert set(RULES) <= set(GOOD)
+    assert set(GOOD) == set(BAD)
+
+
+def test_defaults_are_valid(cell):
+    validate(cell)
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in GOOD.items() for v in values])
+def test_edges_are_accepted(cell, key, value):
+    validate(put(cell, key, value))
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in BAD.items() for v in values])
+def test_outside_is_refused_by_name(cell, key, value):
+    with pytest.raises(UserError) as caught:
+        validate(put(cell, key, value))
+    line = str(caught.value)
+    assert line.startswith(f"{key}=")
+    assert "allowed: " in line
+
+
+def test_keys_an_option_does_not_have_are_skipped(cell):
+    del cell["data"]["held_out"]
+    validate(cell)
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "result"),
+    [
+        (1, 2e6, 2_000_000),
+        (1, 7, 7),
+        (0.5, 1, 1.0),
+        (None, None, None),
+        (None, 3e2, 300),
+        (None, 0.25, 0.25),
+        (True, False, False),
+        ("a", "b", "b"),
+        ([200], [3e2, 5], [300, 5]),
+        ([200], [], []),
+        ([], ["x"], ["x"]),
+        ([0.5], [1], [1.0]),
+    ],
+)
+def test_values_take_the_type_of_their_default(default, value, result):
+    found = typed("model.key", default, value, "model.key=...")
+    assert found == result
+    assert type(found) is type(result)
+    if isinstance(result, list):
+        assert [type(v) for v in found] == [type(v) for v in result]
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "wanted"),
+    [
+        (1, 1.5, "a whole number"),
+        (1, True, "a whole number"),
+        (1, "x", "a whole number"),
+        (1, None, "a whole number"),
+        (1, float("inf"), "a whole number"),
+        (0.5, "x", "a number"),
+        (0.5, float("nan"), "a number"),
+        (0.5, True, "a number"),
+        (True, 1, "true or false"),
+        (True, "yes", "true or false"),
+        (None, "x", "a number or null"),
+        (None, True, "a number or null"),
+        ("a", 3, "a word"),
+        ("a", None, "a word"),
+        ([200], 200, "a list of whole numbers"),
+        ([200], [1, "x"], "a list of whole numbers"),
+        ([200], [1.5], "a list of whole numbers"),
+    ],
+)
+def test_values_of_another_type_are_refused(default, value, wanted):
+    with pytest.raises(UserError) as caught:
+        typed("model.key", default, value, "model.key=TEXT")
+    assert str(caught.value).startswith(f"model.key=TEXT: expected {wanted}, as in model.key=")
+
+
+def test_the_three_keys_of_two_types():
+    assert typed("eval.iw_samples", 1000, None, "") is None
+    assert typed("run.jobs", "auto", 3, "") == 3
+    assert typed("run.compile", "auto", True, "") == "on"
+    assert typed("run.compile", "auto", False, "") == "off"
+    with pytest.raises(UserError, match="a whole number or null"):
+        typed("eval.iw_samples", 1000, "many", "")

@@ -1,0 +1,50 @@
+"""Checkpoints: one safetensors file each, replaced whole. Loading one cannot run code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.store import write_atomic
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class Checkpoint:
+    """A seed's whole training state: tensors, and ``meta`` (JSON): update, curve, best, what was being averaged."""
+
+    params: Tensors
+    state: Tensors = field(default_factory=dict)
+    opt: Tensors = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Save atomically. OSError (a full disk) leaves the old file intact."""
+    parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
+    tensors = {f"{part}/{k}": v.detach().cpu().contiguous() for part, vs in parts.items() for k, v in vs.items()}
+    write_atomic(path, save(tensors, {"vaebench": json.dumps(checkpoint.meta)}))
+
+
+def read(path: Path) -> Checkpoint:
+    """Load to the CPU. UserError when the file is damaged or not a checkpoint of vaebench."""
+    out = Checkpoint({})
+    try:
+        with safe_open(path, framework="pt") as f:
+            out.meta = json.loads((f.metadata() or {})["vaebench"])
+            for key in f.keys():  # noqa: SIM118 - not a mapping
+                part, name = key.split("/", 1)
+                getattr(out, part)[name] = f.get_tensor(key)
+    except (SafetensorError, KeyError, ValueError, AttributeError) as e:
+        raise UserError(
+            f"{path}: not a readable checkpoint ({e}); remove it, or run with --force, to start anew"
+        ) from None
+    return out

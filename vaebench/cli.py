@@ -1,0 +1,200 @@
+"""The command ``vaebench``: finds the verb, builds the parser of that verb alone, turns errors into lines and codes.
+
+Exit codes: 0 done, 1 something failed or differs, 2 usage or configuration, 130 interrupted. Results go to stdout,
+everything else to stderr. A verb is a module ``vaebench/verbs/<verb>.py`` with ``HELP``, ``configure(parser)`` and
+``run(args) -> int``; nothing heavy is imported until a verb runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from vaebench import __version__
+from vaebench.errors import Interrupted, UserError, nearest
+
+VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "run": (
+        "train and evaluate the cells of a table; what is done already is skipped",
+        ("run table=nvil_mnist preset=quick", 'run table=nvil_mnist --only "row=SBN 200" --seeds 0-4 run.jobs=2'),
+    ),
+    "ls": ("list tables, data, models, objectives, runs or presets", ("ls", "ls models", "ls runs")),
+    "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
+    "eval": ("evaluate stored runs again", ("eval table=nvil_mnist eval.iw_samples=4000",)),
+    "report": (
+        "print a table: measured beside published, with verdicts",
+        ("report table=nvil_mnist", "report table=nvil_mnist --format md --output nvil.md"),
+    ),
+    "compare": ("compare two results files measure by measure", ("compare mine.csv results/reference/nvil_mnist.csv",)),
+    "data": (
+        "list, download and verify the data sets",
+        ("data ls", "data get mnist_static", "data verify data.mirror=/mnt/mirror"),
+    ),
+    "doctor": ("check the installation, the hardware and the data", ("doctor",)),
+    "check": ("check estimators against exact answers", ("check",)),
+    "bench": ("measure the speed of training on this machine", ("bench table=nvil_mnist",)),
+    "completion": ("print the shell code that completes commands", ('eval "$(vaebench completion bash)"',)),
+}
+"""Verb -> (one line of help, examples), in the order of a user's first day."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with one line instead of a usage block when something is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    if "_ARGCOMPLETE" in os.environ:
+        from vaebench.verbs.completion import autocomplete
+
+        autocomplete(_completion_parser())
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments or os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0")
+    with _messages():
+        return _guarded(lambda: _dispatch(arguments), debug)
+
+
+def _guarded(command: Callable[[], int], debug: bool) -> int:
+    """The exit code of a command, its errors as one line each on stderr."""
+    try:
+        try:
+            code = command()
+        except SystemExit as e:  # argparse, after --help and --version
+            code = e.code if isinstance(e.code, int) else 0
+        sys.stdout.flush()
+        return code
+    except UserError as e:
+        _say(str(e))
+        return 2
+    except (KeyboardInterrupt, Interrupted) as e:
+        _say(str(e) or "interrupted")
+        return 130
+    except BrokenPipeError:
+        _drop_stdout()
+        return 1
+    except Exception as e:
+        if debug:
+            raise
+        _drop_stdout_if_stuck()
+        _say(f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)")
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    if verb is None:
+        parser = _top_parser()
+        parser.parse_args(arguments)
+        parser.print_help(sys.stderr)
+        return 2
+    if verb not in VERBS:
+        raise UserError(f"unknown verb {verb!r}: {nearest(verb, VERBS)}")
+    at = arguments.index(verb)
+    _top_parser().parse_args(arguments[:at])
+    module = importlib.import_module(f"vaebench.verbs.{verb}")
+    parser = _configured(Parser(prog=f"vaebench {verb}", **_about(verb, module)), module)
+    # Intermixed: overrides and options may stand in any order.
+    return int(module.run(parser.parse_intermixed_args(arguments[at + 1 :])) or 0)
+
+
+def _about(verb: str, module: Any) -> dict[str, Any]:
+    examples = "\n".join(f"  {e}" if e.startswith("eval ") and "$(" in e else f"  vaebench {e}" for e in VERBS[verb][1])
+    return {
+        "description": module.HELP,
+        "epilog": f"examples:\n{examples}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+
+
+def _configured(parser: argparse.ArgumentParser, module: Any) -> argparse.ArgumentParser:
+    module.configure(parser)
+    if "--debug" not in parser._option_string_actions:
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    return parser
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {text}" for verb, (text, _) in VERBS.items())
+    parser = Parser(
+        prog="vaebench",
+        usage="vaebench VERB [key=value ...] [options]",
+        description="Reproduce the published tables of variational models.",
+        epilog=f"verbs:\n{verbs}\n\nexamples:\n  vaebench ls\n  vaebench run table=nvil_mnist preset=quick\n"
+        "  vaebench report table=nvil_mnist preset=quick\n\nvaebench VERB --help tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vaebench {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    return parser
+
+
+def _completion_parser() -> argparse.ArgumentParser:
+    """Every verb by name, and in full the one on the command line: what argcomplete walks through."""
+    parser = _top_parser()
+    verbs = parser.add_subparsers(dest="verb", parser_class=Parser)
+    words = os.environ.get("COMP_LINE", "").split()[1:]
+    asked = next((word for word in words if not word.startswith("-")), None)
+    for verb in VERBS:
+        sub = verbs.add_parser(verb)
+        if verb == asked:
+            with contextlib.suppress(ImportError):
+                _configured(sub, importlib.import_module(f"vaebench.verbs.{verb}"))
+    return parser
+
+
+# ----------------------------------------------------------------------------------------------------- messages
+
+
+def _say(text: str) -> None:
+    print(f"vaebench: {' '.join(text.splitlines())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """Log records and warnings as one line each on stderr, for the time of a command."""
+    import logging
+    import warnings
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+            _say(level + record.getMessage())
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _say(f"warning: {message}")
+
+    handler, root, ours = Lines(), logging.getLogger(), logging.getLogger("vaebench")
+    before, level, warn = root.handlers[:], ours.level, warnings.showwarning
+    root.handlers = [handler]
+    ours.setLevel(logging.INFO)
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        root.handlers, warnings.showwarning = before, warn
+        ours.setLevel(level)
+
+
+def _drop_stdout() -> None:
+    """Nobody reads stdout: what is still buffered goes nowhere, so that Python's exit is silent too."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _drop_stdout_if_stuck() -> None:
+    """A full disk under stdout would be reported a second time at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_stdout()

@@ -1,0 +1,302 @@
+"""From command-line overrides to a table's cells. The only file that imports Hydra, and only inside functions.
+
+Hydra composes the chosen options (``model=sbn``, ``eval=iw``) and reads the values (its override grammar); the values
+are then laid over the composed defaults, each held to the type of its default.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from vaebench import config as cfg
+from vaebench.config import GROUPS, Cell, Preset, Table
+from vaebench.errors import UserError, nearest
+from vaebench.validate import typed, validate
+
+MAX_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the arguments of a verb ask for: names of tables, the name of a preset, overrides in their order."""
+
+    tables: tuple[str, ...]
+    preset: str
+    overrides: tuple[str, ...]
+
+
+def parse(arguments: Sequence[str]) -> Selection:
+    """Read ``table=a,b [preset=p] [key=value ...]``. Raises UserError where a name is unknown or ``=`` is missing."""
+    tables: list[str] = []
+    preset = "paper"
+    overrides: list[str] = []
+    for argument in arguments:
+        _refuse_prefix(argument)
+        key, equals, value = argument.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"{argument!r} is not an override: write key=value, such as table=NAME or optim.rate=3e-4")
+        if key == "table":
+            tables += [name.strip() for name in value.split(",") if name.strip()]
+        elif key == "preset":
+            preset = value.strip()
+        else:
+            overrides.append(argument)
+    known = cfg.options("table")
+    if not tables:
+        raise UserError(f"no table given: write table=NAME; {nearest('', known)}")
+    for name in tables:
+        if name not in known:
+            raise UserError(f"unknown table {name!r}: {nearest(name, known)}")
+    if preset not in cfg.options("preset"):
+        raise UserError(f"unknown preset {preset!r}: {nearest(preset, cfg.options('preset'))}")
+    return Selection(tuple(dict.fromkeys(tables)), preset, tuple(overrides))
+
+
+def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
+    """The seeds to run: ``given`` (``0-4``, ``0-2,7``), else the table's for this preset, the preset's, the table's.
+
+    Raises UserError where ``given`` cannot be read.
+    """
+    if given is None:
+        special = table.presets.get(preset.name)
+        return list((special and special.seeds) or preset.seeds or table.seeds)
+    found: dict[int, None] = {}
+    for part in given.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
+            raise UserError(f"--seeds {given!r}: write whole numbers and ranges, such as 0-4 or 0,2,5 or 0-2,7")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise UserError(f"--seeds {given!r}: the range {part.strip()} runs backwards; write {high}-{low}")
+        if high - low + len(found) >= MAX_SEEDS:
+            raise UserError(f"--seeds {given!r}: more than {MAX_SEEDS} seeds")
+        found.update(dict.fromkeys(range(low, high + 1)))
+    return list(found)
+
+
+def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> list[Cell]:
+    """The trained cells of a table in its order, each with its whole configuration, checked.
+
+    ``only`` picks cells: ``row=SBN 200`` or ``SBN 200`` rows, ``column=NVIL`` columns; several rows are a union, and
+    rows and columns intersect. Raises UserError for an unknown row, column, key or option, a value of the wrong type
+    or out of range, and a choice that leaves nothing to train.
+    """
+    for override in overrides:
+        _refuse_prefix(override)
+        key = override.partition("=")[0]
+        if key == "recipe":
+            raise UserError(f"{override}: the recipe number belongs to the table; no override changes it")
+    user = [("", text) for text in overrides]
+    paper = cfg.load_preset("paper")
+    made = []
+    for row, column in _picked(table, only):
+        as_paper = _resolve(_settings(table, paper, row, column))
+        as_preset = _resolve(_settings(table, preset, row, column))
+        config = _resolve(_settings(table, preset, row, column, user))
+        made.append(
+            Cell(
+                table=table.name,
+                row=row,
+                column=column,
+                preset=preset.name,
+                config=config,
+                label=_label(config, as_preset, as_paper, preset.label),
+                paper_protocol=_protocol(table, config) == _protocol(table, as_paper),
+                published=table.rows[row].published.get(column),
+            )
+        )
+    return made
+
+
+def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str) -> str:
+    """'' for what the paper trains, else the preset's label, 'modified' if the user's overrides change it, or both."""
+    trained, by_preset, by_paper = (cfg.canonical(cfg.identity(c)) for c in (config, as_preset, as_paper))
+    if trained == by_paper:
+        return ""
+    parts = [label] if label and by_preset != by_paper else []
+    if trained != by_preset:
+        parts.append("modified")
+    return ", ".join(parts)
+
+
+def _protocol(table: Table, config: dict[str, Any]) -> str:
+    ev = config["eval"]
+    return cfg.signature(config, table.measure, ev["bound_samples"] if table.measure == "bound" else ev["iw_samples"])
+
+
+def _picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
+    rows: set[str] = set()
+    columns: set[str] = set()
+    for text in only:
+        kind, equals, name = text.partition("=")
+        # A row may have a "=" in its name: the whole text is tried first.
+        if text in table.rows or not equals or kind.strip() not in ("row", "column"):
+            kind, name = "row", text
+        kind, name = kind.strip(), name.strip()
+        known = table.rows if kind == "row" else table.columns
+        if name not in known:
+            raise UserError(f"--only: table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
+        (rows if kind == "row" else columns).add(name)
+    pairs = [(r, c) for r, c in table.trained() if (not rows or r in rows) and (not columns or c in columns)]
+    if not pairs:
+        chosen = f"--only {', '.join(only)}" if only else "its rows"
+        raise UserError(f"table {table.name}: nothing is trained for {chosen}; see: vaebench show table={table.name}")
+    return pairs
+
+
+# ---------------------------------------------------------------------------------------------------- one cell
+
+Setting = tuple[str, str]
+"""(where it stands, with a colon; '' for the user's own; the override)"""
+
+
+def _settings(table: Table, preset: Preset, row: str, column: str, user: Sequence[Setting] = ()) -> tuple[Setting, ...]:
+    """Every override of a cell, the later ones stronger."""
+    at = f"table {table.name}: "
+
+    def all_of() -> Iterator[Setting]:
+        def tag(where: str, texts: Sequence[str]) -> Iterator[Setting]:
+            return ((where, text) for text in texts)
+
+        yield from tag(f"{at}base: ", table.base)
+        yield from tag(f"preset {preset.name}: ", preset.set)
+        yield from tag(f"{at}columns.{column}: ", table.columns[column].set)
+        yield from tag(f"{at}rows.{row}: ", table.rows[row].set)
+        special = table.presets.get(preset.name)
+        if special:
+            inside = f"{at}presets.{preset.name}."
+            yield from tag(f"{inside}set: ", special.set)
+            yield from tag(f"{inside}columns.{column}: ", special.columns.get(column, ()))
+            for name in ("*", column):
+                yield from tag(f"{inside}rows.{row}.{name}: ", special.rows.get(row, {}).get(name, ()))
+        yield from user
+        yield at, f"recipe={table.recipe}"
+
+    return tuple(all_of())
+
+
+def _resolve(settings: tuple[Setting, ...]) -> dict[str, Any]:
+    return copy.deepcopy(_resolved(settings, str(cfg.conf_dir())))
+
+
+@lru_cache(maxsize=4096)
+def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
+    choices: dict[str, str] = {}
+    values: list[tuple[str, str, str]] = []
+    for where, text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{where}{text!r} is not an override: write key=value")
+        if key in GROUPS:
+            name = value.strip()
+            if name not in cfg.options(key):
+                raise UserError(f"{where}unknown {key} {name!r}: {nearest(name, cfg.options(key))}")
+            choices[key] = name
+        else:
+            values.append((where, key, text))
+    defaults = _defaults(tuple(f"{key}={name}" for key, name in choices.items()), conf)
+    config = _overlay(defaults, values)
+    if isinstance(config["run"]["compile"], bool):
+        config["run"]["compile"] = "on" if config["run"]["compile"] else "off"
+    validate(config)
+    return config
+
+
+@lru_cache(maxsize=256)
+def _defaults(choices: tuple[str, ...], conf: str) -> Any:
+    """What Hydra composes from the group choices alone (a DictConfig): the defaults that values are laid over."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(conf, version_base="1.3"):
+            return compose("cell", list(choices))
+    except HydraException as e:
+        raise UserError(f"cannot compose {' '.join(choices)}: {' '.join(str(e).split())}") from None
+
+
+def _overlay(defaults: Any, values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """Plain nested dicts: the composed defaults with each (where, key, override) laid over, interpolations resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    plain = OmegaConf.to_container(defaults, resolve=True)
+    known = dict(_leaves(plain))
+    config = copy.deepcopy(defaults)
+    last = {}
+    for where, key, text in values:
+        _known_key(where, key, known, plain)
+        try:
+            OmegaConf.update(config, key, _read(where, key, text), merge=False)
+            OmegaConf.to_container(config, resolve=True)  # an interpolation of nothing fails here, with its override
+            last[key] = (where, text)
+        except OmegaConfBaseException as e:
+            raise UserError(f"{where}{text}: {' '.join(str(e).split())}") from None
+    config = OmegaConf.to_container(config, resolve=True)
+    for key, (where, text) in last.items():
+        group, _, name = key.rpartition(".")
+        section = config[group] if group else config
+        section[name] = typed(key, known[key], section[name], f"{where}{text}")
+    return config
+
+
+def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
+    group = key.partition(".")[0]
+    if group == "hydra":
+        raise UserError(f"{where}{key}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")
+    if key in known:
+        if group in GROUPS and key == f"{group}.name":
+            raise UserError(f"{where}{key} follows from the chosen option: write {group}=NAME")
+        return
+    of_group = [k for k in known if k.partition(".")[0] == group and not k.endswith(".name")]
+    if key in defaults:
+        raise UserError(f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}")
+    option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
+    if of_group:
+        raise UserError(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
+    # The group itself is wrong or left out: the last part of the key is the best clue.
+    same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    if same_end:
+        raise UserError(f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?")
+    hint = nearest(key, [k for k in known if not k.endswith(".name")]).partition("allowed:")[0].strip()
+    raise UserError(f"{where}unknown key {key!r}: {hint or 'allowed groups: ' + ', '.join(defaults)}")
+
+
+def _read(where: str, key: str, text: str) -> Any:
+    """The value of one override by Hydra's grammar. A path is taken as it stands: ``~``, ``=`` and accents are fine."""
+    raw = text.partition("=")[2]
+    if key == "run.results":
+        return os.path.expanduser(raw)
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException as e:
+        why = " ".join(str(e).split()).partition(" expecting {")[0]
+        raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
+    if override.is_sweep_override():
+        raise UserError(f"{where}{text}: one value each, please; a list is written {key}=[1,2]")
+    return override.value()
+
+
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _refuse_prefix(argument: str) -> None:
+    if argument.startswith(("+", "~")):
+        raise UserError(
+            f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, and null for nothing"
+        )
+    if argument.partition("=")[0].strip().startswith("hydra."):
+        raise UserError(f"{argument}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")

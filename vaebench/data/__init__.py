@@ -1,0 +1,74 @@
+"""Data sets: sources with checksums -> prepared HDF5 -> Splits.
+
+    load({"name": "mnist_static", "held_out": None, "held_out_seed": 0}) -> Splits
+
+``DATA`` is the registry: config name -> loader class. ``root`` is the folder of downloaded and prepared files (else
+$VAEBENCH_DATA, else the user's cache folder), ``mirror`` a folder of source files that is looked in first (else
+$VAEBENCH_MIRROR). NumPy, h5py and the rest are loaded when they are first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.data.digits import Digits
+from vaebench.data.fetch import cache_root, mirror_root
+from vaebench.data.loader import Loader
+from vaebench.data.mnist import MnistDynamic, MnistStatic
+from vaebench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from vaebench.data.inventory import Check, Status
+    from vaebench.data.splits import Splits
+
+DATA: dict[str, type[Loader]] = {cls.name: cls for cls in (MnistStatic, MnistDynamic, Digits)}
+
+
+def _loader(name: Any) -> Loader:
+    if name not in DATA:
+        raise UserError(f"unknown data set {name!r}: {nearest(str(name), DATA)}")
+    return DATA[name]()
+
+
+def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None) -> Splits:
+    """The splits of a cell's ``data`` group: {name, held_out, held_out_seed}, and perhaps {mirror}.
+
+    Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
+    data set's own validation split; n pools train and validation and holds n cases out at random, the same ones for
+    every seed of a run. Raises UserError for a wrong setting, DataError when a file is missing, truncated or altered.
+    """
+    from vaebench.data.prepare import prepare
+
+    loader = _loader(config.get("name"))
+    arrays = prepare(loader, mirror_root(mirror or config.get("mirror")), cache_root(root))
+    return loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
+
+
+def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:
+    """Fetch and prepare a data set so that it loads without a network. Raises UserError, DataError."""
+    from vaebench.data.inventory import status_of
+    from vaebench.data.prepare import prepare
+
+    loader = _loader(name)
+    places = mirror_root(mirror), cache_root(root)
+    prepare(loader, *places)
+    return status_of(loader, *places)
+
+
+def verify(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> list[Check]:
+    """Hold every local file of a data set, and its prepared file, against its SHA-256; nothing is written or fetched.
+
+    One Check per file; ``str(check)`` is a line for people. Raises UserError for an unknown name.
+    """
+    from vaebench.data.inventory import verify_one
+
+    return verify_one(_loader(name), mirror_root(mirror), cache_root(root))
+
+
+def status(mirror: str | Path | None = None, root: str | Path | None = None) -> list[Status]:
+    """What is there of every data set, in the order of ``DATA``; quick, for no content is read."""
+    from vaebench.data.inventory import status_of
+
+    return [status_of(cls(), mirror_root(mirror), cache_root(root)) for cls in DATA.values()]

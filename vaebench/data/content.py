@@ -1,0 +1,29 @@
+"""The content of a data file and its SHA-256, whether or not the file is gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK = 1 << 20
+UNREADABLE = (EOFError, zlib.error, gzip.BadGzipFile)
+"""What reading a truncated or damaged gzip container raises."""
+
+
+def open_content(path: Path) -> BinaryIO:
+    """The file open for reading, unzipped where its first bytes say gzip; its name is not trusted."""
+    with path.open("rb") as f:
+        zipped = f.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
+
+
+def sha256_of(path: Path, unzipped: bool = False) -> str:
+    """Hex SHA-256 of the file, or of its unzipped content. Raises OSError, or one of UNREADABLE."""
+    digest = hashlib.sha256()
+    with open_content(path) if unzipped else path.open("rb") as f:
+        while block := f.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

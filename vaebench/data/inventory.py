@@ -1,0 +1,82 @@
+"""What is on disk of each data set, and whether it is good: the rows behind ``vaebench data ls`` and ``verify``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vaebench.data.fetch import local_copies, mistake
+from vaebench.data.loader import Loader
+from vaebench.data.prepare import prepared_path, read
+
+
+@dataclass(frozen=True)
+class Status:
+    """One data set as ``vaebench data ls`` shows it; only names and sizes are looked at, no content.
+
+    needed, present : file names at the source; ``present`` are those with a copy in the mirror or the cache.
+    prepared : ready to be loaded without any of the needed files.
+    path : the prepared file, or where it will be; None for data that come with a library.
+    bytes : what the prepared file and the cached downloads take on disk; the mirror is not counted.
+    """
+
+    name: str
+    needed: tuple[str, ...]
+    present: tuple[str, ...]
+    prepared: bool
+    path: Path | None
+    bytes: int
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name in self.needed if name not in self.present)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One file held against its SHA-256. ``state``: 'ok', 'bad' or 'absent'; ``detail`` says what is wrong."""
+
+    data: str
+    file: str
+    state: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.data}: {self.file}: {self.state}" + (f": {self.detail}" if self.detail else "")
+
+
+def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
+    """What is there of one data set."""
+    copies = {source.name: local_copies(source, mirror, root) for source in loader.sources.values()}
+    cached = {path for source in loader.sources.values() for path in local_copies(source, None, root)}
+    path = prepared_path(loader, root) if loader.sources else None
+    ready = path is None or path.is_file()
+    if path is not None and ready:
+        cached.add(path)
+    present = tuple(name for name, found in copies.items() if found)
+    return Status(loader.name, tuple(copies), present, ready, path, sum(p.stat().st_size for p in cached))
+
+
+def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
+    """Every local copy of the needed files, then the prepared file, each read through and held against its SHA-256."""
+    checks = []
+    for source in loader.sources.values():
+        copies = local_copies(source, mirror, root)
+        if not copies:
+            checks.append(Check(loader.name, source.name, "absent"))
+        for path in copies:
+            wrong = mistake(path, source)
+            detail = f"{wrong}; expected sha256 {source.sha256}" if wrong else ""
+            checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
+    if not loader.sources:
+        loader.arrays({})  # holds what the library ships against its SHA-256
+        checks.append(Check(loader.name, "scikit-learn's copy", "ok"))
+        return checks
+    path = prepared_path(loader, root)
+    if not path.is_file():
+        checks.append(Check(loader.name, str(path), "absent", "not prepared"))
+    else:
+        found = read(loader, path)
+        bad = isinstance(found, str)
+        checks.append(Check(loader.name, str(path), "bad" if bad else "ok", found if bad else ""))
+    return checks

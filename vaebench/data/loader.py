@@ -1,0 +1,56 @@
+"""What a data set tells about itself. A new one is a subclass in its own file and a line in ``vaebench.data.DATA``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vaebench.data.sources import Source
+
+if TYPE_CHECKING:  # numpy is loaded with the first array, so that listing the data sets starts at once
+    import numpy as np
+
+    from vaebench.data.splits import Splits
+
+
+class Loader:
+    """Sources -> canonical arrays (prepared once, kept on disk) -> Splits (made at every load).
+
+    name : config name.
+    version : raised whenever ``arrays`` would give something else; prepared files of other versions are not used.
+    sources : the files needed, by a short name; none where the data come with a library, then nothing is kept on disk.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    sources: ClassVar[dict[str, Source]] = {}
+
+    def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
+        """The canonical arrays, 'train', 'valid' and 'test' among them, from the checked files of ``sources``."""
+        raise NotImplementedError
+
+    def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
+        """Splits from the canonical arrays, the first axis of each being the cases.
+
+        ``held_out`` None keeps the data set's own validation split; n pools train and validation in file order and
+        holds n of them out at random. The test split is never touched. Raises UserError for an impossible n.
+        """
+        raise NotImplementedError
+
+
+class BinaryLoader(Loader):
+    """A data set whose canonical splits are binary: (n, d) uint8 of 0 and 1."""
+
+    shape: ClassVar[tuple[int, ...]]
+
+    def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
+        import numpy as np
+
+        from vaebench.data.splits import held_out_mask, make_splits
+
+        train, valid, test = arrays["train"], arrays["valid"], arrays["test"]
+        if held_out is not None:
+            pool = np.concatenate([train, valid])
+            held = held_out_mask(len(pool), held_out, held_out_seed)
+            train, valid = pool[~held], pool[held]
+        return make_splits(self.name, train, valid, test, self.shape)

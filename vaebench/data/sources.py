@@ -1,0 +1,56 @@
+"""Where the data files come from: one entry per file, with its SHA-256 and every known source in order of preference.
+
+A file is known by its content, never by the place it came from: any copy with the right SHA-256 will do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a data set.
+
+    folder : folder inside a mirror and inside the cache.
+    name : file name at the source.
+    sha256 : hex digest of the file, or of its unzipped content where ``unzipped`` is True.
+    urls : tried in this order.
+    unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's own hash is free.
+    """
+
+    folder: str
+    name: str
+    sha256: str
+    urls: tuple[str, ...] = ()
+    unzipped: bool = False
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names under which a local copy is looked for."""
+        return (self.name, f"{self.name}.gz") if self.unzipped else (self.name,)
+
+
+def _binarized_mnist(split: str, sha256: str) -> Source:
+    name = f"binarized_mnist_{split}.amat"
+    place = f"www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/{name}"
+    return Source("binarized_mnist", name, sha256, (f"http://{place}", f"https://{place}"), unzipped=True)
+
+
+def _mnist(name: str, sha256: str) -> Source:
+    hosts = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
+    return Source("mnist", name, sha256, tuple(f"{host}/{name}" for host in hosts))
+
+
+BINARIZED_MNIST = {
+    "train": _binarized_mnist("train", "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"),
+    "valid": _binarized_mnist("valid", "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"),
+    "test": _binarized_mnist("test", "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"),
+}
+"""Larochelle's fixed binarization of MNIST (Salakhutdinov & Murray 2008): text, one case per line."""
+
+MNIST = {
+    "train": _mnist("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+    "test": _mnist("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+}
+"""MNIST's images (LeCun, Cortes & Burges), 60,000 and 10,000: gzipped idx. Labels are not used."""

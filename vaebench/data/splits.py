@@ -1,0 +1,81 @@
+"""Splits: the prepared cases as a run uses them, their hashes, and which cases are held out for validation."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from vaebench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation and test cases of one data set, each (n, d) uint8.
+
+    name : config name, e.g. 'mnist_static'.
+    train, valid, test : 0 and 1; where ``stochastic`` is True, ``train`` holds grey levels 0..255 instead, to be
+        binarized anew at each visit, a pixel being 1 with probability grey/255.
+    stochastic : see ``train``.
+    mean : float32 (d,), mean of ``train`` in [0, 1].
+    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter).
+    shape : shape of one case, for pictures of it; its product is d.
+    """
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    stochastic: bool
+    mean: np.ndarray
+    hashes: dict[str, str]
+    shape: tuple[int, ...]
+
+    @property
+    def hash(self) -> str:
+        """One hex SHA-256 over the three splits."""
+        lines = [f"{split}:{self.hashes[split]}" for split in ("train", "valid", "test")]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def array_hash(array: np.ndarray) -> str:
+    """Hex SHA-256 of an array: dtype, shape and bytes (row-major, little-endian) all enter."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{little.dtype.str} {little.shape}\n".encode())
+    digest.update(little.data)
+    return digest.hexdigest()
+
+
+def make_splits(
+    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], stochastic: bool = False
+) -> Splits:
+    """Splits with their mean and hashes filled in."""
+    top = 255 if stochastic else 1
+    # whole numbers are summed, so that the mean is the same on every machine
+    mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
+    hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
+    return Splits(name, train, valid, test, stochastic, mean, hashes, shape)
+
+
+def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
+    """Which n of ``pool`` cases are held out: (pool,) bool, a function of (pool, n, seed) alone.
+
+    Raises UserError unless 1 <= n < pool and the seed is a whole number from 0.
+    """
+    if type(n) is not int or not 1 <= n < pool:
+        raise UserError(f"data.held_out={n!r}: allowed: null, or a whole number from 1 to {pool - 1}")
+    if type(seed) is not int or seed < 0:
+        raise UserError(f"data.held_out_seed={seed!r}: allowed: a whole number from 0")
+    mask = np.zeros(pool, dtype=bool)
+    mask[random_order(pool, np.random.SeedSequence(seed))[:n]] = True
+    return mask
+
+
+def random_order(n: int, seed: np.random.SeedSequence) -> np.ndarray:
+    """A random permutation of n cases: (n,) int.
+
+    Sorted uniforms rather than Generator.permutation, whose algorithm NumPy is free to change between releases.
+    """
+    uniform = np.random.Generator(np.random.PCG64(seed)).random(n)
+    return np.argsort(uniform, kind="stable")

@@ -1,0 +1,1 @@
+"""Probability distributions: sampling from given noise, log-densities in nats."""

@@ -1,0 +1,17 @@
+"""Independent Bernoulli units, given by their logits."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """log p(x), nats, summed over the last axis; ``x`` of zeros and ones and ``logits`` broadcast to (..., n)."""
+    return (x * logits - F.softplus(logits)).sum(-1)
+
+
+def sample(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Zeros and ones from noise uniform on [0, 1): 1 with probability sigmoid(logits). No gradient passes."""
+    return (uniform < torch.sigmoid(logits.detach())).to(logits.dtype)

@@ -1,0 +1,19 @@
+"""Diagonal Gaussians, given by mean and log standard deviation."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def log_prob(x: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
+    """log N(x; mean, exp(log_sd)^2), nats, summed over the last axis; arguments broadcast to (..., n)."""
+    z = (x - mean) * torch.exp(-log_sd)
+    return (-0.5 * z * z - log_sd - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+
+def sample(mean: Tensor, log_sd: Tensor, normal: Tensor) -> Tensor:
+    """Reparameterised sample mean + sd * noise, noise standard normal of the shape of the result."""
+    return mean + torch.exp(log_sd) * normal

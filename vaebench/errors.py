@@ -1,0 +1,30 @@
+"""The errors a user may meet, each worded as one line that says what was wrong and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: a wrong key, file, table or value. The command prints the line and exits with 2."""
+
+
+class DataError(UserError):
+    """A data file is missing, truncated or altered, and no source could mend it."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the state was saved first. The command exits with 130."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """The tail of an error line: the nearest right word if one is near, then all that is allowed.
+
+    >>> nearest("nvil_mnits", ["nvil_mnist", "other"])
+    "did you mean 'nvil_mnist'? allowed: nvil_mnist, other"
+    """
+    options = sorted(set(allowed))
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(options) if options else '(none)'}"

@@ -1,0 +1,201 @@
+"""The only home of speed tricks: packing seeds, compilation, CUDA graphs.
+
+A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Three engines make the
+same numbers within rounding:
+
+- ``plain``: autograd, one seed after the other. The reference, and the fastest without a compiler on a CPU.
+- ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
+- ``compiled``: the packed step through torch.compile.
+
+On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from vaebench.optim import SGD
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("plain", "packed", "compiled")
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
+
+
+def choose_engine(setting: str | bool, updates: int, device: torch.device) -> str:
+    """The engine for ``run.compile`` ('auto', 'on', 'off'): compiling costs up to a minute, so short runs do without."""
+    setting = {True: "on", False: "off"}.get(setting, setting)
+    plain = "packed" if device.type == "cuda" else "plain"
+    if setting == "off" or (setting == "auto" and (updates < 20_000 or not compiler_found())):
+        return plain
+    return "compiled"
+
+
+class Pack:
+    """R seeds of an objective trained at once.
+
+    ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
+    its own parameter values are not used.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        optim: SGD,
+        params: list[dict[str, Tensor]],
+        state: list[dict[str, Tensor]],
+        opt: list[dict[str, Tensor]],
+        data: Tensor,
+        stochastic: bool = False,
+        engine: str = "plain",
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
+        self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
+        self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
+        self.group_of = group_of(objective)
+        self.size = len(params)
+        step = self._plain if engine == "plain" else self._packed
+        if engine == "compiled":
+            # A pack of another size or batch is another program; guards on sizes are cheaper than general code.
+            step = torch.compile(step, dynamic=False, fullgraph=True)
+        self._step: Callable[..., dict[str, Tensor]] = step
+        self._graph: _Captured | None = None
+
+    def advance(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
+        """Several updates: ``index`` (T, R, batch), noise (T, R, ...). Returns each metric's sum over the T updates, (R,)."""
+        if self.data.is_cuda:
+            if self._graph is None or not self._graph.fits(index, noise):
+                self._graph = _Captured(self._step, index, noise, binarize, [self.params, self.state, self.opt])
+            return self._graph.replay(index, noise, binarize)
+        total: dict[str, Tensor] = {}
+        for t in range(index.shape[0]):
+            now = {name: v[t] for name, v in noise.items()}
+            metrics = self._step(index[t], now, None if binarize is None else binarize[t])
+            for name, v in metrics.items():
+                total[name] = v.double() if name not in total else total[name] + v
+        return total
+
+    def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Copies of the parameters, state and optimiser state of the r-th seed."""
+        return tuple({k: v[r].clone() for k, v in part.items()} for part in (self.params, self.state, self.opt))
+
+    def _batch(self, index: Tensor, binarize: Tensor | None) -> dict[str, Tensor]:
+        x = self.data[index].to(torch.float32)
+        if self.stochastic:
+            x = (binarize * 255.0 < x).to(torch.float32)
+        return {"x": x, "index": index}
+
+    def _loss(self, params: dict, state: dict, batch: dict, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
+        loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
+        return loss, (new_state, metrics)
+
+    def _packed(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
+        batch = self._batch(index, binarize)
+        grads, (state, metrics) = vmap(grad(self._loss, has_aux=True))(self.params, self.state, batch, noise)
+        self._apply(grads, state)
+        return metrics
+
+    def _plain(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
+        batch = self._batch(index, binarize)
+        grads, states, metrics = [], [], []
+        for r in range(self.size):
+            at = lambda part, r=r: {k: v[r] for k, v in part.items()}  # noqa: E731
+            params = {k: v.requires_grad_() for k, v in at(self.params).items()}
+            loss, (state, metric) = self._loss(params, at(self.state), at(batch), at(noise))
+            grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
+            states.append(state)
+            metrics.append(metric)
+        self._apply(_stack(grads), _stack(states))
+        return _stack(metrics)
+
+    def _apply(self, grads: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        self.optim.apply_(self.params, grads, self.opt, self.group_of)
+        for name, v in state.items():
+            self.state[name].copy_(v.detach())
+
+
+def group_of(objective: nn.Module) -> dict[str, str]:
+    """Parameter name -> its group. Raises ValueError for a parameter that belongs to none, or to several."""
+    out = {}
+    for name, _ in objective.named_parameters():
+        groups = [g for g, prefix in objective.groups().items() if name.startswith(prefix)]
+        if len(groups) != 1:
+            raise ValueError(f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}")
+        out[name] = groups[0]
+    return out
+
+
+def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {k: torch.stack([p[k].detach() for p in parts]) for k in parts[0]}
+
+
+class _Captured:
+    """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
+
+    def __init__(self, step, index, noise, binarize, live: list[dict[str, Tensor]]) -> None:
+        self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
+        self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
+        self.binarize = None if binarize is None else torch.zeros_like(binarize)
+        self.row = torch.zeros(1, dtype=torch.int64, device=self.index.device)
+        self._load(index, noise, binarize)
+        saved = [{k: v.clone() for k, v in part.items()} for part in live]
+
+        def body() -> dict[str, Tensor]:
+            now = {k: v.index_select(0, self.row)[0] for k, v in self.noise.items()}
+            grey = None if self.binarize is None else self.binarize.index_select(0, self.row)[0]
+            metrics = step(self.index.index_select(0, self.row)[0], now, grey)
+            self.row.add_(1)
+            return metrics
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # compiles, and lets the libraries allocate, outside the capture
+                metrics = body()
+                self.row.zero_()
+        torch.cuda.current_stream().wait_stream(side)
+        self.total = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in metrics.items()}
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for k, v in body().items():
+                self.total[k].add_(v)
+        # The warm-up trained; take its updates back.
+        for part, old in zip(live, saved, strict=True):
+            for k, v in old.items():
+                part[k].copy_(v)
+
+    def fits(self, index: Tensor, noise: dict[str, Tensor]) -> bool:
+        """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
+        return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
+
+    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> None:
+        t = index.shape[0]
+        self.index[:t].copy_(index)
+        for k, v in noise.items():
+            self.noise[k][:t].copy_(v)
+        if binarize is not None:
+            self.binarize[:t].copy_(binarize)
+        self.row.zero_()
+
+    def replay(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
+        self._load(index, noise, binarize)
+        for v in self.total.values():
+            v.zero_()
+        for _ in range(index.shape[0]):
+            self.graph.replay()
+        return {k: v.clone() for k, v in self.total.items()}

@@ -1,0 +1,62 @@
+"""Exact answers for tiny models with binary latents, by enumerating every state. Everything in float64, nats."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_UNITS = 16
+
+
+def states(units: int) -> Tensor:
+    """All 2^units vectors of zeros and ones, (2^units, units), float64. ValueError above MAX_UNITS units."""
+    if not 0 < units <= MAX_UNITS:
+        raise ValueError(f"{units} units cannot be enumerated; allowed: 1 to {MAX_UNITS}")
+    codes = torch.arange(2**units)
+    return ((codes[:, None] >> torch.arange(units)) & 1).double()
+
+
+def latent_states(model: nn.Module) -> list[Tensor]:
+    """Every joint state of all latent layers, as layers (states, 1, n)."""
+    sizes = model.sizes[1:]
+    parts = states(sum(sizes)).split(sizes, dim=1)
+    return [p.unsqueeze(1) for p in parts]
+
+
+def _tables(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states, for ``x`` (batch, d) float64."""
+    layers = latent_states(model)
+    z = [h.expand(-1, len(x), -1) for h in layers]
+    return model.log_joint(x, z), model.log_posterior(z, x), z
+
+
+def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
+    """log p(x) = log sum_h P(x, h), (batch,). The model must be in float64."""
+    return torch.logsumexp(_tables(model, x)[0], 0)
+
+
+def elbo(model: nn.Module, x: Tensor) -> Tensor:
+    """E_Q[log P(x, h) - log Q(h | x)], (batch,); differentiable in every parameter."""
+    log_p, log_q, _ = _tables(model, x)
+    return (log_q.exp() * (log_p - log_q)).sum(0)
+
+
+def expected_log_joint(model: nn.Module, x: Tensor) -> Tensor:
+    """E_Q[log P(x, h)] with Q held fixed, (batch,): the objective of the wake phase."""
+    log_p, log_q, _ = _tables(model, x)
+    return (log_q.detach().exp() * log_p).sum(0)
+
+
+def expected_log_posterior(model: nn.Module) -> Tensor:
+    """E_P(x,h)[log Q(h | x)] with P held fixed, a scalar: the objective of the sleep phase."""
+    x = states(model.sizes[0])
+    log_p, log_q, _ = _tables(model, x)
+    return (log_p.detach().exp() * log_q).sum()
+
+
+def layer_kl(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,)."""
+    z = [h.expand(-1, len(x), -1) for h in latent_states(model)]
+    log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+    weight = sum(log_q).exp()
+    return [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]

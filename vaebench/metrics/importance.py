@@ -1,0 +1,89 @@
+"""Importance-weighted estimate of the NLL (Burda, Grosse & Salakhutdinov 2016), streamed, log-sum-exp in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.metrics.weights import Pass, stream
+
+
+@dataclass(frozen=True)
+class Importance:
+    """``nll``: minus the mean over cases of log (1/K) sum_k w_k, nats, positive for discrete data.
+
+    In expectation it is an upper bound of the exact NLL that falls to it as K grows. ``error``: Monte Carlo standard
+    error given the cases, by the delta method (with few effective samples it is itself too small, so look at ``ess``).
+    ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum w^2, between 1 and K;
+    ``ess_min`` the smallest of any case. ``spread``: standard error over cases, as if they were a sample of a
+    population.
+    """
+
+    nll: float
+    error: float
+    spread: float | None
+    curve: dict[int, float]
+    ess: float
+    ess_min: float
+    cases: int
+    samples: int
+
+
+def nested(samples: int) -> list[int]:
+    """1, 10, 100, ... below K, then K: the points of the curve."""
+    return [10**i for i in range(int(math.log10(samples)) + 1) if 10**i < samples] + [samples]
+
+
+class ImportanceSum:
+    """Streaming log-sum-exp of w and of w^2 over the samples of every case."""
+
+    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu") -> None:
+        self.cases, self.samples = cases, samples
+        self.log_sum = torch.full((cases,), -math.inf, dtype=torch.float64, device=device)
+        self.log_square = self.log_sum.clone()
+        self.points = nested(samples)
+        self.at = {k: torch.full_like(self.log_sum, math.nan) for k in self.points}
+
+    def add(self, part: Pass) -> None:
+        """Take the samples of ``part``, which must follow those of its cases taken before."""
+        log_w, cases = part.log_w[: self.samples - part.first], part.cases
+        done = 0
+        for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [part.first + len(log_w)]:
+            piece = log_w[done : k - part.first]
+            done = k - part.first
+            self.log_sum[cases] = torch.logaddexp(self.log_sum[cases], torch.logsumexp(piece, 0))
+            self.log_square[cases] = torch.logaddexp(self.log_square[cases], torch.logsumexp(2 * piece, 0))
+            if k in self.at:
+                self.at[k][cases] = self.log_sum[cases] - math.log(k)
+
+    def result(self) -> Importance:
+        """The estimate. Raises RuntimeError when a case has not had all its samples."""
+        log_p = self.at[self.samples]
+        if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
+            raise RuntimeError(f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples")
+        ess = torch.exp(2 * self.log_sum - self.log_square)
+        # Var[log p^] of a case is about Var[w] / (K E[w]^2) = 1/ESS - 1/K.
+        variance = (1 / ess - 1 / self.samples).clamp(min=0)
+        return Importance(
+            nll=float(-log_p.mean()),
+            error=float(variance.sum().sqrt() / self.cases),
+            spread=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
+            curve={k: float(-v.mean()) for k, v in self.at.items()},
+            ess=float(ess.mean()),
+            ess_min=float(ess.min()),
+            cases=self.cases,
+            samples=self.samples,
+        )
+
+
+def importance(
+    model: nn.Module, x: Tensor, samples: int, seed: int, *, chunk: int | None = None, batch: int | None = None
+) -> Importance:
+    """Importance-weighted NLL of ``model`` on ``x`` (n, d) with ``samples`` posterior samples per case."""
+    total = ImportanceSum(len(x), samples, x.device)
+    for part in stream(model, x, samples, seed, chunk=chunk, batch=batch):
+        total.add(part)
+    return total.result()

@@ -1,0 +1,48 @@
+"""Model families. A model knows sampling and log-densities, nothing of training.
+
+Every model is a torch module with
+
+- ``latent`` ('binary' or 'gaussian') and ``reparameterised`` (whether a gradient passes through its samples);
+- ``posterior_noise(k, batch)``, ``joint_noise(batch)``: name -> (kind, shape) of the noise its samplers take, kind
+  'uniform' on [0, 1) or 'normal';
+- ``sample_posterior(x, k, noise) -> z``, ``log_posterior(z, x)``, ``log_joint(x, z)``, ``sample_joint(noise) -> x, z``.
+
+``x`` is (batch, d), ``z`` a list of latent layers (k, batch, n), the first next to the data; log-densities are
+(k, batch) in nats. Parameters of the generative model are named ``p.*``, those of the inference network ``q.*``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vaebench import seeds
+from vaebench.errors import UserError, nearest
+from vaebench.models.belief_net import DARN, FDARN, SBN
+from vaebench.models.linear_gaussian import LinearGaussian
+from vaebench.nn.init import initialize
+
+MODELS: dict[str, type[nn.Module]] = {"sbn": SBN, "fdarn": FDARN, "darn": DARN, "linear_gaussian": LinearGaussian}
+
+
+def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
+    """The model of a cell's ``model`` group, uninitialised, for data whose training mean is ``mean`` (d,).
+
+    Raises UserError for an unknown model, an unknown key or a value that the model does not take.
+    """
+    settings = {k: v for k, v in config.items() if k not in ("name", "init", "init_scale")}
+    if config["name"] not in MODELS:
+        raise UserError(f"model {config['name']!r}: {nearest(config['name'], MODELS)}")
+    try:
+        return MODELS[config["name"]](mean=torch.as_tensor(np.asarray(mean, dtype=np.float32)), **settings)
+    except TypeError as e:
+        raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
+
+
+def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:
+    """Initial parameters of ``module`` (a model, or an objective with a model inside) for one seed, in place."""
+    generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
+    initialize(module, generator, config["init"], config["init_scale"])

@@ -1,0 +1,155 @@
+"""Belief nets of binary units with an inference network: SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.dists import autoregressive, bernoulli
+from vaebench.errors import UserError, nearest
+
+Noise = dict[str, Tensor]
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+
+class Units(nn.Module):
+    """A layer of binary units given its parents: logits = W parent + b (+ strictly lower triangular R h).
+
+    ``parents`` 0 makes a layer without parents (a prior): then the logits are the biases.
+    """
+
+    def __init__(self, parents: int, units: int, chained: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(units, parents)) if parents else None
+        self.bias = nn.Parameter(torch.zeros(units))
+        self.autoregressive = nn.Parameter(torch.zeros(units, units)) if chained else None
+
+    def drive(self, parent: Tensor | None) -> Tensor:
+        """Logits from the parents alone, (..., units)."""
+        return self.bias if self.weight is None else nn.functional.linear(parent, self.weight, self.bias)
+
+    def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
+        """log p(h | parent), nats; ``h`` (..., units) -> (...)."""
+        a = self.drive(parent)
+        if self.autoregressive is None:
+            return bernoulli.log_prob(h, a)
+        return autoregressive.log_prob(h, a, self.autoregressive)
+
+    def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
+        """Zeros and ones of the shape of ``uniform`` (..., units)."""
+        a = self.drive(parent)
+        if self.autoregressive is None:
+            return bernoulli.sample(a.expand(uniform.shape), uniform)
+        return autoregressive.sample(a, self.autoregressive, uniform)
+
+
+class BeliefNet(nn.Module):
+    """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i) with Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4).
+
+    ``dims`` lists the DEEPEST layer first, as the paper does: [200, 200, 500] has 500 units next to the data. The
+    input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones.
+    """
+
+    latent = "binary"
+    reparameterised = False
+    chained_prior = False
+    chained_visibles = False
+    max_layers: int | None = None
+
+    def __init__(self, mean: Tensor, dims: Sequence[int], posterior: str = "factorial") -> None:
+        super().__init__()
+        dims = list(dims) if isinstance(dims, (list, tuple)) else dims
+        if not isinstance(dims, list) or not dims or not all(type(n) is int and n > 0 for n in dims):
+            raise UserError(
+                f"model.dims={dims}: must be a list of layer sizes from 1, deepest first, such as [200,200]"
+            )
+        if self.max_layers and len(dims) > self.max_layers:
+            raise UserError(f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer")
+        if posterior not in ("factorial", "autoregressive"):
+            raise UserError(
+                f"model.posterior={posterior!r}: {nearest(str(posterior), ['factorial', 'autoregressive'])}"
+            )
+        self.sizes = [mean.numel(), *reversed(dims)]
+        self.register_buffer("mean", mean)
+        n, chained = len(dims), posterior == "autoregressive"
+        self.p = nn.ModuleList(
+            [Units(self.sizes[i + 1], self.sizes[i], self.chained_visibles and i == 0) for i in range(n)]
+            + [Units(0, self.sizes[n], self.chained_prior)]
+        )
+        self.q = nn.ModuleList([Units(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
+
+    @property
+    def layers(self) -> int:
+        """Number of latent layers."""
+        return len(self.q)
+
+    # ------------------------------------------------------------------------------------------------ noise
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: uniforms (k, batch, units) for each latent layer."""
+        return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: uniforms (batch, units) for each layer, the visible one too."""
+        return {f"p{i}": ("uniform", (batch, n)) for i, n in enumerate(self.sizes)}
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def posterior_inputs(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """What each layer of the inference network sees: the centred data (batch, d), then the samples below."""
+        return [x - self.mean, *z[:-1]]
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k samples of Q(h | x) for each case: layers (k, batch, n), the first next to the data."""
+        z: list[Tensor] = []
+        parent = x - self.mean
+        for i, units in enumerate(self.q, start=1):
+            parent = units.sample(parent, noise[f"q{i}"])
+            z.append(parent)
+        return z
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log Q(h_i | h_{i-1}) for i = 1..n, each (k, batch), nats."""
+        inputs = self.posterior_inputs(x, z)
+        return [units.log_prob(h, v) for units, h, v in zip(self.q, z, inputs, strict=True)]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log Q(h | x), (k, batch), nats."""
+        return sum(self.log_posterior_terms(z, x))
+
+    # ------------------------------------------------------------------------------------------------ joint
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
+        return [units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)]
+
+    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log P(x, h), (k, batch), nats."""
+        return sum(self.log_joint_terms(x, z))
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Ancestral samples: x (batch, d) and layers (1, batch, n), the first next to the data."""
+        h, layers = None, []
+        for i in reversed(range(len(self.p))):
+            h = self.p[i].sample(h, noise[f"p{i}"])
+            layers.insert(0, h)
+        return layers[0], [v.unsqueeze(0) for v in layers[1:]]
+
+
+class SBN(BeliefNet):
+    """Sigmoid belief net: every layer factorial given the one above."""
+
+
+class FDARN(BeliefNet):
+    """fDARN: an autoregressive prior over one latent layer, visibles factorial given it."""
+
+    chained_prior = True
+    max_layers = 1
+
+
+class DARN(FDARN):
+    """DARN: visibles autoregressive as well."""
+
+    chained_visibles = True

@@ -1,0 +1,88 @@
+"""Linear-Gaussian model (probabilistic PCA) with a linear-Gaussian posterior: the exact answers are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.dists import gaussian
+from vaebench.errors import UserError
+
+
+class LinearGaussian(nn.Module):
+    """z ~ N(0, I), x | z ~ N(W z + b, s^2 I); Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned."""
+
+    latent = "gaussian"
+    reparameterised = True
+
+    def __init__(self, mean: Tensor, dims: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(dims, (list, tuple)) or len(dims) != 1 or type(dims[0]) is not int or dims[0] < 1:
+            raise UserError(f"model.dims={dims}: linear_gaussian takes one latent layer, such as [2]")
+        d, n = mean.numel(), dims[0]
+        self.sizes = [d, n]
+        self.register_buffer("mean", mean)
+        self.p = nn.ParameterDict(
+            {"weight": torch.zeros(d, n), "bias": torch.zeros(d), "log_sd": torch.zeros(1)}  # (d, n), (d,), (1,)
+        )
+        self.q = nn.ParameterDict({"weight": torch.zeros(n, d), "bias": torch.zeros(n), "log_sd": torch.zeros(n)})
+
+    def posterior_noise(self, k: int, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of ``sample_posterior``: standard normals (k, batch, n)."""
+        return {"q1": ("normal", (k, batch, self.sizes[1]))}
+
+    def joint_noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of ``sample_joint``: standard normals (batch, d) and (batch, n)."""
+        return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
+
+    def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"]), self.q["log_sd"]
+
+    def sample_posterior(self, x: Tensor, k: int, noise: dict[str, Tensor]) -> list[Tensor]:
+        """k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""
+        return [gaussian.sample(*self._posterior(x), noise["q1"])]
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """[log Q(z | x)], (k, batch), nats."""
+        return [gaussian.log_prob(z[0], *self._posterior(x))]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log Q(z | x), (k, batch), nats."""
+        return self.log_posterior_terms(z, x)[0]
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """[log p(x | z), log p(z)], each (k, batch), nats."""
+        decoded = nn.functional.linear(z[0], self.p["weight"], self.p["bias"])
+        zero = torch.zeros((), dtype=z[0].dtype, device=z[0].device)
+        return [gaussian.log_prob(x, decoded, self.p["log_sd"]), gaussian.log_prob(z[0], zero, zero)]
+
+    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log p(x, z), (k, batch), nats."""
+        return sum(self.log_joint_terms(x, z))
+
+    def sample_joint(self, noise: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Ancestral samples: x (batch, d) and [z (1, batch, n)]."""
+        z = noise["p1"]
+        decoded = nn.functional.linear(z, self.p["weight"], self.p["bias"])
+        return gaussian.sample(decoded, self.p["log_sd"], noise["p0"]), [z.unsqueeze(0)]
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        """Exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""
+        w, d = self.p["weight"], self.sizes[0]
+        cov = w @ w.T + torch.exp(2 * self.p["log_sd"]) * torch.eye(d, dtype=w.dtype, device=w.device)
+        chol = torch.linalg.cholesky(cov)
+        r = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
+        return -0.5 * (r * r).sum(0) - chol.diagonal().log().sum() - 0.5 * d * math.log(2 * math.pi)
+
+    def elbo(self, x: Tensor) -> Tensor:
+        """Exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats; differentiable in every parameter."""
+        mean, log_t = self._posterior(x)
+        w, log_s, d = self.p["weight"], self.p["log_sd"], self.sizes[0]
+        t2 = torch.exp(2 * log_t)
+        misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (w.square() * t2).sum()
+        data = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)
+        kl = 0.5 * (mean.square() + t2 - 1 - 2 * log_t).sum(-1)
+        return data - kl

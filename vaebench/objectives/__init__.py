@@ -1,0 +1,44 @@
+"""Learning rules. An objective knows gradients, nothing of optimisers or files.
+
+An objective is a torch module that holds the model and whatever else it trains (baselines, say). Calling it is a pure
+step: ``loss, state, metrics = objective(state, batch, noise)``. All that persists between updates is in ``state``, all
+randomness comes in through ``noise``; the gradient of ``loss`` (minimised) is the update's direction. So a step can be
+replayed, resumed bit for bit, packed over seeds, compiled or captured without the objective knowing.
+
+- ``state()``: initial state, name -> tensor;
+- ``noise(batch)``: name -> (kind, shape) of what one update draws, kind 'uniform' on [0, 1) or 'normal';
+- ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
+- ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set};
+- ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from vaebench.errors import UserError, nearest
+from vaebench.objectives.iw_bound import IWBound
+from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.wake_sleep import WakeSleep
+
+OBJECTIVES: dict[str, type[nn.Module]] = {"nvil": NVIL, "wake_sleep": WakeSleep, "iw_bound": IWBound}
+
+
+def build(config: dict[str, Any], model: nn.Module) -> nn.Module:
+    """The objective of a cell's ``objective`` group around ``model``.
+
+    Raises UserError for an unknown objective or key, or a model that the objective cannot train.
+    """
+    name = config["name"]
+    if name not in OBJECTIVES:
+        raise UserError(f"objective {name!r}: {nearest(name, OBJECTIVES)}")
+    cls = OBJECTIVES[name]
+    if not cls.trains(model):
+        able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
+        raise UserError(f"objective {name} cannot train {type(model).__name__}; allowed: {', '.join(able)}")
+    try:
+        return cls(model, **{k: v for k, v in config.items() if k != "name"})
+    except TypeError as e:
+        raise UserError(f"objective {name}: {str(e).split(') ')[-1]}") from None

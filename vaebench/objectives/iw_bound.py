@@ -1,0 +1,48 @@
+"""Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016); one sample: the ELBO."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.objectives import reduction
+
+
+class IWBound(nn.Module):
+    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
+
+    def __init__(self, model: nn.Module, samples: int = 1, reduce: str = "mean") -> None:
+        super().__init__()
+        if type(samples) is not int or samples < 1:
+            raise UserError(f"objective.samples={samples!r}: must be a whole number from 1")
+        self.model = model
+        self.samples = samples
+        self.reduce = reduction.check(reduce)
+
+    @staticmethod
+    def trains(model: nn.Module) -> bool:
+        """Models through whose samples a gradient passes."""
+        return model.reparameterised
+
+    def groups(self) -> dict[str, str]:
+        """Parameter groups by prefix: generative model, inference network."""
+        return {"model": "model.p.", "posterior": "model.q."}
+
+    def state(self) -> dict[str, Tensor]:
+        """Nothing persists between updates."""
+        return {}
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of K posterior samples per case."""
+        return self.model.posterior_noise(self.samples, batch)
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        x = batch["x"]
+        z = self.model.sample_posterior(x, self.samples, noise)
+        log_w = self.model.log_joint(x, z) - self.model.log_posterior(z, x)
+        bound = torch.logsumexp(log_w, 0) - math.log(self.samples)
+        return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

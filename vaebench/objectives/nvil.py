@@ -1,0 +1,114 @@
+"""Neural variational inference and learning (Mnih & Gregor 2014): score-function gradients, variance reduced.
+
+One sample h ~ Q(h | x) per case. The generative model follows grad log P(x, h). The inference network's layer i follows
+s_i grad log Q(h_i | h_{i-1}), where the signal s_i starts as the layer's share of the bound and is centred and scaled.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.nn.mlp import TanhNet
+from vaebench.objectives import reduction
+
+State = dict[str, Tensor]
+
+
+class NVIL(nn.Module):
+    """NVIL with every part of its variance reduction switchable (Figure 1 of the paper, and its 0.4 nat remark).
+
+    The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        local_signals: bool = True,
+        constant_baseline: bool = True,
+        input_baseline: bool = True,
+        variance_normalization: bool = True,
+        baseline_units: int = 100,
+        decay: float = 0.8,
+        reduce: str = "sum",
+    ) -> None:
+        super().__init__()
+        if type(baseline_units) is not int or baseline_units < 1:
+            raise UserError(f"objective.baseline_units={baseline_units!r}: must be a whole number from 1")
+        if not 0 <= decay < 1:
+            raise UserError(f"objective.decay={decay!r}: must be at least 0 and below 1")
+        self.model = model
+        self.local_signals = local_signals
+        self.constant_baseline = constant_baseline
+        self.variance_normalization = variance_normalization
+        self.decay = decay
+        self.reduce = reduction.check(reduce)
+        self.baseline = (
+            nn.ModuleList([TanhNet(n, baseline_units) for n in model.sizes[:-1]]) if input_baseline else None
+        )
+
+    @staticmethod
+    def trains(model: nn.Module) -> bool:
+        """Binary latents whose joint and posterior fall into one term per layer."""
+        return model.latent == "binary" and hasattr(model, "posterior_inputs")
+
+    def groups(self) -> dict[str, str]:
+        """Parameter groups by prefix: generative model, inference network, input-dependent baselines."""
+        return {"model": "model.p.", "posterior": "model.q.", "baseline": "baseline."}
+
+    def state(self) -> State:
+        """Running mean (nats) and variance (nats^2) of each layer's signal, (layers,)."""
+        return {"mean": torch.zeros(self.model.layers), "variance": torch.zeros(self.model.layers)}
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of one update: that of one posterior sample per case."""
+        return self.model.posterior_noise(1, batch)
+
+    def signals(self, log_p: list[Tensor], log_q: list[Tensor]) -> Tensor:
+        """Raw signals l_i, (layers, batch), nats (equation 12).
+
+        l_i = log P(h_n) + sum_{k >= i} [log P(h_{k-1} | h_k) - log Q(h_k | h_{k-1})], from the top down by a running
+        sum; l_1 is the one-sample bound. Without local signals every layer gets l_1.
+        """
+        total, out = log_p[-1], []
+        for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
+            total = total + p - q
+            out.insert(0, total)
+        raw = torch.cat(out).detach()
+        return raw if self.local_signals else raw[:1].expand_as(raw)
+
+    def center(self, raw: Tensor, predicted: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """The learning signal and the new running statistics, in the paper's order of operations (Algorithm 1).
+
+        First the input-dependent baseline is subtracted; the statistics of what remains are updated; only then are
+        the NEW mean subtracted and the result divided by max(1, new standard deviation). ``raw`` (layers, batch).
+        """
+        s = raw if predicted is None else raw - predicted.detach()
+        old, new = self.decay, 1.0 - self.decay
+        mean = old * state["mean"] + new * s.mean(-1)
+        variance = old * state["variance"] + new * s.var(-1, unbiased=False)
+        if self.constant_baseline:
+            s = s - mean.unsqueeze(-1)
+        if self.variance_normalization:
+            s = s / torch.clamp(variance.sqrt(), min=1.0).unsqueeze(-1)
+        return s, {"mean": mean, "variance": variance}
+
+    def forward(self, state: State, batch: dict[str, Tensor], noise: State) -> tuple[Tensor, State, State]:
+        """One pure step; see the package docstring. The bound in ``metrics`` is raw, before any baseline."""
+        x = batch["x"]
+        z = self.model.sample_posterior(x, 1, noise)
+        log_p = self.model.log_joint_terms(x, z)
+        log_q = self.model.log_posterior_terms(z, x)
+        raw = self.signals(log_p, log_q)
+        predicted = None
+        if self.baseline is not None:
+            inputs = self.model.posterior_inputs(x, z)
+            predicted = torch.stack([c(v).reshape(-1) for c, v in zip(self.baseline, inputs, strict=True)])
+        s, new_state = self.center(raw, predicted, state)
+        gain = sum(log_p) + (s * torch.cat(log_q)).sum(0, keepdim=True)
+        if predicted is not None:
+            # The baselines minimise (l - C - c)^2; as in all published code the normalised signal drives them.
+            gain = gain + (s * predicted).sum(0, keepdim=True)
+        loss = -reduction.over_cases(gain, self.reduce)
+        return loss, new_state, {"bound": raw[0].mean() if self.local_signals else raw.mean()}

@@ -1,0 +1,79 @@
+"""What a person sees while cells run, on stderr: one line per finished cell, one bar where stderr is a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from vaebench.runner import Outcome
+
+
+class Progress:
+    """Receives what workers say. ``cells``: cell key -> (name, seeds to wait for); ``updates``: all of them together."""
+
+    def __init__(self, cells: dict[str, tuple[str, set[int]]], updates: int) -> None:
+        self.waiting = {key: (name, set(seeds)) for key, (name, seeds) in cells.items()}
+        self.outcomes: dict[str, list[Outcome]] = {key: [] for key in cells}
+        self.total, self.finished = len(cells), 0
+        self.bar = None
+        if sys.stderr.isatty() and updates:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=updates, unit=" updates", unit_scale=True, dynamic_ncols=True, smoothing=0.05)
+
+    def __call__(self, kind: str, value: Any) -> None:
+        """One message of a worker; see vaebench.runner.Say."""
+        if kind == "outcome":
+            self._outcome(value)
+        elif self.bar is not None and kind == "updates":
+            self.bar.update(value)
+        elif self.bar is not None and kind == "cell":
+            self.bar.set_description_str(value)
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.leave = False
+            self.bar.close()
+
+    def _outcome(self, o: Outcome) -> None:
+        key = o.task.cell.key
+        if key not in self.waiting:
+            return
+        name, left = self.waiting[key]
+        left.discard(o.seed)
+        self.outcomes[key].append(o)
+        if not left:
+            self.finished += 1
+            self.line(f"[{self.finished}/{self.total}] {name}: {summary(self.outcomes[key])}")
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """One cell's outcomes in a line: how many seeds ended how, the mean bound of those that are done, the time."""
+    parts = []
+    for status in dict.fromkeys(o.status for o in outcomes):
+        group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
+        text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
+        values = [o.value for o in group if o.value is not None]
+        if status == "done" and values:
+            text += f" bound {sum(values) / len(values):.2f}"
+        reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
+        parts.append(text + "".join(f": {r}" for r in reasons))
+    return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
+
+
+def duration(seconds: float) -> str:
+    """90.4 -> '1m30s'; 12000 -> '3h20m'."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s}s"
+    if s < 3600:
+        return f"{s // 60}m{s % 60:02d}s"
+    return f"{s // 3600}h{s % 3600 // 60:02d}m"

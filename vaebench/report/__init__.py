@@ -1,0 +1,31 @@
+"""A table and its results as text, Markdown, LaTeX, HTML or CSV; figures; comparison of two sets of results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaebench.config import Table
+
+FORMATS = ("text", "md", "csv", "latex", "html")
+
+
+def render(table: Table, frame: pd.DataFrame, format: str = "text") -> str:
+    """The report of a table from the long frame (``Store.frame`` or ``read_csv``).
+
+    ``csv`` is the long frame itself, one row per (cell, seed, metric): what ``compare`` reads. The other formats are
+    aggregated over seeds. UserError for an unknown format.
+    """
+    from vaebench import store
+    from vaebench.report import latex, markdown, text, webpage
+
+    writers = {"text": text.render, "md": markdown.render, "latex": latex.render, "html": webpage.render}
+    if format == "csv":
+        return store.csv_text(frame)
+    if format not in writers:
+        raise UserError(f"unknown format {format!r}: {nearest(format, FORMATS)}")
+    return writers[format](table, frame)

@@ -1,0 +1,159 @@
+"""Two sets of results, row by row: whether they agree within a tolerance or within their errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError
+from vaebench.report.select import Estimate, estimate, measured
+from vaebench.stats import combine
+from vaebench.store import signature_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIGMAS = 3.0
+"""Without a tolerance two means agree within so many combined standard errors."""
+
+FLOOR = 1e-6
+"""... and always within this much: the last digits of a sum depend on the order of its terms."""
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One metric of one table entry on both sides; a side without it is None.
+
+    ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
+    the largest difference that counts as agreement. ``protocols`` names unlike protocols that were compared anyway.
+    """
+
+    name: str
+    metric: str
+    a: Estimate | None
+    b: Estimate | None
+    difference: float | None
+    error: float | None
+    allowed: float | None
+    protocols: str = ""
+
+    @property
+    def within(self) -> bool:
+        """Whether both sides have the row and agree."""
+        return self.difference is not None and abs(self.difference) <= self.allowed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows of both sides, in the order in which they first appear."""
+
+    rows: tuple[ComparedRow, ...]
+    tol: float | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether any row disagrees or is in one side only: the command then exits with 1."""
+        return not all(r.within for r in self.rows)
+
+
+def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_protocol: bool = False) -> Comparison:
+    """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
+
+    A row agrees if the means differ by at most ``tol``, or, without ``tol``, by at most three combined standard errors
+    (over seeds; for a single seed the error of its evaluation) and never less than 1e-6. Where a side holds several
+    presets of a table entry, the preset is part of the row. Raises UserError for a bad ``tol``, for nothing to
+    compare, for several training settings of one row in one side, and for unlike signatures unless
+    ``ignore_protocol``.
+    """
+    if tol is not None and not (math.isfinite(tol) and tol >= 0):
+        raise UserError(f"tolerance {tol}: allowed: a number of nats from 0")
+    by = ["table", "row", "column"]
+    if any((f.groupby(by)["preset"].nunique() > 1).any() for f in (a, b)):
+        by.append("preset")
+    sides = (_groups(a, by, "first"), _groups(b, by, "second"))
+    names = list(dict.fromkeys([*sides[0], *sides[1]]))
+    if not names:
+        raise UserError("nothing to compare: neither side has a finished run with a number")
+    rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in names]
+    return Comparison(tuple(rows), tol)
+
+
+def _groups(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], pd.DataFrame]:
+    groups: dict[tuple[str, ...], pd.DataFrame] = {}
+    for metric in dict.fromkeys(m for m in frame["metric"] if m):
+        for name, part in measured(frame, metric).groupby(by, sort=False):
+            if part["key"].nunique() > 1:
+                raise UserError(
+                    f"{_name(name)}: the {side} side holds {part['key'].nunique()} training settings of this row "
+                    f"({', '.join(part['key'].unique())}); allowed: one"
+                )
+            groups[(*name, metric)] = part
+    order = {n: i for i, n in enumerate(dict.fromkeys(frame[by].itertuples(index=False, name=None)))}
+    return dict(sorted(groups.items(), key=lambda item: order[item[0][:-1]]))
+
+
+def _row(
+    name: tuple[str, ...], a: pd.DataFrame | None, b: pd.DataFrame | None, tol: float | None, ignore_protocol: bool
+) -> ComparedRow:
+    *cell, metric = name
+    if a is None or b is None:
+        known = [None if side is None else estimate(side) for side in (a, b)]
+        return ComparedRow(_name(cell), metric, *known, None, None, None)
+    unlike = _unlike([*a["signature"], *b["signature"]])
+    if unlike and not ignore_protocol:
+        raise UserError(
+            f"{_name(cell)}, {metric}: the protocols differ: {unlike}; compare like with like, or ignore the protocol"
+        )
+    left, right = estimate(a), estimate(b)
+    error = combine(left.error, right.error)
+    allowed = tol if tol is not None else max(FLOOR, SIGMAS * (error or 0.0))
+    return ComparedRow(_name(cell), metric, left, right, right.mean - left.mean, error, allowed, unlike)
+
+
+def _name(cell) -> str:
+    table, row, column, *preset = cell
+    return f"{table}: {row} / {column}" + "".join(f" ({p})" for p in preset)
+
+
+def _unlike(signatures: list[str]) -> str:
+    """The first pair of unlike signatures, by the parts in which they differ: ``data:a against data:b``."""
+    first = signature_parts(signatures[0])
+    for text in signatures[1:]:
+        other = signature_parts(text)
+        keys = [k for k in dict.fromkeys([*first, *other]) if first.get(k) != other.get(k)]
+        if keys:
+            return "; ".join(f"{k}:{first.get(k, '(none)')} against {k}:{other.get(k, '(none)')}" for k in keys)
+    return ""
+
+
+def render(comparison: Comparison) -> str:
+    """A text table of all rows, then one line that says how many agree."""
+    from vaebench.report.layout import number
+    from vaebench.report.text import grid
+
+    headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
+    cells = []
+    for r in comparison.rows:
+        words = "agrees" if r.within else "DIFFERS"
+        if r.difference is None:
+            words = f"DIFFERS: only in the {'first' if r.b is None else 'second'}"
+        values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
+        counts = [str(e.n) if e else "" for e in (r.a, r.b)]
+        notes = f"{words} (protocols: {r.protocols})" if r.protocols else words
+        cells.append((r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, notes))
+    right = ("right",) * 7
+    agree = sum(r.within for r in comparison.rows)
+    rule = (
+        f"|difference| <= {comparison.tol:g}"
+        if comparison.tol is not None
+        else "|difference| <= 3 combined standard errors (±: over seeds; [..]: of the evaluation of a single seed)"
+    )
+    return (
+        grid(headers, tuple(cells), ("left", "left", *right, "left"))
+        + f"\n\n{agree} of {len(comparison.rows)} rows agree: {rule}\n"
+    )
+
+
+def _numbers(r: ComparedRow) -> list[tuple[float | None, str]]:
+    return [(r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g")]

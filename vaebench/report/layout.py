@@ -1,0 +1,134 @@
+"""The report as headers, cells and footnotes in plain text: what every format writes, each with its own escapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vaebench.config import Table, load_preset, options
+from vaebench.report.select import Estimate
+from vaebench.report.summary import NOT_TRAINED, ReportRow
+
+VERDICTS = {
+    "yes": "within the margin of the published number",
+    "better": "lower than the published number by more than the margin",
+    "no": "higher than the published number by more than the margin",
+    "n=1": "one seed, from which no yes or no is given",
+    "-": "no verdict: nothing published or measured, or not the paper's data or evaluation",
+    NOT_TRAINED: "a number from the literature, for comparison",
+}
+
+BESIDE_HEADERS = {"bound": "bound", "iw_nll": "IW-NLL", "kl": "KL", "active_units": "active units"}
+
+LEFT = ("row", "column", "preset", "verdict", "notes")
+"""Columns of words; all others are numbers and stand to the right."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A title, a grid of text and the notes under it."""
+
+    title: str
+    headers: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    footnotes: tuple[str, ...]
+
+    @property
+    def alignment(self) -> tuple[str, ...]:
+        """``left`` or ``right`` for every column."""
+        return tuple("left" if h in LEFT else "right" for h in self.headers)
+
+
+def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
+    """The grid of a summary. Columns that are empty throughout are left out, except those of the verdict."""
+    marks: dict[str, int] = {}
+    for row in rows:
+        for note in row.footnotes:
+            marks.setdefault(note, len(marks) + 1)
+    several = len({r.preset for r in rows if r.preset}) > 1
+    records = [_record(r, marks) for r in rows]
+    keep = ("row", "column", "published", "ours", "difference", "verdict")
+    headers = [
+        h
+        for h in (records[0] if records else keep)
+        if h in keep or (h == "preset" and several) or (h != "preset" and any(r[h] for r in records))
+    ]
+    return Layout(
+        title=f"{table.title} ({table.where}, {table.paper})",
+        headers=tuple(headers),
+        cells=tuple(tuple(r[h] for h in headers) for r in records),
+        footnotes=tuple([*(f"[{i}] {note}" for note, i in marks.items()), *_footnotes(table, rows)]),
+    )
+
+
+def _record(row: ReportRow, marks: dict[str, int]) -> dict[str, str]:
+    notes = [row.status, row.source, "".join(f"[{marks[n]}]" for n in row.footnotes)]
+    return {
+        "row": row.row,
+        "column": row.column,
+        "preset": row.preset,
+        "published": "" if row.published is None else f"{row.published:g}",
+        "ours": number(row.ours),
+        "seeds": str(row.n) if row.n else "",
+        "difference": "" if row.difference is None else f"{row.difference:+.2f}",
+        "verdict": row.verdict,
+        **{header: number(row.beside.get(m)) for m, header in BESIDE_HEADERS.items()},
+        "updates": "" if row.updates is None else f"{row.updates:,.0f}",
+        "time": "" if row.seconds is None else duration(row.seconds),
+        "notes": " ".join(n for n in notes if n),
+    }
+
+
+def number(e: Estimate | None) -> str:
+    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation."""
+    if e is None:
+        return ""
+    if e.n > 1:
+        return f"{e.mean:.2f} ± {e.se:.2f}"
+    return f"{e.mean:.2f}" if e.own_error is None else f"{e.mean:.2f} [{e.own_error:.2f}]"
+
+
+def duration(seconds: float) -> str:
+    """``42 s``, ``3.5 min`` or ``2.1 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
+    measured = [r.ours for r in rows if r.ours]
+    estimates = [*measured, *(e for r in rows for e in r.beside.values())]
+    unit = measured[0].unit if measured else "nats"
+    lines = [f"ours: {table.measure} in {unit}, mean over seeds; difference: ours minus published; lower is better."]
+    if any(e.n > 1 for e in estimates):
+        lines.append("±: standard error of the mean over the seeds; it holds no error of the published number.")
+    single = {e.error_kind for e in estimates if e.n == 1 and e.own_error is not None}
+    if single:
+        lines.append(
+            f"[..] after a number: one seed; the {' or '.join(sorted(_kind(k) for k in single))} error of its "
+            "evaluation, which says nothing about the spread over seeds."
+        )
+    words = {r.verdict.split(", ")[0] for r in rows}
+    lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
+    lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
+    lines += [_preset(table, p, label) for p, label in sorted({(r.preset, r.label) for r in rows if r.preset})]
+    packs = max((r.pack or 1 for r in rows), default=1)
+    if any(r.seconds is not None for r in rows):
+        devices = "; ".join(sorted({r.device for r in rows if r.device}))
+        beside = f"; up to {packs} seeds ran side by side" if packs > 1 else ""
+        lines.append(f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}.")
+    lines += table.notes
+    if table.ledger:
+        topics = "; ".join(entry.topic for entry in table.ledger)
+        lines.append(f"where the paper is silent or differs: {topics} (see vaebench show table={table.name}).")
+    return lines
+
+
+def _kind(error_kind: str) -> str:
+    return {"monte carlo": "Monte Carlo"}.get(error_kind, error_kind)
+
+
+def _preset(table: Table, name: str, label: str) -> str:
+    about = load_preset(name).about if name in options("preset") else ""
+    extra = table.presets[name].note if name in table.presets else ""
+    recipe = f"not the paper's recipe, so a verdict says {label!r}" if label else ""
+    return f"preset {name}: {'; '.join(p for p in (about, extra, recipe) if p) or 'see its file'}."

@@ -1,0 +1,67 @@
+"""From rows of the long frame to one estimate: the choice of rows is made here, once, for every report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaebench.stats import mean_error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+CELL = ("table", "row", "column", "preset")
+"""What names a cell in the long frame. Cells may share runs, so the key alone does not."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over seeds of one metric.
+
+    ``se`` is the standard error over seeds, None for one seed; ``own_error`` is then the error of that single
+    evaluation, of kind ``error_kind`` (None where it was not measured). ``values`` are the numbers, one per seed.
+    """
+
+    mean: float
+    sd: float | None
+    se: float | None
+    n: int
+    own_error: float | None
+    error_kind: str
+    unit: str
+    values: tuple[float, ...]
+
+    @property
+    def error(self) -> float | None:
+        """The error to compare by: over seeds, or of the single evaluation."""
+        return self.se if self.n > 1 else self.own_error
+
+
+def only_current(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the measures that were taken under another evaluation than the cell asks for."""
+    return frame[frame["extra"].map(_is_current).astype(bool)]
+
+
+def _is_current(extra: str) -> bool:
+    return not extra or json.loads(extra).get("current") is not False
+
+
+def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows that count for a metric: run done, measure current, value finite; one per cell and seed (the last)."""
+    rows = frame[(frame["status"] == "done") & (frame["metric"] == metric)]
+    rows = only_current(rows)
+    finite = rows["value"].abs() < float("inf")  # False for NaN
+    return rows[finite].drop_duplicates([*CELL, "key", "seed"], keep="last")
+
+
+def estimate(rows: pd.DataFrame) -> Estimate | None:
+    """The mean over the rows of ``measured``, None where there are none."""
+    if not len(rows):
+        return None
+    values = tuple(float(v) for v in rows["value"])
+    mean, sd, se, n = mean_error(values)
+    own, kind = float(rows["error"].iloc[0]), str(rows["error_kind"].iloc[0])
+    known = n == 1 and kind != "none" and own == own
+    return Estimate(mean, sd, se, n, own if known else None, kind if known else "", rows["unit"].iloc[0], values)

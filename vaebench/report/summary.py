@@ -1,0 +1,163 @@
+"""A table beside what was measured for it: one ReportRow per row and column, literature rows included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vaebench.config import Table
+from vaebench.report.protocol import differing
+from vaebench.report.select import Estimate, estimate, measured
+from vaebench.stats import verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BESIDE = ("bound", "iw_nll", "kl", "active_units")
+"""Metrics shown beside the one the paper printed."""
+
+NOT_TRAINED = "not trained yet"
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One row and column of a table: the published number, ours, and what may be said of the two.
+
+    Numbers are in the unit of the measure (nats). ``difference`` is ours minus published, None where the two may not
+    be compared. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells of the other seeds.
+    """
+
+    row: str
+    column: str
+    published: float | None = None
+    ours: Estimate | None = None
+    difference: float | None = None
+    verdict: str = "-"
+    beside: dict[str, Estimate] = field(default_factory=dict)
+    updates: float | None = None
+    seconds: float | None = None
+    pack: int | None = None
+    device: str = ""
+    status: str = ""
+    preset: str = ""
+    label: str = ""
+    comparable: bool = True
+    source: str = ""
+    footnotes: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Number of seeds behind ``ours``."""
+        return self.ours.n if self.ours else 0
+
+    @property
+    def se(self) -> float | None:
+        """Standard error over seeds of ``ours``; None for one seed."""
+        return self.ours.se if self.ours else None
+
+    @property
+    def iw_nll(self) -> Estimate | None:
+        return self.beside.get("iw_nll")
+
+    @property
+    def kl(self) -> Estimate | None:
+        return self.beside.get("kl")
+
+
+def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
+    """One ReportRow per row and column, in the order of the table.
+
+    Runs of different presets or training settings are never averaged: where the frame holds several for one row and
+    column, each has a ReportRow of its own. Failed, diverged and unfinished seeds are left out of the mean and named
+    in ``status``.
+    """
+    frame = frame[frame["table"] == table.name]
+    trained = set(table.trained())
+    rows: list[ReportRow] = []
+    for name, row in table.rows.items():
+        note = (row.note,) if row.note else ()
+        for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
+            published = row.published.get(column)
+            if (name, column) in trained:
+                runs = list(_settings(frame, name, column))
+                rows += [_trained(table, name, column, part) for part in runs]
+                if not runs:
+                    rows.append(ReportRow(name, column, published, status="not run", footnotes=note))
+            elif published is not None:
+                rows.append(ReportRow(name, column, published, verdict=NOT_TRAINED, source=row.source, footnotes=note))
+    return rows
+
+
+def _settings(frame: pd.DataFrame, row: str, column: str) -> Iterator[pd.DataFrame]:
+    """The rows of one table entry, one frame per preset and training setting."""
+    cell = frame[(frame["row"] == row) & (frame["column"] == column)]
+    for _, part in cell.groupby(["preset", "label", "key"], sort=False):
+        yield part
+
+
+def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportRow:
+    rows = measured(runs, table.measure)
+    ours = estimate(rows)
+    status, notes = _status(table, runs, rows)
+    label, published = runs["label"].iloc[0], table.rows[row].published.get(column)
+    comparable = bool(runs["paper_protocol"].all())
+    protocols = sorted(set(rows["signature"]))
+    if not comparable:
+        differs = differing(table, row, column, protocols[0]) if protocols else ""
+        notes.append(f"no verdict: not the paper's protocol ({differs or 'data or evaluation'})")
+    elif len(protocols) > 1:
+        comparable = False
+        notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")
+    seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
+    beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != table.measure}
+    return ReportRow(
+        row=row,
+        column=column,
+        published=published,
+        ours=ours,
+        difference=ours.mean - published if ours and published is not None and comparable else None,
+        verdict=verdict(published, ours.values if ours else (), table.margin, label, comparable),
+        beside={m: e for m, e in beside.items() if e is not None},
+        updates=_mean(seeds["updates"]),
+        seconds=_mean(seeds["seconds"]),
+        pack=None if seeds["pack"].isna().all() else int(seeds["pack"].max()),
+        device="; ".join(sorted({d for d in seeds["device"] if d})),
+        status=status,
+        preset=runs["preset"].iloc[0],
+        label=label,
+        comparable=comparable,
+        footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
+    )
+
+
+def _status(table: Table, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:
+    """What became of the seeds that are not in the mean, and why, in words."""
+    seeds = runs.drop_duplicates("seed")
+    parts, notes = [], []
+    for status in ("failed", "diverged", "interrupted", "partial"):
+        some = seeds[seeds["status"] == status]
+        if len(some):
+            parts.append(f"{len(some)} {status}")
+            notes += [f"seed {s} {status}: {r}" for s, r in zip(some["seed"], some["reason"], strict=True) if r]
+    done = seeds[seeds["status"] == "done"]
+    without = len(done) - len(rows)
+    if without:
+        parts.append(f"{without} without a number")
+        notes.append(_why_without(table, runs, set(done["seed"]) - set(rows["seed"])))
+    return ", ".join(parts), notes
+
+
+def _why_without(table: Table, runs: pd.DataFrame, seeds: set[int]) -> str:
+    some = runs[runs["seed"].isin(seeds) & (runs["metric"] == table.measure)]
+    which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
+    if not len(some):
+        return f"{which}: {table.measure} was not measured"
+    if some["value"].isna().any():
+        return f"{which}: {table.measure} is not finite"
+    return f"{which}: {table.measure} was measured under another evaluation than is asked for"
+
+
+def _mean(column: pd.Series) -> float | None:
+    known = column.dropna()
+    return float(known.mean()) if len(known) else None

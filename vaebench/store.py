@@ -1,0 +1,282 @@
+"""Run directories and their results: ``<root>/<key>/seed-<n>/``, with ``result.json`` as the truth and CSV as a view.
+
+Beside ``result.json`` lie ``checkpoint.safetensors``, ``best.safetensors`` and ``curve.csv``. Listing runs imports
+neither pandas nor torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.config import Cell, signature
+from vaebench.errors import UserError
+from vaebench.stats import Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TEXT, FLAG, NUMBER, WHOLE, SEED = "str", "bool", "float64", "Int64", "int64"
+"""Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when missing, a TEXT is empty."""
+
+COLUMNS = {
+    **dict.fromkeys(("table", "row", "column", "preset", "label"), TEXT),
+    "seed": SEED,
+    **dict.fromkeys(("status", "metric"), TEXT),
+    "value": NUMBER,
+    "unit": TEXT,
+    "error": NUMBER,
+    "error_kind": TEXT,
+    **dict.fromkeys(("points", "samples"), WHOLE),
+    "signature": TEXT,
+    "published": NUMBER,
+    "paper_protocol": FLAG,
+    **dict.fromkeys(("updates", "best_update"), WHOLE),
+    "seconds": NUMBER,
+    "pack": WHOLE,
+    "device": TEXT,
+    "peak_memory_mb": NUMBER,
+    **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
+}
+"""The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
+
+
+SAMPLES = {**dict.fromkeys(("bound", "kl", "active_units"), "bound_samples"), "iw_nll": "iw_samples"}
+"""Which evaluation setting holds the number of samples of a measure."""
+
+
+class Busy(UserError):
+    """Another process holds the lock of this run."""
+
+
+class Store:
+    """All runs under one folder, which need not exist yet."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def run_dir(self, key: str, seed: int) -> Path:
+        """Where the run of a cell (``Cell.key``) at a seed lives. Creates nothing."""
+        return self.root / key / f"seed-{seed}"
+
+    def write_result(self, key: str, seed: int, result: dict[str, Any]) -> Path:
+        """result.json, atomically: NaN and infinities become null. OSError (full disk) leaves the old file intact."""
+        path = self.run_dir(key, seed) / "result.json"
+        write_atomic(path, json.dumps(_jsonable(result), indent=1, allow_nan=False) + "\n")
+        return path
+
+    def read_result(self, key: str, seed: int) -> dict[str, Any] | None:
+        """The stored result; None where there is none or, with a warning in the log, where it is damaged."""
+        path = self.run_dir(key, seed) / "result.json"
+        try:
+            result = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, OSError) as e:
+            log.warning("%s is damaged and taken as missing: %s", path, e)
+            return None
+        if not isinstance(result, dict):
+            log.warning("%s is damaged and taken as missing: expected an object", path)
+            return None
+        return result
+
+    @contextlib.contextmanager
+    def lock(self, key: str, seed: int) -> Iterator[None]:
+        """Hold a run for this process; raises Busy at once if another holds it. Death of the process releases it."""
+        from filelock import FileLock, Timeout
+
+        place = self.run_dir(key, seed)
+        place.mkdir(parents=True, exist_ok=True)
+        held = FileLock(place / ".lock")
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            raise Busy(f"{place}: another process works on this run; wait for it or stop it") from None
+        try:
+            yield
+        finally:
+            held.release()
+
+    def runs(self) -> Iterator[dict[str, Any]]:
+        """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``."""
+        keys = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        for folder in keys:
+            seeds = [int(m[1]) for p in folder.iterdir() if (m := re.fullmatch(r"seed-(\d+)", p.name))]
+            for seed in sorted(seeds):
+                result = self.read_result(folder.name, seed) or self._partial(folder.name, seed)
+                if result is not None:
+                    yield {**result, "key": folder.name, "seed": seed}
+
+    def _partial(self, key: str, seed: int) -> dict[str, Any] | None:
+        if not (self.run_dir(key, seed) / "checkpoint.safetensors").is_file():
+            return None
+        return {"schema": 1, "status": "partial", "reason": "", "measures": []}
+
+    def frame(self, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
+        """The long format (COLUMNS) of these cells at these seeds.
+
+        One row per (cell, seed, metric); a run without measures (failed, diverged, interrupted, partial) is a row
+        with an empty metric; a run that never began has none. ``published`` is the cell's number in the measure of
+        its table. A measure taken under another evaluation than the cell asks for has ``"current": false`` in
+        ``extra``.
+        """
+        rows: list[dict[str, Any]] = []
+        for cell in cells:
+            for seed in seeds:
+                result = self.read_result(cell.key, seed) or self._partial(cell.key, seed)
+                if result is not None:
+                    rows += _rows(cell, seed, result)
+        return _typed(rows)
+
+
+def _rows(cell: Cell, seed: int, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """One result as rows of the long format."""
+    versions, data = result.get("versions") or {}, result.get("data") or {}
+    run = {
+        **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
+        **{name: result.get(name) for name in ("updates", "best_update", "seconds", "pack", "device")},
+        **{name: versions.get(name) for name in ("vaebench", "torch", "python", "commit")},
+        "seed": seed,
+        "status": result.get("status"),
+        "paper_protocol": cell.paper_protocol,
+        "peak_memory_mb": result.get("peak_memory_mb"),
+        "data_hash": data.get("hash"),
+        "key": cell.key,
+        "reason": " ".join(str(result.get("reason") or "").split()),
+    }
+    rows = []
+    for content in result.get("measures") or []:
+        try:
+            m = Measure.from_dict(content)
+        except ValueError as e:
+            log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
+            continue
+        extra = m.extra if is_current(cell, m) else {**m.extra, "current": False}
+        numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
+        text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
+        rows.append({**run, **numbers, "metric": m.name, "extra": text})
+    return rows or [run]
+
+
+def is_current(cell: Cell, measure: Measure) -> bool:
+    """Whether a measure was taken the way the cell's configuration asks for now (data, split, points, samples)."""
+    setting = SAMPLES.get(measure.name, "")
+    wanted = signature_parts(signature(cell.config, measure.name, cell.config["eval"].get(setting)))
+    found = signature_parts(measure.signature)
+    if measure.name.startswith("valid"):  # taken during training, on the validation cases
+        wanted = {k: v for k, v in wanted.items() if k not in ("split", "points")}
+    found["data"] = found.get("data", "").split("@")[0]  # a configuration does not know the hash of the data
+    return all(found.get(k) == v for k, v in wanted.items())
+
+
+def signature_parts(text: str) -> dict[str, str]:
+    """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
+    measure, *rest = text.split("|")
+    return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
+
+
+# ---------------------------------------------------------------------------------------------- CSV and files
+
+
+def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+    """The long frame as CSV, atomically; UserError where the file cannot be written."""
+    try:
+        write_atomic(Path(path), csv_text(frame))
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """The long frame as CSV text; ``read_csv`` gives back an equal frame."""
+    return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: Path | str) -> pd.DataFrame:
+    """A long frame from ``write_csv``. Raises UserError if the file is missing or is not such a CSV."""
+    import csv
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a results CSV as written by `vaebench report`")
+    try:
+        with path.open(encoding="utf-8", newline="") as f:
+            header, *lines = list(csv.reader(f)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a results CSV: {e}") from None
+    missing = [c for c in COLUMNS if c not in header]
+    if missing:
+        raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing)}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise UserError(f"{path}: record {number} has {len(line)} fields, expected {len(header)}")
+        rows.append(_parsed(dict(zip(header, line, strict=True)), f"{path}: record {number}"))
+    return _typed(rows)
+
+
+def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
+    """One CSV record with its types; float() of a printed float is exact, unlike pandas' fast parser."""
+    convert = {TEXT: str, NUMBER: float, WHOLE: int, SEED: int, FLAG: {"True": True, "False": False}.__getitem__}
+    row: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        text = record[name]
+        try:
+            row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
+        except (ValueError, KeyError):
+            raise UserError(f"{where}: column {name}: {text!r} is not a {kind}") from None
+    return row
+
+
+def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame with exactly COLUMNS and their types, empty or not."""
+    import pandas as pd
+
+    def column(name: str, kind: str) -> pd.Series:
+        values = [row.get(name) for row in rows]
+        if kind == TEXT:
+            values = ["" if v is None else str(v) for v in values]
+        elif kind == NUMBER:
+            values = [math.nan if v is None else float(v) for v in values]
+        return pd.Series(values, dtype=kind)
+
+    return pd.DataFrame({name: column(name, kind) for name, kind in COLUMNS.items()})
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file so that it is either the old or the new one, whatever happens. Creates the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with temporary.open("xb") as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _jsonable(value: Any) -> Any:
+    """Plain JSON values: NaN and infinities become None, tuples lists, and NumPy or torch scalars numbers."""
+    if isinstance(value, dict):
+        return {str(k): _jsonable(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _jsonable(value.tolist())
+    return value

@@ -1,0 +1,253 @@
+"""Training: one readable loop for every family. Early stopping, checkpoints, what happens to a NaN.
+
+A call trains a pack of seeds of one cell that stand at the same update. Every seed has its own folder with
+
+- ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least once a minute;
+- ``best.safetensors``: the parameters with the best validation bound so far;
+- ``curve.csv``: one line per validation, a view of what the checkpoint holds.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vaebench import checkpoint, models, noise, objectives, optim
+from vaebench.checkpoint import Checkpoint
+from vaebench.data.splits import Splits
+from vaebench.errors import Interrupted
+from vaebench.fast import Pack
+from vaebench.metrics.bound import bound
+from vaebench.store import write_atomic
+
+SAVE_SECONDS = 60.0
+"""A kill loses at most about so much work, however rare the validations are."""
+
+
+@dataclass
+class Seed:
+    """Where one seed of the pack stands.
+
+    ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
+    updates; ``stalled`` counts validations without improvement.
+    """
+
+    seed: int
+    folder: Path
+    update: int = 0
+    seconds: float = 0.0
+    status: str = "running"
+    reason: str = ""
+    curve: list[dict[str, float]] = None  # type: ignore[assignment]
+    sums: dict[str, float] = None  # type: ignore[assignment]
+    count: int = 0
+    best_update: int | None = None
+    best_bound: float = -math.inf
+    stalled: int = 0
+
+    META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
+
+    def __post_init__(self) -> None:
+        self.curve = self.curve or []
+        self.sums = self.sums or {}
+
+    def meta(self) -> dict[str, Any]:
+        """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
+        best = None if self.best_update is None else self.best_bound
+        return {**{k: getattr(self, k) for k in self.META}, "best_bound": best, "seed": self.seed}
+
+    def restore(self, meta: dict[str, Any]) -> None:
+        """Take over what a checkpoint kept."""
+        for k in self.META:
+            setattr(self, k, meta[k])
+        self.best_bound = -math.inf if meta["best_bound"] is None else meta["best_bound"]
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint to evaluate when selection is by the validation bound."""
+        return self.folder / "best.safetensors"
+
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called with the number of updates done and what to show beside the progress bar."""
+
+
+def progress_of(folder: Path, seed: int) -> Seed:
+    """Where the seed in ``folder`` stands, from its checkpoint; at update 0 where there is none."""
+    out = Seed(seed, folder)
+    if out.last.exists():
+        out.restore(checkpoint.read(out.last).meta)
+    return out
+
+
+def train(
+    config: dict[str, Any],
+    splits: Splits,
+    seeds: list[Seed],
+    device: torch.device,
+    engine: str,
+    report: Report = lambda update, shown: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Seed]:
+    """Train ``seeds``, which all stand at the same update, to the end of their budget or early stopping.
+
+    Returns them with status 'trained' or 'diverged'. Raises Interrupted, with everything saved, when ``should_stop``
+    says so. ``config`` is the cell's; ``engine`` see vaebench.fast.
+    """
+    cfg = config["train"]
+    model = models.build(config["model"], splits.mean)
+    objective = objectives.build(config["objective"], model).to(device)
+    rule = optim.build(config["optim"])
+    parts = [_load_or_start(s, objective, rule, config) for s in seeds]
+    data = torch.from_numpy(splits.train).to(device)
+    valid = torch.from_numpy(splits.valid).to(device)
+    pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine)
+    ids = [s.seed for s in seeds]
+    cases, update, saved = len(data), seeds[0].update, time.monotonic()
+
+    while update < cfg["updates"] and any(s.status == "running" for s in seeds):
+        block, offset = divmod(update, noise.BLOCK)
+        draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device)
+        order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block).to(device)
+        grey = noise.binarize_block((cfg["batch"], data.shape[1]), ids, block, device) if splits.stochastic else None
+        while offset < noise.BLOCK and update < cfg["updates"]:
+            to_validation = cfg["valid_every"] - update % cfg["valid_every"]
+            steps = min(noise.BLOCK - offset, to_validation, cfg["updates"] - update)
+            rows = slice(offset, offset + steps)
+            began = time.monotonic()
+            sums = pack.advance(
+                order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows]
+            )
+            sums = {k: v.tolist() for k, v in sums.items()}
+            took = (time.monotonic() - began) / len(seeds)
+            update, offset = update + steps, offset + steps
+            for r, s in enumerate(seeds):
+                _account(s, {k: v[r] for k, v in sums.items()}, steps, update, took)
+            if update % cfg["valid_every"] == 0 or update == cfg["updates"]:
+                for r, s in enumerate(seeds):
+                    if s.status == "running":
+                        _validate(s, pack, r, objective, valid, cfg)
+                saved = time.monotonic()
+            elif time.monotonic() - saved > SAVE_SECONDS:
+                _save_running(seeds, pack)
+                saved = time.monotonic()
+            report(update, _shown(seeds))
+        if should_stop():
+            _save_running(seeds, pack)
+            raise Interrupted(f"stopped at update {update}; the state is saved")
+    for s in seeds:
+        if s.status == "running":
+            s.status = "trained"
+    return seeds
+
+
+def evaluated_checkpoint(seed: Seed, select: str) -> Checkpoint:
+    """The parameters that are evaluated: the best on validation (``valid_bound``) or the ``last``."""
+    use_best = select == "valid_bound" and seed.best.exists()
+    return checkpoint.read(seed.best if use_best else seed.last)
+
+
+def load_model(config: dict[str, Any], mean: np.ndarray, params: dict[str, Tensor]) -> nn.Module:
+    """The model of a cell with the parameters of a checkpoint (objective's names, ``model.*``)."""
+    model = models.build(config["model"], mean)
+    own = {k.removeprefix("model."): v for k, v in params.items() if k.startswith("model.")}
+    model.load_state_dict(own, strict=False)
+    missing = {n for n, _ in model.named_parameters()} - set(own)
+    if missing:
+        raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+    return model
+
+
+# ------------------------------------------------------------------------------------------------------- pieces
+
+
+def _load_or_start(seed: Seed, objective: nn.Module, rule: Any, config: dict[str, Any]) -> tuple[dict, dict, dict]:
+    if seed.update:
+        c = checkpoint.read(seed.last)
+        return c.params, c.state, c.opt
+    models.start(objective, config["model"], seed.seed)
+    params = {k: v.detach().clone() for k, v in objective.named_parameters()}
+    return params, objective.state(), rule.state(params)
+
+
+def _on(parts: list[tuple[dict, dict, dict]], device: torch.device) -> list[list[dict[str, Tensor]]]:
+    return [[{k: v.to(device) for k, v in part.items()} for part in column] for column in zip(*parts, strict=True)]
+
+
+def _account(s: Seed, sums: dict[str, float], steps: int, update: int, took: float) -> None:
+    """Book ``steps`` updates of one seed; a bound that is not finite marks it as diverged, its checkpoint untouched."""
+    if s.status != "running":
+        return
+    if not all(math.isfinite(v) for v in sums.values()):
+        s.status = "diverged"
+        s.reason = f"the training bound is not finite at update {update}; the last good state is of update {s.update}"
+        return
+    s.update, s.seconds, s.count = update, s.seconds + took, s.count + steps
+    for k, v in sums.items():
+        s.sums[k] = s.sums.get(k, 0.0) + v
+
+
+def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, cfg: dict[str, Any]) -> None:
+    """The bound of the validation cases, always with the same noise so that checkpoints compare paired; save."""
+    began = time.monotonic()
+    params, state, opt = pack.seed(r)
+    if not all(bool(torch.isfinite(v).all()) for v in params.values()):
+        s.status, s.reason = "diverged", f"a parameter is not finite at update {s.update}"
+        return
+    objective.load_state_dict(params, strict=False)
+    value = bound(objective.model, valid, cfg["valid_samples"], s.seed, "valid").value
+    s.curve.append(
+        {
+            "update": s.update,
+            "seconds": round(s.seconds, 3),
+            **{f"train_{k}": v / s.count for k, v in s.sums.items()},
+            "valid_bound": value,
+        }
+    )
+    s.sums, s.count = {}, 0
+    improved = value > s.best_bound
+    if improved:
+        s.best_bound, s.best_update, s.stalled = value, s.update, 0
+    else:
+        s.stalled += 1
+    if cfg["patience"] is not None and s.stalled >= cfg["patience"]:
+        s.status, s.reason = "trained", f"no improvement in {s.stalled} validations"
+    s.seconds += time.monotonic() - began
+    if improved:
+        checkpoint.write(s.best, Checkpoint(params, meta=s.meta()))
+    checkpoint.write(s.last, Checkpoint(params, state, opt, s.meta()))
+    _write_curve(s)
+
+
+def _save_running(seeds: list[Seed], pack: Pack) -> None:
+    for r, s in enumerate(seeds):
+        if s.status == "running":
+            checkpoint.write(s.last, Checkpoint(*pack.seed(r), s.meta()))
+
+
+def _write_curve(s: Seed) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(s.curve[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(s.curve)
+    write_atomic(s.folder / "curve.csv", text.getvalue())
+
+
+def _shown(seeds: list[Seed]) -> dict[str, float]:
+    best = [s.best_bound for s in seeds if s.best_update is not None]
+    return {"valid": sum(best) / len(best)} if best else {}

@@ -1,0 +1,141 @@
+"""What a setting may be: its type, that of its default, and the ranges of data, optim, train, eval and run.
+
+Models and objectives check the ranges of their own settings where they are built.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from vaebench.errors import UserError
+
+
+def _whole(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
+
+
+def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
+    return f"a whole number, at least {least}", lambda v: _whole(v, least)
+
+
+def _null_or(least: int) -> tuple[str, Callable[[Any], bool]]:
+    return f"null or a whole number, at least {least}", lambda v: v is None or _whole(v, least)
+
+
+def _one_of(*allowed: str) -> tuple[str, Callable[[Any], bool]]:
+    return " or ".join(allowed), lambda v: v in allowed
+
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "recipe": _at_least(1),
+    "data.held_out": _null_or(1),
+    "data.held_out_seed": _at_least(0),
+    "train.updates": _at_least(1),
+    "train.batch": _at_least(1),
+    "train.order": _one_of("replacement", "shuffle"),
+    "train.valid_every": _at_least(1),
+    "train.valid_samples": _at_least(1),
+    "train.patience": _null_or(1),
+    "train.select": _one_of("valid_bound", "last"),
+    "eval.split": _one_of("test", "valid"),
+    "eval.points": _null_or(1),
+    "eval.bound_samples": _at_least(1),
+    "eval.iw_samples": _null_or(1),
+    "run.device": ("auto, cpu, cuda or cuda:N", lambda v: isinstance(v, str) and _DEVICE.fullmatch(v) is not None),
+    "run.threads": _at_least(1),
+    "run.jobs": ("auto or a whole number, at least 1", lambda v: v == "auto" or _whole(v, 1)),
+    # YAML 1.1 reads a bare on or off as a boolean.
+    "run.compile": ("auto, on or off", lambda v: v in ("auto", "on", "off") or isinstance(v, bool)),
+    "run.pack": _at_least(1),
+    "run.results": ("a folder", lambda v: isinstance(v, str) and v.strip() != ""),
+}
+"""Dotted key -> (what is allowed, in words; the test of a value)."""
+
+
+def validate(config: dict[str, Any]) -> None:
+    """Refuse a cell's configuration (nested plain dicts) whose settings are out of range.
+
+    Keys that the chosen options do not have are skipped. Every ``optim`` key that ends in ``rate`` must be a finite
+    number above 0, or null where its default is null. Raises UserError naming the key, the value and the range.
+    """
+    for key, (allowed, good) in RULES.items():
+        group, _, name = key.rpartition(".")
+        section = config.get(group, {}) if group else config
+        if name in section and not good(section[name]):
+            raise UserError(f"{key}={shown(section[name])}: allowed: {allowed}")
+    for name, value in config.get("optim", {}).items():
+        if name != "rate" and not name.endswith("_rate"):
+            continue
+        if value is None and name != "rate":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise UserError(f"optim.{name}={shown(value)}: allowed: a finite number above 0")
+
+
+def shown(value: Any) -> str:
+    """The value as one would write it in an override."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return str(value)
+
+
+# ------------------------------------------------------------------------------------------------------- types
+
+NULLABLE = ("eval.iw_samples",)
+"""Keys with a number as default that may be null as well. A key whose default is null may always be a number."""
+
+
+def typed(key: str, default: Any, value: Any, text: str) -> Any:
+    """``value`` as the type of ``default``: 2e6 becomes 2000000 where an int is wanted, 1 becomes 1.0 for a float.
+
+    Raises UserError, beginning with ``text`` (the override as it was written), where the value has another type.
+    """
+    nullable = default is None or key in NULLABLE
+    if key == "run.compile" and isinstance(value, bool):
+        return "on" if value else "off"
+    if key == "run.jobs" and type(value) is int:
+        return value
+    if nullable and value is None:
+        return None
+    good, value = _fits(default, value)
+    if not good:
+        wanted = _type_name(default) + (" or null" if nullable else "")
+        raise UserError(f"{text}: expected {wanted}, as in {key}={shown(default)}")
+    return value
+
+
+def _fits(default: Any, value: Any) -> tuple[bool, Any]:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    whole = number and value == int(value)
+    if isinstance(default, bool):
+        return isinstance(value, bool), value
+    if default is None:
+        return number, int(value) if whole else value
+    if isinstance(default, int):
+        return whole, int(value) if whole else value
+    if isinstance(default, float):
+        return number, float(value) if number else value
+    if isinstance(default, list):
+        if not isinstance(value, list):
+            return False, value
+        if not default:
+            return True, value
+        pairs = [_fits(default[0], v) for v in value]
+        return all(good for good, _ in pairs), [v for _, v in pairs]
+    return isinstance(value, type(default)), value
+
+
+def _type_name(default: Any) -> str:
+    if isinstance(default, list):
+        return f"a list of {_type_name(default[0]).split(' ', 1)[1]}s" if default else "a list"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a word", type(None): "a number"}
+    return names[type(default)]

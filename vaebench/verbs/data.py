@@ -1,0 +1,92 @@
+"""``vaebench data ls | get NAME... | verify [NAME...]``: the data files on this machine."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from vaebench.errors import DataError, UserError, nearest
+from vaebench.verbs import aligned, offer, only_keys
+
+HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
+ACTIONS = ("ls", "get", "verify")
+
+
+def configure(parser: ArgumentParser) -> None:
+    offer(parser.add_argument("action", help=", ".join(ACTIONS)), ACTIONS)
+    names = parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="data sets; and data.mirror=DIR, a folder of files"
+    )
+    names.completer = _names
+
+
+def _names(prefix: str, **_: object) -> list[str]:
+    from vaebench.data import DATA
+
+    return [word for word in (*DATA, "data.mirror=") if word.startswith(prefix)]
+
+
+def run(args: Namespace) -> int:
+    from vaebench.data import DATA
+
+    if args.action not in ACTIONS:
+        raise UserError(f"unknown action {args.action!r}: {nearest(args.action, ACTIONS)}")
+    mirror = only_keys([a for a in args.names if "=" in a], ["data.mirror"], "data").get("data.mirror")
+    names = [a for a in args.names if "=" not in a]
+    for name in names:
+        if name not in DATA:
+            raise UserError(f"unknown data set {name!r}: {nearest(name, DATA)}")
+    if args.action == "ls":
+        print(aligned(listing(mirror, names)))
+        return 0
+    if args.action == "get" and not names:
+        raise UserError(f"data get: name the data sets to get; {nearest('', DATA)}")
+    act = _get if args.action == "get" else _verify
+    return max([act(name, mirror, bool(names)) for name in names or DATA])
+
+
+def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple]:
+    """A header and one line for each data set (``names``, or all)."""
+    from vaebench import data
+
+    rows = [("DATA", "STATE", "MB", "FILES")]
+    for status in data.status(mirror=mirror):
+        if names and status.name not in names:
+            continue
+        if status.prepared:
+            state = "ready"
+        elif status.missing:
+            state = f"missing {len(status.missing)} of {len(status.needed)}"
+        else:
+            state = "files here"  # prepared at first use
+        where = status.path if status.path is not None and status.prepared else ", ".join(status.needed)
+        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", where or "comes with scikit-learn"))
+    return rows
+
+
+def _get(name: str, mirror: str | None, _: bool) -> int:
+    """Fetch and prepare one; a failure is a line on stderr, so that the others still get their turn."""
+    from vaebench import data
+
+    try:
+        status = data.get(name, mirror=mirror)
+    except DataError as e:
+        print(f"vaebench: {e}", file=sys.stderr)
+        return 1
+    print(f"{name}: ready" + (f" in {status.path}" if status.path is not None else ""))
+    return 0
+
+
+def _verify(name: str, mirror: str | None, asked: bool) -> int:
+    """Print the checks of one; 1 if a file is bad, or if it was asked for by name and nothing of it is here."""
+    from vaebench import data
+
+    try:
+        checks = data.verify(name, mirror=mirror)
+    except DataError as e:
+        print(f"{name}: bad: {e}")
+        return 1
+    for check in checks:
+        print(check)
+    states = [check.state for check in checks]
+    return int("bad" in states or (asked and set(states) == {"absent"}))

@@ -1,0 +1,151 @@
+"""``vaebench report table=NAME``: what was measured beside what was published."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench import config
+from vaebench.errors import UserError, nearest
+from vaebench.verbs import add_overrides, only_keys
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaebench.compose import Selection
+    from vaebench.config import Cell
+    from vaebench.store import Store
+
+HELP = "Print a table with the stored results beside the published numbers, and a verdict where one may be given."
+FORMATS = ("text", "md", "csv", "latex", "html")
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_overrides(parser, "table=NAME, preset=NAME, run.results=DIR, and the settings the runs were made with")
+    parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
+    parser.add_argument("--seeds", metavar="0-4", help="these seeds only; default: all that are found")
+    parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (csv: every measure)")
+    parser.add_argument("--from", dest="source", metavar="CSV", help="read results from a CSV instead of the runs")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the training curves")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the training curves (png, svg or pdf)")
+
+
+def run(args: Namespace) -> int:
+    from vaebench.compose import parse
+
+    selection = parse(args.overrides)
+    if args.format not in FORMATS:
+        raise UserError(f"unknown format {args.format!r}: {nearest(args.format, FORMATS)}")
+    if len(selection.tables) > 1 and (args.format == "html" or args.plot):
+        raise UserError("--format html and --plot take one table at a time")
+    if args.source is not None:
+        frames = _from_csv(selection, args)
+        curves = None
+    else:
+        frames, curves = _from_runs(selection, args)
+    if curves is not None and args.curves:
+        _write(args.curves, curves.to_csv(index=False, lineterminator="\n"))
+    if curves is not None and args.plot:
+        from vaebench.report.curves import plot_curves
+
+        plot_curves(curves, args.plot, config.load_table(selection.tables[0]).title)
+        _wrote(args.plot)
+    text = _rendered(selection.tables, frames, args.format)
+    if args.output is None:
+        sys.stdout.write(text)
+    else:
+        _write(args.output, text)
+    return 0
+
+
+def _rendered(names: Sequence[str], frames: list[pd.DataFrame], format: str) -> str:
+    from vaebench import report
+
+    tables = [config.load_table(name) for name in names]
+    if format == "csv":
+        return report.render(tables[0], _joined(frames), format)
+    texts = [report.render(table, frame, format) for table, frame in zip(tables, frames, strict=True)]
+    return "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    filled = [f for f in frames if len(f)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+
+
+def _from_csv(selection: Selection, args: Namespace) -> list[pd.DataFrame]:
+    """For each table the rows of the file; of one preset if that was asked for, of some seeds if those were."""
+    from vaebench import store
+    from vaebench.compose import seeds
+
+    given = only_keys(args.overrides, ["table", "preset"], "report --from")
+    if args.curves or args.plot or args.only:
+        raise UserError("--curves, --plot and --only need the runs themselves: leave out --from")
+    everything = store.read_csv(args.source)
+    frames = []
+    for name in selection.tables:
+        frame = everything[everything["table"] == name]
+        if not len(frame):
+            tables = sorted(set(everything["table"]))
+            raise UserError(f"{args.source}: no rows of table {name}; {nearest(name, tables)}")
+        if "preset" in given:
+            frame = frame[frame["preset"] == selection.preset]
+        if args.seeds is not None:
+            chosen = seeds(config.load_table(name), config.load_preset(selection.preset), args.seeds)
+            frame = frame[frame["seed"].isin(chosen)]
+        frames.append(frame.reset_index(drop=True))
+    return frames
+
+
+def _from_runs(selection: Selection, args: Namespace) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
+    """For each table the long frame of its cells, and the training curves of all if they are wanted."""
+    from vaebench.compose import cells, seeds
+    from vaebench.store import Store
+
+    preset = config.load_preset(selection.preset)
+    frames, curves = [], []
+    for name in selection.tables:
+        table = config.load_table(name)
+        chosen = cells(table, preset, selection.overrides, args.only)
+        store = Store(chosen[0].config["run"]["results"])
+        wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
+        frame = store.frame(chosen, wanted)
+        if not len(frame):
+            print(
+                f"vaebench: no runs of {name} with preset={preset.name} in {store.root}; "
+                f"vaebench run table={name} preset={preset.name} makes them",
+                file=sys.stderr,
+            )
+        frames.append(frame)
+        if args.curves or args.plot:
+            from vaebench.report.curves import collect_curves
+
+            curves.append(collect_curves(store, chosen, wanted))
+    return frames, _joined(curves) if curves else None
+
+
+def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
+    """Every seed at which one of these cells has a run directory, ascending."""
+    folders = {store.run_dir(cell.key, 0).parent for cell in cells}
+    names = [path.name for folder in folders for path in folder.glob("seed-*")]
+    return sorted({int(number) for name in names if (number := name.removeprefix("seed-")).isdecimal()})
+
+
+def _write(path: Path, text: str) -> None:
+    from vaebench.store import write_atomic
+
+    try:
+        write_atomic(path, text)
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    _wrote(path)
+
+
+def _wrote(path: Path) -> None:
+    print(f"vaebench: wrote {path}", file=sys.stderr)

@@ -1,0 +1,107 @@
+"""``vaebench show table=NAME``: the page of a table file, without composing it."""
+
+from __future__ import annotations
+
+import textwrap
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+
+from vaebench import config
+from vaebench.config import Row, Table, TablePreset
+from vaebench.verbs import add_overrides, aligned
+
+HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_overrides(parser, "table=NAME, or table=A,B")
+
+
+def run(args: Namespace) -> int:
+    from vaebench.compose import parse
+    from vaebench.verbs import only_keys
+
+    only_keys([a for a in args.overrides if "=" in a], ["table"], "show")
+    pages = [page(config.load_table(name)) for name in parse(args.overrides).tables]
+    print("\n\n".join(pages))
+    return 0
+
+
+def page(table: Table) -> str:
+    """Everything a table file says, as plain text."""
+    return "\n".join(_lines(table))
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield f"{table.name}: {table.title}"
+    yield f"{table.where} of {table.paper} ({table.kind}, recipe {table.recipe})"
+    yield ""
+    yield f"measure  {table.measure}"
+    yield f"margin   {table.margin:g} nats: {table.margin_why}"
+    yield f"seeds    {', '.join(map(str, table.seeds))}"
+    yield f"cells    {len(table.trained())} trained"
+    yield f"base     {' '.join(table.base) or '-'}"
+    if table.published_csv:
+        yield f"curves   {table.published_csv}"
+    yield from ("", "columns")
+    yield aligned([(c, _words(col.set), col.note) for c, col in table.columns.items()], "  ")
+    yield from ("", "rows")
+    yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
+    yield from ("", "presets")
+    yield aligned(list(_presets(table)), "  ")
+    for note in table.notes:
+        yield from ("", *_wrapped(note, "note     "))
+    if table.ledger:
+        yield from ("", "ledger: where the paper is silent, ambiguous or differs from its own code")
+    for i, entry in enumerate(table.ledger, start=1):
+        yield f"  {i}. {entry.topic}"
+        for name in ("paper", "here", "why"):
+            yield from _wrapped(getattr(entry, name), f"     {name:<6} ")
+
+
+def _rows(table: Table) -> Iterator[tuple[str, ...]]:
+    trained = table.trained()
+    for name, row in table.rows.items():
+        columns = [c for r, c in trained if r == name]
+        yield name, _words(row.set), ", ".join(columns) or "-", _published(row), "; ".join(filter(None, _remarks(row)))
+
+
+def _remarks(row: Row) -> tuple[str, str]:
+    return row.source, row.note
+
+
+def _published(row: Row) -> str:
+    return ", ".join(f"{c} {'(curve)' if v is None else v}" for c, v in row.published.items()) or "-"
+
+
+def _presets(table: Table) -> Iterator[tuple[str, str]]:
+    for name in config.options("preset"):
+        preset, special = config.load_preset(name), table.presets.get(name)
+        yield name, preset.about
+        if preset.set:
+            yield "", f"sets {' '.join(preset.set)}"
+        for line in _special(special) if special else ():
+            yield "", line
+        seeds = (special and special.seeds) or preset.seeds
+        if seeds:
+            yield "", f"seeds {', '.join(map(str, seeds))}"
+
+
+def _special(special: TablePreset) -> Iterator[str]:
+    if special.note:
+        yield special.note
+    if special.set:
+        yield f"here {' '.join(special.set)}"
+    for column, overrides in special.columns.items():
+        yield f"{column}: {' '.join(overrides)}"
+    for row, entry in special.rows.items():
+        for column, overrides in entry.items():
+            yield f"{row}{'' if column == '*' else f' / {column}'}: {' '.join(overrides)}"
+
+
+def _words(overrides: Sequence[str]) -> str:
+    return " ".join(overrides) or "-"
+
+
+def _wrapped(text: str, head: str) -> list[str]:
+    return textwrap.wrap(" ".join(str(text).split()), 110, initial_indent=head, subsequent_indent=" " * len(head))
