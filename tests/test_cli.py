@@ -75,7 +75,7 @@ def python(code, *, conf=None, env=None, **options):
     setup = "import sys; from pathlib import Path; from vaebench import config; from vaebench.cli import main\n"
     if conf is not None:
         setup += f"config.conf_dir = lambda: Path({str(conf)!r})\n"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("VAEBENCH_")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAEBENCH_", "PYTHONUNBUFFERED"))}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run([sys.executable, "-c", setup + code], env=environment, text=True, timeout=60, **options)
@@ -195,21 +195,36 @@ sys.exit(main(["bench"]))
     assert done.stderr == "vaebench: saved\nvaebench: warning: two lines\nvaebench: warning: careful\n"
 
 
-def test_a_closed_pipe_is_silent():
+BENCH = """
+import types
+def run(args):
+    print("result")
+    {}
+m = types.ModuleType("bench"); m.HELP, m.configure, m.run = "", lambda p: None, run
+sys.modules["vaebench.verbs.bench"] = m
+sys.exit(main(["bench"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "line"),
+    [("pass", 1, ""), ("raise KeyboardInterrupt", 130, "vaebench: interrupted\n"), ("print('x' * 10**6)", 1, "")],
+)
+def test_a_closed_pipe_is_silent(then, code, line):
     reading, writing = os.pipe()
     os.close(reading)
-    done = python('sys.exit(main(["ls", "models"]))', stdout=writing)
+    done = python(BENCH.format(then), stdout=writing)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (code, line)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
-def test_a_full_disk_under_stdout_is_one_line():
+@pytest.mark.parametrize(("then", "code", "word"), [("pass", 1, "No space left"), ("raise ValueError(7)", 1, "7")])
+def test_a_full_disk_under_stdout_is_one_line(then, code, word):
     with open("/dev/full", "w") as full:
-        done = python('sys.exit(main(["ls", "models"]))', stdout=full)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "No space left" in done.stderr
+        done = python(BENCH.format(then), stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert word in done.stderr
 
 
 # --------------------------------------------------------------------------------------------- help, version

@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "ls": ("list tables, data, models, objectives, runs or presets", ("ls", "ls models", "ls runs")),
     "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
-    "eval": ("evaluate stored runs again", ("eval table=nvil_mnist eval.iw_samples=4000",)),
+    "eval": ("evaluate stored runs again", ("eval results/runs/mnist_static-sbn200-nvil-5e56b27cc5 eval.iw_samples=4000",)),
     "report": (
         "print a table: measured beside published, with verdicts",
         ("report table=nvil_mnist", "report table=nvil_mnist --format md --output nvil.md"),
@@ -36,8 +36,8 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("data ls", "data get mnist_static", "data verify data.mirror=/mnt/mirror"),
     ),
     "doctor": ("check the installation, the hardware and the data", ("doctor",)),
-    "check": ("check estimators against exact answers", ("check",)),
-    "bench": ("measure the speed of training on this machine", ("bench table=nvil_mnist",)),
+    "check": ("check estimators against exact answers", ("check", "check run.device=cuda")),
+    "bench": ("measure the speed of training on this machine", ("bench", "bench run.device=cuda --pack 20",)),
     "completion": ("print the shell code that completes commands", ('eval "$(vaebench completion bash)"',)),
 }
 """Verb -> (one line of help, examples), in the order of a user's first day."""
@@ -72,20 +72,19 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
         sys.stdout.flush()
         return code
     except UserError as e:
-        _say(str(e))
-        return 2
+        code, line = 2, str(e)
     except (KeyboardInterrupt, Interrupted) as e:
-        _say(str(e) or "interrupted")
-        return 130
+        code, line = 130, str(e) or "interrupted"
     except BrokenPipeError:
-        _drop_stdout()
-        return 1
+        code, line = 1, ""
     except Exception as e:
         if debug:
             raise
-        _drop_stdout_if_stuck()
-        _say(f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)")
-        return 1
+        code, line = 1, f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)"
+    _release_stdout()
+    if line:
+        _say(line)
+    return code
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -186,15 +185,10 @@ def _messages() -> Iterator[None]:
         ours.setLevel(level)
 
 
-def _drop_stdout() -> None:
-    """Nobody reads stdout: what is still buffered goes nowhere, so that Python's exit is silent too."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _drop_stdout_if_stuck() -> None:
-    """A full disk under stdout would be reported a second time at exit."""
+def _release_stdout() -> None:
+    """After an error: what still waits for a closed pipe or a full disk would be reported again at Python's exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        _drop_stdout()
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

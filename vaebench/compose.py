@@ -113,6 +113,30 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
     return made
 
 
+def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a stored run with other evaluation or execution settings.
+
+    ``overrides``: ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``. Raises UserError for
+    anything else: what was trained cannot be changed afterwards.
+    """
+    from omegaconf import OmegaConf
+
+    config = copy.deepcopy(config)
+    values = []
+    for text in overrides:
+        _refuse_prefix(text)
+        key, _, value = text.partition("=")
+        if key == "eval":
+            config["eval"] = dict(cfg.load_yaml("eval", value.strip()))
+        elif key.startswith(("eval.", "run.")) or key == "data.mirror":
+            values.append(("", key, text))
+        else:
+            raise UserError(f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=...")
+    config = _overlay(OmegaConf.create(config), values)
+    validate(config)
+    return config
+
+
 def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str) -> str:
     """'' for what the paper trains, else the preset's label, 'modified' if the user's overrides change it, or both."""
     trained, by_preset, by_paper = (cfg.canonical(cfg.identity(c)) for c in (config, as_preset, as_paper))

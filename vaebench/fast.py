@@ -68,17 +68,19 @@ class Pack:
         self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of = group_of(objective)
-        self.size = len(params)
+        self.size, self.engine = len(params), engine
         step = self._plain if engine == "plain" else self._packed
         if engine == "compiled":
-            # A pack of another size or batch is another program; guards on sizes are cheaper than general code.
+            # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
+            # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
+            torch.compiler.reset()
             step = torch.compile(step, dynamic=False, fullgraph=True)
         self._step: Callable[..., dict[str, Tensor]] = step
         self._graph: _Captured | None = None
 
     def advance(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
         """Several updates: ``index`` (T, R, batch), noise (T, R, ...). Returns each metric's sum over the T updates, (R,)."""
-        if self.data.is_cuda:
+        if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
                 self._graph = _Captured(self._step, index, noise, binarize, [self.params, self.state, self.opt])
             return self._graph.replay(index, noise, binarize)

@@ -63,9 +63,20 @@ class Session:
             say("updates", (limit - done) * len(group))
         return [self._finish(s, say) for s in self.seeds]
 
+    def evaluate_only(self, say) -> list[dict[str, Any]]:
+        """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
+
+        Raises UserError for a seed without a checkpoint.
+        """
+        for s in self.seeds:
+            if not s.update:
+                raise UserError(f"{s.folder}: nothing is trained there yet")
+        return [self._finish(s, say) for s in self.seeds]
+
     def _finish(self, s: Seed, say) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
+        at_end = s.status == "trained" or s.update >= self.config["train"]["updates"]
         say("cell", f"{self.cell.row} / {self.cell.column} evaluating seed {s.seed}")
         began = time.monotonic()
         params = evaluated_checkpoint(s, self.config["train"]["select"]).params
@@ -80,11 +91,12 @@ class Session:
             measures.append(
                 Measure("valid_bound", -s.best_bound, "nats", None, "none", len(self.splits.valid), k, protocol, {})
             )
-        return self._write(s, "done", measures, time.monotonic() - began)
+        return self._write(s, "done" if at_end else "partial", measures, time.monotonic() - began)
 
     def _write(self, s: Seed, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
         old = self.store.read_result(self.cell.key, s.seed) or {}
-        kept = _kept(old, measures) if status == "done" else []
+        # Measures of the same parameters under other protocols stay; those of an earlier update do not.
+        kept = _kept(old, measures) if old.get("updates") == s.update else []
         result = {
             **self._head(s, status, s.reason),
             "updates_per_second": s.update / s.seconds if s.seconds else None,

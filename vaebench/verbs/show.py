@@ -42,7 +42,7 @@ def _lines(table: Table) -> Iterator[str]:
     yield f"cells    {len(table.trained())} trained"
     yield f"base     {' '.join(table.base) or '-'}"
     if table.published_csv:
-        yield f"curves   {table.published_csv}"
+        yield f"numbers  {table.published_csv}, as published"
     yield from ("", "columns")
     yield aligned([(c, _words(col.set), col.note) for c, col in table.columns.items()], "  ")
     yield from ("", "rows")

@@ -1,0 +1,111 @@
+"""Tiny settings of every registered model and objective: what the contract holds them with.
+
+A new model or objective needs one line here; all cases of this folder then apply to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaebench import models, noise, objectives, seeds
+
+VISIBLE = 5
+
+MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "sbn": [
+        {"dims": [3]},
+        {"dims": [3, 4, 2]},
+        {"dims": [2, 3], "posterior": "autoregressive"},
+    ],
+    "fdarn": [{"dims": [4]}],
+    "darn": [{"dims": [4]}, {"dims": [3], "posterior": "autoregressive"}],
+    "linear_gaussian": [{"dims": [2]}],
+}
+"""At most 16 units in all, so that models of binary units can be enumerated."""
+
+OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "nvil": [{"baseline_units": 5}, {"input_baseline": False, "local_signals": False}],
+    "wake_sleep": [{}],
+    "iw_bound": [{"samples": 1}, {"samples": 3}],
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of the registry, and for objectives one that trains it; ``missing`` names the one without settings."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    objective: dict[str, Any] = field(default_factory=dict)
+    missing: str = ""
+
+    @property
+    def label(self) -> str:
+        parts = [str(v) for part in (self.objective, self.model) for v in part.values()]
+        return self.missing or " ".join(parts)
+
+    def build(self, seed: int = 0, scale: float = 0.8) -> nn.Module:
+        """The model, every parameter N(0, scale^2)."""
+        if self.missing:
+            pytest.fail(f"{self.missing} has no tiny settings: add a line to tests/contract/conftest.py")
+        mean = torch.linspace(0.1, 0.9, VISIBLE).numpy()
+        return perturb(models.build(self.model, mean), seed, scale)
+
+    def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:
+        """The objective around the model, every parameter N(0, scale^2)."""
+        return perturb(objectives.build({**self.objective, **more}, self.build(seed)), seed, scale)
+
+    def __str__(self) -> str:
+        return self.label
+
+
+def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
+    generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
+    with torch.no_grad():
+        for _, p in sorted(module.named_parameters()):
+            p.normal_(0.0, scale, generator=generator)
+    return module
+
+
+def model_cases() -> list[Case]:
+    out = []
+    for name in models.MODELS:
+        settings = MODEL_SETTINGS.get(name)
+        out += [Case({"name": name, **s}) for s in settings] if settings else [Case(missing=f"model {name}")]
+    return out
+
+
+def objective_cases() -> list[Case]:
+    """Every objective with every model that it trains."""
+    out = []
+    for name, cls in objectives.OBJECTIVES.items():
+        if name not in OBJECTIVE_SETTINGS:
+            out.append(Case(missing=f"objective {name}"))
+            continue
+        for case in model_cases():
+            if case.missing or cls.trains(case.build()):
+                out += [Case(case.model, {"name": name, **s}, case.missing) for s in OBJECTIVE_SETTINGS[name]]
+    return out
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "model_case" in metafunc.fixturenames:
+        metafunc.parametrize("model_case", model_cases(), ids=str)
+    if "objective_case" in metafunc.fixturenames:
+        metafunc.parametrize("objective_case", objective_cases(), ids=str)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    """Six binary cases, no two alike."""
+    return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32)
+
+
+@pytest.fixture
+def draw():
+    """draw(shapes, seed) -> noise."""
+    return lambda shapes, seed=0: noise.fixed(shapes, seed, "noise")

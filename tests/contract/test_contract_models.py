@@ -1,0 +1,169 @@
+"""What every model must keep: shapes, terms, determinism, independence of cases and samples, probabilities."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import models
+from vaebench.metrics import exact
+
+K = 4
+
+
+def sampled(model, x, draw, seed=0):
+    return model.sample_posterior(x, K, draw(model.posterior_noise(K, len(x)), seed))
+
+
+def binary(case):
+    if models.MODELS[case.model["name"]].latent != "binary":
+        pytest.skip("only binary units can be enumerated")
+
+
+def test_every_model_has_an_entry_and_a_missing_one_says_where_to_add_it(monkeypatch, request):
+    # The table lives in conftest.py, which a test module cannot import: reach it through pytest.
+    table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "MODEL_SETTINGS"))
+    assert set(models.MODELS) <= set(table.MODEL_SETTINGS)
+    monkeypatch.setitem(models.MODELS, "newcomer", models.SBN)
+    (case,) = [c for c in table.model_cases() if "newcomer" in c.missing]
+    with pytest.raises(pytest.fail.Exception, match=r"model newcomer .*tests/contract/conftest\.py"):
+        case.build()
+
+
+def test_declares_what_it_is(model_case):
+    model = model_case.build()
+    assert model.latent in ("binary", "gaussian")
+    assert isinstance(model.reparameterised, bool)
+    assert model.sizes[0] == len(model.mean)
+    assert all(name.startswith(("p.", "q.")) for name, _ in model.named_parameters())
+    kinds = {kind for kind, _ in [*model.posterior_noise(1, 1).values(), *model.joint_noise(1).values()]}
+    assert kinds <= {"uniform", "normal"}
+
+
+def test_shapes_and_dtypes(model_case, x, draw):
+    model = model_case.build()
+    z = sampled(model, x, draw)
+    assert [tuple(v.shape) for v in z] == [(K, len(x), n) for n in model.sizes[1:]]
+    for value in (model.log_posterior(z, x), model.log_joint(x, z)):
+        assert value.shape == (K, len(x))
+        assert value.dtype == torch.float32
+    dream, h = model.sample_joint(draw(model.joint_noise(3)))
+    assert dream.shape == x[:3].shape
+    assert [tuple(v.shape) for v in h] == [(1, 3, n) for n in model.sizes[1:]]
+    assert model.log_joint(dream, h).shape == (1, 3)
+    if model.latent == "binary":
+        assert all(set(v.unique().tolist()) <= {0.0, 1.0} for v in [dream, *h, *z])
+
+
+def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
+    model = model_case.build()
+    z = sampled(model, x, draw)
+    log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+    layers = len(model.sizes) - 1
+    assert len(log_p) == layers + 1  # the data, then one prior term per layer
+    assert len(log_q) == layers
+    torch.testing.assert_close(sum(log_p), model.log_joint(x, z))
+    torch.testing.assert_close(sum(log_q), model.log_posterior(z, x))
+
+
+@pytest.mark.parametrize("which", ["posterior", "joint"])
+def test_the_noise_that_is_declared_is_the_noise_that_is_used(model_case, x, draw, which):
+    """Every declared tensor matters, every undeclared one would be a KeyError."""
+    model = model_case.build()
+    shapes = model.posterior_noise(K, len(x)) if which == "posterior" else model.joint_noise(len(x))
+
+    def sample(noise):
+        if which == "posterior":
+            return model.sample_posterior(x, K, noise)
+        dream, h = model.sample_joint(noise)
+        return [dream, *h]
+
+    one, other = draw(shapes, 0), draw(shapes, 1)
+    assert all(tuple(v.shape) == shapes[name][1] for name, v in one.items())
+    before = sample(one)
+    for name in shapes:
+        after = sample({**one, name: other[name]})
+        assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), name
+
+
+def test_samples_are_a_function_of_their_noise(model_case, x, draw):
+    model = model_case.build()
+    one, again, other = (sampled(model, x, draw, s) for s in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    shapes = model.joint_noise(8)
+    assert torch.equal(model.sample_joint(draw(shapes))[0], model.sample_joint(draw(shapes))[0])
+
+
+def test_a_case_does_not_see_the_rest_of_the_batch(model_case, x, draw):
+    model = model_case.build()
+    noise = draw(model.posterior_noise(K, len(x)))
+    changed = x.clone()
+    changed[3] = 1 - changed[3]
+    z, w = model.sample_posterior(x, K, noise), model.sample_posterior(changed, K, noise)
+    rest = [i for i in range(len(x)) if i != 3]
+    assert all(torch.equal(a[:, rest], b[:, rest]) for a, b in zip(z, w, strict=True))
+    for f in (model.log_joint, lambda v, h: model.log_posterior(h, v)):
+        assert not torch.allclose(f(x, z)[:, 3], f(changed, w)[:, 3])  # the case itself did change
+        torch.testing.assert_close(f(x, z)[:, rest], f(changed, w)[:, rest])
+
+
+def test_samples_of_a_case_do_not_see_one_another(model_case, x, draw):
+    model = model_case.build()
+    one, other = (draw(model.posterior_noise(K, len(x)), s) for s in (0, 1))
+    mixed = {name: torch.cat([v[:2], other[name][2:3], v[3:]]) for name, v in one.items()}
+    z, w = model.sample_posterior(x, K, one), model.sample_posterior(x, K, mixed)
+    rest = [0, 1, 3]
+    assert any(not torch.equal(a[2], b[2]) for a, b in zip(z, w, strict=True))
+    assert all(torch.equal(a[rest], b[rest]) for a, b in zip(z, w, strict=True))
+
+
+def test_extreme_parameters_give_finite_densities_and_gradients(model_case, x, draw):
+    # Gaussians: a log standard deviation of 300 overflows by definition, so only matrices are extreme.
+    model = model_case.build()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if not name.endswith("log_sd"):
+                p.mul_(300.0)
+    z = sampled(model, x, draw)
+    value = (model.log_joint(x, z) + model.log_posterior(z, x)).sum()
+    assert torch.isfinite(value)
+    for name, p in model.named_parameters():
+        (g,) = torch.autograd.grad(value, p, retain_graph=True)
+        assert torch.isfinite(g).all(), name
+
+
+def test_float32_and_float64_agree(model_case, x, draw):
+    model = model_case.build()
+    z = sampled(model, x, draw)
+    single = [model.log_joint(x, z), model.log_posterior(z, x)]
+    model.double()
+    x, z = x.double(), [v.double() for v in z]
+    for a, b in zip(single, [model.log_joint(x, z), model.log_posterior(z, x)], strict=True):
+        assert b.dtype == torch.float64
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_probabilities_sum_to_one(model_case):
+    binary(model_case)
+    model = model_case.build(seed=3).double()
+    x = exact.states(model.sizes[0])
+    assert float(exact.log_evidence(model, x).exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
+    sums = model.log_posterior(z, x).exp().sum(0)
+    torch.testing.assert_close(sums, torch.ones_like(sums), rtol=0, atol=1e-12)
+
+
+def test_units_above_do_not_touch_the_terms_below(model_case, x, draw):
+    """log P(h_{i-1} | h_i) and log Q(h_i | h_{i-1}) change with the two layers they name and with no other."""
+    binary(model_case)
+    model = model_case.build()
+    z = sampled(model, x, draw)
+    before = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+    for i in range(len(z)):
+        changed = [1 - v if j == i else v for j, v in enumerate(z)]
+        after = model.log_joint_terms(x, changed), model.log_posterior_terms(changed, x)
+        for terms, new in zip(before, after, strict=True):
+            moved = [not torch.allclose(a, b) for a, b in zip(terms, new, strict=True)]
+            assert moved == [j in (i, i + 1) for j in range(len(terms))]

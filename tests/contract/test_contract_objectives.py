@@ -1,0 +1,213 @@
+"""What every objective must keep with every model that it trains: a pure step, groups, packing, resuming."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import functional_call, grad
+
+from vaebench import fast, noise, objectives, optim
+from vaebench.optim import SGD
+
+SEEDS, UPDATES, BATCH = [0, 1, 2], 20, 4
+
+
+def step_inputs(rule, x, draw):
+    """State (not the initial one), batch and noise of one update."""
+    state = {name: v + 0.5 for name, v in rule.state().items()}
+    return state, {"x": x, "index": torch.arange(len(x))}, draw(rule.noise(len(x)))
+
+
+def test_every_objective_has_an_entry(request, monkeypatch):
+    table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "OBJECTIVE_SETTINGS"))
+    assert set(objectives.OBJECTIVES) <= set(table.OBJECTIVE_SETTINGS)
+    trained = {(c.objective["name"], c.model["name"]) for c in table.objective_cases()}
+    assert {"nvil", "wake_sleep", "iw_bound"} <= {o for o, _ in trained}
+    monkeypatch.setitem(objectives.OBJECTIVES, "newcomer", objectives.NVIL)
+    (case,) = [c for c in table.objective_cases() if "newcomer" in c.missing]
+    with pytest.raises(pytest.fail.Exception, match=r"objective newcomer .*tests/contract/conftest\.py"):
+        case.build()
+
+
+def test_the_step_is_pure(objective_case, x, draw):
+    rule = objective_case.rule()
+    inputs = step_inputs(rule, x, draw)
+    copies = [{k: v.clone() for k, v in part.items()} for part in inputs]
+    buffers = {k: v.clone() for k, v in rule.state_dict().items()}
+    loss, state, metrics = rule(*inputs)
+    again = rule(*inputs)
+    for a, b in zip(({"loss": loss}, state, metrics), ({"loss": again[0]}, *again[1:]), strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    for part, copy in zip(inputs, copies, strict=True):
+        assert part.keys() == copy.keys()
+        assert all(torch.equal(part[k], copy[k]) for k in part)
+    assert all(torch.equal(v, buffers[k]) for k, v in rule.state_dict().items())
+
+
+def test_what_a_step_returns(objective_case, x, draw):
+    rule = objective_case.rule()
+    state, batch, draws = step_inputs(rule, x, draw)
+    loss, new, metrics = rule(state, batch, draws)
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+    assert {k: (v.shape, v.dtype) for k, v in new.items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
+    assert not any(v.requires_grad for v in [*new.values(), *metrics.values()])
+    assert metrics["bound"].shape == ()
+    assert {name: tuple(v.shape) for name, v in draws.items()} == {n: s for n, (_, s) in rule.noise(len(x)).items()}
+
+
+def test_every_parameter_has_one_group_and_every_group_a_rate(objective_case):
+    rule = objective_case.rule()
+    groups = fast.group_of(rule)  # raises when one has none or several
+    assert set(groups) == {name for name, _ in rule.named_parameters()}
+    assert {"model", "posterior"} <= set(groups.values()) <= set(rule.groups())
+    assert set(rule.groups()) <= set(SGD(0.1).rates)
+    with pytest.raises(ValueError, match="belongs to 0 groups"):
+        rule.groups = lambda: {"model": "model.p."}
+        fast.group_of(rule)
+    with pytest.raises(ValueError, match="belongs to 2 groups"):
+        rule.groups = lambda: {"model": "model.", "posterior": "model.q.", "baseline": "baseline."}
+        fast.group_of(rule)
+
+
+def test_functional_gradient_is_that_of_autograd(objective_case, x, draw):
+    """The values in the module do not matter, only those handed over."""
+    rule, other = objective_case.rule(seed=0), objective_case.rule(seed=1)
+    inputs = step_inputs(rule, x, draw)
+    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
+    functional = grad(lambda p: functional_call(other, p, inputs)[0])(params)
+    rule(*inputs)[0].backward()
+    for name, p in rule.named_parameters():
+        torch.testing.assert_close(functional[name], p.grad, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_every_group_learns(objective_case, x, draw):
+    rule = objective_case.rule()
+    rule(*step_inputs(rule, x, draw))[0].backward()
+    for group in set(fast.group_of(rule).values()):
+        grads = [p.grad for name, p in rule.named_parameters() if fast.group_of(rule)[name] == group]
+        assert any(g.abs().sum() > 0 for g in grads), group
+
+
+def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
+    total, mean = (objective_case.rule(reduce=r) for r in ("sum", "mean"))
+    inputs = step_inputs(total, x, draw)
+    losses = [rule(*inputs)[0] for rule in (total, mean)]
+    torch.testing.assert_close(losses[0], len(x) * losses[1])
+    for p, q in zip(total.parameters(), mean.parameters(), strict=True):
+        (a,), (b,) = torch.autograd.grad(losses[0], p, retain_graph=True), torch.autograd.grad(
+            losses[1], q, retain_graph=True
+        )
+        torch.testing.assert_close(a, len(x) * b, rtol=1e-5, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ packing
+
+
+def make_pack(case, seeds, engine, x, parts=None):
+    """A pack whose seeds start from different parameters; ``parts`` to go on from."""
+    rule, update = case.rule(), SGD(0.01)
+    if parts is None:
+        params = [{k: v.detach() for k, v in case.rule(seed=10 + s).named_parameters()} for s in seeds]
+        parts = [(p, rule.state(), update.state(p)) for p in params]
+    return fast.Pack(rule, update, *map(list, zip(*parts, strict=True)), data=x, engine=engine)
+
+
+def advance(pack, seeds, rows=slice(0, UPDATES)):
+    draws = noise.update_block(pack.objective.noise(BATCH), seeds, 0, torch.device("cpu"))
+    order = noise.order_block(len(pack.data), BATCH, "replacement", seeds, 0)
+    return pack.advance(order[rows], {k: v[rows] for k, v in draws.items()}, None)
+
+
+def trained(case, seeds, engine, x):
+    pack = make_pack(case, seeds, engine, x)
+    start = pack.seed(0)[0]
+    sums = advance(pack, seeds)
+    assert not torch.allclose(start["model.p.bias" if "model.p.bias" in start else "model.p.0.bias"], pack.seed(0)[0].get("model.p.bias", pack.seed(0)[0].get("model.p.0.bias")))
+    return pack, sums
+
+
+def assert_same(a, b, exactly=False):
+    """Parameters, state and optimiser state of a seed; twenty updates of float32 rounding stay below 1e-4."""
+    for part, other in zip(a, b, strict=True):
+        assert part.keys() == other.keys()
+        for name, v in part.items():
+            tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-4, "atol": 1e-5}
+            torch.testing.assert_close(v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance)
+
+
+def test_packed_equals_plain(objective_case, x):
+    (plain, sums), (packed, others) = (trained(objective_case, SEEDS, engine, x) for engine in ("plain", "packed"))
+    assert sums.keys() == others.keys()
+    for name, v in sums.items():
+        assert v.shape == (len(SEEDS),)
+        assert v.dtype == torch.float64
+        torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
+    for r in range(len(SEEDS)):
+        assert_same(plain.seed(r), packed.seed(r))
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_a_seed_does_not_see_the_seeds_beside_it(objective_case, x, engine):
+    (all_, _), (alone, _), (two, _) = (trained(objective_case, s, engine, x) for s in (SEEDS, [0], [2, 0]))
+    exactly = engine == "plain"  # a packed product may be summed in another order
+    assert_same(all_.seed(0), alone.seed(0), exactly)
+    assert_same(all_.seed(0), two.seed(1), exactly)
+    assert_same(all_.seed(2), two.seed(0), exactly)
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_a_resumed_pack_goes_on_exactly(objective_case, x, engine):
+    whole = make_pack(objective_case, SEEDS, engine, x)
+    first = advance(whole, SEEDS, slice(0, 7))
+    copies = [whole.seed(r) for r in range(len(SEEDS))]
+    second = advance(whole, SEEDS, slice(7, UPDATES))
+    resumed = make_pack(objective_case, SEEDS, engine, x, copies)
+    again = advance(resumed, SEEDS, slice(7, UPDATES))
+    assert all(torch.equal(second[k], again[k]) for k in first)
+    for r in range(len(SEEDS)):
+        assert_same(whole.seed(r), resumed.seed(r), exactly=True)
+
+
+def test_copies_of_a_seed_are_copies(objective_case, x):
+    pack = make_pack(objective_case, SEEDS, "plain", x)
+    before = pack.seed(1)
+    kept = [{k: v.clone() for k, v in part.items()} for part in before]
+    advance(pack, SEEDS, slice(0, 3))
+    assert_same(before, kept, exactly=True)
+
+
+COMPILED = [
+    ({"name": "sbn", "dims": [3, 4]}, {"name": "nvil", "baseline_units": 5}),
+    ({"name": "darn", "dims": [4], "posterior": "autoregressive"}, {"name": "wake_sleep"}),
+]
+
+
+@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.parametrize(("model", "objective"), COMPILED, ids=["sbn nvil", "darn wake_sleep"])
+def test_compiled_equals_plain(request, x, model, objective):
+    """Compilation takes seconds, so two cases stand for all; between them they use every kind of layer."""
+    table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "MODEL_SETTINGS"))
+    case = table.Case(model, objective)
+    (plain, sums), (compiled, others) = (trained(case, SEEDS, engine, x) for engine in ("plain", "compiled"))
+    for name, v in sums.items():
+        torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
+    for r in range(len(SEEDS)):
+        assert_same(plain.seed(r), compiled.seed(r))
+
+
+def test_the_optimiser_takes_the_step(objective_case, x):
+    """One update of a pack is p - rate * gradient with each group's own rate."""
+    rates = {"model": 0.1, "posterior": 0.03, "baseline": 0.02}
+    rule = objective_case.rule()
+    update = optim.build({"name": "sgd", "rate": 0.1, "posterior_rate": 0.03, "baseline_rate": 0.02})
+    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
+    pack = fast.Pack(rule, update, [params], [rule.state()], [update.state(params)], data=x)
+    order = torch.tensor([[[1, 4, 4]]])
+    draws = {k: v[:1] for k, v in noise.update_block(rule.noise(3), [7], 0, torch.device("cpu")).items()}
+    rule(rule.state(), {"x": x[[1, 4, 4]], "index": order[0, 0]}, {k: v[0, 0] for k, v in draws.items()})[0].backward()
+    pack.advance(order, draws, None)
+    for name, p in rule.named_parameters():
+        wanted = params[name] - rates[fast.group_of(rule)[name]] * p.grad
+        torch.testing.assert_close(pack.seed(0)[0][name], wanted)

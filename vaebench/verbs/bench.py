@@ -1,0 +1,38 @@
+"""``vaebench bench``: updates per second of each model family, beside a plain autograd loop in the same run."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from vaebench.verbs import add_overrides, only_keys
+
+HELP = "Updates per second of each model family, packed and single, beside a plain autograd loop in the same run."
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_overrides(parser, "run.device=cpu|cuda, run.threads=N", ["run.device", "run.threads"])
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each measurement; default 3")
+    parser.add_argument("--pack", type=int, default=5, metavar="R", help="seeds packed together; default 5")
+
+
+def run(args: Namespace) -> int:
+    given = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
+    from vaebench.errors import UserError
+
+    threads = given.get("run.threads", "1")
+    if not threads.isdigit() or int(threads) < 1:
+        raise UserError(f"run.threads={threads}: must be a whole number from 1")
+    if args.pack < 1 or not args.seconds > 0:
+        raise UserError("--pack must be at least 1 and --seconds above 0")
+    import torch
+
+    from vaebench import bench
+    from vaebench.session import describe, pick_device
+
+    device = pick_device(given.get("run.device", "auto"))
+    torch.set_num_threads(int(threads))
+    print(f"updates per second and seed, batch 20, 784 visible units; {describe(device, int(threads))}, torch {torch.__version__}")
+    print("plain: an autograd loop over one seed; x N: seed-updates per second of all seeds together, relative to plain")
+    for line in bench.run(device, args.seconds, args.pack):
+        print(line, flush=True)
+    return 0

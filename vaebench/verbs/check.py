@@ -1,0 +1,40 @@
+"""``vaebench check``: the estimators held against exact enumeration on tiny models, on this machine and device."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from vaebench.verbs import add_overrides, only_keys
+
+HELP = "Hold gradient estimators, bounds and samplers against exact enumeration on tiny models; under a minute."
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_overrides(parser, "run.device=cpu|cuda: where to check; default: the GPU if there is one", ["run.device"])
+    parser.add_argument("--bad", action="store_true", help="print only the lines that fail")
+
+
+def run(args: Namespace) -> int:
+    given = only_keys(args.overrides, ["run.device"], "check")
+    import torch
+
+    from vaebench import check
+    from vaebench.session import pick_device
+
+    device = pick_device(given.get("run.device", "auto"))
+    torch.set_num_threads(1)
+    width = 62
+    print(f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}")
+    bad = count = 0
+    for line in check.run(device):
+        count += 1
+        bad += not line.ok
+        if not args.bad or not line.ok:
+            error = f"{line.error:10.5f}" if line.error else f"{'exact':>10}"
+            mark = "" if line.ok else "  FAIL"
+            print(f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}{mark}", flush=True)
+    print(f"{count - bad} of {count} agree (|z| at most {check.LIMIT})")
+    if bad:
+        print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)
+    return 1 if bad else 0

@@ -1,0 +1,73 @@
+"""``vaebench eval RUN...``: new metrics for old checkpoints, without training."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from vaebench.errors import UserError, nearest
+from vaebench.verbs import results_root
+
+HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN|key=value",
+        help="run directories, or names that `vaebench ls runs` shows (all seeds, or NAME/seed-0); "
+        "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu",
+    )
+
+
+def run(args: Namespace) -> int:
+    overrides = [a for a in args.runs if "=" in a]
+    chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
+    root = results_root(chosen)
+    folders = [f for a in args.runs if "=" not in a for f in find(root, a)]
+    if not folders:
+        raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
+    bad = 0
+    for folder in dict.fromkeys(folders):
+        bad += not _evaluate(folder, overrides)
+    return 1 if bad else 0
+
+
+def find(root: Path, name: str) -> list[Path]:
+    """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
+    for place in (Path(name), root / name):
+        if (place / "config.json").is_file():
+            return [place]
+        seeds = sorted(place.glob("seed-*/config.json"), key=lambda p: int(p.parent.name.partition("-")[2]))
+        if seeds:
+            return [p.parent for p in seeds]
+    known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+    raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
+
+
+def _evaluate(folder: Path, overrides: list[str]) -> bool:
+    from vaebench.compose import reevaluated
+    from vaebench.config import Cell
+    from vaebench.session import Session
+    from vaebench.store import Store
+
+    note = json.loads((folder / "config.json").read_text())
+    seed = int(folder.name.partition("-")[2])
+    root = folder.resolve().parent.parent
+    config = reevaluated(note["config"], overrides)
+    config["run"]["results"] = str(root)
+    cell = Cell("", note["row"], note["column"], "", config)
+    if cell.key != folder.resolve().parent.name:
+        print(f"vaebench: {folder}: its settings do not fit its name; was it moved?", file=sys.stderr)
+        return False
+    store = Store(root)
+    with store.lock(cell.key, seed):
+        result = Session(cell, store, [seed]).evaluate_only(lambda kind, value: None)[0]
+    print(f"{folder}: {result['status']}, {result['updates']} updates")
+    for m in result["measures"]:
+        error = "" if m["error"] is None else f" +- {m['error']:.3f} ({m['error_kind']})"
+        print(f"  {m['name']:14} {m['value']:10.3f}{error}  {m['unit']:6} {m['signature']}")
+    return True
