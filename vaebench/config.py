@@ -36,10 +36,14 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides."""
+    """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides.
+
+    ``published`` is what the paper's CSV in results/published/ calls it; empty: as here.
+    """
 
     set: tuple[str, ...] = ()
     note: str = ""
+    published: str = ""
 
 
 @dataclass(frozen=True)

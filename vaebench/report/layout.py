@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vaebench.config import Table, load_preset, options
@@ -45,7 +46,8 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
         for note in row.footnotes:
             marks.setdefault(note, len(marks) + 1)
     several = len({r.preset for r in rows if r.preset}) > 1
-    records = [_record(r, marks) for r in rows]
+    places = decimals(v for row in table.rows.values() for v in row.published.values())
+    records = [_record(r, marks, places) for r in rows]
     keep = ("row", "column", "published", "ours", "difference", "verdict")
     headers = [
         h
@@ -60,13 +62,18 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
     )
 
 
-def _record(row: ReportRow, marks: dict[str, int]) -> dict[str, str]:
+def decimals(published: Iterable[float | None]) -> int:
+    """The most decimals among the published numbers, so that 97 stands as 97.0 below 113.1."""
+    return max((len(f"{v:g}".partition(".")[2]) for v in published if v is not None), default=0)
+
+
+def _record(row: ReportRow, marks: dict[str, int], places: int) -> dict[str, str]:
     notes = [row.status, row.source, "".join(f"[{marks[n]}]" for n in row.footnotes)]
     return {
         "row": row.row,
         "column": row.column,
         "preset": row.preset,
-        "published": "" if row.published is None else f"{row.published:g}",
+        "published": "" if row.published is None else f"{row.published:.{places}f}",
         "ours": number(row.ours),
         "seeds": str(row.n) if row.n else "",
         "difference": "" if row.difference is None else f"{row.difference:+.2f}",
@@ -82,6 +89,8 @@ def number(e: Estimate | None) -> str:
     """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation."""
     if e is None:
         return ""
+    if e.unit == "units":
+        return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
     if e.n > 1:
         return f"{e.mean:.2f} ± {e.se:.2f}"
     return f"{e.mean:.2f}" if e.own_error is None else f"{e.mean:.2f} [{e.own_error:.2f}]"

@@ -1,0 +1,126 @@
+"""`vaebench eval`: new metrics for stored runs, without training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vaebench import cli
+
+TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[5]"]
+FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.compile=off"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one finished run at seeds 0 and 1."""
+    root = tmp_path_factory.mktemp("runs")
+    assert cli.main(["run", *TINY, *FEW, f"run.results={root}", "--seeds", "0,1"]) == 0
+    return root
+
+
+def measures(root: Path, seed: int) -> dict[str, list[dict]]:
+    out: dict[str, list[dict]] = {}
+    for m in json.loads(next(root.glob(f"*/seed-{seed}/result.json")).read_text())["measures"]:
+        out.setdefault(m["name"], []).append(m)
+    return out
+
+
+def test_new_samples_are_added_and_the_old_kept(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = next(trained.glob("*/seed-0"))
+    before = measures(trained, 0)["iw_nll"]
+    weights = (folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes()
+    assert cli.main(["eval", str(folder), "eval.iw_samples=30"]) == 0
+    after = {m["samples"]: m for m in measures(trained, 0)["iw_nll"]}
+    assert set(after) == {10, 30}
+    assert after[10]["value"] == before[0]["value"]
+    # The first samples are the same ones, so the nested curve at 10 is the earlier estimate.
+    assert after[30]["extra"]["curve"]["10"] == pytest.approx(before[0]["value"], abs=1e-9)
+    assert weights == ((folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes())
+    assert "iw_nll" in capsys.readouterr().out
+
+
+def test_a_name_means_all_its_seeds(trained: Path) -> None:
+    name = next(trained.iterdir()).name
+    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={trained}"]) == 0
+    assert all(20 in {m["samples"] for m in measures(trained, s)["iw_nll"]} for s in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["nosuchrun"], "no run 'nosuchrun'"),
+        (["eval.iw_samples=5"], "no run given"),
+        (["RUN", "optim.rate=1"], "keeps its training"),
+        (["RUN", "train.updates=9"], "keeps its training"),
+        (["RUN", "eval.iw_smples=5"], "eval.iw_samples"),
+        (["RUN", "eval.iw_samples=-5"], "eval.iw_samples"),
+        (["RUN", "eval=bound11"], "bound10"),
+    ],
+)
+def test_wrong_words_are_one_line(trained: Path, words: list[str], part: str, capsys: pytest.CaptureFixture) -> None:
+    folder = next(trained.glob("*/seed-1"))
+    before = (folder / "result.json").read_bytes()
+    words = [str(folder) if w == "RUN" else w for w in words]
+    assert cli.main(["eval", *words, f"run.results={trained}"]) == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert said.count("\n") == 1
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> None:
+    """A checkpoint in the middle of a budget gives measures, and the run is not taken for done."""
+    import shutil
+
+    words = ["run", *TINY, *FEW, f"run.results={tmp_path / 'a'}", "--seeds", "0"]
+    assert cli.main(words) == 0
+    short = next((tmp_path / "a").iterdir())
+    # The state at update 40, under the name of a run with a budget of 60.
+    assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
+    long = next(p for p in (tmp_path / "a").iterdir() if p != short)
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        shutil.copy(short / "seed-0" / name, long / "seed-0" / name)
+    (long / "seed-0" / "result.json").unlink()
+    assert cli.main(["eval", str(long)]) == 0
+    result = json.loads((long / "seed-0" / "result.json").read_text())
+    assert (result["status"], result["updates"]) == ("partial", 40)
+    assert result["measures"]
+    assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
+    result = json.loads((long / "seed-0" / "result.json").read_text())
+    assert (result["status"], result["updates"]) == ("done", 60)
+
+
+def test_check_prints_exact_estimate_error_and_z(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from vaebench import check
+
+    lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]
+    monkeypatch.setattr(check, "run", lambda device: iter(lines))
+    assert cli.main(["check", "run.device=cpu"]) == 0
+    assert "0.50" in capsys.readouterr().out
+    lines.append(check.Line("bad", 1.0, 2.0, 0.1))
+    assert cli.main(["check", "run.device=cpu"]) == 1
+    shown = capsys.readouterr()
+    assert "FAIL" in shown.out
+    assert "2 of 3 agree" in shown.out
+
+
+def test_bench_measures_every_registered_model_and_objective() -> None:
+    from vaebench import bench
+    from vaebench.models import MODELS
+    from vaebench.objectives import OBJECTIVES
+
+    assert {m["name"] for m, _ in bench.FAMILIES.values()} == set(MODELS)
+    assert {o["name"] for _, o in bench.FAMILIES.values()} == set(OBJECTIVES)
+
+
+def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from vaebench import bench, fast
+
+    monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
+    assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0
+    out = capsys.readouterr().out
+    assert float(out.splitlines()[-1].split()[-1].replace(",", "")) > 1

@@ -1,0 +1,57 @@
+"""The README tells the truth: its commands are understood, its targets exist, its table is the reference CSV's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vaebench import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
+COMMANDS = [line.partition("#")[0].strip() for line in BLOCKS.splitlines() if line.startswith("vaebench ")]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command: str) -> None:
+    words = shlex.split(command)[1:]
+    module = importlib.import_module(f"vaebench.verbs.{words[0]}")
+    cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " run " in c])
+def test_a_run_command_composes(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [w for w in shlex.split(command)[1:] if w != "--dry-run"]
+    assert cli.main([*words, "--dry-run", f"run.results={tmp_path}"]) == 0
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(re.findall(r"`make ([a-z]+)`", README))
+    assert named
+    assert named <= targets
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(results/[a-z_/\-0-9]+\.csv)`", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_table_is_rendered_from_the_reference_results() -> None:
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "scripts" / "update_readme.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    shown = script.MARKS.search(README)[0]
+    assert shown == f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
