@@ -1,4 +1,4 @@
-"""How fast training is: seed-updates per second of each model family by each engine, in one run so that they compare."""
+"""How fast training is: seed-updates per second of each model family by each engine, all measured in one run."""
 
 from __future__ import annotations
 

@@ -25,7 +25,10 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "ls": ("list tables, data, models, objectives, runs or presets", ("ls", "ls models", "ls runs")),
     "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
-    "eval": ("evaluate stored runs again", ("eval results/runs/mnist_static-sbn200-nvil-5e56b27cc5 eval.iw_samples=4000",)),
+    "eval": (
+        "evaluate stored runs again",
+        ("eval results/runs/mnist_static-sbn200-nvil-5e56b27cc5 eval.iw_samples=4000",),
+    ),
     "report": (
         "print a table: measured beside published, with verdicts",
         ("report table=nvil_mnist", "report table=nvil_mnist --format md --output nvil.md"),
@@ -37,7 +40,13 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "doctor": ("check the installation, the hardware and the data", ("doctor",)),
     "check": ("check estimators against exact answers", ("check", "check run.device=cuda")),
-    "bench": ("measure the speed of training on this machine", ("bench", "bench run.device=cuda --pack 20",)),
+    "bench": (
+        "measure the speed of training on this machine",
+        (
+            "bench",
+            "bench run.device=cuda --pack 20",
+        ),
+    ),
     "completion": ("print the shell code that completes commands", ('eval "$(vaebench completion bash)"',)),
 }
 """Verb -> (one line of help, examples), in the order of a user's first day."""

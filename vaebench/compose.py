@@ -20,6 +20,9 @@ from vaebench.validate import typed, validate
 
 MAX_SEEDS = 10_000
 
+PATHS = ("run.results", "data.mirror")
+"""Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -265,7 +268,8 @@ def _overlay(defaults: Any, values: Sequence[tuple[str, str, str]]) -> dict[str,
     for key, (where, text) in last.items():
         group, _, name = key.rpartition(".")
         section = config[group] if group else config
-        section[name] = typed(key, known[key], section[name], f"{where}{text}")
+        if key not in PATHS:
+            section[name] = typed(key, known[key], section[name], f"{where}{text}")
     return config
 
 
@@ -292,9 +296,9 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
 
 
 def _read(where: str, key: str, text: str) -> Any:
-    """The value of one override by Hydra's grammar. A path is taken as it stands: ``~``, ``=`` and accents are fine."""
+    """The value of one override by Hydra's grammar, or a path."""
     raw = text.partition("=")[2]
-    if key == "run.results":
+    if key in PATHS:
         return os.path.expanduser(raw)
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

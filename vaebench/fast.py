@@ -37,7 +37,7 @@ def compiler_found() -> bool:
 
 
 def choose_engine(setting: str | bool, updates: int, device: torch.device) -> str:
-    """The engine for ``run.compile`` ('auto', 'on', 'off'): compiling costs up to a minute, so short runs do without."""
+    """The engine for ``run.compile`` ('auto', 'on', 'off'): it costs up to a minute, so short runs do without."""
     setting = {True: "on", False: "off"}.get(setting, setting)
     plain = "packed" if device.type == "cuda" else "plain"
     if setting == "off" or (setting == "auto" and (updates < 20_000 or not compiler_found())):
@@ -79,7 +79,7 @@ class Pack:
         self._graph: _Captured | None = None
 
     def advance(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
-        """Several updates: ``index`` (T, R, batch), noise (T, R, ...). Returns each metric's sum over the T updates, (R,)."""
+        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates."""
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
                 self._graph = _Captured(self._step, index, noise, binarize, [self.params, self.state, self.opt])

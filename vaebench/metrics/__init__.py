@@ -1,4 +1,5 @@
 """Measures of a trained model. A metric knows models, never objectives.
 
-``METRICS`` maps a config name to a function (model, pass settings) -> Measures; see vaebench.evaluate.
+Each is a streaming sum over the passes of ``metrics.weights.stream``, so that all of them share one stream of posterior
+samples; vaebench.evaluate puts them together.
 """

@@ -23,10 +23,14 @@ def latent_states(model: nn.Module) -> list[Tensor]:
     return [p.unsqueeze(1) for p in parts]
 
 
+def _everywhere(model: nn.Module, x: Tensor) -> list[Tensor]:
+    """Every joint state of the latents beside every case of ``x``: layers (states, batch, n) on its device."""
+    return [h.to(x.device).expand(-1, len(x), -1) for h in latent_states(model)]
+
+
 def _tables(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
     """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states, for ``x`` (batch, d) float64."""
-    layers = latent_states(model)
-    z = [h.expand(-1, len(x), -1) for h in layers]
+    z = _everywhere(model, x)
     return model.log_joint(x, z), model.log_posterior(z, x), z
 
 
@@ -49,14 +53,14 @@ def expected_log_joint(model: nn.Module, x: Tensor) -> Tensor:
 
 def expected_log_posterior(model: nn.Module) -> Tensor:
     """E_P(x,h)[log Q(h | x)] with P held fixed, a scalar: the objective of the sleep phase."""
-    x = states(model.sizes[0])
+    x = states(model.sizes[0]).to(model.mean.device)
     log_p, log_q, _ = _tables(model, x)
     return (log_p.detach().exp() * log_q).sum()
 
 
 def layer_kl(model: nn.Module, x: Tensor) -> list[Tensor]:
     """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,)."""
-    z = [h.expand(-1, len(x), -1) for h in latent_states(model)]
+    z = _everywhere(model, x)
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
     weight = sum(log_q).exp()
     return [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]

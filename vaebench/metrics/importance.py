@@ -16,14 +16,15 @@ class Importance:
     """``nll``: minus the mean over cases of log (1/K) sum_k w_k, nats, positive for discrete data.
 
     In expectation it is an upper bound of the exact NLL that falls to it as K grows. ``error``: Monte Carlo standard
-    error given the cases, by the delta method (with few effective samples it is itself too small, so look at ``ess``).
+    error given the cases, by the delta method (with few effective samples it is itself too small, so look at ``ess``);
+    None with one sample.
     ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum w^2, between 1 and K;
     ``ess_min`` the smallest of any case. ``spread``: standard error over cases, as if they were a sample of a
     population.
     """
 
     nll: float
-    error: float
+    error: float | None
     spread: float | None
     curve: dict[int, float]
     ess: float
@@ -48,7 +49,9 @@ class ImportanceSum:
         self.at = {k: torch.full_like(self.log_sum, math.nan) for k in self.points}
 
     def add(self, part: Pass) -> None:
-        """Take the samples of ``part``, which must follow those of its cases taken before."""
+        """Take the samples of ``part`` that are among the first ``samples``; they must follow those taken before."""
+        if part.first >= self.samples:
+            return
         log_w, cases = part.log_w[: self.samples - part.first], part.cases
         done = 0
         for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [part.first + len(log_w)]:
@@ -69,7 +72,7 @@ class ImportanceSum:
         variance = (1 / ess - 1 / self.samples).clamp(min=0)
         return Importance(
             nll=float(-log_p.mean()),
-            error=float(variance.sum().sqrt() / self.cases),
+            error=float(variance.sum().sqrt() / self.cases) if self.samples > 1 else None,
             spread=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
             curve={k: float(-v.mean()) for k, v in self.at.items()},
             ess=float(ess.mean()),

@@ -2,7 +2,8 @@
 
 The noise of a sample depends on the seed, the case's position and the sample's number only: cases and samples are
 cut into grains of fixed size, each with a generator of its own, and passes of any size put grains together. So every
-result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for all K.
+result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for
+all K.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def stream(
     chunk: int | None = None,
     batch: int | None = None,
 ) -> Iterator[Pass]:
-    """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of at most ``chunk`` samples and ``batch`` cases.
+    """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of ``chunk`` samples and ``batch`` cases.
 
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
     """

@@ -21,7 +21,7 @@ def initialize(module: nn.Module, generator: torch.Generator, init: str = "norma
     """
     if init not in INITS:
         raise UserError(f"model.init={init!r}: {nearest(str(init), INITS)}")
-    if not (isinstance(scale, (int, float)) and scale > 0):
+    if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
         raise UserError(f"model.init_scale={scale!r}: must be a number above 0")
     with torch.no_grad():
         for name, p in sorted(module.named_parameters()):

@@ -31,8 +31,9 @@ def run(args: Namespace) -> int:
 
     device = pick_device(given.get("run.device", "auto"))
     torch.set_num_threads(int(threads))
-    print(f"updates per second and seed, batch 20, 784 visible units; {describe(device, int(threads))}, torch {torch.__version__}")
-    print("plain: an autograd loop over one seed; x N: seed-updates per second of all seeds together, relative to plain")
+    where = f"{describe(device, int(threads))}, torch {torch.__version__}"
+    print(f"updates per second and seed, batch 20, 784 visible units; {where}")
+    print("plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds together, relative to plain")
     for line in bench.run(device, args.seconds, args.pack):
         print(line, flush=True)
     return 0

@@ -25,16 +25,23 @@ def run(args: Namespace) -> int:
     device = pick_device(given.get("run.device", "auto"))
     torch.set_num_threads(1)
     width = 62
-    print(f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}")
+    print(f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}  worst")
     bad = count = 0
     for line in check.run(device):
         count += 1
         bad += not line.ok
         if not args.bad or not line.ok:
             error = f"{line.error:10.5f}" if line.error else f"{'exact':>10}"
+            worst = f"{line.worst:5.2f}" if len(line.coordinates) else ""
             mark = "" if line.ok else "  FAIL"
-            print(f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}{mark}", flush=True)
-    print(f"{count - bad} of {count} agree (|z| at most {check.LIMIT})")
+            row = (
+                f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
+            )
+            print(row.rstrip(), flush=True)
+    print(f"{count - bad} of {count} agree: |z| at most {check.LIMIT}; worst: of a gradient's coordinates, at most")
+    print(
+        f"{check.COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'."
+    )
     if bad:
         print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)
     return 1 if bad else 0

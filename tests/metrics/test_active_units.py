@@ -1,0 +1,74 @@
+"""Active units: Var_x(E_Q[z | x]) against enumeration, with no bias for units that ignore the data."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import check
+from vaebench.metrics import exact
+from vaebench.metrics.active_units import THRESHOLD, ActiveUnits
+from vaebench.metrics.weights import stream
+
+SAMPLES, REPEATS = 4, 400
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Three units next to the data, the last of which ignores them; two above."""
+    model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
+    model.q[0].weight[2].zero_()
+    return model
+
+
+@pytest.fixture(scope="module")
+def x():
+    return exact.states(check.VISIBLE)
+
+
+def estimate(model, x, samples, seed):
+    units = ActiveUnits(len(x), samples, model.sizes[1:])
+    for part in stream(model, x, samples, seed):
+        units.add(part)
+    return units
+
+
+def exact_variances(model, x):
+    z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
+    weight = model.log_posterior(z, x).exp().unsqueeze(-1)
+    return [(weight * h).sum(0).var(0) for h in z]  # n - 1 degrees of freedom, as stated
+
+
+def test_unbiased_with_few_samples(model, x):
+    """The mean of 400 repetitions with four samples each; five z, above 4.5 by chance once in 29,000 seeds."""
+    many = torch.stack([torch.cat(estimate(model, x, SAMPLES, seed).variances()) for seed in range(REPEATS)])
+    wanted = torch.cat(exact_variances(model, x))
+    error = many.std(0) / REPEATS**0.5
+    assert ((many.mean(0) - wanted) / error).abs().max() < 4.5
+    assert float(wanted[2]) == pytest.approx(0.0, abs=1e-15)
+    # The variance of plain means over samples would be off by Var[z | x] / k, which is more than 20 errors.
+    q = torch.sigmoid(model.q[0].bias[2])
+    assert q * (1 - q) / SAMPLES > 20 * error[2]
+
+
+def test_counting_active_units(model, x):
+    wanted = [int((v > THRESHOLD).sum()) for v in exact_variances(model, x)]
+    assert wanted[0] == 2
+    assert estimate(model, x, 4000, 0).result() == wanted
+
+
+def test_odd_numbers_of_samples_and_passes_of_any_size(model, x):
+    """Halves of 11 samples are 5 and 5, wherever the passes are cut."""
+    z = torch.cat([part.z[0] for part in stream(model, x, 11, 0)])
+    a, b = z[:5].mean(0), z[5:10].mean(0)
+    wanted = ((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (len(x) - 1)
+    torch.testing.assert_close(estimate(model, x, 11, 0).variances()[0], wanted)
+    units = ActiveUnits(len(x), 11, model.sizes[1:])
+    for part in stream(model, x, 30, 0, chunk=30):
+        units.add(part)
+    torch.testing.assert_close(units.variances()[0], wanted)
+
+
+def test_one_sample_is_too_few():
+    with pytest.raises(ValueError, match="at least 2"):
+        ActiveUnits(10, 1, [3])

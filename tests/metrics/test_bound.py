@@ -1,0 +1,86 @@
+"""The bound by the paper's protocol: value, Monte Carlo error and KL of each layer against exact enumeration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import check
+from vaebench.metrics import exact
+from vaebench.metrics.bound import BoundSum, bound
+from vaebench.metrics.weights import Pass, stream
+
+
+@pytest.fixture(scope="module")
+def model():
+    return check.tiny({"name": "sbn", "dims": [2, 2, 3]}, seed=1).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return exact.states(check.VISIBLE)
+
+
+def test_it_is_the_mean_of_the_weights(model, x):
+    log_w = torch.cat([part.log_w for part in stream(model, x, 17, 0)])
+    got = bound(model, x, 17, 0)
+    assert got.value == pytest.approx(float(log_w.mean()), rel=1e-12)
+    assert got.error == pytest.approx(float((log_w.var(0) / 17).sum().sqrt() / len(x)), rel=1e-9)
+    assert (got.cases, got.samples) == (16, 17)
+
+
+def test_it_meets_the_exact_bound_below_the_evidence(model, x):
+    """A normal z exceeds 4.5 by chance once in 150,000 seeds."""
+    got = bound(model, x, 4000, 0)
+    wanted = float(exact.elbo(model, x).mean())
+    assert abs(got.value - wanted) < 4.5 * got.error
+    assert got.value < float(exact.log_evidence(model, x).mean()) - 20 * got.error
+
+
+def test_kl_of_each_layer(model, x):
+    """Three layers, 16 cases, 30 repetitions for the errors: z of three means, above 4.5 about once in 3,000 seeds
+
+    (Student's t with 29 degrees of freedom)."""
+    repeats = torch.tensor([bound(model, x, 100, seed).kl for seed in range(30)], dtype=torch.float64)
+    wanted = torch.stack([v.mean() for v in exact.layer_kl(model, x)])
+    z = (repeats.mean(0) - wanted) / (repeats.std(0) / 30**0.5)
+    assert z.abs().max() < 4.5
+    assert (repeats.std(0) / 30**0.5 < 0.02 * (wanted[:, None] - wanted).abs().max()).all()  # the layers are told apart
+
+
+def test_the_kl_is_what_the_data_term_lacks(model, x):
+    """bound = E[log p(x | h_1)] - sum of the layers' KL, sample by sample."""
+    data = torch.cat([part.log_p[0] for part in stream(model, x, 10, 0)]).mean()
+    got = bound(model, x, 10, 0)
+    assert got.value == pytest.approx(float(data) - sum(got.kl), rel=1e-12)
+
+
+def test_the_error_is_honest(model, x):
+    """Over 200 seeds the spread of the value is the error it states. The spread is known to 5 %: 25 % is 5 errors."""
+    results = [bound(model, x, 10, seed) for seed in range(200)]
+    spread = torch.tensor([r.value for r in results]).std()
+    stated = torch.tensor([r.error for r in results]).square().mean().sqrt()
+    assert float(spread / stated) == pytest.approx(1.0, abs=0.25)
+
+
+def test_one_sample_has_no_error(model, x):
+    assert bound(model, x, 1, 0).error is None
+
+
+def test_samples_beyond_the_number_asked_for_are_left_out(model, x):
+    total = BoundSum(len(x), 7, 3)
+    for part in stream(model, x, 30, 0):
+        total.add(part)
+    wanted = bound(model, x, 7, 0)
+    got = total.result()
+    assert (got.value, got.error) == pytest.approx((wanted.value, wanted.error), rel=1e-9)
+    assert got.kl == pytest.approx(wanted.kl, rel=1e-9)
+
+
+def test_a_large_common_offset_does_not_swallow_the_error():
+    """Weights of 1e4 nats that differ by 1: sums of squares in float64 still tell."""
+    log_w = 1e4 + torch.arange(10.0, dtype=torch.float64).reshape(10, 1)
+    total = BoundSum(1, 10, 1)
+    total.add(Pass(slice(0, 1), 0, [log_w, torch.zeros_like(log_w)], [torch.zeros_like(log_w)], []))
+    assert total.result().value == pytest.approx(1e4 + 4.5)
+    assert total.result().error == pytest.approx(float(log_w.std()) / 10**0.5, rel=1e-5)

@@ -1,0 +1,78 @@
+"""The enumeration that the other tests lean on, against sums written out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from vaebench import check
+from vaebench.metrics import exact
+
+
+@pytest.fixture(scope="module")
+def model():
+    return check.tiny({"name": "sbn", "dims": [1, 2]}, seed=1).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return exact.states(check.VISIBLE)
+
+
+def test_states_are_all_states():
+    got = {tuple(row) for row in exact.states(3).tolist()}
+    assert got == set(itertools.product([0.0, 1.0], repeat=3))
+
+
+@pytest.mark.parametrize("units", [0, exact.MAX_UNITS + 1])
+def test_too_many_states(units):
+    with pytest.raises(ValueError, match="cannot be enumerated"):
+        exact.states(units)
+
+
+def test_answers_are_sums_over_the_states(model, x):
+    evidence, elbo, kl = [], [], [[], []]
+    for case in x.split(1):
+        joint, bound, layers = 0.0, 0.0, [0.0, 0.0]
+        for h in itertools.product([0.0, 1.0], repeat=3):
+            z = [torch.tensor(h[:2]).double().reshape(1, 1, 2), torch.tensor(h[2:]).double().reshape(1, 1, 1)]
+            log_p, log_q = model.log_joint_terms(case, z), model.log_posterior_terms(z, case)
+            weight = math.exp(float(sum(log_q)))
+            joint += math.exp(float(sum(log_p)))
+            bound += weight * float(sum(log_p) - sum(log_q))
+            layers = [v + weight * float(log_q[i] - log_p[i + 1]) for i, v in enumerate(layers)]
+        evidence.append(math.log(joint))
+        elbo.append(bound)
+        kl = [[*v, layers[i]] for i, v in enumerate(kl)]
+    assert exact.log_evidence(model, x).tolist() == pytest.approx(evidence)
+    assert exact.elbo(model, x).tolist() == pytest.approx(elbo)
+    assert [v.tolist() for v in exact.layer_kl(model, x)] == [pytest.approx(v) for v in kl]
+
+
+def test_gradients_hold_the_other_network_fixed(x):
+    model = check.tiny({"name": "sbn", "dims": [1, 2]}, seed=1)
+    for value, ours, theirs in (
+        (exact.expected_log_joint(model, x).sum(), "p", "q"),
+        (exact.expected_log_posterior(model), "q", "p"),
+    ):
+        value.backward()
+        assert all(p.grad.abs().sum() > 0 for p in getattr(model, ours).parameters())
+        assert all(p.grad is None for p in getattr(model, theirs).parameters())
+        model.zero_grad(set_to_none=True)
+
+
+def test_everything_happens_where_the_model_is():
+    """The device 'meta' computes no values, but most operations refuse to mix it with another device, as on a GPU."""
+    model = check.tiny({"name": "sbn", "dims": [1, 2]}).to("meta")
+    x = exact.states(check.VISIBLE).to("meta")
+    for value in (
+        exact.log_evidence(model, x),
+        exact.elbo(model, x),
+        exact.expected_log_joint(model, x),
+        exact.expected_log_posterior(model),
+        *exact.layer_kl(model, x),
+    ):
+        assert value.is_meta

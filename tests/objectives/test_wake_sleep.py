@@ -1,0 +1,77 @@
+"""Wake-sleep: each half trains its own network, on its own samples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import check, models, noise, objectives
+from vaebench.errors import UserError
+
+CASES, VISIBLE = 5, 4
+
+
+@pytest.fixture
+def rule():
+    model = models.build({"name": "sbn", "dims": [2, 3]}, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    rule = objectives.build({"name": "wake_sleep"}, model).double()
+    check.randomize(rule, 0)
+    return rule
+
+
+def inputs(rule, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.rand(CASES, VISIBLE, generator=generator) < 0.4).double()
+    return x, {k: v.double() for k, v in noise.draw(rule.noise(CASES), generator).items()}
+
+
+def grads(rule, x, draws):
+    loss, _, metrics = rule({}, {"x": x, "index": torch.arange(CASES)}, draws)
+    g = torch.autograd.grad(loss, list(rule.parameters()))
+    return {name: -v for (name, _), v in zip(rule.named_parameters(), g, strict=True)}, metrics
+
+
+def test_gradients_are_the_closed_forms(rule):
+    """Wake: sum h_i (h_{i-1} - sigma) at h ~ Q. Sleep: sum input (h_i - q_i) at dreams, which are centred too."""
+    x, draws = inputs(rule)
+    got, _ = grads(rule, x, draws)
+    model = rule.model
+    with torch.no_grad():
+        wake = [x, *(h[0] for h in model.sample_posterior(x, 1, draws))]
+        dream, h = model.sample_joint(draws)
+        sleep = [dream, *(v[0] for v in h)]
+        for i in range(2):
+            error = wake[i] - torch.sigmoid(wake[i + 1] @ model.p[i].weight.T + model.p[i].bias)
+            torch.testing.assert_close(got[f"model.p.{i}.weight"], error.T @ wake[i + 1])
+            torch.testing.assert_close(got[f"model.p.{i}.bias"], error.sum(0))
+            seen = sleep[0] - model.mean if i == 0 else sleep[1]
+            error = sleep[i + 1] - torch.sigmoid(seen @ model.q[i].weight.T + model.q[i].bias)
+            torch.testing.assert_close(got[f"model.q.{i}.weight"], error.T @ seen)
+            torch.testing.assert_close(got[f"model.q.{i}.bias"], error.sum(0))
+        torch.testing.assert_close(got["model.p.2.bias"], (wake[2] - torch.sigmoid(model.p[2].bias)).sum(0))
+
+
+def test_the_halves_do_not_mix(rule):
+    """New dreams leave the generative model's gradient alone, new data that of the inference network."""
+    x, draws = inputs(rule)
+    other_x, other = inputs(rule, 1)
+    before, _ = grads(rule, x, draws)
+    dreams, _ = grads(rule, x, {k: other[k] if k.startswith("p") else v for k, v in draws.items()})
+    data, _ = grads(rule, other_x, {k: other[k] if k.startswith("q") else v for k, v in draws.items()})
+    for name, v in before.items():
+        same, changed = (dreams, data) if name.startswith("model.p.") else (data, dreams)
+        torch.testing.assert_close(same[name], v)
+        assert not torch.allclose(changed[name], v), name
+
+
+def test_the_bound_is_that_of_the_data(rule):
+    x, draws = inputs(rule)
+    z = rule.model.sample_posterior(x, 1, draws)
+    wanted = (rule.model.log_joint(x, z) - rule.model.log_posterior(z, x)).mean()
+    torch.testing.assert_close(grads(rule, x, draws)[1]["bound"], wanted.detach())
+
+
+def test_it_cannot_train_reparameterised_models():
+    model = models.build({"name": "linear_gaussian", "dims": [2]}, torch.zeros(3).numpy())
+    with pytest.raises(UserError, match="wake_sleep cannot train LinearGaussian"):
+        objectives.build({"name": "wake_sleep"}, model)

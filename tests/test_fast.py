@@ -1,0 +1,106 @@
+"""Packs: choice of engine, batches, sums over updates. That the engines agree, tests/contract holds for every rule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from vaebench import fast, models, objectives
+from vaebench.optim import SGD
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("setting", "updates", "device", "compiler", "engine"),
+    [
+        ("auto", 2_000_000, CPU, True, "compiled"),
+        ("auto", 2_000_000, CPU, False, "plain"),
+        ("auto", 100, CPU, True, "plain"),
+        ("off", 2_000_000, CPU, True, "plain"),
+        ("on", 100, CPU, True, "compiled"),
+        (True, 100, CPU, True, "compiled"),  # YAML reads on and off as booleans
+        (False, 2_000_000, CPU, True, "plain"),
+        ("auto", 100, GPU, True, "packed"),
+        ("off", 2_000_000, GPU, True, "packed"),
+        ("auto", 2_000_000, GPU, True, "compiled"),
+    ],
+)
+def test_choice_of_engine(monkeypatch, setting, updates, device, compiler, engine):
+    monkeypatch.setattr(fast, "compiler_found", lambda: compiler)
+    assert fast.choose_engine(setting, updates, device) == engine
+
+
+class Recorder(nn.Module):
+    """An objective whose bound is what it saw: the mean of the batch plus its noise; one parameter that counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.p = nn.Parameter(torch.zeros(()))
+
+    def groups(self):
+        return {"model": "p"}
+
+    def forward(self, state, batch, noise):
+        new = {"last": batch["x"].mean() + 0 * state["last"]}
+        return -self.p, new, {"bound": batch["x"].mean() + noise["e"].mean(), "rows": batch["index"].float().sum()}
+
+
+def pack_of(data, engine, seeds=2, stochastic=False):
+    params = [{"p": torch.zeros(())} for _ in range(seeds)]
+    state = [{"last": torch.zeros(())} for _ in range(seeds)]
+    return fast.Pack(Recorder(), SGD(0.5), params, state, [{}] * seeds, data, stochastic, engine)
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_every_update_gets_its_own_cases_and_noise_and_metrics_are_summed(engine):
+    data = torch.arange(6, dtype=torch.uint8).reshape(6, 1)
+    pack = pack_of(data, engine)
+    index = torch.tensor([[[0, 1], [2, 3]], [[4, 4], [5, 1]], [[0, 0], [5, 5]]])  # (updates, seeds, batch)
+    noise = {"e": torch.tensor([[[0.5], [1.0]], [[0.25], [0.0]], [[0.0], [2.0]]])}
+    sums = pack.advance(index, noise, None)
+    assert sums["bound"].tolist() == [0.5 + 4 + 0 + 0.75, 2.5 + 3 + 5 + 3.0]
+    assert sums["rows"].tolist() == [1 + 8 + 0, 5 + 6 + 10]
+    assert sums["bound"].dtype == torch.float64
+    assert [float(pack.seed(r)[0]["p"]) for r in range(2)] == [1.5, 1.5]  # three steps of 0.5 up
+    assert [float(pack.seed(r)[1]["last"]) for r in range(2)] == [0.0, 5.0]
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_grey_cases_are_binarized_anew_by_their_noise(engine):
+    """Grey value v is a one with probability v / 255: never for 0, always for 255."""
+    data = torch.tensor([[0, 255, 128, 128]], dtype=torch.uint8)
+    pack = pack_of(data, engine, seeds=1, stochastic=True)
+    index, noise = torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}
+    grey = torch.tensor([[[[0.0, 0.9999999, 0.501, 0.503]]], [[[0.5, 0.0, 0.99, 0.99]]]])
+    assert 4 * float(pack.advance(index, noise, grey)["bound"]) == (1 + 1) + 1
+
+
+def test_cases_that_are_not_stochastic_enter_as_they_are():
+    pack = pack_of(torch.tensor([[0, 3]], dtype=torch.uint8), "plain", seeds=1)
+    assert (
+        float(pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), {"e": torch.zeros(1, 1, 1)}, None)["bound"]) == 1.5
+    )
+
+
+def test_an_unknown_engine():
+    with pytest.raises(ValueError, match="'fast' is not one of"):
+        pack_of(torch.zeros(1, 1), "fast")
+
+
+def test_parameter_names_map_to_their_groups():
+    model = models.build({"name": "sbn", "dims": [2]}, torch.zeros(3).numpy())
+    groups = fast.group_of(objectives.build({"name": "nvil"}, model))
+    assert groups["model.p.0.weight"] == "model"
+    assert groups["model.q.0.bias"] == "posterior"
+    assert groups["baseline.0.hidden.weight"] == "baseline"
+
+
+def test_the_objective_in_the_pack_keeps_its_values():
+    """Its own parameters give structure only; training must not leak into them."""
+    rule = Recorder()
+    pack = fast.Pack(rule, SGD(0.5), [{"p": torch.ones(())}], [{"last": torch.zeros(())}], [{}], torch.ones(1, 1))
+    pack.advance(torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}, None)
+    assert float(rule.p.detach()) == 0.0
+    assert float(pack.seed(0)[0]["p"]) == 2.0
