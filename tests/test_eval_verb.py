@@ -93,7 +93,9 @@ def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> N
     assert (result["status"], result["updates"]) == ("done", 60)
 
 
-def test_check_prints_exact_estimate_error_and_z(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_check_prints_exact_estimate_error_and_z(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     from vaebench import check
 
     lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]

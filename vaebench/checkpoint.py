@@ -35,16 +35,23 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Load to the CPU. UserError when the file is damaged or not a checkpoint of vaebench."""
+    """Load to the CPU. UserError when the file is missing, damaged or not a checkpoint of vaebench."""
     out = Checkpoint({})
     try:
         with safe_open(path, framework="pt") as f:
-            out.meta = json.loads((f.metadata() or {})["vaebench"])
+            out.meta = json.loads((f.metadata() or {}).get("vaebench", "null"))
             for key in f.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
                 getattr(out, part)[name] = f.get_tensor(key)
-    except (SafetensorError, KeyError, ValueError, AttributeError) as e:
-        raise UserError(
-            f"{path}: not a readable checkpoint ({e}); remove it, or run with --force, to start anew"
-        ) from None
+    except FileNotFoundError:
+        raise damaged(path, "it is missing") from None
+    except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as e:
+        raise damaged(path, " ".join(str(e).split()) or type(e).__name__) from None
+    if not isinstance(out.meta, dict):
+        raise damaged(path, "it says nothing of the training")
     return out
+
+
+def damaged(path: Path, why: str) -> UserError:
+    """The error for a checkpoint that cannot be used, and what to do about it."""
+    return UserError(f"{path}: not a usable checkpoint ({why}); run with --force to start anew")

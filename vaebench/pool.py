@@ -1,39 +1,48 @@
-"""Tasks over processes: one after the other in this one, or several at a time in children, with one stop switch."""
+"""Tasks over processes: one after the other in this one, or several at a time in children, with one stop switch.
+
+Each child has a pipe of its own and nothing is shared between children, so one that is killed, even in the middle of
+a message, takes nothing with it but its task.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import queue
+import os
 import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection, resource_tracker
 from typing import Any
 
 from vaebench.runner import Outcome, Say, Task, work
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
+
 
 class Stop:
-    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one ends this process at once."""
+    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt."""
 
-    def __init__(self, event: Any = None) -> None:
-        self.event = event or threading.Event()
+    def __init__(self) -> None:
+        self.asked = False
 
     def __call__(self) -> bool:
-        return self.event.is_set()
+        return self.asked
 
-    @contextmanager
+    @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
         """Handle SIGINT and SIGTERM while the block runs."""
 
-        def first(number: int, frame: Any) -> None:
-            if self.event.is_set():
+        def handle(number: int, frame: Any) -> None:
+            if self.asked:
                 raise KeyboardInterrupt
-            self.event.set()
+            self.asked = True
+            with contextlib.suppress(OSError):
+                text = ("\n" if os.isatty(2) else "") + STOPPING
+                os.write(2, text.encode())  # print() may be what was interrupted
 
-        old = {n: signal.signal(n, first) for n in (signal.SIGINT, signal.SIGTERM)}
+        old = {n: signal.signal(n, handle) for n in SIGNALS}
         try:
             yield
         finally:
@@ -65,64 +74,130 @@ def _here(tasks: Sequence[Task], say: Say, fail_fast: bool) -> tuple[list[Outcom
     return outcomes, stop()
 
 
-_child: dict[str, Any] = {}
-
-
-def _start_child(messages: Any, event: Any) -> None:
-    # The parent alone decides what a Ctrl-C means; the terminal sends it to the whole group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _child.update(messages=messages, stop=event)
-
-
-def _work_in_child(task: Task) -> list[Outcome]:
-    return work(task, lambda kind, value: _child["messages"].put((kind, value)), _child["stop"].is_set)
+# ------------------------------------------------------------------------------------------------------ children
 
 
 def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
-    context = multiprocessing.get_context("spawn")  # torch and CUDA do not survive a fork
-    messages, event = context.Queue(), context.Event()
-    stop, outcomes, waiting = Stop(event), [], list(tasks)
-    running: dict[Any, Task] = {}
-    pool = ProcessPoolExecutor(jobs, context, _start_child, (messages, event))
+    stop, outcomes, waiting = Stop(), [], list(tasks)
+    workers: list[_Worker] = []
+    told = False
     try:
         with stop.on_signals():
-            while waiting or running:
-                while waiting and len(running) < jobs and not stop() and not (fail_fast and _bad(outcomes)):
-                    task = waiting.pop(0)
-                    running[pool.submit(_work_in_child, task)] = task
-                if not running:
+            while True:
+                if stop() and not told:
+                    told = True
+                    for w in workers:
+                        w.end()
+                if stop() or (fail_fast and _bad(outcomes)):
+                    waiting.clear()
+                while waiting and (worker := _free(workers, jobs)):
+                    worker.give(waiting.pop(0))
+                busy = [w for w in workers if w.task]
+                if not busy:
                     break
-                done, _ = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-                _drain(messages, say)
-                for future in done:
-                    task = running.pop(future)
-                    try:
-                        outcomes += future.result()
-                    except BrokenProcessPool:
-                        outcomes += _died(task, say)
-                        pool.shutdown(wait=False)
-                        # Its siblings died with the pool; they resume from their checkpoints in a new one.
-                        waiting[:0] = [running.pop(f) for f in list(running)]
-                        pool = ProcessPoolExecutor(jobs, context, _start_child, (messages, event))
-                        break
-        _drain(messages, say)
+                for pipe in connection.wait([w.pipe for w in busy], timeout=0.2):
+                    worker = next(w for w in busy if w.pipe is pipe)
+                    ended = worker.receive(say)
+                    if ended is not None:
+                        outcomes += ended
+                        if not worker.alive:
+                            workers.remove(worker)
+            for w in workers:
+                w.end()
+            for w in workers:
+                w.process.join()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for w in workers:  # only after an error, or a second Ctrl-C, is there anything left to kill
+            w.kill()
     return outcomes, stop()
 
 
-def _died(task: Task, say: Say) -> list[Outcome]:
-    reason = "its process was killed (out of memory?); run again to go on from the last checkpoint"
-    outcomes = [Outcome(task, s, "failed", reason) for s in task.seeds]
-    for o in outcomes:
-        say("outcome", o)
-    return outcomes
+def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
+    """A worker without a task: one of those there are, else a new one while there are fewer than ``jobs``."""
+    free = next((w for w in workers if not w.task), None)
+    if free is None and len(workers) < jobs:
+        free = _Worker()
+        workers.append(free)
+        free.start()
+    return free
 
 
-def _drain(messages: Any, say: Callable[[str, Any], None]) -> None:
-    while True:
+class _Worker:
+    """A child process that works on one task at a time, as the parent sees it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # torch and CUDA do not survive a fork
+        self.pipe, self._theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self._theirs,))
+        self.task: Task | None = None
+        self.alive = True
+
+    def start(self) -> None:
+        # A Ctrl-C in a terminal goes to the whole group. The child is born with it blocked, for the seconds until it
+        # can ignore it: the parent alone decides what it means.
+        resource_tracker.ensure_running()  # would unblock, if it were to start within
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            say(*messages.get_nowait())
-        except queue.Empty:
-            return
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self._theirs.close()
+
+    def give(self, task: Task) -> None:
+        """Hand it a task. A worker that has died shows it at the next ``receive``."""
+        self.task = task
+        with contextlib.suppress(OSError):
+            self.pipe.send(task)
+
+    def end(self) -> None:
+        """Let it stop its task, with the state saved, or leave if it has none."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+
+    def receive(self, say: Say) -> list[Outcome] | None:
+        """Pass one message on to ``say``; the outcomes of its task when that has ended, as it should or not."""
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError):
+            return self._died(say)
+        if kind != "end":
+            say(kind, value)
+            return None
+        self.task = None
+        return value
+
+    def _died(self, say: Say) -> list[Outcome]:
+        self.process.join(1.0)
+        self.kill()
+        task, self.task, self.alive = self.task, None, False
+        code = self.process.exitcode
+        how = f"was killed by signal {-code} (out of memory?)" if code and code < 0 else f"ended with code {code}"
+        reason = f"its process {how}; run again to go on from the last checkpoint"
+        outcomes = [Outcome(task, s, "failed", reason) for s in task.seeds]
+        for o in outcomes:
+            say("outcome", o)
+        return outcomes
+
+    def kill(self) -> None:
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: connection.Connection) -> None:
+    """The child: works on what comes through the pipe. None, or the death of the parent, ends it.
+
+    The parent sends nothing while a task is in hand but a None, so anything to be read then means: save and stop.
+    """
+    for n in SIGNALS:
+        signal.signal(n, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def say(kind: str, value: Any) -> None:
+        with contextlib.suppress(OSError):  # the parent is dead: the task is told by ``poll``
+            pipe.send((kind, value))
+
+    with contextlib.suppress(EOFError, OSError):
+        while (task := pipe.recv()) is not None:
+            pipe.send(("end", work(task, say, pipe.poll)))

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from vaebench.runner import Outcome
+from vaebench.config import Cell
+from vaebench.runner import Outcome, unit
 
 
 class Progress:
-    """Receives what workers say. ``cells``: cell key -> (name, seeds to wait for); ``updates``: all of them together."""
+    """Receives what workers say. ``todo``: cells with the seeds to wait for; ``updates``: all of them together."""
 
-    def __init__(self, cells: dict[str, tuple[str, set[int]]], updates: int) -> None:
-        self.waiting = {key: (name, set(seeds)) for key, (name, seeds) in cells.items()}
-        self.outcomes: dict[str, list[Outcome]] = {key: [] for key in cells}
-        self.total, self.finished = len(cells), 0
+    def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int) -> None:
+        self.waiting = {unit(cell): set(seeds) for cell, seeds in todo}
+        self.outcomes: dict[tuple[str, str], list[Outcome]] = {key: [] for key in self.waiting}
+        self.total, self.finished = len(self.waiting), 0
         self.bar = None
         if sys.stderr.isatty() and updates:
             from tqdm import tqdm
@@ -27,6 +28,9 @@ class Progress:
             self._outcome(value)
         elif self.bar is not None and kind == "updates":
             self.bar.update(value)
+        elif self.bar is not None and kind == "spared":
+            self.bar.total = max(self.bar.total - value, 0)
+            self.bar.refresh()
         elif self.bar is not None and kind == "cell":
             self.bar.set_description_str(value)
 
@@ -44,15 +48,15 @@ class Progress:
             self.bar.close()
 
     def _outcome(self, o: Outcome) -> None:
-        key = o.task.cell.key
-        if key not in self.waiting:
+        key = unit(o.task.cell)
+        left = self.waiting.get(key, set())
+        if o.status == "busy" or o.seed not in left:  # busy: it is waited for, and comes again
             return
-        name, left = self.waiting[key]
-        left.discard(o.seed)
+        left.remove(o.seed)
         self.outcomes[key].append(o)
         if not left:
             self.finished += 1
-            self.line(f"[{self.finished}/{self.total}] {name}: {summary(self.outcomes[key])}")
+            self.line(f"[{self.finished}/{self.total}] {o.task.cell}: {summary(self.outcomes[key])}")
 
 
 def summary(outcomes: list[Outcome]) -> str:

@@ -6,18 +6,23 @@ locked while somebody works on it, so any number of commands can share a results
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.config import Cell
+from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
-from vaebench.store import Store, is_current
+from vaebench.stats import Measure
+from vaebench.store import Busy, Store, is_current
 
 FINISHED = ("done", "diverged")
 """Statuses that are not run again unless forced: the same run would end the same way."""
+
+WAIT_SECONDS = 1.0
+"""How often a run that another process holds is looked at again."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +59,52 @@ def measures_wanted(cell: Cell) -> list[str]:
 
 
 def status(store: Store, cell: Cell, seed: int) -> str:
-    """done | failed | diverged | interrupted | trained (to be evaluated as this cell asks) | partial | new."""
-    from vaebench.stats import Measure
+    """done | failed | diverged | trained (to be evaluated as this cell asks) | partial | new.
 
+    A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
+    """
     result = store.read_result(cell.key, seed)
-    if result is None:
+    if result is None or "status" not in result:
         return "partial" if (store.run_dir(cell.key, seed) / "checkpoint.safetensors").exists() else "new"
-    if result.get("status") != "done":
-        return str(result.get("status"))
-    have = {m["name"] for m in result.get("measures") or [] if is_current(cell, Measure.from_dict(m))}
+    if result["status"] != "done":
+        return str(result["status"])
+    have = {m.name for m in _measures(result) if is_current(cell, m)}
     return "done" if set(measures_wanted(cell)) <= have else "trained"
+
+
+def updates_done(store: Store, cell: Cell, seed: int) -> int:
+    """Updates that a run has behind it at its last validation, by its curve: known without reading the checkpoint."""
+    try:
+        lines = (store.run_dir(cell.key, seed) / "curve.csv").read_text().splitlines()
+        return int(lines[-1].partition(",")[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _measures(result: dict[str, Any]) -> list[Measure]:
+    """The measures of a result that can be read."""
+    found = []
+    measures = result.get("measures")
+    for content in measures if isinstance(measures, list) else []:
+        with contextlib.suppress(ValueError):
+            found.append(Measure.from_dict(content))
+    return found
+
+
+def unit(cell: Cell) -> tuple[str, str]:
+    """What is done once, however many tables ask for it: the training and the evaluation of a cell."""
+    return cell.key, canonical(cell.config["eval"])
 
 
 def pending(
     store: Store, cells: Iterable[Cell], seeds: Sequence[int], force: bool = False
 ) -> list[tuple[Cell, list[int]]]:
-    """Each distinct cell with the seeds that are not finished, in order; cells that share runs come once."""
-    out: dict[str, tuple[Cell, list[int]]] = {}
+    """Each distinct cell (see ``unit``) with the seeds that are not finished, in order."""
+    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
     for cell in cells:
         todo = [s for s in seeds if force or status(store, cell, s) not in FINISHED]
-        if todo and cell.key not in out:
-            out[cell.key] = (cell, todo)
+        if todo:
+            out.setdefault(unit(cell), (cell, todo))
     return list(out.values())
 
 
@@ -95,48 +125,71 @@ def jobs(setting: str | int, device: str) -> int:
     return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def check_buildable(cells: Iterable[Cell]) -> None:
-    """Build every distinct model, objective and optimiser once, tiny data aside; UserError names the first bad cell."""
+def preflight(cells: Iterable[Cell]) -> None:
+    """What every distinct cell needs is there: its device, its data (fetched and prepared now), a model that builds.
+
+    Raises UserError (DataError for data) for the first that is not, before anything is trained or written.
+    """
     import numpy as np
     import torch
 
-    from vaebench import models, objectives, optim
+    from vaebench import data, models, objectives, optim
+    from vaebench.session import pick_device
 
-    seen = set()
+    seen: set[str] = set()
+
+    def new(*parts: Any) -> bool:
+        text = canonical(parts)
+        return text not in seen and not seen.add(text)
+
+    cells = list(cells)
     for cell in cells:
-        if cell.key in seen:
-            continue
-        seen.add(cell.key)
-        try:
-            with torch.device("meta"):
-                objectives.build(cell.config["objective"], models.build(cell.config["model"], np.zeros(1)))
-            optim.build(cell.config["optim"])
-        except UserError as e:
-            raise UserError(f"{cell.row} / {cell.column}: {e}") from None
+        config = cell.config
+        if new("device", config["run"]["device"]):
+            pick_device(config["run"]["device"])
+        if new("cell", {k: config[k] for k in ("model", "objective", "optim")}):
+            try:
+                with torch.device("meta"):
+                    objectives.build(config["objective"], models.build(config["model"], np.zeros(1)))
+                optim.build(config["optim"])
+            except UserError as e:
+                raise UserError(f"{cell.row} / {cell.column}: {e}") from None
+    for cell in cells:  # last, for it may take a while
+        if new("data", cell.config["data"]):
+            data.load(cell.config["data"], mirror=cell.config["data"].get("mirror"))
 
 
 Say = Callable[[str, Any], None]
-"""Progress: ('updates', n) more updates of one seed, ('cell', text) the cell in hand, ('outcome', Outcome)."""
+"""Progress: ('updates', n) more updates of one seed; ('spared', n) updates that need not be made, because they were
+before or training stopped early; ('cell', text) the cell in hand; ('outcome', Outcome)."""
 
 
 def work(
     task: Task, say: Say = lambda kind, value: None, should_stop: Callable[[], bool] = lambda: False
 ) -> list[Outcome]:
-    """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception."""
-    from contextlib import ExitStack
+    """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception.
 
+    With VAEBENCH_DEBUG=1 an unexpected error is raised.
+    """
     store = Store(task.cell.config["run"]["results"])
+    if should_stop():
+        return [Outcome(task, s, "interrupted", "stopped before it began") for s in task.seeds]
     outcomes: list[Outcome] = []
-    with ExitStack() as held:
+    with contextlib.ExitStack() as held:
         mine = []
         for seed in task.seeds:
-            if _acquire(held, store, task, seed, should_stop):
+            try:
+                _acquire(held, store, task, seed, should_stop)
                 mine.append(seed)
-            else:
+            except Busy:
                 outcomes.append(Outcome(task, seed, "busy", "another process works on it"))
+            except OSError as e:  # no room, no right to write
+                reason = f"{e.strerror or e}: {e.filename or store.run_dir(task.cell.key, seed)}"
+                outcomes.append(Outcome(task, seed, "failed", reason))
         if not task.force:  # somebody may have finished it since the task was planned
             finished = [s for s in mine if status(store, task.cell, s) in FINISHED]
             outcomes += [_known(store, task, s) for s in finished]
+            say("spared", len(finished) * task.cell.config["train"]["updates"])
             mine = [s for s in mine if s not in finished]
         if mine:
             outcomes += _train_and_evaluate(task, store, mine, say, should_stop)
@@ -145,17 +198,16 @@ def work(
     return outcomes
 
 
-def _acquire(held, store: Store, task: Task, seed: int, should_stop: Callable[[], bool]) -> bool:
-    from vaebench.store import Busy
-
+def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, should_stop: Callable[[], bool]) -> None:
+    """Lock a run. Busy if another process has it and the task does not wait, or is told to stop while it waits."""
     while True:
         try:
             held.enter_context(store.lock(task.cell.key, seed))
-            return True
+            return
         except Busy:
             if not task.wait or should_stop():
-                return False
-            time.sleep(1.0)
+                raise
+        time.sleep(WAIT_SECONDS)
 
 
 def _known(store: Store, task: Task, seed: int) -> Outcome:
@@ -164,33 +216,19 @@ def _known(store: Store, task: Task, seed: int) -> Outcome:
 
 
 def _value(result: dict[str, Any]) -> float | None:
-    return next((m["value"] for m in result.get("measures") or [] if m["name"] == "bound"), None)
+    return next((m.value for m in _measures(result) if m.name == "bound"), None)
 
 
 def _train_and_evaluate(
     task: Task, store: Store, seeds: list[int], say: Say, should_stop: Callable[[], bool]
 ) -> list[Outcome]:
     """Everything that needs torch is behind this function."""
-    from vaebench.errors import Interrupted
-    from vaebench.session import Session
+    from vaebench.session import Session, reason_of
 
-    session = None
     try:
-        session = Session(task.cell, store, seeds, force=task.force)
-        results = session.run(say, should_stop)
-    except Interrupted as e:
-        return [Outcome(task, s, "interrupted", str(e)) for s in seeds]
-    except OSError as e:  # a full disk: nothing more can be written, and what is there is intact
-        return [Outcome(task, s, "failed", f"{e.strerror or e}: {e.filename or ''}".rstrip(": ")) for s in seeds]
+        results = Session(task.cell, store, seeds, force=task.force).run(say, should_stop)
     except Exception as e:
-        if os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0"):
-            raise
-        reason = " ".join(str(e).split()) or type(e).__name__
-        reason = reason if isinstance(e, UserError) else f"{type(e).__name__}: {reason}"
-        for s in seeds:
-            if session is not None and not session.finished(s):
-                session.write_failure(s, reason)
-        return [Outcome(task, s, "failed", reason) for s in seeds]
+        return [Outcome(task, s, "failed", reason_of(e)) for s in seeds]
     return [
         Outcome(task, s, r["status"], r["reason"], r["seconds"], _value(r)) for s, r in zip(seeds, results, strict=True)
     ]

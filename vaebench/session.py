@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import platform
 import re
 import resource
@@ -15,20 +16,25 @@ from typing import Any
 
 import torch
 
-from vaebench import __version__, data
-from vaebench.config import Cell, identity, signature
-from vaebench.errors import UserError
+from vaebench import __version__, data, resume
+from vaebench.config import Cell, signature
+from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.fast import choose_engine
 from vaebench.stats import Measure
-from vaebench.store import Store, write_atomic
-from vaebench.train import Seed, evaluated_checkpoint, load_model, progress_of, train
+from vaebench.store import Store
+from vaebench.train import Seed, evaluated_checkpoint, load_model, train, write_curve
+
+FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb")
+"""What a result says of how its run was trained; a later evaluation leaves it as it is."""
 
 
 class Session:
     """Trains and evaluates the seeds of a cell whose locks are held.
 
-    Raises UserError when a folder holds a run of other data, DataError when the data cannot be had.
+    The constructor raises UserError for a device that is not there, DataError when the data cannot be had. What
+    concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in ``failures``, seed -> reason,
+    and the other seeds go on.
     """
 
     def __init__(self, cell: Cell, store: Store, seeds: list[int], force: bool = False) -> None:
@@ -37,15 +43,57 @@ class Session:
         torch.set_num_threads(self.config["run"]["threads"])
         self.splits = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
         self.engine = choose_engine(self.config["run"]["compile"], self.config["train"]["updates"], self.device)
-        self.seeds = [self._prepare(s, force) for s in seeds]
-        self.pack = 1
+        self.asked, self.force = seeds, force
+        self.failures: dict[int, str] = {}
+        self.packs: dict[int, int] = {}
+        self.seeds: list[Seed] = []
+        for seed in seeds:
+            try:
+                self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
+            except Exception as e:
+                self.failures[seed] = reason_of(e, store.run_dir(cell.key, seed))
 
     # ------------------------------------------------------------------------------------------------ the work
 
     def run(self, say, should_stop) -> list[dict[str, Any]]:
-        """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds."""
+        """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds.
+
+        A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
+        the others are not touched by it. Nothing is raised.
+        """
+        stopped = ""
+        try:
+            self._train(say, should_stop)
+        except Interrupted as e:
+            stopped = str(e)
+        ready = {s.seed: s for s in self.seeds}
+        results = []
+        for seed in self.asked:
+            if should_stop() and not stopped:
+                stopped = "stopped before its evaluation; what is trained is saved"
+            if seed in self.failures:
+                results.append(_unfinished("failed", self.failures[seed]))
+            elif stopped and ready[seed].status != "diverged":
+                results.append(_unfinished("interrupted", stopped))
+            else:
+                try:
+                    results.append(self._finish(ready[seed], say))
+                except Exception as e:
+                    self._fail(ready[seed], e)
+                    results.append(_unfinished("failed", self.failures[seed]))
+        return results
+
+    def _train(self, say, should_stop) -> None:
         limit = self.config["train"]["updates"]
-        open_ = [s for s in self.seeds if s.status == "running" and s.update < limit]
+        for s in self.seeds:
+            if not s.update and not self.force:
+                try:
+                    resume.extend(s, self.store, self.cell, self.splits.hash)
+                except Exception as e:
+                    self._fail(s, e)
+        able = [s for s in self.seeds if s.seed not in self.failures]
+        open_ = [s for s in able if s.status == "running" and s.update < limit]
+        say("spared", limit * (len(self.asked) - len(open_)) + sum(s.update for s in open_))
         for start in sorted({s.update for s in open_}):
             group = [s for s in open_ if s.update == start]
             done = start
@@ -58,16 +106,23 @@ class Session:
                 )
                 done = update
 
-            self.pack = len(group)
-            train(self.config, self.splits, group, self.device, self.engine, report, should_stop)
-            say("updates", (limit - done) * len(group))
-        return [self._finish(s, say) for s in self.seeds]
+            self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
+            try:
+                train(self.config, self.splits, group, self.device, self.engine, report, should_stop)
+            except Interrupted:
+                raise
+            except Exception as e:
+                for s in group:
+                    self._fail(s, e)
+            say("spared", (limit - done) * len(group))
 
     def evaluate_only(self, say) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
 
-        Raises UserError for a seed without a checkpoint.
+        Raises UserError for a seed without a checkpoint, or with a damaged one.
         """
+        if self.failures:
+            raise UserError(next(iter(self.failures.values())))
         for s in self.seeds:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
@@ -76,6 +131,7 @@ class Session:
     def _finish(self, s: Seed, say) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
+        write_curve(s)  # a kill may have come between the last checkpoint and its view
         at_end = s.status == "trained" or s.update >= self.config["train"]["updates"]
         say("cell", f"{self.cell.row} / {self.cell.column} evaluating seed {s.seed}")
         began = time.monotonic()
@@ -96,84 +152,27 @@ class Session:
     def _write(self, s: Seed, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
         old = self.store.read_result(self.cell.key, s.seed) or {}
         # Measures of the same parameters under other protocols stay; those of an earlier update do not.
-        kept = _kept(old, measures) if old.get("updates") == s.update else []
+        kept = _kept(old, measures) if status != "diverged" and old.get("updates") == s.update else []
         result = {
             **self._head(s, status, s.reason),
             "updates_per_second": s.update / s.seconds if s.seconds else None,
             "eval_seconds": eval_seconds,
             "measures": [m.to_dict() for m in measures] + kept,
         }
+        if s.seed not in self.packs:
+            result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
         self.store.write_result(self.cell.key, s.seed, result)
         return result
 
-    def write_failure(self, seed: int, reason: str) -> None:
-        """Record that a run failed; measures it had are kept. A disk that cannot be written keeps the old file."""
-        s = next(s for s in self.seeds if s.seed == seed)
-        old = self.store.read_result(self.cell.key, seed) or {}
-        try:
-            result = {**self._head(s, "failed", reason), "measures": old.get("measures") or []}
-            self.store.write_result(self.cell.key, seed, result)
-        except OSError:
-            pass
-
-    def finished(self, seed: int) -> bool:
-        """Whether the seed has a result that a failure beside it must not touch."""
-        return (self.store.read_result(self.cell.key, seed) or {}).get("status") == "done"
-
-    # ------------------------------------------------------------------------------------------------ the folder
-
-    def _prepare(self, seed: int, force: bool) -> Seed:
-        """Where the seed stands; a run of the same settings and a smaller budget is gone on from."""
-        folder = self.store.run_dir(self.cell.key, seed)
-        if force:
-            for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv"):
-                (folder / name).unlink(missing_ok=True)
-        note = folder / "config.json"
-        if note.exists() and not force:
-            old = json.loads(note.read_text())
-            if old.get("data_hash") != self.splits.hash:
-                raise UserError(
-                    f"{folder}: trained on other data ({str(old.get('data_hash'))[:8]}, now {self.splits.hash[:8]}); "
-                    "move it away, or run with --force"
-                )
-        content = {
-            "config": self.config,
-            "data_hash": self.splits.hash,
-            "row": self.cell.row,
-            "column": self.cell.column,
-        }
-        s = progress_of(folder, seed)
-        if not s.update and not force:
-            self._extend(s)
-        write_atomic(note, json.dumps(content, indent=1) + "\n")
-        return s
-
-    def _extend(self, s: Seed) -> None:
-        """Start from a finished run that differs in a smaller budget only: with fixed rates it is the same run."""
-        wanted = identity(self.config)
-        budget = wanted["train"]["updates"]
-        best: tuple[int, Path] | None = None
-        for other in self.store.root.glob(f"{self.cell.key.rpartition('-')[0]}-*/seed-{s.seed}"):
-            try:
-                old = json.loads((other / "config.json").read_text())
-                theirs = identity(old["config"])
-                updates = theirs["train"]["updates"]
-            except (OSError, ValueError, KeyError):
-                continue
-            same = {**theirs, "train": {**theirs["train"], "updates": budget}} == wanted
-            if same and old["data_hash"] == self.splits.hash and updates < budget and (not best or updates > best[0]):
-                best = (updates, other)
-        if best is None:
+    def _fail(self, s: Seed, error: Exception) -> None:
+        """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
+        self.failures[s.seed] = reason = reason_of(error, s.folder)
+        old = self.store.read_result(self.cell.key, s.seed) or {}
+        if old.get("status") == "done":
             return
-        # A run whose budget is no multiple of the validation interval ended with a validation of its own.
-        if best[0] % self.config["train"]["valid_every"]:
-            return
-        for name in ("best.safetensors", "curve.csv", "checkpoint.safetensors"):
-            source = best[1] / name
-            if source.exists():
-                write_atomic(s.folder / name, source.read_bytes())
-        restored = progress_of(s.folder, s.seed)
-        s.__dict__.update(restored.__dict__)
+        with contextlib.suppress(OSError):
+            result = {**self._head(s, "failed", reason), "measures": _kept(old, [])}
+            self.store.write_result(self.cell.key, s.seed, result)
 
     def _head(self, s: Seed, status: str, reason: str) -> dict[str, Any]:
         return {
@@ -187,7 +186,7 @@ class Session:
             "best_update": s.best_update,
             "stopped_early": s.status == "trained" and s.update < self.config["train"]["updates"],
             "seconds": s.seconds,
-            "pack": self.pack,
+            "pack": self.packs.get(s.seed, 1),
             "device": describe(self.device, self.config["run"]["threads"]),
             "engine": self.engine,
             "peak_memory_mb": peak_memory_mb(self.device),
@@ -196,10 +195,26 @@ class Session:
         }
 
 
+def _unfinished(status: str, reason: str) -> dict[str, Any]:
+    return {"status": status, "reason": reason, "seconds": 0.0, "measures": []}
+
+
+def reason_of(e: Exception, where: Path | str = "") -> str:
+    """An error as one line; ``where`` is named for a system error that names no file. VAEBENCH_DEBUG=1 raises it."""
+    if os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0"):
+        raise e
+    if isinstance(e, OSError) and e.strerror:
+        return f"{e.strerror}: {e.filename or where}".rstrip(": ")
+    text = " ".join(str(e).split()) or type(e).__name__
+    return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
+
+
 def _kept(old: dict[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
     """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
     taken = {m.signature for m in new}
-    return [m for m in old.get("measures") or [] if m.get("signature") not in taken]
+    measures = old.get("measures")
+    found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []
+    return [m for m in found if m.get("signature") not in taken]
 
 
 def pick_device(setting: str) -> torch.device:

@@ -5,6 +5,9 @@ A call trains a pack of seeds of one cell that stand at the same update. Every s
 - ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least once a minute;
 - ``best.safetensors``: the parameters with the best validation bound so far;
 - ``curve.csv``: one line per validation, a view of what the checkpoint holds.
+
+A process may die at any moment. The best parameters are written before the checkpoint that speaks of them, so a
+checkpoint never names a best that is not there; what was done after it is done again, with the same noise.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from torch import Tensor, nn
 from vaebench import checkpoint, models, noise, objectives, optim
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
-from vaebench.errors import Interrupted
+from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
 from vaebench.metrics.bound import bound
 from vaebench.store import write_atomic
@@ -39,7 +42,8 @@ class Seed:
     """Where one seed of the pack stands.
 
     ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
-    updates; ``stalled`` counts validations without improvement.
+    updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
+    there is none.
     """
 
     seed: int
@@ -54,6 +58,7 @@ class Seed:
     best_update: int | None = None
     best_bound: float = -math.inf
     stalled: int = 0
+    saved: int = 0
 
     META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
 
@@ -67,10 +72,14 @@ class Seed:
         return {**{k: getattr(self, k) for k in self.META}, "best_bound": best, "seed": self.seed}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept."""
-        for k in self.META:
-            setattr(self, k, meta[k])
-        self.best_bound = -math.inf if meta["best_bound"] is None else meta["best_bound"]
+        """Take over what a checkpoint kept. KeyError where something is missing."""
+        kept = {k: meta[k] for k in (*self.META, "best_bound")}
+        self.__dict__.update(kept, saved=kept["update"])
+        self.best_bound = -math.inf if kept["best_bound"] is None else kept["best_bound"]
+
+    def stop(self, status: str, reason: str) -> None:
+        """Train this seed no further."""
+        self.status, self.reason = status, reason
 
     @property
     def last(self) -> Path:
@@ -88,10 +97,17 @@ Report = Callable[[int, dict[str, float]], None]
 
 
 def progress_of(folder: Path, seed: int) -> Seed:
-    """Where the seed in ``folder`` stands, from its checkpoint; at update 0 where there is none."""
+    """Where the seed in ``folder`` stands, from its checkpoint; at update 0 where there is none.
+
+    Raises UserError where the checkpoint is damaged.
+    """
     out = Seed(seed, folder)
     if out.last.exists():
-        out.restore(checkpoint.read(out.last).meta)
+        meta = checkpoint.read(out.last).meta
+        try:
+            out.restore(meta)
+        except KeyError as e:
+            raise checkpoint.damaged(out.last, f"no {e.args[0]} in it") from None
     return out
 
 
@@ -120,12 +136,15 @@ def train(
     ids = [s.seed for s in seeds]
     cases, update, saved = len(data), seeds[0].update, time.monotonic()
 
-    while update < cfg["updates"] and any(s.status == "running" for s in seeds):
+    def unfinished() -> bool:
+        return update < cfg["updates"] and any(s.status == "running" for s in seeds)
+
+    while unfinished():
         block, offset = divmod(update, noise.BLOCK)
         draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device)
         order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block).to(device)
         grey = noise.binarize_block((cfg["batch"], data.shape[1]), ids, block, device) if splits.stochastic else None
-        while offset < noise.BLOCK and update < cfg["updates"]:
+        while offset < noise.BLOCK and unfinished():
             to_validation = cfg["valid_every"] - update % cfg["valid_every"]
             steps = min(noise.BLOCK - offset, to_validation, cfg["updates"] - update)
             rows = slice(offset, offset + steps)
@@ -147,9 +166,9 @@ def train(
                 _save_running(seeds, pack)
                 saved = time.monotonic()
             report(update, _shown(seeds))
-        if should_stop():
-            _save_running(seeds, pack)
-            raise Interrupted(f"stopped at update {update}; the state is saved")
+            if should_stop():
+                _save_running(seeds, pack)
+                raise Interrupted(f"stopped at update {update}; the state is saved")
     for s in seeds:
         if s.status == "running":
             s.status = "trained"
@@ -157,9 +176,19 @@ def train(
 
 
 def evaluated_checkpoint(seed: Seed, select: str) -> Checkpoint:
-    """The parameters that are evaluated: the best on validation (``valid_bound``) or the ``last``."""
-    use_best = select == "valid_bound" and seed.best.exists()
-    return checkpoint.read(seed.best if use_best else seed.last)
+    """The parameters that are evaluated: the best on validation (``valid_bound``) or the ``last``.
+
+    Raises UserError where the file is damaged or missing, or holds another update than the one that was the best.
+    """
+    if select != "valid_bound" or seed.best_update is None:
+        return checkpoint.read(seed.last)
+    best = checkpoint.read(seed.best)
+    if best.meta.get("update") != seed.best_update:  # killed between the two files
+        raise UserError(
+            f"{seed.best}: of update {best.meta.get('update')}, but the best by the checkpoint is {seed.best_update}; "
+            "run again to go on from the checkpoint, or with --force to start anew"
+        )
+    return best
 
 
 def load_model(config: dict[str, Any], mean: np.ndarray, params: dict[str, Tensor]) -> nn.Module:
@@ -194,12 +223,16 @@ def _account(s: Seed, sums: dict[str, float], steps: int, update: int, took: flo
     if s.status != "running":
         return
     if not all(math.isfinite(v) for v in sums.values()):
-        s.status = "diverged"
-        s.reason = f"the training bound is not finite at update {update}; the last good state is of update {s.update}"
+        _diverge(s, "the training bound", update)
         return
     s.update, s.seconds, s.count = update, s.seconds + took, s.count + steps
     for k, v in sums.items():
         s.sums[k] = s.sums.get(k, 0.0) + v
+
+
+def _diverge(s: Seed, what: str, update: int) -> None:
+    kept = f"the checkpoint is of update {s.saved}" if s.saved else "there is no checkpoint yet"
+    s.stop("diverged", f"{what} is not finite at update {update}; {kept}")
 
 
 def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, cfg: dict[str, Any]) -> None:
@@ -207,10 +240,13 @@ def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, 
     began = time.monotonic()
     params, state, opt = pack.seed(r)
     if not all(bool(torch.isfinite(v).all()) for v in params.values()):
-        s.status, s.reason = "diverged", f"a parameter is not finite at update {s.update}"
+        _diverge(s, "a parameter", s.update)
         return
     objective.load_state_dict(params, strict=False)
     value = bound(objective.model, valid, cfg["valid_samples"], s.seed, "valid").value
+    if not math.isfinite(value):
+        _diverge(s, "the validation bound", s.update)
+        return
     s.curve.append(
         {
             "update": s.update,
@@ -226,21 +262,30 @@ def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, 
     else:
         s.stalled += 1
     if cfg["patience"] is not None and s.stalled >= cfg["patience"]:
-        s.status, s.reason = "trained", f"no improvement in {s.stalled} validations"
+        s.stop("trained", f"no improvement in {s.stalled} validations")
     s.seconds += time.monotonic() - began
     if improved:
         checkpoint.write(s.best, Checkpoint(params, meta=s.meta()))
-    checkpoint.write(s.last, Checkpoint(params, state, opt, s.meta()))
-    _write_curve(s)
+    _save(s, Checkpoint(params, state, opt))
+    write_curve(s)
+
+
+def _save(s: Seed, state: Checkpoint) -> None:
+    state.meta = s.meta()
+    checkpoint.write(s.last, state)
+    s.saved = s.update
 
 
 def _save_running(seeds: list[Seed], pack: Pack) -> None:
     for r, s in enumerate(seeds):
         if s.status == "running":
-            checkpoint.write(s.last, Checkpoint(*pack.seed(r), s.meta()))
+            _save(s, Checkpoint(*pack.seed(r)))
 
 
-def _write_curve(s: Seed) -> None:
+def write_curve(s: Seed) -> None:
+    """The curve as CSV beside the checkpoint, which holds it too; nothing before the first validation."""
+    if not s.curve:
+        return
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(s.curve[0]), lineterminator="\n")
     writer.writeheader()

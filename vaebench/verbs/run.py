@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from vaebench import config
-from vaebench.errors import Interrupted
+from vaebench.errors import Interrupted, UserError
 from vaebench.verbs import add_overrides
 
 HELP = "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed."
@@ -32,10 +32,10 @@ def run(args: Namespace) -> int:
     wanted = {t.name: seeds(t, preset, args.seeds) for t in tables}
     store = Store(next(iter(chosen.values()))[0].config["run"]["results"])
     if args.dry_run:
-        return _dry_run(store, tables, chosen, wanted)
+        return _dry_run(store, tables, chosen, wanted, args.force)
     outcomes, stopped = _run(store, tables, chosen, wanted, args)
     _print(store, tables, chosen, wanted)
-    bad = [o for o in outcomes if o.status in ("failed", "diverged")]
+    bad = _bad(outcomes)
     for o in bad:
         print(f"vaebench: {o.task.cell} seed {o.seed} {o.status}: {o.reason}", file=sys.stderr)
     if stopped:
@@ -44,44 +44,86 @@ def run(args: Namespace) -> int:
 
 
 def _run(store, tables, chosen, wanted, args: Namespace):
+    from vaebench import runner
+
+    every = [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]]
+    todo = _merge([runner.pending(store, chosen[t.name], wanted[t.name], args.force) for t in tables])
+    outcomes, stopped = _known(store, every, todo), False
+    if not todo:
+        return outcomes, stopped
+    runner.preflight(c for c, _ in todo)
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"run.results={store.root}: this folder cannot be made: {e.strerror or e}") from None
+    done = len({runner.unit(c) for c, _ in every}) - len(todo)
+    if done:
+        print(f"{done} of {done + len(todo)} cells are finished already", file=sys.stderr)
+    for number, part in enumerate(_rounds(todo)):
+        bad = {(o.task.cell.key, o.seed) for o in _bad(outcomes)}
+        part = [(c, [s for s in seeds if (c.key, s) not in bad]) for c, seeds in part]
+        more, stopped = _round(part, args.force and number == 0, args.fail_fast)
+        outcomes += more
+        if stopped or (args.fail_fast and _bad(outcomes)):
+            break
+    tried = {(runner.unit(o.task.cell), o.seed) for o in outcomes}
+    left = sum((runner.unit(c), s) not in tried for c, seeds in todo for s in seeds)
+    if left and args.fail_fast and not stopped:
+        print(f"{left} runs were not begun after the failure (--fail-fast)", file=sys.stderr)
+    return outcomes, stopped
+
+
+def _round(todo, force: bool, fail_fast: bool):
+    """Run cells that share no run; wait for those that another process has in hand."""
     from dataclasses import replace
 
     from vaebench import pool, runner
     from vaebench.progress import Progress
 
-    every = [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]]
-    todo = _merge([runner.pending(store, chosen[t.name], wanted[t.name], args.force) for t in tables])
-    skipped = _known(store, every, todo)
+    todo = [(c, seeds) for c, seeds in todo if seeds]
     if not todo:
-        return skipped, False
-    cell = todo[0][0]
-    runner.check_buildable(c for c, _ in todo)
-    jobs = runner.jobs(cell.config["run"]["jobs"], _device(cell.config["run"]["device"]))
-    tasks = runner.tasks(todo, jobs, cell.config["run"]["pack"], args.force)
-    total = sum(c.config["train"]["updates"] * len(s) for c, s in todo)
-    progress = Progress({c.key: (str(c), set(s)) for c, s in todo}, total)
-    done = len({c.key for c, _ in every}) - len(todo)
-    if done:
-        progress.line(f"{done} of {done + len(todo)} cells are finished already")
+        return [], False
+    settings = todo[0][0].config["run"]
+    jobs = runner.jobs(settings["jobs"], _device(settings["device"]))
+    tasks = runner.tasks(todo, jobs, settings["pack"], force)
+    progress = Progress(todo, sum(c.config["train"]["updates"] * len(s) for c, s in todo))
     try:
-        outcomes, stopped = pool.run_all(tasks, jobs, progress, args.fail_fast)
+        outcomes, stopped = pool.run_all(tasks, jobs, progress, fail_fast)
         busy = [o for o in outcomes if o.status == "busy"]
-        if busy and not stopped:
+        if busy and not stopped and not (fail_fast and _bad(outcomes)):
             progress.line(f"waiting for {len(busy)} runs that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
-            more, stopped = pool.run_all(again, jobs, progress, args.fail_fast)
+            more, stopped = pool.run_all(again, jobs, progress, fail_fast)
             outcomes = [o for o in outcomes if o.status != "busy"] + more
     finally:
         progress.close()
-    return skipped + outcomes, stopped
+    return outcomes, stopped
+
+
+def _bad(outcomes):
+    return [o for o in outcomes if o.status in ("failed", "diverged")]
 
 
 def _merge(per_table):
-    """Distinct cells of several tables with all their seeds; cells of different tables may share runs."""
+    """Distinct cells of several tables (see runner.unit) with all their seeds."""
+    from vaebench.runner import unit
+
     out = {}
     for cell, seeds in (pair for table in per_table for pair in table):
-        out.setdefault(cell.key, (cell, []))[1].extend(s for s in seeds if s not in out[cell.key][1])
+        known = out.setdefault(unit(cell), (cell, []))[1]
+        known.extend(s for s in seeds if s not in known)
     return list(out.values())
+
+
+def _rounds(todo):
+    """Cells that share runs, and differ in their evaluation only, one after the other: the first one trains."""
+    rounds = []
+    for cell, seeds in todo:
+        part = next((r for r in rounds if cell.key not in {c.key for c, _ in r}), None)
+        if part is None:
+            rounds.append(part := [])
+        part.append((cell, seeds))
+    return rounds
 
 
 def _known(store, every, todo):
@@ -111,35 +153,37 @@ def _print(store, tables, chosen, wanted) -> None:
     print("\n\n".join(texts))
 
 
-def _dry_run(store, tables, chosen, wanted) -> int:
+def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     from vaebench import runner
     from vaebench.progress import duration
     from vaebench.report.costs import estimate
     from vaebench.verbs import aligned
 
     recorded = list(store.runs())
-    known_total, unknown = 0.0, 0
+    known_total, unknown, counted = 0.0, 0, set()
     for t in tables:
         rows = [("row", "column", "seeds", "status", "updates", "seconds per seed")]
         for cell in chosen[t.name]:
-            states = [runner.status(store, cell, s) for s in wanted[t.name]]
-            left = sum(s not in runner.FINISHED for s in states)
-            cost = estimate(recorded, cell)
-            known_total += (cost or 0.0) * left
-            unknown += left if cost is None else 0
-            count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+            states = {s: runner.status(store, cell, s) for s in wanted[t.name]}
+            updates, cost = cell.config["train"]["updates"], estimate(recorded, cell)
+            for s, state in states.items():
+                left = 1.0 if force else _left(runner, store, cell, s, state)
+                if left and (cell.key, s) not in counted:  # tables may share runs
+                    counted.add((cell.key, s))
+                    known_total += (cost or 0.0) * left
+                    unknown += cost is None
+            found = list(states.values())
+            count = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
             seeds = ",".join(map(str, wanted[t.name]))
-            rows.append(
-                (
-                    cell.row,
-                    cell.column,
-                    seeds,
-                    count,
-                    cell.config["train"]["updates"],
-                    "?" if cost is None else f"{cost:.0f}",
-                )
-            )
+            rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else f"{cost:.0f}"))
         print(f"{t.name} preset={chosen[t.name][0].preset}\n{aligned(rows, '  ')}")
     rest = f", and {unknown} runs of unknown cost (nothing like them is recorded)" if unknown else ""
     print(f"to do: about {duration(known_total)} of one process{rest}")
     return 0
+
+
+def _left(runner, store, cell, seed: int, state: str) -> float:
+    """Which part of a run's training is still to be done, by its status and its curve."""
+    if state in runner.FINISHED or state == "trained":
+        return 0.0
+    return max(1.0 - runner.updates_done(store, cell, seed) / cell.config["train"]["updates"], 0.0)

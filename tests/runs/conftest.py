@@ -1,0 +1,271 @@
+"""Tiny runs: cells of a belief net of four units on random bits, and real commands that can be killed."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebench import noise
+from vaebench.config import Cell
+from vaebench.data.splits import make_splits
+from vaebench.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CONFIG = {
+    "data": {"name": "bits", "held_out": None, "held_out_seed": 0, "mirror": None},
+    "model": {"name": "sbn", "dims": [4], "posterior": "factorial", "init": "normal", "init_scale": 0.1},
+    "objective": {"name": "nvil", "baseline_units": 3},
+    "optim": {"name": "sgd", "rate": 0.01, "posterior_rate": None, "baseline_rate": None},
+    "eval": {"name": "bound10", "split": "test", "points": None, "bound_samples": 3, "iw_samples": 5},
+    "recipe": 1,
+    "train": {
+        "updates": 50,
+        "batch": 5,
+        "order": "replacement",
+        "valid_every": 15,
+        "valid_samples": 2,
+        "patience": None,
+        "select": "valid_bound",
+    },
+    "run": {"device": "cpu", "threads": 1, "jobs": 1, "compile": "off", "pack": 8, "results": None},
+}
+
+
+@pytest.fixture(autouse=True)
+def _short_blocks(monkeypatch):
+    """Blocks of 20 updates, so that a run of 50 passes through several."""
+    monkeypatch.setattr(noise, "BLOCK", 20)
+
+
+@pytest.fixture
+def make_config():
+    """A cell's configuration with some values changed: ``make_config({"train.updates": 30})``."""
+
+    def make(changes=None):
+        config = copy.deepcopy(CONFIG)
+        for key, value in (changes or {}).items():
+            group, _, name = key.rpartition(".")
+            (config[group] if group else config)[name] = value
+        return config
+
+    return make
+
+
+@pytest.fixture
+def make_cell(make_config, tmp_path):
+    """A cell whose runs are kept in ``tmp_path / "runs"``."""
+
+    def make(changes=None, row="SBN 4", column="NVIL"):
+        config = make_config({"run.results": str(tmp_path / "runs"), **(changes or {})})
+        return Cell("bits_table", row, column, "quick", config)
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "runs")
+
+
+def bits(seed=0, stochastic=False):
+    rng = np.random.default_rng(seed)
+    top = 256 if stochastic else 2
+    train = rng.integers(0, top, (30, 12), dtype=np.uint8)
+    valid, test = (rng.integers(0, 2, (n, 12), dtype=np.uint8) for n in (8, 9))
+    return make_splits("bits", train, valid, test, (3, 4), stochastic)
+
+
+@pytest.fixture
+def splits():
+    return bits()
+
+
+@pytest.fixture
+def grey():
+    """Grey levels, binarized anew at every visit."""
+    return bits(stochastic=True)
+
+
+@pytest.fixture
+def load_bits(monkeypatch, splits):
+    """Every data set is ``splits``, or what is given to the function that this returns."""
+    from vaebench import data
+
+    def put(value):
+        monkeypatch.setattr(data, "load", lambda config, **kw: value)
+
+    put(splits)
+    return put
+
+
+# ------------------------------------------------------------------------------------------------ what is compared
+
+
+def run_state(folder):
+    """All that a run is, but for times: tensors of both checkpoints, their meta, the curve, the result's numbers."""
+    from safetensors import safe_open
+
+    out = {}
+    for name in ("checkpoint", "best"):
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            with safe_open(path, framework="np") as f:
+                out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
+                meta = json.loads(f.metadata()["vaebench"])
+            meta["curve"] = [{k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]]
+            out[f"{name} meta"] = {k: v for k, v in meta.items() if k != "seconds"}
+    if (folder / "curve.csv").exists():
+        with (folder / "curve.csv").open(newline="") as f:
+            out["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)]
+    if (folder / "result.json").exists():
+        result = json.loads((folder / "result.json").read_text())
+        names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
+        out["result"] = {k: result.get(k) for k in names}
+    return out
+
+
+@pytest.fixture
+def state_of():
+    return run_state
+
+
+@pytest.fixture
+def states_of():
+    """The state of every run below a results folder: (key, seed folder) -> state. No temporary file may be there."""
+
+    def states(root):
+        assert [p for p in Path(root).rglob("*.tmp")] == []
+        folders = sorted(p.parent for p in Path(root).glob("*/seed-*/config.json"))
+        return {(f.parent.name, f.name): run_state(f) for f in folders}
+
+    return states
+
+
+# ------------------------------------------------------------------------------------------------ real commands
+
+
+class Command:
+    """One ``vaebench`` process, the leader of its own session."""
+
+    def __init__(self, zygote, pid, out, err):
+        self.zygote, self.pid, self._out, self._err = zygote, pid, out, err
+
+    def wait(self, timeout=90.0):
+        """(exit code, stdout, stderr)"""
+        code = self.zygote.ask({"do": "wait", "pid": self.pid, "timeout": timeout})["code"]
+        if code is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            pytest.fail(f"the command did not end; its stderr: {self.err}")
+        return code, self.out, self.err
+
+    @property
+    def out(self):
+        return self._out.read_text()
+
+    @property
+    def err(self):
+        return self._err.read_text() if self._err.is_file() else ""
+
+    def running(self):
+        return self.zygote.ask({"do": "wait", "pid": self.pid, "timeout": 0})["code"] is None
+
+    def signal(self, number):
+        """To the process itself, as by ``kill``."""
+        os.kill(self.pid, number)
+
+    def signal_all(self, number):
+        """To the process and its children, as by a terminal or a batch system."""
+        os.killpg(self.pid, number)
+
+    def survivors(self):
+        """Processes of its session that still run (its own, or its children's)."""
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == self.pid and fields[0] != "Z":
+                found.append(int(place.name))
+        return found
+
+
+class Zygote:
+    def __init__(self, folder):
+        self.folder, self.count = folder, 0
+        env = {k: v for k, v in os.environ.items() if not k.startswith("VAEBENCH_")}
+        env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        env |= {"VAEBENCH_DATA": str(folder / "data")}
+        script = str(Path(__file__).with_name("zygote.py"))
+        self.process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=folder
+        )
+        self.process.stdout.readline()
+
+    def ask(self, request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, args, code="", child="", tty=None):
+        self.count += 1
+        out, err = (self.folder / f"{self.count}.{kind}" for kind in ("out", "err"))
+        err = Path(tty) if tty else err
+        request = {"do": "fork", "args": args, "code": code, "child": child}
+        request |= {"out": str(out), "err": str(err), "tty": bool(tty)}
+        return Command(self, self.ask(request)["pid"], out, err)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(30)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def _zygote(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def vaebench(_zygote):
+    """Start ``vaebench ARGUMENTS...`` in a process of its own: a Command.
+
+    ``code`` runs in it first, ``child`` in each of its children; ``tty``: the path of a terminal for its stderr.
+    """
+    started = []
+
+    def start(*args, **how):
+        started.append(_zygote.start(list(args), **how))
+        return started[-1]
+
+    yield start
+    for command in started:
+        if command.running():
+            command.signal_all(signal.SIGKILL)
+            command.wait()
+
+
+@pytest.fixture
+def until():
+    """Wait for something to become true."""
+
+    def wait(condition, timeout=60.0):
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,132 @@
+"""Checkpoints: exact, whole or not at all, and never executed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vaebench import checkpoint
+from vaebench.checkpoint import Checkpoint
+from vaebench.errors import UserError
+from vaebench.train import progress_of
+
+STATE = Checkpoint(
+    {"model.p.w": torch.arange(6.0).reshape(2, 3) / 7, "baseline.0.b": torch.tensor(1 / 3)},
+    {"mean": torch.tensor([1e-30, -0.0])},
+    {"step": torch.tensor(3)},
+    {"update": 7, "best_bound": -1 / 3, "curve": [{"valid_bound": -0.1 - 0.2}], "sums": {"bound": 1e300}},
+)
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "seed-0" / "checkpoint.safetensors"
+    checkpoint.write(path, STATE)
+    return path
+
+
+def test_what_is_read_is_what_was_written_bit_for_bit(path):
+    back = checkpoint.read(path)
+    for part in ("params", "state", "opt"):
+        ours, theirs = getattr(STATE, part), getattr(back, part)
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            assert theirs[name].dtype == tensor.dtype
+            assert theirs[name].shape == tensor.shape
+            assert theirs[name].numpy().tobytes() == tensor.numpy().tobytes()
+    assert back.meta == STATE.meta
+
+
+def test_a_tensor_on_the_way_through_autograd_can_be_saved(tmp_path):
+    live = torch.ones(3, 4, requires_grad=True)
+    checkpoint.write(tmp_path / "c", Checkpoint({"w": live, "t": (live * 2).T}))
+    back = checkpoint.read(tmp_path / "c").params
+    assert back["t"].shape == (4, 3)
+    assert not back["w"].requires_grad
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(path, monkeypatch, call):
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(path, Checkpoint({"other": torch.zeros(2)}))
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+CONTENT = {"empty": b"", "garbage": b"\xff\n\0" * 999, "text": b"update: 7\n"}
+
+
+def damage(path, kind):
+    whole = path.read_bytes()
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Trap(path.parent / "executed")))
+    elif kind == "torch pickle":
+        torch.save({"params": Trap(path.parent / "executed")}, path)
+    elif kind == "another program's":
+        save_file({"params/w": torch.zeros(2)}, path)
+    elif kind == "odd names":
+        save_file({"w": torch.zeros(2)}, path, {"vaebench": "{}"})
+    elif kind == "odd part":
+        save_file({"weights/w": torch.zeros(2)}, path, {"vaebench": "{}"})
+    elif kind == "damaged meta":
+        save_file({"params/w": torch.zeros(2)}, path, {"vaebench": '{"update": 7'})
+    elif kind == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:kind] if isinstance(kind, int) else CONTENT[kind])
+
+
+KINDS = [*CONTENT, "pickle", "torch pickle", "another program's", "odd names", "odd part", "damaged meta"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "missing", 1, 8, 100, -1])
+def test_a_damaged_file_is_one_clear_line_and_runs_nothing(path, kind):
+    damage(path, kind)
+    with pytest.raises(UserError) as caught:
+        checkpoint.read(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: not a usable checkpoint (")
+    assert "--force" in line
+    assert "\n" not in line
+    assert not (path.parent / "executed").exists()
+
+
+def test_the_traps_would_run_if_they_were_unpickled(path):
+    damage(path, "pickle")
+    pickle.loads(path.read_bytes()).close()
+    assert (path.parent / "executed").exists()
+
+
+@pytest.mark.parametrize("lacking", ["update", "curve", "best_bound", "stalled"])
+def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lacking):
+    meta = {
+        "update": 7, "seconds": 1.0, "status": "running", "reason": "", "curve": [], "sums": {}, "count": 0,
+        "best_update": None, "best_bound": None, "stalled": 0, "seed": 0,
+    }  # fmt: skip
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.write(path, Checkpoint({}, meta=meta))
+    assert progress_of(tmp_path, 0).update == 7
+    checkpoint.write(path, Checkpoint({}, meta={k: v for k, v in meta.items() if k != lacking}))
+    with pytest.raises(UserError, match=rf"not a usable checkpoint \(no {lacking} in it\)"):
+        progress_of(tmp_path, 0)

@@ -1,0 +1,257 @@
+"""Tasks over processes: stopping, dying children, failing fast. Most children here have nothing to train."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from vaebench import pool
+from vaebench.config import signature
+from vaebench.pool import run_all
+from vaebench.runner import Outcome, Task
+from vaebench.stats import Measure
+
+
+class Fatal:
+    """Unpickled, it kills the process that reads it."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __reduce__(self):
+        return (os._exit, (self.how,)) if self.how > 0 else (signal.raise_signal, (-self.how,))
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def say(said):
+    return lambda kind, value: said.append((kind, value))
+
+
+@pytest.fixture
+def finished(make_cell, store):
+    """A task whose run is done already, so that a child needs no torch for it."""
+
+    def make(updates, **task):
+        cell = make_cell({"train.updates": updates, "eval": {**make_cell().config["eval"], "iw_samples": None}})
+        cell.config["eval"]["bound_samples"] = 1
+        found = [Measure(n, 1.0, "nats", signature=signature(cell.config, n, 1)).to_dict() for n in ("bound", "kl")]
+        store.write_result(cell.key, 0, {"status": "done", "measures": found})
+        return Task(cell, (0,), **task)
+
+    return make
+
+
+@pytest.fixture
+def fatal(make_cell):
+    """A task that kills the child it is given to."""
+
+    def make(how):
+        task = Task(make_cell({"train.updates": 1000 + abs(how)}), (0, 1))
+        task.cell.config["run"]["threads"] = Fatal(how)
+        return task
+
+    return make
+
+
+@pytest.fixture
+def meanwhile():
+    """Run a function beside the main thread once some children run; it gets their ids."""
+    threads = []
+
+    def start(function, children=2):
+        def wait():
+            end = time.monotonic() + 60
+            while len(found := multiprocessing.active_children()) < children and time.monotonic() < end:
+                time.sleep(0.01)
+            function([p.pid for p in found])
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+
+    yield start
+    for t in threads:
+        t.join(60)
+
+
+def statuses(outcomes):
+    return sorted((o.task.cell.config["train"]["updates"], o.seed, o.status) for o in outcomes)
+
+
+# ------------------------------------------------------------------------------------------------ in this process
+
+
+@pytest.fixture
+def works(monkeypatch, make_cell):
+    """Tasks that do what their number of updates is mapped to, without working; and those that were begun."""
+
+    def make(*actions):
+        begun = []
+
+        def work(task, say, should_stop):
+            number = task.cell.config["train"]["updates"]
+            begun.append(number)
+            result = actions[number - 1]
+            status = result(should_stop) if callable(result) else result
+            return [Outcome(task, s, status) for s in task.seeds]
+
+        monkeypatch.setattr(pool, "work", work)
+        return [Task(make_cell({"train.updates": n + 1}), (0,)) for n in range(len(actions))], begun
+
+    return make
+
+
+@pytest.mark.parametrize("bad", ["failed", "diverged"])
+def test_after_a_failure_all_others_are_begun_unless_asked_not_to(works, say, bad):
+    for fail_fast, expected in ((False, [1, 2, 3]), (True, [1, 2])):
+        tasks, begun = works("done", bad, "done")
+        outcomes, stopped = run_all(tasks, 1, say, fail_fast)
+        assert begun == expected
+        assert [o.status for o in outcomes] == ["done", bad, "done"][: len(expected)]
+        assert not stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_the_task_save_and_begins_no_other(works, say, number, capfd):
+    def interrupted(should_stop):
+        assert not should_stop()
+        os.kill(os.getpid(), number)
+        assert should_stop()
+        return "interrupted"
+
+    before = [signal.getsignal(n) for n in pool.SIGNALS]
+    tasks, begun = works("done", interrupted, "done")
+    outcomes, stopped = run_all(tasks, 1, say)
+    assert stopped
+    assert begun == [1, 2]
+    assert [o.status for o in outcomes] == ["done", "interrupted"]
+    assert [signal.getsignal(n) for n in pool.SIGNALS] == before
+    assert capfd.readouterr().err == pool.STOPPING
+
+
+def test_the_second_signal_ends_at_once(works, say):
+    def deaf(should_stop):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("it went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    tasks, _ = works(deaf, "done")
+    with pytest.raises(KeyboardInterrupt):
+        run_all(tasks, 1, say)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ------------------------------------------------------------------------------------------------------ in children
+
+
+def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, fatal, say, said):
+    tasks = [finished(1), fatal(3), finished(2), fatal(-signal.SIGKILL), finished(3), finished(4)]
+    outcomes, stopped = run_all(tasks, 2, say)
+    assert not stopped
+    assert statuses(outcomes) == [
+        *((n, 0, "done") for n in (1, 2, 3, 4)),
+        *((n, s, "failed") for n in (1003, 1000 + signal.SIGKILL) for s in (0, 1)),
+    ]
+    reasons = {o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"}
+    assert reasons[1003] == "its process ended with code 3; run again to go on from the last checkpoint"
+    assert "was killed by signal 9 (out of memory?); run again" in reasons[1009]
+    told = [value for kind, value in said if kind == "outcome"]
+    assert statuses(told) == statuses(outcomes)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(
+    finished, say, store, meanwhile, said
+):
+    a, b = finished(1, wait=True), finished(2, wait=True)
+    held = [store.lock(t.cell.key, 0) for t in (a, b)]
+    for lock in held:
+        lock.__enter__()
+
+    def kill_one(children):
+        time.sleep(0.5)
+        os.kill(children[0], signal.SIGKILL)
+        time.sleep(0.5)
+        for lock in held:
+            lock.__exit__(None, None, None)
+
+    meanwhile(kill_one)
+    outcomes, _ = run_all([a, b], 2, say)
+    assert sorted(o.status for o in outcomes) == ["done", "failed"]
+
+
+def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, fatal, say, store, meanwhile):
+    first, later = finished(1, wait=True), [finished(n) for n in (2, 3, 4)]
+    held = store.lock(first.cell.key, 0)
+    held.__enter__()
+
+    def let_go(children):
+        end = time.monotonic() + 60
+        while len(multiprocessing.active_children()) > 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        held.__exit__(None, None, None)
+
+    meanwhile(let_go)
+    outcomes, stopped = run_all([first, fatal(3), *later], 2, say, fail_fast=True)
+    assert statuses(outcomes) == [(1, 0, "done"), (1003, 0, "failed"), (1003, 1, "failed")]
+    assert not stopped
+
+
+def test_a_signal_stops_the_children_and_leaves_none(finished, say, store, meanwhile):
+    tasks = [finished(n, wait=True) for n in (1, 2, 3)]
+    with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
+        meanwhile(lambda children: os.kill(os.getpid(), signal.SIGINT))
+        outcomes, stopped = run_all(tasks, 2, say)
+    assert stopped
+    assert [o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])] == tasks[:2]
+    assert {o.status for o in outcomes} <= {"busy", "interrupted"}, "it waited, or had not begun yet"
+    assert multiprocessing.active_children() == []
+
+
+def test_a_second_signal_ends_children_that_do_not_react(finished, say, store, meanwhile):
+    tasks = [finished(n, wait=True) for n in (1, 2)]
+
+    def insist(children):
+        for pid in children:
+            os.kill(pid, signal.SIGSTOP)  # as deaf as can be
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
+        meanwhile(insist)
+        with pytest.raises(KeyboardInterrupt):
+            run_all(tasks, 2, say)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, say, store, meanwhile):
+    """A Ctrl-C in a terminal reaches children too, also in the seconds when they still import."""
+    tasks = [finished(n, wait=True) for n in (1, 2)]
+    held = [store.lock(t.cell.key, 0) for t in tasks]
+    for lock in held:
+        lock.__enter__()
+
+    def shower(children):
+        for _ in range(100):
+            for pid in children:
+                for n in (signal.SIGINT, signal.SIGTERM):
+                    os.kill(pid, n)
+            time.sleep(0.01)
+        for lock in held:
+            lock.__exit__(None, None, None)
+
+    meanwhile(shower)
+    outcomes, stopped = run_all(tasks, 2, say)
+    assert statuses(outcomes) == [(1, 0, "done"), (2, 0, "done")]
+    assert not stopped

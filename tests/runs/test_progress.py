@@ -1,0 +1,112 @@
+"""What a person sees: one line per cell, one bar on a terminal and none elsewhere."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from vaebench.progress import Progress, duration, summary
+from vaebench.runner import Outcome, Task
+
+
+@pytest.fixture
+def outcome(make_cell):
+    def make(seed, status="done", reason="", seconds=1.0, value=None, cell=None):
+        return Outcome(Task(cell or make_cell(), (seed,)), seed, status, reason, seconds, value)
+
+    return make
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59.4, "59s"),
+        (59.6, "1m00s"),
+        (90.4, "1m30s"),
+        (3599.6, "1h00m"),
+        (12000, "3h20m"),
+        (360000, "100h00m"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_cell_in_a_line(outcome):
+    mixed = [
+        outcome(2, value=100.5, seconds=50), outcome(0, value=99.0, seconds=50), outcome(1, "diverged", "at update 3"),
+        outcome(3, "failed", "no room"), outcome(4, "failed", "no room"),
+    ]  # fmt: skip
+    assert summary(mixed) == (
+        "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds 3,4): no room in 1m43s"
+    )
+
+
+def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):
+    a, b = make_cell(row="A"), make_cell({"train.updates": 9}, row="B")
+    progress = Progress([(a, [0, 1]), (b, [0])], 100)
+    progress("outcome", outcome(0, cell=a))
+    progress("updates", 50)
+    progress("cell", "A")
+    assert capsys.readouterr().err == ""
+    progress("outcome", outcome(0, cell=b))
+    progress("outcome", outcome(1, cell=a, value=3.0))
+    progress("outcome", outcome(1, cell=a))
+    progress.close()
+    out, err = capsys.readouterr()
+    assert err.splitlines() == [
+        "[1/2] bits_table: B / NVIL: done (seed 0) in 1s",
+        "[2/2] bits_table: A / NVIL: done (seeds 0,1) bound 3.00 in 2s",
+    ]
+    assert out == ""
+
+
+def test_a_busy_run_is_not_over(outcome, make_cell, capsys):
+    progress = Progress([(make_cell(), [0])], 100)
+    progress("outcome", outcome(0, "busy", "another process works on it"))
+    assert capsys.readouterr().err == ""
+    progress("outcome", outcome(0))
+    assert capsys.readouterr().err.startswith("[1/1] ")
+
+
+def test_cells_that_share_a_run_and_evaluate_it_in_other_ways_are_two(outcome, make_cell, capsys):
+    a = make_cell(row="A")
+    b = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="B")
+    progress = Progress([(a, [0]), (b, [0])], 100)
+    progress("outcome", outcome(0, cell=b))
+    assert capsys.readouterr().err == "[1/2] bits_table: B / NVIL: done (seed 0) in 1s\n"
+
+
+def test_there_is_no_bar_where_there_is_no_terminal(make_cell, capsys):
+    progress = Progress([(make_cell(), [0])], 100)
+    assert progress.bar is None
+    for kind, value in (("updates", 5), ("spared", 5), ("cell", "text")):
+        progress(kind, value)
+    progress.line("a line")
+    progress.close()
+    assert capsys.readouterr() == ("", "a line\n")
+
+
+def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress([(make_cell(), [0, 1])], 100)
+    progress("spared", 40)
+    progress("updates", 15)
+    progress("cell", "SBN 4 / NVIL valid -3.00")
+    assert (progress.bar.n, progress.bar.total) == (15, 60)
+    progress("spared", 45)
+    assert progress.bar.total == progress.bar.n == 15
+    progress.line("a line")
+    progress.close()
+    shown = sys.stderr.getvalue()
+    assert "SBN 4 / NVIL valid -3.00" in shown
+    assert "a line\n" in shown
+    assert shown.rpartition("\r")[2].strip() == ""

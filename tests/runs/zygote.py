@@ -1,0 +1,85 @@
+"""A process with everything imported that forks one real process for each command: seconds of imports saved each time.
+
+Requests and answers are lines of JSON on stdin and stdout. Nothing is computed here but the composition of tables, so
+a fork is as good as new. Children of a command (run.jobs) start from nothing, as ever; they come through here too,
+since this is their main module, and run the code in ZYGOTE_CHILD first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    codes: dict[int, int] = {}
+    print("ready", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "fork":
+            pid = os.fork()
+            if pid == 0:
+                sys.exit(_command(request))
+            answer = {"pid": pid}
+        else:
+            answer = {"code": _wait(request["pid"], request["timeout"], codes)}
+        print(json.dumps(answer), flush=True)
+
+
+def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
+    """The exit code, minus the signal's number where a signal ended it; None while it runs."""
+    end = time.monotonic() + timeout
+    while pid not in codes:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            codes[pid] = os.waitstatus_to_exitcode(status)
+        elif time.monotonic() > end:
+            return None
+        else:
+            time.sleep(0.005)
+    return codes[pid]
+
+
+def _command(request: dict) -> int:
+    """In the child: a session of its own, its streams in files or on a terminal; then the command."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    write = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    os.dup2(os.open(request["out"], write), 1)
+    os.dup2(os.open(request["err"], os.O_RDWR if request["tty"] else write), 2)
+    # The outermost function is this one: what it defines is there for the whole command.
+    os.environ["ZYGOTE_CHILD"] = request["child"]
+    exec(request["code"], {"__name__": "zygote_code"})
+    from vaebench.cli import main as vaebench
+
+    return vaebench(request["args"])
+
+
+if __name__ == "__main__":
+    import h5py  # noqa: F401
+    import hydra  # noqa: F401
+    import pandas  # noqa: F401
+    import sklearn.datasets  # noqa: F401
+    import torch
+    import tqdm  # noqa: F401
+
+    import vaebench.compose
+    import vaebench.data.prepare
+    import vaebench.pool
+    import vaebench.progress
+    import vaebench.report
+    import vaebench.report.costs
+    import vaebench.session
+    import vaebench.verbs.run
+
+    torch.set_num_threads(1)
+    Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
+    vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
+    for name in ("nvil_mnist", "nvil_autoreg"):
+        vaebench.compose.cells(vaebench.config.load_table(name), vaebench.config.load_preset("quick"))
+    main()
+elif __name__ == "__mp_main__":
+    exec(os.environ.get("ZYGOTE_CHILD", ""))

@@ -1,0 +1,83 @@
+"""Where a run stands in its folder, and what a new run can go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from vaebench.config import Cell, identity
+from vaebench.errors import UserError
+from vaebench.store import Busy, Store, write_atomic
+from vaebench.train import Seed, evaluated_checkpoint, progress_of
+
+
+def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> Seed:
+    """The folder of a run whose lock is held, made ready; returns where the seed stands.
+
+    ``force`` throws away what is there. Raises UserError when the folder holds a run of other data or is damaged, and
+    leaves it as it is.
+    """
+    folder = store.run_dir(cell.key, seed)
+    for left in folder.glob(".*.tmp"):  # by a process that was killed: nobody else writes here
+        left.unlink(missing_ok=True)
+    if force:
+        for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv"):
+            (folder / name).unlink(missing_ok=True)
+    note = folder / "config.json"
+    if note.exists() and not force:
+        known = _data_hash(note)
+        if known != data_hash:
+            raise UserError(
+                f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it away, or run with --force"
+            )
+    s = progress_of(folder, seed)
+    content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
+    write_atomic(note, json.dumps(content, indent=1) + "\n")
+    return s
+
+
+def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
+    """Let a run that has not begun go on from the one that got furthest of those with a smaller budget, if any.
+
+    With fixed rates, a run that differs in its budget only is the beginning of the longer one. A run that somebody
+    works on, or that is damaged, is passed over; it is only read.
+    """
+    alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
+    found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
+    for _, folder in sorted(found, reverse=True):
+        with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
+            if _beginning(folder, s.seed, cell, data_hash) is None:
+                continue
+            # The checkpoint comes last: without it this run has not begun.
+            for name in ("best.safetensors", "curve.csv", "checkpoint.safetensors"):
+                if (folder / name).exists():
+                    write_atomic(s.folder / name, (folder / name).read_bytes())
+            s.__dict__.update(progress_of(s.folder, s.seed).__dict__)
+            return
+
+
+def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | None:
+    """The seed in another folder if the cell's own run would pass through its state, else None."""
+    wanted = identity(cell.config)
+    try:
+        old = json.loads((folder / "config.json").read_text())
+        theirs = identity(old["config"])
+        budget = theirs["train"]["updates"]
+        same = {**theirs, "train": {**theirs["train"], "updates": wanted["train"]["updates"]}} == wanted
+        if not same or old["data_hash"] != data_hash or budget >= wanted["train"]["updates"]:
+            return None
+        out = progress_of(folder, seed)
+        evaluated_checkpoint(out, "valid_bound")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        return None
+    # The end of a run is validated even where that is no multiple of the interval: no state of a longer run.
+    return None if out.update == budget and budget % wanted["train"]["valid_every"] else out
+
+
+def _data_hash(note: Path) -> str:
+    """The hash of the data that a run was trained on, from its config.json."""
+    try:
+        return str(json.loads(note.read_text())["data_hash"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{note}: damaged, so its data are unknown; move the run away, or run with --force") from None
