@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import subprocess
 import sys
@@ -401,11 +400,33 @@ def test_only_says_what_is_wrong(table, only, words):
 # ---------------------------------------------------------------------------------------------- what is shipped
 
 
+def test_a_preset_that_means_nothing_for_a_table_is_refused():
+    table = config.load_table("nvil_variance")
+    assert "tuned" not in config.presets_of(table)
+    with pytest.raises(UserError, match=r"nothing of preset=tuned; allowed: paper, quick, short"):
+        cells(table, config.load_preset("tuned"))
+
+
+def test_other_data_settings_are_not_the_papers_protocol():
+    table, paper = config.load_table("nvil_mnist"), config.load_preset("paper")
+    for override, same in (("data.held_out=null", False), ("data.mirror=/x", True), ("optim.rate=1e-3", True)):
+        found = cells(table, paper, [override], ["row=SBN 200"])
+        assert all(c.paper_protocol is same for c in found), override
+
+
+def test_a_validation_measure_asks_nothing_of_the_evaluation():
+    table, short = config.load_table("nvil_variance"), config.load_preset("short")
+    assert all(c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"]))
+
+
 def test_tables_are_shipped():
     assert config.options("table")
 
 
-@pytest.mark.parametrize(("name", "preset"), list(itertools.product(config.options("table"), config.options("preset"))))
+SHIPPED = [(name, preset) for name in config.options("table") for preset in config.presets_of(config.load_table(name))]
+
+
+@pytest.mark.parametrize(("name", "preset"), SHIPPED)
 def test_every_shipped_table_composes_with_every_preset(name, preset):
     table = config.load_table(name)
     found = cells(table, config.load_preset(preset), ["run.threads=2"])

@@ -51,6 +51,27 @@ def test_verdict_at_the_edges(mean, expected):
     assert verdict(113.1, [mean - 0.2, mean, mean + 0.2], 0.5, "tuned", True) == f"{expected}, tuned"
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.25, 0.75], "yes"),  # d = 0.5, se = 0.25: both edges at once
+        ([-0.26, 0.26], "unclear"),  # within the margin, but 2 se = 0.52
+        ([-2.0, 2.0], "unclear"),  # the mean is on the spot by chance
+        ([0.2, 1.4], "unclear"),  # d = 0.8, 2 se = 1.2
+        ([-0.2, -1.4], "unclear"),
+        ([0.0, 2.0, 1.0, 1.0], "no"),  # d = 1, 2 se = 0.82
+        ([-0.0, -2.0, -1.0, -1.0], "better"),
+        ([1.0, 3.0], "unclear"),  # d = 2 se exactly: not beyond it
+        ([1.0, 2.98], "no"),
+        ([7.0, 7.0], "no"),
+        ([0.1, 0.1], "yes"),
+    ],
+)
+def test_verdict_says_no_more_than_the_seeds_allow(values, expected):
+    assert verdict(0.0, values, 0.5, "", True) == expected
+    assert verdict(0.0, values, 0.5, "tuned", True) == f"{expected}, tuned"
+
+
 def test_verdict_is_withheld():
     assert verdict(None, [1.0, 2.0], 0.5, "tuned", True) == "-"
     assert verdict(1.0, [], 0.5, "", True) == "-"

@@ -94,6 +94,10 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         key = override.partition("=")[0]
         if key == "recipe":
             raise UserError(f"{override}: the recipe number belongs to the table; no override changes it")
+    if preset.name not in cfg.presets_of(table):
+        raise UserError(
+            f"table {table.name} says nothing of preset={preset.name}; allowed: {', '.join(cfg.presets_of(table))}"
+        )
     user = [("", text) for text in overrides]
     paper = cfg.load_preset("paper")
     made = []
@@ -111,6 +115,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
                 label=_label(config, as_preset, as_paper, preset.label),
                 paper_protocol=_protocol(table, config) == _protocol(table, as_paper),
                 published=table.rows[row].published.get(column),
+                measure=table.measure,
             )
         )
     return made
@@ -151,9 +156,10 @@ def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str
     return ", ".join(parts)
 
 
-def _protocol(table: Table, config: dict[str, Any]) -> str:
-    ev = config["eval"]
-    return cfg.signature(config, table.measure, ev["bound_samples"] if table.measure == "bound" else ev["iw_samples"])
+def _protocol(table: Table, config: dict[str, Any]) -> tuple[str, str]:
+    """What must be the paper's for a verdict: how the table's measure is taken, and every setting of the data."""
+    how = cfg.signature(config, table.measure, cfg.samples_of(config, table.measure))
+    return how, cfg.canonical(cfg.identity(config)["data"])
 
 
 def _picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:

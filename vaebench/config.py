@@ -121,7 +121,7 @@ class Cell:
     ``config`` is the whole nested configuration (plain dicts, lists, numbers, strings): data, model, objective,
     optim, train, eval, run, recipe. ``label`` is '' when what is trained is the paper's recipe, else the name behind
     the verdict ('tuned', 'short', 'quick', 'modified'). ``paper_protocol`` says whether the evaluation (and the data)
-    of this cell are the paper's own; only then is there a verdict.
+    of this cell are the paper's own; only then is there a verdict. ``published`` is a number of kind ``measure``.
     """
 
     table: str
@@ -132,6 +132,7 @@ class Cell:
     label: str = ""
     paper_protocol: bool = True
     published: float | None = None
+    measure: str = "bound"
 
     @property
     def key(self) -> str:
@@ -175,15 +176,31 @@ def canonical(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+SAMPLES = {
+    **dict.fromkeys(("bound", "kl", "active_units"), ("eval", "bound_samples")),
+    "iw_nll": ("eval", "iw_samples"),
+    "valid_bound": ("train", "valid_samples"),
+}
+"""Measure -> the setting that says how many samples per case it takes."""
+
+
+def samples_of(config: dict[str, Any], measure: str) -> int | None:
+    """Samples per case of a measure by this configuration; None for a measure that takes none."""
+    group, key = SAMPLES.get(measure, ("eval", ""))
+    return config[group].get(key)
+
+
 def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
-    Without ``data_hash`` it is the protocol as configured, before any data were read.
+    Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
+    taken on all validation cases, whatever ``eval`` says.
     """
     data, ev = config["data"], config["eval"]
+    split, points = ("valid", None) if measure.startswith("valid_") else (ev["split"], ev["points"])
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
-    parts = [measure, f"data:{name}", f"split:{ev['split']}", f"points:{ev['points'] or 'all'}"]
+    parts = [measure, f"data:{name}", f"split:{split}", f"points:{points or 'all'}"]
     if samples is not None:
         parts.append(f"samples:{samples}")
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
@@ -353,3 +370,8 @@ def load_preset(name: str) -> Preset:
     raw["set"] = _strings(raw.get("set", []), f"preset {name}: set")
     raw["seeds"] = _seeds(raw.get("seeds"), f"preset {name}")
     return _build(Preset, {"name": name, **raw}, f"preset {name}")
+
+
+def presets_of(table: Table) -> list[str]:
+    """Names of the presets that mean something for a table: paper, its own, and those that change any table."""
+    return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]

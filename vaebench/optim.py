@@ -1,6 +1,7 @@
 """Optimisers: how gradients change parameters, in place, with a rate for each parameter group.
 
-An optimiser sees parameters as name -> tensor; it does not care whether they carry a leading axis of packed seeds.
+An optimiser sees parameters as name -> tensor, all with the leading axis of packed seeds. ``budget_free`` says that its
+updates do not depend on how many there will be.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ class SGD:
     network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1).
     """
 
+    budget_free = True
+
     def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
         self.rates = {
-            "model": rate,
-            "posterior": rate / 5 if posterior_rate is None else posterior_rate,
-            "baseline": rate if baseline_rate is None else baseline_rate,
+            "model": float(rate),
+            "posterior": rate / 5 if posterior_rate is None else float(posterior_rate),
+            "baseline": float(rate if baseline_rate is None else baseline_rate),
         }
         for group, value in self.rates.items():
             if not (math.isfinite(value) and value > 0):
@@ -53,5 +56,5 @@ def build(config: dict[str, Any]) -> SGD:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
     try:
         return OPTIMS[config["name"]](**{k: v for k, v in config.items() if k != "name"})
-    except TypeError as e:
+    except (TypeError, ValueError) as e:
         raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vaebench.config import Cell, identity
 from vaebench.errors import UserError
+from vaebench.objectives import OBJECTIVES
+from vaebench.optim import OPTIMS
 from vaebench.store import Busy, Store, write_atomic
 from vaebench.train import Seed, evaluated_checkpoint, progress_of
 
@@ -40,9 +42,14 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
 def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
     """Let a run that has not begun go on from the one that got furthest of those with a smaller budget, if any.
 
-    With fixed rates, a run that differs in its budget only is the beginning of the longer one. A run that somebody
-    works on, or that is damaged, is passed over; it is only read.
+    Where neither the objective nor the optimiser looks at the budget (``budget_free``), a run that differs in its
+    budget only is the beginning of the longer one. A run that somebody works on, or that is damaged, is passed over;
+    it is only read.
     """
+    if not (
+        OBJECTIVES[cell.config["objective"]["name"]].budget_free and OPTIMS[cell.config["optim"]["name"]].budget_free
+    ):
+        return
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
     found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
     for _, folder in sorted(found, reverse=True):

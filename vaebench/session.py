@@ -132,7 +132,7 @@ class Session:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
-        at_end = s.status == "trained" or s.update >= self.config["train"]["updates"]
+        status = self._status(s)
         say("cell", f"{self.cell.row} / {self.cell.column} evaluating seed {s.seed}")
         began = time.monotonic()
         params = evaluated_checkpoint(s, self.config["train"]["select"]).params
@@ -143,11 +143,17 @@ class Session:
         if s.best_update is not None:
             k = self.config["train"]["valid_samples"]
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
-            protocol = re.sub(r"split:[^|]*\|points:[^|]*", "split:valid|points:all", protocol)
+            value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
             measures.append(
-                Measure("valid_bound", -s.best_bound, "nats", None, "none", len(self.splits.valid), k, protocol, {})
+                Measure("valid_bound", -value, "nats", None, "none", len(self.splits.valid), k, protocol, {})
             )
-        return self._write(s, "done" if at_end else "partial", measures, time.monotonic() - began)
+        return self._write(s, status, measures, time.monotonic() - began)
+
+    def _status(self, s: Seed) -> str:
+        if s.status == "trained" or s.update >= self.config["train"]["updates"]:
+            return "done"
+        old = self.store.read_result(self.cell.key, s.seed) or {}
+        return "diverged" if old.get("status") == "diverged" else "partial"
 
     def _write(self, s: Seed, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
         old = self.store.read_result(self.cell.key, s.seed) or {}

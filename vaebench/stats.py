@@ -103,11 +103,14 @@ def combine(*errors: float | None) -> float | None:
 def verdict(published: float | None, values: Sequence[float], margin: float, label: str, comparable: bool) -> str:
     """Whether the mean of ``values`` (one per seed, lower is better) reproduces the published number.
 
-    ``-``       nothing published, nothing measured, or the data or the evaluation are not the paper's
-    ``n=1``     one seed: never a yes or a no from it
-    ``yes``     within ``margin`` of the published number, edges included
-    ``better``  lower by more than the margin
-    ``no``      higher by more than the margin
+    With d the difference of the mean from the published number and se its standard error over the seeds:
+
+    ``-``        nothing published, nothing measured, or the data or the evaluation are not the paper's
+    ``n=1``      one seed: never a yes or a no from it
+    ``yes``      |d| <= ``margin`` and 2 se <= ``margin``, edges included
+    ``better``   d < 0, |d| > ``margin`` and |d| > 2 se
+    ``no``       d > 0, |d| > ``margin`` and |d| > 2 se
+    ``unclear``  all else: the seeds scatter too much for either, more of them are needed
 
     A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``: ``yes, tuned``.
     Raises ValueError for NaN or infinity.
@@ -116,11 +119,14 @@ def verdict(published: float | None, values: Sequence[float], margin: float, lab
     if published is None or not comparable or not numbers:
         return "-"
     _finite([published, margin], "the published number and the margin")
-    difference = mean_error(numbers)[0] - published
-    if len(numbers) == 1:
+    mean, _, se, _ = mean_error(numbers)
+    difference = mean - published
+    if se is None:
         word = "n=1"
     elif abs(difference) <= margin + ROUNDING:
-        word = "yes"
-    else:
+        word = "yes" if 2 * se <= margin + ROUNDING else "unclear"
+    elif abs(difference) > 2 * se:
         word = "better" if difference < 0 else "no"
+    else:
+        word = "unclear"
     return f"{word}, {label}" if label else word

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import Cell, signature
+from vaebench.config import Cell, samples_of, signature
 from vaebench.errors import UserError
 from vaebench.stats import Measure
 
@@ -42,17 +42,13 @@ COLUMNS = {
     "published": NUMBER,
     "paper_protocol": FLAG,
     **dict.fromkeys(("updates", "best_update"), WHOLE),
-    "seconds": NUMBER,
+    **dict.fromkeys(("seconds", "eval_seconds"), NUMBER),
     "pack": WHOLE,
     "device": TEXT,
     "peak_memory_mb": NUMBER,
     **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
 }
 """The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
-
-
-SAMPLES = {**dict.fromkeys(("bound", "kl", "active_units"), "bound_samples"), "iw_nll": "iw_samples"}
-"""Which evaluation setting holds the number of samples of a measure."""
 
 
 class Busy(UserError):
@@ -144,7 +140,7 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any]) -> list[dict[str, Any]]
     versions, data = result.get("versions") or {}, result.get("data") or {}
     run = {
         **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
-        **{name: result.get(name) for name in ("updates", "best_update", "seconds", "pack", "device")},
+        **{name: result.get(name) for name in ("updates", "best_update", "seconds", "eval_seconds", "pack", "device")},
         **{name: versions.get(name) for name in ("vaebench", "torch", "python", "commit")},
         "seed": seed,
         "status": result.get("status"),
@@ -164,17 +160,15 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any]) -> list[dict[str, Any]]
         extra = m.extra if is_current(cell, m) else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
-        rows.append({**run, **numbers, "metric": m.name, "extra": text})
+        mine = run["published"] if m.name == cell.measure else None
+        rows.append({**run, **numbers, "metric": m.name, "published": mine, "extra": text})
     return rows or [run]
 
 
 def is_current(cell: Cell, measure: Measure) -> bool:
     """Whether a measure was taken the way the cell's configuration asks for now (data, split, points, samples)."""
-    setting = SAMPLES.get(measure.name, "")
-    wanted = signature_parts(signature(cell.config, measure.name, cell.config["eval"].get(setting)))
+    wanted = signature_parts(signature(cell.config, measure.name, samples_of(cell.config, measure.name)))
     found = signature_parts(measure.signature)
-    if measure.name.startswith("valid"):  # taken during training, on the validation cases
-        wanted = {k: v for k, v in wanted.items() if k not in ("split", "points")}
     found["data"] = found.get("data", "").split("@")[0]  # a configuration does not know the hash of the data
     return all(found.get(k) == v for k, v in wanted.items())
 

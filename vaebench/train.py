@@ -141,6 +141,7 @@ def train(
 
     while unfinished():
         block, offset = divmod(update, noise.BLOCK)
+        began = time.monotonic()  # the first updates of a block pay for its noise
         draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device)
         order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block).to(device)
         grey = noise.binarize_block((cfg["batch"], data.shape[1]), ids, block, device) if splits.stochastic else None
@@ -148,7 +149,6 @@ def train(
             to_validation = cfg["valid_every"] - update % cfg["valid_every"]
             steps = min(noise.BLOCK - offset, to_validation, cfg["updates"] - update)
             rows = slice(offset, offset + steps)
-            began = time.monotonic()
             sums = pack.advance(
                 order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows]
             )
@@ -169,6 +169,7 @@ def train(
             if should_stop():
                 _save_running(seeds, pack)
                 raise Interrupted(f"stopped at update {update}; the state is saved")
+            began = time.monotonic()
     for s in seeds:
         if s.status == "running":
             s.status = "trained"
@@ -238,11 +239,10 @@ def _diverge(s: Seed, what: str, update: int) -> None:
 def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, cfg: dict[str, Any]) -> None:
     """The bound of the validation cases, always with the same noise so that checkpoints compare paired; save."""
     began = time.monotonic()
-    params, state, opt = pack.seed(r)
-    if not all(bool(torch.isfinite(v).all()) for v in params.values()):
-        _diverge(s, "a parameter", s.update)
+    now = _snapshot(s, pack, r)
+    if now is None:
         return
-    objective.load_state_dict(params, strict=False)
+    objective.load_state_dict(now.params, strict=False)
     value = bound(objective.model, valid, cfg["valid_samples"], s.seed, "valid").value
     if not math.isfinite(value):
         _diverge(s, "the validation bound", s.update)
@@ -265,21 +265,32 @@ def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, 
         s.stop("trained", f"no improvement in {s.stalled} validations")
     s.seconds += time.monotonic() - began
     if improved:
-        checkpoint.write(s.best, Checkpoint(params, meta=s.meta()))
-    _save(s, Checkpoint(params, state, opt))
+        checkpoint.write(s.best, Checkpoint(now.params, meta=s.meta()))
+    _save(s, now)
     write_curve(s)
 
 
-def _save(s: Seed, state: Checkpoint) -> None:
-    state.meta = s.meta()
-    checkpoint.write(s.last, state)
+def _snapshot(s: Seed, pack: Pack, r: int) -> Checkpoint | None:
+    """The state of one seed of the pack; None, and the seed is marked as diverged, where it is not finite."""
+    now = Checkpoint(*pack.seed(r))
+    for tensors in (now.params, now.state, now.opt):
+        for name, v in tensors.items():
+            if not bool(torch.isfinite(v).all()):
+                _diverge(s, name, s.update)
+                return None
+    return now
+
+
+def _save(s: Seed, now: Checkpoint) -> None:
+    now.meta = s.meta()
+    checkpoint.write(s.last, now)
     s.saved = s.update
 
 
 def _save_running(seeds: list[Seed], pack: Pack) -> None:
     for r, s in enumerate(seeds):
-        if s.status == "running":
-            _save(s, Checkpoint(*pack.seed(r)))
+        if s.status == "running" and (now := _snapshot(s, pack, r)) is not None:
+            _save(s, now)
 
 
 def write_curve(s: Seed) -> None:

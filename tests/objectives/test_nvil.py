@@ -243,6 +243,36 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     assert abs(float(share.mean()) - 1) > 5 * error
 
 
+def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_keeps_its_direction():
+    """Measured, for no closed form is known: with both statistics updated by a batch of 20 before they are used on it,
+
+    the expected update of the inference network is about 2 % shorter than with the same statistics held fixed (1 % of
+    it is the constant baseline's share, see above) and points the same way. Statistics are at their stationary means.
+    The error of the ratio is about 0.0015, so each limit is more than 4.5 of them away from the measured 0.980.
+    """
+    cases = 20
+    model = check.tiny(check.MODELS["SBN 2-3"], 3)
+    rule = objectives.build({"name": "nvil", "input_baseline": False}, model).double()
+    x = check.exact.states(VISIBLE)[torch.arange(cases) % 16]
+    state, means = {k: v.double() for k, v in rule.state().items()}, []
+    for i in range(600):
+        draw = {k: v.double() for k, v in noise.fixed(rule.noise(cases), i, "check").items()}
+        with torch.no_grad():
+            _, state, _ = rule(state, {"x": x}, draw)
+        means.append(torch.stack([state["mean"], state["variance"]]))
+    mean, variance = torch.stack(means[100:]).mean(0)
+    state = {"mean": mean, "variance": variance}
+    assert (variance > 1).all()  # normalisation is at work
+    parts = check.sampled_gradients(rule, state, x, draws=60_000)
+    g = torch.cat([part["posterior"] for part in parts])
+    rule.decay = 1.0
+    wanted = check.exact_gradients(rule, state, x)["posterior"]
+    ratio = float((g @ wanted).mean() / wanted.dot(wanted))
+    direction = float(torch.nn.functional.cosine_similarity(g.mean(0), wanted, dim=0))
+    assert 0.972 < ratio < 0.988
+    assert direction > 0.999
+
+
 # ------------------------------------------------------------------------------------------------- settings
 
 

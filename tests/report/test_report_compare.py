@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from vaebench.config import load_table
 from vaebench.errors import UserError
 from vaebench.report.compare import compare, render
 
@@ -41,15 +42,59 @@ def test_without_tolerance_three_combined_errors_decide(frame, entry):
     assert compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", [113.6, 114.0]))).differs
 
 
-def test_one_seed_uses_the_error_of_its_evaluation(frame, entry):
+def test_one_seed_uses_the_error_of_its_evaluation_and_the_margin(frame, entry):
     a = frame(entry("SBN 200", [113.0], error=0.03))
-    c = compare(a, frame(entry("SBN 200", [113.1], error=0.04)))
+    margin = load_table("nvil_mnist").margin
+    c = compare(a, frame(entry("SBN 200", [113.0 + margin - 0.01], error=0.04)))
     assert c.rows[0].error == pytest.approx(0.05)
+    assert c.rows[0].allowed == margin  # the seeds may differ by more than their evaluations
     assert not c.differs
-    bare = frame(entry("SBN 200", [113.0 + 1e-5], error=None, error_kind="none"))
-    exact = compare(frame(entry("SBN 200", [113.0], error=None, error_kind="none")), bare)
-    assert (exact.rows[0].error, exact.rows[0].allowed) == (None, 1e-6)
-    assert exact.differs
+    assert "at least the table's margin, because the spread over seeds is unknown" in render(c)
+    assert compare(a, frame(entry("SBN 200", [113.0 + margin + 0.01], error=0.04))).differs
+    assert compare(a, frame(entry("SBN 200", [113.0, 113.0]))).rows[0].allowed == margin
+    wide = compare(a, frame(entry("SBN 200", [113.1], error=0.4)))
+    assert wide.rows[0].allowed == pytest.approx(3 * math.hypot(0.03, 0.4))
+    both = frame(entry("SBN 200", [113.0, 113.0]))
+    assert compare(both, both).rows[0].allowed == 1e-6
+    assert "margin" not in render(compare(both, both))
+
+
+def test_table_that_is_not_known_has_no_margin(frame, entry):
+    a = frame(entry("SBN 200", [113.0], error=0.03, table="of_old"))
+    c = compare(a, frame(entry("SBN 200", [113.2], error=0.04, table="of_old")))
+    assert c.rows[0].allowed == pytest.approx(0.15)
+    assert c.differs
+
+
+def test_without_any_error_nothing_is_judged(frame, entry):
+    bare = {"error": None, "error_kind": "none", "metric": "kl"}
+    bound = entry("SBN 200", [113.0])
+    a, b = frame(bound, entry("SBN 200", [20.0], **bare)), frame(bound, entry("SBN 200", [29.0], **bare))
+    c = compare(a, b)
+    assert [(r.metric, r.judged, r.within, r.allowed) for r in c.rows][1] == ("kl", False, False, None)
+    assert not c.differs
+    assert "1 of 2 rows agree, 1 not judged (no error is known on either side)" in render(c)
+    assert compare(a, b, tol=8.9).differs
+    assert not compare(a, b, tol=9.0).differs
+    assert compare(a, frame(bound)).differs  # a metric in one file only is always told
+    one_known = compare(a, frame(bound, entry("SBN 200", [29.0, 29.2], metric="kl")))
+    assert one_known.rows[1].judged
+    assert one_known.differs
+
+
+def test_tolerance_is_for_nats_only(frame, entry):
+    units = {"metric": "active_units", "unit": "units", "error": None, "error_kind": "none"}
+    single = compare(frame(entry("SBN 200", [20.0], **units)), frame(entry("SBN 200", [90.0], **units)), tol=0.1)
+    assert not single.rows[0].judged
+    assert not single.differs
+    several = frame(entry("SBN 200", [20.0, 22.0], **units))  # standard error 1
+    near = compare(several, frame(entry("SBN 200", [24.0, 26.0], **units)), tol=0.1)
+    assert near.rows[0].allowed == pytest.approx(3 * math.sqrt(2))
+    assert not near.differs
+    assert "<= 0.1 nats; in other units 3 combined standard errors" in render(near)
+    assert compare(several, frame(entry("SBN 200", [25.0, 27.0], **units)), tol=100.0).differs
+    one_seed = compare(several, frame(entry("SBN 200", [21.0], **units)))
+    assert one_seed.rows[0].allowed == pytest.approx(3.0)  # a margin in nats says nothing about units
 
 
 def test_rows_in_one_side_only_differ(frame, entry, failed):
@@ -103,7 +148,12 @@ def test_presets_are_rows_of_their_own_and_settings_are_refused(frame, entry):
 
 def test_preset_against_preset(frame, entry):
     a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [111.0], preset="tuned", key="k"))
-    assert compare(a, b, tol=0.1).rows[0].difference == pytest.approx(-2.0)
+    c = compare(a, b, tol=0.1)
+    assert c.rows[0].difference == pytest.approx(-2.0)
+    assert "DIFFERS (presets: paper against tuned)" in render(c)
+    assert "presets:" not in render(compare(a, a))
+    modified = frame(entry("SBN 200", [113.0], label="modified", key="k"))
+    assert "agrees (labels: none against modified)" in render(compare(a, modified))
 
 
 @pytest.mark.parametrize("tol", [-0.1, math.nan, math.inf])

@@ -22,7 +22,7 @@ def filled(frame, entry, failed):
         entry("SBN 200", [110.0, 111.0], metric="iw_nll", samples=1000, preset="tuned", label="tuned"),
         failed("SBN 200", 2, preset="tuned", label="tuned"),
         entry("SBN 200", [121.0], column="WS", preset="tuned", label="tuned"),
-        entry("SBN 500", [112.0, 112.4], preset="tuned", label="tuned", pack=5, device="gpu"),
+        entry("SBN 500", [112.0, 112.4], preset="tuned", label="tuned", pack=5, device="cuda (NVIDIA H200)"),
     )
 
 
@@ -30,10 +30,11 @@ def test_text(table, filled):
     text = render(table, filled, "text")
     lines = text.splitlines()
     assert lines[0] == "Binarized MNIST (Table 1, mnih2014nvil)"
-    header = "row,column,published,ours,seeds,difference,verdict,IW-NLL,updates,time,notes"
+    header = "row,column,published,ours,seeds,difference,verdict,IW-NLL (K=1000),updates,time,device,notes"
     assert ",".join(re.split(r"\s{2,}", lines[2].strip())) == header
-    first = "SBN 200;NVIL;113.1;113.20 ± 0.20;2;+0.10;yes, tuned;110.50 ± 0.50;200,000;10.0 min;1 failed [1]"
-    assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first
+    first = "SBN 200;NVIL;113.1;113.20 ± 0.20;2;+0.10;yes, tuned, 2 of 3 seeds;110.50 ± 0.50;200,000;10.0 min;cpu;"
+    assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first + "1 failed [1]"
+    assert re.search(r"10\.0 min  cuda +\[2\]$", lines[6])
     assert "121.00 [0.05]" in lines[5]
     assert "n=1, tuned" in lines[5]
     assert "better, tuned" in lines[6]
@@ -48,13 +49,47 @@ def test_text(table, filled):
         "rates for this table",
         "not the paper's recipe",
         "The paper lists the deepest layer first.",
-        "summed or averaged gradients (see vaebench show table=nvil_mnist)",
-        "up to 5 seeds ran side by side (cpu; gpu)",
-        "Kendall's tau of the two orders: 1.00 (3 entries",
+        "k of n seeds: the others failed or diverged",
+        "up to 5 seeds ran side by side (cpu; cuda (NVIDIA H200))",
+        "Kendall's tau of the two orders: 1.00 (3 entries; 1: the same order); one seed for 1 of the entries",
     ):
         assert said in flat
+    assert lines[-2:] == [
+        "where the paper is silent or differs (vaebench show table=nvil_mnist says why):",
+        "summed or averaged gradients: summed",
+    ]
     assert "no: higher" not in flat  # no such verdict in this table
+    assert "effective sample size" not in flat  # none was stored
     assert "\x1b" not in text
+
+
+def test_samples_of_the_importance_weighted_nll(table, frame, entry):
+    def rows(row, samples, ess):
+        numbers = entry(row, [109.94], metric="iw_nll", samples=samples, extra={"ess": ess}, error=0.01)
+        return [*entry(row, [113.0]), *numbers]
+
+    alike = frame(rows("SBN 200", 1000, 12.0), rows("SBN 500", 1000, 4.5))
+    text = " ".join(render(table, alike).split())
+    assert " IW-NLL (K=1000) " in text
+    assert "109.94 [0.01]" in text
+    assert "[0.01] K=" not in text
+    assert "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, the Monte Carlo" in text
+    unlike = " ".join(render(table, frame(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))).split())
+    assert " IW-NLL updates " in unlike
+    assert "109.94 [0.01] K=1000" in unlike
+    assert "109.94 [0.01] K=100 " in unlike
+    assert "of a row is 12.0 of K=1000" in unlike
+    measured = replace(table, measure="iw_nll")
+    assert "of a row is 4.5 of K=1000" in " ".join(render(measured, alike).split())
+
+
+def test_ranking_is_shown_for_one_setting_only(table, filled, frame, entry):
+    import pandas as pd
+
+    for name in ("text", "md"):
+        assert render(table, filled, name).count("tau of the two orders") == 1
+        mixed = pd.concat([filled, frame(entry("SBN 200", [113.0]))], ignore_index=True)
+        assert "tau of the two orders" not in render(table, mixed, name)
 
 
 def test_text_of_nothing(table, frame):
@@ -67,9 +102,16 @@ def test_text_of_nothing(table, frame):
 
 def test_markdown_escapes_pipes(table, filled):
     text = render(table, filled, "md")
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 5
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {12}
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    rows, order = lines[: 2 + 5], lines[2 + 5 :]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {13}
+    assert order[:3] == [
+        "| order, lowest first | published | ours |",
+        "| --- | ---: | ---: |",
+        "| SBN 500 / NVIL | 1 | 1 |",
+    ]
+    assert len(order) == 2 + 3
+    assert text.index(rows[-1]) < text.index(order[0]) < text.index("Kendall's tau") < text.index("- ours: bound")
     assert r"NADE\_500 \| 100%" in rows[-1]
     assert markdown.escape("a|b\n*c* `d` <e> [1]") == r"a\|b \*c\* \`d\` \<e> \[1\]"
 
@@ -84,7 +126,7 @@ def test_latex_escapes(table, filled):
         assert text.count(command) == 1
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == 5
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {10}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {11}
     assert not re.search(r"(?<!\\)[%#_]", text)
     assert latex.escape("\\ {a} $1 & #2 ^ _ ~ % <x>") == (
         r"\textbackslash{} \{a\} \$1 \& \#2 \textasciicircum{} \_ \textasciitilde{} \% \textless{}x\textgreater{}"
@@ -97,7 +139,7 @@ def test_html_escapes(table, filled):
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert text.count("<tr>") == 1 + 5
-    assert text.count("<td") == 5 * 11
+    assert text.count("<td") == 5 * 12
 
 
 def test_csv_is_the_long_frame(table, filled, tmp_path):
@@ -114,7 +156,7 @@ def test_aggregated_csv(table, filled):
     rows = list(csv.DictReader(io.StringIO(delimited.render(table, filled))))
     assert [(r["row"], r["column"]) for r in rows][-1] == ("NADE_500 | 100%", "NLL")
     assert float(rows[0]["ours"]) == pytest.approx(113.2)
-    assert (rows[0]["n"], rows[0]["verdict"], rows[0]["status"]) == ("2", "yes, tuned", "1 failed")
+    assert (rows[0]["n"], rows[0]["verdict"], rows[0]["status"]) == ("2", "yes, tuned, 2 of 3 seeds", "1 failed")
     assert (rows[1]["se"], rows[1]["single_error"]) == ("", "0.05")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -70,16 +71,29 @@ def test_failed_and_unfinished_seeds_are_named_and_left_out(table, frame, entry,
         failed("SBN 200", 5, status="partial", reason=""),
     )
     r = one(table, f)
-    assert (r.n, r.verdict) == (2, "yes")
+    assert (r.n, r.verdict) == (2, "yes, 2 of 4 seeds")  # those that may yet finish do not count
     assert r.ours.mean == pytest.approx(113.1)
     assert r.status == "1 failed, 1 diverged, 1 interrupted, 1 partial"
     assert r.footnotes[0] == "seed 2 failed: RuntimeError: out of memory"
     assert one(table, frame(failed("SBN 200", 0))).verdict == "-"
 
 
+def test_verdict_names_the_seeds_that_were_lost(table, frame, entry, failed):
+    tuned = {"preset": "tuned", "label": "tuned"}
+    lost = [failed("SBN 200", 3, **tuned), failed("SBN 200", 4, status="diverged", **tuned)]
+    some = [entry("SBN 200", [113.0, 113.1, 113.2], **tuned), entry("SBN 200", [110.0] * 3, metric="iw_nll", **tuned)]
+    assert one(table, frame(*some, *lost)).verdict == "yes, tuned, 3 of 5 seeds"
+    assert one(table, frame(*some)).verdict == "yes, tuned"
+    assert one(table, frame(entry("SBN 200", [113.0]), failed("SBN 200", 1))).verdict == "n=1, 1 of 2 seeds"
+    off = entry("SBN 200", [113.0, 113.1], paper_protocol=False)
+    assert one(table, frame(off, failed("SBN 200", 2, paper_protocol=False))).verdict == "-"
+    stale = entry("SBN 200", [90.0], first=2, extra={"current": False})  # to be evaluated again: not lost
+    assert one(table, frame(entry("SBN 200", [113.0, 113.1]), stale)).verdict == "yes"
+
+
 def test_number_that_is_not_finite_is_named_and_left_out(table, frame, entry):
     r = one(table, frame(entry("SBN 200", [113.0, math.nan, 113.2])))
-    assert (r.n, r.status) == (2, "1 without a number")
+    assert (r.n, r.status, r.verdict) == (2, "1 without a number", "yes, 2 of 3 seeds")
     assert r.footnotes == ("seed 1: bound is not finite",)
     assert r.ours.mean == pytest.approx(113.1)
 
@@ -139,6 +153,13 @@ def test_paper_parts_come_from_base_column_and_row(table):
     changed = table.columns["WS"].__class__(set=("data=digits", "eval.points=50", "eval.bound_samples=3"))
     table.columns["WS"] = changed
     assert paper_parts(table, "SBN 200", "WS") == {"data": "digits", "split": "test", "points": "50", "samples": "3"}
+    validation = replace(table, measure="valid_bound", base=(*table.base, "eval.points=5", "train.valid_samples=7"))
+    assert paper_parts(validation, "SBN 200", "NVIL") == {
+        "data": "mnist_static",
+        "split": "valid",
+        "points": "all",
+        "samples": "7",
+    }
     same = "bound|data:digits@1|split:test|points:50|samples:3"
     assert differing(table, "SBN 200", "WS", same) == ""
     assert differing(table, "SBN 200", "WS", same.replace("samples:3", "samples:4")) == "samples per case 4, not 3"
@@ -158,7 +179,36 @@ def test_ranking(table, frame, entry):
         ("SBN 200 / WS", 3, 3),
     ]
     assert r.tau == pytest.approx(1 / 3)
+    assert [e.n for e in r.entries] == [1, 1, 1]
+    assert "0.33 (3 entries; 1: the same order); one seed each: the order within the error" in r.sentence()
+    more = [entry(e[0]["row"], [e[0]["value"]] * 2, column=e[0]["column"]) for e in entries]
+    assert ranking(table, frame(*more)).sentence().endswith("1: the same order)")
+    assert "one seed for 1 of the entries" in ranking(table, frame(*more[:2], entries[2])).sentence()
     tied = frame(entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0]))
     assert ranking(table, tied).tau is None
     off = [entry("SBN 500", [115.0], paper_protocol=False)]
     assert ranking(table, frame(*entries[:2], *off)) is None
+
+
+def test_settings_have_no_common_ranking(table, frame, entry):
+    three = [entry("SBN 200", [114.0]), entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [115.0])]
+    tuned = {"preset": "tuned", "label": "tuned", "key": "t"}
+    assert ranking(table, frame(*three)) is not None
+    assert ranking(table, frame(*three, entry("SBN 500", [111.0], **tuned))) is None
+    assert ranking(table, frame(*three[:2], entry("SBN 500", [115.0], label="modified"))) is None
+    off = entry("SBN 500", [30.0], paper_protocol=False, **tuned)  # not comparable: does not count
+    assert ranking(table, frame(*three, off)) is not None
+
+
+def test_estimates_carry_samples_and_effective_samples(table, frame, entry):
+    def iw_nll(ess, first, samples=100):
+        extra = {"ess": ess} if ess is not None else None
+        return entry("SBN 200", [110.0], metric="iw_nll", first=first, samples=samples, extra=extra)
+
+    bound = entry("SBN 200", [113.0, 113.2])
+    r = one(table, frame(bound, iw_nll(7.5, 0), iw_nll(3.25, 1)))
+    assert (r.iw_nll.samples, r.iw_nll.ess) == (100, 3.25)
+    assert (r.ours.samples, r.ours.ess) == (10, None)
+    unlike = one(table, frame(bound, iw_nll(None, 0), iw_nll(None, 1, samples=1000)))
+    assert (unlike.iw_nll.samples, unlike.iw_nll.ess) == (None, None)
+    assert one(table, frame(bound, iw_nll(None, 0, samples=None))).iw_nll.samples is None

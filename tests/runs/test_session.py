@@ -361,6 +361,45 @@ def test_a_smaller_run_in_somebodys_hands_is_passed_over(make_cell, run, load_bi
     assert trained_from == [0, 0]
 
 
+@pytest.mark.parametrize("part", ["objective", "optimiser"])
+def test_what_looks_at_its_budget_never_goes_on_from_a_smaller_one(
+    make_cell, run, load_bits, trained_from, monkeypatch, part
+):
+    from vaebench.objectives import OBJECTIVES
+    from vaebench.optim import OPTIMS
+
+    monkeypatch.setattr(OBJECTIVES["nvil"] if part == "objective" else OPTIMS["sgd"], "budget_free", False)
+    run(make_cell({"train.updates": 30}))
+    run(make_cell({"train.updates": 60}))
+    assert trained_from == [0, 0]
+
+
+def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits, store):
+    cell = make_cell()
+    run(cell)
+    result = store.read_result(cell.key, 0)
+    path = store.run_dir(cell.key, 0) / "checkpoint.safetensors"
+    state = checkpoint.read(path)
+    state.meta.update(update=state.meta["update"] - 1, status="running")
+    checkpoint.write(path, state)
+    store.write_result(cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []})
+    (again,) = Session(cell, store, [0]).evaluate_only(lambda kind, value: None)
+    assert again["status"] == "diverged"
+    assert again["measures"]
+
+
+@pytest.mark.parametrize(("select", "expected"), [("valid_bound", 5.0), ("last", 7.0)])
+def test_the_validation_bound_is_that_of_the_evaluated_parameters(
+    make_cell, run, load_bits, store, monkeypatch, select, expected
+):
+    values = iter([-6.0, -5.0, -7.0, -7.0, -7.0])
+    monkeypatch.setattr(train, "bound", lambda *args: types.SimpleNamespace(value=next(values)))
+    cell = make_cell({"train.select": select, "train.updates": 45})
+    run(cell)
+    measures = store.read_result(cell.key, 0)["measures"]
+    assert next(m["value"] for m in measures if m["name"] == "valid_bound") == expected
+
+
 def test_force_does_not_go_on_from_a_smaller_run(make_cell, run, load_bits, trained_from):
     run(make_cell({"train.updates": 30}))
     run(make_cell({"train.updates": 60}), force=True)

@@ -313,16 +313,39 @@ def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(go, mo
     def seed_of(self, r):
         params, state, opt = real(self, r)
         if calls.pop(0):
-            next(iter(params.values())).view(-1)[0] = math.inf
+            params["model.p.0.bias"][0] = math.inf
         return params, state, opt
 
     calls = [False, True]
     monkeypatch.setattr(Pack, "seed", seed_of)
     (seed,) = go()
     assert (seed.status, seed.reason) == (
-        "diverged", "a parameter is not finite at update 30; the checkpoint is of update 15"
+        "diverged", "model.p.0.bias is not finite at update 30; the checkpoint is of update 15"
     )  # fmt: skip
     assert progress_of(tmp_path / "run/seed-0", 0).update == 15
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeypatch, tmp_path, part):
+    """The last good checkpoint stays, in the parameters' case and in the running statistics'."""
+    real, calls = Pack.seed, []
+
+    def seed_of(self, r):
+        parts = real(self, r)
+        calls.append(r)
+        if len(calls) == 2:
+            next(iter(parts[part].values())).view(-1)[0] = math.nan
+        return parts
+
+    monkeypatch.setattr(Pack, "seed", seed_of)
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("vaebench.noise.BLOCK", 5)
+    (seed,) = go()
+    assert seed.status == "diverged"
+    assert seed.reason.endswith("is not finite at update 10; the checkpoint is of update 5")
+    kept = checkpoint.read(tmp_path / "run/seed-0/checkpoint.safetensors")
+    assert kept.meta["update"] == 5
+    assert all(torch.isfinite(v).all() for v in (*kept.params.values(), *kept.state.values()))
 
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf])

@@ -9,6 +9,7 @@ replayed, resumed bit for bit, packed over seeds, compiled or captured without t
 - ``noise(batch)``: name -> (kind, shape) of what one update draws, kind 'uniform' on [0, 1) or 'normal';
 - ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
 - ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set};
+- ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
 - ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
 """
 

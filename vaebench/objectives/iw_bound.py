@@ -14,6 +14,8 @@ from vaebench.objectives import reduction
 class IWBound(nn.Module):
     """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
 
+    budget_free = True
+
     def __init__(self, model: nn.Module, samples: int = 1, reduce: str = "mean") -> None:
         super().__init__()
         if type(samples) is not int or samples < 1:

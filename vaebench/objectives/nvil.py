@@ -22,6 +22,8 @@ class NVIL(nn.Module):
     The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
     """
 
+    budget_free = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -111,4 +113,4 @@ class NVIL(nn.Module):
             # The baselines minimise (l - C - c)^2; as in all published code the normalised signal drives them.
             gain = gain + (s * predicted).sum(0, keepdim=True)
         loss = -reduction.over_cases(gain, self.reduce)
-        return loss, new_state, {"bound": raw[0].mean() if self.local_signals else raw.mean()}
+        return loss, new_state, {"bound": raw[0].mean()}

@@ -14,6 +14,8 @@ class WakeSleep(nn.Module):
     are centred like data. There is no state.
     """
 
+    budget_free = True
+
     def __init__(self, model: nn.Module, reduce: str = "sum") -> None:
         super().__init__()
         self.model = model

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from vaebench.config import load_table, options
 from vaebench.errors import UserError
 from vaebench.report.select import Estimate, estimate, measured
 from vaebench.stats import combine
@@ -26,7 +28,9 @@ class ComparedRow:
     """One metric of one table entry on both sides; a side without it is None.
 
     ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
-    the largest difference that counts as agreement. ``protocols`` names unlike protocols that were compared anyway.
+    the largest difference that counts as agreement, None where the row is not judged: no error is known on either
+    side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were compared anyway,
+    ``settings`` unlike presets or labels.
     """
 
     name: str
@@ -37,11 +41,17 @@ class ComparedRow:
     error: float | None
     allowed: float | None
     protocols: str = ""
+    settings: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether the row counts: it is in one side only (and so differs), or a difference is allowed or not."""
+        return self.difference is None or self.allowed is not None
 
     @property
     def within(self) -> bool:
-        """Whether both sides have the row and agree."""
-        return self.difference is not None and abs(self.difference) <= self.allowed
+        """Whether both sides have the row, it is judged, and they agree."""
+        return self.difference is not None and self.judged and abs(self.difference) <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -53,17 +63,19 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether any row disagrees or is in one side only: the command then exits with 1."""
-        return not all(r.within for r in self.rows)
+        """Whether any judged row disagrees or is in one side only: the command then exits with 1."""
+        return not all(r.within for r in self.rows if r.judged)
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_protocol: bool = False) -> Comparison:
     """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
 
-    A row agrees if the means differ by at most ``tol``, or, without ``tol``, by at most three combined standard errors
-    (over seeds; for a single seed the error of its evaluation) and never less than 1e-6. Where a side holds several
-    presets of a table entry, the preset is part of the row. Raises UserError for a bad ``tol``, for nothing to
-    compare, for several training settings of one row in one side, and for unlike signatures unless
+    A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
+    within three combined standard errors (over seeds; for a single seed the error of its evaluation) and never less
+    than 1e-6; without ``tol``, a row in nats with a single seed on either side also within the margin of its table,
+    because the spread over seeds is unknown. Such a row is not judged where neither side has an error. Where a side
+    holds several presets of a table entry, the preset is part of the row. Raises UserError for a bad ``tol``, for
+    nothing to compare, for several training settings of one row in one side, and for unlike signatures unless
     ``ignore_protocol``.
     """
     if tol is not None and not (math.isfinite(tol) and tol >= 0):
@@ -107,8 +119,30 @@ def _row(
         )
     left, right = estimate(a), estimate(b)
     error = combine(left.error, right.error)
-    allowed = tol if tol is not None else max(FLOOR, SIGMAS * (error or 0.0))
-    return ComparedRow(_name(cell), metric, left, right, right.mean - left.mean, error, allowed, unlike)
+    nats, single = left.unit == right.unit == "nats", 1 in (left.n, right.n)
+    if tol is not None and nats:
+        allowed = tol
+    elif error is None:
+        allowed = None
+    else:
+        allowed = max(FLOOR, SIGMAS * error, _margin(cell[0]) if nats and single else 0.0)
+    difference = right.mean - left.mean
+    return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, unlike, _settings(a, b))
+
+
+@lru_cache
+def _margin(table: str) -> float:
+    """The margin of a table in nats; 0 where there is no such table (any more)."""
+    return load_table(table).margin if table in options("table") else 0.0
+
+
+def _settings(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    """``presets: paper against tuned`` or ``labels: none against modified`` where the sides differ, else nothing."""
+    for column in ("preset", "label"):
+        left, right = (" and ".join(sorted({v or "none" for v in side[column]})) for side in (a, b))
+        if left != right:
+            return f"{column}s: {left} against {right}"
+    return ""
 
 
 def _name(cell) -> str:
@@ -135,24 +169,40 @@ def render(comparison: Comparison) -> str:
     headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
     cells = []
     for r in comparison.rows:
-        words = "agrees" if r.within else "DIFFERS"
+        words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
         if r.difference is None:
             words = f"DIFFERS: only in the {'first' if r.b is None else 'second'}"
         values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
         counts = [str(e.n) if e else "" for e in (r.a, r.b)]
-        notes = f"{words} (protocols: {r.protocols})" if r.protocols else words
+        unlike = [f"protocols: {r.protocols}"] * bool(r.protocols) + [r.settings] * bool(r.settings)
+        notes = words + "".join(f" ({u})" for u in unlike)
         cells.append((r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, notes))
     right = ("right",) * 7
-    agree = sum(r.within for r in comparison.rows)
-    rule = (
-        f"|difference| <= {comparison.tol:g}"
-        if comparison.tol is not None
-        else "|difference| <= 3 combined standard errors (±: over seeds; [..]: of the evaluation of a single seed)"
+    table = grid(headers, tuple(cells), ("left", "left", *right, "left"))
+    return f"{table}\n\n{_count(comparison)}: {_rule(comparison)}\n"
+
+
+def _count(comparison: Comparison) -> str:
+    rows = comparison.rows
+    unjudged = sum(not r.judged for r in rows)
+    unknown = f", {unjudged} not judged (no error is known on either side)" if unjudged else ""
+    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}"
+
+
+def _rule(comparison: Comparison) -> str:
+    """By what the rows were judged, in words, as far as it applied to any of them."""
+    errors = "3 combined standard errors (±: over seeds; [..]: of the evaluation of a single seed)"
+    both = [r for r in comparison.rows if r.a and r.b]
+    if comparison.tol is not None:
+        other = any(r.a.unit != "nats" or r.b.unit != "nats" for r in both)
+        return f"|difference| <= {comparison.tol:g}" + (f" nats; in other units {errors}" if other else "")
+    single = any(r.a.unit == r.b.unit == "nats" and 1 in (r.a.n, r.b.n) for r in both)
+    margin = (
+        "; with a single seed on a side at least the table's margin, because the spread over seeds is unknown"
+        if single
+        else ""
     )
-    return (
-        grid(headers, tuple(cells), ("left", "left", *right, "left"))
-        + f"\n\n{agree} of {len(comparison.rows)} rows agree: {rule}\n"
-    )
+    return f"|difference| <= {errors}{margin}"
 
 
 def _numbers(r: ComparedRow) -> list[tuple[float | None, str]]:

@@ -10,9 +10,10 @@ from vaebench.report.select import Estimate
 from vaebench.report.summary import NOT_TRAINED, ReportRow
 
 VERDICTS = {
-    "yes": "within the margin of the published number",
-    "better": "lower than the published number by more than the margin",
-    "no": "higher than the published number by more than the margin",
+    "yes": "within the margin of the published number; two standard errors over seeds are no more than the margin",
+    "better": "lower than the published number by more than the margin and more than two standard errors over seeds",
+    "no": "higher than the published number by more than the margin and more than two standard errors over seeds",
+    "unclear": "the seeds scatter too much for a yes, a better or a no: more seeds are needed",
     "n=1": "one seed, from which no yes or no is given",
     "-": "no verdict: nothing published or measured, or not the paper's data or evaluation",
     NOT_TRAINED: "a number from the literature, for comparison",
@@ -20,7 +21,7 @@ VERDICTS = {
 
 BESIDE_HEADERS = {"bound": "bound", "iw_nll": "IW-NLL", "kl": "KL", "active_units": "active units"}
 
-LEFT = ("row", "column", "preset", "verdict", "notes")
+LEFT = ("row", "column", "preset", "verdict", "device", "notes")
 """Columns of words; all others are numbers and stand to the right."""
 
 
@@ -47,7 +48,7 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
             marks.setdefault(note, len(marks) + 1)
     several = len({r.preset for r in rows if r.preset}) > 1
     places = decimals(v for row in table.rows.values() for v in row.published.values())
-    records = [_record(r, marks, places) for r in rows]
+    records = [_record(r, marks, places, one_samples(rows)) for r in rows]
     keep = ("row", "column", "published", "ours", "difference", "verdict")
     headers = [
         h
@@ -67,7 +68,13 @@ def decimals(published: Iterable[float | None]) -> int:
     return max((len(f"{v:g}".partition(".")[2]) for v in published if v is not None), default=0)
 
 
-def _record(row: ReportRow, marks: dict[str, int], places: int) -> dict[str, str]:
+def one_samples(rows: Iterable[ReportRow]) -> int | None:
+    """The number of importance samples behind every IW-NLL beside the measure; None where the rows do not agree."""
+    found = {r.iw_nll.samples for r in rows if r.iw_nll}
+    return found.pop() if len(found) == 1 else None
+
+
+def _record(row: ReportRow, marks: dict[str, int], places: int, samples: int | None) -> dict[str, str]:
     notes = [row.status, row.source, "".join(f"[{marks[n]}]" for n in row.footnotes)]
     return {
         "row": row.row,
@@ -78,11 +85,26 @@ def _record(row: ReportRow, marks: dict[str, int], places: int) -> dict[str, str
         "seeds": str(row.n) if row.n else "",
         "difference": "" if row.difference is None else f"{row.difference:+.2f}",
         "verdict": row.verdict,
-        **{header: number(row.beside.get(m)) for m, header in BESIDE_HEADERS.items()},
+        **_beside(row, samples),
         "updates": "" if row.updates is None else f"{row.updates:,.0f}",
         "time": "" if row.seconds is None else duration(row.seconds),
+        "device": "; ".join(dict.fromkeys(d.split()[0] for d in row.device.split(";") if d.strip())),
         "notes": " ".join(n for n in notes if n),
     }
+
+
+def _beside(row: ReportRow, samples: int | None) -> dict[str, str]:
+    """The metrics beside the measure. K of the IW-NLL is in its header, or, where ``samples`` is None, in each cell."""
+    cells = {}
+    for metric, header in BESIDE_HEADERS.items():
+        e = row.beside.get(metric)
+        text = number(e)
+        if metric == "iw_nll" and samples is not None:
+            header = f"{header} (K={samples})"
+        elif metric == "iw_nll" and e and e.samples is not None:
+            text = f"{text} K={e.samples}"
+        cells[header] = text
+    return cells
 
 
 def number(e: Estimate | None) -> str:
@@ -116,9 +138,12 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             f"[..] after a number: one seed; the {' or '.join(sorted(_kind(k) for k in single))} error of its "
             "evaluation, which says nothing about the spread over seeds."
         )
+    lines += _effective_samples(table, rows)
     words = {r.verdict.split(", ")[0] for r in rows}
     lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
+    if any(r.verdict.endswith(" seeds") for r in rows):
+        lines.append("k of n seeds: the others failed or diverged; the mean is over the k that finished.")
     lines += [_preset(table, p, label) for p, label in sorted({(r.preset, r.label) for r in rows if r.preset})]
     packs = max((r.pack or 1 for r in rows), default=1)
     if any(r.seconds is not None for r in rows):
@@ -127,9 +152,23 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         lines.append(f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}.")
     lines += table.notes
     if table.ledger:
-        topics = "; ".join(entry.topic for entry in table.ledger)
-        lines.append(f"where the paper is silent or differs: {topics} (see vaebench show table={table.name}).")
+        lines.append(f"where the paper is silent or differs (vaebench show table={table.name} says why):")
+        lines += [f"{entry.topic}: {entry.here}" for entry in table.ledger]
     return lines
+
+
+def _effective_samples(table: Table, rows: list[ReportRow]) -> list[str]:
+    """How far the error of the importance-weighted NLL may be trusted, where one is shown."""
+    shown = [r.ours if table.measure == "iw_nll" else r.iw_nll for r in rows]
+    known = [e for e in shown if e and e.ess is not None]
+    if not known:
+        return []
+    worst = min(known, key=lambda e: e.ess)
+    k = "" if worst.samples is None else f" of K={worst.samples}"
+    return [
+        f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, the Monte "
+        "Carlo error is too small."
+    ]
 
 
 def _kind(error_kind: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config import Table
 from vaebench.report.layout import lay_out
+from vaebench.report.ranking import HEADERS, rank
 from vaebench.report.summary import summarize
 
 if TYPE_CHECKING:
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
 
 
 def render(table: Table, frame: pd.DataFrame) -> str:
-    """Title, pipe table, notes as a list."""
-    layout = lay_out(table, summarize(table, frame))
-    rule = ["---:" if side == "right" else "---" for side in layout.alignment]
-    lines = [_line(escape(h) for h in layout.headers), _line(rule)]
-    lines += [_line(escape(c) for c in cells) for cells in layout.cells]
+    """Title, pipe table, the ranking as another one where there are three rows of one setting to rank, notes."""
+    rows = summarize(table, frame)
+    layout, ranks = lay_out(table, rows), rank(rows)
+    lines = _table(layout.headers, layout.cells, layout.alignment)
+    if ranks is not None:
+        lines += ["", *_table(HEADERS, ranks.cells(), ("left", "right", "right")), "", escape(ranks.sentence())]
     notes = [f"- {escape(note)}" for note in layout.footnotes]
     return "\n".join([f"**{escape(layout.title)}**", "", *lines, "", *notes]) + "\n"
+
+
+def _table(headers: tuple[str, ...], cells: tuple[tuple[str, ...], ...], alignment: tuple[str, ...]) -> list[str]:
+    rule = ["---:" if side == "right" else "---" for side in alignment]
+    return [_line(escape(h) for h in headers), _line(rule), *(_line(escape(c) for c in line) for line in cells)]
 
 
 def _line(cells) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from vaebench.config import Table, conf_dir, load_yaml, options
-from vaebench.store import SAMPLES, signature_parts
+from vaebench.config import SAMPLES, Table, conf_dir, load_yaml, options
+from vaebench.store import signature_parts
 
 WORDS = {"data": "data", "split": "split", "points": "test cases", "samples": "samples per case"}
 
@@ -15,13 +15,16 @@ WORDS = {"data": "data", "split": "split", "points": "test cases", "samples": "s
 def paper_parts(table: Table, row: str, column: str) -> dict[str, str]:
     """Data, split, points and samples of the table as the paper has them: without any preset or override.
 
-    Follows the group choices and the ``data.``/``eval.`` fields in base, column and row, in the order of composition.
+    Follows the group choices and the ``data.``/``eval.``/``train.`` fields in base, column and row, in the order of
+    composition.
     """
     choice = {"data": "", "eval": ""}
-    for entry in yaml.safe_load((conf_dir() / "cell.yaml").read_text()).get("defaults", []):
+    shipped = yaml.safe_load((conf_dir() / "cell.yaml").read_text())
+    for entry in shipped.get("defaults", []):
         if isinstance(entry, dict):
             choice.update({k: str(v) for k, v in entry.items() if k in choice})
     fields: dict[str, Any] = {}
+    train = dict(shipped.get("train") or {})
     own_column, own_row = table.columns.get(column), table.rows.get(row)
     overrides = [*table.base, *(own_column.set if own_column else ()), *(own_row.set if own_row else ())]
     for name, _, value in (o.lstrip("+").partition("=") for o in overrides):
@@ -29,13 +32,17 @@ def paper_parts(table: Table, row: str, column: str) -> dict[str, str]:
             choice[name] = value
         elif name.startswith("eval."):
             fields[name.removeprefix("eval.")] = yaml.safe_load(value)
+        elif name.startswith("train."):
+            train[name.removeprefix("train.")] = yaml.safe_load(value)
     ev = (load_yaml("eval", choice["eval"]) if choice["eval"] in options("eval") else {}) | fields
+    group, setting = SAMPLES.get(table.measure, ("eval", ""))
+    validation = table.measure.startswith("valid_")  # taken on all validation cases, see vaebench.config.signature
     known_data = choice["data"] in options("data")
     parts = {
         "data": load_yaml("data", choice["data"]).get("name", "") if known_data else choice["data"],
-        "split": ev.get("split", ""),
-        "points": ev.get("points") or "all",
-        "samples": ev.get(SAMPLES.get(table.measure, ""), ""),
+        "split": "valid" if validation else ev.get("split", ""),
+        "points": "all" if validation else ev.get("points") or "all",
+        "samples": {"eval": ev, "train": train}[group].get(setting, ""),
     }
     return {k: str(v) for k, v in parts.items() if v not in ("", None)}
 

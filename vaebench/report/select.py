@@ -22,6 +22,8 @@ class Estimate:
 
     ``se`` is the standard error over seeds, None for one seed; ``own_error`` is then the error of that single
     evaluation, of kind ``error_kind`` (None where it was not measured). ``values`` are the numbers, one per seed.
+    ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
+    effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
     """
 
     mean: float
@@ -32,6 +34,8 @@ class Estimate:
     error_kind: str
     unit: str
     values: tuple[float, ...]
+    samples: int | None = None
+    ess: float | None = None
 
     @property
     def error(self) -> float | None:
@@ -64,4 +68,21 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     mean, sd, se, n = mean_error(values)
     own, kind = float(rows["error"].iloc[0]), str(rows["error_kind"].iloc[0])
     known = n == 1 and kind != "none" and own == own
-    return Estimate(mean, sd, se, n, own if known else None, kind if known else "", rows["unit"].iloc[0], values)
+    samples, ess = set(rows["samples"]), [e for e in map(_ess, rows["extra"]) if e is not None]
+    return Estimate(
+        mean=mean,
+        sd=sd,
+        se=se,
+        n=n,
+        own_error=own if known else None,
+        error_kind=kind if known else "",
+        unit=rows["unit"].iloc[0],
+        values=values,
+        samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
+        ess=min(ess, default=None),
+    )
+
+
+def _ess(extra: str) -> float | None:
+    value = json.loads(extra).get("ess") if extra else None
+    return float(value) if isinstance(value, (int, float)) else None

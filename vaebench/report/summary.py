@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config import Table
 from vaebench.report.protocol import differing
-from vaebench.report.select import Estimate, estimate, measured
+from vaebench.report.select import Estimate, estimate, measured, only_current
 from vaebench.stats import verdict
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
 
     Runs of different presets or training settings are never averaged: where the frame holds several for one row and
     column, each has a ReportRow of its own. Failed, diverged and unfinished seeds are left out of the mean and named
-    in ``status``.
+    in ``status``. Where seeds failed or diverged, the verdict says how many stand behind it: ``yes, 3 of 5 seeds``.
     """
     frame = frame[frame["table"] == table.name]
     trained = set(table.trained())
@@ -110,6 +110,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         comparable = False
         notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")
     seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
+    word = verdict(published, ours.values if ours else (), table.margin, label, comparable)
     beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != table.measure}
     return ReportRow(
         row=row,
@@ -117,7 +118,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         published=published,
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
-        verdict=verdict(published, ours.values if ours else (), table.margin, label, comparable),
+        verdict=word if word == "-" else word + _survivors(table, runs),
         beside={m: e for m, e in beside.items() if e is not None},
         updates=_mean(seeds["updates"]),
         seconds=_mean(seeds["seconds"]),
@@ -129,6 +130,19 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         comparable=comparable,
         footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
     )
+
+
+def _survivors(table: Table, runs: pd.DataFrame) -> str:
+    """``, k of n seeds`` where some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
+
+    A finished run whose measure is not finite has diverged too; interrupted and partial runs may yet finish.
+    """
+    done = runs[runs["status"] == "done"]
+    measure = only_current(done[done["metric"] == table.measure])
+    broken = set(measure[~(measure["value"].abs() < float("inf"))]["seed"])
+    lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | broken
+    tried = set(done["seed"]) | lost
+    return f", {len(tried) - len(lost)} of {len(tried)} seeds" if lost else ""
 
 
 def _status(table: Table, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:

@@ -156,10 +156,10 @@ def _print(store, tables, chosen, wanted) -> None:
 def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     from vaebench import runner
     from vaebench.progress import duration
-    from vaebench.report.costs import estimate
+    from vaebench.report.costs import estimate, reference_records
     from vaebench.verbs import aligned
 
-    recorded = list(store.runs())
+    recorded = [*store.runs(), *reference_records()]
     known_total, unknown, counted = 0.0, 0, set()
     for t in tables:
         rows = [("row", "column", "seeds", "status", "updates", "seconds per seed")]
