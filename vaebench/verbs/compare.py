@@ -12,7 +12,10 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("a", metavar="A.csv", help="a file written by: vaebench report --format csv")
     parser.add_argument("b", metavar="B.csv", help="another one")
     parser.add_argument(
-        "--tol", type=float, metavar="NATS", help="largest difference in nats that agrees; default: three standard errors, at least the margin for one seed"
+        "--tol",
+        type=float,
+        metavar="NATS",
+        help="largest difference that agrees; default: three standard errors, and for one seed at least the margin",
     )
     parser.add_argument("--ignore-protocol", action="store_true", help="compare even numbers of unlike protocols")
 
