@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_table_says_what_it_must(name: str) -> None:
     assert table.ledger
     text = (config.conf_dir() / "table" / f"{name}.yaml").read_text()
     assert text.startswith(f"# vaebench run table={name}\n# cost"), "a table file starts with its command and its cost"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_evidence_of_a_finding_is_there(name: str) -> None:
+    for finding in config.load_table(name).findings:
+        files = re.findall(r"[\w\-]+\.(?:csv|png)", finding.evidence)
+        assert files, finding.topic
+        for file in files:
+            found = ROOT / "results" / "reference" / file
+            assert found.exists() or (found.parent / f"{name}{file}").exists(), file
 
 
 @pytest.mark.parametrize("name", TABLES)

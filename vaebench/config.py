@@ -35,6 +35,16 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What this project's own runs showed about a table, with its budget and seeds, and the files that show it."""
+
+    topic: str
+    found: str
+    evidence: str
+    reading: str = ""
+
+
+@dataclass(frozen=True)
 class Column:
     """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides.
 
@@ -106,6 +116,7 @@ class Table:
     kind: str = "table"
     presets: dict[str, TablePreset] = field(default_factory=dict)
     ledger: tuple[Ledger, ...] = ()
+    findings: tuple[Finding, ...] = ()
     published_csv: str = ""
     notes: tuple[str, ...] = ()
 
@@ -296,16 +307,13 @@ def load_table(name: str) -> Table:
     for preset in presets:
         if preset not in options("preset"):
             raise UserError(f"{at}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
-    entries = raw.pop("ledger", None) or []
-    if not isinstance(entries, list):
-        raise UserError(f"{at}: ledger: expected a list of entries, found {entries!r}")
-    ledger = tuple(_build(Ledger, entry, f"{at}: ledger entry {i}") for i, entry in enumerate(entries, start=1))
+    ledger = _entries(Ledger, raw.pop("ledger", None), f"{at}: ledger")
+    findings = _entries(Finding, raw.pop("findings", None), f"{at}: findings")
     raw["base"] = _strings(raw.get("base", []), f"{at}: base")
     raw["notes"] = _strings(raw.get("notes", []), f"{at}: notes")
     raw["seeds"] = _seeds(raw.get("seeds"), at) or (0,)
-    table = _build(
-        Table, {"name": name, "columns": columns, "rows": rows, "presets": presets, "ledger": ledger, **raw}, at
-    )
+    built = {"columns": columns, "rows": rows, "presets": presets, "ledger": ledger, "findings": findings}
+    table = _build(Table, {"name": name, **built, **raw}, at)
     _check_scalars(table, at)
     return table
 
@@ -324,6 +332,12 @@ def _check_scalars(table: Table, at: str) -> None:
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _entries(cls: type, entries: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(entries or [], list):
+        raise UserError(f"{where}: expected a list of entries, found {entries!r}")
+    return tuple(_build(cls, entry, f"{where} entry {i}") for i, entry in enumerate(entries or [], start=1))
 
 
 def _row(value: Any, columns: dict[str, Column], where: str) -> Row:

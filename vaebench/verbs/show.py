@@ -57,6 +57,13 @@ def _lines(table: Table) -> Iterator[str]:
         yield f"  {i}. {entry.topic}"
         for name in ("paper", "here", "why"):
             yield from _wrapped(getattr(entry, name), f"     {name:<6} ")
+    if table.findings:
+        yield from ("", "findings: what this project's own runs show")
+    for i, finding in enumerate(table.findings, start=1):
+        yield f"  {i}. {finding.topic}"
+        for name, text in (("found", finding.found), ("in", finding.evidence), ("read", finding.reading)):
+            if text:
+                yield from _wrapped(text, f"     {name:<6} ")
 
 
 def _rows(table: Table) -> Iterator[tuple[str, ...]]:
