@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
-from vaebench.runner import Outcome, Say, Task, work
+from vaebench.runner import Outcome, Say, Task, bad, work
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -60,15 +60,11 @@ def run_all(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool = False)
     return _in_children(tasks, min(jobs, len(tasks)), say, fail_fast)
 
 
-def _bad(outcomes: Sequence[Outcome]) -> bool:
-    return any(o.status in ("failed", "diverged") for o in outcomes)
-
-
 def _here(tasks: Sequence[Task], say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
     stop, outcomes = Stop(), []
     with stop.on_signals():
         for task in tasks:
-            if stop() or (fail_fast and _bad(outcomes)):
+            if stop() or (fail_fast and bad(outcomes)):
                 break
             outcomes += work(task, say, stop)
     return outcomes, stop()
@@ -88,7 +84,7 @@ def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) ->
                     told = True
                     for w in workers:
                         w.end()
-                if stop() or (fail_fast and _bad(outcomes)):
+                if stop() or (fail_fast and bad(outcomes)):
                     waiting.clear()
                 while waiting and (worker := _free(workers, jobs)):
                     worker.give(waiting.pop(0))

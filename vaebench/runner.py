@@ -47,6 +47,11 @@ class Outcome:
     value: float | None = None
 
 
+def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The runs that failed or diverged."""
+    return [o for o in outcomes if o.status in ("failed", "diverged")]
+
+
 def measures_wanted(cell: Cell) -> list[str]:
     """Names of the measures that a finished run of ``cell`` has."""
     ev = cell.config["eval"]

@@ -22,6 +22,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from vaebench import runner
     from vaebench.compose import cells, parse, seeds
     from vaebench.store import Store
 
@@ -35,7 +36,7 @@ def run(args: Namespace) -> int:
         return _dry_run(store, tables, chosen, wanted, args.force)
     outcomes, stopped = _run(store, tables, chosen, wanted, args)
     _print(store, tables, chosen, wanted)
-    bad = _bad(outcomes)
+    bad = runner.bad(outcomes)
     for o in bad:
         print(f"vaebench: {o.task.cell} seed {o.seed} {o.status}: {o.reason}", file=sys.stderr)
     if stopped:
@@ -60,11 +61,11 @@ def _run(store, tables, chosen, wanted, args: Namespace):
     if done:
         print(f"{done} of {done + len(todo)} cells are finished already", file=sys.stderr)
     for number, part in enumerate(_rounds(todo)):
-        bad = {(o.task.cell.key, o.seed) for o in _bad(outcomes)}
+        bad = {(o.task.cell.key, o.seed) for o in runner.bad(outcomes)}
         part = [(c, [s for s in seeds if (c.key, s) not in bad]) for c, seeds in part]
         more, stopped = _round(part, args.force and number == 0, args.fail_fast)
         outcomes += more
-        if stopped or (args.fail_fast and _bad(outcomes)):
+        if stopped or (args.fail_fast and runner.bad(outcomes)):
             break
     tried = {(runner.unit(o.task.cell), o.seed) for o in outcomes}
     left = sum((runner.unit(c), s) not in tried for c, seeds in todo for s in seeds)
@@ -90,7 +91,7 @@ def _round(todo, force: bool, fail_fast: bool):
     try:
         outcomes, stopped = pool.run_all(tasks, jobs, progress, fail_fast)
         busy = [o for o in outcomes if o.status == "busy"]
-        if busy and not stopped and not (fail_fast and _bad(outcomes)):
+        if busy and not stopped and not (fail_fast and runner.bad(outcomes)):
             progress.line(f"waiting for {len(busy)} runs that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
             more, stopped = pool.run_all(again, jobs, progress, fail_fast)
@@ -98,10 +99,6 @@ def _round(todo, force: bool, fail_fast: bool):
     finally:
         progress.close()
     return outcomes, stopped
-
-
-def _bad(outcomes):
-    return [o for o in outcomes if o.status in ("failed", "diverged")]
 
 
 def _merge(per_table):
