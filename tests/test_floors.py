@@ -19,7 +19,7 @@ import vaebench
 ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
-    ["errors", "seeds", "stats"],  # words: errors, random streams, numbers with errors
+    ["errors", "seeds", "stats", "words"],  # errors, random streams, numbers with errors, how they are written
     ["config", "validate", "noise", "optim", "nn", "data"],  # what is set, drawn, descended, built from, read
     ["compose", "store", "dists"],  # command lines -> cells; result files; distributions
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
@@ -36,7 +36,7 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["report", "store", "stats", "config", "compose", "verbs", "cli", "data"]
+NO_TORCH = ["report", "store", "stats", "words", "config", "compose", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 
 

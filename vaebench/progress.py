@@ -7,6 +7,7 @@ from typing import Any
 
 from vaebench.config import Cell
 from vaebench.runner import Outcome, unit
+from vaebench.words import duration
 
 
 class Progress:
@@ -71,13 +72,3 @@ def summary(outcomes: list[Outcome]) -> str:
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
         parts.append(text + "".join(f": {r}" for r in reasons))
     return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
-
-
-def duration(seconds: float) -> str:
-    """90.4 -> '1m30s'; 12000 -> '3h20m'."""
-    s = round(seconds)
-    if s < 60:
-        return f"{s}s"
-    if s < 3600:
-        return f"{s // 60}m{s % 60:02d}s"
-    return f"{s // 3600}h{s % 3600 // 60:02d}m"

@@ -11,7 +11,6 @@ import pytest
 
 from vaebench.errors import UserError
 from vaebench.report import FORMATS, delimited, latex, markdown, render
-from vaebench.report.layout import duration
 from vaebench.store import csv_text, read_csv
 
 
@@ -165,10 +164,3 @@ def test_unknown_format(table, frame):
         render(table, frame(), "latx")
     for name in FORMATS:
         assert render(table, frame(), name).strip()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.44, "0.4 s"), (42, "42 s"), (210, "3.5 min"), (7560, "2.1 h"), (90000, "25.0 h")]
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from vaebench.config import Table, load_preset, options
 from vaebench.report.select import Estimate
 from vaebench.report.summary import NOT_TRAINED, ReportRow
+from vaebench.words import duration
 
 VERDICTS = {
     "yes": "within the margin of the published number; two standard errors over seeds are no more than the margin",
@@ -116,13 +117,6 @@ def number(e: Estimate | None) -> str:
     if e.n > 1:
         return f"{e.mean:.2f} ± {e.se:.2f}"
     return f"{e.mean:.2f}" if e.own_error is None else f"{e.mean:.2f} [{e.own_error:.2f}]"
-
-
-def duration(seconds: float) -> str:
-    """``42 s``, ``3.5 min`` or ``2.1 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:

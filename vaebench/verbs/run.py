@@ -152,9 +152,9 @@ def _print(store, tables, chosen, wanted) -> None:
 
 def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     from vaebench import runner
-    from vaebench.progress import duration
     from vaebench.report.costs import estimate, reference_records
     from vaebench.verbs import aligned
+    from vaebench.words import duration
 
     recorded = [*store.runs(), *reference_records()]
     known_total, unknown, counted = 0.0, 0, set()
