@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vaebench import fast, models, objectives
+from vaebench.objectives.base import Objective
 from vaebench.optim import SGD
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -32,7 +33,7 @@ def test_choice_of_engine(monkeypatch, setting, updates, device, compiler, engin
     assert fast.choose_engine(setting, updates, device) == engine
 
 
-class Recorder(nn.Module):
+class Recorder(Objective):
     """An objective whose bound is what it saw: the mean of the batch plus its noise; one parameter that counts."""
 
     def __init__(self):
@@ -104,3 +105,39 @@ def test_the_objective_in_the_pack_keeps_its_values():
     pack.advance(torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}, None)
     assert float(rule.p.detach()) == 0.0
     assert float(pack.seed(0)[0]["p"]) == 2.0
+
+
+class Diary(Objective):
+    """Writes down, for every case, when it was last seen and how often, and how far the run was."""
+
+    per_case = ("visits",)
+
+    def __init__(self):
+        super().__init__()
+        self.p = nn.Parameter(torch.zeros(()))
+
+    def groups(self):
+        return {"model": "p"}
+
+    def state(self, seed=0, cases=1):
+        return {"visits": torch.zeros(cases, 2, dtype=torch.uint8), "progress": torch.zeros(())}
+
+    def forward(self, state, batch, noise):
+        assert state["visits"].shape == (2, 2), "a step sees the rows of its batch alone"
+        when = batch["update"].to(torch.uint8).expand(2, 1)
+        visits = torch.cat([state["visits"][:, :1] + 1, when], 1)
+        return -self.p, {"visits": visits, "progress": batch["progress"]}, {"bound": self.p.detach()}
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_rows_of_cases_follow_their_cases_and_the_clock_tells_the_update(engine):
+    rule = Diary()
+    states = [rule.state(cases=4) for _ in range(2)]
+    params = [{"p": torch.zeros(())} for _ in range(2)]
+    pack = fast.Pack(rule, SGD(0.5), params, states, [{}] * 2, torch.zeros(4, 1), engine=engine, updates=40)
+    index = torch.tensor([[[0, 1], [3, 2]], [[1, 2], [3, 0]]])  # (updates, seeds, batch)
+    pack.advance(index, {}, None, first=9)
+    one, other = (pack.seed(r)[1] for r in range(2))
+    assert one["visits"].tolist() == [[1, 9], [2, 10], [1, 10], [0, 0]]
+    assert other["visits"].tolist() == [[1, 10], [0, 0], [1, 9], [2, 10]]
+    assert one["progress"] == other["progress"] == 10 / 40

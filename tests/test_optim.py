@@ -20,7 +20,7 @@ def after(**config):
         grads = {name: torch.full(shape, 2.0) for name in GROUPS}
         state = rule.state(params)
         assert state == {}
-        assert rule.apply_(params, grads, state, GROUPS) is None
+        assert rule.apply_(params, grads, state, GROUPS, torch.zeros(shape[0])) is None
         assert all((p == p.flatten()[0]).all() for p in params.values())
         out.append([float(p.detach().flatten()[0]) for p in params.values()])
     assert out[0] == out[1]

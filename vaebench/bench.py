@@ -39,18 +39,18 @@ def make_pack(model: dict, objective: dict, seeds: int, engine: str, device: tor
         models.start(rule.cpu(), {"init": "normal", "init_scale": 0.1}, seed)
         params.append({k: v.detach().clone().to(device) for k, v in rule.named_parameters()})
     rule.to(device)
-    states = [{k: v.to(device) for k, v in rule.state().items()} for _ in params]
+    states = [{k: v.to(device) for k, v in rule.state(s, CASES).items()} for s in range(seeds)]
     data = torch.from_numpy(pixels.astype(np.uint8)).to(device)
     return fast.Pack(rule, descent, params, states, [descent.state(p) for p in params], data, engine=engine)
 
 
 def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
     """Seed-updates per second, drawing the noise included; compilation and the first block are not counted."""
-    seeds = list(range(pack.size))
+    seeds, length = list(range(pack.size)), pack.objective.block or noise.BLOCK
 
     def block(number: int) -> None:
-        draws = noise.update_block(pack.objective.noise(BATCH), seeds, number, device)
-        pack.advance(noise.order_block(CASES, BATCH, "replacement", seeds, number).to(device), draws, None)
+        draws = noise.update_block(pack.objective.noise(BATCH), seeds, number, device, length)
+        pack.advance(noise.order_block(CASES, BATCH, "replacement", seeds, number, length).to(device), draws, None)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -59,7 +59,7 @@ def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
     while time.perf_counter() - began < seconds:
         blocks += 1
         block(blocks)
-    return blocks * noise.BLOCK * pack.size / (time.perf_counter() - began)
+    return blocks * length * pack.size / (time.perf_counter() - began)
 
 
 def run(device: torch.device, seconds: float, packed: int) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Pack:
     """R seeds of an objective trained at once.
 
     ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
-    its own parameter values are not used.
+    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share.
     """
 
     def __init__(
@@ -62,12 +62,13 @@ class Pack:
         data: Tensor,
         stochastic: bool = False,
         engine: str = "plain",
+        updates: int = 1,
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
         self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
-        self.group_of = group_of(objective)
+        self.group_of, self.updates = group_of(objective), updates
         self.size, self.engine = len(params), engine
         step = self._plain if engine == "plain" else self._packed
         if engine == "compiled":
@@ -78,16 +79,23 @@ class Pack:
         self._step: Callable[..., dict[str, Tensor]] = step
         self._graph: _Captured | None = None
 
-    def advance(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates."""
+    def advance(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, first: int = 0
+    ) -> dict[str, Tensor]:
+        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates.
+
+        ``first`` updates were done before.
+        """
+        clock = torch.arange(first, first + index.shape[0], device=index.device)
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
-                self._graph = _Captured(self._step, index, noise, binarize, [self.params, self.state, self.opt])
-            return self._graph.replay(index, noise, binarize)
+                live = [self.params, self.state, self.opt]
+                self._graph = _Captured(self._step, index, noise, binarize, clock, live)
+            return self._graph.replay(index, noise, binarize, clock)
         total: dict[str, Tensor] = {}
         for t in range(index.shape[0]):
             now = {name: v[t] for name, v in noise.items()}
-            metrics = self._step(index[t], now, None if binarize is None else binarize[t])
+            metrics = self._step(index[t], now, None if binarize is None else binarize[t], clock[t])
             for name, v in metrics.items():
                 total[name] = v.double() if name not in total else total[name] + v
         return total
@@ -96,39 +104,58 @@ class Pack:
         """Copies of the parameters, state and optimiser state of the r-th seed."""
         return tuple({k: v[r].clone() for k, v in part.items()} for part in (self.params, self.state, self.opt))
 
-    def _batch(self, index: Tensor, binarize: Tensor | None) -> dict[str, Tensor]:
+    def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> dict[str, Tensor]:
         x = self.data[index].to(torch.float32)
         if self.stochastic:
             x = (binarize * 255.0 < x).to(torch.float32)
-        return {"x": x, "index": index}
+        update = clock.expand(self.size)
+        return {"x": x, "index": index, "update": update, "progress": update.to(torch.float32) / self.updates}
+
+    def _seen(self, index: Tensor) -> dict[str, Tensor]:
+        """The state as a step is given it: of what has a row for every case only the rows of the batch."""
+        rows = self.objective.per_case
+        return {k: v[self._seeds(index), index] if k in rows else v for k, v in self.state.items()}
+
+    @staticmethod
+    def _seeds(index: Tensor) -> Tensor:
+        return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
 
     def _loss(self, params: dict, state: dict, batch: dict, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
         loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
         return loss, (new_state, metrics)
 
-    def _packed(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
-        batch = self._batch(index, binarize)
-        grads, (state, metrics) = vmap(grad(self._loss, has_aux=True))(self.params, self.state, batch, noise)
-        self._apply(grads, state)
+    def _packed(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> dict[str, Tensor]:
+        batch = self._batch(index, binarize, clock)
+        step = vmap(grad(self._loss, has_aux=True))
+        grads, (state, metrics) = step(self.params, self._seen(index), batch, noise)
+        self._apply(grads, state, batch)
         return metrics
 
-    def _plain(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
-        batch = self._batch(index, binarize)
+    def _plain(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> dict[str, Tensor]:
+        batch, seen = self._batch(index, binarize, clock), self._seen(index)
         grads, states, metrics = [], [], []
         for r in range(self.size):
             at = lambda part, r=r: {k: v[r] for k, v in part.items()}  # noqa: E731
             params = {k: v.requires_grad_() for k, v in at(self.params).items()}
-            loss, (state, metric) = self._loss(params, at(self.state), at(batch), at(noise))
+            loss, (state, metric) = self._loss(params, at(seen), at(batch), at(noise))
             grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)
             metrics.append(metric)
-        self._apply(_stack(grads), _stack(states))
+        self._apply(_stack(grads), _stack(states), batch)
         return _stack(metrics)
 
-    def _apply(self, grads: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        self.optim.apply_(self.params, grads, self.opt, self.group_of)
+    def _apply(self, grads: dict[str, Tensor], state: dict[str, Tensor], batch: dict[str, Tensor]) -> None:
+        self.optim.apply_(self.params, grads, self.opt, self.group_of, batch["progress"])
+        index = batch["index"]
         for name, v in state.items():
-            self.state[name].copy_(v.detach())
+            if name in self.objective.per_case:
+                self.state[name][self._seeds(index), index] = v.detach()
+            else:
+                self.state[name].copy_(v.detach())
 
 
 def group_of(objective: nn.Module) -> dict[str, str]:
@@ -149,18 +176,19 @@ def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 class _Captured:
     """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
 
-    def __init__(self, step, index, noise, binarize, live: list[dict[str, Tensor]]) -> None:
+    def __init__(self, step, index, noise, binarize, clock, live: list[dict[str, Tensor]]) -> None:
         self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
         self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
         self.binarize = None if binarize is None else torch.zeros_like(binarize)
+        self.clock = torch.zeros_like(clock, device=self.index.device)
         self.row = torch.zeros(1, dtype=torch.int64, device=self.index.device)
-        self._load(index, noise, binarize)
+        self._load(index, noise, binarize, clock)
         saved = [{k: v.clone() for k, v in part.items()} for part in live]
 
         def body() -> dict[str, Tensor]:
             now = {k: v.index_select(0, self.row)[0] for k, v in self.noise.items()}
             grey = None if self.binarize is None else self.binarize.index_select(0, self.row)[0]
-            metrics = step(self.index.index_select(0, self.row)[0], now, grey)
+            metrics = step(self.index.index_select(0, self.row)[0], now, grey, self.clock.index_select(0, self.row)[0])
             self.row.add_(1)
             return metrics
 
@@ -185,17 +213,20 @@ class _Captured:
         """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
         return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
 
-    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> None:
+    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor) -> None:
         t = index.shape[0]
         self.index[:t].copy_(index)
+        self.clock[:t].copy_(clock)
         for k, v in noise.items():
             self.noise[k][:t].copy_(v)
         if binarize is not None:
             self.binarize[:t].copy_(binarize)
         self.row.zero_()
 
-    def replay(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None) -> dict[str, Tensor]:
-        self._load(index, noise, binarize)
+    def replay(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> dict[str, Tensor]:
+        self._load(index, noise, binarize, clock)
         for v in self.total.values():
             v.zero_()
         for _ in range(index.shape[0]):

@@ -10,7 +10,10 @@ from torch import Tensor
 from vaebench import seeds
 
 BLOCK = 100
-"""Updates per block. Part of what a run is: another value would give other (equally good) numbers."""
+"""Updates per block where the objective does not say otherwise. Part of what a run is: another value would give other
+
+(equally good) numbers.
+"""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -40,24 +43,32 @@ def fixed(
     return draw(shapes, _generator(torch.device(device), seed, purpose, *index))
 
 
-def update_block(shapes: Shapes, run_seeds: list[int], block: int, device: torch.device) -> dict[str, Tensor]:
-    """Noise of the updates block * BLOCK ... for all seeds of a pack: name -> (BLOCK, seeds, *shape)."""
-    each = [draw(shapes, _generator(device, s, "noise", block), (BLOCK,)) for s in run_seeds]
-    return {name: torch.stack([e[name] for e in each], dim=1) for name in shapes}
+def update_block(
+    shapes: Shapes, run_seeds: list[int], block: int, device: torch.device, length: int | None = None
+) -> dict[str, Tensor]:
+    """Noise of the updates block * length ... for all seeds of a pack: name -> (length, seeds, *shape).
+
+    ``length`` None: BLOCK, here and below.
+    """
+    each = [draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds]
+    return {name: _beside([e[name] for e in each]) for name in shapes}
 
 
-def order_block(cases: int, batch: int, order: str, run_seeds: list[int], block: int) -> Tensor:
-    """Row numbers of the training cases of each update of a block: (BLOCK, seeds, batch), int64, on the CPU.
+def order_block(
+    cases: int, batch: int, order: str, run_seeds: list[int], block: int, length: int | None = None
+) -> Tensor:
+    """Row numbers of the training cases of each update of a block: (length, seeds, batch), int64, on the CPU.
 
     ``replacement``: uniform draws. ``shuffle``: one permutation of all cases after the other.
     """
+    length = length or BLOCK
     if order == "replacement":
         cpu = torch.device("cpu")
-        each = [torch.randint(cases, (BLOCK, batch), generator=_generator(cpu, s, "order", block)) for s in run_seeds]
+        each = [torch.randint(cases, (length, batch), generator=_generator(cpu, s, "order", block)) for s in run_seeds]
     else:
-        start = block * BLOCK * batch
-        each = [_shuffled(cases, s, start, BLOCK * batch).reshape(BLOCK, batch) for s in run_seeds]
-    return torch.stack(each, dim=1)
+        start = block * length * batch
+        each = [_shuffled(cases, s, start, length * batch).reshape(length, batch) for s in run_seeds]
+    return _beside(each)
 
 
 def _shuffled(cases: int, seed: int, start: int, count: int) -> Tensor:
@@ -76,9 +87,17 @@ def _permutation(cases: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(cases, generator=_generator(torch.device("cpu"), seed, "order", epoch))
 
 
-def binarize_block(shape: tuple[int, ...], run_seeds: list[int], block: int, device: torch.device) -> Tensor:
-    """Uniform noise (BLOCK, seeds, *shape) that binarizes grey training cases anew at each visit."""
+def binarize_block(
+    shape: tuple[int, ...], run_seeds: list[int], block: int, device: torch.device, length: int | None = None
+) -> Tensor:
+    """Uniform noise (length, seeds, *shape) that binarizes grey training cases anew at each visit."""
     each = [
-        torch.rand(BLOCK, *shape, generator=_generator(device, s, "binarize", block), device=device) for s in run_seeds
+        torch.rand(length or BLOCK, *shape, generator=_generator(device, s, "binarize", block), device=device)
+        for s in run_seeds
     ]
-    return torch.stack(each, dim=1)
+    return _beside(each)
+
+
+def _beside(each: list[Tensor]) -> Tensor:
+    """Blocks (length, ...) of several seeds as (length, seeds, ...); that of one seed is not copied."""
+    return each[0].unsqueeze(1) if len(each) == 1 else torch.stack(each, dim=1)

@@ -39,9 +39,17 @@ class SGD:
         return {}
 
     def apply_(
-        self, params: dict[str, Tensor], grads: dict[str, Tensor], state: dict[str, Tensor], group_of: dict[str, str]
+        self,
+        params: dict[str, Tensor],
+        grads: dict[str, Tensor],
+        state: dict[str, Tensor],
+        group_of: dict[str, str],
+        progress: Tensor,
     ) -> None:
-        """One update of ``params`` and ``state`` in place; ``group_of`` maps a parameter's name to its group."""
+        """One update of ``params`` and ``state`` in place; ``group_of`` maps a parameter's name to its group.
+
+        ``progress`` (seeds,): share of the budget that was done before.
+        """
         with torch.no_grad():
             for name, p in params.items():
                 p.add_(grads[name], alpha=-self.rates[group_of[name]])

@@ -25,7 +25,7 @@ from vaebench.stats import Measure
 from vaebench.store import Store
 from vaebench.train import Seed, evaluated_checkpoint, load_model, train, write_curve
 
-FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb")
+FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
 """What a result says of how its run was trained; a later evaluation leaves it as it is."""
 
 
@@ -135,8 +135,8 @@ class Session:
         status = self._status(s)
         say("cell", f"{self.cell.row} / {self.cell.column} evaluating seed {s.seed}")
         began = time.monotonic()
-        params = evaluated_checkpoint(s, self.config["train"]["select"]).params
-        model = load_model(self.config, self.splits.mean, params).to(self.device)
+        found = evaluated_checkpoint(s, self.config["train"]["select"])
+        model = load_model(self.config, self.splits.mean, found).to(self.device)
         ev = self.config["eval"]
         x = torch.from_numpy(getattr(self.splits, ev["split"])[: ev["points"]]).to(self.device)
         measures = evaluate(model, x, self.config, self.splits.hash, s.seed)

@@ -30,7 +30,8 @@ from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
-from vaebench.metrics.bound import bound
+from vaebench.metrics.validation import validation_bound
+from vaebench.objectives.base import Objective
 from vaebench.store import write_atomic
 
 SAVE_SECONDS = 60.0
@@ -129,28 +130,29 @@ def train(
     model = models.build(config["model"], splits.mean)
     objective = objectives.build(config["objective"], model).to(device)
     rule = optim.build(config["optim"])
-    parts = [_load_or_start(s, objective, rule, config) for s in seeds]
     data = torch.from_numpy(splits.train).to(device)
+    parts = [_load_or_start(s, objective, rule, config, len(data)) for s in seeds]
     valid = torch.from_numpy(splits.valid).to(device)
-    pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine)
-    ids = [s.seed for s in seeds]
+    pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine, cfg["updates"])
+    ids, length = [s.seed for s in seeds], objective.block or noise.BLOCK
     cases, update, saved = len(data), seeds[0].update, time.monotonic()
 
     def unfinished() -> bool:
         return update < cfg["updates"] and any(s.status == "running" for s in seeds)
 
     while unfinished():
-        block, offset = divmod(update, noise.BLOCK)
+        block, offset = divmod(update, length)
         began = time.monotonic()  # the first updates of a block pay for its noise
-        draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device)
-        order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block).to(device)
-        grey = noise.binarize_block((cfg["batch"], data.shape[1]), ids, block, device) if splits.stochastic else None
-        while offset < noise.BLOCK and unfinished():
+        draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device, length)
+        order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block, length).to(device)
+        pixels = (cfg["batch"], data.shape[1])
+        grey = noise.binarize_block(pixels, ids, block, device, length) if splits.stochastic else None
+        while offset < length and unfinished():
             to_validation = cfg["valid_every"] - update % cfg["valid_every"]
-            steps = min(noise.BLOCK - offset, to_validation, cfg["updates"] - update)
+            steps = min(length - offset, to_validation, cfg["updates"] - update)
             rows = slice(offset, offset + steps)
             sums = pack.advance(
-                order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows]
+                order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows], update
             )
             sums = {k: v.tolist() for k, v in sums.items()}
             took = (time.monotonic() - began) / len(seeds)
@@ -192,10 +194,11 @@ def evaluated_checkpoint(seed: Seed, select: str) -> Checkpoint:
     return best
 
 
-def load_model(config: dict[str, Any], mean: np.ndarray, params: dict[str, Tensor]) -> nn.Module:
-    """The model of a cell with the parameters of a checkpoint (objective's names, ``model.*``)."""
+def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> nn.Module:
+    """The model of a cell with the parameters and buffers of a checkpoint (objective's names, ``model.*``)."""
     model = models.build(config["model"], mean)
-    own = {k.removeprefix("model."): v for k, v in params.items() if k.startswith("model.")}
+    kept = {**found.params, **found.state}
+    own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
     model.load_state_dict(own, strict=False)
     missing = {n for n, _ in model.named_parameters()} - set(own)
     if missing:
@@ -206,13 +209,15 @@ def load_model(config: dict[str, Any], mean: np.ndarray, params: dict[str, Tenso
 # ------------------------------------------------------------------------------------------------------- pieces
 
 
-def _load_or_start(seed: Seed, objective: nn.Module, rule: Any, config: dict[str, Any]) -> tuple[dict, dict, dict]:
+def _load_or_start(
+    seed: Seed, objective: Objective, rule: Any, config: dict[str, Any], cases: int
+) -> tuple[dict, dict, dict]:
     if seed.update:
         c = checkpoint.read(seed.last)
         return c.params, c.state, c.opt
     models.start(objective, config["model"], seed.seed)
     params = {k: v.detach().clone() for k, v in objective.named_parameters()}
-    return params, objective.state(), rule.state(params)
+    return params, objective.state(seed.seed, cases), rule.state(params)
 
 
 def _on(parts: list[tuple[dict, dict, dict]], device: torch.device) -> list[list[dict[str, Tensor]]]:
@@ -236,14 +241,15 @@ def _diverge(s: Seed, what: str, update: int) -> None:
     s.stop("diverged", f"{what} is not finite at update {update}; {kept}")
 
 
-def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, cfg: dict[str, Any]) -> None:
+def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, cfg: dict[str, Any]) -> None:
     """The bound of the validation cases, always with the same noise so that checkpoints compare paired; save."""
     began = time.monotonic()
     now = _snapshot(s, pack, r)
     if now is None:
         return
-    objective.load_state_dict(now.params, strict=False)
-    value = bound(objective.model, valid, cfg["valid_samples"], s.seed, "valid").value
+    buffers = {k: now.state[k] for k, _ in objective.named_buffers() if k in now.state}
+    objective.load_state_dict({**now.params, **buffers}, strict=False)
+    value = validation_bound(objective.model, valid, cfg["valid_samples"], s.seed, objective.validation)
     if not math.isfinite(value):
         _diverge(s, "the validation bound", s.update)
         return
@@ -265,7 +271,7 @@ def _validate(s: Seed, pack: Pack, r: int, objective: nn.Module, valid: Tensor, 
         s.stop("trained", f"no improvement in {s.stalled} validations")
     s.seconds += time.monotonic() - began
     if improved:
-        checkpoint.write(s.best, Checkpoint(now.params, meta=s.meta()))
+        checkpoint.write(s.best, Checkpoint(now.params, buffers, meta=s.meta()))
     _save(s, now)
     write_curve(s)
 

@@ -192,7 +192,7 @@ def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, st
     values = {"valid_bound": None, "last": None}
     for select in values:
         script = iter([-5.0, -6.0, -7.0, -8.0])
-        monkeypatch.setattr(train, "bound", lambda *a, script=script: types.SimpleNamespace(value=next(script)))
+        monkeypatch.setattr(train, "validation_bound", lambda *a, script=script: next(script))
         cell = make_cell({"train.select": select})
         run(cell)
         values[select] = measures(result_of(store, cell))
@@ -393,7 +393,7 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
     make_cell, run, load_bits, store, monkeypatch, select, expected
 ):
     values = iter([-6.0, -5.0, -7.0, -7.0, -7.0])
-    monkeypatch.setattr(train, "bound", lambda *args: types.SimpleNamespace(value=next(values)))
+    monkeypatch.setattr(train, "validation_bound", lambda *args: next(values))
     cell = make_cell({"train.select": select, "train.updates": 45})
     run(cell)
     measures = store.read_result(cell.key, 0)["measures"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 
 import pytest
 import torch
@@ -63,11 +62,11 @@ def scripted(monkeypatch):
     def put(script):
         left = {seed: list(values) for seed, values in script.items()}
 
-        def bound(model, x, samples, seed, purpose):
+        def bound(model, x, samples, seed, settings):
             values = left[seed]
-            return types.SimpleNamespace(value=values.pop(0) if len(values) > 1 else values[0])
+            return values.pop(0) if len(values) > 1 else values[0]
 
-        monkeypatch.setattr(train, "bound", bound)
+        monkeypatch.setattr(train, "validation_bound", bound)
 
     return put
 
@@ -79,13 +78,13 @@ def poison(monkeypatch):
     def put(seed_row, after):
         real, done = Pack.advance, 0
 
-        def advance(self, index, noise, binarize):
+        def advance(self, index, noise, binarize, first):
             nonlocal done
             if done >= after and seed_row < self.size:
                 for v in self.params.values():
                     v[seed_row] = math.nan
             done += len(index)
-            return real(self, index, noise, binarize)
+            return real(self, index, noise, binarize, first)
 
         monkeypatch.setattr(Pack, "advance", advance)
 
@@ -281,10 +280,10 @@ def test_a_best_of_another_update_than_the_checkpoint_says_is_not_evaluated(go, 
 def test_a_checkpoint_that_lacks_a_parameter_is_not_evaluated(make_config, splits, go, params_of):
     go()
     params = params_of("run")
-    assert load_model(make_config(), splits.mean, params)
+    assert load_model(make_config(), splits.mean, checkpoint.Checkpoint(params))
     gone = next(k for k in params if k.startswith("model.p"))
     with pytest.raises(ValueError, match=f"the checkpoint lacks {gone.removeprefix('model.')}"):
-        load_model(make_config(), splits.mean, {k: v for k, v in params.items() if k != gone})
+        load_model(make_config(), splits.mean, checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}))
 
 
 # -------------------------------------------------------------------------------------------------- divergence
@@ -371,8 +370,8 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
     """What a kill after the divergence and before its result leaves: the same end at the same update."""
     real = Pack.advance
 
-    def advance(self, index, noise, binarize):
-        sums = real(self, index, noise, binarize)
+    def advance(self, index, noise, binarize, first):
+        sums = real(self, index, noise, binarize, first)
         return {k: v * (math.nan if at[0] >= 30 else 1.0) for k, v in sums.items()}
 
     at = [0]
@@ -406,8 +405,8 @@ def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
 def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypatch):
     real = Pack.advance
 
-    def advance(self, index, noise, binarize):
-        sums = real(self, index, noise, binarize)
+    def advance(self, index, noise, binarize, first):
+        sums = real(self, index, noise, binarize, first)
         return {k: torch.full_like(v, -float(sum(range(at[0] + 1, at[0] + len(index) + 1)))) for k, v in sums.items()}
 
     at = [0]

@@ -5,11 +5,15 @@ step: ``loss, state, metrics = objective(state, batch, noise)``. All that persis
 randomness comes in through ``noise``; the gradient of ``loss`` (minimised) is the update's direction. So a step can be
 replayed, resumed bit for bit, packed over seeds, compiled or captured without the objective knowing.
 
-- ``state()``: initial state, name -> tensor;
+- ``state(seed, cases)``: initial state, name -> tensor; for the names in ``per_case`` with a row for each training
+  case, of which a step is given, and returns, the rows of its batch. State that has the name of a buffer is that
+  buffer's value where the model is validated or evaluated (running statistics of batch normalisation);
 - ``noise(batch)``: name -> (kind, shape) of what one update draws, kind 'uniform' on [0, 1) or 'normal';
 - ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
-- ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set};
+- ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set, 'update': () number of updates
+  done before this one, 'progress': () the same as a share of the budget, from 0 to below 1};
 - ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
+- ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the checkpoint is taken;
 - ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
 """
 
@@ -20,14 +24,15 @@ from typing import Any
 from torch import nn
 
 from vaebench.errors import UserError, nearest
+from vaebench.objectives.base import Objective
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.wake_sleep import WakeSleep
 
-OBJECTIVES: dict[str, type[nn.Module]] = {"nvil": NVIL, "wake_sleep": WakeSleep, "iw_bound": IWBound}
+OBJECTIVES: dict[str, type[Objective]] = {"nvil": NVIL, "wake_sleep": WakeSleep, "iw_bound": IWBound}
 
 
-def build(config: dict[str, Any], model: nn.Module) -> nn.Module:
+def build(config: dict[str, Any], model: nn.Module) -> Objective:
     """The objective of a cell's ``objective`` group around ``model``.
 
     Raises UserError for an unknown objective or key, or a model that the objective cannot train.

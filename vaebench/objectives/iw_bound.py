@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vaebench.errors import UserError
 from vaebench.objectives import reduction
+from vaebench.objectives.base import Objective
 
 
-class IWBound(nn.Module):
+class IWBound(Objective):
     """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
-
-    budget_free = True
 
     def __init__(self, model: nn.Module, samples: int = 1, reduce: str = "mean") -> None:
         super().__init__()
@@ -28,14 +27,6 @@ class IWBound(nn.Module):
     def trains(model: nn.Module) -> bool:
         """Models through whose samples a gradient passes."""
         return model.reparameterised
-
-    def groups(self) -> dict[str, str]:
-        """Parameter groups by prefix: generative model, inference network."""
-        return {"model": "model.p.", "posterior": "model.q."}
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing persists between updates."""
-        return {}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of K posterior samples per case."""

@@ -12,17 +12,16 @@ from torch import Tensor, nn
 from vaebench.errors import UserError
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
+from vaebench.objectives.base import Objective
 
 State = dict[str, Tensor]
 
 
-class NVIL(nn.Module):
+class NVIL(Objective):
     """NVIL with every part of its variance reduction switchable (Figure 1 of the paper, and its 0.4 nat remark).
 
     The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
     """
-
-    budget_free = True
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class NVIL(nn.Module):
         """Parameter groups by prefix: generative model, inference network, input-dependent baselines."""
         return {"model": "model.p.", "posterior": "model.q.", "baseline": "baseline."}
 
-    def state(self) -> State:
+    def state(self, seed: int = 0, cases: int = 1) -> State:
         """Running mean (nats) and variance (nats^2) of each layer's signal, (layers,)."""
         return {"mean": torch.zeros(self.model.layers), "variance": torch.zeros(self.model.layers)}
 

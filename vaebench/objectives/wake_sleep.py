@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from vaebench.objectives import reduction
+from vaebench.objectives.base import Objective
 
 
-class WakeSleep(nn.Module):
+class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data. Sleep: the inference
 
     network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch. The dreams' visibles
     are centred like data. There is no state.
     """
-
-    budget_free = True
 
     def __init__(self, model: nn.Module, reduce: str = "sum") -> None:
         super().__init__()
@@ -23,16 +22,12 @@ class WakeSleep(nn.Module):
 
     @staticmethod
     def trains(model: nn.Module) -> bool:
-        """Any model whose samples carry no gradient, so that the two halves stay apart."""
-        return not model.reparameterised
+        """Models that dream, and whose samples carry no gradient, so that the two halves stay apart."""
+        return hasattr(model, "sample_joint") and not model.reparameterised
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model (wake), inference network (sleep)."""
         return {"model": "model.p.", "posterior": "model.q."}
-
-    def state(self) -> dict[str, Tensor]:
-        """Nothing persists between updates."""
-        return {}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one posterior sample per case and of as many dreams."""
