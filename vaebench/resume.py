@@ -40,10 +40,10 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
 
 
 def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
-    """Let a run that has not begun go on from the one that got furthest of those with a smaller budget, if any.
+    """Let a run that has not begun go on from the one that got furthest on its way, if any.
 
-    Where neither the objective nor the optimiser looks at the budget (``budget_free``), a run that differs in its
-    budget only is the beginning of the longer one. A run that somebody works on, or that is damaged, is passed over;
+    Where neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ in their
+    budget only are the same as far as both go. A run that somebody works on, or that is damaged, is passed over;
     it is only read.
     """
     if not (
@@ -72,9 +72,9 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | No
         theirs = identity(old["config"])
         budget = theirs["train"]["updates"]
         same = {**theirs, "train": {**theirs["train"], "updates": wanted["train"]["updates"]}} == wanted
-        if not same or old["data_hash"] != data_hash or budget >= wanted["train"]["updates"]:
-            return None
         out = progress_of(folder, seed)
+        if not same or old["data_hash"] != data_hash or out.update >= wanted["train"]["updates"]:
+            return None
         evaluated_checkpoint(out, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None

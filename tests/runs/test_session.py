@@ -252,7 +252,7 @@ def test_a_larger_budget_goes_on_from_the_smaller_run(
         assert state_of(longer) == state_of(direct)
     assert [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)] == small
     run(sizes[60])
-    assert trained_from == [0, 30, 0, 30], "the larger run is no beginning of a smaller one"
+    assert trained_from == [0, 30, 0, 30], "a run that went further is no beginning"
 
 
 def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(make_cell, run, load_bits, trained_from):
@@ -273,6 +273,18 @@ def test_a_larger_budget_goes_on_from_a_run_that_is_not_finished(
     run(make_cell({"train.updates": 60, "run.results": str(tmp_path / "one go")}))
     one = Store(tmp_path / "one go").run_dir(large.key, 0)
     assert state_of(store.run_dir(large.key, 0)) == state_of(one)
+
+
+def test_a_smaller_budget_goes_on_from_a_larger_run_that_did_not_get_that_far(
+    make_cell, run, load_bits, store, trained_from, state_of, tmp_path
+):
+    small, large = make_cell({"train.updates": 50}), make_cell({"train.updates": 90})
+    work(Task(large, (0,)), should_stop=after(3))
+    run(small)
+    assert trained_from == [0, 40]
+    run(make_cell({"train.updates": 50, "run.results": str(tmp_path / "one go")}))
+    one = Store(tmp_path / "one go").run_dir(small.key, 0)
+    assert state_of(store.run_dir(small.key, 0)) == state_of(one)
 
 
 def test_a_run_that_ended_between_validations_is_no_beginning(make_cell, run, load_bits, trained_from):
