@@ -436,7 +436,9 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     assert lines[0] == ["nvil_mnist", "preset=quick"]
     assert lines[2] == ["SBN", "200", "NVIL", "0,1", "2", "new", "300", "?"]
     assert lines[3] == ["SBN", "200", "WS", "0,1", "2", "new", "300", "?"]
-    assert out.endswith("to do: about 0.0 s of one process, and 4 runs of unknown cost (nothing like them is recorded)\n")
+    assert out.endswith(
+        "to do: about 0.0 s of one process, and 4 runs of unknown cost (nothing like them is recorded)\n"
+    )
     assert err == ""
 
     root = tmp_path / "runs"
