@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vaebench.data import formats
-from vaebench.data.content import sha256_of
+from vaebench.data.content import digest_of
 from vaebench.errors import DataError
 
 CASES = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8)
@@ -106,5 +106,5 @@ def test_hash_of_content_ignores_the_container(tmp_path):
     plain.write_bytes(b"0 1\n" * 100)
     quick.write_bytes(gzip.compress(b"0 1\n" * 100, 1, mtime=1))
     small.write_bytes(gzip.compress(b"0 1\n" * 100, 9, mtime=2))
-    assert len({sha256_of(p, unzipped=True) for p in (plain, quick, small)}) == 1
-    assert len({sha256_of(p) for p in (plain, quick, small)}) == 3
+    assert len({digest_of(p, unzipped=True) for p in (plain, quick, small)}) == 1
+    assert len({digest_of(p) for p in (plain, quick, small)}) == 3

@@ -13,17 +13,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.data.caltech101 import Caltech101Silhouettes
 from vaebench.data.digits import Digits
 from vaebench.data.fetch import cache_root, mirror_root
 from vaebench.data.loader import Loader
 from vaebench.data.mnist import MnistDynamic, MnistStatic
+from vaebench.data.omniglot import Omniglot, OmniglotReconstructed
 from vaebench.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from vaebench.data.inventory import Check, Status
     from vaebench.data.splits import Splits
 
-DATA: dict[str, type[Loader]] = {cls.name: cls for cls in (MnistStatic, MnistDynamic, Digits)}
+DATA: dict[str, type[Loader]] = {
+    cls.name: cls for cls in (MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits)
+}
 
 
 def _loader(name: Any) -> Loader:

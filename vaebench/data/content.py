@@ -20,9 +20,9 @@ def open_content(path: Path) -> BinaryIO:
     return gzip.open(path, "rb") if zipped else path.open("rb")  # type: ignore[return-value]
 
 
-def sha256_of(path: Path, unzipped: bool = False) -> str:
-    """Hex SHA-256 of the file, or of its unzipped content. Raises OSError, or one of UNREADABLE."""
-    digest = hashlib.sha256()
+def digest_of(path: Path, unzipped: bool = False, algorithm: str = "sha256") -> str:
+    """Hex digest of the file, or of its unzipped content. Raises OSError, or one of UNREADABLE."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open_content(path) if unzipped else path.open("rb") as f:
         while block := f.read(BLOCK):
             digest.update(block)

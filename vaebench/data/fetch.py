@@ -11,7 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from vaebench.data.content import UNREADABLE, sha256_of
+from vaebench.data.content import UNREADABLE, digest_of
 from vaebench.data.sources import Source
 from vaebench.errors import DataError
 
@@ -50,12 +50,12 @@ def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
 def mistake(path: Path, source: Source) -> str:
     """What is wrong with this copy of the file ('' when its SHA-256 is the expected one)."""
     try:
-        found = sha256_of(path, source.unzipped)
+        found = digest_of(path, source.unzipped, source.algorithm)
     except UNREADABLE as e:
         return f"truncated or damaged gzip ({e})"
     except OSError as e:
         return f"cannot be read ({e.strerror or e})"
-    return "" if found == source.sha256 else f"truncated or altered (found sha256 {found})"
+    return "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
 
 
 def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
@@ -86,7 +86,7 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
     if mirror is not None and not local_copies(source, mirror, mirror):
         tried.insert(0, f"{mirror / source.folder}: not there")
     raise DataError(
-        f"{source.name}: {state}; expected sha256 {source.sha256}"
+        f"{source.name}: {state}; expected {source.algorithm} {source.digest}"
         f"{' of the unzipped text' if source.unzipped else ''}; tried {'; '.join(tried) or 'nothing'}; {_hint(source)}"
     )
 

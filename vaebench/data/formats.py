@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +47,50 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         state = "truncated" if len(content) < length else "too long"
         raise DataError(f"{path}: {state}: expected {length} bytes after the idx header")
     return np.frombuffer(content, dtype=np.uint8).reshape(found)
+
+
+def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The named arrays of real numbers in a MATLAB file (formats 4 to 7; 7.3 is another), gzipped or plain.
+
+    ``shapes`` maps the name of a variable to the shape that is expected; other variables are skipped. Raises DataError
+    for a truncated or damaged file, and for a variable that is missing, not an array of real numbers, or of another
+    shape.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadWarning
+
+    try:
+        with open_content(path) as f, warnings.catch_warnings():
+            warnings.simplefilter("error", MatReadWarning)  # two variables of one name
+            found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))  # all is read, so that gzip checks it
+    except OSError as e:
+        if e.errno is not None:  # of the file system, not of the content
+            raise DataError(f"{path}: cannot be read ({e.strerror})") from None
+        raise _not_mat(path, e) from None
+    except Exception as e:  # damaged bytes can come out of the reader as almost any error
+        raise _not_mat(path, e) from None
+    for name, shape in shapes.items():
+        array = found.get(name)
+        if array is None:
+            raise DataError(f"{path}: there is no variable {name!r} in it")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise DataError(f"{path}: {name} is not an array of real numbers")
+        if array.shape != shape:
+            raise DataError(
+                f"{path}: {name} is {' x '.join(map(str, array.shape))}, expected {' x '.join(map(str, shape))}"
+            )
+    return {name: found[name] for name in shapes}
+
+
+def _not_mat(path: Path, error: Exception) -> DataError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path}: truncated, damaged or not a MATLAB file of formats 4 to 7 ({why})")
+
+
+def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures (n, height * width) row by row, as everywhere here, from ones column by column, as MATLAB has them."""
+    height, width = shape
+    return cases.reshape(-1, width, height).swapaxes(1, 2).reshape(len(cases), height * width)
 
 
 def read_amat(path: Path, width: int) -> np.ndarray:

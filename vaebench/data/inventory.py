@@ -66,7 +66,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
             checks.append(Check(loader.name, source.name, "absent"))
         for path in copies:
             wrong = mistake(path, source)
-            detail = f"{wrong}; expected sha256 {source.sha256}" if wrong else ""
+            detail = f"{wrong}; expected {source.algorithm} {source.digest}" if wrong else ""
             checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
     if not loader.sources:
         loader.arrays({})  # holds what the library ships against its SHA-256

@@ -107,7 +107,7 @@ def write(loader: Loader, arrays: dict[str, np.ndarray], path: Path) -> None:
 
 
 def _sources(loader: Loader) -> dict[str, str]:
-    return {source.name: source.sha256 for source in loader.sources.values()}
+    return {source.name: source.digest for source in loader.sources.values()}
 
 
 def _not_written(path: Path, error: Exception) -> DataError:

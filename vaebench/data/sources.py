@@ -16,6 +16,7 @@ class Source:
     name : file name at the source.
     sha256 : hex digest of the file, or of its unzipped content where ``unzipped`` is True.
     urls : tried in this order.
+    md5 : counts where no SHA-256 is known (then ''): good against accidents, weak against intent.
     unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's own hash is free.
     """
 
@@ -24,6 +25,17 @@ class Source:
     sha256: str
     urls: tuple[str, ...] = ()
     unzipped: bool = False
+    md5: str = ""
+
+    @property
+    def algorithm(self) -> str:
+        """Which digest the file is held against: 'sha256' or 'md5'."""
+        return "sha256" if self.sha256 else "md5"
+
+    @property
+    def digest(self) -> str:
+        """The hex digest that is expected."""
+        return self.sha256 or self.md5
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -54,3 +66,36 @@ MNIST = {
     "test": _mnist("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
 }
 """MNIST's images (LeCun, Cortes & Burges), 60,000 and 10,000: gzipped idx. Labels are not used."""
+
+OMNIGLOT = {
+    "chardata": Source(
+        "omniglot",
+        "chardata.mat",
+        "",
+        (
+            "https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat",
+            "https://raw.githubusercontent.com/yburda/iwae/master/datasets/OMNIGLOT/chardata.mat",
+        ),
+        md5="21ecaf34373511aa7691cf2e0802aa3d",
+    ),
+}
+"""The 28x28 OMNIGLOT of Burda, Grosse & Salakhutdinov (2016): MATLAB. Only its MD5 is on record."""
+
+OMNIGLOT_RECONSTRUCTED = {
+    "chardata": Source(
+        "omniglot",
+        "chardata_reconstructed.mat",
+        "174b58f00fa6ab7c23a3515ad5af46dc4172b3b036a23f1ab62104050e5d98c7",
+    ),
+}
+"""A reconstruction of the 28x28 OMNIGLOT of Burda, Grosse & Salakhutdinov (2016): MATLAB. From a mirror alone."""
+
+CALTECH101_SILHOUETTES = {
+    "split1": Source(
+        "caltech101_silhouettes",
+        "caltech101_silhouettes_28_split1.mat",
+        "eb6735e8d84b1850fabc5590124aab1755e90c9fd28123585324398405e1e42a",
+        ("https://people.cs.umass.edu/~marlin/data/caltech101_silhouettes_28_split1.mat",),
+    ),
+}
+"""28x28 silhouettes of Caltech-101's objects (Marlin, Swersky, Chen & de Freitas 2010), first split: MATLAB."""

@@ -1,0 +1,346 @@
+"""OMNIGLOT and Caltech-101 Silhouettes, and the MATLAB files they come in."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse
+from scipy.io import savemat
+
+from vaebench import data
+from vaebench.config import load_yaml
+from vaebench.data import Caltech101Silhouettes, Omniglot, OmniglotReconstructed, prepare
+from vaebench.data.formats import read_mat, upright
+from vaebench.data.omniglot import _binarize_in_turn
+from vaebench.data.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
+from vaebench.data.splits import array_hash, held_out_mask
+from vaebench.errors import DataError, UserError
+
+REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
+N, VALID, TEST, SHAPE = 15, 5, 4, (2, 3)
+
+
+def mat(content: dict, **options) -> bytes:
+    file = io.BytesIO()
+    savemat(file, content, **options)
+    return file.getvalue()
+
+
+def column_by_column(pictures: np.ndarray) -> np.ndarray:
+    """(n, height * width) as MATLAB lays pictures (n, height, width) out."""
+    return np.stack([picture.ravel(order="F") for picture in pictures])
+
+
+def tiny(base: type, folder: Path, key: str, content: dict, **members) -> type:
+    """The loader of a tiny MATLAB file, which is written to ``folder``/tiny/tiny.mat."""
+    (folder / "tiny").mkdir(parents=True, exist_ok=True)
+    packed = mat(content, do_compression=True)
+    (folder / "tiny" / "tiny.mat").write_bytes(packed)
+    sources = {key: Source("tiny", "tiny.mat", hashlib.sha256(packed).hexdigest())}
+    return type("TinyMat", (base,), {"name": "tiny", "sources": sources, "shape": SHAPE, **members})
+
+
+@pytest.fixture
+def grey() -> dict[str, np.ndarray]:
+    """Pictures as they look: (n, 2, 3) in [0, 1], levels that bytes cannot hold, paper and ink among them."""
+    rng = np.random.default_rng(5)
+    found = {k: rng.random((n, *SHAPE)).astype(np.float32) for k, n in (("train", N), ("test", TEST))}
+    found["train"][:, 0, 0], found["train"][:, 1, 2] = 0, 1
+    return found
+
+
+@pytest.fixture
+def omniglot(grey, tmp_path):
+    content = {"data": column_by_column(grey["train"]).T, "testdata": column_by_column(grey["test"]).T, "target": [1]}
+    return tiny(OmniglotReconstructed, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+
+
+@pytest.fixture
+def outlines() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(6)
+    return {k: rng.integers(0, 2, (n, *SHAPE), dtype=np.uint8) for k, n in (("train", 9), ("valid", 4), ("test", 3))}
+
+
+@pytest.fixture
+def caltech(outlines, tmp_path):
+    keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
+    content = {keys[k]: column_by_column(v) for k, v in outlines.items()} | {"classnames": np.array(["ketch"], object)}
+    return tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
+
+
+def prepared(cls: type, tmp_path: Path):
+    loader = cls()
+    return loader, prepare.prepare(loader, tmp_path, tmp_path / "root")
+
+
+def draws(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    """The next numbers of one RandomState(1), a number at a time."""
+    noise = np.random.RandomState(1)
+    return [np.array([noise.uniform() for _ in range(int(np.prod(s)))]).reshape(s) for s in shapes]
+
+
+# ------------------------------------------------------------------------------------------------- MATLAB files
+
+REAL = {"a": np.arange(6.0).reshape(2, 3) / 7, "b": np.eye(2, dtype=np.uint8), "other": np.zeros(3)}
+SHAPES = {"a": (2, 3), "b": (2, 2)}
+
+
+@pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_mat_is_read(tmp_path, options, pack):
+    path = tmp_path / "file.bin"
+    path.write_bytes(pack(mat(REAL, **options)))
+    found = read_mat(path, SHAPES)
+    assert list(found) == ["a", "b"]
+    np.testing.assert_array_equal(found["a"], REAL["a"])
+    np.testing.assert_array_equal(found["b"], REAL["b"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"a": REAL["a"]}, "there is no variable 'b' in it"),
+        ({**REAL, "b": np.eye(3)}, "b is 3 x 3, expected 2 x 2"),
+        ({**REAL, "b": "text"}, "b is not an array of real numbers"),
+        ({**REAL, "b": np.eye(2) * 1j}, "b is not an array of real numbers"),
+        ({**REAL, "b": {"field": 1}}, "b is not an array of real numbers"),
+        ({**REAL, "b": scipy.sparse.csc_matrix(np.eye(2))}, "b is not an array of real numbers"),
+    ],
+)
+def test_mat_with_other_content_is_refused(tmp_path, content, says):
+    path = tmp_path / "file.mat"
+    path.write_bytes(mat(content))
+    with pytest.raises(DataError, match=says) as e:
+        read_mat(path, SHAPES)
+    assert str(path) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def changed(packed: bytes, place: int) -> bytes:
+    return packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :]
+
+
+COMPRESSED = mat({"a": REAL["a"], "b": REAL["b"]}, do_compression=True)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"",
+        b"<html>moved</html>" * 20,
+        mat(REAL)[:200],
+        COMPRESSED[:-20],
+        COMPRESSED[:150],
+        changed(COMPRESSED, 150),
+        changed(COMPRESSED, len(COMPRESSED) - 3),  # a check sum
+        mat({"a": REAL["a"]}) + mat(REAL)[128:],  # two variables of one name
+        b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 20,
+        gzip.compress(mat(REAL))[:-9],
+    ],
+    ids=["empty", "html", "cut", "cut_compressed", "cut_early", "flipped", "check_sum", "twice", "hdf5", "cut_gzip"],
+)
+def test_damaged_mat_is_one_line(tmp_path, damaged):
+    path = tmp_path / "file.mat"
+    path.write_bytes(damaged)
+    with pytest.raises(DataError, match="truncated, damaged or not a MATLAB file of formats 4 to 7") as e:
+        read_mat(path, SHAPES)
+    assert str(path) in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+def test_a_mat_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    with pytest.raises(DataError, match=r"none\.mat: cannot be read \(No such file"):
+        read_mat(tmp_path / "none.mat", SHAPES)
+
+
+def test_pictures_are_turned_upright():
+    picture = np.array([[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(upright(column_by_column(np.stack([picture, picture + 6])), (2, 3)),
+                                  [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]])  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------------------------- OMNIGLOT
+
+
+def test_omniglot_splits(omniglot, grey, tmp_path):
+    loader, arrays = prepared(omniglot, tmp_path)
+    splits = loader.splits(arrays, None, 0)
+    train, test = (grey[k].reshape(len(grey[k]), -1) for k in ("train", "test"))
+    assert splits.stochastic
+    assert (splits.name, splits.shape) == ("tiny", SHAPE)
+    assert splits.train.dtype == np.float32
+    np.testing.assert_array_equal(splits.train, train[:-VALID] * np.float32(255))
+    assert (splits.train.min(), splits.train.max()) == (0, 255)
+    assert splits.hashes == {k: array_hash(getattr(splits, k)) for k in ("train", "valid", "test")}
+    for_valid, for_test = draws((VALID, 6), (TEST, 6))  # in this order, of one stream
+    assert splits.valid.dtype == splits.test.dtype == np.uint8
+    np.testing.assert_array_equal(splits.valid, for_valid < train[-VALID:])
+    np.testing.assert_array_equal(splits.test, for_test < test)
+    assert splits.mean.dtype == np.float32
+    np.testing.assert_allclose(splits.mean, train[:-VALID].mean(0, dtype=np.float64), rtol=1e-6)
+
+
+def test_evaluation_noise_golden():
+    # the numbers of the stream, which NumPy keeps as they are (NEP 19), are 0.41702, 0.72032, 0.00011, 0.30233, ...
+    below, above = np.array([[0.41702, 0.72032, 1.1e-4]]), np.array([[0.30234]])
+    assert [x.tolist() for x in _binarize_in_turn(below, above)] == [[[0, 0, 0]], [[1]]]
+    assert [x.tolist() for x in _binarize_in_turn(below + 1e-5, above - 1e-5)] == [[[1, 1, 1]], [[0]]]
+
+
+@pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
+def test_paper_and_ink_do_not_depend_on_the_noise(monkeypatch, u):
+    noise = SimpleNamespace(random_sample=lambda shape: np.full(shape, u))
+    monkeypatch.setattr(np.random, "RandomState", lambda seed: noise)
+    assert _binarize_in_turn(np.array([[0, 1]], dtype=np.float32))[0].tolist() == [[0, 1]]
+
+
+def test_omniglot_held_out(omniglot, grey, tmp_path):
+    loader, arrays = prepared(omniglot, tmp_path)
+    pool = grey["train"].reshape(N, -1)
+    for n, seed in ((1, 0), (7, 3)):
+        splits, held = loader.splits(arrays, n, seed), held_out_mask(N, n, seed)
+        np.testing.assert_array_equal(splits.train, pool[~held] * np.float32(255))
+        np.testing.assert_array_equal(splits.valid, draws((n, 6))[0] < pool[held])
+        np.testing.assert_array_equal(splits.test, loader.splits(arrays, None, 0).test)
+        np.testing.assert_allclose(splits.mean, pool[~held].mean(0, dtype=np.float64), rtol=1e-6)
+    with pytest.raises(UserError, match="from 1 to 14"):
+        loader.splits(arrays, N, 0)
+
+
+def test_omniglot_is_the_same_from_the_prepared_file(omniglot, tmp_path, monkeypatch):
+    loader, fresh = prepared(omniglot, tmp_path)
+    monkeypatch.setattr(prepare, "fetch", None)  # the file is not read again
+    _, again = prepared(omniglot, tmp_path)
+    assert {k: v.dtype for k, v in again.items()} == {k: v.dtype for k, v in fresh.items()}
+    for n in (None, 4):
+        assert loader.splits(fresh, n, 1).hashes == loader.splits(again, n, 1).hashes
+
+
+def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
+    """What the training loop does with ``train``: float32 noise, x = 1 where 255 u < level. False alarms: 1e-5."""
+    import torch
+
+    loader, arrays = prepared(omniglot, tmp_path)
+    levels = torch.from_numpy(loader.splits(arrays, None, 0).train)
+    n = 20_000
+    u = torch.rand(n, *levels.shape, generator=torch.Generator().manual_seed(8))
+    found = (u * 255.0 < levels).double().mean(0).numpy()
+    p = grey["train"][:-VALID].reshape(found.shape).astype(np.float64)
+    assert (abs(found - p) <= 5 * np.sqrt(p * (1 - p) / n)).all()
+    for extreme in (0.0, 1 - 2**-24):  # paper is never 1 and ink always is
+        x = torch.full_like(levels, extreme) * 255.0 < levels
+        assert not x[:, 0].any()
+        assert x[:, 5].all()
+
+
+@pytest.mark.parametrize("value", [-1e-6, 1.001, np.nan])
+@pytest.mark.parametrize("key", ["data", "testdata"])
+def test_grey_levels_out_of_range_are_refused(tmp_path, key, value):
+    content = {"data": np.full((6, N), 0.5), "testdata": np.full((6, TEST), 0.5)}
+    content[key][2, 1] = value
+    cls = tiny(OmniglotReconstructed, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+    with pytest.raises(DataError, match=rf"tiny\.mat: {key} has values outside \[0, 1\]"):
+        prepared(cls, tmp_path)
+
+
+def test_another_number_of_omniglot_cases_is_refused(omniglot, tmp_path):
+    omniglot.rows["test"] = TEST + 1
+    with pytest.raises(DataError, match="testdata is 6 x 4, expected 6 x 5"):
+        prepared(omniglot, tmp_path)
+
+
+def test_a_truncated_or_missing_file_is_one_line(omniglot, tmp_path, monkeypatch):
+    monkeypatch.setitem(data.DATA, "tiny", omniglot)
+    file = tmp_path / "tiny" / "tiny.mat"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(DataError) as e:
+        data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "root")
+    for part in (str(file), "truncated or altered", omniglot.sources["chardata"].sha256):
+        assert part in str(e.value)
+    assert "\n" not in str(e.value)
+    file.unlink()
+    with pytest.raises(DataError, match=r"tiny/tiny\.mat, name the folder in VAEBENCH_MIRROR"):
+        data.load({"name": "tiny"}, root=tmp_path / "root")
+
+
+# -------------------------------------------------------------------------------------------------- silhouettes
+
+
+def test_silhouettes(caltech, outlines, tmp_path):
+    loader, arrays = prepared(caltech, tmp_path)
+    splits = loader.splits(arrays, None, 0)
+    assert not splits.stochastic
+    for split, pictures in outlines.items():
+        assert getattr(splits, split).dtype == np.uint8
+        np.testing.assert_array_equal(getattr(splits, split), pictures.reshape(len(pictures), -1))
+    held = held_out_mask(13, 3, 2)
+    pool = np.concatenate([outlines["train"], outlines["valid"]]).reshape(13, -1)
+    np.testing.assert_array_equal(loader.splits(arrays, 3, 2).valid, pool[held])
+
+
+@pytest.mark.parametrize("value", [2, 0.5, -1])
+def test_silhouettes_are_binary(outlines, tmp_path, value):
+    keys = zip(("train_data", "val_data", "test_data"), outlines.values(), strict=True)
+    content = {key: column_by_column(pictures) + 0.0 for key, pictures in keys}
+    content["val_data"][1, 2] = value
+    cls = tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
+    with pytest.raises(DataError, match=r"tiny\.mat: val_data has values other than 0 and 1"):
+        prepared(cls, tmp_path)
+    cls.rows = {"train": 9, "valid": 5, "test": 3}
+    with pytest.raises(DataError, match="val_data is 4 x 6, expected 5 x 6"):
+        prepared(cls, tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------- the real files
+
+
+def test_sources():
+    for (source,) in (OMNIGLOT_RECONSTRUCTED.values(), CALTECH101_SILHOUETTES.values()):
+        assert len(bytes.fromhex(source.sha256)) == 32
+        assert all(url.endswith(f"/{source.name}") for url in source.urls)
+    assert CALTECH101_SILHOUETTES["split1"].urls
+    # no file that goes by the name of the original may come in from the network under the reconstruction's
+    assert OMNIGLOT_RECONSTRUCTED["chardata"].urls == ()
+
+
+def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
+    content = {"data": column_by_column(grey["train"]).T, "testdata": column_by_column(grey["test"]).T}
+    cls = tiny(Omniglot, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+    file = tmp_path / "tiny" / "tiny.mat"
+    good = hashlib.md5(file.read_bytes()).hexdigest()
+    cls.sources = {"chardata": Source("tiny", "tiny.mat", "", md5=good)}
+    monkeypatch.setitem(data.DATA, "tiny", cls)
+    assert data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "a").stochastic
+    assert {c.state for c in data.verify("tiny", mirror=tmp_path, root=tmp_path / "a")} == {"ok"}
+    file.write_bytes(changed(file.read_bytes(), 200))
+    with pytest.raises(
+        DataError, match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5"
+    ):
+        data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "b")
+    assert "expected md5" in str(data.verify("tiny", mirror=tmp_path, root=tmp_path / "b")[0])
+
+
+def real(folder: str):
+    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
+    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
+
+
+@real("omniglot")
+def test_real_omniglot(tmp_path):
+    splits = data.load(load_yaml("data", "omniglot_reconstructed"), mirror=REAL_MIRROR, root=tmp_path)
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(23_000, 784), (1_345, 784), (8_115, 784)]
+    assert splits.hash == "9d7c829355e683c529920ae653d4a863ec1f33dd90aff6da4bf77f4d1261f0b7"
+
+
+@real("caltech101_silhouettes")
+def test_real_silhouettes(tmp_path):
+    splits = data.load(load_yaml("data", "caltech101_silhouettes"), mirror=REAL_MIRROR, root=tmp_path)
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(4_100, 784), (2_264, 784), (2_307, 784)]
+    assert splits.hash == "16b49d0d22899cb2ea9e504deabbfe037f77db30cd701c39f740ef7a4095f98d"
