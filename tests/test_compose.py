@@ -161,6 +161,21 @@ def test_later_overrides_are_stronger(table):
     assert {rate_batch(c)[0] for c in user.values()} == {8e-3}
 
 
+def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_of_the_table(conf):
+    entry = 'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    (conf / "table" / "small.yaml").write_text(TABLE.replace('SBN 200:     {set: ["model.dims=[200]"],', entry))
+    table = config.load_table("small")
+
+    def seen(cell):
+        return cell.config["optim"]["rate"], cell.config["model"]["dims"], cell.config["train"]["batch"]
+
+    paper, tuned = compose(table), compose(table, "tuned")
+    assert seen(paper["SBN 200", "WS"]) == (6e-4, [3], 7)
+    assert seen(paper["SBN 200", "NVIL"]) == (3e-4, [200], 20)
+    assert seen(paper["SBN 200-200", "WS"]) == (1e-4, [200, 200], 20)
+    assert seen(tuned["SBN 200", "WS"]) == (5e-3, [3], 40)
+
+
 def test_a_preset_is_weaker_than_the_table(conf):
     (conf / "preset" / "mine.yaml").write_text("about: a\nlabel: mine\nset: [optim.rate=9, train.batch=9]\n")
     cell = one(config.load_table("small"), preset="mine")

@@ -200,6 +200,7 @@ def _settings(table: Table, preset: Preset, row: str, column: str, user: Sequenc
         yield from tag(f"preset {preset.name}: ", preset.set)
         yield from tag(f"{at}columns.{column}: ", table.columns[column].set)
         yield from tag(f"{at}rows.{row}: ", table.rows[row].set)
+        yield from tag(f"{at}rows.{row}.entries.{column}: ", table.rows[row].entries.get(column, ()))
         special = table.presets.get(preset.name)
         if special:
             inside = f"{at}presets.{preset.name}."

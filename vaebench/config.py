@@ -61,12 +61,14 @@ class Row:
     """A row of a table.
 
     ``columns`` names the trained columns of this row; None means all of them, an empty tuple means that nothing is
-    trained (a literature row). ``published`` maps a column name, or the name of a literature column, to the number
-    as printed (nats, positive NLL or bound), or to None where the paper prints a curve and no number.
+    trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
+    maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
+    to None where the paper prints a curve and no number.
     """
 
     set: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
+    entries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     published: dict[str, float | None] = field(default_factory=dict)
     source: str = ""
     note: str = ""
@@ -349,6 +351,11 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
         for c in value["columns"]:
             if c not in columns:
                 raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
+    entries = _mapping(value.get("entries"), f"{where}.entries")
+    value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
+    for c in entries:
+        if c not in (columns if chosen is None else chosen):
+            raise UserError(f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}")
     value["published"] = _mapping(value.get("published"), f"{where}.published")
     for c, number in value["published"].items():
         if number is not None and not _number(number):
