@@ -1,0 +1,315 @@
+"""Boltzmann machines: energies, conditionals, sweeps and log Z against explicit loops and tables of every state."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.func import grad, vmap
+
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM, bits
+
+LIMIT = 4.75
+"""|z| of one comparison; exceeded by chance once in 490,000, so about once in 500 seeds by any of this file's."""
+
+
+def machine(*batch, n1=4, n2=3, scale=1.0, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((n1,), (n2,), (n1, n2))
+    return RBM(*(scale * torch.randn(*batch, *s, generator=generator, dtype=dtype) for s in shapes))
+
+
+def uniform(*shape, seed=1, dtype=torch.float64):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def random_bits(*shape, seed=2):
+    return (uniform(*shape, seed=seed) < 0.5).double()
+
+
+def loop_energy(m, z1, z2):
+    """-E of a single machine and a single state, term by term."""
+    total = sum(float(a * b) for a, b in zip(m.b1, z1, strict=True))
+    total += sum(float(a * b) for a, b in zip(m.b2, z2, strict=True))
+    pairs = itertools.product(range(len(z1)), range(len(z2)))
+    return total + sum(float(z1[i] * m.w[i, j] * z2[j]) for i, j in pairs)
+
+
+def one(m, *index):
+    return RBM(*(p[index] for p in m))
+
+
+def table(m):
+    """log p of every state, as a table (2^n1, 2^n2) of a single machine, by loops alone; and log Z."""
+    sides = [[torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)] for n in m.w.shape]
+    energy = torch.tensor([[loop_energy(m, z1, z2) for z2 in sides[1]] for z1 in sides[0]], dtype=torch.float64)
+    log_z = torch.logsumexp(energy.flatten(), 0)
+    return energy - log_z, log_z, torch.stack(sides[0]), torch.stack(sides[1])
+
+
+def number(z):
+    """Position of the states z (..., n) in ``table``, whose first unit is the most significant."""
+    return (z.long() * 2 ** torch.arange(z.shape[-1] - 1, -1, -1)).sum(-1)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+@pytest.mark.parametrize("values", [random_bits, uniform])
+def test_energy(batch, values):
+    m = machine(*batch)
+    z1, z2 = values(5, *batch, 4, seed=3), values(5, *batch, 3, seed=4)
+    got = m.negative_energy(z1, z2)
+    assert got.shape == (5, *batch)
+    for index in itertools.product(range(5), *map(range, batch)):
+        wanted = loop_energy(one(m, *index[1:]), z1[index], z2[index])
+        assert float(got[index]) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (2, 2)])
+def test_conditionals_and_free_energies(batch):
+    m = machine(*batch)
+    for index in itertools.product(*map(range, batch)):
+        log_p, log_z, all1, all2 = table(one(m, *index))
+        given1 = all1.reshape(-1, *(1 for _ in batch), 4).expand(-1, *batch, -1)
+        given2 = all2.reshape(-1, *(1 for _ in batch), 3).expand(-1, *batch, -1)
+        at = (slice(None), *index)
+        p2 = torch.softmax(log_p, 1)  # p(z2 | z1)
+        p1 = torch.softmax(log_p.T, 1)
+        assert torch.allclose(m.mean2(given1)[at], p2 @ all2, atol=1e-12)
+        assert torch.allclose(m.mean1(given2)[at], p1 @ all1, atol=1e-12)
+        assert torch.allclose(m.logits2(given1)[at], torch.logit(p2 @ all2), atol=1e-10)
+        assert torch.allclose(m.logits1(given2)[at], torch.logit(p1 @ all1), atol=1e-10)
+        assert torch.allclose(-m.free_energy1(given1)[at], torch.logsumexp(log_p, 1) + log_z, atol=1e-11)
+        assert torch.allclose(-m.free_energy2(given2)[at], torch.logsumexp(log_p, 0) + log_z, atol=1e-11)
+
+
+def test_swapped_sides():
+    m, z1, z2 = machine(2), random_bits(5, 2, 4), random_bits(5, 2, 3)
+    assert torch.allclose(m.swap().negative_energy(z2, z1), m.negative_energy(z1, z2))
+    assert torch.equal(m.swap().free_energy2(z1), m.free_energy1(z1))
+
+
+def test_samples_without_the_batch_are_refused():
+    with pytest.raises(ValueError, match=r"\(5, 4\) of machines \(2,\) need the shape \(k, \*batch, n\)"):
+        machine(2).logits2(random_bits(5, 4))
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(1, 1), (4, 3), (3, 4), (2, 5)])
+@pytest.mark.parametrize("chunk", [None, 24, 1])
+def test_log_z_and_moments(n1, n2, chunk):
+    """``chunk`` 1 takes one state at a time."""
+    m = machine(2, n1=n1, n2=n2, scale=2.0)
+    log_z, moments = boltzmann_exact.log_z(m, chunk), boltzmann_exact.moments(m, chunk)
+    for i in range(2):
+        log_p, wanted, all1, all2 = table(one(m, i))
+        p = log_p.exp()
+        expected = (wanted, p.sum(1) @ all1, p.sum(0) @ all2, all1.T @ p @ all2)
+        assert float(log_z[i]) == pytest.approx(float(wanted), abs=1e-11)
+        assert all(torch.allclose(a[i], b, atol=1e-11) for a, b in zip(moments, expected, strict=True))
+
+
+def test_either_side_enumerated_gives_the_same():
+    m = machine(n1=6, n2=6)
+    assert float(m.log_z()) == pytest.approx(float(m.swap().log_z()), abs=1e-11)
+    assert float(m.log_z()) == pytest.approx(float(machine(1, n1=6, n2=6).log_z()[0]), abs=1e-12)
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(4, 3), (3, 4)])
+@pytest.mark.parametrize("chunk", [None, 24, 1])
+def test_gradient_of_log_z_is_the_expected_statistics(n1, n2, chunk):
+    m = machine(2, n1=n1, n2=n2)
+    weight = torch.tensor([1.0, -2.0], dtype=torch.float64)  # the machines must not mix
+
+    def total(*parts):
+        return (boltzmann_exact.log_z(RBM(*parts), chunk) * weight).sum()
+
+    wanted = boltzmann_exact.moments(m)[1:]
+    got = torch.autograd.grad(total(*(leaves := [p.clone().requires_grad_() for p in m])), leaves)
+    for a, b in zip(got, wanted, strict=True):
+        assert torch.allclose(a, b * weight.reshape(2, *(1 for _ in b.shape[1:])), atol=1e-11)
+    for a, b in zip(grad(total, argnums=(0, 1, 2))(*m), got, strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_log_z_has_second_derivatives_when_states_fit_into_a_chunk():
+    m = machine(n1=2, n2=2)
+    assert torch.autograd.gradgradcheck(lambda *p: RBM(*p).log_z(), [p.clone().requires_grad_() for p in m])
+
+
+def test_log_z_of_strong_machines_in_single_precision():
+    m = machine(n1=5, n2=6, scale=40.0)
+    assert float(m.log_z()) > 100
+    assert float(m.to(torch.float32).log_z()) == pytest.approx(float(m.log_z()), rel=1e-6)
+    assert all(torch.isfinite(p).all() for p in m.to(torch.float32).moments())
+
+
+def test_sizes_beyond_enumeration():
+    m = RBM(torch.zeros(21), torch.zeros(22), torch.zeros(21, 22))
+    for call in (m.log_z, m.moments, lambda: boltzmann_exact.sample(m, uniform(2), uniform(2, 22))):
+        with pytest.raises(ValueError, match=r"21 \+ 22 units cannot be enumerated; allowed: 20"):
+            call()
+    with pytest.raises(ValueError, match="16 in total"):
+        boltzmann_exact.log_probs(machine(n1=9, n2=8))
+    with pytest.raises(ValueError, match="a side of 17 units cannot be tabulated; allowed: 16"):
+        boltzmann_exact.sample(machine(n1=17, n2=17), uniform(2), uniform(2, 17))
+
+
+def test_the_table_of_all_states():
+    m = machine(3)
+    z1, z2, log_p = boltzmann_exact.log_probs(m)
+    assert log_p.shape == (128, 3)
+    assert len({tuple(r) for r in torch.cat([z1, z2], 1).tolist()}) == 128
+    wanted, _, _, _ = table(one(m, 1))
+    assert torch.allclose(log_p[:, 1], wanted[number(z1), number(z2)], atol=1e-11)
+
+
+def test_bits():
+    u, logit = uniform(200, 1), torch.linspace(-8, 8, 50, dtype=torch.float64)
+    assert torch.equal(bits(logit, u), (u > 1 - torch.sigmoid(logit)).double())
+    grid = (torch.arange(10_000, dtype=torch.float64)[:, None] + 0.5) / 10_000
+    assert torch.allclose(bits(logit, grid).mean(0), torch.sigmoid(logit), atol=1.01e-4)
+
+
+def test_bits_in_single_precision():
+    logit = torch.tensor([-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
+    largest = torch.tensor(1 - 2**-24)
+    assert bits(logit, torch.tensor(0.5)).tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert bits(logit, largest).tolist() == [0, 0, 0, 1, 1, 1, 1]
+    # 2e-9 of the noise below: 1 - sigmoid(20) would round to zero, and u = 1e-9 be called a one.
+    assert bits(torch.tensor([20.0, 22.0]), torch.tensor(1e-9)).tolist() == [0, 1]
+    assert bits(logit.half(), torch.tensor(0.5)).dtype == torch.float16
+    assert not bits(logit.requires_grad_(), torch.tensor(0.5)).requires_grad
+
+
+def frequencies(counts, p, draws):
+    return ((counts / draws - p) / (p * (1 - p) / draws).sqrt()).abs().max()
+
+
+def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_is():
+    """From each of 8 states of side 1, all 64 outcomes (z1', z2) with probability p(z2 | z1) p(z1' | z2)."""
+    m, draws = machine(n1=3, n2=3, scale=0.3, seed=4), 60_000
+    log_p, _, all1, _ = table(m)
+    p2 = torch.softmax(log_p, 1)  # (z1, z2)
+    p1 = torch.softmax(log_p.T, 1)  # (z2, z1')
+    start = all1.repeat_interleave(draws, 0)
+    z1, z2 = m.sweep(start, uniform(8 * draws, 3, seed=6), uniform(8 * draws, 3, seed=7))
+    counts = torch.bincount((number(start) * 8 + number(z2)) * 8 + number(z1), minlength=512).reshape(8, 8, 8)
+    kernel = p2[:, :, None] * p1[None]
+    assert (kernel * draws).min() > 100  # enough for frequencies to be normal
+    assert frequencies(counts, kernel, draws) < LIMIT
+    marginal = log_p.exp().sum(1)
+    assert torch.allclose(torch.einsum("a,abc->c", marginal, kernel), marginal, atol=1e-12)
+    assert torch.allclose(torch.einsum("a,abc->cb", marginal, kernel), log_p.exp(), atol=1e-12)
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(3, 4), (4, 3), (3, 3)])
+def test_exact_samples(n1, n2):
+    m, draws = machine(2, n1=n1, n2=n2, seed=8), 40_000
+    z1, z2 = boltzmann_exact.sample(m, uniform(draws, 2), uniform(draws, 2, max(n1, n2), seed=9))
+    assert (z1.shape, z2.shape) == ((draws, 2, n1), (draws, 2, n2))
+    for i in range(2):
+        log_p, _, _, _ = table(one(m, i))
+        counts = torch.bincount(number(z1[:, i]) * 2**n2 + number(z2[:, i]), minlength=2 ** (n1 + n2))
+        assert frequencies(counts, log_p.exp().flatten(), draws) < LIMIT
+
+
+def test_the_ends_of_the_noise_are_exact_samples_too():
+    m = machine(n1=3, n2=3)
+    z1, _ = boltzmann_exact.sample(m, torch.tensor([0.0, 1.0]), uniform(2, 3))
+    assert z1.tolist() == [[0, 0, 0], [1, 1, 1]]
+    never = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))  # all but the last state: probability 0
+    assert boltzmann_exact.sample(never, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
+def test_gibbs_is_one_sweep_after_the_other(batch):
+    m, s, k = machine(*batch), 4, 6
+    z1, u2, u1 = random_bits(k, *batch, 4), uniform(s, k, *batch, 3), uniform(s, k, *batch, 4, seed=3)
+    got = m.gibbs(z1, u2, u1)
+    for i in range(s):
+        z2 = bits(m.logits2(z1), u2[i])
+        z1 = bits(m.logits1(z2), u1[i])
+    assert torch.equal(got[0], z1)
+    assert torch.equal(got[1], z2)
+    assert 0.2 < float(z1.mean()) < 0.8
+
+
+def test_batched_machines_are_machines_one_by_one():
+    m, z1, u2, u1 = machine(2, 3), random_bits(5, 2, 3, 4), uniform(4, 5, 2, 3, 3), uniform(4, 5, 2, 3, 4, seed=3)
+    got = m.gibbs(z1, u2, u1)
+    for i, j in itertools.product(range(2), range(3)):
+        alone = one(m, i, j).gibbs(z1[:, i, j], u2[:, :, i, j], u1[:, :, i, j])
+        assert all(torch.equal(a[:, i, j], b) for a, b in zip(got, alone, strict=True))
+        assert float(m.log_z()[i, j]) == pytest.approx(float(one(m, i, j).log_z()), abs=1e-12)
+
+
+def test_gibbs_lets_no_gradient_through_and_keeps_its_inputs():
+    m, z1, u2, u1 = machine(), random_bits(5, 4), uniform(2, 5, 3), uniform(2, 5, 4, seed=3)
+    before = [t.clone() for t in (z1, u2, u1)]
+    z = RBM(*(p.requires_grad_() for p in m)).gibbs(z1.requires_grad_(), u2, u1)
+    assert not any(t.requires_grad for t in z)
+    assert all(torch.equal(a, b) for a, b in zip(before, (z1, u2, u1), strict=True))
+
+
+@pytest.mark.parametrize("noise", [(0, 0), (2, 3)])
+def test_noise_for_no_or_unequal_sweeps(noise):
+    with pytest.raises(ValueError, match=f"noise for {noise[0]} and {noise[1]} sweeps"):
+        machine().gibbs(random_bits(5, 4), uniform(noise[0], 5, 3), uniform(noise[1], 5, 4))
+
+
+def seeds_of(s=3, k=5, sweeps=2, batch=()):
+    return (
+        machine(s, *batch),
+        random_bits(s, k, *batch, 4),
+        uniform(s, sweeps, k, *batch, 3),
+        uniform(s, sweeps, k, *batch, 4, seed=3),
+    )
+
+
+def chain(m, z1, u2, u1):
+    return (*m.gibbs(z1, u2, u1), m.log_z())
+
+
+@pytest.mark.parametrize(("batch", "compiled"), [((), False), ((2,), False), ((2,), True)])
+def test_over_seeds(batch, compiled):
+    """Compiled is traced only: 'aot_eager' makes no code. A missing batching rule would warn, which fails here."""
+    m, *rest = seeds_of(batch=batch)
+    call = vmap(chain)
+    if compiled:
+        call = torch.compile(call, backend="aot_eager", fullgraph=True, dynamic=False)
+    got = call(m, *rest)
+    for i in range(3):
+        alone = chain(one(m, i), *(t[i] for t in rest))
+        assert all(torch.allclose(a[i], b, atol=1e-12) for a, b in zip(got, alone, strict=True))
+
+
+def test_one_machine_for_all_seeds():
+    m, (_, z1, u2, u1) = machine(), seeds_of()
+    got = vmap(chain, in_dims=(None, None, 0, 0))(m, z1[0], u2, u1)
+    assert all(torch.equal(got[0][i], m.gibbs(z1[0], u2[i], u1[i])[0]) for i in range(3))
+
+
+def test_a_relaxed_sweep_with_hard_bits_is_a_sweep():
+    m, z1, u2, u1 = machine(2), random_bits(5, 2, 4), uniform(5, 2, 3), uniform(5, 2, 4, seed=3)
+    got = m.relaxed_sweep(z1, bits, u2, u1)
+    assert all(torch.equal(a, b) for a, b in zip(got, m.sweep(z1, u2, u1), strict=True))
+
+
+def test_gradients_pass_a_relaxed_sweep():
+    m, z1, u2, u1 = machine(2), uniform(5, 2, 4, seed=4), uniform(5, 2, 3), uniform(5, 2, 4, seed=3)
+
+    def relaxed(b1, b2, w, z1):
+        return RBM(b1, b2, w).relaxed_sweep(z1, lambda logit, u: torch.sigmoid(2 * (logit + torch.logit(u))), u2, u1)
+
+    assert torch.autograd.gradcheck(relaxed, [p.clone().requires_grad_() for p in (*m, z1)])
+
+
+def test_a_chain_forgets_where_it_began():
+    """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1 z2']; |z| of 12 entries."""
+    m, k = machine(n1=4, n2=3, seed=11), 20_000
+    z1, z2 = m.gibbs(torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13))
+    p = m.moments().mean12
+    assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT
+    assert math.isclose(float(p.max()), float((z1.T @ z2 / k).max()), abs_tol=0.02)

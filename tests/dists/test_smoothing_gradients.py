@@ -1,0 +1,268 @@
+"""Smoothing transformations: gradients, stability in single precision, function transforms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.func import grad, vmap
+
+from vaebench import fast
+from vaebench.dists import smoothing
+
+SHARP = (1.0, 8.0, 30.0, 100.0)
+OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gaussian"]
+
+
+def make(name: str, sharp: float = 5.0, **more) -> smoothing.Smoothing:
+    return smoothing.build({"name": name, **({"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}), **more})
+
+
+def f64(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def uniforms(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Where the increasing function ``cdf`` is ``rho``, by bisection."""
+    low, high = torch.full_like(rho, low), torch.full_like(rho, high)
+    for _ in range(70):
+        middle = (low + high) / 2
+        under = cdf(middle) < rho
+        low, high = torch.where(under, middle, low), torch.where(under, high, middle)
+    return (low + high) / 2
+
+
+@pytest.mark.parametrize("sharp", [2.0, 9.0])
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
+    """At fixed quantile; for those with an inverse in closed form, by differences of that as well."""
+    s, h = make(name, sharp), 1e-5
+    logit = (3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).requires_grad_()
+    u = uniforms(s.uniforms, 300)
+    zeta = s.sample(logit, u)
+    (got,) = torch.autograd.grad(zeta.sum(), logit)
+    zeta, logit = zeta.detach(), logit.detach()
+    rho = s.cdf(zeta, logit)
+    up, down = (
+        invert(lambda x, a=a: s.cdf(x, a), rho, *((0, 1) if s.support[0] == 0 else (-9, 9)))
+        for a in (logit + h, logit - h)
+    )
+    torch.testing.assert_close(got, (up - down) / (2 * h), rtol=1e-5, atol=1e-8)
+    assert got.max() > 0.1
+    if s.uniforms == 1:
+        difference = (s.inverse_cdf(u[0], logit + h) - s.inverse_cdf(u[0], logit - h)) / (2 * h)
+        torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_the_path_derivative_is_the_formula(name):
+    """dzeta/dl = q (1 - q) (F0 - F1) / q(zeta), written as it stands."""
+    s, logit = make(name), f64(-2.0, 0.3, 1.5).requires_grad_()
+    zeta = s.sample(logit, uniforms(s.uniforms, 3))
+    (got,) = torch.autograd.grad(zeta.sum(), logit)
+    q, zeta = torch.sigmoid(logit).detach(), zeta.detach()
+    density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
+    torch.testing.assert_close(got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
+    """E[f] = (1 - q) E0[f] + q E1[f], so d/dl E[f] = q (1 - q) (E1[f] - E0[f]), and E_i[f] by quadrature over F_i.
+
+    |z| of a normal variable exceeds 5 by chance less than once in 1,000,000.
+    """
+    s, draws = make(name), 40_000
+    logit = torch.full((draws,), -0.8, dtype=torch.float64, requires_grad=True)
+    zeta = s.sample(logit, uniforms(s.uniforms, draws, seed=3))
+    (g,) = torch.autograd.grad((torch.sin(3 * zeta) + zeta**2).sum(), logit)
+    x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(400))
+    low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
+    x, w = (low + high + (high - low) * x) / 2, w * (high - low) / 2
+    # By parts: E1[f] - E0[f] = integral of f' (F0 - F1).
+    wanted = (w * (3 * torch.cos(3 * x) + 2 * x) * (s.cdf0(x) - s.cdf1(x))).sum()
+    q = 1 / (1 + math.exp(0.8))
+    z = (g.mean() - q * (1 - q) * wanted) / (g.std() / math.sqrt(draws))
+    assert abs(float(z)) < 5
+    assert abs(float(g.mean() / (g.std() / math.sqrt(draws)))) > 20  # a factor that is off by a quarter would be seen
+
+
+@pytest.mark.parametrize("name", ["spike_exponential", "concrete", "piecewise_linear"])
+def test_the_derivative_is_that_of_the_quantile(name):
+    s, h = make(name, 1.5), 1e-6
+    logit, u = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_(), uniforms(1, 200)
+    (got,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
+    logit = logit.detach()
+    difference = (s.sample(logit + h, u) - s.sample(logit - h, u)) / (2 * h)
+    torch.testing.assert_close(got, difference, rtol=1e-5, atol=1e-7)
+    assert (got.abs() > 0.01).sum() > 50
+
+
+def test_the_slope_of_piecewise_linear_may_be_stopped():
+    logit, rho = f64(0.8).requires_grad_(), f64(0.45)
+    both = make("piecewise_linear", 1.0)
+    stopped = make("piecewise_linear", 1.0, stop_slope=True)
+    values, grads = zip(
+        *((v, *torch.autograd.grad(v, logit)) for v in (s.sample(logit, rho[None]) for s in (both, stopped))),
+        strict=True,
+    )
+    assert values[0] == values[1]
+    q = 1 / (1 + math.exp(-0.8))
+    kappa = 0.25 / (q * (1 - q) + 0.01)
+    assert float(grads[1]) == pytest.approx(kappa * q * (1 - q), rel=1e-12)
+    assert float(grads[0] - grads[1]) == pytest.approx(
+        -kappa / (q * (1 - q) + 0.01) * (1 - 2 * q) * q * (1 - q) * (0.45 - (1 - q)), rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("what", [0, 1, 2], ids=["logit", "delta", "sigma"])
+def test_gradients_of_the_gaussian_mixture(what):
+    """E[f] with f = sin(2 zeta) + zeta^2 in closed form, its derivative by autograd; |z| < 5 as above.
+
+    E sin(2x) = sin(2m) exp(-2 s^2), E x^2 = m^2 + s^2 for N(m, s^2).
+    """
+    at = [f64(-0.6)[0], f64(0.4)[0], f64(0.5)[0]]
+    draws = 40_000
+    leaf = at[what].clone().requires_grad_()
+    logit, delta, sigma = (leaf if i == what else v for i, v in enumerate(at))
+
+    def mean(m):
+        return torch.sin(2 * m) * torch.exp(-2 * sigma**2) + m**2 + sigma**2
+
+    q = torch.sigmoid(logit)
+    (wanted,) = torch.autograd.grad((1 - q) * mean(delta) + q * mean(1 + delta), leaf)
+    wide = at[what].expand(draws).clone().requires_grad_()
+    zeta = smoothing.gaussian_mixture_sample(
+        *(wide if i == what else v for i, v in enumerate(at)), uniforms(2, draws, seed=4)
+    )
+    (g,) = torch.autograd.grad((torch.sin(2 * zeta) + zeta**2).sum(), wide)
+    error = g.std() / math.sqrt(draws)
+    assert abs(float((g.mean() - wanted) / error)) < 5
+    assert abs(float(wanted / error)) > 20
+
+
+def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
+    at, u, h = [f64(-1.2), f64(0.3), f64(0.25)], uniforms(2, 200), 1e-5
+    leaves = [v.expand(200).clone().requires_grad_() for v in at]
+    zeta = smoothing.gaussian_mixture_sample(*leaves, u)
+    grads = torch.autograd.grad(zeta.sum(), leaves)
+    zeta = zeta.detach()
+
+    def cdf(x, logit, delta, sigma):
+        q, phi = torch.sigmoid(logit), torch.special.ndtr
+        return (1 - q) * phi((x - delta) / sigma) + q * phi((x - delta - 1) / sigma)
+
+    rho = cdf(zeta, *at)
+    for i, got in enumerate(grads):
+        up, down = ([v + e * (j == i) for j, v in enumerate(at)] for e in (h, -h))
+        ends = [invert(lambda x, p=p: cdf(x, *p), rho, -3, 4) for p in (up, down)]
+        torch.testing.assert_close(got, (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-7)
+    assert torch.equal(grads[1], torch.ones(200, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("sharp", SHARP)
+@pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
+def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
+    """float32; logits to +-100; noise with its least and its greatest value and right at the threshold 1 - q."""
+    s = make(name, sharp)
+    logits = torch.tensor([0.0, 1e-6, 0.7, 3.0, 8.0, 12.0, 16.6, 20.0, 30.0, 60.0, 100.0])
+    logits = torch.cat([logits, -logits])
+    ends = torch.tensor([2**-24, 1e-6, 1e-4, 1 - 1e-6])
+    grid = torch.cat([torch.linspace(0, 1 - 2**-24, 25), ends, torch.sigmoid(logits).clamp(max=1 - 2**-24)])
+    u = torch.stack([v.flatten() for v in torch.meshgrid(grid, grid, indexing="ij")]) if s.uniforms == 2 else grid[None]
+    logit = logits[:, None].expand(-1, u.shape[1]).clone().requires_grad_()
+    zeta = s.sample(logit, u[:, None])
+    (slope,) = torch.autograd.grad(zeta.sum(), logit, retain_graph=True)
+    low, high = s.support
+    assert ((zeta >= low) & (zeta <= high) & zeta.isfinite()).all()
+    assert slope.isfinite().all()
+    if isinstance(s, smoothing.Overlapping):
+        assert (slope > -1e-6).all()
+        free = zeta.detach().requires_grad_()
+        outputs = [
+            s.log_density(free, logit),
+            s.log_ratio(free),
+            s.log_r0(free),
+            s.log_r1(free),
+            s.log_density(zeta, logit),
+        ]
+        assert all(v.isfinite().all() for v in outputs)
+        for v in outputs:
+            assert all(
+                g.isfinite().all()
+                for g in torch.autograd.grad(v.sum(), [free, logit], allow_unused=True)
+                if g is not None
+            )
+        exact = s.slope(zeta.detach().double(), logit.detach().double())
+        if name != "power":  # whose clip stops the gradient
+            torch.testing.assert_close(slope.double(), exact, rtol=1e-3, atol=1e-30)
+
+
+@pytest.mark.parametrize("limit", [-100.0, 100.0])
+def test_the_gaussian_mixture_is_finite(limit):
+    logit = torch.full((4,), limit).requires_grad_()
+    delta, sigma = torch.full((4,), -0.25).requires_grad_(), torch.tensor([0.05, 0.05, 0.25, 3.0]).requires_grad_()
+    zeta = smoothing.gaussian_mixture_sample(
+        logit, delta, sigma, torch.tensor([[0.0, 1 - 2**-24] * 2, [0.0, 1 - 2**-24] * 2])
+    )
+    log_q = smoothing.gaussian_mixture_log_density(zeta, logit, delta, sigma)
+    values = [zeta, log_q, *torch.autograd.grad((zeta + log_q).sum(), [logit, delta, sigma])]
+    assert all(v.isfinite().all() for v in values)
+
+
+def test_power_passes_no_gradient_where_it_clips():
+    s, logit = make("power", 30.0), torch.zeros(3, requires_grad=True)
+    zeta = s.sample(logit, torch.tensor([[0.2, 0.2, 0.8], [0.1, 0.9, 0.1]]))
+    (slope,) = torch.autograd.grad(zeta.sum(), logit)
+    assert zeta.tolist() == pytest.approx([2**-24, 0.9**30, 1 - 2**-24])
+    assert slope[0] == 0.0
+    assert slope[1] > 0.1
+
+
+def step(name: str):
+    """A loss of one case that uses all of a smoothing, and its arguments for three of them."""
+    s = make(name)
+
+    def loss(logit, u):
+        zeta = s.sample(logit, u)
+        out = (zeta**2).sum() + s.bits(logit, u).sum()
+        if isinstance(s, smoothing.Overlapping):
+            out = out + s.log_density(zeta, logit).sum() + torch.sigmoid(s.posterior_logit(zeta, logit)).sum()
+        return out
+
+    logit = 3 * torch.randn(3, 6, generator=torch.Generator().manual_seed(5))
+    return loss, logit, uniforms(3, s.uniforms, 6).float()
+
+
+@pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
+def test_batched_through_vmap_and_grad(name):
+    loss, logit, u = step(name)
+    wanted = []
+    for case, noise in zip(logit, u, strict=True):
+        leaf = case.clone().requires_grad_()
+        wanted += torch.autograd.grad(loss(leaf, noise), leaf)
+    torch.testing.assert_close(vmap(grad(loss))(logit, u), torch.stack(wanted))
+    assert torch.stack(wanted).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["exponential", "piecewise_linear"])
+def test_traced_whole(name):
+    """Tracing only ('eager' makes no code) of the batched gradient: no break in the graph."""
+    loss, logit, u = step(name)
+    compiled = torch.compile(vmap(grad(loss)), backend="eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(logit, u), vmap(grad(loss))(logit, u))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
+@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
+def test_compiled(name):
+    loss, logit, u = step(name)
+    compiled = torch.compile(vmap(grad(loss)), fullgraph=True, dynamic=False)
+    torch.testing.assert_close(compiled(logit, u), vmap(grad(loss))(logit, u), rtol=1e-4, atol=1e-5)

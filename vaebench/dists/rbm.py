@@ -1,0 +1,135 @@
+"""Restricted Boltzmann machines over two sides of bits: p(z1, z2) = exp(-E) / Z, -E = b1.z1 + b2.z2 + z1' W z2.
+
+The prior of the DVAE family (Rolfe 2017; Vahdat et al. 2018, DVAE++, whose E carries the opposite sign) and, one
+machine per case, the posterior of DVAE## (Vahdat, Andriyash & Macready 2020). Given one side the units of the other are
+independent, so a whole side is drawn at once: block Gibbs sampling.
+
+Machines come batched over any leading shape, samples carry one more axis in front: z (k, *batch, n). All randomness is
+uniform noise on [0, 1) given by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench.dists import boltzmann_exact
+
+
+def bits(logit: Tensor, u: Tensor) -> Tensor:
+    """1[u > 1 - sigmoid(logit)] as 0.0 and 1.0 of the logit's type: the inverse of Bernoulli's distribution function.
+
+    It is what every relaxation of the bits tends to as it hardens. No gradient passes.
+    """
+    return _above(u, torch.sigmoid(-logit.detach())).to(logit.dtype)
+
+
+class RBM(NamedTuple):
+    """Machines with biases ``b1`` (*batch, n1), ``b2`` (*batch, n2) and couplings ``w`` (*batch, n1, n2)."""
+
+    b1: Tensor
+    b2: Tensor
+    w: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """The batch's shape; empty for a single machine."""
+        return self.b1.shape[:-1]
+
+    def swap(self) -> RBM:
+        """The same machine with its sides exchanged."""
+        return RBM(self.b2, self.b1, self.w.mT)
+
+    def to(self, *args: torch.dtype | torch.device | str) -> RBM:
+        """The machine in another dtype or on another device."""
+        return RBM(self.b1.to(*args), self.b2.to(*args), self.w.to(*args))
+
+    def detach(self) -> RBM:
+        """The same numbers, through which no gradient passes."""
+        return RBM(self.b1.detach(), self.b2.detach(), self.w.detach())
+
+    def logits1(self, z2: Tensor) -> Tensor:
+        """Logits (k, *batch, n1) of side 1 given ``z2`` (k, *batch, n2), bits or values in between."""
+        return _affine(self.b1, z2, self.w.mT)
+
+    def logits2(self, z1: Tensor) -> Tensor:
+        """Logits (k, *batch, n2) of side 2 given ``z1`` (k, *batch, n1), bits or values in between."""
+        return _affine(self.b2, z1, self.w)
+
+    def mean1(self, z2: Tensor) -> Tensor:
+        """E[z1 | z2], (k, *batch, n1)."""
+        return torch.sigmoid(self.logits1(z2))
+
+    def mean2(self, z1: Tensor) -> Tensor:
+        """E[z2 | z1], (k, *batch, n2)."""
+        return torch.sigmoid(self.logits2(z1))
+
+    def negative_energy(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """-E(z1, z2) = log p(z1, z2) + log Z, (k, *batch), nats; linear in either side, so also for relaxed values."""
+        return (z1 * self.b1).sum(-1) + (z2 * self.logits2(z1)).sum(-1)
+
+    def free_energy1(self, z1: Tensor) -> Tensor:
+        """-log sum_z2 exp(-E) = -log p(z1) - log Z, (k, *batch), nats."""
+        return -(z1 * self.b1).sum(-1) - F.softplus(self.logits2(z1)).sum(-1)
+
+    def free_energy2(self, z2: Tensor) -> Tensor:
+        """-log sum_z1 exp(-E) = -log p(z2) - log Z, (k, *batch), nats."""
+        return -(z2 * self.b2).sum(-1) - F.softplus(self.logits1(z2)).sum(-1)
+
+    def sweep(self, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """One block Gibbs sweep from ``z1`` (k, *batch, n1): side 2 given side 1, then side 1 given the new side 2.
+
+        ``u2`` (k, *batch, n2) and ``u1`` (k, *batch, n1) are the noise. Returns the new (z1, z2); no gradient passes.
+        """
+        return self.gibbs(z1, u2.unsqueeze(0), u1.unsqueeze(0))
+
+    def gibbs(self, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """s block Gibbs sweeps with noise ``u2`` (s, k, *batch, n2) and ``u1`` (s, k, *batch, n1), s at least 1.
+
+        Returns the new (z1, z2). No gradient passes. Raises ValueError without a sweep.
+        """
+        if len(u2) != len(u1) or len(u1) < 1:
+            raise ValueError(f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1")
+        # Minus the logits come straight out of the product: u > sigmoid(-logit) then needs no pass to turn the sign.
+        down = RBM(*(-p for p in self.detach()))
+        z1 = z1.detach()
+        for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
+            z2 = _above(v2, torch.sigmoid(down.logits2(z1)))
+            z1 = _above(v1, torch.sigmoid(down.logits1(z2)))
+        return z1, z2
+
+    def relaxed_sweep(
+        self, z1: Tensor, relax: Callable[[Tensor, Tensor], Tensor], u2: Tensor, u1: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One block sweep in which ``relax(logit, u)`` stands for drawing the bits; returns (zeta1, zeta2).
+
+        Gradients pass through both conditionals, to the machine and to ``z1``; shapes as in ``sweep``.
+        """
+        zeta2 = relax(self.logits2(z1), u2)
+        return relax(self.logits1(zeta2), u1), zeta2
+
+    def log_z(self) -> Tensor:
+        """Exact log Z, (*batch), nats, by enumerating the smaller side; differentiable. See ``boltzmann_exact``."""
+        return boltzmann_exact.log_z(self)
+
+    def moments(self) -> boltzmann_exact.Moments:
+        """Exact E[z1], E[z2], E[z1 z2'] and log Z by enumerating the smaller side, without gradients."""
+        return boltzmann_exact.moments(self)
+
+
+def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
+    """bias + z W of every machine: (*batch, m), (k, *batch, n), (*batch, n, m) -> (k, *batch, m)."""
+    if bias.dim() == 1:
+        return torch.addmm(bias, z, w) if z.dim() == 2 else z @ w + bias
+    if z.dim() != bias.dim() + 1:
+        raise ValueError(f"samples {tuple(z.shape)} of machines {tuple(bias.shape[:-1])} need the shape (k, *batch, n)")
+    return (z.movedim(0, -2) @ w).movedim(-2, 0) + bias
+
+
+def _above(u: Tensor, level: Tensor) -> Tensor:
+    """1[u > level] as floats. In place on the difference: turning bools into floats costs more than all the rest."""
+    return (u - level).sign_().relu_()

@@ -1,0 +1,44 @@
+"""Binary concrete relaxation, as in GumBolt (Khoshaman & Amin 2018)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench.dists.smoothing.base import Smoothing, check_positive
+
+CLIP = 1e-5
+"""The noise is clipped to [CLIP, 1 - CLIP]."""
+
+
+@dataclass(frozen=True)
+class Concrete(Smoothing):
+    """zeta = sigmoid(beta (l + logit(rho))); ``beta`` is an INVERSE temperature. zeta > 1/2 when z = 1."""
+
+    beta: float = 10.0
+
+    def __post_init__(self) -> None:
+        check_positive("beta", self.beta)
+
+    def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
+        """The quantile of ``rho``, increasing; gradient to ``logit``."""
+        rho = rho.clamp(CLIP, 1.0 - CLIP)
+        return torch.sigmoid(self.beta * (logit + torch.log(rho) - torch.log1p(-rho)))
+
+    def sample(self, logit: Tensor, u: Tensor) -> Tensor:
+        """zeta from ``u`` (1, *shape)."""
+        return self.inverse_cdf(u[0], logit)
+
+    def log_density(self, zeta: Tensor, logit: Tensor) -> Tensor:
+        """log q(zeta), nats. GumBolt does not use it: it puts zeta into the log-probabilities of discrete bits.
+
+        Samples may round to 0 or 1; they are taken as the nearest number inside that the format can tell from it.
+        """
+        zeta = zeta.clamp(torch.finfo(zeta.dtype).tiny, 1.0 - torch.finfo(zeta.dtype).eps / 2)
+        log_zeta, log_rest = torch.log(zeta), torch.log1p(-zeta)
+        x = (log_zeta - log_rest) / self.beta - logit
+        return F.logsigmoid(x) + F.logsigmoid(-x) - math.log(self.beta) - log_zeta - log_rest

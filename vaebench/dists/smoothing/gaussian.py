@@ -1,0 +1,94 @@
+"""Mixtures of two Gaussians on the real line (Vahdat, Andriyash & Macready 2018, DVAE#).
+
+``Gaussian`` is the smoothing with one fixed width. The functions at the end are the posterior for a prior with the
+Gaussian integral trick, whose shift and widths are trained.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench.dists.smoothing.base import check_positive, excess, inside
+from vaebench.dists.smoothing.overlapping import Overlapping
+
+
+@dataclass(frozen=True)
+class Gaussian(Overlapping):
+    """r0 = N(0, sigma^2), r1 = N(1, sigma^2), sigma = beta^(-1/2); Bernoulli as beta goes to infinity."""
+
+    support: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+
+    beta: float = 30.0
+
+    def __post_init__(self) -> None:
+        check_positive("beta", self.beta)
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of either part."""
+        return self.beta**-0.5
+
+    def log_r0(self, zeta: Tensor) -> Tensor:
+        return 0.5 * math.log(self.beta / (2.0 * math.pi)) - 0.5 * self.beta * zeta * zeta
+
+    def log_ratio(self, zeta: Tensor) -> Tensor:
+        return self.beta * (zeta - 0.5)
+
+    def cdf0(self, zeta: Tensor) -> Tensor:
+        return _phi(zeta / self.sigma)
+
+    def cdf1(self, zeta: Tensor) -> Tensor:
+        return _phi((zeta - 1.0) / self.sigma)
+
+    def gap(self, zeta: Tensor) -> Tensor:
+        return _gap(zeta, self.sigma)
+
+    def draw0(self, u: Tensor) -> Tensor:
+        return self.sigma * torch.special.ndtri(inside(u))
+
+    def sample_given(self, z: Tensor, u: Tensor) -> Tensor:
+        """zeta ~ r(. | z) from ``z`` of zeros and ones and uniforms ``u`` that broadcast to it. No gradient passes."""
+        return z.detach() + self.draw0(u.detach())
+
+
+def gaussian_mixture_log_density(zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor) -> Tensor:
+    """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats; gradients to all four arguments."""
+    x = zeta - delta
+    r0, r1 = -0.5 * (x / sigma) ** 2, -0.5 * ((x - 1.0) / sigma) ** 2
+    mixture = torch.logaddexp(F.logsigmoid(-logit) + r0, F.logsigmoid(logit) + r1)
+    return mixture - torch.log(sigma) - 0.5 * math.log(2.0 * math.pi)
+
+
+def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tensor) -> Tensor:
+    """zeta from the density above and ``u`` (2, *shape); gradients to ``logit``, ``delta`` and ``sigma`` > 0.
+
+    Implicit differentiation of the mixture's distribution function at a fixed quantile, with x = zeta - delta:
+    d zeta / d delta = 1, d zeta / d logit as for every overlapping smoothing, and
+    d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) / sigma.
+    The formula with zeta for x, as it is found in use, holds at delta = 0 only.
+    """
+    free, shift, width = logit.detach(), delta.detach(), sigma.detach()
+    x = (excess(u[0], free) > 0).to(free.dtype) + width * torch.special.ndtri(inside(u[1]))
+    log_inverse = torch.logaddexp(
+        -0.5 * (x / width) ** 2 - F.logsigmoid(free), -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free)
+    )
+    by_logit = math.sqrt(2.0 * math.pi) * width * _gap(x, width) * torch.exp(-log_inverse)
+    by_sigma = (x - torch.sigmoid(free + (x - 0.5) / width**2)) / width
+    return x + shift + by_logit * (logit - free) + (delta - shift) + by_sigma * (sigma - width)
+
+
+def _phi(x: Tensor) -> Tensor:
+    """The normal distribution function; torch's own loses the digits of its lower tail in float32."""
+    return 0.5 * torch.special.erfc(-math.sqrt(0.5) * x)
+
+
+def _gap(zeta: Tensor, sigma: Tensor | float) -> Tensor:
+    """Phi(zeta / sigma) - Phi((zeta - 1) / sigma), symmetric about 1/2, by its left half, where nothing cancels."""
+    left = 0.5 - (zeta - 0.5).abs()
+    return _phi(left / sigma) - _phi((left - 1.0) / sigma)

@@ -1,0 +1,39 @@
+"""Piecewise-linear relaxation (Andriyash, Vahdat & Macready 2018, arXiv 1810.00116)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.smoothing.base import Smoothing, check_positive, excess
+from vaebench.errors import UserError
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear(Smoothing):
+    """zeta = clip(1/2 + kappa (rho - (1 - q)), 0, 1), kappa = 0.25 beta / (q (1 - q) + 0.01).
+
+    P(zeta > 1/2) = q exactly, for zeta > 1/2 when and only when z = 1. By default the gradient flows through the slope
+    kappa too; ``stop_slope`` takes kappa as a constant.
+    """
+
+    beta: float = 4.0
+    stop_slope: bool = False
+
+    def __post_init__(self) -> None:
+        check_positive("beta", self.beta)
+        if type(self.stop_slope) is not bool:
+            raise UserError(f"smoothing.stop_slope={self.stop_slope!r}: must be true or false")
+
+    def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
+        """The quantile of ``rho``, nondecreasing; gradient to ``logit``, none where the clip acts."""
+        kappa = 0.25 * self.beta / (torch.sigmoid(logit) * torch.sigmoid(-logit) + 0.01)
+        if self.stop_slope:
+            kappa = kappa.detach()
+        return (0.5 + kappa * excess(rho, logit)).clamp(0.0, 1.0)
+
+    def sample(self, logit: Tensor, u: Tensor) -> Tensor:
+        """zeta from ``u`` (1, *shape)."""
+        return self.inverse_cdf(u[0], logit)
