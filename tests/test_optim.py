@@ -58,3 +58,75 @@ def test_bad_settings(config, message):
     with pytest.raises(UserError) as error:
         optim.build(config)
     assert message in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------------- Adam
+
+
+def adam(**config):
+    return optim.build({"name": "adam", "rate": 0.01, **config})
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-3])
+def test_adam_is_torchs_for_every_seed(epsilon):
+    generator = torch.Generator().manual_seed(0)
+    rule = adam(epsilon=epsilon, posterior_rate=0.03)
+    params = {"a": torch.randn(2, 3, 4, generator=generator), "b": torch.randn(2, 3, generator=generator)}
+    groups = {"a": "model", "b": "posterior"}
+    theirs, steps = [], []
+    for r in range(2):
+        copies = {k: v[r].clone().requires_grad_() for k, v in params.items()}
+        rates = [{"params": [copies["a"]], "lr": 0.01}, {"params": [copies["b"]], "lr": 0.03}]
+        theirs.append(copies)
+        steps.append(torch.optim.Adam(rates, eps=epsilon))
+    each = [rule.state({k: v[r] for k, v in params.items()}) for r in range(2)]
+    state = {k: torch.stack([s[k] for s in each]) for k in each[0]}
+    for _ in range(40):
+        grads = {k: torch.randn(v.shape, generator=generator) for k, v in params.items()}
+        rule.apply_(params, grads, state, groups, torch.zeros(2))
+        for r in range(2):
+            for k, p in theirs[r].items():
+                p.grad = grads[k][r].clone()
+            steps[r].step()
+    for r in range(2):
+        for k, p in theirs[r].items():
+            torch.testing.assert_close(params[k][r], p.detach(), rtol=1e-5, atol=1e-6)
+    assert state["count"].tolist() == [40, 40]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", {0.0: 1, 0.5: 1, 0.99: 1}),
+        ("steps", {0.0: 1, 0.5999: 1, 0.6: 0.3, 0.74: 0.3, 0.75: 0.09, 0.9499: 0.09, 0.95: 0.027, 0.999: 0.027}),
+        ("warm_steps", {0.0: 0.1, 0.0199: 0.1, 0.02: 1, 0.59: 1, 0.6: 1 / 3, 0.75: 0.1, 0.95: 1 / 33}),
+    ],
+)
+def test_schedules_are_shares_of_the_budget(schedule, factors):
+    rule = adam(schedule=schedule)
+    found = rule.factor(torch.tensor(list(factors)))
+    torch.testing.assert_close(found, torch.tensor(list(map(float, factors.values()))))
+    assert rule.budget_free is (schedule == "constant")
+    for progress, factor in factors.items():  # the first step of Adam has the size of the rate
+        params = {"model.p.w": torch.zeros(1, 1)}
+        state = {k: v.unsqueeze(0) for k, v in rule.state({"model.p.w": torch.zeros(1)}).items()}
+        rule.apply_(params, {"model.p.w": torch.ones(1, 1)}, state, GROUPS, torch.tensor([progress]))
+        assert float(params["model.p.w"]) == pytest.approx(-0.01 * factor, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"schedule": "warm_stops"}, "optim.schedule='warm_stops': unknown, did you mean"),
+        ({"beta1": 1.0}, "optim.beta1=1.0: must be"),
+        ({"beta2": -0.1}, "optim.beta2=-0.1: must be"),
+        ({"epsilon": 0}, "optim.epsilon=0: must be"),
+        ({"rate": 0}, "rate of group 'model'"),
+        ({"posterior_rate": -1}, "rate of group 'posterior'"),
+    ],
+)
+def test_bad_settings_of_adam(config, message):
+    with pytest.raises(UserError) as error:
+        adam(**config)
+    assert message.split(":")[0] in str(error.value)
+    assert "\n" not in str(error.value)

@@ -55,10 +55,92 @@ class SGD:
                 p.add_(grads[name], alpha=-self.rates[group_of[name]])
 
 
-OPTIMS = {"sgd": SGD}
+SCHEDULES: dict[str, list[tuple[float, float]]] = {
+    "constant": [],
+    "steps": [(0.6, 0.3), (0.75, 0.09), (0.95, 0.027)],
+    "warm_steps": [(0.0, 0.1), (0.02, 1.0), (0.6, 1 / 3), (0.75, 0.1), (0.95, 1 / 33)],
+}
+"""Name -> (share of the budget, factor of the rate from there on). ``steps`` is in the text of DVAE++ (times 0.3 at
+
+600,000, 750,000 and 950,000 of a million updates); ``warm_steps`` is what its authors ran for DVAE# and DVAE##.
+"""
 
 
-def build(config: dict[str, Any]) -> SGD:
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1) with a rate schedule in shares of the budget.
+
+    Groups without a rate of their own learn at ``rate``. The state holds both moments of every parameter and the number
+    of updates done.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        posterior_rate: float | None = None,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        schedule: str = "constant",
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise UserError(f"optim.schedule={schedule!r}: {nearest(str(schedule), SCHEDULES)}")
+        for name, value in (("beta1", beta1), ("beta2", beta2)):
+            if not 0 <= value < 1:
+                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
+        if not (math.isfinite(epsilon) and epsilon > 0):
+            raise UserError(f"optim.epsilon={epsilon!r}: must be a number above 0")
+        self.rates = {
+            "model": float(rate),
+            "posterior": float(rate if posterior_rate is None else posterior_rate),
+            "baseline": float(rate),
+        }
+        for group, value in self.rates.items():
+            if not (math.isfinite(value) and value > 0):
+                raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
+        self.steps = SCHEDULES[schedule]
+        self.budget_free = not self.steps
+
+    def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Both moments at 0 beside every parameter, and the count of updates."""
+        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()}
+        device = next(iter(params.values())).device
+        return {**moments, "count": torch.zeros((), device=device)}
+
+    def factor(self, progress: Tensor) -> Tensor:
+        """Factor of the rates at a share of the budget, elementwise."""
+        out = torch.ones_like(progress)
+        for start, value in self.steps:
+            out = torch.where(progress >= start, value, out)
+        return out
+
+    def apply_(
+        self,
+        params: dict[str, Tensor],
+        grads: dict[str, Tensor],
+        state: dict[str, Tensor],
+        group_of: dict[str, str],
+        progress: Tensor,
+    ) -> None:
+        """One update of ``params`` and ``state`` in place; see SGD."""
+        with torch.no_grad():
+            count = state["count"].add_(1)
+            # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+            root = torch.sqrt(1 - self.beta2**count)
+            scale = self.factor(progress) * root / (1 - self.beta1**count)
+            for name, p in params.items():
+                g = grads[name]
+                first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
+                second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+                shape = (-1,) + (1,) * (p.dim() - 1)
+                step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
+                p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
+
+
+OPTIMS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+
+
+def build(config: dict[str, Any]) -> SGD | Adam:
     """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate."""
     if config["name"] not in OPTIMS:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")

@@ -82,3 +82,23 @@ def test_bad_settings(settings, message):
     with pytest.raises(UserError) as error:
         started(**settings)
     assert message in str(error.value)
+
+
+def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
+    config = {"name": "rbm_vae", "latents": 60, "units": 50, "layers": 1, "init": "fan_in", "init_scale": 0.1}
+    net = models.build(config, MEAN)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.fill_(7.0)
+    models.start(net, config, 0)
+    for name, p in net.named_parameters():
+        if ".prior." in name:
+            assert not p.any(), name
+        elif name.endswith(".scale"):
+            assert bool((p == 1).all()), name
+        elif p.dim() < 2:
+            assert not p.any(), name
+        else:  # a normal cut at two standard deviations has 0.880 of its own; 2,000 entries and more
+            sd = math.sqrt(2.6 / p.shape[1])
+            assert float(p.detach().abs().max()) <= 2 * sd
+            assert float(p.detach().std()) == pytest.approx(0.880 * sd, rel=0.08), name

@@ -54,6 +54,7 @@ class BeliefNet(nn.Module):
 
     latent = "binary"
     reparameterised = False
+    unnormalised: tuple[str, ...] = ()
     chained_prior = False
     chained_visibles = False
     max_layers: int | None = None

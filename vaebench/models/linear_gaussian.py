@@ -17,6 +17,7 @@ class LinearGaussian(nn.Module):
 
     latent = "gaussian"
     reparameterised = True
+    unnormalised: tuple[str, ...] = ()
 
     def __init__(self, mean: Tensor, dims: Sequence[int]) -> None:
         super().__init__()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
+
+from vaebench.nn.batch_norm import BatchNorm, Tape
 
 
 class TanhNet(nn.Module):
@@ -19,3 +23,22 @@ class TanhNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.output(torch.tanh(self.hidden(x))).squeeze(-1)
+
+
+class NormalizedTanhNet(nn.Module):
+    """Hidden layers (dense, batch normalisation, tanh) of ``units`` each, (..., inputs) -> (..., units or inputs).
+
+    With no hidden layer it is the identity. The nets of the DVAE family (Vahdat et al. 2018, 2020).
+    """
+
+    def __init__(self, inputs: int, units: int, layers: int, momentum: float) -> None:
+        super().__init__()
+        widths = [inputs] + [units] * layers
+        self.outputs = widths[-1]
+        self.dense = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
+        self.norms = nn.ModuleList([BatchNorm(n, momentum) for n in widths[1:]])
+
+    def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
+        for dense, norm in zip(self.dense, self.norms, strict=True):
+            x = torch.tanh(norm(dense(x), tape))
+        return x

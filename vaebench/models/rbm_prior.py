@@ -1,0 +1,38 @@
+"""A restricted Boltzmann machine as the prior of binary latents (Rolfe 2017; Vahdat et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.dists.rbm import RBM
+
+
+class RBMPrior(nn.Module):
+    """p(z) = exp(b1.z1 + b2.z2 + z1' W z2) / Z over two sides of n/2 units; every parameter starts at 0.
+
+    The units come in groups, side 1 is the first half of them all.
+    """
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.half = units // 2
+        self.b1 = nn.Parameter(torch.zeros(self.half))
+        self.b2 = nn.Parameter(torch.zeros(units - self.half))
+        self.w = nn.Parameter(torch.zeros(self.half, units - self.half))
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial parameters: the uniform distribution."""
+        for p in self.parameters():
+            nn.init.zeros_(p)
+
+    def machine(self) -> RBM:
+        """The machine, through which gradients pass to the parameters."""
+        return RBM(self.b1, self.b2, self.w)
+
+    def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Groups (k, batch, n_i) as the two sides of the machine."""
+        whole = z[0] if len(z) == 1 else torch.cat(list(z), -1)
+        return whole[..., : self.half], whole[..., self.half :]

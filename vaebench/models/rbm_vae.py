@@ -1,0 +1,172 @@
+"""Binary latents with a Boltzmann prior and a hierarchical inference network: DVAE, DVAE++, DVAE#, GumBolt, PWL.
+
+The model is the discrete one. How training relaxes its bits is a matter of the learning rule, which calls ``encode``,
+``group_logits`` and ``decode`` with values between 0 and 1; sampling and log-densities here, which measures use, are
+those of hard bits, with the running averages of batch normalisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.dists import bernoulli
+from vaebench.dists.rbm import RBM, bits
+from vaebench.errors import UserError, nearest
+from vaebench.models.rbm_prior import RBMPrior
+from vaebench.nn.batch_norm import Tape, name_norms
+from vaebench.nn.mlp import NormalizedTanhNet
+
+Noise = dict[str, Tensor]
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+CONTEXTS = ("none", "shared")
+
+
+class Decoder(nn.Module):
+    """Logits of p(x | z): hidden layers, a linear output, and the data's own logits as a constant offset."""
+
+    def __init__(self, mean: Tensor, latents: int, units: int, layers: int, momentum: float) -> None:
+        super().__init__()
+        self.net = NormalizedTanhNet(latents, units, layers, momentum)
+        self.output = nn.Linear(self.net.outputs, mean.numel())
+        self.register_buffer("offset", torch.logit(mean.clamp(0.001, 0.999)))
+
+    def forward(self, z: Tensor, tape: Tape | None = None) -> Tensor:
+        return self.output(self.net(z, tape)) + self.offset
+
+
+class Generator(nn.Module):
+    """The generative half: p(z) a Boltzmann machine, p(x | z) factorial Bernoulli."""
+
+    def __init__(self, mean: Tensor, latents: int, units: int, layers: int, momentum: float) -> None:
+        super().__init__()
+        self.prior = RBMPrior(latents)
+        self.decoder = Decoder(mean, latents, units, layers, momentum)
+
+
+class RBMPriorModel(nn.Module):
+    """What all models with a Boltzmann prior share; subclasses add the posterior.
+
+    ``unnormalised``: ``log_joint`` lacks -log Z of ``prior()``, which measures add once.
+    """
+
+    latent = "binary"
+    reparameterised = False
+    unnormalised: tuple[str, ...] = ("prior",)
+
+    def __init__(
+        self, mean: Tensor, groups: Sequence[int], units: int, layers: int, decoder_layers: int, momentum: float
+    ) -> None:
+        super().__init__()
+        latents = sum(groups)
+        for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
+            if type(value) is not int or value < least:
+                raise UserError(f"model.{key}={value!r}: must be a whole number from {least}")
+        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+            raise UserError(f"model.momentum={momentum!r}: must be at least 0 and below 1")
+        self.sizes = [mean.numel(), *groups]
+        self.register_buffer("mean", mean)
+        self.p = Generator(mean, latents, units, decoder_layers, momentum)
+
+    def prior(self) -> RBM:
+        """The prior's machine, unnormalised."""
+        return self.p.prior.machine()
+
+    def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Groups (k, batch, n_i) as the two sides of the prior's machine."""
+        return self.p.prior.sides(z)
+
+    def decode(self, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+        """Logits of p(x | z), (k, batch, d), for groups of bits or of values between 0 and 1."""
+        return self.p.decoder(torch.cat(list(z), -1), tape)
+
+    def log_likelihood(self, x: Tensor, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+        """log p(x | z), (k, batch), nats."""
+        return bernoulli.log_prob(x, self.decode(z, tape))
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """log p(x | z) and -E(z) = log p(z) + log Z, each (k, batch), nats."""
+        return [self.log_likelihood(x, z), self.prior().negative_energy(*self.sides(z))]
+
+    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log p(x, z) + log Z, (k, batch), nats."""
+        return sum(self.log_joint_terms(x, z))
+
+    def decayed(self) -> list[Tensor]:
+        """What weight decay applies to: kernels of all nets, scales of batch normalisation, the prior's couplings."""
+        return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
+
+
+class RBMVAE(RBMPriorModel):
+    """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size, each factorial Bernoulli.
+
+    ``context``: 'none' gives every group a net of its own on [x, z_<i] with ``layers`` hidden layers; 'shared' gives
+    all groups one net c(x) with that many, and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5).
+    The decoder has as many hidden layers as the inference network. ``latents`` counts the bits of all groups.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        latents: int = 200,
+        groups: int = 1,
+        layers: int = 2,
+        units: int = 200,
+        context: str = "shared",
+        momentum: float = 0.99,
+    ) -> None:
+        if type(latents) is not int or type(groups) is not int or groups < 1 or latents < 2 or latents % groups:
+            raise UserError(f"model.latents={latents!r}: must be a whole number of bits that groups={groups!r} divides")
+        if context not in CONTEXTS:
+            raise UserError(f"model.context={context!r}: {nearest(str(context), CONTEXTS)}")
+        size = latents // groups
+        super().__init__(mean, [size] * groups, units, layers, layers, momentum)
+        before = [mean.numel() + i * size for i in range(groups)]
+        self.q = nn.Module()
+        if context == "shared":
+            self.q.context = NormalizedTanhNet(mean.numel(), units, layers, momentum)
+            before = [self.q.context.outputs + i * size for i in range(groups)]
+        hidden = 0 if context == "shared" else layers
+        self.q.nets = nn.ModuleList([NormalizedTanhNet(n, units, hidden, momentum) for n in before])
+        self.q.outputs = nn.ModuleList([nn.Linear(net.outputs, size) for net in self.q.nets])
+        self.shared = context == "shared"
+        name_norms(self)
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def encode(self, x: Tensor, tape: Tape | None = None) -> Tensor:
+        """What every group sees of ``x`` (batch, d): its context, or the centred data, (batch, m)."""
+        centred = x - self.mean
+        return self.q.context(centred, tape) if self.shared else centred
+
+    def group_logits(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+        """Logits of q(z_i | x, z_<i): (batch, n) for the first group, (k, batch, n) for the others.
+
+        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, bits or values between 0 and 1.
+        """
+        if before:
+            seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)
+        return self.q.outputs[i](self.q.nets[i](seen, tape))
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: uniforms (k, batch, n) for each group."""
+        return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k samples of q(z | x) for each case: groups of bits (k, batch, n)."""
+        seen, z = self.encode(x), []
+        for i in range(len(self.q.outputs)):
+            z.append(bits(self.group_logits(i, seen, z), noise[f"q{i + 1}"]))
+        return z
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log q(z | x) as one term (the prior does not fall into groups), (k, batch), nats."""
+        seen = self.encode(x)
+        return [sum(bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z)))]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log q(z | x), (k, batch), nats."""
+        return sum(self.log_posterior_terms(z, x))
