@@ -1,0 +1,324 @@
+"""DVAE, DVAE++, DVAE#, GumBolt and PWL: values and gradients against enumeration of the bits and quadrature over zeta.
+
+The noise is put at the nodes of a quadrature rule, so the mean of an estimator and of its gradient is a sum and nothing
+is random. What it is compared with integrates densities, whose derivative knows nothing of paths.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vaebench import check, models, objectives
+from vaebench.dists import mean_field
+from vaebench.dists.rbm import RBM
+
+VISIBLE = 4
+X = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
+GAMMA = torch.tensor(0.7, dtype=torch.float64)
+
+
+def rule_of(name, groups, latents=4, layers=1, **settings):
+    """In double precision, all parameters N(0, 0.8^2)."""
+    config = {"name": "rbm_vae", "latents": latents, "groups": groups, "layers": layers, "units": 3, "context": "none"}
+    model = models.build(config, torch.linspace(0.2, 0.8, VISIBLE).numpy())
+    rule = objectives.build({"name": name, **settings}, model).double()
+    check.randomize(rule, 3)
+    return rule
+
+
+class Placed:
+    """A smoothing whose noise is zeta itself (``at`` 'zeta'), or the bit that zeta is to stand for ('bits')."""
+
+    def __init__(self, relax, at):
+        self.relax, self.at = relax, at
+
+    def __getattr__(self, name):
+        return getattr(self.relax, name)
+
+    def sample(self, logit, u):
+        v, q = u[0], torch.sigmoid(logit).detach()
+        if self.at == "bits":
+            rho = torch.where(v > 0.5, 1 - q / 2, (1 - q) / 2)
+            if hasattr(self.relax, "inverse_cdf"):
+                return self.relax.inverse_cdf(rho, logit)
+            return self.relax.sample_given(v, torch.full_like(v, 0.5))
+        if hasattr(self.relax, "attach"):
+            return self.relax.attach(v, logit)
+        beta = self.relax.beta  # of spike and exponential: the quantile at which zeta stands
+        rho = torch.where(v > 0, 1 - q + q * torch.expm1(beta * v) / math.expm1(beta), (1 - q) / 2)
+        return self.relax.inverse_cdf(rho, logit)
+
+
+def grid(relax, units, points):
+    """Nodes (points^units, units) over the support of zeta, and weights; the spike at 0 is one more, of weight 1."""
+    low, high = relax.support if relax.support[0] == 0 else (-5.0, 6.0)
+    v, w = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
+    v, w = low + (high - low) * (v + 1) / 2, w * (high - low) / 2
+    if not hasattr(relax, "log_r0"):
+        v, w = torch.cat([torch.zeros(1).double(), v]), torch.cat([torch.ones(1).double(), w])
+    return torch.cartesian_prod(*[v] * units), torch.cartesian_prod(*[w] * units).prod(-1)
+
+
+def log_r(relax, zeta, z):
+    """log r(zeta | z), summed over units: zeta (..., n), z (..., n) of zeros and ones. The spike has log r 0."""
+    if hasattr(relax, "log_r0"):
+        return torch.where(z > 0.5, relax.log_r1(zeta), relax.log_r0(zeta)).sum(-1)
+    on = math.log(relax.beta) + relax.beta * zeta - math.log(math.expm1(relax.beta))
+    impossible = (zeta > 0) != (z > 0.5)
+    return torch.where(z > 0.5, on, 0.0).masked_fill(impossible, -math.inf).sum(-1)
+
+
+def states(units):
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * units)
+
+
+def log_prior(model):
+    """All bits (states, units) and log p of each."""
+    z, p = states(sum(model.sizes[1:])), model.p.prior
+    z1, z2 = z[:, : len(p.b1)], z[:, len(p.b1) :]
+    return z, torch.log_softmax(z1 @ p.b1 + z2 @ p.b2 + torch.einsum("si,ij,sj->s", z1, p.w, z2), 0)
+
+
+def pieces(rule, relax, zeta):
+    """At nodes ``zeta`` (nodes, units): log p(x | zeta), log q(z, zeta | x), sum_g log q(z_g | zeta_<g, x), log p(z).
+
+    The last three for all bits, (states, nodes) and (states, 1).
+    """
+    model, groups = rule.model, zeta.split(rule.model.sizes[1:], -1)
+    seen = model.encode(X.expand(len(zeta), -1))
+    before = [g.unsqueeze(0) for g in groups]
+    logits = [model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))]
+    z, log_p = log_prior(model)
+    both = torch.cat(logits, -1)
+    log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
+    joint = log_q + log_r(relax, zeta[None], z[:, None])
+    return model.log_likelihood(X.expand(len(zeta), -1), before)[0], joint, log_q, log_p[:, None]
+
+
+def noise_at(rule, nodes):
+    """Noise of every group from (k, nodes, units)."""
+    return {f"q{i}": v[None] for i, v in enumerate(nodes.split(rule.model.sizes[1:], -1), start=1)}
+
+
+def mean_gain(rule, nodes, weight, gamma, at="zeta"):
+    """The mean over nodes (k, nodes, units) of what the rule maximises, with its gradient, and of its bound."""
+    rule.relax = Placed(rule.relax, at)
+    log_z = rule.model.prior().log_z()
+    x = X.expand(nodes.shape[1], -1)
+    gain, bound, more = rule.gain(x, gamma, log_z, {}, noise_at(rule, nodes), None)
+    rule.relax = rule.relax.relax
+    assert more == {}
+    return (gain * weight).sum(), (bound * weight).sum() - log_z
+
+
+def gradient(rule, value):
+    grads = torch.autograd.grad(value, list(rule.parameters()), materialize_grads=True)
+    return dict(zip(dict(rule.named_parameters()), grads, strict=True))
+
+
+def assert_same_gradients(rule, have, want, tolerance):
+    have, want = gradient(rule, have), gradient(rule, want)
+    for name, g in want.items():
+        torch.testing.assert_close(have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}")
+    for part in ("model.q.outputs.0", "model.p.prior", "model.p.decoder"):
+        assert max(g.abs().max() for name, g in want.items() if name.startswith(part)) > 300 * tolerance
+
+
+OVERLAPPING = [
+    ("exponential", 2.0, 1, 4, 8),
+    ("exponential", 2.0, 2, 4, 8),
+    ("exponential", 2.0, 4, 4, 8),
+    ("exponential", 1.0, 3, 6, 5),  # the sides' border runs through the second group
+    ("uniform_exponential", 2.0, 2, 4, 8),
+    ("gaussian", 4.0, 2, 2, 90),
+    ("logistic", 4.0, 2, 2, 90),
+]
+"""Smoothing, beta, groups, units in all, nodes per unit."""
+
+
+@pytest.mark.parametrize(("smoothing", "beta", "groups", "latents", "points"), OVERLAPPING)
+def test_dvaepp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, latents, points):
+    """E over zeta of log p(x | zeta) - gamma KL(q(z, zeta) || p(z, zeta)), where r cancels."""
+    rule = rule_of("dvaepp", groups, latents, smoothing=smoothing, beta=beta)
+    nodes, w = grid(rule.relax, latents, points)
+    likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
+    q = joint.exp() * w
+    assert q.sum().item() == pytest.approx(1, abs=3e-6)
+    kl = (q * (log_q - log_p)).sum()
+    elbo = (q * likelihood).sum() - GAMMA * kl
+    gain, bound = mean_gain(rule, nodes[None], q.sum(0).detach(), GAMMA)
+    torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
+    torch.testing.assert_close(bound, elbo - (1 - GAMMA) * kl, rtol=0, atol=3e-6)
+    assert_same_gradients(rule, gain, elbo, 1e-5)
+
+
+@pytest.mark.parametrize(("groups", "latents", "points"), [(1, 4, 6), (2, 4, 6), (4, 4, 6), (3, 6, 4)])
+def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
+    """Also through bits that switch; nothing but the quadrature stands between the two."""
+    rule = rule_of("dvae", groups, latents, beta=1.0)
+    nodes, w = grid(rule.relax, latents, points)
+    z = (nodes > 0).double()  # known, so one state a node
+    index = (z * 2 ** torch.arange(latents - 1, -1, -1)).sum(-1).long()
+    likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
+    at = lambda v: v.expand(-1, len(nodes)).gather(0, index[None])[0]  # noqa: E731
+    q = at(joint).exp() * w
+    assert q.sum().item() == pytest.approx(1, abs=3e-6)
+    kl = (q * (at(log_q) - at(log_p))).sum()
+    elbo = (q * likelihood).sum() - GAMMA * kl
+    gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+    torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
+    torch.testing.assert_close(bound, elbo - (1 - GAMMA) * kl, rtol=0, atol=3e-6)
+    assert_same_gradients(rule, gain, elbo, 1e-5)
+
+
+def test_dvae_with_saturated_units():
+    """Logits near 20: finite gradients in single precision, and no unit's share of it exceeds its couplings."""
+    rule = rule_of("dvae", 2).float()
+    logits = [torch.tensor([[[18.0, -18.0]]], requires_grad=True), torch.tensor([[[25.0, 100.0]]], requires_grad=True)]
+    zeta = [torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)]
+    grads = torch.autograd.grad(rule.kl(zeta, logits).sum(), logits)
+    w = rule.model.p.prior.w
+    assert all(torch.isfinite(g).all() for g in grads)
+    torch.testing.assert_close(grads[0][0, 0, 0], -w[0].sum(), rtol=1e-5, atol=1e-5)
+    assert grads[1].abs().max() < 1e-6
+
+
+def exact_partition(machine, evidence1, evidence2, iterations=5):
+    """log Zhat by enumeration."""
+    shape = torch.Size([*evidence1.shape[:-1], *machine.w.shape])
+    return RBM(machine.b1 + evidence1, machine.b2 + evidence2, machine.w.expand(shape)).log_z()
+
+
+@pytest.mark.parametrize(("smoothing", "beta", "groups", "latents", "points"), OVERLAPPING)
+def test_dvaes_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing, beta, groups, latents, points):
+    """E over zeta of log p(x | zeta) + gamma [log p(zeta) - log q(zeta | x)], with p(zeta) summed over all bits."""
+    rule = rule_of("dvaes", groups, latents, smoothing=smoothing, beta=beta)
+    nodes, w = grid(rule.relax, latents, points)
+    likelihood, joint, _, log_p = pieces(rule, rule.relax, nodes)
+    z, _ = log_prior(rule.model)
+    marginal = torch.logsumexp(log_p + log_r(rule.relax, nodes[None], z[:, None]), 0)
+    log_q = torch.logsumexp(joint, 0)
+    q = log_q.exp() * w
+    elbo, whole = ((q * (likelihood + g * (marginal - log_q))).sum() for g in (GAMMA, 1.0))
+    near = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+    monkeypatch.setattr(mean_field, "log_partition", exact_partition)
+    gain, bound = mean_gain(rule, nodes[None], q.detach(), GAMMA)
+    torch.testing.assert_close(gain, elbo, rtol=0, atol=3e-6)
+    torch.testing.assert_close(bound, whole, rtol=0, atol=3e-6)
+    assert_same_gradients(rule, gain, elbo, 1e-5)
+    assert -1e-9 < (gain - near[0]).item() < 0.12
+    assert -1e-9 < (bound - near[1]).item() < 0.15
+
+
+@pytest.mark.parametrize("estimator", ["plain", "doubly_reparameterized"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_dvaes_with_two_samples_has_the_weighted_bounds_gradient_as_mean(monkeypatch, estimator, groups):
+    monkeypatch.setattr(mean_field, "log_partition", exact_partition)
+    rule = rule_of("dvaes", groups, 2, beta=2.0, samples=2, estimator=estimator)
+    nodes, w = grid(rule.relax, 4, 8)
+    nodes = torch.stack(nodes.split(2, -1))
+    z, _ = log_prior(rule.model)
+    log_q, log_w, log_v = [], [], []
+    for zeta in nodes:
+        likelihood, joint, _, log_p = pieces(rule, rule.relax, zeta)
+        log_q.append(torch.logsumexp(joint, 0))
+        ratio = torch.logsumexp(log_p + log_r(rule.relax, zeta[None], z[:, None]), 0) - log_q[-1]
+        log_w.append(likelihood + GAMMA * ratio)
+        log_v.append(likelihood + ratio)
+    q = sum(log_q).exp() * w
+    wanted = (q * (torch.logsumexp(torch.stack(log_w), 0) - math.log(2))).sum()
+    gain, bound = mean_gain(rule, nodes, q.detach(), GAMMA)
+    torch.testing.assert_close(gain, wanted, rtol=0, atol=1e-6)
+    torch.testing.assert_close(bound, (q * sum(log_v) / 2).sum(), rtol=0, atol=1e-6)
+    assert_same_gradients(rule, gain, wanted, 3e-6)
+
+
+# ------------------------------------------------------------------------------------------------ plug-in forms
+
+
+def loops(rule, zeta, logits, k, case, relieved):
+    """-E, the groups from ``relieved`` on at their means, and the entropies of all, of one sample, unit by unit."""
+    p = rule.model.p.prior
+    flat, q, values = [], [], []
+    for g, (z, v) in enumerate(zip(zeta, logits, strict=True)):
+        for i in range(z.shape[-1]):
+            q.append(1 / (1 + math.exp(-v[k, case, i])))
+            flat.append((z[k, case, i].item(), v[k, case, i].item()))
+            values.append(q[-1] if g >= relieved else flat[-1][0])
+    n = len(p.b1)
+    energy = sum(b * v for b, v in zip([*p.b1.tolist(), *p.b2.tolist()], values, strict=True))
+    energy += sum(values[i] * p.w[i, j].item() * values[n + j] for i in range(n) for j in range(len(p.b2)))
+    entropy = -sum(a * math.log(a) + (1 - a) * math.log(1 - a) for a in q)
+    log_q = sum(z * v - math.log1p(math.exp(v)) for z, v in flat)
+    return energy, entropy, log_q
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("name", ["gumbolt", "pwl"])
+def test_plug_in_forms_by_loops(name, groups, samples):
+    """One sample: side 2 at its means and exact entropies; several: zeta throughout, in weights with gamma."""
+    rule = rule_of(name, groups, samples=samples, beta=2.0)
+    x = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 1]]).double()
+    generator = torch.Generator().manual_seed(5)
+    noise = {k: torch.rand(s, generator=generator).double() for k, (_, s) in rule.posterior_noise(2).items()}
+    with torch.no_grad():
+        gain, bound, _ = rule.gain(x, GAMMA, torch.tensor(0.0), {}, noise, None)
+        zeta, logits = rule.infer(rule.model.encode(x), noise, None)
+        likelihood = rule.model.log_likelihood(x, zeta)
+        assert any(((z > 0.01) & (z < 0.99)).any() for z in zeta)
+        for case in range(2):
+            log_w, log_v = [], []
+            for k in range(samples):
+                energy, entropy, log_q = loops(rule, zeta, logits, k, case, groups // 2 if samples == 1 else groups)
+                ratio = energy + (entropy if samples == 1 else -log_q)
+                log_w.append(likelihood[k, case].item() + 0.7 * ratio)
+                log_v.append(likelihood[k, case].item() + ratio)
+            assert gain[case].item() == pytest.approx(math.log(sum(map(math.exp, log_w)) / samples))
+            assert bound[case].item() == pytest.approx(sum(log_v) / samples)
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvaepp", "gumbolt", "pwl"])
+def test_one_group_has_the_kl_of_bits(name):
+    """Whatever the sample: value and gradient are those of sum_z q (log q - log p)."""
+    rule = rule_of(name, 1)
+    z, log_p = log_prior(rule.model)
+    logit = torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64, requires_grad=True)
+    log_q = (z * logit - F.softplus(logit)).sum(-1)
+    wanted = (log_q.exp() * (log_q - log_p)).sum()
+    zeta = rule.relax.sample(logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64))
+    got = rule.kl([zeta], [logit.expand(1, 1, 4)]).sum() + rule.model.prior().log_z()
+    torch.testing.assert_close(got, wanted)
+    leaves = [logit, *rule.model.p.prior.parameters()]
+    for a, b in zip(torch.autograd.grad(got, leaves), torch.autograd.grad(wanted, leaves), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "dvae"},
+        *[{"name": n, "smoothing": s} for n in ("dvaepp", "dvaes") for s in ("exponential", "logistic", "gaussian")],
+        {"name": "dvaes", "smoothing": "power"},
+        {"name": "gumbolt"},
+        {"name": "pwl"},
+    ],
+    ids=lambda s: " ".join(s.values()),
+)
+def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
+    """As beta grows, zeta becomes z: at every state of the bits, weighted by q, the ELBO of the model."""
+    rule = rule_of(groups=groups, beta=1e6, **settings)
+    bits = states(4)
+    with torch.no_grad():
+        z, x = [v[None] for v in bits.split(rule.model.sizes[1:], -1)], X.expand(len(bits), -1)
+        log_q = rule.model.log_posterior(z, x)[0]
+        wanted = (log_q.exp() * (rule.model.log_joint(x, z)[0] - rule.model.prior().log_z() - log_q)).sum()
+        gain, bound = mean_gain(rule, bits[None], log_q.exp(), torch.tensor(1.0).double(), at="bits")
+    torch.testing.assert_close(gain, wanted, rtol=0, atol=5e-3 if settings.get("smoothing") == "gaussian" else 1e-4)
+    torch.testing.assert_close(bound, gain, rtol=0, atol=1e-9)

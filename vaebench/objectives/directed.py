@@ -1,0 +1,130 @@
+"""Learning rules for a hierarchical inference network whose bits are smoothed (DVAE, DVAE++, DVAE#, GumBolt, PWL)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import bernoulli, smoothing
+from vaebench.dists.smoothing import SMOOTHINGS, Overlapping, Smoothing
+from vaebench.errors import UserError, nearest
+from vaebench.nn.batch_norm import Tape
+from vaebench.objectives import weighted
+from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
+
+OVERLAPPING = tuple(name for name, cls in SMOOTHINGS.items() if issubclass(cls, Overlapping))
+"""Smoothings with densities of zeta given either value of the bit."""
+
+
+def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings: Any) -> Smoothing:
+    """The smoothing of a rule that takes those in ``allowed``; ``beta`` is its sharpness, None for its default.
+
+    Of the logistic, which has a scale instead, it is 1 / scale. Raises UserError for a value that is not allowed.
+    """
+    if name not in allowed:
+        raise UserError(f"objective.smoothing={name!r}: {nearest(str(name), allowed)}")
+    if beta is not None:
+        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 < beta < float("inf"):
+            raise UserError(f"objective.beta={beta!r}: must be a positive number")
+        settings |= {"scale": 1.0 / beta} if name == "logistic" else {"beta": float(beta)}
+    return smoothing.build({"name": name, **settings})
+
+
+class DirectedObjective(RBMPriorObjective):
+    """Base: the ELBO, averaged over ``samples``, with the KL that a subclass gives for its relaxation of the bits.
+
+    ``relax``: the smoothing whose values take the place of the bits.
+    """
+
+    def __init__(self, model: torch.nn.Module, relax: Smoothing, **more: Any) -> None:
+        super().__init__(model, **more)
+        self.relax = relax
+
+    @staticmethod
+    def trains(model: torch.nn.Module) -> bool:
+        """Models with a Boltzmann prior and a hierarchical inference network that has nothing but logits."""
+        plain = hasattr(model, "group_logits") and not hasattr(model, "group_mixture")
+        return "prior" in model.unnormalised and plain
+
+    def posterior_noise(self, batch: int) -> Shapes:
+        """Uniforms (per unit, k, batch, n) for each group."""
+        lead = (self.relax.uniforms, self.samples, batch)
+        return {f"q{i}": ("uniform", (*lead, n)) for i, n in enumerate(self.model.sizes[1:], start=1)}
+
+    def infer(self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Smoothed samples of every group, (k, batch, n), and the logits they were drawn with, of the same shape.
+
+        ``seen`` is the model's ``encode`` of the cases.
+        """
+        zeta: list[Tensor] = []
+        logits: list[Tensor] = []
+        for i in range(len(self.model.sizes) - 1):
+            u = noise[f"q{i + 1}"]
+            logit = self.model.group_logits(i, seen, zeta, tape).expand(u.shape[1:])
+            logits.append(logit)
+            zeta.append(self.relax.sample(logit, u))
+        return zeta, logits
+
+    def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        """An estimate of KL(q || p) - log Z for each sample, (k, batch), nats, with the method's gradient."""
+        raise NotImplementedError
+
+    def expected_kl(self, logits: list[Tensor], pair1: Tensor, pair2: Tensor) -> Tensor:
+        """Minus the groups' entropies, plus the energy with biases at the means and pairs at the values given."""
+        machine = self.model.prior()
+        mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
+        energy = (mean1 * machine.b1).sum(-1) + (mean2 * machine.b2).sum(-1) + ((pair1 @ machine.w) * pair2).sum(-1)
+        return -energy - sum(entropy(v) for v in logits)
+
+    def gain(self, x, weight, log_z, state, noise, tape):
+        zeta, logits = self.infer(self.model.encode(x, tape), noise, tape)
+        likelihood = self.model.log_likelihood(x, zeta, tape)
+        kl = self.kl(zeta, logits)
+        gain = (likelihood - weight * kl).mean(0) - weight * log_z
+        return gain, (likelihood - kl).mean(0), {}
+
+
+class WeightedObjective(DirectedObjective):
+    """Base: with several samples the importance-weighted bound instead of the mean ELBO; see ``weighted``.
+
+    ``estimator`` of the bound's gradient, without effect on one sample: doubly_reparameterized or plain.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any
+    ) -> None:
+        super().__init__(model, relax, **more)
+        self.estimator = weighted.check(estimator)
+
+    def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        """log p(zeta) + log Z - log q(zeta | x), or what the method puts in their place, (k, batch), nats."""
+        raise NotImplementedError
+
+    def gain(self, x, weight, log_z, state, noise, tape):
+        if self.samples == 1:
+            return super().gain(x, weight, log_z, state, noise, tape)
+        seen = self.model.encode(x, tape)
+        zeta, logits = self.infer(seen, noise, tape)
+
+        def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
+            own = logits if self.estimator == "plain" else self.frozen_logits(seen.detach(), z, tape)
+            return self.model.log_likelihood(x, z, tape), self.log_prior_ratio(z, own)
+
+        gain, bound = weighted.bound(terms, zeta, weight, self.estimator)
+        return gain - weight * log_z, bound, {}
+
+    def frozen_logits(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
+        """The logits of all groups, as functions of the groups before and not of the network's parameters."""
+        out = []
+        for i, z in enumerate(zeta):
+            group = lambda *before, i=i: self.model.group_logits(i, seen, before, tape)  # noqa: E731
+            out.append(weighted.through_inputs(group, *zeta[:i]).expand(z.shape))
+        return out
+
+
+def entropy(logit: Tensor) -> Tensor:
+    """Entropy of factorial bits, (..., n) -> (...), nats."""
+    return -bernoulli.log_prob(torch.sigmoid(logit), logit)

@@ -1,0 +1,32 @@
+"""DVAE#: overlapping smoothings and the marginal p(zeta) (Vahdat, Andriyash & Macready 2018, arXiv 1805.07445)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench.dists import mean_field
+from vaebench.objectives.directed import OVERLAPPING, WeightedObjective, relaxation
+
+
+class DVAESharp(WeightedObjective):
+    """log q(zeta | x) - log p(zeta) at samples, the bits summed out of both: of p(zeta) by mean field.
+
+    r(zeta | 0) is common to q(zeta | x) and p(zeta) and left out of both: what remains of log q for a unit is
+    log[(1 - q) + q exp(Lambda)], finite also where the densities of the smoothing diverge. With several samples the
+    importance-weighted bound is maximised.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, smoothing: str = "exponential", beta: float | None = None, **more
+    ) -> None:
+        super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
+
+    def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        return -self.log_prior_ratio(zeta, logits)
+
+    def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        evidence = [self.relax.log_ratio(z) for z in zeta]
+        log_q = [(F.softplus(v + e) - F.softplus(v)).sum(-1) for v, e in zip(logits, evidence, strict=True)]
+        return mean_field.log_partition(self.model.prior(), *self.model.sides(evidence)) - sum(log_q)

@@ -1,0 +1,57 @@
+"""GumBolt and its like: relaxed bits put into the log-probabilities of hard ones (Khoshaman & Amin 2018).
+
+``PWL`` differs in the relaxation alone: piecewise linear (Andriyash, Vahdat & Macready 2018) instead of concrete.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import bernoulli
+from vaebench.dists.smoothing import Smoothing
+from vaebench.errors import UserError
+from vaebench.objectives.directed import WeightedObjective, entropy, relaxation
+
+
+class DiscretePlugIn(WeightedObjective):
+    """Base: log q = sum zeta l - softplus(l) and log p = -E(zeta) - log Z, no densities of zeta.
+
+    One sample: the entropy of each group's bits exactly, given the groups below; in the energy the first half of the
+    groups, side 1, at zeta, the other at its means; a single group at its means, which is exact. So the groups must be
+    one or of even number (UserError). Several samples: the importance-weighted bound with zeta throughout.
+    """
+
+    def __init__(self, model: torch.nn.Module, relax: Smoothing, **more: Any) -> None:
+        super().__init__(model, relax, **more)
+        groups = len(model.sizes) - 1
+        if groups > 1 and groups % 2:
+            raise UserError(f"model.groups={groups}: GumBolt and PWL take 1 group or an even number")
+
+    def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        half = len(zeta) // 2
+        values = zeta[:half] + [torch.sigmoid(v) for v in logits[half:]]
+        return -self.model.prior().negative_energy(*self.model.sides(values)) - sum(entropy(v) for v in logits)
+
+    def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
+        log_q = sum(bernoulli.log_prob(z, v) for z, v in zip(zeta, logits, strict=True))
+        return self.model.prior().negative_energy(*self.model.sides(zeta)) - log_q
+
+
+class GumBolt(DiscretePlugIn):
+    """The concrete relaxation; ``beta`` is its inverse temperature."""
+
+    def __init__(self, model: torch.nn.Module, beta: float | None = None, **more: Any) -> None:
+        super().__init__(model, relaxation("concrete", beta, ("concrete",)), **more)
+
+
+class PWL(DiscretePlugIn):
+    """The piecewise-linear relaxation; ``stop_slope`` takes its slope as a constant in the gradient."""
+
+    def __init__(
+        self, model: torch.nn.Module, beta: float | None = None, stop_slope: bool = False, **more: Any
+    ) -> None:
+        relax = relaxation("piecewise_linear", beta, ("piecewise_linear",), stop_slope=stop_slope)
+        super().__init__(model, relax, **more)

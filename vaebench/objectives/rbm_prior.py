@@ -1,0 +1,106 @@
+"""What all learning rules of models with a Boltzmann prior share: its log Z, the warm-up of the KL, weight decay.
+
+The gradient of log Z is E_p[d(-E)], estimated at persistent chains (Tieleman 2008): at every update each chain takes
+``prior_sweeps`` block Gibbs sweeps under the present parameters, from where it stood. log Z itself is not known in
+training, so the bound in the metrics lacks it; measures add it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench import noise as draws
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.nn import batch_norm
+from vaebench.objectives.base import Objective
+
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+
+class RBMPriorObjective(Objective):
+    """Base: a subclass gives ``posterior_noise`` and ``gain``.
+
+    ``warmup``: share of the budget over which the weight of the KL rises from 0 to 1, linearly; 0: it is 1 throughout.
+    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``. The prior's chains start as random bits.
+    """
+
+    budget_free = False  # the warm-up is a share of the budget
+    block = 1  # a thousand chains times forty sweeps of noise
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        samples: int = 1,
+        warmup: float = 0.3,
+        weight_decay: float = 1e-4,
+        prior_chains: int = 1000,
+        prior_sweeps: int = 40,
+        valid_temperatures: int = 1000,
+        valid_chains: int = 1024,
+    ) -> None:
+        super().__init__()
+        least_one = {"samples": samples, "prior_chains": prior_chains, "prior_sweeps": prior_sweeps}
+        least_one |= {"valid_temperatures": valid_temperatures, "valid_chains": valid_chains}
+        for key, value in least_one.items():
+            if type(value) is not int or value < 1:
+                raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
+        for key, value, top in (("warmup", warmup, 1.0), ("weight_decay", weight_decay, math.inf)):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= top or value == math.inf:
+                raise UserError(f"objective.{key}={value!r}: must be a number from 0" + (" to 1" if top == 1 else ""))
+        self.model = model
+        self.samples, self.warmup, self.weight_decay = samples, float(warmup), float(weight_decay)
+        self.prior_chains, self.prior_sweeps = prior_chains, prior_sweeps
+        self.validation: dict[str, Any] = {"temperatures": valid_temperatures, "chains": valid_chains}
+
+    def posterior_noise(self, batch: int) -> Shapes:
+        """Noise of the posterior's samples in one update."""
+        raise NotImplementedError
+
+    def gain(
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: dict, noise: dict, tape: batch_norm.Tape
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """What is maximised for each case, (batch,), its one-sample bound without log Z, (batch,), and new state.
+
+        ``weight`` () is that of the KL; ``log_z`` () is 0 with the gradient of log Z, to be subtracted from log p(z).
+        """
+        raise NotImplementedError
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """Side 1 of the prior's chains, (chains, n1), and the running averages of batch normalisation."""
+        shape = (self.prior_chains, self.model.prior().b1.shape[-1])
+        bits = draws.fixed({"prior": ("uniform", shape)}, seed, "chains")["prior"] < 0.5
+        return {"prior": bits.to(torch.float32), **batch_norm.initial(self.model, "model.")}
+
+    def noise(self, batch: int) -> Shapes:
+        """Noise of the prior's sweeps, (sweeps, chains, n) for each side, and of the posterior's samples."""
+        machine, lead = self.model.prior(), (self.prior_sweeps, self.prior_chains)
+        sides = {"prior2": machine.b2.shape[-1], "prior1": machine.b1.shape[-1]}
+        return {**{k: ("uniform", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch)}
+
+    def kl_weight(self, progress: Tensor) -> Tensor:
+        """Weight of the KL at a share of the budget."""
+        return torch.clamp(progress / self.warmup, max=1.0) if self.warmup else torch.ones_like(progress)
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        machine = self.model.prior()
+        z1, z2 = machine.gibbs(state["prior"], noise["prior2"], noise["prior1"])
+        log_z = rate_of_log_z(machine, z1, z2)
+        tape: batch_norm.Tape = {}
+        weight = self.kl_weight(batch["progress"])
+        gain, bound, more = self.gain(batch["x"], weight, log_z, state, noise, tape)
+        decay = 0.5 * self.weight_decay * sum((p**2).sum() for p in self.model.decayed())
+        new = {"prior": z1, **batch_norm.running(self.model, "model.", state, tape), **more}
+        return decay - gain.mean(), new, {"bound": bound.detach().mean()}
+
+
+def rate_of_log_z(machine: RBM, z1: Tensor, z2: Tensor) -> Tensor:
+    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine: that of log Z."""
+    energy = machine.negative_energy(z1, z2).mean()
+    return energy - energy.detach()
