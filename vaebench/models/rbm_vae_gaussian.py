@@ -1,0 +1,54 @@
+"""The model of DVAE# with the Gaussian integral: its smoothed bits are Gaussian mixtures that the network shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.models.rbm_vae import RBMVAE
+from vaebench.nn.batch_norm import Tape
+
+
+class Widths(nn.Module):
+    """Trained standard deviations of ``units`` Gaussians, the same for every case: |0.2 v| + 0.05, v = 1 at first."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.v = nn.Parameter(torch.ones(units))
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial parameters: widths of 0.25."""
+        nn.init.ones_(self.v)
+
+    def forward(self) -> Tensor:
+        return (0.2 * self.v).abs() + 0.05
+
+
+class RBMVAEGaussian(RBMVAE):
+    """RBMVAE in which q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2) stands for group i.
+
+    q and delta = 0.5 (sigmoid(a) - 0.5), between -1/4 and 1/4, are outputs of the group's net; every unit has its own
+    sigma, a parameter (Vahdat, Andriyash & Macready 2018, DVAE#). Sampling and log-densities, which measures use, are
+    those of hard bits as in RBMVAE; delta and sigma do not enter them. Settings are RBMVAE's.
+    """
+
+    def __init__(self, mean: Tensor, *args: Any, **settings: Any) -> None:
+        super().__init__(mean, *args, **settings)
+        size = self.sizes[1]
+        self.q.shifts = nn.ModuleList([nn.Linear(net.outputs, size) for net in self.q.nets])
+        self.q.widths = nn.ModuleList([Widths(size) for _ in self.q.nets])
+
+    def group_mixture(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+        """Logits of q, delta and sigma of group i, stacked: (3, batch, n) for the first, (3, k, batch, n) for others.
+
+        ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, any real values.
+        """
+        if before:
+            seen = torch.cat([seen.expand(len(before[0]), *seen.shape), *before], -1)
+        hidden = self.q.nets[i](seen, tape)
+        logit = self.q.outputs[i](hidden)
+        delta = 0.5 * (torch.sigmoid(self.q.shifts[i](hidden)) - 0.5)
+        return torch.stack([logit, delta, self.q.widths[i]().expand(logit.shape)])

@@ -1,0 +1,158 @@
+"""DVAE# with the Gaussian integral: a smoothed Boltzmann prior whose bits are summed out in closed form.
+
+Vahdat, Andriyash & Macready 2018 (DVAE#, arXiv 1805.07445). Let the prior be log p(z) = b.z + z'Cz / 2 - log Z with
+C = [[0, W], [W', 0]], and S = C + lambda I positive definite. Smooth it by r(zeta | z) = N(zeta; z, S^-1), noise that
+is correlated across the units just so that the couplings of z cancel: with N bits, for which z'z = sum z,
+
+    log p(z) + log r(zeta | z) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + z.(b + S zeta - lambda / 2).
+
+What is left is linear in z, so the sum over its 2^N states factors:
+
+    log p(zeta) = -log Z + log det(S / 2 pi) / 2 - zeta'S zeta / 2 + sum softplus(b + S zeta - lambda / 2).
+
+Z is that of the bits: it has its gradient from the prior's chains as in every other rule. The posterior cannot have
+the same noise for every z (it does not know S); it is a factorial mixture of Gaussians whose centres and widths are
+trained, so the KL is taken at samples, log q(zeta | x) - log p(zeta).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.rbm import RBM
+from vaebench.dists.smoothing import gaussian_mixture_log_density, gaussian_mixture_sample
+from vaebench.errors import UserError
+from vaebench.nn.batch_norm import Tape
+from vaebench.objectives import weighted
+from vaebench.objectives.directed import WeightedObjective, relaxation
+
+MARGIN = 5.0
+"""Smallest eigenvalue that S has at least where lambda is chosen, as in the paper's experiments."""
+
+FLOOR = 1.0
+"""Smallest eigenvalue that S keeps at least between two choices, however the couplings grow."""
+
+SQUARINGS = 8
+"""For ``largest_singular_value``: at most 0.5 % too much with 200 units a side."""
+
+
+class DVAESharpGaussian(WeightedObjective):
+    """log q(zeta | x) - log p(zeta) at samples; with several the importance-weighted bound instead, see ``weighted``.
+
+    lambda, in the state, is max(``beta``, MARGIN - the smallest eigenvalue of C), chosen anew every ``refresh`` updates
+    and a constant for the gradient. In between it moves only where W grows so fast that S came below FLOOR; then it is
+    raised. ``beta`` None: 30. The smallest eigenvalue of C is minus the largest singular value of W.
+    """
+
+    def __init__(self, model: torch.nn.Module, beta: float | None = None, refresh: int = 1000, **more: Any) -> None:
+        # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
+        super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
+        if type(refresh) is not int or refresh < 1:
+            raise UserError(f"objective.refresh={refresh!r}: must be a whole number from 1")
+        self.refresh = refresh
+
+    @staticmethod
+    def trains(model: torch.nn.Module) -> bool:
+        """Models with a Boltzmann prior and a posterior of Gaussian mixtures."""
+        return "prior" in model.unnormalised and hasattr(model, "group_mixture")
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """Besides the base's: lambda, (), as it is without couplings."""
+        return {**super().state(seed, cases), "lambda": torch.tensor(max(self.relax.beta, MARGIN))}
+
+    def refreshed(self, shift: Tensor, update: Tensor) -> Tensor:
+        """lambda for this update, (), from that of the last one and the number of updates done. No gradient."""
+        size = largest_singular_value(self.model.prior().w)
+        chosen = torch.clamp(size + MARGIN, min=self.relax.beta)
+        kept = torch.maximum(shift, size + FLOOR)
+        return torch.where(update % self.refresh == 0, chosen, kept).to(shift.dtype)
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        shift = self.refreshed(state["lambda"], batch["update"])
+        return super().forward({**state, "lambda": shift}, batch, noise)
+
+    def infer(self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Samples zeta of every group, (k, batch, n), and the model's ``group_mixture`` that each was drawn from."""
+        zeta: list[Tensor] = []
+        mixtures: list[Tensor] = []
+        for i in range(len(self.model.sizes) - 1):
+            mixtures.append(self.model.group_mixture(i, seen, zeta, tape))
+            zeta.append(gaussian_mixture_sample(*mixtures[-1].unbind(), noise[f"q{i + 1}"]))
+        return zeta, mixtures
+
+    def frozen_mixtures(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
+        """The mixtures of all groups, as functions of the groups before and not of the network's parameters."""
+        out, seen = [], seen.detach()
+        for i in range(len(zeta)):
+            group = lambda *before, i=i: self.model.group_mixture(i, seen, before, tape)  # noqa: E731
+            out.append(weighted.through_inputs(group, *zeta[:i]))
+        return out
+
+    def gain(self, x, weight, log_z, state, noise, tape):
+        seen = self.model.encode(x, tape)
+        zeta, mixtures = self.infer(seen, noise, tape)
+        estimator = "plain" if self.samples == 1 else self.estimator
+
+        def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
+            own = mixtures if estimator == "plain" else self.frozen_mixtures(seen, z, tape)
+            log_q = sum(gaussian_mixture_log_density(v, *m.unbind()).sum(-1) for v, m in zip(z, own, strict=True))
+            log_p = log_density(self.model.prior(), state["lambda"], *self.model.sides(z))
+            return self.model.log_likelihood(x, z, tape), log_p - log_q
+
+        gain, bound = weighted.bound(terms, zeta, weight, estimator)
+        return gain - weight * log_z, bound, {"lambda": state["lambda"]}
+
+
+def log_density(machine: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
+    """log p(zeta) + log Z, (k, batch), nats, for zeta (k, batch, n) of either side and lambda ``shift``, ().
+
+    The squares of zeta are taken into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1:
+    no large numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest singular value.
+    """
+    on1, on2 = machine.logits1(zeta2), machine.logits2(zeta1)
+    across = (zeta2 * (on2 - machine.b2)).sum(-1)
+    either = [
+        torch.logaddexp(-0.5 * shift * zeta**2, on - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
+        for zeta, on in ((zeta1, on1), (zeta2, on2))
+    ]
+    units = zeta1.shape[-1] + zeta2.shape[-1]
+    return 0.5 * (log_det(machine.w, shift) - units * math.log(2.0 * math.pi)) - across + sum(either)
+
+
+def log_det(w: Tensor, shift: Tensor) -> Tensor:
+    """log det of S = [[lambda I, W], [W', lambda I]], (), by the Schur complement, on the smaller side.
+
+    det S = lambda^(n1 + n2) det(I - W'W / lambda^2). Differentiable once. S must be positive definite.
+    """
+    n1, n2 = w.shape
+    small = w @ w.mT if n1 < n2 else w.mT @ w
+    eye = torch.eye(len(small), dtype=w.dtype, device=w.device)
+    complement = eye - small / shift**2
+    # Unlike cholesky it does not check for failure, for which a GPU would have to be waited for.
+    factor = torch.linalg.cholesky_ex(complement.detach())[0]
+    half = torch.linalg.solve_triangular(factor, eye, upper=False)
+    slope = (half.mT @ half * (complement - complement.detach())).sum()  # d log det A = tr(A^-1 dA)
+    value = 2.0 * torch.log((factor * eye).sum(-1)).sum()
+    return (n1 + n2) * torch.log(shift) + value + slope
+
+
+def largest_singular_value(w: Tensor) -> Tensor:
+    """The largest singular value of ``w`` (n1, n2), (), from above, by products alone. No gradient passes.
+
+    With G = W'W and m = 2^SQUARINGS it is |G^m|_F^(1 / 2m), too large by a factor of n^(1 / 4m) at most. That costs
+    what the exact value does, but has no iteration of unknown length, so that a step can be captured with it.
+    """
+    n1, n2 = w.shape
+    w = w.detach()
+    g = w @ w.mT if n1 < n2 else w.mT @ w
+    tiny, total = torch.finfo(w.dtype).tiny, torch.zeros((), dtype=w.dtype, device=w.device)
+    for j in range(SQUARINGS + 1):
+        g = g @ g if j else g
+        norm = torch.clamp(torch.sqrt((g * g).sum()), min=tiny)
+        g, total = g / norm, total + torch.log(norm) / 2**j
+    return torch.exp(0.5 * total)
