@@ -1,16 +1,18 @@
 """Writes results/reference from finished runs: per table and preset the results, the curves, and a figure's plot.
 
-python scripts/collect_reference.py [RESULTS_FOLDER]        default: results/runs
+python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]        default: results/runs, all tables
 
 Only finished, failed and diverged runs are taken; a file is rewritten whole, and one without runs is left alone.
+A figure that is drawn from formulas needs no runs: its points and its image are written.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from vaebench import compose, config, store
+from vaebench.report import drawn
 from vaebench.report.curves import collect_curves, plot_curves
 from vaebench.verbs.report import seeds_on_disk
 
@@ -37,11 +39,26 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     print(f"{where.name}: {len(ended)} cells")
 
 
+def draw(table: config.Table) -> None:
+    """A figure that is drawn from formulas."""
+    points = drawn.points(table)
+    store.write_atomic(REFERENCE / f"{table.name}.csv", drawn.csv_text(points))
+    store.write_atomic(REFERENCE / f"{table.name}.png", drawn.image(table, points, "png"))
+    print(f"{table.name}.csv: {len(points)} points")
+
+
 def main() -> None:
-    """All tables and presets but quick, which is for trying things out."""
-    runs = store.Store(Path(sys.argv[1] if len(sys.argv) > 1 else "results/runs"))
-    for name in config.options("table"):
-        for preset in config.presets_of(config.load_table(name)):
+    """All presets but quick, which is for trying things out."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", nargs="?", type=Path, default=Path("results/runs"))
+    parser.add_argument("--table", nargs="+", choices=config.options("table"), default=config.options("table"))
+    args = parser.parse_args()
+    runs = store.Store(args.results)
+    for name in args.table:
+        table = config.load_table(name)
+        if table.drawn:
+            draw(table)
+        for preset in config.presets_of(table):
             if preset != "quick":
                 collect(runs, name, preset)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,14 @@ presets:
 ledger:
   - {topic: sum or mean, paper: silent, here: summed, why: the mean learns twenty times slower}
 """
+DRAWN = """
+title: A figure of formulas
+paper: someone2018
+where: Figure 5
+drawn: smoothing
+ledger:
+  - {topic: temperatures, paper: silent, here: chosen, why: smooth to sharp}
+"""
 ROOT = Path(cli.__file__).resolve().parents[1]
 
 
@@ -45,6 +54,7 @@ def conf(tmp_path, monkeypatch):
     place = tmp_path / "conf"
     shutil.copytree(config.conf_dir(), place)
     (place / "table" / "small.yaml").write_text(TABLE)
+    (place / "table" / "drawing.yaml").write_text(DRAWN)
     monkeypatch.setattr(config, "conf_dir", lambda: place)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     for name in ("VAEBENCH_MIRROR", "VAEBENCH_DEBUG"):
@@ -150,11 +160,29 @@ def test_the_code_of_a_verb_is_passed_on(conf, verb, capsys, value, code):
         (["report", "table=small", "--from", "none.csv", "optim.rate=1"], ["does not take 'optim.rate=1'"]),
         (["report", "table=small", "--from", "none.csv", "--plot", "a.png"], ["--plot", "--from"]),
         (["report", "table=small", "--plot", "a.gif"], ["a.gif"]),
+        (["run", "table=drawing", "--only", "row=one"], ["drawing", "drawn from formulas", "leave out --only"]),
+        (["run", "table=drawing", "--seeds", "0"], ["drawing", "drawn from formulas", "leave out --seeds"]),
+        (["run", "table=drawing", "optim.rate=1"], ["drawing", "does not take 'optim.rate=1'", "run.results="]),
+        (["run", "table=misdrawn"], ["misdrawn", "unknown figure 'smoothign'", "did you mean 'smoothing'"]),
+        (["run", "table=drawn_rows"], ["drawn_rows", "rows: a drawn figure trains nothing", "leave it out"]),
+        (["run", "table=drawn_number"], ["drawn_number", "drawn: expected the name of a figure, found 3"]),
+        (["report", "table=drawing", "--only", "row=one"], ["drawn from formulas", "leave out --only"]),
+        (["report", "table=drawing", "model=sbn"], ["does not take 'model=sbn'"]),
+        (["report", "table=drawing", "--from", "none.csv"], ["drawn from formulas", "leave out --from"]),
+        (["report", "table=drawing,small", "--format", "csv"], ["drawing", "one table at a time"]),
+        (["report", "table=small,drawing", "--curves", "a.csv"], ["drawing", "one table at a time"]),
+        (["report", "table=drawing", "--curves", "a.csv", "--plot", "a.gif"], ["a.gif", "allowed: pdf, png, svg"]),
         (["doctor", "table=small"], ["does not take 'table=small'"]),
     ],
 )
 def test_usage_errors_are_one_line(conf, capsys, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
+    for name, old, new in (
+        ("misdrawn", "smoothing", "smoothign"),
+        ("drawn_rows", "drawn:", "rows: {}\ndrawn:"),
+        ("drawn_number", "smoothing", "3"),
+    ):
+        (conf / "table" / f"{name}.yaml").write_text(DRAWN.replace(old, new))
     before = sorted(tmp_path.rglob("*"))
     code, out, err = call(capsys, *arguments)
     lines = [line for line in err.splitlines() if "no runs of" not in line]
@@ -289,9 +317,9 @@ def test_ls_tables(conf, capsys):
 def test_ls_options_with_their_first_comment(conf, capsys):
     (conf / "model" / "bare.yaml").write_text("name: bare\n")
     out = call(capsys, "ls", "models")[1]
-    assert "sbn              Sigmoid belief net" in out
+    assert re.search(r"^sbn +Sigmoid belief net", out, re.M)
     assert "\nbare\n" in out
-    assert "wake_sleep  Wake-sleep" in call(capsys, "ls", "objectives")[1]
+    assert re.search(r"^wake_sleep +Wake-sleep", call(capsys, "ls", "objectives")[1], re.M)
     assert "tuned   tuned" in call(capsys, "ls", "presets")[1]
 
 
@@ -472,6 +500,82 @@ def test_compare(runs, tmp_path, capsys):
     code, _, err = call(capsys, "compare", a, b, "--tol", "1.01")
     assert (code, "protocols differ" in err) == (2, True)
     assert call(capsys, "compare", a, b, "--tol", "1.01", "--ignore-protocol")[0] == 0
+
+
+# ----------------------------------------------------------------------------------------------------- drawn
+
+
+def test_a_figure_is_drawn(conf, tmp_path, capsys):
+    results = f"run.results={tmp_path}/runs"
+    code, out, err = call(capsys, "run", "table=drawing", "preset=short", results)
+    figures = tmp_path / "figures"
+    assert (code, err) == (0, "".join(f"vaebench: wrote {figures}/drawing.{s}\n" for s in ("csv", "png")))
+    assert out.startswith("A figure of formulas (Figure 5, someone2018)\n\nsmoothing ")
+    assert "logistic           scale 0.1" in out
+    assert call(capsys, "report", "table=drawing", results) == (0, out, "")
+    assert call(capsys, "report", "table=drawing", "--format", "csv")[1] == (figures / "drawing.csv").read_text()
+    assert [p.name for p in sorted(figures.iterdir())] == ["drawing.csv", "drawing.png"]
+
+
+def test_a_dry_run_draws_nothing(conf, tmp_path, capsys):
+    code, out, err = call(capsys, "run", "table=drawing", "--dry-run", f"run.results={tmp_path}/runs")
+    assert (code, out.count("\n"), err) == (0, 1, "")
+    assert "nothing to train" in out
+    assert f"{tmp_path}/figures/drawing.png" in out
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(conf, tmp_path, capsys):
+    (tmp_path / "figures").write_text("a file in the way")
+    code, out, err = call(capsys, "run", "table=drawing", f"run.results={tmp_path}/runs")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"vaebench: cannot write {tmp_path}/figures/drawing.csv: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("names", ["small,drawing", "drawing,small"])
+def test_a_figure_beside_a_table(runs, conf, capsys, names):
+    """Rows, seeds and settings are the other table's; the pages stand in the order asked for."""
+    arguments = [f"table={names}", "eval.points=50", "--seeds", "0", f"run.results={runs}"]
+    code, out, err = call(capsys, "run", "--dry-run", "--only", "column=NVIL", *arguments)
+    assert (code, err) == (0, "")
+    assert all(text in out for text in ("drawing: drawn from formulas", "small preset=paper", "to do: about"))
+    for format in ("text", "md", "latex"):
+        code, out, err = call(capsys, "report", f"table={names}", "--format", format, f"run.results={runs}")
+        titles = {"small": out.index("A small table"), "drawing": out.index("A figure of formulas")}
+        assert (code, err, ",".join(sorted(titles, key=titles.get))) == (0, "", names)
+        assert "113.30" in out
+
+
+def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
+    few = ["data=digits", "model.dims=[5]", "train.updates=2", "train.valid_every=2", "eval.points=10"]
+    here = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.compile=off"]
+    arguments = ["run", "table=small,drawing", "--only", "fDARN 200", "--seeds", "0", *few, *here]
+    (tmp_path / "figures").write_text("a file in the way")
+    assert call(capsys, *arguments)[0] == 2
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "figures").unlink()
+    code, out, err = call(capsys, *arguments)
+    assert (code, "drawing.png" in err) == (0, True)
+    assert out.index("A small table") < out.index("A figure of formulas")
+    assert len(list((tmp_path / "runs").glob("*/seed-0/result.json"))) == 1
+
+
+def test_report_writes_what_is_drawn(conf, tmp_path, capsys):
+    points, plot = tmp_path / "p.csv", tmp_path / "p.svg"
+    code, _, err = call(capsys, "report", "table=drawing", "--curves", str(points), "--plot", str(plot))
+    assert (code, err) == (0, f"vaebench: wrote {points}\nvaebench: wrote {plot}\n")
+    assert points.read_text() == call(capsys, "report", "table=drawing", "--format", "csv")[1]
+    assert plot.read_text().startswith("<?xml")
+
+
+def test_a_drawn_figure_is_listed_and_shown(conf, capsys):
+    line = next(line for line in call(capsys, "ls")[1].splitlines() if line.startswith("drawing"))
+    assert line.split() == ["drawing", "someone2018", "Figure", "5", "drawn", "A", "figure", "of", "formulas"]
+    code, out, _ = call(capsys, "show", "table=drawing")
+    assert code == 0
+    assert all(text in out for text in ("Figure 5 of someone2018 (figure)", "nothing is trained", "here   chosen"))
+    assert not any(text in out for text in ("margin", "columns", "presets", "recipe"))
 
 
 # --------------------------------------------------------------------------------------------- data, doctor

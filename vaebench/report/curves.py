@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.config import Cell
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
+from vaebench.report.images import encode, kind_of
 from vaebench.store import Store, write_atomic
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 CURVE = ("update", "seconds", "train_bound", "valid_bound")
 """Columns taken from curve.csv. Bounds are in nats and negative, as on a paper's axis."""
-
-SUFFIXES = ("png", "svg", "pdf")
 
 
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
@@ -60,21 +59,14 @@ def plot_curves(frame: pd.DataFrame, path: Path | str, title: str, ylim: tuple[f
     chooses png, svg or pdf. UserError for another suffix or for no curves.
     """
     path = Path(path)
-    suffix = path.suffix.lstrip(".").lower()
-    if suffix not in SUFFIXES:
-        raise UserError(
-            f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: {nearest(suffix, SUFFIXES)}"
-        )
+    kind = kind_of(path)
     if not len(frame):
         raise UserError("no curves to draw: none of these runs has reached a validation")
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
     figure = Figure(figsize=(1 + 4.2 * len(rows), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
     for panel, row in zip(panels, rows, strict=True):
         for i, column in enumerate(columns):
@@ -88,12 +80,8 @@ def plot_curves(frame: pd.DataFrame, path: Path | str, title: str, ylim: tuple[f
     if ylim is not None:
         panels[0].set_ylim(*ylim)
     figure.suptitle(title)
-    content = io.BytesIO()
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
-    with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):  # equal curves give equal files
-        figure.savefig(content, format=suffix, metadata=metadata, dpi=150)
     try:
-        write_atomic(path, content.getvalue())
+        write_atomic(path, encode(figure, kind))
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 

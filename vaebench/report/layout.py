@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vaebench.config import Table, load_preset, options
+from vaebench.config import METRICS, Table, load_preset, options
 from vaebench.report.select import Estimate
 from vaebench.report.summary import NOT_TRAINED, ReportRow
 from vaebench.words import duration
@@ -20,7 +21,7 @@ VERDICTS = {
     NOT_TRAINED: "a number from the literature, for comparison",
 }
 
-BESIDE_HEADERS = {"bound": "bound", "iw_nll": "IW-NLL", "kl": "KL", "active_units": "active units"}
+BESIDE_HEADERS = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
 
 LEFT = ("row", "column", "preset", "verdict", "device", "notes")
 """Columns of words; all others are numbers and stand to the right."""
@@ -116,7 +117,7 @@ def number(e: Estimate | None) -> str:
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
     if e.n > 1:
         return f"{e.mean:.2f} ± {e.se:.2f}"
-    return f"{e.mean:.2f}" if e.own_error is None else f"{e.mean:.2f} [{e.own_error:.2f}]"
+    return f"{e.mean:.2f}" if e.error is None else f"{e.mean:.2f} [{e.error:.2f}]"
 
 
 def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
@@ -131,6 +132,12 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         lines.append(
             f"[..] after a number: one seed; the {' or '.join(sorted(_kind(k) for k in single))} error of its "
             "evaluation, which says nothing about the spread over seeds."
+        )
+    log_z = max((e.log_z_error or 0.0 for e in estimates), default=0.0)
+    if log_z:
+        lines.append(
+            f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
+            "run share: it does not average out over them, and is part of [..]."
         )
     lines += _effective_samples(table, rows)
     words = {r.verdict.split(", ")[0] for r in rows}
@@ -163,6 +170,11 @@ def _effective_samples(table: Table, rows: list[ReportRow]) -> list[str]:
         f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, the Monte "
         "Carlo error is too small."
     ]
+
+
+def _significant(error: float) -> str:
+    """An error with two significant digits, as a plain number."""
+    return f"{error:.{max(2, 1 - math.floor(math.log10(error)))}f}"
 
 
 def _kind(error_kind: str) -> str:

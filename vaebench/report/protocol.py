@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from vaebench.config import SAMPLES, Table, conf_dir, load_yaml, options
+from vaebench.config import METRICS, Table, conf_dir, load_yaml, options
 from vaebench.store import signature_parts
 
 WORDS = {"data": "data", "split": "split", "points": "test cases", "samples": "samples per case"}
@@ -35,7 +35,8 @@ def paper_parts(table: Table, row: str, column: str) -> dict[str, str]:
         elif name.startswith("train."):
             train[name.removeprefix("train.")] = yaml.safe_load(value)
     ev = (load_yaml("eval", choice["eval"]) if choice["eval"] in options("eval") else {}) | fields
-    group, setting = SAMPLES.get(table.measure, ("eval", ""))
+    metric = METRICS.get(table.measure)
+    group, setting = (metric and metric.samples) or ("eval", "")
     validation = table.measure.startswith("valid_")  # taken on all validation cases, see vaebench.config.signature
     known_data = choice["data"] in options("data")
     parts = {

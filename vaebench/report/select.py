@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaebench.stats import mean_error
+from vaebench.stats import combine, mean_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 CELL = ("table", "row", "column", "preset")
 """What names a cell in the long frame. Cells may share runs, so the key alone does not."""
+
+
+EXTRA = ("ess", "log_z_error")
+"""Numbers in ``extra`` that an estimate carries on."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Estimate:
     evaluation, of kind ``error_kind`` (None where it was not measured). ``values`` are the numbers, one per seed.
     ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
     effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
+    ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
     """
 
     mean: float
@@ -36,11 +41,12 @@ class Estimate:
     values: tuple[float, ...]
     samples: int | None = None
     ess: float | None = None
+    log_z_error: float | None = None
 
     @property
     def error(self) -> float | None:
-        """The error to compare by: over seeds, or of the single evaluation."""
-        return self.se if self.n > 1 else self.own_error
+        """The error to compare by: over seeds (each has a log Z of its own), or all errors of the single evaluation."""
+        return self.se if self.n > 1 else combine(self.own_error, self.log_z_error)
 
 
 def only_current(frame: pd.DataFrame) -> pd.DataFrame:
@@ -68,7 +74,8 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     mean, sd, se, n = mean_error(values)
     own, kind = float(rows["error"].iloc[0]), str(rows["error_kind"].iloc[0])
     known = n == 1 and kind != "none" and own == own
-    samples, ess = set(rows["samples"]), [e for e in map(_ess, rows["extra"]) if e is not None]
+    samples = set(rows["samples"])
+    ess, log_z = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
     return Estimate(
         mean=mean,
         sd=sd,
@@ -80,9 +87,10 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         values=values,
         samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
         ess=min(ess, default=None),
+        log_z_error=max(log_z, default=None),
     )
 
 
-def _ess(extra: str) -> float | None:
-    value = json.loads(extra).get("ess") if extra else None
+def _extra(extra: str, key: str) -> float | None:
+    value = json.loads(extra).get(key) if extra else None
     return float(value) if isinstance(value, (int, float)) else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
+from vaebench.config import METRICS, Table
 from vaebench.report.protocol import differing
 from vaebench.report.select import Estimate, estimate, measured, only_current
 from vaebench.stats import verdict
@@ -14,7 +14,7 @@ from vaebench.stats import verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-BESIDE = ("bound", "iw_nll", "kl", "active_units")
+BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
 """Metrics shown beside the one the paper printed."""
 
 NOT_TRAINED = "not trained yet"

@@ -5,7 +5,8 @@ Nothing heavy is imported at the top of these modules, so that ``--help`` and ``
 
 from __future__ import annotations
 
-from argparse import Action, ArgumentParser
+import sys
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,34 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
             raise UserError(f"{verb} does not take {text!r}; allowed: {', '.join(f'{k}=...' for k in allowed)}")
         found[key] = value
     return found
+
+
+def nothing_to_set(tables: Sequence[config.Table], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
+    """The settings of a verb for drawn figures alone, which have no rows, seeds or settings: ``run.results`` at most.
+
+    Raises UserError for any other, and for ``--only`` and ``--seeds``. A preset changes nothing, so it may stand there.
+    """
+    names = ", ".join(t.name for t in tables)
+    for option, given in (("--only", args.only), ("--seeds", args.seeds is not None)):
+        if given:
+            raise UserError(f"{names}: drawn from formulas, without rows, columns or seeds; leave out {option}")
+    return only_keys(overrides, ["run.results"], f"{names}, drawn from formulas,")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file atomically and say so on stderr. UserError where it cannot be written."""
+    from vaebench.store import write_atomic
+
+    try:
+        write_atomic(path, content)
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    wrote(path)
+
+
+def wrote(path: Path) -> None:
+    """Say on stderr where a file went."""
+    print(f"vaebench: wrote {path}", file=sys.stderr)
 
 
 def results_root(chosen: str | None = None) -> Path:

@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
 def _tables(_: dict[str, str]) -> list[tuple]:
     tables = [config.load_table(name) for name in config.options("table")]
     head = ("TABLE", "PAPER", "WHERE", "CELLS", "TITLE")
-    return [head, *((t.name, t.paper, t.where, len(t.trained()), t.title) for t in tables)]
+    return [head, *((t.name, t.paper, t.where, "drawn" if t.drawn else len(t.trained()), t.title) for t in tables)]
 
 
 def _options(group: str) -> list[tuple]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench import config
 from vaebench.errors import UserError, nearest
-from vaebench.verbs import add_overrides, only_keys
+from vaebench.verbs import add_overrides, nothing_to_set, only_keys, write, wrote
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vaebench.compose import Selection
-    from vaebench.config import Cell
+    from vaebench.config import Cell, Table
     from vaebench.store import Store
 
-HELP = "Print a table with the stored results beside the published numbers, and a verdict where one may be given."
+HELP = (
+    "Print a table with the stored results beside the published numbers, and a verdict where one may be given.\n"
+    "A figure of formulas alone is computed anew."
+)
 FORMATS = ("text", "md", "csv", "latex", "html")
 
 
@@ -30,8 +34,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (csv: every measure)")
     parser.add_argument("--from", dest="source", metavar="CSV", help="read results from a CSV instead of the runs")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the training curves")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the training curves (png, svg or pdf)")
+    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (png, svg or pdf)")
 
 
 def run(args: Namespace) -> int:
@@ -42,33 +46,66 @@ def run(args: Namespace) -> int:
         raise UserError(f"unknown format {args.format!r}: {nearest(args.format, FORMATS)}")
     if len(selection.tables) > 1 and (args.format == "html" or args.plot):
         raise UserError("--format html and --plot take one table at a time")
+    tables = [config.load_table(name) for name in selection.tables]
+    drawn = [t for t in tables if t.drawn]
+    if drawn:
+        _check_drawn(tables, drawn, selection, args)
+    trained = replace(selection, tables=tuple(t.name for t in tables if not t.drawn))
     if args.source is not None:
-        frames = _from_csv(selection, args)
+        frames = _from_csv(trained, args)
         curves = None
     else:
-        frames, curves = _from_runs(selection, args)
+        frames, curves = _from_runs(trained, args)
     if curves is not None and args.curves:
-        _write(args.curves, curves.to_csv(index=False, lineterminator="\n"))
+        write(args.curves, curves.to_csv(index=False, lineterminator="\n"))
     if curves is not None and args.plot:
         from vaebench.report.curves import plot_curves
 
-        plot_curves(curves, args.plot, config.load_table(selection.tables[0]).title)
-        _wrote(args.plot)
-    text = _rendered(selection.tables, frames, args.format)
+        plot_curves(curves, args.plot, tables[0].title)
+        wrote(args.plot)
+    if drawn and (args.curves or args.plot):
+        _write_drawn(drawn[0], args)
+    text = _rendered(tables, frames, args.format)
     if args.output is None:
         sys.stdout.write(text)
     else:
-        _write(args.output, text)
+        write(args.output, text)
     return 0
 
 
-def _rendered(names: Sequence[str], frames: list[pd.DataFrame], format: str) -> str:
-    from vaebench import report
+def _check_drawn(tables: list[Table], drawn: list[Table], selection: Selection, args: Namespace) -> None:
+    names = ", ".join(t.name for t in drawn)
+    if drawn == tables:
+        nothing_to_set(drawn, selection.overrides, args)
+    if args.source is not None:
+        raise UserError(f"{names}: drawn from formulas, without results to read; leave out --from")
+    if len(tables) > 1 and (args.curves or args.format == "csv"):
+        raise UserError(f"{names}: the CSV of a drawn figure has columns of its own; one table at a time")
 
-    tables = [config.load_table(name) for name in names]
-    if format == "csv":
+
+def _write_drawn(table: Table, args: Namespace) -> None:
+    from vaebench.report import drawn
+    from vaebench.report.images import kind_of
+
+    points, kind = drawn.points(table), kind_of(args.plot) if args.plot else ""
+    if args.curves:
+        write(args.curves, drawn.csv_text(points))
+    if args.plot:
+        write(args.plot, drawn.image(table, points, kind))
+
+
+def _rendered(tables: list[Table], frames: list[pd.DataFrame], format: str) -> str:
+    """The pages of the tables; ``frames`` has one for each that is trained."""
+    from vaebench import report
+    from vaebench.report import drawn
+
+    if format == "csv" and frames:
         return report.render(tables[0], _joined(frames), format)
-    texts = [report.render(table, frame, format) for table, frame in zip(tables, frames, strict=True)]
+    rest = iter(frames)
+    texts = [
+        drawn.render(table, drawn.points(table), format) if table.drawn else report.render(table, next(rest), format)
+        for table in tables
+    ]
     return "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
 
 
@@ -135,17 +172,3 @@ def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
     folders = {store.run_dir(cell.key, 0).parent for cell in cells}
     names = [path.name for folder in folders for path in folder.glob("seed-*")]
     return sorted({int(number) for name in names if (number := name.removeprefix("seed-")).isdecimal()})
-
-
-def _write(path: Path, text: str) -> None:
-    from vaebench.store import write_atomic
-
-    try:
-        write_atomic(path, text)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-    _wrote(path)
-
-
-def _wrote(path: Path) -> None:
-    print(f"vaebench: wrote {path}", file=sys.stderr)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from vaebench import config
 from vaebench.errors import Interrupted, UserError
-from vaebench.verbs import add_overrides
+from vaebench.verbs import add_overrides, nothing_to_set, results_root, write
 
-HELP = "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed."
+HELP = (
+    "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
+    "A figure of formulas alone trains nothing: it is drawn to the folder 'figures' beside run.results."
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -24,18 +28,27 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench import runner
     from vaebench.compose import cells, parse, seeds
+    from vaebench.report import render
     from vaebench.store import Store
 
     selection = parse(args.overrides)
     preset = config.load_preset(selection.preset)
-    tables = [config.load_table(name) for name in selection.tables]
+    every = [config.load_table(name) for name in selection.tables]
+    tables, drawn = [t for t in every if not t.drawn], [t for t in every if t.drawn]
+    if not tables:
+        given = nothing_to_set(drawn, selection.overrides, args)
+        return _draw_only(drawn, results_root(given.get("run.results")), args.dry_run)
     chosen = {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
     wanted = {t.name: seeds(t, preset, args.seeds) for t in tables}
     store = Store(next(iter(chosen.values()))[0].config["run"]["results"])
     if args.dry_run:
+        _would_draw(drawn, store.root)
         return _dry_run(store, tables, chosen, wanted, args.force)
+    pages = _draw(drawn, store.root)  # first: what cannot be written is known before the training
     outcomes, stopped = _run(store, tables, chosen, wanted, args)
-    _print(store, tables, chosen, wanted)
+    for table in tables:
+        pages[table.name] = render(table, store.frame(chosen[table.name], wanted[table.name]), "text")
+    _print(every, pages)
     bad = runner.bad(outcomes)
     for o in bad:
         print(f"vaebench: {o.task.cell} seed {o.seed} {o.status}: {o.reason}", file=sys.stderr)
@@ -143,11 +156,40 @@ def _device(setting: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _print(store, tables, chosen, wanted) -> None:
-    from vaebench.report import render
+def _print(tables, pages: dict[str, str]) -> None:
+    print("\n\n".join(pages[t.name].rstrip("\n") for t in tables))
 
-    texts = [render(t, store.frame(chosen[t.name], wanted[t.name]), "text").rstrip("\n") for t in tables]
-    print("\n\n".join(texts))
+
+def _draw_only(drawn, results: Path, dry: bool) -> int:
+    if dry:
+        _would_draw(drawn, results)
+    else:
+        _print(drawn, _draw(drawn, results))
+    return 0
+
+
+def _draw(drawn, results: Path) -> dict[str, str]:
+    """Write the CSV and the image of each figure that is drawn from formulas; their text by name."""
+    from vaebench.report import drawn as figures
+
+    pages = {}
+    for table in drawn:
+        points, path = figures.points(table), _figure(results, table)
+        write(path.with_name(f"{table.name}.csv"), figures.csv_text(points))
+        write(path, figures.image(table, points, "png"))
+        pages[table.name] = figures.render(table, points)
+    return pages
+
+
+def _would_draw(drawn, results: Path) -> None:
+    for table in drawn:
+        path = _figure(results, table)
+        print(f"{table.name}: drawn from formulas, nothing to train; writes {path} and {table.name}.csv beside it")
+
+
+def _figure(results: Path, table) -> Path:
+    """Where the image of a drawn figure goes; its CSV stands beside it."""
+    return results.parent / "figures" / f"{table.name}.png"
 
 
 def _dry_run(store, tables, chosen, wanted, force: bool) -> int:

@@ -34,21 +34,8 @@ def page(table: Table) -> str:
 
 def _lines(table: Table) -> Iterator[str]:
     yield f"{table.name}: {table.title}"
-    yield f"{table.where} of {table.paper} ({table.kind}, recipe {table.recipe})"
-    yield ""
-    yield f"measure  {table.measure}"
-    yield f"margin   {table.margin:g} nats: {table.margin_why}"
-    yield f"seeds    {', '.join(map(str, table.seeds))}"
-    yield f"cells    {len(table.trained())} trained"
-    yield f"base     {' '.join(table.base) or '-'}"
-    if table.published_csv:
-        yield f"numbers  {table.published_csv}, as published"
-    yield from ("", "columns")
-    yield aligned([(c, _words(col.set), col.note) for c, col in table.columns.items()], "  ")
-    yield from ("", "rows")
-    yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
-    yield from ("", "presets")
-    yield aligned(list(_presets(table)), "  ")
+    yield f"{table.where} of {table.paper} ({table.kind}{'' if table.drawn else f', recipe {table.recipe}'})"
+    yield from ("", f"drawn    from formulas, {table.drawn}: nothing is trained") if table.drawn else _trained(table)
     for note in table.notes:
         yield from ("", *_wrapped(note, "note     "))
     if table.ledger:
@@ -64,6 +51,23 @@ def _lines(table: Table) -> Iterator[str]:
         for name, text in (("found", finding.found), ("in", finding.evidence), ("read", finding.reading)):
             if text:
                 yield from _wrapped(text, f"     {name:<6} ")
+
+
+def _trained(table: Table) -> Iterator[str]:
+    yield ""
+    yield f"measure  {table.measure}"
+    yield f"margin   {table.margin:g} nats: {table.margin_why}"
+    yield f"seeds    {', '.join(map(str, table.seeds))}"
+    yield f"cells    {len(table.trained())} trained"
+    yield f"base     {' '.join(table.base) or '-'}"
+    if table.published_csv:
+        yield f"numbers  {table.published_csv}, as published"
+    yield from ("", "columns")
+    yield aligned([(c, _words(col.set), col.note) for c, col in table.columns.items()], "  ")
+    yield from ("", "rows")
+    yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
+    yield from ("", "presets")
+    yield aligned(list(_presets(table)), "  ")
 
 
 def _rows(table: Table) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,35 @@
+"""A drawing as the bytes of an image file; equal drawings give equal bytes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = ("png", "svg", "pdf")
+
+
+def kind_of(path: Path) -> str:
+    """The kind of image a file name asks for, one of SUFFIXES. Raises UserError for any other."""
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in SUFFIXES:
+        raise UserError(f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: {nearest(kind, SUFFIXES)}")
+    return kind
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """The figure as a file of this kind."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):
+        figure.savefig(content, format=kind, metadata=metadata, dpi=150)
+    return content.getvalue()
