@@ -23,6 +23,15 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "nvil"},
     ),
     "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
+    "RBM prior 100+100, DVAE": ({"name": "rbm_vae"}, {"name": "dvae"}),
+    "RBM prior 100+100, DVAE++": ({"name": "rbm_vae"}, {"name": "dvaepp"}),
+    "RBM prior 100+100, DVAE#": ({"name": "rbm_vae"}, {"name": "dvaes"}),
+    "RBM prior 100+100, DVAE#, Gaussian": ({"name": "rbm_vae_gaussian"}, {"name": "dvaes_gaussian"}),
+    "RBM prior 100+100, GumBolt": ({"name": "rbm_vae"}, {"name": "gumbolt"}),
+    "RBM prior 100+100, PWL": ({"name": "rbm_vae"}, {"name": "pwl"}),
+    "RBM posterior 100+100, DVAE##": ({"name": "rbm_posterior"}, {"name": "dvaess"}),
+    "RBM prior 8+8, bit by bit": ({"name": "rbm_generator"}, {"name": "bit_gibbs"}),
+    "RBM fitted to a mixture, 4+4": ({"name": "rbm_target"}, {"name": "rbm_kl"}),
 }
 """What is measured: every registered model and objective is among them."""
 

@@ -16,7 +16,8 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import fast, models, noise, objectives, seeds
 from vaebench.dists import autoregressive
-from vaebench.metrics import exact
+from vaebench.dists.rbm import RBM
+from vaebench.metrics import exact, logz, rbm_posterior
 from vaebench.metrics.importance import importance
 from vaebench.metrics.weights import stream
 
@@ -68,8 +69,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "fDARN 4": {"name": "fdarn", "dims": [4]},
     "DARN 4": {"name": "darn", "dims": [4]},
     "DARN 4, autoregressive posterior": {"name": "darn", "dims": [4], "posterior": "autoregressive"},
+    "RBM prior 2+2": {"name": "rbm_vae", "latents": 4, "groups": 2, "layers": 1, "units": 3},
 }
-"""Tiny belief nets that can be enumerated; every shipped family is among them."""
+"""Tiny models of binary units that can be enumerated; every family whose posterior can be sampled is among them."""
 
 NVIL_VARIANTS: dict[str, dict[str, Any]] = {
     "all parts": {},
@@ -110,6 +112,10 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     for name in ("SBN 2-3", "DARN 4"):
         yield from gradients(f"wake-sleep, {name}", "wake_sleep", {}, tiny(MODELS[name], 4, device))
     yield from linear_gaussian(device)
+    yield from log_z(device)
+    yield from boltzmann_posterior(device)
+    for groups in (1, 2):
+        yield from smoothed_kl(groups, device)
 
 
 # ------------------------------------------------------------------------------------------- densities and bounds
@@ -124,16 +130,18 @@ def densities(name: str, model: nn.Module) -> Iterator[Line]:
     sums = _posterior_sums(model, every)
     yield Line(f"{name}: sum of Q(h|x)", float(len(every)), sums, 0.0)
 
-    x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=device)))
-    probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
-    code = (x.long() << torch.arange(VISIBLE, device=device)).sum(-1)
-    yield _mean_line(f"{name}: ancestral samples", float((log_p.exp() * probe).sum()), probe[code])
+    if hasattr(model, "sample_joint"):
+        x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=device)))
+        probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
+        code = (x.long() << torch.arange(VISIBLE, device=device)).sum(-1)
+        yield _mean_line(f"{name}: ancestral samples", float((log_p.exp() * probe).sum()), probe[code])
 
+    missing = _missing(model)
     repeated = every[5:6].expand(DRAWS // 10, -1)  # one case many times: its samples are independent draws
-    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)])
+    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)]) - missing
     yield _mean_line(f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w)
     yield _mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
-    iw = importance(model, every[5:6].expand(200, -1), 1000, 0)
+    iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=missing)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
 
@@ -164,6 +172,74 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)])
     yield _mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
     yield from gradients("ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model)
+
+
+# --------------------------------------------------------------------------------------------- Boltzmann machines
+
+
+def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
+    """Annealing both ways and tempering against enumeration. Strongly coupled, so that one sweep is far from enough."""
+    generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
+    shapes = ((side,), (side,), (side, side))
+    machine = RBM(*(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes))
+    wanted = float(machine.log_z())
+    found = logz.ais(machine, 100, 2000, 0, base="uniform", reverse=True)
+    yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
+    yield Line("log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error))
+    found = logz.parallel_tempering(machine, 150, 100, 0, base="uniform", pilot=20)
+    yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
+
+
+def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
+    model = tiny({"name": "rbm_posterior", "latents": 4, "layers": 1, "units": 3}, 7, device, scale=0.3)
+    every = exact.states(VISIBLE).to(device)
+    total = rbm_posterior.AnnealedSum(len(every), 4000, device, log_z=_missing(model))
+    for part in rbm_posterior.stream(model, every, 4000, 30, 0):
+        total.add(part)
+    wanted = -float(exact.log_evidence(model, every).detach().mean())
+    for name, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):
+        yield Line(f"RBM posterior 2+2: {name}, 4,000 samples", wanted, w.nll, w.error)
+
+
+def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:
+    """DVAE++: KL(q(zeta, z | x) || p(zeta, z)) at samples of zeta against sums over the bits, quadrature over zeta.
+
+    Bits come first there and zeta from r(zeta | z), so the posterior of the bits given zeta, which the rule needs, has
+    no part in it. The last group's bits are followed by nothing, so their zeta is not needed.
+    """
+    model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
+    rule = objectives.build({"name": "dvaepp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
+    x, missing = exact.states(VISIBLE)[5:6].to(device), _missing(model)
+    with torch.no_grad():
+        draws = _double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
+        zeta, logits = rule.infer(model.encode(x), draws, None)
+        values = rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0] + missing
+        wanted = _hard_kl(rule, x, grid) + missing
+    if groups == 1:  # a closed form, the same for every sample
+        yield Line("DVAE++, 1 group: KL", wanted, float(values[0]), 0.0)
+    else:
+        yield _mean_line(f"DVAE++, {groups} groups: KL", wanted, values)
+
+
+def _hard_kl(rule: nn.Module, x: Tensor, grid: int) -> float:
+    """E[log q(z | x, zeta) + E(z)], all bits summed over, zeta of the first of two groups by midpoints of its noise."""
+    model, kl = rule.model, 0.0
+    seen = model.encode(x)
+    if len(model.sizes) == 2:
+        return float(exact.layer_kl(model, x)[0]) - _missing(model)
+    u = (torch.arange(grid, dtype=torch.float64, device=x.device) + 0.5) / grid
+    u = torch.cartesian_prod(u, u).unsqueeze(1)  # (grid^2, 1, 2)
+    first = model.group_logits(0, seen, [])
+    for z1 in exact.states(2).to(x.device):
+        log_q1 = -nn.functional.softplus((1 - 2 * z1) * first).sum()
+        zeta1 = rule.relax.sample((80.0 * (z1 - 0.5)).expand_as(u), u.unsqueeze(0))
+        second = model.group_logits(1, seen, [zeta1])
+        for z2 in exact.states(2).to(x.device):
+            log_q2 = -nn.functional.softplus((1 - 2 * z2) * second).sum(-1)
+            energy = model.prior().negative_energy(z1[None], z2[None])
+            kl += float((log_q1.exp() * log_q2.exp() * (log_q1 + log_q2 - energy)).mean())
+    return kl
 
 
 # ------------------------------------------------------------------------------------------------------ gradients
@@ -292,6 +368,11 @@ def _baseline_gradients(rule: nn.Module, state: dict[str, Tensor], x: Tensor) ->
 def _mean_line(name: str, wanted: float, values: Tensor) -> Line:
     values = values.detach()
     return Line(name, wanted, float(values.mean()), float(values.std() / math.sqrt(len(values))))
+
+
+def _missing(model: nn.Module) -> float:
+    """log Z of the prior where the model's densities lack it, else 0."""
+    return float(torch.as_tensor(exact.log_z(model, model.mean[None])[0]).detach())
 
 
 def _double(draws: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -101,7 +101,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class Table:
-    """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one."""
+    """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one.
+
+    ``drawn`` names a figure of formulas alone (``vaebench.report.drawn.FIGURES``), which has nothing of ``TRAINING``;
+    empty: the cells are trained.
+    """
 
     name: str
     title: str
@@ -116,6 +120,7 @@ class Table:
     columns: dict[str, Column]
     rows: dict[str, Row]
     kind: str = "table"
+    drawn: str = ""
     presets: dict[str, TablePreset] = field(default_factory=dict)
     ledger: tuple[Ledger, ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -125,6 +130,13 @@ class Table:
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
         return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+
+
+TRAINING = (
+    *("kind", "recipe", "measure", "margin", "margin_why"),
+    *("base", "seeds", "columns", "rows", "presets", "published_csv"),
+)
+"""Keys of a table that a figure of formulas alone does not have."""
 
 
 @dataclass(frozen=True)
@@ -189,17 +201,95 @@ def canonical(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-SAMPLES = {
-    **dict.fromkeys(("bound", "kl", "active_units"), ("eval", "bound_samples")),
-    "iw_nll": ("eval", "iw_samples"),
-    "valid_bound": ("train", "valid_samples"),
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a trained model, under one name, in all models that have such a number.
+
+    ``heading``: its column in a report, beside the measure of the table; empty: none. ``files``: the files in
+    vaebench/metrics/ that take it, each for the models to which it applies; none where the training does. ``samples``:
+    the setting that says how many samples per case it takes. ``log_z``: whether the prior's log Z enters it.
+    """
+
+    heading: str
+    files: tuple[str, ...] = ()
+    samples: tuple[str, str] | None = None
+    log_z: bool = False
+
+
+METRICS: dict[str, Metric] = {
+    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True),
+    "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True),
+    "iw_nll_weighted": Metric("IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True),
+    "nll": Metric("exact NLL", ("exact_nll",)),
+    "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True),
+    "exact_kl": Metric("exact KL", ("exact_kl",)),
+    "kl_gap": Metric("above least KL", ("exact_kl",)),
+    "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples")),
+    "log_z": Metric("log Z", ("normaliser",), log_z=True),
+    "valid_bound": Metric("", (), ("train", "valid_samples")),
 }
-"""Measure -> the setting that says how many samples per case it takes."""
+"""Every measure by its name, in the order of a report's columns."""
+
+UNNORMALISED: dict[str, tuple[str, ...]] = {
+    "rbm_vae": ("prior",),
+    "rbm_vae_gaussian": ("prior",),
+    "rbm_generator": ("prior",),
+    "rbm_posterior": ("prior", "posterior"),
+}
+"""Models of whose densities a Boltzmann machine's log Z is missing: how it is found is then part of the protocol.
+
+As the models themselves say (``unnormalised``), but readable without torch.
+"""
+
+MAX_SIDE = 20
+"""Units of the smaller side of a Boltzmann machine up to which log Z is found by enumeration, unless told otherwise."""
+
+LOG_Z_DEFAULTS: dict[str, Any] = {
+    "logz_method": "auto",
+    "logz_temperatures": 10_000,
+    "logz_chains": 1024,
+    "logz_sweeps": 10_000,
+    "posterior_temperatures": 500,
+}
+"""Settings of log Z where the ``eval`` option has none; see conf/eval/dvae.yaml."""
+
+
+def log_z_method(settings: dict[str, Any], side: int) -> str:
+    """'exact', 'ais' or 'tempering', for a machine whose smaller side has ``side`` units, by ``logz_method``."""
+    method = (LOG_Z_DEFAULTS | settings)["logz_method"]
+    return ("exact" if side <= MAX_SIDE else "ais") if method == "auto" else method
+
+
+def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
+    """How the log Z that enter a measure are found, as parts of its protocol; none for most models.
+
+    ``logz:exact``, ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32`` (sweeps x ladders) of
+    the prior, ``posterior:ais-500x4000`` of a posterior for each case.
+    """
+    metric, lacking = METRICS.get(measure), UNNORMALISED.get(config.get("model", {}).get("name", ""), ())
+    if metric is None or not metric.files:
+        return []
+    ev, parts = LOG_Z_DEFAULTS | config["eval"], []
+    if metric.log_z and "prior" in lacking:
+        method = log_z_method(ev, config["model"]["latents"] // 2)
+        steps = {"ais": "logz_temperatures", "tempering": "logz_sweeps"}.get(method)
+        parts.append(f"logz:{method}" + (f"-{ev[steps]}x{ev['logz_chains']}" if steps else ""))
+    if metric.samples and "posterior" in lacking:
+        parts.append(f"posterior:ais-{ev['posterior_temperatures']}x{posterior_chains(ev)}")
+    return parts
+
+
+def posterior_chains(settings: dict[str, Any]) -> int:
+    """Samples of a Boltzmann posterior for each case: as many as any measure takes."""
+    return max(settings["bound_samples"], settings["iw_samples"] or 0)
 
 
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
     """Samples per case of a measure by this configuration; None for a measure that takes none."""
-    group, key = SAMPLES.get(measure, ("eval", ""))
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None:
+        return None
+    group, key = metric.samples
     return config[group].get(key)
 
 
@@ -208,7 +298,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
 
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
-    taken on all validation cases, whatever ``eval`` says.
+    taken on all validation cases, whatever ``eval`` says. Models that lack a log Z have ``log_z_parts`` besides.
     """
     data, ev = config["data"], config["eval"]
     split, points = ("valid", None) if measure.startswith("valid_") else (ev["split"], ev["points"])
@@ -216,6 +306,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     parts = [measure, f"data:{name}", f"split:{split}", f"points:{points or 'all'}"]
     if samples is not None:
         parts.append(f"samples:{samples}")
+    parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)
 
@@ -294,6 +385,8 @@ def load_table(name: str) -> Table:
     """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
     raw = dict(load_yaml("table", name))
     at = f"table {name}"
+    if "drawn" in raw:
+        raw = _drawn(raw, at)
     columns = {}
     for key, value in _mapping(raw.pop("columns", None), f"{at}: columns").items():
         value = _mapping(value, f"{at}: columns.{key}")
@@ -318,6 +411,16 @@ def load_table(name: str) -> Table:
     table = _build(Table, {"name": name, **built, **raw}, at)
     _check_scalars(table, at)
     return table
+
+
+def _drawn(raw: dict[str, Any], at: str) -> dict[str, Any]:
+    """A figure of formulas alone, completed with what the schema asks of a table that is trained."""
+    if not isinstance(raw["drawn"], str) or not raw["drawn"]:
+        raise UserError(f"{at}: drawn: expected the name of a figure, found {raw['drawn']!r}")
+    for key in TRAINING:
+        if key in raw:
+            raise UserError(f"{at}: {key}: a drawn figure trains nothing and has none; leave it out")
+    return {**raw, "kind": "figure", "recipe": 1, "measure": "", "margin": 0.0, "margin_why": ""}
 
 
 def _check_scalars(table: Table, at: str) -> None:
@@ -394,5 +497,10 @@ def load_preset(name: str) -> Preset:
 
 
 def presets_of(table: Table) -> list[str]:
-    """Names of the presets that mean something for a table: paper, its own, and those that change any table."""
+    """Names of the presets that mean something for a table: paper, its own, and those that change any table.
+
+    None for a drawn figure, which trains nothing.
+    """
+    if table.drawn:
+        return []
     return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]

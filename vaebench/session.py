@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -144,9 +145,8 @@ class Session:
             k = self.config["train"]["valid_samples"]
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
-            measures.append(
-                Measure("valid_bound", -value, "nats", None, "none", len(self.splits.valid), k, protocol, {})
-            )
+            cases = min(self.config["objective"].get("valid_points") or math.inf, len(self.splits.valid))
+            measures.append(Measure("valid_bound", -value, "nats", None, "none", cases, k, protocol, {}))
         return self._write(s, status, measures, time.monotonic() - began)
 
     def _status(self, s: Seed) -> str:

@@ -22,6 +22,9 @@ class Measure:
     ``points`` are the test cases it was averaged over, ``samples`` the samples per case. ``signature`` is the
     protocol, see ``vaebench.config.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
     number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
+
+    Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It stands beside
+    ``error``, because it is the same for all cases and so does not average out over them.
     """
 
     name: str
@@ -37,6 +40,11 @@ class Measure:
     def __post_init__(self) -> None:
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
+
+    @property
+    def total_error(self) -> float | None:
+        """``error`` and the error of log Z together; None where neither is known."""
+        return combine(self.error, self.extra.get("log_z_error"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""

@@ -25,13 +25,33 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "fdarn": [{"dims": [4]}],
     "darn": [{"dims": [4]}, {"dims": [3], "posterior": "autoregressive"}],
     "linear_gaussian": [{"dims": [2]}],
+    "rbm_vae": [
+        {"latents": 4, "groups": 1, "layers": 1, "units": 3},
+        {"latents": 4, "groups": 2, "layers": 0, "units": 3, "context": "none"},
+        {"latents": 4, "groups": 2, "layers": 1, "units": 3, "context": "shared", "momentum": 0.8},
+    ],
+    "rbm_vae_gaussian": [{"latents": 4, "groups": 2, "layers": 1, "units": 3}],
+    "rbm_generator": [{"latents": 4, "layers": 1, "units": 3}],
+    "rbm_posterior": [{"latents": 5, "layers": 1, "units": 3}],
+    "rbm_target": [{"side": 2}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
+
+PRIOR = {"prior_chains": 6, "prior_sweeps": 2}
 
 OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nvil": [{"baseline_units": 5}, {"input_baseline": False, "local_signals": False}],
     "wake_sleep": [{}],
     "iw_bound": [{"samples": 1}, {"samples": 3}],
+    "dvae": [PRIOR],
+    "dvaepp": [{**PRIOR, "samples": 2}],
+    "dvaes": [{**PRIOR, "samples": 2}],
+    "dvaes_gaussian": [{**PRIOR, "refresh": 3}],
+    "gumbolt": [{**PRIOR, "samples": 2}],
+    "pwl": [PRIOR],
+    "dvaess": [{**PRIOR, "discrete_sweeps": 2}, {**PRIOR, "discrete_sweeps": 1, "samples": 2}],
+    "bit_gibbs": [{"sweeps": 2}],
+    "rbm_kl": [{"discrete_sweeps": 2}],
 }
 
 

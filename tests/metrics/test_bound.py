@@ -68,7 +68,7 @@ def test_one_sample_has_no_error(model, x):
 
 
 def test_samples_beyond_the_number_asked_for_are_left_out(model, x):
-    total = BoundSum(len(x), 7, 3)
+    total = BoundSum(len(x), 7)
     for part in stream(model, x, 30, 0):
         total.add(part)
     wanted = bound(model, x, 7, 0)
@@ -80,7 +80,21 @@ def test_samples_beyond_the_number_asked_for_are_left_out(model, x):
 def test_a_large_common_offset_does_not_swallow_the_error():
     """Weights of 1e4 nats that differ by 1: sums of squares in float64 still tell."""
     log_w = 1e4 + torch.arange(10.0, dtype=torch.float64).reshape(10, 1)
-    total = BoundSum(1, 10, 1)
+    total = BoundSum(1, 10)
     total.add(Pass(slice(0, 1), 0, [log_w, torch.zeros_like(log_w)], [torch.zeros_like(log_w)], []))
     assert total.result().value == pytest.approx(1e4 + 4.5)
     assert total.result().error == pytest.approx(float(log_w.std()) / 10**0.5, rel=1e-5)
+
+
+def test_an_error_that_the_samples_of_a_case_share():
+    """It does not average out over samples, only over cases."""
+    log_w = torch.randn(10, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    zero = torch.zeros_like(log_w)
+    total = BoundSum(2, 10, log_z=1.5)
+    for first in (0, 5):
+        part = log_w[first : first + 5]
+        total.add(Pass(slice(0, 2), first, [part, zero[:5]], [zero[:5]], [], torch.tensor([0.3, 0.4])))
+    own = (log_w.var(0) / 10).sum()
+    assert total.result().error == pytest.approx(float((own + 0.25).sqrt()) / 2)
+    assert total.result().value == pytest.approx(float(log_w.mean()) - 1.5)
+    assert total.result().kl == pytest.approx([1.5])

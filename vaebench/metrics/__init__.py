@@ -1,5 +1,9 @@
 """Measures of a trained model. A metric knows models, never objectives.
 
-Each is a streaming sum over the passes of ``metrics.weights.stream``, so that all of them share one stream of posterior
-samples; vaebench.evaluate puts them together.
+The registry is ``vaebench.config.METRICS``: it names, for every measure, the files here that take it. Such a file has
+
+- ``start(job)``: None where it does not apply to the job's model or settings, else what it gathers. If that has
+  ``samples``, a number, and ``add(part)``, it is given the passes of the job's stream of posterior samples with the
+  first so many samples of each case, so that all metrics share one stream;
+- ``measures(job, gathered)``: the Measures, when the stream has ended; evaluate.py adds cases and protocol to them.
 """

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from vaebench.metrics.weights import Pass
+from vaebench.stats import Measure
+
+if TYPE_CHECKING:
+    from vaebench.metrics.job import Job
 
 THRESHOLD = 0.01
 """A unit is active when Var_x(E_Q[z | x]) exceeds this."""
@@ -20,7 +26,7 @@ class ActiveUnits:
     def __init__(self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu") -> None:
         if samples < 2:
             raise ValueError("active units need at least 2 samples per case")
-        self.cases, self.half = cases, samples // 2
+        self.cases, self.samples, self.half = cases, samples, samples // 2
         self.first = [torch.zeros(cases, n, dtype=torch.float32, device=device) for n in sizes]
         self.second = [torch.zeros_like(v) for v in self.first]
 
@@ -42,3 +48,16 @@ class ActiveUnits:
     def result(self) -> list[int]:
         """Number of active units of each layer, the one next to the data first."""
         return [int((v > THRESHOLD).sum()) for v in self.variances()]
+
+
+def start(job: Job) -> ActiveUnits | None:
+    """Two samples and two cases at least."""
+    n, samples = len(job.x), job.settings["bound_samples"]
+    return ActiveUnits(n, samples, job.model.sizes[1:], job.x.device) if samples > 1 and n > 1 else None
+
+
+def measures(job: Job, units: ActiveUnits) -> list[Measure]:
+    """Their number, in all and by layer."""
+    active = units.result()
+    settings = {"layers": active, "threshold": THRESHOLD}
+    return [job.measure("active_units", sum(active), None, units.samples, unit="units", **settings)]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.metrics.weights import Pass, stream
+from vaebench.stats import Measure
+
+if TYPE_CHECKING:
+    from vaebench.metrics.job import Job
 
 
 @dataclass(frozen=True)
 class Bound:
     """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)], nats, at most log p(x) in expectation.
 
-    ``error`` is its Monte Carlo standard error given the cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer.
+    ``error`` is its Monte Carlo standard error given the cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or
+    of all of them in one number where the prior is a single term.
     """
 
     value: float
@@ -25,13 +31,16 @@ class Bound:
 
 
 class BoundSum:
-    """Streaming sums of the bound over the first ``samples`` samples of every case."""
+    """Streaming sums of the bound over the first ``samples`` samples of every case.
 
-    def __init__(self, cases: int, samples: int, layers: int, device: torch.device | str = "cpu") -> None:
-        self.cases, self.samples = cases, samples
+    ``log_z`` is what the log-prior lacks: it is subtracted from the bound and added to the KL, once.
+    """
+
+    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
+        self.cases, self.samples, self.log_z = cases, samples, log_z
         self.total = torch.zeros(cases, dtype=torch.float64, device=device)
-        self.square = torch.zeros_like(self.total)
-        self.kl = torch.zeros(layers, dtype=torch.float64, device=device)
+        self.square, self.shared = torch.zeros_like(self.total), torch.zeros_like(self.total)
+        self.kl: list[Tensor] = []
 
     def add(self, part: Pass) -> None:
         """Take the samples of ``part`` that are among the first ``samples``."""
@@ -41,9 +50,11 @@ class BoundSum:
         log_w = part.log_w[:k]
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
-        # log_p holds the data term first, then one prior term per latent layer, as log_q does.
-        for i, (p, q) in enumerate(zip(part.log_p[1:], part.log_q, strict=True)):
-            self.kl[i] += (q[:k].double() - p[:k].double()).sum()
+        if part.error is not None:
+            self.shared[part.cases] = part.error.double() ** 2
+        # log_p holds the data term first, then one prior term for each term of log_q.
+        kl = [(q[:k].double() - p[:k].double()).sum() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
+        self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
 
     def result(self) -> Bound:
         """The mean and its error; with one sample per case the Monte Carlo error is unknown (None)."""
@@ -51,14 +62,30 @@ class BoundSum:
         error = None
         if self.samples > 1:
             variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
-            error = float((variance.sum() / self.samples).sqrt() / self.cases)
-        kl = (self.kl / (self.cases * self.samples)).tolist()
-        return Bound(float(mean.mean()), error, kl, self.cases, self.samples)
+            error = float((variance.sum() / self.samples + self.shared.sum()).sqrt() / self.cases)
+        kl = [float(v) / (self.cases * self.samples) for v in self.kl]
+        if kl:
+            kl[-1] += self.log_z
+        return Bound(float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples)
+
+
+def start(job: Job) -> BoundSum:
+    """Every model has a bound."""
+    return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
+
+
+def measures(job: Job, total: BoundSum) -> list[Measure]:
+    """The bound as a positive number of nats, and the KL."""
+    b = total.result()
+    return [
+        job.with_log_z("bound", -b.value, b.error, b.samples),
+        job.with_log_z("kl", sum(b.kl), None, b.samples, layers=b.kl),
+    ]
 
 
 def bound(model: nn.Module, x: Tensor, samples: int, seed: int, purpose: str = "eval") -> Bound:
     """The bound of ``model`` on the cases ``x`` (n, d) with ``samples`` posterior samples each."""
-    total = BoundSum(len(x), samples, len(model.sizes) - 1, x.device)
+    total = BoundSum(len(x), samples, x.device)
     for part in stream(model, x, samples, seed, purpose):
         total.add(part)
     return total.result()

@@ -31,7 +31,14 @@ def _everywhere(model: nn.Module, x: Tensor) -> list[Tensor]:
 def _tables(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
     """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states, for ``x`` (batch, d) float64."""
     z = _everywhere(model, x)
-    return model.log_joint(x, z), model.log_posterior(z, x), z
+    prior, posterior = log_z(model, x)
+    return model.log_joint(x, z) - prior, model.log_posterior(z, x) - posterior, z
+
+
+def log_z(model: nn.Module, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
+    prior = model.prior().log_z() if "prior" in model.unnormalised else 0.0
+    return prior, model.posterior(x).log_z() if "posterior" in model.unnormalised else 0.0
 
 
 def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
@@ -59,8 +66,10 @@ def expected_log_posterior(model: nn.Module) -> Tensor:
 
 
 def layer_kl(model: nn.Module, x: Tensor) -> list[Tensor]:
-    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,)."""
+    """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,); one of all where the prior is one."""
     z = _everywhere(model, x)
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
-    weight = sum(log_q).exp()
-    return [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]
+    prior, posterior = log_z(model, x)
+    weight = (sum(log_q) - posterior).exp()
+    kl = [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]
+    return [*kl[:-1], kl[-1] + prior - posterior]

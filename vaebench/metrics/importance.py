@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.metrics.weights import Pass, stream
+from vaebench.stats import Measure
+
+if TYPE_CHECKING:
+    from vaebench.metrics.job import Job
 
 
 @dataclass(frozen=True)
@@ -39,10 +44,10 @@ def nested(samples: int) -> list[int]:
 
 
 class ImportanceSum:
-    """Streaming log-sum-exp of w and of w^2 over the samples of every case."""
+    """Streaming log-sum-exp of w and of w^2 over the samples of every case; ``log_z`` is what log P(x, z) lacks."""
 
-    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu") -> None:
-        self.cases, self.samples = cases, samples
+    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
+        self.cases, self.samples, self.log_z = cases, samples, log_z
         self.log_sum = torch.full((cases,), -math.inf, dtype=torch.float64, device=device)
         self.log_square = self.log_sum.clone()
         self.points = nested(samples)
@@ -68,25 +73,54 @@ class ImportanceSum:
         if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
             raise RuntimeError(f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples")
         ess = torch.exp(2 * self.log_sum - self.log_square)
-        # Var[log p^] of a case is about Var[w] / (K E[w]^2) = 1/ESS - 1/K.
-        variance = (1 / ess - 1 / self.samples).clamp(min=0)
         return Importance(
-            nll=float(-log_p.mean()),
-            error=float(variance.sum().sqrt() / self.cases) if self.samples > 1 else None,
+            nll=float(-log_p.mean()) + self.log_z,
+            error=float(self.variance(ess).sum().sqrt() / self.cases) if self.samples > 1 else None,
             spread=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
-            curve={k: float(-v.mean()) for k, v in self.at.items()},
+            curve={k: float(-v.mean()) + self.log_z for k, v in self.at.items()},
             ess=float(ess.mean()),
             ess_min=float(ess.min()),
             cases=self.cases,
             samples=self.samples,
         )
 
+    def variance(self, ess: Tensor) -> Tensor:
+        """Var[log p^] of every case, (n,): about Var[w] / (K E[w]^2) = 1/ESS - 1/K."""
+        return (1 / ess - 1 / self.samples).clamp(min=0)
+
+
+def start(job: Job) -> ImportanceSum | None:
+    """Models with a normalised posterior, where samples are asked for."""
+    samples = job.settings["iw_samples"]
+    if not samples or job.boltzmann_posterior:
+        return None
+    return ImportanceSum(len(job.x), samples, job.x.device, log_z=job.log_z)
+
+
+def measures(job: Job, total: ImportanceSum) -> list[Measure]:
+    """The NLL with its curve over the number of samples."""
+    w = total.result()
+    return [job.with_log_z("iw_nll", w.nll, w.error, w.samples, **details(w))]
+
+
+def details(w: Importance) -> dict[str, object]:
+    """What a result keeps beside the value and its error."""
+    return {"curve": w.curve, "ess": w.ess, "ess_min": w.ess_min, "spread": w.spread}
+
 
 def importance(
-    model: nn.Module, x: Tensor, samples: int, seed: int, *, chunk: int | None = None, batch: int | None = None
+    model: nn.Module,
+    x: Tensor,
+    samples: int,
+    seed: int,
+    purpose: str = "eval",
+    *,
+    log_z: float = 0.0,
+    chunk: int | None = None,
+    batch: int | None = None,
 ) -> Importance:
     """Importance-weighted NLL of ``model`` on ``x`` (n, d) with ``samples`` posterior samples per case."""
-    total = ImportanceSum(len(x), samples, x.device)
-    for part in stream(model, x, samples, seed, chunk=chunk, batch=batch):
+    total = ImportanceSum(len(x), samples, x.device, log_z=log_z)
+    for part in stream(model, x, samples, seed, purpose, chunk=chunk, batch=batch):
         total.add(part)
     return total.result()

@@ -4,11 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from vaebench.metrics import exact_nll, normaliser, rbm_posterior
 from vaebench.metrics.bound import bound
+from vaebench.metrics.importance import importance
 
 
 def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
-    """Mean bound of the cases ``x`` (n, d), nats; ``settings`` are the objective's (none: the one-sample bound)."""
-    return bound(model, x, samples, seed, "valid").value
+    """Mean over the cases ``x`` (n, d) of what selects the checkpoint, nats, higher is better.
+
+    Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the
+    prior's log Z: minus the importance-weighted NLL, hard bits, log Z exact or annealed by the objective's ``settings``
+    ``temperatures`` and ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
+    with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
+    {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
+    """
+    if settings.get("exact") or ("prior" in model.unnormalised and not settings):
+        return exact_value(model, x)
+    if "prior" not in model.unnormalised:
+        return bound(model, x, samples, seed, "valid").value
+    given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
+    log_z = float(normaliser.estimate(model.prior(), given, seed).value)
+    if "posterior" not in model.unnormalised:
+        return -importance(model, x, samples, seed, "valid", log_z=log_z).nll
+    x = spread(x, settings.get("points"))
+    chains, steps = settings.get("posterior_chains") or samples, settings.get("posterior_temperatures", 100)
+    total = rbm_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)
+    for part in rbm_posterior.stream(model, x, chains, steps, seed, "valid"):
+        total.add(part)
+    return -total.plain.result().nll
+
+
+@torch.no_grad()
+def exact_value(model: nn.Module, x: Tensor) -> float:
+    """Minus the exact KL of a model that knows it, else the exact mean log p(x). ValueError where neither is known."""
+    if hasattr(model, "kl"):
+        return -float(model.kl())
+    if not exact_nll.applies(model):
+        raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")
+    return float(exact_nll.log_evidence(model, x).mean())
+
+
+def spread(x: Tensor, points: int | None) -> Tensor:
+    """``points`` of the cases ``x``, evenly: every tenth of ten times as many. All of them where there are fewer."""
+    if not points or points >= len(x):
+        return x
+    return x[torch.arange(points, device=x.device) * len(x) // points]

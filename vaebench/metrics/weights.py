@@ -28,7 +28,8 @@ class Pass:
     """Part of the work: some samples of some cases.
 
     ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and ``log_q`` are the terms
-    of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n).
+    of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n). ``error`` (batch,):
+    standard error of log_q where its normaliser is an estimate, the same for all samples of a case.
     """
 
     cases: slice
@@ -36,6 +37,7 @@ class Pass:
     log_p: list[Tensor]
     log_q: list[Tensor]
     z: list[Tensor]
+    error: Tensor | None = None
 
     @property
     def log_w(self) -> Tensor:

@@ -1,0 +1,220 @@
+"""Evaluation of models that lack a log Z: values against enumeration, both errors, the protocol, old results."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+
+import pytest
+import torch
+
+from vaebench import check, config
+from vaebench.dists import boltzmann_exact
+from vaebench.errors import UserError
+from vaebench.evaluate import evaluate
+from vaebench.metrics import exact, normaliser
+from vaebench.stats import Measure
+
+EVAL = {
+    "bound_samples": 20,
+    "iw_samples": 400,
+    "split": "test",
+    "points": None,
+    "logz_method": "auto",
+    "logz_temperatures": 200,
+    "logz_chains": 100,
+    "logz_sweeps": 50,
+    "posterior_temperatures": 50,
+}
+DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 2, "layers": 1, "units": 3}
+POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
+
+
+def cell(model, **ev):
+    shared = {"data": {"name": "tiny"}, "train": {"select": "last", "valid_samples": 5}, "recipe": 1}
+    return {**shared, "model": model, "eval": {**EVAL, **ev}}
+
+
+def measured(settings, x, model=None, chunk=None, **ev):
+    model = model or check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
+    found = evaluate(model, x, cell(settings, **ev), "0" * 16, seed=0, chunk=chunk)
+    return model, {m.name: m for m in found}
+
+
+@pytest.fixture(scope="module")
+def x():
+    return exact.states(check.VISIBLE).repeat(20, 1)
+
+
+@pytest.mark.parametrize("settings", [DIRECTED, POSTERIOR], ids=["directed", "posterior"])
+def test_values_are_those_of_enumeration(settings, x, boltzmann):
+    """z above 4.5 by chance once in 150,000; the bias of 400 samples is about half the squared relative error."""
+    model, got = measured(settings, x, boltzmann if settings is POSTERIOR else None)
+    log_p, elbo = exact.log_evidence(model, x).mean(), exact.elbo(model, x).mean()
+    assert float(elbo) < float(log_p) - 0.02
+    assert abs(got["iw_nll"].value + float(log_p)) < 4.5 * got["iw_nll"].error + 0.5 / got["iw_nll"].extra["ess_min"]
+    assert abs(got["bound"].value + float(elbo)) < 4.5 * got["bound"].error
+    assert got["nll"].value == pytest.approx(-float(log_p), rel=1e-9)
+    assert got["kl"].value == pytest.approx(float(sum(exact.layer_kl(model, x)).mean()), abs=0.06)
+    assert got["log_z"].value == pytest.approx(float(model.prior().log_z()), rel=1e-9)
+    assert got["log_z"].error == got["iw_nll"].extra["log_z_error"] == 0.0
+    assert abs(got["log_z"].value) > 0.3  # or its sign would not matter
+    assert list(got["iw_nll"].extra["curve"].values())[-1] == got["iw_nll"].value
+    if settings is POSTERIOR:
+        weighted = got["iw_nll_weighted"]
+        assert abs(weighted.value + float(log_p)) < 4.5 * weighted.error + 0.5 / weighted.extra["ess_min"]
+        assert 0 < got["iw_nll"].extra["posterior_log_z_error"] <= got["iw_nll"].extra["posterior_log_z_error_max"] < 1
+        assert len(got["iw_nll"].extra["modes"]) == 5
+    else:
+        assert "iw_nll_weighted" not in got
+
+
+def test_the_prior_s_log_z_moves_all_three_and_its_error_stays_apart(x):
+    """Annealed log Z instead of the exact one shifts NLL, bound and KL by the same amount, for all cases."""
+    _, one = measured(DIRECTED, x, logz_method="exact")
+    _, other = measured(DIRECTED, x, logz_method="ais", logz_temperatures=3, logz_chains=10)
+    shift = other["log_z"].value - one["log_z"].value
+    assert abs(shift) > 1e-3
+    for name in ("iw_nll", "bound", "kl"):
+        assert other[name].value - one[name].value == pytest.approx(shift, rel=1e-9)
+        assert other[name].extra["log_z_error"] == other["log_z"].error > 0
+        assert other[name].error == one[name].error
+    assert other["nll"].value == one["nll"].value
+    assert "log_z_error" not in other["active_units"].extra
+    assert other["log_z"].error_kind == "log Z"
+    assert other["log_z"].extra["upper"] > other["log_z"].value - 6 * other["log_z"].error
+    assert other["iw_nll"].total_error == pytest.approx(math.hypot(other["iw_nll"].error, other["log_z"].error))
+
+
+def test_the_error_of_log_z_is_honest(x):
+    """60 seeds: the spread of log Z over seeds is the error that the NLL carries. Known to 9 %; 45 % is 5 errors."""
+    model = check.tiny(DIRECTED, seed=1, scale=0.6).requires_grad_(False)
+    settings = {"logz_method": "ais", "logz_temperatures": 10, "logz_chains": 50}
+    found = [normaliser.estimate(model.prior(), settings, seed) for seed in range(60)]
+    spread = torch.stack([f.value for f in found]).std()
+    stated = torch.stack([f.error for f in found]).square().mean().sqrt()
+    assert float(spread / stated) == pytest.approx(1.0, abs=0.45)
+
+
+def test_tempering(x):
+    _, one = measured(DIRECTED, x, iw_samples=None)
+    _, other = measured(DIRECTED, x, iw_samples=None, logz_method="tempering", logz_chains=20)
+    assert "iw_nll" not in other
+    assert abs(other["log_z"].value - one["log_z"].value) < 5 * other["log_z"].error
+    assert "logz:tempering-50x20" in other["bound"].signature
+
+
+@pytest.mark.parametrize("settings", [DIRECTED, POSTERIOR], ids=["directed", "posterior"])
+def test_the_pass_size_changes_nothing(settings, x):
+    _, one = measured(settings, x[:50], iw_samples=40)
+    _, other = measured(settings, x[:50], iw_samples=40, chunk=20)
+    assert list(one) == list(other)
+    for name, m in one.items():
+        assert other[name].value == pytest.approx(m.value, rel=1e-9), name
+
+
+def test_too_large_for_enumeration():
+    machine = check.tiny({"name": "rbm_vae", "latents": 42, "units": 2}).prior()
+    with pytest.raises(UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"):
+        normaliser.estimate(machine, {"logz_method": "exact"}, 0)
+    quick = {"logz_temperatures": 1, "logz_chains": 2}
+    assert normaliser.estimate(machine, quick, 0).method.startswith("AIS, 1 steps")
+    assert config.MAX_SIDE == boltzmann_exact.MAX_SIDE
+
+
+# ------------------------------------------------------------------------------------------------------ protocol
+
+
+@pytest.mark.parametrize(
+    ("model", "measure", "ev", "parts"),
+    [
+        ({"name": "sbn", "dims": [5]}, "iw_nll", {}, ""),
+        ({"name": "rbm_vae", "latents": 40}, "iw_nll", {}, "logz:exact|"),
+        ({"name": "rbm_vae", "latents": 42}, "iw_nll", {}, "logz:ais-200x100|"),
+        ({"name": "rbm_vae", "latents": 40}, "bound", {"logz_method": "ais"}, "logz:ais-200x100|"),
+        ({"name": "rbm_vae", "latents": 200}, "kl", {"logz_method": "tempering"}, "logz:tempering-50x100|"),
+        ({"name": "rbm_vae", "latents": 200}, "active_units", {}, ""),
+        ({"name": "rbm_vae", "latents": 16}, "nll", {}, ""),
+        ({"name": "rbm_vae", "latents": 200}, "valid_bound", {}, ""),
+        ({"name": "rbm_posterior", "latents": 200}, "iw_nll", {}, "logz:ais-200x100|posterior:ais-50x400|"),
+        ({"name": "rbm_posterior", "latents": 200}, "active_units", {"iw_samples": None}, "posterior:ais-50x20|"),
+        ({"name": "rbm_posterior", "latents": 200}, "log_z", {}, "logz:ais-200x100|"),
+    ],
+)
+def test_the_protocol_says_how_log_z_is_found(model, measure, ev, parts):
+    text = config.signature(cell(model, **ev), measure, 7)
+    assert text.partition("samples:7|")[2] == f"{parts}select:last|recipe:1"
+
+
+def test_settings_that_an_option_does_not_have():
+    bare = {k: EVAL[k] for k in ("bound_samples", "iw_samples", "split", "points")}
+    parts = config.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
+    assert parts == ["logz:ais-10000x1024", "posterior:ais-500x400"]
+
+
+@pytest.mark.parametrize("name", ["dvae", "dvae_short"])
+def test_options_have_every_setting(name):
+    assert set(config.LOG_Z_DEFAULTS) <= set(config.load_yaml("eval", name))
+    if name == "dvae":
+        assert config.load_yaml("eval", name).items() >= config.LOG_Z_DEFAULTS.items()
+
+
+def test_every_file_in_the_registry_is_there():
+    files = {file for metric in config.METRICS.values() for file in metric.files}
+    for file in files:
+        module = importlib.import_module(f"vaebench.metrics.{file}")
+        assert callable(module.start)
+        assert callable(module.measures)
+
+
+def test_every_measure_is_in_the_registry_with_its_samples(x):
+    for settings in (DIRECTED, POSTERIOR, {"name": "rbm_target", "side": 2}, {"name": "sbn", "dims": [3]}):
+        _, got = measured(settings, x[:40], iw_samples=30)
+        for name, m in got.items():
+            assert name in config.METRICS
+            assert m.samples == config.samples_of(cell(settings, iw_samples=30), name), name
+            assert m.points == 40
+
+
+def test_a_machine_that_is_fitted_to_a_known_p(x):
+    model, got = measured({"name": "rbm_target", "side": 2}, x)
+    kl = float(model.kl())
+    assert got["exact_kl"].value == pytest.approx(kl, rel=1e-9)
+    assert 0 <= got["kl_gap"].value < kl
+    assert abs(got["bound"].value - kl) < 4.5 * got["bound"].error
+
+
+# --------------------------------------------------------------------------------------------------- old results
+
+
+def test_old_measures_load_and_new_ones_come_back(x):
+    old = {"name": "iw_nll", "value": 90.0, "unit": "nats", "error": 0.1, "error_kind": "monte carlo"}
+    assert Measure.from_dict(old).total_error == 0.1
+    assert Measure.from_dict({**old, "error": None, "error_kind": "none"}).total_error is None
+    _, got = measured(DIRECTED, x[:20], iw_samples=20, logz_method="ais")
+    for m in got.values():
+        again = Measure.from_dict(json.loads(json.dumps(m.to_dict())))
+        assert (again.value, again.error, again.total_error) == (m.value, m.error, m.total_error)
+
+
+def test_a_report_shows_both_errors(x):
+    from vaebench.report.layout import _footnotes, number
+    from vaebench.report.select import estimate
+    from vaebench.report.select import measured as chosen
+    from vaebench.store import _typed
+
+    base = {"table": "nvil_mnist", "row": "r", "column": "c", "preset": "paper", "status": "done", "metric": "iw_nll"}
+    one = {**base, "seed": 0, "value": 84.97, "unit": "nats", "error": 0.03, "error_kind": "monte carlo", "key": "k"}
+    e = estimate(chosen(_typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
+    assert (e.own_error, e.log_z_error) == (0.03, 0.04)
+    assert e.error == pytest.approx(0.05)
+    assert number(e) == "84.97 [0.05]"
+    plain = estimate(chosen(_typed([one]), "iw_nll"))
+    assert (plain.error, plain.log_z_error, number(plain)) == (0.03, None, "84.97 [0.03]")
+    table = config.load_table("nvil_mnist")
+    from vaebench.report.summary import ReportRow
+
+    said = " ".join(_footnotes(table, [ReportRow("r", "c", ours=e)]))
+    assert "log Z: estimated, with a standard error of at most 0.040 nats" in said
+    assert "log Z" not in " ".join(_footnotes(table, [ReportRow("r", "c", ours=plain)]))

@@ -1,0 +1,107 @@
+"""What selects a checkpoint: the old bound for normalised models, log Z included for the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import check, models
+from vaebench.dists import boltzmann_exact
+from vaebench.metrics import exact, exact_nll, normaliser
+from vaebench.metrics.bound import bound
+from vaebench.metrics.validation import spread, validation_bound
+from vaebench.metrics.weights import stream
+
+SETTINGS = {"temperatures": 50, "chains": 200}
+
+
+def tiny(name, seed=1, **settings):
+    return check.tiny({"name": name, **settings}, seed=seed, scale=0.6).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def x():
+    return exact.states(check.VISIBLE).repeat(5, 1)
+
+
+def test_normalised_models_keep_their_bound(x):
+    model = tiny("sbn", dims=[2, 3])
+    assert validation_bound(model, x, 10, 3, {}) == bound(model, x, 10, 3, "valid").value
+
+
+def test_log_z_is_subtracted_once(x):
+    """The prior's bits of each side are few, so log Z is exact: the rest is log-mean-exp of the weights."""
+    model = tiny("rbm_vae", latents=4, groups=2, layers=1, units=3)
+    log_w = torch.zeros(20, len(x)).double()
+    for part in stream(model, x, 20, 3, "valid"):
+        log_w[part.first : part.first + len(part.log_w), part.cases] = part.log_w
+    wanted = (torch.logsumexp(log_w, 0) - torch.log(torch.tensor(20.0))).mean() - model.prior().log_z()
+    assert abs(float(model.prior().log_z())) > 0.5
+    assert validation_bound(model, x, 20, 3, SETTINGS) == pytest.approx(float(wanted), rel=1e-6)
+    assert validation_bound(model, x, 20, 3, SETTINGS) < float(exact.log_evidence(model, x).mean()) + 0.02
+
+
+def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
+    """As if the machine were large: the settings of the objective go to annealing."""
+    seen = {}
+    model = tiny("rbm_vae", latents=4, groups=1, layers=0, units=3)
+    wanted = validation_bound(model, x, 20, 3, SETTINGS)
+    monkeypatch.setattr("vaebench.config.MAX_SIDE", 1)
+    inner = normaliser.logz.ais
+    monkeypatch.setattr(normaliser.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
+    got = validation_bound(model, x, 20, 3, SETTINGS)
+    assert (seen["a"][1:], seen["k"]["purpose"], seen["k"]["reverse"]) == ((50, 200, 3), "logz", False)
+    assert got == pytest.approx(wanted, abs=0.05)
+    assert got != wanted
+
+
+def test_boltzmann_posteriors_are_annealed(x, boltzmann):
+    model = boltzmann
+    wanted = float(exact.log_evidence(model, x).mean())
+    got = validation_bound(model, x, 500, 0, SETTINGS)
+    assert got == pytest.approx(wanted, abs=0.02)
+    few = {**SETTINGS, "posterior_temperatures": 1, "posterior_chains": 3, "points": 4}
+    other = validation_bound(model, x, 500, 0, few)
+    assert other != pytest.approx(got, abs=1e-3)
+    assert other == validation_bound(model, spread(x, 4), 3, 0, {**few, "points": None})
+
+
+def test_points_are_spread_evenly():
+    assert spread(torch.arange(100), 10).tolist() == list(range(0, 100, 10))
+    assert spread(torch.arange(7), 3).tolist() == [0, 2, 4]
+    assert spread(torch.arange(3), 9).tolist() == spread(torch.arange(3), None).tolist() == [0, 1, 2]
+
+
+def test_without_settings_a_model_is_enumerated(x):
+    model = tiny("rbm_generator", latents=4, layers=1, units=3)
+    assert validation_bound(model, x, 1, 0, {}) == pytest.approx(float(exact.log_evidence(model, x).mean()), abs=1e-9)
+    target = tiny("rbm_target", side=2)
+    assert validation_bound(target, x, 1, 0, {"exact": True}) == pytest.approx(-float(target.kl()))
+    large = models.build({"name": "rbm_vae", "latents": 18, "units": 2}, torch.full((4,), 0.5).numpy())
+    with pytest.raises(ValueError, match="RBMVAE has no exact value"):
+        validation_bound(large, x, 1, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("rbm_vae", {"latents": 6, "groups": 2, "layers": 1, "units": 3}),
+        ("rbm_posterior", {"latents": 5, "layers": 1, "units": 3}),
+    ],
+)
+def test_exact_nll_is_the_enumeration_that_goes_through_the_joint(name, settings, x, monkeypatch):
+    """Two implementations; and chunks of states and of cases that do not divide their numbers."""
+    model = tiny(name, **settings)
+    wanted = exact.log_evidence(model, x)
+    torch.testing.assert_close(exact_nll.log_evidence(model, x), wanted, rtol=0, atol=1e-10)
+    monkeypatch.setattr(exact_nll, "STATES", 7)
+    monkeypatch.setattr(exact_nll, "CASES", 9)
+    torch.testing.assert_close(exact_nll.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10)
+    assert float(exact_nll.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()) == pytest.approx(1.0)
+
+
+def test_exact_nll_applies_to_few_bits_only():
+    assert boltzmann_exact.MAX_UNITS == exact_nll.MAX_UNITS == 16
+    assert exact_nll.applies(tiny("rbm_vae", latents=16, units=2))
+    assert not exact_nll.applies(tiny("rbm_vae", latents=18, units=2))
+    assert not exact_nll.applies(tiny("sbn", dims=[3]))

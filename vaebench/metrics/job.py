@@ -1,0 +1,62 @@
+"""What is to be measured: a model, cases, settings, and what several metrics need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from vaebench.config import posterior_chains
+from vaebench.metrics import normaliser, rbm_posterior, weights
+from vaebench.metrics.partition import LogZ
+from vaebench.stats import Measure
+
+
+@dataclass(frozen=True)
+class Job:
+    """``x`` (n, d) are the cases, ``settings`` the ``eval`` group of a cell. Computes nothing before it is asked."""
+
+    model: nn.Module
+    x: Tensor
+    settings: dict[str, Any]
+    seed: int
+
+    @cached_property
+    def normaliser(self) -> LogZ | None:
+        """log Z of the prior by the configured method; None where the prior is normalised."""
+        if "prior" not in self.model.unnormalised:
+            return None
+        return normaliser.estimate(self.model.prior(), self.settings, self.seed, reverse=True)
+
+    @property
+    def log_z(self) -> float:
+        """What is to be subtracted from the model's log p(x, z), nats."""
+        return float(self.normaliser.value) if self.normaliser else 0.0
+
+    @property
+    def boltzmann_posterior(self) -> bool:
+        """Whether the posterior of every case is a Boltzmann machine, unnormalised."""
+        return "posterior" in self.model.unnormalised
+
+    def stream(self, samples: int, chunk: int | None = None) -> Iterator[weights.Pass]:
+        """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only."""
+        if self.boltzmann_posterior:
+            samples = posterior_chains(self.settings)
+            temperatures = rbm_posterior.temperatures(self.settings)
+            return rbm_posterior.stream(self.model, self.x, samples, temperatures, self.seed, chunk=chunk)
+        return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk)
+
+    def measure(
+        self, name: str, value: float, error: float | None, samples: int | None, unit: str = "nats", **extra: Any
+    ) -> Measure:
+        """A Measure whose error is a Monte Carlo error, None where it is unknown."""
+        return Measure(name, value, unit, error, "none" if error is None else "monte carlo", None, samples, "", extra)
+
+    def with_log_z(self, name: str, value: float, error: float | None, samples: int, **extra: Any) -> Measure:
+        """The same for a value in which the prior's log Z stands, if it lacks one."""
+        if self.normaliser:
+            extra["log_z_error"] = float(self.normaliser.error)
+        return self.measure(name, value, error, samples, **extra)
