@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.data.blank import Blank
 from vaebench.data.caltech101 import Caltech101Silhouettes
 from vaebench.data.digits import Digits
 from vaebench.data.fetch import cache_root, mirror_root
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from vaebench.data.splits import Splits
 
 DATA: dict[str, type[Loader]] = {
-    cls.name: cls for cls in (MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits)
+    cls.name: cls
+    for cls in (MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank)
 }
 
 

@@ -70,7 +70,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
             checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
     if not loader.sources:
         loader.arrays({})  # holds what the library ships against its SHA-256
-        checks.append(Check(loader.name, "scikit-learn's copy", "ok"))
+        checks.append(Check(loader.name, "embedded", "ok"))
         return checks
     path = prepared_path(loader, root)
     if not path.is_file():

@@ -3,9 +3,12 @@
 Every model is a torch module with
 
 - ``latent`` ('binary' or 'gaussian') and ``reparameterised`` (whether a gradient passes through its samples);
+- ``unnormalised``: which of 'prior', 'posterior' its log-densities leave unnormalised; the model then has a method of
+  that name that gives the Boltzmann machine whose log Z is missing;
 - ``posterior_noise(k, batch)``, ``joint_noise(batch)``: name -> (kind, shape) of the noise its samplers take, kind
   'uniform' on [0, 1) or 'normal';
-- ``sample_posterior(x, k, noise) -> z``, ``log_posterior(z, x)``, ``log_joint(x, z)``, ``sample_joint(noise) -> x, z``.
+- ``sample_posterior(x, k, noise) -> z``, ``log_posterior(z, x)``, ``log_joint(x, z)``, and where the prior can be
+  sampled at once ``sample_joint(noise) -> x, z``.
 
 ``x`` is (batch, d), ``z`` a list of latent layers (k, batch, n), the first next to the data; log-densities are
 (k, batch) in nats. Parameters of the generative model are named ``p.*``, those of the inference network ``q.*``.
@@ -23,9 +26,24 @@ from vaebench import seeds
 from vaebench.errors import UserError, nearest
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.linear_gaussian import LinearGaussian
+from vaebench.models.rbm_generator import RBMGenerator
+from vaebench.models.rbm_posterior import RBMPosteriorVAE
+from vaebench.models.rbm_target import RBMTarget
+from vaebench.models.rbm_vae import RBMVAE
+from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.init import initialize
 
-MODELS: dict[str, type[nn.Module]] = {"sbn": SBN, "fdarn": FDARN, "darn": DARN, "linear_gaussian": LinearGaussian}
+MODELS: dict[str, type[nn.Module]] = {
+    "sbn": SBN,
+    "fdarn": FDARN,
+    "darn": DARN,
+    "linear_gaussian": LinearGaussian,
+    "rbm_vae": RBMVAE,
+    "rbm_vae_gaussian": RBMVAEGaussian,
+    "rbm_generator": RBMGenerator,
+    "rbm_posterior": RBMPosteriorVAE,
+    "rbm_target": RBMTarget,
+}
 
 
 def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:

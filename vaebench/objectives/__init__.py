@@ -25,11 +25,32 @@ from torch import nn
 
 from vaebench.errors import UserError, nearest
 from vaebench.objectives.base import Objective
+from vaebench.objectives.bit_gibbs import BitGibbs
+from vaebench.objectives.dvae import DVAE
+from vaebench.objectives.dvaepp import DVAEPlusPlus
+from vaebench.objectives.dvaes import DVAESharp
+from vaebench.objectives.dvaes_gaussian import DVAESharpGaussian
+from vaebench.objectives.dvaess import DVAESharpSharp
+from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.rbm_kl import RBMKL
 from vaebench.objectives.wake_sleep import WakeSleep
 
-OBJECTIVES: dict[str, type[Objective]] = {"nvil": NVIL, "wake_sleep": WakeSleep, "iw_bound": IWBound}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "nvil": NVIL,
+    "wake_sleep": WakeSleep,
+    "iw_bound": IWBound,
+    "dvae": DVAE,
+    "dvaepp": DVAEPlusPlus,
+    "dvaes": DVAESharp,
+    "dvaes_gaussian": DVAESharpGaussian,
+    "dvaess": DVAESharpSharp,
+    "rbm_kl": RBMKL,
+    "gumbolt": GumBolt,
+    "pwl": PWL,
+    "bit_gibbs": BitGibbs,
+}
 
 
 def build(config: dict[str, Any], model: nn.Module) -> Objective:

@@ -1,0 +1,246 @@
+"""The enumerated posterior against direct sums over every state, and what is kept between calls."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch import distributions
+
+from vaebench import models, noise
+from vaebench.errors import UserError
+from vaebench.metrics import exact, exact_nll
+from vaebench.models import rbm_generator
+
+VISIBLE = 5
+LIMIT = 5.0
+"""|z| of one comparison; 48 of them exceed it by chance once in 36,000 seeds, and seeds are fixed."""
+
+
+def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
+    """float64, parameters and running averages all away from their start."""
+    config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
+    model = models.build(config, torch.linspace(0.2, 0.7, visible).numpy()).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in sorted(model.p.named_parameters()):
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * (3.0 if "prior" in name else 1.2))
+        for norm in (m for m in model.modules() if hasattr(m, "variance")):
+            norm.mean.copy_(torch.linspace(-0.5, 0.9, 3))
+            norm.variance.copy_(torch.linspace(0.3, 2.0, 3))
+    return model
+
+
+@pytest.fixture
+def x():
+    return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 9, 22, 31)], dtype=torch.float64)
+
+
+def literal_joint(model, x, z):
+    """log p(x, z) + log Z of one case and one state, from torch's Bernoulli and an energy by loops."""
+    machine, half = model.prior(), len(z) // 2
+    energy = (model.p.prior.b1 * z[:half]).sum() + (model.p.prior.b2 * z[half:]).sum()
+    for i, j in itertools.product(range(half), range(len(z) - half)):
+        energy = energy + z[i] * machine.w[i, j] * z[half + j]
+    logits = model.p.decoder(z.reshape(1, 1, -1))[0, 0]
+    return energy + distributions.Bernoulli(logits=logits).log_prob(x).sum()
+
+
+def literal_table(model, x):
+    """The same of every state, (batch, states), first bit of the number least significant."""
+    n = model.sizes[1]
+    every = [torch.tensor([c >> i & 1 for i in range(n)], dtype=x.dtype) for c in range(2**n)]
+    return torch.stack([torch.stack([literal_joint(model, v, z) for z in every]) for v in x])
+
+
+@pytest.mark.parametrize(("latents", "layers"), [(4, 0), (4, 1), (5, 2), (2, 1)])
+def test_the_table_is_the_joint_of_every_state(x, latents, layers):
+    model = generator_of(latents, layers)
+    wanted = literal_table(model, x)
+    for context in (torch.no_grad, torch.enable_grad):
+        with context():
+            torch.testing.assert_close(model.table(x), wanted, rtol=0, atol=1e-11)
+            torch.testing.assert_close(model.log_marginal(x), torch.logsumexp(wanted, 1), rtol=0, atol=1e-11)
+
+
+@torch.no_grad()
+def test_the_posterior_is_bayes_rule(x):
+    model = generator_of()
+    z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
+    wanted = torch.log_softmax(literal_table(model, x), 1).T
+    torch.testing.assert_close(model.log_posterior(z, x), wanted, rtol=0, atol=1e-11)
+    (term,) = model.log_posterior_terms(z, x)
+    torch.testing.assert_close(term, wanted, rtol=0, atol=1e-11)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("latents", [4, 16])
+def test_every_sample_gives_the_evidence(x, latents):
+    """log p(x, z) - log p(z | x) is log p(x) + log Z whatever z; the exact NLL is found by other code."""
+    model = generator_of(latents)
+    z = model.sample_posterior(x, 7, noise.fixed(model.posterior_noise(7, len(x)), 0, "eval"))
+    assert [tuple(v.shape) for v in z] == [(7, len(x), latents)]
+    log_w = model.log_joint(x, z) - model.log_posterior(z, x) - model.prior().log_z()
+    torch.testing.assert_close(log_w, exact_nll.log_evidence(model, x).expand(7, -1), rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def test_the_probabilities_of_all_images_sum_to_one():
+    model = generator_of()
+    log_p = model.log_marginal(exact.states(VISIBLE)) - model.prior().log_z()
+    assert float(log_p.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_the_marginal_has_the_gradient_of_the_sum(x):
+    model = generator_of()
+    wanted = torch.autograd.grad(torch.logsumexp(literal_table(model, x), 1).sum(), list(model.parameters()))
+    got = torch.autograd.grad(model.log_marginal(x).sum(), list(model.parameters()))
+    for a, b in zip(got, wanted, strict=True):
+        assert float(b.abs().sum()) > 0
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+# ------------------------------------------------------------------------------------------------------ samples
+
+
+@torch.no_grad()
+def test_samples_invert_the_distribution_function(x):
+    """Noise in the middle of a state's share of [0, 1) gives that state; at the ends the first and the last."""
+    model = generator_of()
+    p = torch.softmax(literal_table(model, x), 1)
+    middle = p.cumsum(1) - p / 2
+    u = torch.cat([middle.T, torch.zeros(1, len(x)), torch.full((1, len(x)), 1 - 2.0**-53)])
+    (z,) = model.sample_posterior(x, len(u), {"q1": u})
+    assert z.dtype == torch.float64
+    number = (z.long() * 2 ** torch.arange(4)).sum(-1)
+    wanted = [*range(16), 0, 15]
+    assert number.tolist() == [[w] * len(x) for w in wanted]
+
+
+@torch.no_grad()
+def test_samples_have_their_probabilities(x):
+    model, k = generator_of(), 20_000
+    (z,) = model.sample_posterior(x[1:], k, noise.fixed(model.posterior_noise(k, 3), 3, "eval"))
+    p = torch.softmax(literal_table(model, x[1:]), 1)
+    number = (z.long() * 2 ** torch.arange(4)).sum(-1)
+    share = torch.stack([torch.bincount(number[:, b], minlength=16) / k for b in range(3)])
+    expected = p * k > 5
+    assert int(expected.sum()) > 20
+    score = (share - p) / (p * (1 - p) / k).sqrt()
+    assert float(score[expected].abs().max()) < LIMIT
+
+
+@torch.no_grad()
+def test_one_state_that_takes_all(x):
+    """Logits of thousands: the weights of all other states are zero, and nothing is NaN."""
+    model = generator_of(layers=0).float()
+    for p in model.p.prior.parameters():
+        p.fill_(-1000.0)
+    model.p.prior.b2.fill_(500.0)
+    (z,) = model.sample_posterior(x.float(), 3, noise.fixed(model.posterior_noise(3, 4), 0, "eval"))
+    assert torch.equal(z, torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, 4, 4))
+    torch.testing.assert_close(model.log_posterior([z], x.float()), torch.zeros(3, 4), rtol=0, atol=1e-3)
+
+
+@torch.no_grad()
+def test_pieces_make_the_whole(x, monkeypatch):
+    model = generator_of()
+    draws = noise.fixed(model.posterior_noise(5, len(x)), 0, "eval")
+    whole = model.sample_posterior(x, 5, draws)[0], model.log_marginal(x)
+    monkeypatch.setattr(rbm_generator, "CHUNK", 35)  # two cases, seven states at a time
+    model, tables, sizes = generator_of(), model.table, []
+    monkeypatch.setattr(model, "table", lambda v: sizes.append(len(v)) or tables(v))
+    assert torch.equal(model.sample_posterior(x, 5, draws)[0], whole[0])
+    assert sizes == [2, 2]
+    torch.testing.assert_close(generator_of().log_marginal(x), whole[1], rtol=0, atol=1e-12)
+
+
+# ---------------------------------------------------------------------------------------------------- what is kept
+
+
+@torch.no_grad()
+def test_states_are_decoded_once_until_something_changes(x, monkeypatch):
+    model, calls = generator_of(), []
+    once = model._decode_all
+    monkeypatch.setattr(model, "_decode_all", lambda: calls.append(1) or once())
+
+    def value():
+        got = model.log_marginal(x)
+        fresh = generator_of()
+        fresh.load_state_dict(model.state_dict())
+        torch.testing.assert_close(got, fresh.to(got.dtype).log_marginal(x), rtol=0, atol=0)
+        return got
+
+    first = value()
+    assert torch.equal(model.log_marginal(x[:2]), first[:2])
+    assert len(calls) == 1
+    model.p.decoder.output.bias.data[0] += 0.5
+    second = value()
+    model.p.decoder.net.norms[0].variance.mul_(2.0)
+    third = value()
+    model.load_state_dict(generator_of(seed=1).state_dict())
+    fourth = value()
+    assert len(calls) == 4
+    assert all(float((a - b).abs().min()) > 1e-6 for a, b in itertools.combinations((first, second, third, fourth), 2))
+    assert model.float().log_marginal(x.float()).dtype == torch.float32
+    with torch.enable_grad():
+        assert model.log_marginal(x.float()).requires_grad
+
+
+@torch.no_grad()
+def test_a_copy_is_a_model_of_its_own(x):
+    model = generator_of()
+    before = model.log_marginal(x)
+    other = copy.deepcopy(model)
+    other.p.decoder.output.bias.add_(1.0)
+    assert not torch.allclose(other.log_marginal(x), before)
+    assert torch.equal(model.log_marginal(x), before)
+    assert not any("kept" in name for name in model.state_dict())
+
+
+# --------------------------------------------------------------------------------------------------------- frozen
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_frozen_by_the_running_averages_is_the_model(x, layers):
+    model = generator_of(layers=layers)
+    norms = [m for m in model.modules() if hasattr(m, "variance")]
+    log_joint = model.frozen({m.path: (m.mean, m.variance) for m in norms})
+    z = [h[:, :1] for h in exact.latent_states(model)]
+    for v in x:
+        got = log_joint(v.expand(16, -1), z[0][:, 0])
+        assert not got.requires_grad
+        torch.testing.assert_close(got, model.log_joint(v[None], z)[:, 0].detach(), rtol=0, atol=1e-12)
+
+
+def test_frozen_by_a_tape_is_the_model_in_training(x):
+    model, z = generator_of(layers=2), [exact.states(4)[[1, 6, 11, 12]]]
+    tape = {}
+    wanted = model.log_likelihood(x, z, tape) + model.prior().negative_energy(*model.sides(z))
+    torch.testing.assert_close(model.frozen(tape)(x, z[0]), wanted.detach(), rtol=0, atol=1e-12)
+    assert not torch.allclose(wanted, model.log_joint(x, z))
+
+
+# ------------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("latents", [17, 1, 0, -3, 4.0, True])
+def test_more_bits_than_can_be_enumerated_are_refused(latents):
+    with pytest.raises(UserError, match=r"model\.latents=.*allowed: 2 to 16 bits") as e:
+        models.build({"name": "rbm_generator", "latents": latents}, [0.5] * 3)
+    assert "\n" not in str(e.value)
+
+
+def test_what_it_is():
+    model = generator_of(latents=5)
+    assert model.sizes == [VISIBLE, 5]
+    assert model.unnormalised == ("prior",)
+    assert all(name.startswith("p.") for name, _ in model.named_parameters())
+    assert model.posterior_noise(3, 2) == {"q1": ("uniform", (3, 2))}
+    assert math.prod(model.prior().w.shape) == 6
+    assert not hasattr(model, "sample_joint")
+    with pytest.raises(UserError, match="units"):
+        models.build({"name": "rbm_generator", "units": 0}, [0.5] * 3)

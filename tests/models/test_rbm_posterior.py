@@ -1,0 +1,167 @@
+"""The Boltzmann posterior: spins and bits, what the encoder gives, unnormalised densities, weight decay."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.func import vmap
+
+from vaebench import models
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.models.rbm_posterior import from_spins
+from vaebench.nn import batch_norm
+
+VISIBLE, CASES = 5, 6
+
+
+def built(seed=0, **settings):
+    """A model with every parameter N(0, 0.6^2) and running averages that are not the initial ones, in float64."""
+    settings = {"latents": 5, "layers": 1, "units": 3} | settings
+    model = models.build({"name": "rbm_posterior", **settings}, torch.linspace(0.2, 0.7, VISIBLE).numpy()).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, 0.6, generator=generator)
+        for name, b in sorted(model.named_buffers()):
+            if name.endswith((".mean", ".variance")):
+                b.uniform_(0.5, 1.5, generator=generator)
+    return model.requires_grad_(False)
+
+
+def data(cases=CASES):
+    return (torch.rand(cases, VISIBLE, generator=torch.Generator().manual_seed(7)) < 0.5).double()
+
+
+def sides(n1, n2):
+    """Every state, as two lists of bits."""
+    return [(list(s[:n1]), list(s[n1:])) for s in itertools.product((0, 1), repeat=n1 + n2)]
+
+
+@pytest.mark.parametrize(("n1", "n2"), [(1, 1), (3, 2), (2, 3)])
+def test_the_machine_over_bits_is_that_over_spins(n1, n2):
+    """-E of bits and that of spins, term by term, differ by the same constant in every state."""
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((n1,), (n2,), (n1, n2))
+    h1, h2, j = (torch.randn(2, *s, generator=generator, dtype=torch.float64) for s in shapes)
+    machine = from_spins(h1, h2, j)
+    for b in range(2):
+        differences = []
+        for z1, z2 in sides(n1, n2):
+            s1, s2 = [2 * v - 1 for v in z1], [2 * v - 1 for v in z2]
+            spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(float(h2[b, i]) * s2[i] for i in range(n2))
+            spins += sum(float(j[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2))
+            one = RBM(*(p[b] for p in machine))
+            bits = one.negative_energy(*(torch.tensor([v], dtype=torch.float64) for v in (z1, z2)))
+            differences.append(float(bits) - spins)
+        assert max(differences) - min(differences) < 1e-12
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_encoder_by_hand(training):
+    """Case by case and number by number; in training by the statistics of the batch."""
+    model, x = built(), data()
+    n1, n2 = 2, 3
+    tape = {} if training else None
+    machine = model.posterior(x, tape)
+
+    def normalised(rows, norm):
+        columns = list(zip(*rows, strict=True))
+        mean = [math.fsum(c) / len(c) if training else float(m) for c, m in zip(columns, norm.mean, strict=True)]
+        spread = [math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, mean, strict=True)]
+        variance = spread if training else norm.variance.tolist()
+        scale, shift = norm.scale.tolist(), norm.shift.tolist()
+        return [
+            [
+                (v - m) / math.sqrt(s + 0.01) * a + b
+                for v, m, s, a, b in zip(r, mean, variance, scale, shift, strict=True)
+            ]
+            for r in rows
+        ]
+
+    q = model.q
+    hidden = [(q.net.dense[0].weight @ (c - model.mean) + q.net.dense[0].bias).tolist() for c in x]
+    hidden = [[math.tanh(v) for v in r] for r in normalised(hidden, q.net.norms[0])]
+    out = [(q.output.weight @ torch.tensor(r, dtype=torch.float64) + q.output.bias).tolist() for r in hidden]
+    couplings = normalised([r[n1 + n2 :] for r in out], q.couplings)
+    for b in range(CASES):
+        j = [[1.5 / math.sqrt(n1) * couplings[b][i * n2 + k] for k in range(n2)] for i in range(n1)]
+        for i in range(n1):
+            assert float(machine.b1[b, i]) == pytest.approx(2 * (out[b][i] - sum(j[i])), abs=1e-10)
+            assert machine.w[b, i].tolist() == pytest.approx([4 * v for v in j[i]], abs=1e-10)
+        for k in range(n2):
+            wanted = 2 * (out[b][n1 + k] - sum(j[i][k] for i in range(n1)))
+            assert float(machine.b2[b, k]) == pytest.approx(wanted, abs=1e-10)
+    if training:
+        assert set(tape) == {"q.net.norms.0", "q.couplings"}
+        assert set(batch_norm.initial(model, "")) >= {f"{k}.{v}" for k in tape for v in ("mean", "variance")}
+
+
+def test_couplings_start_with_the_size_that_the_normalisation_sets():
+    model = models.build({"name": "rbm_posterior", "latents": 18, "layers": 1, "units": 50}, torch.zeros(30).numpy())
+    models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
+    x = (torch.rand(500, 30, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    j = model.posterior(x, {}).w.detach() / 4
+    assert j.mean(0).abs().max() < 1e-5
+    assert float(j.std()) == pytest.approx(1.5 / math.sqrt(9), rel=0.03)  # 0.01 added to the variance takes a little
+
+
+def test_log_densities_are_the_energies_of_the_two_machines():
+    """Bits of all states beside every case; by log Z of the machines they sum to 1."""
+    model, x = built(), data()
+    both = torch.tensor([a + b for a, b in sides(2, 3)], dtype=torch.float64)
+    z = both.unsqueeze(1).expand(-1, CASES, -1)
+    machine = model.posterior(x)
+    log_q, log_p = model.log_posterior([z], x), model.log_joint_terms(x, [z])[1]
+    rows = [(log_q[:, b], RBM(*(v[b] for v in machine))) for b in range(CASES)]
+    for values, m in (*rows, *((log_p[:, b], model.prior()) for b in range(CASES))):
+        b1, b2, w = (v.tolist() for v in m)
+        for value, (z1, z2) in zip(values.tolist(), sides(2, 3), strict=True):
+            wanted = sum(b1[i] * z1[i] for i in range(2)) + sum(b2[k] * z2[k] for k in range(3))
+            wanted += sum(w[i][k] * z1[i] * z2[k] for i in range(2) for k in range(3))
+            assert value == pytest.approx(wanted, abs=1e-11)
+    ones = (log_q - machine.log_z()).exp().sum(0)
+    torch.testing.assert_close(ones, torch.ones_like(ones))
+    assert torch.equal(log_q, sum(model.log_posterior_terms([z], x)))
+    by_sides = [z[..., :2], z[..., 2:]]
+    assert torch.equal(model.log_posterior(by_sides, x), log_q)
+    assert torch.equal(model.log_joint(x, by_sides), model.log_joint(x, [z]))
+
+
+def test_what_it_declares():
+    model = built()
+    assert model.unnormalised == ("prior", "posterior")
+    assert (model.sizes, model.posterior(data()).shape, model.prior().shape) == ([VISIBLE, 5], (CASES,), ())
+    assert not hasattr(model, "sample_posterior")
+
+
+def test_weight_decay_spares_the_scale_of_the_couplings():
+    model = built()
+    names = {name for name, p in model.named_parameters() if any(p is d for d in model.decayed())}
+    assert names == {
+        "p.prior.w",
+        *(f"{net}.{name}" for net in ("p.decoder.net", "q.net") for name in ("dense.0.weight", "norms.0.scale")),
+        *("p.decoder.output.weight", "q.output.weight"),
+    }
+
+
+def test_cases_are_independent_and_batches_of_models_are_too():
+    model, x = built(), data()
+    whole = model.posterior(x)
+    for part, all_ in zip(model.posterior(x[2:4]), whole, strict=True):
+        torch.testing.assert_close(part, all_[2:4])
+    model.forward = model.posterior  # what functional_call calls
+    params = {k: torch.stack([v, 2 * v]) for k, v in model.named_parameters()}
+    packed = vmap(lambda p: torch.func.functional_call(model, p, (x,)))(params)
+    for a, b in zip(packed, whole, strict=True):
+        torch.testing.assert_close(a[0], b)
+        assert not torch.allclose(a[1], b)
+
+
+@pytest.mark.parametrize("latents", [1, 2.0, True])
+def test_bad_sizes(latents):
+    with pytest.raises(UserError, match=r"model\.latents="):
+        built(latents=latents)

@@ -1,0 +1,138 @@
+"""A generative model with few binary latents and a Boltzmann prior, whose posterior is exact, by enumeration.
+
+The generative half of DVAE## without an inference network (Vahdat, Andriyash & Macready 2020, appendix E: 16 bits,
+so that everything can be summed). With the true posterior as q the one-sample bound is log p(x) itself, whatever the
+sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import bernoulli, boltzmann_exact
+from vaebench.errors import UserError
+from vaebench.models.rbm_vae import Noise, RBMPriorModel, Shapes
+from vaebench.nn.batch_norm import Tape, name_norms
+
+CHUNK = 2**25
+"""Floats of a table of states and cases held at once, and of the states decoded at once."""
+
+
+class RBMGenerator(RBMPriorModel):
+    """p(z) a Boltzmann machine over two halves of ``latents`` bits, p(x | z) factorial Bernoulli; no parameters of q.
+
+    Densities are those of measures: hard bits and the running averages of batch normalisation. Every call that needs
+    the posterior runs over all 2^latents states; what they decode to is kept between calls without gradient. Raises
+    UserError for more bits than ``boltzmann_exact.MAX_UNITS``.
+    """
+
+    def __init__(
+        self, mean: Tensor, latents: int = 16, layers: int = 2, units: int = 200, momentum: float = 0.99
+    ) -> None:
+        most = boltzmann_exact.MAX_UNITS
+        if type(latents) is not int or not 2 <= latents <= most:
+            raise UserError(f"model.latents={latents!r}: the posterior is enumerated; allowed: 2 to {most} bits")
+        super().__init__(mean, [latents], units, layers, layers, momentum)
+        self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None
+        name_norms(self)
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: one uniform (k, batch) for each sample."""
+        return {"q1": ("uniform", (k, batch))}
+
+    @torch.no_grad()
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k exact samples of p(z | x) for each case, by inversion: [(k, batch, latents)]."""
+        units, numbers = self.sizes[1], []
+        for rows in self._rows(x):
+            edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
+            u = noise["q1"][:, rows].T.double().contiguous()
+            # The last edge is 1 only to rounding: noise above it must not pick a state beyond the last.
+            numbers.append(torch.searchsorted(edges, u, right=True).clamp(max=2**units - 1))
+        number = torch.cat(numbers).T.unsqueeze(-1)
+        return [((number >> torch.arange(units, device=x.device)) & 1).to(x.dtype)]
+
+    def log_marginal(self, x: Tensor) -> Tensor:
+        """log sum_z exp(-E(z)) p(x | z) = log p(x) + log Z of ``x`` (batch, d), (batch,), nats; differentiable."""
+        return torch.cat([torch.logsumexp(self.table(x[rows]), -1) for rows in self._rows(x)])
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log p(z | x) as one term, (k, batch), nats."""
+        return [self.log_joint(x, z) - self.log_marginal(x)]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log p(z | x), (k, batch), nats."""
+        return sum(self.log_posterior_terms(z, x))
+
+    # ---------------------------------------------------------------------------------------------- enumeration
+
+    def table(self, x: Tensor) -> Tensor:
+        """log p(x, z) + log Z of every state in ``boltzmann_exact.states``' order, (batch, 2^latents), nats.
+
+        A product with the decoded states: sum_i x_i l_i - softplus(l_i) is linear in x.
+        """
+        logits, constant = self._decoded()
+        return torch.addmm(constant, x, logits.T)
+
+    def _rows(self, x: Tensor) -> Iterator[slice]:
+        step = max(1, CHUNK >> self.sizes[1])
+        return (slice(start, start + step) for start in range(0, len(x), step))
+
+    def _decoded(self) -> tuple[Tensor, Tensor]:
+        """Logits of every state, (states, d), and -E(z) - sum_i softplus(l_i), (states,)."""
+        if torch.is_grad_enabled():
+            return self._decode_all()
+        # Compared by value, so nothing that changes parameters needs to know: it takes thousands of times less than
+        # decoding does.
+        now = list(self.p.state_dict().values())
+        if self._kept is None or not _equal(self._kept[0], now):
+            self._kept = None  # frees the old before the new is made
+            self._kept = ([t.clone() for t in now], self._decode_all())
+        return self._kept[1]
+
+    def _decode_all(self) -> tuple[Tensor, Tensor]:
+        count = 2 ** self.sizes[1]
+        step = max(1, CHUNK // max(self.sizes[0], self.p.decoder.net.outputs))
+        logits, constant = [], []
+        for start in range(0, count, step):
+            z = [boltzmann_exact.states(self.sizes[1], self.mean, start, min(start + step, count))]
+            logits.append(self.decode(z))
+            softplus = -bernoulli.log_prob(torch.zeros_like(self.mean), logits[-1])
+            constant.append(self.prior().negative_energy(*self.sides(z)) - softplus)
+        return torch.cat(logits), torch.cat(constant)
+
+    # -------------------------------------------------------------------------------------------------- sampling
+
+    def frozen(self, statistics: Tape) -> Callable[[Tensor, Tensor], Tensor]:
+        """(x, z) -> log p(x, z) + log Z, (batch,), as it is now and with batch normalisation by ``statistics``.
+
+        For many evaluations without gradient: the normalisation is folded into the kernels. ``statistics`` maps the
+        path of a layer to mean and variance, as a tape does; ``x`` (batch, d), ``z`` (batch, latents).
+        """
+        net, output = self.p.decoder.net, self.p.decoder.output
+        hidden = []
+        for dense, norm in zip(net.dense, net.norms, strict=True):
+            mean, variance = statistics[norm.path]
+            scale = norm.scale.detach() * torch.rsqrt(variance + norm.epsilon)
+            shift = (dense.bias.detach() - mean) * scale + norm.shift.detach()
+            hidden.append((dense.weight.detach().T * scale, shift))
+        weight, bias = output.weight.detach().T, output.bias.detach() + self.p.decoder.offset
+        machine = self.prior().detach()
+
+        def log_joint(x: Tensor, z: Tensor) -> Tensor:
+            h = z
+            for w, b in hidden:
+                h = torch.tanh(torch.addmm(b, h, w))
+            return bernoulli.log_prob(x, torch.addmm(bias, h, weight)) + machine.negative_energy(*self.sides([z]))
+
+        return log_joint
+
+
+def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    same = all(u.dtype == v.dtype and u.device == v.device for u, v in zip(a, b, strict=True))
+    return same and all(torch.equal(u, v) for u, v in zip(a, b, strict=True))

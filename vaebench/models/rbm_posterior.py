@@ -1,0 +1,86 @@
+"""DVAE##: a Boltzmann machine for every case as the posterior (Vahdat, Andriyash & Macready 2020).
+
+q(z | x) = exp(-E_x(z)) / Z_x over the same two sides as the prior. The encoder gives all biases and couplings of the
+machine of a case. It has no ancestral order, so there is no sampling at once: samples come from Markov chains (in
+training persistent ones, for measures annealed ones), and log Z_x is unknown without an estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.models.rbm_vae import RBMPriorModel
+from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
+from vaebench.nn.mlp import NormalizedTanhNet
+
+COUPLING = 1.5
+"""Standard deviation of a coupling of spins times sqrt(n1), at the start: strong enough for several modes."""
+
+
+class Encoder(nn.Module):
+    """x -> the machine of each case: hidden layers, then a linear layer to n1 + n2 + n1 n2 numbers.
+
+    They are fields h1, h2 and couplings J of spins +-1, J = 1.5 BN(.) / sqrt(n1) with a normalisation of its own;
+    ``from_spins`` turns them into those of bits.
+    """
+
+    def __init__(self, inputs: int, sides: tuple[int, int], units: int, layers: int, momentum: float) -> None:
+        super().__init__()
+        self.n1, self.n2 = sides
+        self.net = NormalizedTanhNet(inputs, units, layers, momentum)
+        self.output = nn.Linear(self.net.outputs, self.n1 + self.n2 + self.n1 * self.n2)
+        self.couplings = BatchNorm(self.n1 * self.n2, momentum)
+
+    def forward(self, x: Tensor, tape: Tape | None = None) -> RBM:
+        h1, h2, j = self.output(self.net(x, tape)).split([self.n1, self.n2, self.n1 * self.n2], -1)
+        j = (COUPLING / math.sqrt(self.n1)) * self.couplings(j, tape)
+        return from_spins(h1, h2, j.reshape(*j.shape[:-1], self.n1, self.n2))
+
+
+def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
+    """The machine over bits z of a machine over spins s = 2 z - 1 with -E = h1.s1 + h2.s2 + s1' J s2 + constant.
+
+    ``h1`` (*batch, n1), ``h2`` (*batch, n2), ``j`` (*batch, n1, n2): W = 4 J, b1 = 2 (h1 - J 1), b2 = 2 (h2 - J' 1).
+    """
+    return RBM(2.0 * (h1 - j.sum(-1)), 2.0 * (h2 - j.sum(-2)), 4.0 * j)
+
+
+class RBMPosteriorVAE(RBMPriorModel):
+    """Binary latents with a Boltzmann prior and, for each case, a Boltzmann posterior over the same sides.
+
+    One group of ``latents`` bits; side 1 is their first half, in the prior and in the posterior. Encoder and decoder
+    have ``layers`` hidden layers of ``units`` tanh units. Wherever samples are taken, [z] with z (k, batch, latents)
+    and [z1, z2] by sides will do. There is no ``sample_posterior``: it takes a chain; see ``posterior``.
+    """
+
+    unnormalised = ("prior", "posterior")
+
+    def __init__(
+        self, mean: Tensor, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99
+    ) -> None:
+        if type(latents) is not int or latents < 2:
+            raise UserError(f"model.latents={latents!r}: must be a whole number from 2")
+        super().__init__(mean, [latents], units, layers, layers, momentum)
+        self.q = Encoder(mean.numel(), (latents // 2, latents - latents // 2), units, layers, momentum)
+        name_norms(self)
+
+    def posterior(self, x: Tensor, tape: Tape | None = None) -> RBM:
+        """The posterior's machines of the cases ``x`` (batch, d), batched (batch,), unnormalised."""
+        return self.q(x - self.mean, tape)
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """-E_x(z) = log q(z | x) + log Z_x as one term, (k, batch), nats."""
+        return [self.posterior(x).negative_energy(*self.sides(z))]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """-E_x(z) = log q(z | x) + log Z_x, (k, batch), nats; measures subtract the log Z of ``posterior(x)``."""
+        return self.log_posterior_terms(z, x)[0]
+
+    def decayed(self) -> list[Tensor]:
+        """As for the other models, but for the scale of the couplings, which keeps their size."""
+        return [p for p in super().decayed() if p is not self.q.couplings.scale]

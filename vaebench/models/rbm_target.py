@@ -1,0 +1,123 @@
+"""A Boltzmann machine that is fitted to a known distribution: the experiment of Figure 5 of DVAE##.
+
+(Vahdat, Andriyash & Macready 2020, appendix.) p(z) is a fixed mixture of factorial Bernoullis, q(z) a free machine;
+training minimises KL(q || p), which a handful of bits lets one enumerate. There are no data: a case is one more sample
+of the same q, and log p(x, z) is log p(z).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import noise as draws
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError, nearest
+
+WEIGHTS = ("equal", "dirichlet")
+
+MAX_SIDE = boltzmann_exact.MAX_UNITS // 2
+"""Units of a side: every state is tabulated."""
+
+
+class FreeMachine(nn.Module):
+    """q: biases and couplings that depend on nothing."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.b1 = nn.Parameter(torch.zeros(side))
+        self.b2 = nn.Parameter(torch.zeros(side))
+        self.w = nn.Parameter(torch.zeros(side, side))
+
+
+class RBMTarget(nn.Module):
+    """q a machine of ``side`` + ``side`` bits; p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci).
+
+    mu_ci is ``low`` or 1 - ``low`` by a random pattern, a function of the number ``mixture`` alone. ``weights``:
+    'equal' for alpha_c = 1 / components, 'dirichlet' for one draw from the flat Dirichlet, by ``mixture`` too.
+    """
+
+    latent = "binary"
+    reparameterised = False
+    unnormalised: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        mean: Tensor,
+        side: int = 4,
+        components: int = 3,
+        mixture: int = 0,
+        weights: str = "equal",
+        low: float = 0.1,
+    ) -> None:
+        super().__init__()
+        for key, value, least in (("side", side, 1), ("components", components, 1), ("mixture", mixture, 0)):
+            if type(value) is not int or value < least:
+                raise UserError(f"model.{key}={value!r}: must be a whole number from {least}")
+        if side > MAX_SIDE:
+            raise UserError(f"model.side={side}: must be at most {MAX_SIDE}, for every state is tabulated")
+        if weights not in WEIGHTS:
+            raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
+        if isinstance(low, bool) or not isinstance(low, (int, float)) or not 0 < low < 1:
+            raise UserError(f"model.low={low!r}: must be a number between 0 and 1")
+        self.side, self.sizes = side, [mean.numel(), 2 * side]
+        self.register_buffer("mean", mean)
+        shapes = {"pattern": ("uniform", (components, 2 * side)), "weights": ("uniform", (components,))}
+        made = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
+        high = (made["pattern"] < 0.5).double()
+        mu = low + (1.0 - 2.0 * low) * high
+        share = made["weights"].double()
+        alpha = torch.ones_like(share) if weights == "equal" else -torch.log1p(-share)
+        log_alpha = torch.log(alpha / alpha.sum())
+        self.register_buffer("slopes", torch.logit(mu).to(mean.dtype))
+        self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(mean.dtype))
+        self.q = FreeMachine(side)
+
+    def machine(self) -> RBM:
+        """q as a machine without batch, through which gradients pass."""
+        return RBM(self.q.b1, self.q.b2, self.q.w)
+
+    def target(self, z1: Tensor, z2: Tensor) -> Tensor:
+        """log p(z), (...), nats, for sides (..., side) of bits, or of values in between put into the same formula."""
+        z = torch.cat([z1, z2], -1)
+        return torch.logsumexp(z @ self.slopes.mT + self.offsets, -1)
+
+    def kl(self) -> Tensor:
+        """Exact KL(q || p), (), nats, by enumeration; differentiable."""
+        z1, z2, log_q = boltzmann_exact.log_probs(self.machine())
+        return (log_q.exp() * (log_q - self.target(z1, z2))).sum()
+
+    # --------------------------------------------------------------------------------- what every model has
+
+    def posterior_noise(self, k: int, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of ``sample_posterior``: uniforms (k, batch) for side 1, (k, batch, side) for side 2."""
+        return {"q1": ("uniform", (k, batch)), "q2": ("uniform", (k, batch, self.side))}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: dict[str, Tensor]) -> list[Tensor]:
+        """k independent exact samples of q beside each case: [z (k, batch, 2 side)]."""
+        lead = noise["q1"].shape
+        flat = boltzmann_exact.sample(self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side))
+        return [torch.cat(flat, -1).reshape(*lead, -1)]
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """[log q(z)], (k, batch), nats."""
+        whole = torch.cat(list(z), -1)
+        z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
+        machine = self.machine()
+        return [(machine.negative_energy(z1, z2) - machine.log_z()).reshape(whole.shape[:-1])]
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log q(z), (k, batch), nats."""
+        return self.log_posterior_terms(z, x)[0]
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """[0, log p(z)], each (k, batch), nats: the data have no part in it."""
+        log_p = self.target(*torch.cat(list(z), -1).split(self.side, -1))
+        return [torch.zeros_like(log_p), log_p]
+
+    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log p(z), (k, batch), nats."""
+        return self.log_joint_terms(x, z)[1]

@@ -1,0 +1,109 @@
+"""Maximum likelihood with samples of the true posterior, one bit after the other (Vahdat et al. 2020, appendix E).
+
+The baseline that DVAE## is measured against. Every training image has a chain of its own whose state is kept from
+epoch to epoch. Fisher's identity, d log p(x) = E_{p(z | x)}[d log p(x, z)], makes an update of its last state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vaebench import noise as draws
+from vaebench.dists.rbm import bits
+from vaebench.errors import UserError, nearest
+from vaebench.nn import batch_norm
+from vaebench.objectives.base import Objective
+
+STATISTICS = ("running", "batch")
+
+
+class BitGibbs(Objective):
+    """Before each update ``sweeps`` Gibbs sweeps over all bits of the batch's images, then a step up log p(x, z).
+
+    log Z is exact, by enumerating one side, and part of the bound in the metrics: log p(x, z) is at most log p(x).
+    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
+
+    ``statistics``: by what batch normalisation goes while the bits are drawn. 'running': its running averages, so the
+    chains follow the posterior of the model that measures see, image by image. 'batch': mean and variance of the batch
+    at the chains' present state, held until the sweeps are over, nearer to the decoder that the update sees. Statistics
+    of every batch that is tried would be neither: a bit's two values would be weighed by two different decoders, and
+    the kept value of the present state would be that of a third.
+    """
+
+    per_case = ("posterior",)
+
+    def __init__(
+        self, model: torch.nn.Module, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
+    ) -> None:
+        super().__init__()
+        if type(sweeps) is not int or sweeps < 1:
+            raise UserError(f"objective.sweeps={sweeps!r}: must be a whole number from 1")
+        number = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
+        if not number or not 0 <= weight_decay < math.inf:
+            raise UserError(f"objective.weight_decay={weight_decay!r}: must be a number from 0")
+        if statistics not in STATISTICS:
+            raise UserError(f"objective.statistics={statistics!r}: {nearest(str(statistics), STATISTICS)}")
+        self.model = model
+        self.sweeps, self.weight_decay, self.statistics = sweeps, float(weight_decay), statistics
+
+    @staticmethod
+    def trains(model: torch.nn.Module) -> bool:
+        """Generative models with a Boltzmann prior and no inference network."""
+        return "prior" in model.unnormalised and hasattr(model, "frozen")
+
+    def groups(self) -> dict[str, str]:
+        """One parameter group: there is no inference network."""
+        return {"model": "model.p."}
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """A chain for every training case, random bits (cases, latents), and batch normalisation's averages."""
+        shape = (cases, self.model.sizes[1])
+        start = draws.fixed({"posterior": ("uniform", shape)}, seed, "chains")["posterior"] < 0.5
+        return {"posterior": start.to(torch.uint8), **batch_norm.initial(self.model, "model.")}
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Uniforms (sweeps, latents, batch), one for every bit drawn."""
+        return {"posterior": ("uniform", (self.sweeps, self.model.sizes[1], batch))}
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        x, machine, tape = batch["x"], self.model.prior(), {}
+        z = state["posterior"].to(x.dtype)
+        log_joint = self.model.frozen(self._statistics(state, z))
+        z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
+        layers = [z.unsqueeze(0)]
+        log_p = self.model.log_likelihood(x, layers, tape) + machine.negative_energy(*self.model.sides(layers))
+        bound = (log_p - machine.log_z()).mean()
+        decay = 0.5 * self.weight_decay * sum((p**2).sum() for p in self.model.decayed())
+        new = {"posterior": z.to(state["posterior"].dtype), **batch_norm.running(self.model, "model.", state, tape)}
+        return decay - bound, new, {"bound": bound.detach()}
+
+    def _statistics(self, state: dict[str, Tensor], z: Tensor) -> batch_norm.Tape:
+        if self.statistics == "running":
+            norms = [m.path for m in self.model.modules() if isinstance(m, batch_norm.BatchNorm)]
+            return {path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"]) for path in norms}
+        tape: batch_norm.Tape = {}
+        self.model.decode([z], tape)
+        return tape
+
+
+def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
+    """Gibbs sweeps over bits ``z`` (batch, n) in their order, each from p(z_i | all others); no gradient passes.
+
+    ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is called once for every bit drawn, since the
+    present state's value is kept, and once before. ``u`` (sweeps, n, batch) is uniform on [0, 1).
+    """
+    now = log_p(z)
+    for sweep in u.unbind():
+        for i, v in enumerate(sweep.unbind()):
+            bit = z[:, i]
+            flipped = torch.cat([z[:, :i], 1 - z[:, i : i + 1], z[:, i + 1 :]], 1)
+            other = log_p(flipped)
+            moved = bits((1 - 2 * bit) * (other - now), v) != bit
+            z = torch.where(moved.unsqueeze(1), flipped, z)
+            now = torch.where(moved, other, now)
+    return z

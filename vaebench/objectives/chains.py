@@ -1,0 +1,82 @@
+"""Persistent chains of a Boltzmann machine that end in relaxed sweeps (Vahdat, Andriyash & Macready 2020, DVAE##).
+
+A chain takes s block Gibbs sweeps of bits, through which no gradient passes and after which it is kept, and then t
+relaxed sweeps, zeta2 = r(b2 + W' z1, u2) and zeta1 = r(b1 + W zeta2, u1), that are differentiable in the machine at
+fixed noise. The gradient so obtained follows the parameters through the last t sweeps only: what they did to the
+distribution of the chain before those is left out, which costs nothing where q has reached its target and biases the
+gradient elsewhere, the less the larger t.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench import noise as draws
+from vaebench.dists import smoothing
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError, nearest
+
+RELAXATIONS = ("piecewise_linear", "concrete")
+"""Relaxations whose samples are plugged into densities of bits."""
+
+
+class Relaxed(NamedTuple):
+    """Where a chain ends: ``zeta1``, ``mean1`` (k, *batch, n1) and ``zeta2`` (k, *batch, n2) between 0 and 1.
+
+    ``mean1`` = E[z1 | zeta2] is what ``zeta1`` was drawn with: side 1 by Rao-Blackwell.
+    """
+
+    zeta1: Tensor
+    zeta2: Tensor
+    mean1: Tensor
+
+
+def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
+    """The relaxation of that name; ``beta`` None: its default. Raises UserError for another name or a bad ``beta``."""
+    if name not in RELAXATIONS:
+        raise UserError(f"objective.relaxation={name!r}: {nearest(str(name), RELAXATIONS)}")
+    return smoothing.build({"name": name, **({} if beta is None else {"beta": beta})})
+
+
+def check_sweeps(discrete: int, relaxed: int) -> None:
+    """Raises UserError unless there is at least one sweep of each kind."""
+    for key, value in (("discrete_sweeps", discrete), ("relaxed_sweeps", relaxed)):
+        if type(value) is not int or value < 1:
+            raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
+
+
+def check_flag(key: str, value: bool) -> bool:
+    """``value`` if it is true or false; raises UserError otherwise."""
+    if type(value) is not bool:
+        raise UserError(f"objective.{key}={value!r}: must be true or false")
+    return value
+
+
+def random_bits(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
+    """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
+    return (draws.fixed({"bits": ("uniform", shape)}, seed, "chains", index)["bits"] < 0.5).to(torch.uint8)
+
+
+def relaxed_sweeps(machine: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:
+    """t relaxed sweeps from ``z1`` (k, *batch, n1); noise ``u2`` (t, k, *batch, n2), ``u1`` (t, k, *batch, n1)."""
+    zeta1 = z1
+    for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
+        zeta2 = relax.sample(machine.logits2(zeta1), v2.unsqueeze(0))
+        logit = machine.logits1(zeta2)
+        zeta1 = relax.sample(logit, v1.unsqueeze(0))
+    return Relaxed(zeta1, zeta2, torch.sigmoid(logit))
+
+
+def advance(
+    machine: RBM, z1: Tensor, relax: smoothing.Smoothing, discrete: int, u2: Tensor, u1: Tensor
+) -> tuple[Tensor, Tensor, Relaxed]:
+    """``discrete`` sweeps from the bits ``z1`` (k, *batch, n1), then as many relaxed ones as noise is left for.
+
+    ``u2`` (s + t, k, *batch, n2) and ``u1`` (s + t, k, *batch, n1). Returns the bits of both sides after the discrete
+    sweeps, of which side 1 is to be kept, and where the relaxed ones end.
+    """
+    z1, z2 = machine.gibbs(z1.to(machine.b1.dtype), u2[:discrete], u1[:discrete])
+    return z1, z2, relaxed_sweeps(machine, z1, relax, u2[discrete:], u1[discrete:])

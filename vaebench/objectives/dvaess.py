@@ -1,0 +1,97 @@
+"""DVAE##: a Boltzmann machine as the posterior, trained through relaxed Gibbs sweeps (Vahdat et al. 2020)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.nn.batch_norm import Tape
+from vaebench.objectives import chains, weighted
+from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
+
+
+class DVAESharpSharp(RBMPriorObjective):
+    """Every training case has ``samples`` chains of its posterior, which are kept from epoch to epoch.
+
+    At its turn a chain takes ``discrete_sweeps`` sweeps of bits and is put back, then ``relaxed_sweeps`` whose values
+    between 0 and 1 enter decoder, prior and posterior in the place of bits; see ``chains``. Chains belong to cases, so
+    they follow whatever order these come in; train.order=shuffle visits all of them equally often.
+
+    One sample: log p(x | zeta) - weight [E_prior - E_x], the posterior's parameters stopped inside E_x. That is all of
+    the gradient, because E_q[dlog q/dphi] = 0: log Z_x is never needed. With ``rao_blackwell`` side 1 enters the
+    energies, which are linear in it, by its mean given side 2; the decoder takes the sample in any case.
+
+    Several samples: the annealed importance-weighted bound with the doubly reparameterised gradient, see ``weighted``;
+    log Z_x cancels in the weights. The 'bound' in the metrics lacks both: it is off by log Z_x - log Z of the prior.
+    """
+
+    per_case = ("posterior",)
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        discrete_sweeps: int = 10,
+        relaxed_sweeps: int = 1,
+        relaxation: str = "piecewise_linear",
+        beta: float | None = None,
+        rao_blackwell: bool = True,
+        valid_points: int | None = 1000,
+        posterior_temperatures: int = 100,
+        **more: Any,
+    ) -> None:
+        super().__init__(model, **more)
+        for key, value in (("valid_points", valid_points), ("posterior_temperatures", posterior_temperatures)):
+            if not (type(value) is int and value >= 1) and not (key == "valid_points" and value is None):
+                raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
+        self.validation |= {"points": valid_points, "posterior_temperatures": posterior_temperatures}
+        chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
+        self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
+        self.relax = chains.relaxation(relaxation, beta)
+        self.rao_blackwell = chains.check_flag("rao_blackwell", rao_blackwell)
+
+    @staticmethod
+    def trains(model: torch.nn.Module) -> bool:
+        """Models whose prior and posterior both are Boltzmann machines."""
+        return {"prior", "posterior"} <= set(model.unnormalised)
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8, random bits at first."""
+        n1 = self.model.prior().b1.shape[-1]
+        each = [chains.random_bits((cases, n1), seed, k) for k in range(self.samples)]
+        return {**super().state(seed, cases), "posterior": torch.stack(each, 1)}
+
+    def posterior_noise(self, batch: int) -> Shapes:
+        """Uniforms (sweeps, samples, batch, n) for each side, discrete sweeps first, then relaxed ones."""
+        machine, lead = self.model.prior(), (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
+        sides = {"posterior2": machine.b2.shape[-1], "posterior1": machine.b1.shape[-1]}
+        return {k: ("uniform", (*lead, n)) for k, n in sides.items()}
+
+    def gain(self, x, weight, log_z, state, noise, tape):
+        machine = self.model.posterior(x, tape)
+        start = state["posterior"].movedim(1, 0)
+        u2, u1 = noise["posterior2"], noise["posterior1"]
+        bits, _, end = chains.advance(machine, start, self.relax, self.discrete_sweeps, u2, u1)
+        kept = bits.movedim(0, 1).to(start.dtype)
+        rule = self._one if self.samples == 1 else self._several
+        gain, bound = rule(x, weight, machine.detach(), end, tape)
+        return gain - weight * log_z, bound, {"posterior": kept}
+
+    def _one(self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape) -> tuple[Tensor, Tensor]:
+        likelihood = self.model.log_likelihood(x, [end.zeta1, end.zeta2], tape)
+        z1 = end.mean1 if self.rao_blackwell else end.zeta1
+        kl = stopped.negative_energy(z1, end.zeta2) - self.model.prior().negative_energy(z1, end.zeta2)
+        return (likelihood - weight * kl).mean(0), (likelihood - kl).mean(0)
+
+    def _several(
+        self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape
+    ) -> tuple[Tensor, Tensor]:
+        prior = self.model.prior()
+
+        def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
+            return self.model.log_likelihood(x, z, tape), prior.negative_energy(*z) - stopped.negative_energy(*z)
+
+        return weighted.bound(terms, [end.zeta1, end.zeta2], weight)

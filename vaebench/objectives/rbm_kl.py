@@ -1,0 +1,83 @@
+"""Fit a Boltzmann machine q to a known p by descent of KL(q || p), as DVAE## fits its posteriors.
+
+(Vahdat, Andriyash & Macready 2020, Figure 5.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError, nearest
+from vaebench.objectives import chains
+from vaebench.objectives.base import Objective
+
+GRADIENTS = ("path", "exact")
+
+
+class RBMKL(Objective):
+    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains, as in ``dvaess`` with one sample.
+
+    The loss is log q(zeta) - log p(zeta) without log Z, q's parameters stopped inside it; log p is put to values
+    between 0 and 1 by its formula for bits. With ``rao_blackwell`` side 1 enters it by its mean given side 2, which is
+    exact for the energy of q and not for a log p that is not linear in the bits. 'exact': the derivative of the KL by
+    enumeration, for comparison. The chains run in both: 'bound' in the metrics is -KL as their bits estimate it, with
+    the exact log Z.
+    """
+
+    per_case = ("chains",)
+    validation: ClassVar[dict[str, Any]] = {"exact": True}
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        discrete_sweeps: int = 10,
+        relaxed_sweeps: int = 1,
+        relaxation: str = "piecewise_linear",
+        beta: float | None = None,
+        rao_blackwell: bool = False,
+        gradient: str = "path",
+    ) -> None:
+        super().__init__()
+        chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
+        if gradient not in GRADIENTS:
+            raise UserError(f"objective.gradient={gradient!r}: {nearest(str(gradient), GRADIENTS)}")
+        self.model, self.gradient = model, gradient
+        self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
+        self.relax = chains.relaxation(relaxation, beta)
+        self.rao_blackwell = chains.check_flag("rao_blackwell", rao_blackwell)
+
+    @staticmethod
+    def trains(model: torch.nn.Module) -> bool:
+        """Models of a machine and a known target."""
+        return hasattr(model, "target") and hasattr(model, "machine")
+
+    def groups(self) -> dict[str, str]:
+        """One group: the target has no parameters."""
+        return {"posterior": "model.q."}
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """Side 1 of the chains, (cases, n1) uint8, random bits at first."""
+        return {"chains": chains.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""
+        machine, lead = self.model.machine(), (self.discrete_sweeps + self.relaxed_sweeps, batch)
+        return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, machine.b2), (1, machine.b1))}
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        machine = self.model.machine()
+        z1, z2, end = chains.advance(
+            machine, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
+        )
+        stopped = machine.detach()
+        bound = (self.model.target(z1, z2) - stopped.negative_energy(z1, z2)).mean() + stopped.log_z()
+        if self.gradient == "exact":
+            loss = self.model.kl()
+        else:
+            side1 = end.mean1 if self.rao_blackwell else end.zeta1
+            loss = (stopped.negative_energy(side1, end.zeta2) - self.model.target(side1, end.zeta2)).mean()
+        return loss, {"chains": z1.to(state["chains"].dtype)}, {"bound": bound.detach()}
