@@ -162,7 +162,9 @@ def test_later_overrides_are_stronger(table):
 
 
 def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_of_the_table(conf):
-    entry = 'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    entry = (
+        'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    )
     (conf / "table" / "small.yaml").write_text(TABLE.replace('SBN 200:     {set: ["model.dims=[200]"],', entry))
     table = config.load_table("small")
 

@@ -6,10 +6,10 @@ import contextlib
 import json
 from pathlib import Path
 
+from vaebench import optim
 from vaebench.config import Cell, identity
 from vaebench.errors import UserError
 from vaebench.objectives import OBJECTIVES
-from vaebench.optim import OPTIMS
 from vaebench.store import Busy, Store, write_atomic
 from vaebench.train import Seed, evaluated_checkpoint, progress_of
 
@@ -46,9 +46,8 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
     budget only are the same as far as both go. A run that somebody works on, or that is damaged, is passed over;
     it is only read.
     """
-    if not (
-        OBJECTIVES[cell.config["objective"]["name"]].budget_free and OPTIMS[cell.config["optim"]["name"]].budget_free
-    ):
+    rule = OBJECTIVES[cell.config["objective"]["name"]]
+    if not (rule.budget_free and optim.build(cell.config["optim"]).budget_free):
         return
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
     found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]

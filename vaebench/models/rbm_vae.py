@@ -104,8 +104,8 @@ class RBMVAE(RBMPriorModel):
     """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size, each factorial Bernoulli.
 
     ``context``: 'none' gives every group a net of its own on [x, z_<i] with ``layers`` hidden layers; 'shared' gives
-    all groups one net c(x) with that many, and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table 5).
-    The decoder has as many hidden layers as the inference network. ``latents`` counts the bits of all groups.
+    all groups one net c(x) with that many, and every group a linear layer on [c(x), z_<i] (Vahdat et al. 2020, Table
+    5). The decoder has as many hidden layers as the inference network. ``latents`` counts the bits of all groups.
     """
 
     def __init__(

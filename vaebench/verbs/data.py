@@ -60,7 +60,7 @@ def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple]:
         else:
             state = "files here"  # prepared at first use
         where = status.path if status.path is not None and status.prepared else ", ".join(status.needed)
-        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", where or "comes with scikit-learn"))
+        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", where or "embedded"))
     return rows
 
 
