@@ -13,6 +13,15 @@ from vaebench.optim import SGD
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
+def test_what_is_not_worth_compiling_is_compiled_only_if_told(monkeypatch):
+    monkeypatch.setattr(fast, "compiler_found", lambda: True)
+    assert fast.choose_engine("auto", 2_000_000, CPU, worth=False) == "plain"
+    assert fast.choose_engine("auto", 2_000_000, GPU, worth=False) == "packed"
+    assert fast.choose_engine("on", 2_000_000, CPU, worth=False) == "compiled"
+    assert objectives.OBJECTIVES["nvil"].worth_compiling
+    assert not objectives.OBJECTIVES["dvaess"].worth_compiling
+
+
 @pytest.mark.parametrize(
     ("setting", "updates", "device", "compiler", "engine"),
     [

@@ -36,11 +36,14 @@ def compiler_found() -> bool:
     return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
 
 
-def choose_engine(setting: str | bool, updates: int, device: torch.device) -> str:
-    """The engine for ``run.compile`` ('auto', 'on', 'off'): it costs up to a minute, so short runs do without."""
+def choose_engine(setting: str | bool, updates: int, device: torch.device, worth: bool = True) -> str:
+    """The engine for ``run.compile`` ('auto', 'on', 'off').
+
+    Compilation costs up to a minute, so short runs do without, and steps of long loops for which it is not ``worth`` it.
+    """
     setting = {True: "on", False: "off"}.get(setting, setting)
     plain = "packed" if device.type == "cuda" else "plain"
-    if setting == "off" or (setting == "auto" and (updates < 20_000 or not compiler_found())):
+    if setting == "off" or (setting == "auto" and (not worth or updates < 20_000 or not compiler_found())):
         return plain
     return "compiled"
 

@@ -22,6 +22,8 @@ from vaebench.config import Cell, signature
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.fast import choose_engine
+from vaebench.objectives import OBJECTIVES
+from vaebench.objectives.base import Objective
 from vaebench.stats import Measure
 from vaebench.store import Store
 from vaebench.train import Seed, evaluated_checkpoint, load_model, train, write_curve
@@ -43,7 +45,9 @@ class Session:
         self.device = pick_device(self.config["run"]["device"])
         torch.set_num_threads(self.config["run"]["threads"])
         self.splits = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
-        self.engine = choose_engine(self.config["run"]["compile"], self.config["train"]["updates"], self.device)
+        rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
+        setting, updates = self.config["run"]["compile"], self.config["train"]["updates"]
+        self.engine = choose_engine(setting, updates, self.device, rule.worth_compiling)
         self.asked, self.force = seeds, force
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}

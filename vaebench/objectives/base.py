@@ -12,13 +12,15 @@ class Objective(nn.Module):
 
     ``budget_free``: a step is the same however many updates there will be. ``per_case``: names of the state that has a
     row for every training case, of which a step sees and returns only its batch's. ``block``: updates whose noise is
-    drawn at once, None for the usual number; rules that draw much take few. ``validation``: how the bound that selects
+    drawn at once, None for the usual number; rules that draw much take few. ``worth_compiling``: False where a step is
+    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``validation``: how the bound that selects
     the checkpoint is taken, see vaebench.metrics.validation.
     """
 
     budget_free = True
     per_case: tuple[str, ...] = ()
     block: int | None = None
+    worth_compiling = True
     validation: ClassVar[dict[str, Any]] = {}
 
     model: nn.Module

@@ -35,6 +35,7 @@ class BitGibbs(Objective):
     """
 
     per_case = ("posterior",)
+    worth_compiling = False
 
     def __init__(
         self, model: torch.nn.Module, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"

@@ -31,6 +31,7 @@ class RBMPriorObjective(Objective):
 
     budget_free = False  # the warm-up is a share of the budget
     block = 1  # a thousand chains times forty sweeps of noise
+    worth_compiling = False
 
     def __init__(
         self,
