@@ -39,7 +39,7 @@ def compiler_found() -> bool:
 def choose_engine(setting: str | bool, updates: int, device: torch.device, worth: bool = True) -> str:
     """The engine for ``run.compile`` ('auto', 'on', 'off').
 
-    Compilation costs up to a minute, so short runs do without, and steps of long loops for which it is not ``worth`` it.
+    Compilation costs up to a minute, so short runs do without, and so do rules that are not ``worth`` it.
     """
     setting = {True: "on", False: "off"}.get(setting, setting)
     plain = "packed" if device.type == "cuda" else "plain"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 
-PURPOSES = ("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz")
+PURPOSES = ("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz")
 """What randomness is used for. Streams of different purposes are independent."""
 
 

@@ -43,8 +43,8 @@ class Measure:
 
     @property
     def total_error(self) -> float | None:
-        """``error`` and the error of log Z together; None where neither is known."""
-        return combine(self.error, self.extra.get("log_z_error"))
+        """``error`` and the error of log Z together; None where ``error`` is unknown: one part is not the whole."""
+        return None if self.error is None else combine(self.error, self.extra.get("log_z_error"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""

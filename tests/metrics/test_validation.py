@@ -50,7 +50,7 @@ def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
     inner = normaliser.logz.ais
     monkeypatch.setattr(normaliser.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
     got = validation_bound(model, x, 20, 3, SETTINGS)
-    assert (seen["a"][1:], seen["k"]["purpose"], seen["k"]["reverse"]) == ((50, 200, 3), "logz", False)
+    assert (seen["a"][1:], seen["k"]["purpose"], seen["k"]["reverse"]) == ((50, 200, 3), "valid_logz", False)
     assert got == pytest.approx(wanted, abs=0.05)
     assert got != wanted
 

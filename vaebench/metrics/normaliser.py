@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from vaebench.metrics.job import Job
 
 
-def estimate(machine: RBM, settings: dict[str, Any], seed: int, *, reverse: bool = False) -> LogZ:
+def estimate(
+    machine: RBM, settings: dict[str, Any], seed: int, *, reverse: bool = False, purpose: str = "logz"
+) -> LogZ:
     """log Z of one machine by ``logz_method`` and the other settings; ``reverse``: annealing from above too.
 
-    Its noise is that of the purpose 'logz', which nothing else draws. UserError for 'exact' where that is too large.
+    Annealing and tempering begin at the uniform distribution: a machine whose biases favour states that its couplings
+    forbid is far from the one with its biases alone. Nothing else draws noise of the ``purpose``. UserError for 'exact'
+    where that is too large.
     """
     settings, side = LOG_Z_DEFAULTS | settings, min(machine.w.shape[-2:])
     method, chains = log_z_method(settings, side), settings["logz_chains"]
     if method == "ais":
-        return logz.ais(machine, settings["logz_temperatures"], chains, seed, reverse=reverse, purpose="logz")
+        steps = settings["logz_temperatures"]
+        return logz.ais(machine, steps, chains, seed, base="uniform", reverse=reverse, purpose=purpose)
     if method == "tempering":
-        return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, purpose="logz")
+        return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, base="uniform", purpose=purpose)
     try:
         return logz.exact(machine)
     except ValueError as e:

@@ -26,7 +26,7 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
     if "prior" not in model.unnormalised:
         return bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
-    log_z = float(normaliser.estimate(model.prior(), given, seed).value)
+    log_z = float(normaliser.estimate(model.prior(), given, seed, purpose="valid_logz").value)
     if "posterior" not in model.unnormalised:
         return -importance(model, x, samples, seed, "valid", log_z=log_z).nll
     x = spread(x, settings.get("points"))

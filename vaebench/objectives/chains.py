@@ -38,6 +38,9 @@ def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
     """The relaxation of that name; ``beta`` None: its default. Raises UserError for another name or a bad ``beta``."""
     if name not in RELAXATIONS:
         raise UserError(f"objective.relaxation={name!r}: {nearest(str(name), RELAXATIONS)}")
+    number = isinstance(beta, (int, float)) and not isinstance(beta, bool)
+    if beta is not None and not (number and 0 < beta < float("inf")):
+        raise UserError(f"objective.beta={beta!r}: must be a positive number")
     return smoothing.build({"name": name, **({} if beta is None else {"beta": beta})})
 
 

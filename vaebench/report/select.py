@@ -46,7 +46,9 @@ class Estimate:
     @property
     def error(self) -> float | None:
         """The error to compare by: over seeds (each has a log Z of its own), or all errors of the single evaluation."""
-        return self.se if self.n > 1 else combine(self.own_error, self.log_z_error)
+        if self.n > 1:
+            return self.se
+        return None if self.own_error is None else combine(self.own_error, self.log_z_error)
 
 
 def only_current(frame: pd.DataFrame) -> pd.DataFrame:

@@ -75,6 +75,8 @@ def _rows(table: Table) -> Iterator[tuple[str, ...]]:
     for name, row in table.rows.items():
         columns = [c for r, c in trained if r == name]
         yield name, _words(row.set), ", ".join(columns) or "-", _published(row), "; ".join(filter(None, _remarks(row)))
+        for column, overrides in row.entries.items():
+            yield f"  {column}", _words(overrides), "", "", ""
 
 
 def _remarks(row: Row) -> tuple[str, str]:
