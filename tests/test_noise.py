@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -83,3 +85,12 @@ def test_a_block_of_shuffled_cases_needs_no_block_before_it():
     late = noise.order_block(33, 4, "shuffle", [0], 9)
     noise._permutation.cache_clear()
     assert torch.equal(noise.order_block(33, 4, "shuffle", [0], 9), late)
+
+
+def test_random_bits():
+    bits = noise.random_bits((2000, 3), 5, 1)
+    assert bits.dtype == torch.uint8
+    assert abs(float(bits.double().mean()) - 0.5) < 5 * 0.5 / math.sqrt(6000)
+    assert torch.equal(bits, noise.random_bits((2000, 3), 5, 1))
+    assert not torch.equal(bits, noise.random_bits((2000, 3), 5, 2))
+    assert not torch.equal(bits, noise.random_bits((2000, 3), 6, 1))

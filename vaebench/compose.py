@@ -267,7 +267,8 @@ def _overlay(defaults: Any, values: Sequence[tuple[str, str, str]]) -> dict[str,
         _known_key(where, key, known, plain)
         try:
             OmegaConf.update(config, key, _read(where, key, text), merge=False)
-            OmegaConf.to_container(config, resolve=True)  # an interpolation of nothing fails here, with its override
+            if "${" in text:  # an interpolation of nothing fails here, with its override
+                OmegaConf.to_container(config, resolve=True)
             last[key] = (where, text)
         except OmegaConfBaseException as e:
             raise UserError(f"{where}{text}: {' '.join(str(e).split())}") from None

@@ -43,6 +43,11 @@ def fixed(
     return draw(shapes, _generator(torch.device(device), seed, purpose, *index))
 
 
+def random_bits(shape: tuple[int, ...], seed: int, *index: int) -> Tensor:
+    """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
+    return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(torch.uint8)
+
+
 def update_block(
     shapes: Shapes, run_seeds: list[int], block: int, device: torch.device, length: int | None = None
 ) -> dict[str, Tensor]:

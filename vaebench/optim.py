@@ -15,6 +15,15 @@ from torch import Tensor
 from vaebench.errors import UserError, nearest
 
 
+def _rates(**groups: float) -> dict[str, float]:
+    """Rate of every parameter group as a float; raises UserError where one is not a finite number above 0."""
+    rates = {group: float(value) for group, value in groups.items()}
+    for group, value in rates.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+    return rates
+
+
 class SGD:
     """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
 
@@ -25,14 +34,11 @@ class SGD:
     budget_free = True
 
     def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
-        self.rates = {
-            "model": float(rate),
-            "posterior": rate / 5 if posterior_rate is None else float(posterior_rate),
-            "baseline": float(rate if baseline_rate is None else baseline_rate),
-        }
-        for group, value in self.rates.items():
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+        self.rates = _rates(
+            model=rate,
+            posterior=rate / 5 if posterior_rate is None else posterior_rate,
+            baseline=rate if baseline_rate is None else baseline_rate,
+        )
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """What persists between updates: nothing."""
@@ -89,14 +95,7 @@ class Adam:
                 raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise UserError(f"optim.epsilon={epsilon!r}: must be a number above 0")
-        self.rates = {
-            "model": float(rate),
-            "posterior": float(rate if posterior_rate is None else posterior_rate),
-            "baseline": float(rate),
-        }
-        for group, value in self.rates.items():
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+        self.rates = _rates(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         self.steps = SCHEDULES[schedule]
         self.budget_free = not self.steps

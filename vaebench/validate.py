@@ -1,6 +1,6 @@
 """What a setting may be: its type, that of its default, and the ranges of data, optim, train, eval and run.
 
-Models and objectives check the ranges of their own settings where they are built.
+Models and objectives check the ranges of their own settings where they are built, with the checks given here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,25 @@ from vaebench.errors import UserError
 
 def _whole(value: Any, least: int) -> bool:
     return type(value) is int and value >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def whole(key: str, value: Any, least: int = 1) -> int:
+    """``value`` if it is a whole number from ``least``; raises UserError naming the setting ``key`` otherwise."""
+    if not _whole(value, least):
+        raise UserError(f"{key}={value!r}: must be a whole number from {least}")
+    return value
+
+
+def positive(key: str, value: Any) -> float:
+    """``value`` as a float if it is a finite number above 0; raises UserError naming the setting ``key`` otherwise."""
+    if not is_number(value) or value <= 0:
+        raise UserError(f"{key}={value!r}: must be a positive number")
+    return float(value)
 
 
 def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
@@ -78,7 +97,7 @@ def validate(config: dict[str, Any]) -> None:
             continue
         if value is None and name != "rate":
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if not is_number(value) or value <= 0:
             raise UserError(f"optim.{name}={shown(value)}: allowed: a finite number above 0")
 
 
@@ -119,14 +138,14 @@ def typed(key: str, default: Any, value: Any, text: str) -> Any:
 
 
 def _fits(default: Any, value: Any) -> tuple[bool, Any]:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    whole = number and value == int(value)
+    number = is_number(value)
+    integral = number and value == int(value)
     if isinstance(default, bool):
         return isinstance(value, bool), value
     if default is None:
-        return number, int(value) if whole else value
+        return number, int(value) if integral else value
     if isinstance(default, int):
-        return whole, int(value) if whole else value
+        return integral, int(value) if integral else value
     if isinstance(default, float):
         return number, float(value) if number else value
     if isinstance(default, list):

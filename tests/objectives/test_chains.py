@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -153,15 +152,6 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
     got = torch.cat([g.flatten() for g in grads])
     assert float((got - wanted).norm() / wanted.norm()) < 0.12
     assert float(torch.nn.functional.cosine_similarity(got, wanted, dim=0)) > 0.99
-
-
-def test_random_bits():
-    bits = chains.random_bits((2000, 3), 5, 1)
-    assert bits.dtype == torch.uint8
-    assert abs(float(bits.double().mean()) - 0.5) < LIMIT * 0.5 / math.sqrt(6000)
-    assert torch.equal(bits, chains.random_bits((2000, 3), 5, 1))
-    assert not torch.equal(bits, chains.random_bits((2000, 3), 5, 2))
-    assert not torch.equal(bits, chains.random_bits((2000, 3), 6, 1))
 
 
 def test_bad_settings():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MAX_UNITS = 16
+from vaebench.dists import boltzmann_exact
+
+MAX_UNITS = boltzmann_exact.MAX_UNITS
 
 
 def states(units: int) -> Tensor:
     """All 2^units vectors of zeros and ones, (2^units, units), float64. ValueError above MAX_UNITS units."""
     if not 0 < units <= MAX_UNITS:
         raise ValueError(f"{units} units cannot be enumerated; allowed: 1 to {MAX_UNITS}")
-    codes = torch.arange(2**units)
-    return ((codes[:, None] >> torch.arange(units)) & 1).double()
+    return boltzmann_exact.states(units, torch.empty((), dtype=torch.float64))
 
 
 def latent_states(model: nn.Module) -> list[Tensor]:

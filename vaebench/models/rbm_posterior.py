@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from vaebench import validate
 from vaebench.dists.rbm import RBM
-from vaebench.errors import UserError
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
@@ -63,9 +63,7 @@ class RBMPosteriorVAE(RBMPriorModel):
     def __init__(
         self, mean: Tensor, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99
     ) -> None:
-        if type(latents) is not int or latents < 2:
-            raise UserError(f"model.latents={latents!r}: must be a whole number from 2")
-        super().__init__(mean, [latents], units, layers, layers, momentum)
+        super().__init__(mean, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum)
         self.q = Encoder(mean.numel(), (latents // 2, latents - latents // 2), units, layers, momentum)
         name_norms(self)
 

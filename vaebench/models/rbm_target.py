@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import noise as draws
+from vaebench import validate
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
@@ -55,13 +56,12 @@ class RBMTarget(nn.Module):
     ) -> None:
         super().__init__()
         for key, value, least in (("side", side, 1), ("components", components, 1), ("mixture", mixture, 0)):
-            if type(value) is not int or value < least:
-                raise UserError(f"model.{key}={value!r}: must be a whole number from {least}")
+            validate.whole(f"model.{key}", value, least)
         if side > MAX_SIDE:
             raise UserError(f"model.side={side}: must be at most {MAX_SIDE}, for every state is tabulated")
         if weights not in WEIGHTS:
             raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
-        if isinstance(low, bool) or not isinstance(low, (int, float)) or not 0 < low < 1:
+        if not validate.is_number(low) or not 0 < low < 1:
             raise UserError(f"model.low={low!r}: must be a number between 0 and 1")
         self.side, self.sizes = side, [mean.numel(), 2 * side]
         self.register_buffer("mean", mean)

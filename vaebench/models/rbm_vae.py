@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench import validate
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError, nearest
@@ -63,9 +64,8 @@ class RBMPriorModel(nn.Module):
         super().__init__()
         latents = sum(groups)
         for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
-            if type(value) is not int or value < least:
-                raise UserError(f"model.{key}={value!r}: must be a whole number from {least}")
-        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0 <= momentum < 1:
+            validate.whole(f"model.{key}", value, least)
+        if not validate.is_number(momentum) or not 0 <= momentum < 1:
             raise UserError(f"model.momentum={momentum!r}: must be at least 0 and below 1")
         self.sizes = [mean.numel(), *groups]
         self.register_buffer("mean", mean)

@@ -6,17 +6,18 @@ epoch to epoch. Fisher's identity, d log p(x) = E_{p(z | x)}[d log p(x, z)], mak
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from vaebench import noise as draws
+from vaebench import validate
 from vaebench.dists.rbm import bits
 from vaebench.errors import UserError, nearest
 from vaebench.nn import batch_norm
 from vaebench.objectives.base import Objective
+from vaebench.objectives.decay import check_decay, penalty
 
 STATISTICS = ("running", "batch")
 
@@ -41,15 +42,11 @@ class BitGibbs(Objective):
         self, model: torch.nn.Module, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
     ) -> None:
         super().__init__()
-        if type(sweeps) is not int or sweeps < 1:
-            raise UserError(f"objective.sweeps={sweeps!r}: must be a whole number from 1")
-        number = isinstance(weight_decay, (int, float)) and not isinstance(weight_decay, bool)
-        if not number or not 0 <= weight_decay < math.inf:
-            raise UserError(f"objective.weight_decay={weight_decay!r}: must be a number from 0")
         if statistics not in STATISTICS:
             raise UserError(f"objective.statistics={statistics!r}: {nearest(str(statistics), STATISTICS)}")
-        self.model = model
-        self.sweeps, self.weight_decay, self.statistics = sweeps, float(weight_decay), statistics
+        self.model, self.statistics = model, statistics
+        self.sweeps = validate.whole("objective.sweeps", sweeps)
+        self.weight_decay = check_decay(weight_decay)
 
     @staticmethod
     def trains(model: torch.nn.Module) -> bool:
@@ -63,8 +60,7 @@ class BitGibbs(Objective):
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """A chain for every training case, random bits (cases, latents), and batch normalisation's averages."""
         shape = (cases, self.model.sizes[1])
-        start = draws.fixed({"posterior": ("uniform", shape)}, seed, "chains")["posterior"] < 0.5
-        return {"posterior": start.to(torch.uint8), **batch_norm.initial(self.model, "model.")}
+        return {"posterior": draws.random_bits(shape, seed), **batch_norm.initial(self.model, "model.")}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms (sweeps, latents, batch), one for every bit drawn."""
@@ -79,7 +75,7 @@ class BitGibbs(Objective):
         layers = [z.unsqueeze(0)]
         log_p = self.model.log_likelihood(x, layers, tape) + machine.negative_energy(*self.model.sides(layers))
         bound = (log_p - machine.log_z()).mean()
-        decay = 0.5 * self.weight_decay * sum((p**2).sum() for p in self.model.decayed())
+        decay = penalty(self.model, self.weight_decay)
         new = {"posterior": z.to(state["posterior"].dtype), **batch_norm.running(self.model, "model.", state, tape)}
         return decay - bound, new, {"bound": bound.detach()}
 

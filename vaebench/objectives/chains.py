@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaebench import noise as draws
+from vaebench import validate
 from vaebench.dists import smoothing
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
@@ -38,17 +38,15 @@ def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
     """The relaxation of that name; ``beta`` None: its default. Raises UserError for another name or a bad ``beta``."""
     if name not in RELAXATIONS:
         raise UserError(f"objective.relaxation={name!r}: {nearest(str(name), RELAXATIONS)}")
-    number = isinstance(beta, (int, float)) and not isinstance(beta, bool)
-    if beta is not None and not (number and 0 < beta < float("inf")):
-        raise UserError(f"objective.beta={beta!r}: must be a positive number")
-    return smoothing.build({"name": name, **({} if beta is None else {"beta": beta})})
+    return smoothing.build(
+        {"name": name, **({} if beta is None else {"beta": validate.positive("objective.beta", beta)})}
+    )
 
 
 def check_sweeps(discrete: int, relaxed: int) -> None:
     """Raises UserError unless there is at least one sweep of each kind."""
-    for key, value in (("discrete_sweeps", discrete), ("relaxed_sweeps", relaxed)):
-        if type(value) is not int or value < 1:
-            raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
+    validate.whole("objective.discrete_sweeps", discrete)
+    validate.whole("objective.relaxed_sweeps", relaxed)
 
 
 def check_flag(key: str, value: bool) -> bool:
@@ -56,11 +54,6 @@ def check_flag(key: str, value: bool) -> bool:
     if type(value) is not bool:
         raise UserError(f"objective.{key}={value!r}: must be true or false")
     return value
-
-
-def random_bits(shape: tuple[int, ...], seed: int, index: int) -> Tensor:
-    """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
-    return (draws.fixed({"bits": ("uniform", shape)}, seed, "chains", index)["bits"] < 0.5).to(torch.uint8)
 
 
 def relaxed_sweeps(machine: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:

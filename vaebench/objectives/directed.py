@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench import validate
 from vaebench.dists import bernoulli, smoothing
 from vaebench.dists.smoothing import SMOOTHINGS, Overlapping, Smoothing
 from vaebench.errors import UserError, nearest
@@ -27,9 +28,8 @@ def relaxation(name: str, beta: float | None, allowed: Sequence[str], **settings
     if name not in allowed:
         raise UserError(f"objective.smoothing={name!r}: {nearest(str(name), allowed)}")
     if beta is not None:
-        if isinstance(beta, bool) or not isinstance(beta, (int, float)) or not 0 < beta < float("inf"):
-            raise UserError(f"objective.beta={beta!r}: must be a positive number")
-        settings |= {"scale": 1.0 / beta} if name == "logistic" else {"beta": float(beta)}
+        beta = validate.positive("objective.beta", beta)
+        settings |= {"scale": 1.0 / beta} if name == "logistic" else {"beta": beta}
     return smoothing.build({"name": name, **settings})
 
 

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.dists.smoothing import gaussian_mixture_log_density, gaussian_mixture_sample
-from vaebench.errors import UserError
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.directed import WeightedObjective, relaxation
@@ -51,9 +51,7 @@ class DVAESharpGaussian(WeightedObjective):
     def __init__(self, model: torch.nn.Module, beta: float | None = None, refresh: int = 1000, **more: Any) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
-        if type(refresh) is not int or refresh < 1:
-            raise UserError(f"objective.refresh={refresh!r}: must be a whole number from 1")
-        self.refresh = refresh
+        self.refresh = validate.whole("objective.refresh", refresh)
 
     @staticmethod
     def trains(model: torch.nn.Module) -> bool:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench import noise as draws
+from vaebench import validate
 from vaebench.dists.rbm import RBM
-from vaebench.errors import UserError
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import chains, weighted
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
@@ -44,9 +45,9 @@ class DVAESharpSharp(RBMPriorObjective):
         **more: Any,
     ) -> None:
         super().__init__(model, **more)
-        for key, value in (("valid_points", valid_points), ("posterior_temperatures", posterior_temperatures)):
-            if not (type(value) is int and value >= 1) and not (key == "valid_points" and value is None):
-                raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
+        if valid_points is not None:
+            validate.whole("objective.valid_points", valid_points)
+        validate.whole("objective.posterior_temperatures", posterior_temperatures)
         self.validation |= {"points": valid_points, "posterior_temperatures": posterior_temperatures}
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
         self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
@@ -61,7 +62,7 @@ class DVAESharpSharp(RBMPriorObjective):
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8, random bits at first."""
         n1 = self.model.prior().b1.shape[-1]
-        each = [chains.random_bits((cases, n1), seed, k) for k in range(self.samples)]
+        each = [draws.random_bits((cases, n1), seed, k) for k in range(self.samples)]
         return {**super().state(seed, cases), "posterior": torch.stack(each, 1)}
 
     def posterior_noise(self, batch: int) -> Shapes:

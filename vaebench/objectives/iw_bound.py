@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from vaebench.errors import UserError
+from vaebench import validate
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
 
@@ -17,10 +17,8 @@ class IWBound(Objective):
 
     def __init__(self, model: nn.Module, samples: int = 1, reduce: str = "mean") -> None:
         super().__init__()
-        if type(samples) is not int or samples < 1:
-            raise UserError(f"objective.samples={samples!r}: must be a whole number from 1")
         self.model = model
-        self.samples = samples
+        self.samples = validate.whole("objective.samples", samples)
         self.reduce = reduction.check(reduce)
 
     @staticmethod

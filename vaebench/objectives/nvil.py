@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vaebench import validate
 from vaebench.errors import UserError
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
@@ -35,8 +36,7 @@ class NVIL(Objective):
         reduce: str = "sum",
     ) -> None:
         super().__init__()
-        if type(baseline_units) is not int or baseline_units < 1:
-            raise UserError(f"objective.baseline_units={baseline_units!r}: must be a whole number from 1")
+        validate.whole("objective.baseline_units", baseline_units)
         if not 0 <= decay < 1:
             raise UserError(f"objective.decay={decay!r}: must be at least 0 and below 1")
         self.model = model

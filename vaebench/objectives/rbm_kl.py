@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vaebench import noise as draws
 from vaebench.errors import UserError, nearest
 from vaebench.objectives import chains
 from vaebench.objectives.base import Objective
@@ -60,7 +61,7 @@ class RBMKL(Objective):
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Side 1 of the chains, (cases, n1) uint8, random bits at first."""
-        return {"chains": chains.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
+        return {"chains": draws.random_bits((cases, self.model.machine().b1.shape[-1]), seed, 0)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""

@@ -7,17 +7,18 @@ training, so the bound in the metrics lacks it; measures add it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaebench import noise as draws
+from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.nn import batch_norm
 from vaebench.objectives.base import Objective
+from vaebench.objectives.decay import check_decay, penalty
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -45,19 +46,17 @@ class RBMPriorObjective(Objective):
         valid_chains: int = 1024,
     ) -> None:
         super().__init__()
-        least_one = {"samples": samples, "prior_chains": prior_chains, "prior_sweeps": prior_sweeps}
-        least_one |= {"valid_temperatures": valid_temperatures, "valid_chains": valid_chains}
-        for key, value in least_one.items():
-            if type(value) is not int or value < 1:
-                raise UserError(f"objective.{key}={value!r}: must be a whole number from 1")
-        for key, value, top in (("warmup", warmup, 1.0), ("weight_decay", weight_decay, math.inf)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not 0 <= value <= top or value == math.inf:
-                raise UserError(f"objective.{key}={value!r}: must be a number from 0" + (" to 1" if top == 1 else ""))
+        if not validate.is_number(warmup) or not 0 <= warmup <= 1:
+            raise UserError(f"objective.warmup={warmup!r}: must be a number from 0 to 1")
         self.model = model
-        self.samples, self.warmup, self.weight_decay = samples, float(warmup), float(weight_decay)
-        self.prior_chains, self.prior_sweeps = prior_chains, prior_sweeps
-        self.validation: dict[str, Any] = {"temperatures": valid_temperatures, "chains": valid_chains}
+        self.samples = validate.whole("objective.samples", samples)
+        self.warmup, self.weight_decay = float(warmup), check_decay(weight_decay)
+        self.prior_chains = validate.whole("objective.prior_chains", prior_chains)
+        self.prior_sweeps = validate.whole("objective.prior_sweeps", prior_sweeps)
+        self.validation: dict[str, Any] = {
+            "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
+            "chains": validate.whole("objective.valid_chains", valid_chains),
+        }
 
     def posterior_noise(self, batch: int) -> Shapes:
         """Noise of the posterior's samples in one update."""
@@ -75,8 +74,7 @@ class RBMPriorObjective(Objective):
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Side 1 of the prior's chains, (chains, n1), and the running averages of batch normalisation."""
         shape = (self.prior_chains, self.model.prior().b1.shape[-1])
-        bits = draws.fixed({"prior": ("uniform", shape)}, seed, "chains")["prior"] < 0.5
-        return {"prior": bits.to(torch.float32), **batch_norm.initial(self.model, "model.")}
+        return {"prior": draws.random_bits(shape, seed).to(torch.float32), **batch_norm.initial(self.model, "model.")}
 
     def noise(self, batch: int) -> Shapes:
         """Noise of the prior's sweeps, (sweeps, chains, n) for each side, and of the posterior's samples."""
@@ -96,9 +94,8 @@ class RBMPriorObjective(Objective):
         tape: batch_norm.Tape = {}
         weight = self.kl_weight(batch["progress"])
         gain, bound, more = self.gain(batch["x"], weight, log_z, state, noise, tape)
-        decay = 0.5 * self.weight_decay * sum((p**2).sum() for p in self.model.decayed())
         new = {"prior": z1, **batch_norm.running(self.model, "model.", state, tape), **more}
-        return decay - gain.mean(), new, {"bound": bound.detach().mean()}
+        return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
 
 
 def rate_of_log_z(machine: RBM, z1: Tensor, z2: Tensor) -> Tensor:

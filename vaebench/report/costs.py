@@ -24,15 +24,15 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
     update times the cell's upper limit of updates, plus their evaluation as it is.
     """
     records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
-    updates = cell.config["train"]["updates"]
+    updates, key = cell.config["train"]["updates"], cell.key
     same, alike = [], []
     for r in records:
         training, evaluation = _known(r.get("seconds")), _known(r.get("eval_seconds"))
         if r.get("status") != "done" or not training:
             continue
-        if r["key"] == cell.key:
+        if r["key"] == key:
             same.append(training + evaluation)
-        elif _settings(r["key"]) == _settings(cell.key) and r.get("updates"):
+        elif _settings(r["key"]) == _settings(key) and r.get("updates"):
             alike.append(training / r["updates"] * updates + evaluation)
     some = same or alike
     return math.fsum(some) / len(some) if some else None

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError
+from vaebench import validate
 
 
 class Smoothing:
@@ -61,5 +61,4 @@ def log_positive_root(log_a: Tensor, b: Tensor, log_c: Tensor) -> Tensor:
 
 def check_positive(name: str, value: Any) -> None:
     """Raises UserError unless ``value`` is a positive finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UserError(f"smoothing.{name}={value!r}: must be a positive number")
+    validate.positive(f"smoothing.{name}", value)
