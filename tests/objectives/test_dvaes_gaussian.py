@@ -292,7 +292,7 @@ def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     rule = rule_of(2, latents=4, model={"layers": 1, "units": 5, "context": context})
     x, tape = states(D, normal(1))[:5], {}
     seen, zeta = rule.model.encode(x, tape), [normal(3, 5, 2, seed=i).requires_grad_() for i in (0, 1)]
-    frozen = rule.frozen_mixtures(seen, zeta, tape)
+    frozen = rule.frozen(seen, zeta, tape)
     free = [rule.model.group_mixture(i, seen, zeta[:i], tape) for i in (0, 1)]
     for a, b in zip(frozen, free, strict=True):
         torch.testing.assert_close(a, b)

@@ -38,9 +38,8 @@ def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
     """The relaxation of that name; ``beta`` None: its default. Raises UserError for another name or a bad ``beta``."""
     if name not in RELAXATIONS:
         raise UserError(f"objective.relaxation={name!r}: {nearest(str(name), RELAXATIONS)}")
-    return smoothing.build(
-        {"name": name, **({} if beta is None else {"beta": validate.positive("objective.beta", beta)})}
-    )
+    settings = {} if beta is None else {"beta": validate.positive("objective.beta", beta)}
+    return smoothing.build({"name": name, **settings})
 
 
 def check_sweeps(discrete: int, relaxed: int) -> None:

@@ -54,19 +54,25 @@ class DirectedObjective(RBMPriorObjective):
         lead = (self.relax.uniforms, self.samples, batch)
         return {f"q{i}": ("uniform", (*lead, n)) for i, n in enumerate(self.model.sizes[1:], start=1)}
 
+    def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
+        """What the i-th group is drawn from: its logits, (k, batch, n), given the groups below, (k, batch, n) each."""
+        return self.model.group_logits(i, seen, before, tape).expand(self.samples, len(seen), -1)
+
+    def draw(self, group: Tensor, u: Tensor) -> Tensor:
+        """Smoothed samples (k, batch, n) of what ``group`` gives, from uniforms ``u`` (per unit, k, batch, n)."""
+        return self.relax.sample(group, u)
+
     def infer(self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None) -> tuple[list[Tensor], list[Tensor]]:
-        """Smoothed samples of every group, (k, batch, n), and the logits they were drawn with, of the same shape.
+        """Smoothed samples of every group, (k, batch, n), and the ``group`` that each was drawn from.
 
         ``seen`` is the model's ``encode`` of the cases.
         """
         zeta: list[Tensor] = []
-        logits: list[Tensor] = []
+        groups: list[Tensor] = []
         for i in range(len(self.model.sizes) - 1):
-            u = noise[f"q{i + 1}"]
-            logit = self.model.group_logits(i, seen, zeta, tape).expand(u.shape[1:])
-            logits.append(logit)
-            zeta.append(self.relax.sample(logit, u))
-        return zeta, logits
+            groups.append(self.group(i, seen, zeta, tape))
+            zeta.append(self.draw(groups[-1], noise[f"q{i + 1}"]))
+        return zeta, groups
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         """An estimate of KL(q || p) - log Z for each sample, (k, batch), nats, with the method's gradient."""
@@ -110,18 +116,18 @@ class WeightedObjective(DirectedObjective):
         zeta, logits = self.infer(seen, noise, tape)
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            own = logits if self.estimator == "plain" else self.frozen_logits(seen.detach(), z, tape)
+            own = logits if self.estimator == "plain" else self.frozen(seen, z, tape)
             return self.model.log_likelihood(x, z, tape), self.log_prior_ratio(z, own)
 
         gain, bound = weighted.bound(terms, zeta, weight, self.estimator)
         return gain - weight * log_z, bound, {}
 
-    def frozen_logits(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
-        """The logits of all groups, as functions of the groups before and not of the network's parameters."""
-        out = []
-        for i, z in enumerate(zeta):
-            group = lambda *before, i=i: self.model.group_logits(i, seen, before, tape)  # noqa: E731
-            out.append(weighted.through_inputs(group, *zeta[:i]).expand(z.shape))
+    def frozen(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
+        """Every ``group`` as a function of the groups before and not of the network's parameters."""
+        out, seen = [], seen.detach()
+        for i in range(len(zeta)):
+            group = lambda *before, i=i: self.group(i, seen, before, tape)  # noqa: E731
+            out.append(weighted.through_inputs(group, *zeta[:i]))
         return out
 
 

@@ -18,6 +18,7 @@ trained, so the KL is taken at samples, log q(zeta | x) - log p(zeta).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -74,22 +75,13 @@ class DVAESharpGaussian(WeightedObjective):
         shift = self.refreshed(state["lambda"], batch["update"])
         return super().forward({**state, "lambda": shift}, batch, noise)
 
-    def infer(self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None) -> tuple[list[Tensor], list[Tensor]]:
-        """Samples zeta of every group, (k, batch, n), and the model's ``group_mixture`` that each was drawn from."""
-        zeta: list[Tensor] = []
-        mixtures: list[Tensor] = []
-        for i in range(len(self.model.sizes) - 1):
-            mixtures.append(self.model.group_mixture(i, seen, zeta, tape))
-            zeta.append(gaussian_mixture_sample(*mixtures[-1].unbind(), noise[f"q{i + 1}"]))
-        return zeta, mixtures
+    def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
+        """The model's ``group_mixture``: logit, shift and width, (3, [k,] batch, n)."""
+        return self.model.group_mixture(i, seen, before, tape)
 
-    def frozen_mixtures(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
-        """The mixtures of all groups, as functions of the groups before and not of the network's parameters."""
-        out, seen = [], seen.detach()
-        for i in range(len(zeta)):
-            group = lambda *before, i=i: self.model.group_mixture(i, seen, before, tape)  # noqa: E731
-            out.append(weighted.through_inputs(group, *zeta[:i]))
-        return out
+    def draw(self, group: Tensor, u: Tensor) -> Tensor:
+        """Samples zeta (k, batch, n) of the mixtures."""
+        return gaussian_mixture_sample(*group.unbind(), u)
 
     def gain(self, x, weight, log_z, state, noise, tape):
         seen = self.model.encode(x, tape)
@@ -97,7 +89,7 @@ class DVAESharpGaussian(WeightedObjective):
         estimator = "plain" if self.samples == 1 else self.estimator
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            own = mixtures if estimator == "plain" else self.frozen_mixtures(seen, z, tape)
+            own = mixtures if estimator == "plain" else self.frozen(seen, z, tape)
             log_q = sum(gaussian_mixture_log_density(v, *m.unbind()).sum(-1) for v, m in zip(z, own, strict=True))
             log_p = log_density(self.model.prior(), state["lambda"], *self.model.sides(z))
             return self.model.log_likelihood(x, z, tape), log_p - log_q
