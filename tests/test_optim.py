@@ -130,3 +130,90 @@ def test_bad_settings_of_adam(config, message):
         adam(**config)
     assert message.split(":")[0] in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------------------- clipped descent
+
+
+def clipped(**config):
+    return optim.build({"name": "clipped_sgd", "rate": 1.0, **config})
+
+
+def some(seeds=2):
+    generator = torch.Generator().manual_seed(3)
+    shapes = {"model.p.w": (3, 4), "model.p.b": (3,), "model.q.w": (5,)}
+    groups = {k: "model" if ".p." in k else "posterior" for k in shapes}
+    make = lambda scale: {k: scale * torch.randn(seeds, *s, generator=generator) for k, s in shapes.items()}  # noqa: E731
+    return make(1.0), make(3.0), groups
+
+
+@pytest.mark.parametrize("only", [None, ("posterior",), ("model",)])
+def test_the_clip_is_joint_whichever_groups_move(only):
+    params, grads, groups = some()
+    grads = {k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()}
+    rule, before = clipped(posterior_rate=3.0), {k: v.clone() for k, v in params.items()}
+    rule.apply_(params, grads, rule.state(before), groups, torch.zeros(2), only)
+    for r in range(2):
+        theirs = [torch.nn.Parameter(before[k][r].clone()) for k in params]
+        for p, k in zip(theirs, params, strict=True):
+            p.grad = grads[k][r].clone()
+        torch.nn.utils.clip_grad_norm_(theirs, 5.0)
+        for p, k in zip(theirs, params, strict=True):
+            rate = (3.0 if groups[k] == "posterior" else 1.0) * (only is None or groups[k] in only)
+            torch.testing.assert_close(params[k][r], p.detach() - rate * p.grad)
+    assert float(sum(v[0].square().sum() for v in grads.values())) > 25 > 1 > grads["model.q.w"][1].abs().max()
+
+
+def test_without_a_clip_it_is_plain_descent():
+    params, grads, groups = some()
+    wanted = {k: v - 0.1 * grads[k] for k, v in params.items()}
+    rule = clipped(rate=0.1, clip=None)
+    rule.apply_(params, grads, rule.state(params), groups, torch.zeros(2))
+    torch.testing.assert_close(params, wanted)
+
+
+def falls(losses, **config):
+    """(validation, factor of the rates, reload, stop) at every fall, for losses of validations 0, 1, ..."""
+    rule = clipped(**config)
+    state, out = rule.state({"w": torch.zeros(1, 1)}), []
+    for i, loss in enumerate(losses):
+        before = float(state["factor"])
+        state, verdict = rule.validated(state, loss, i)
+        if float(state["factor"]) != before:
+            out.append((i, float(state["factor"]), verdict.reload, bool(verdict.stop)))
+        else:
+            assert verdict == optim.Verdict()
+    return out
+
+
+def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
+    assert falls([5, 6, 7, 8, 9], patience=2, first=0) == [(2, 0.5, True, False), (4, 0.25, True, False)]
+    assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]  # success empties the count
+    assert falls([5, 5, 5, 5], patience=1, first=0) == []  # as good as the bar is good enough
+    # old failures count: the first moment that allows it is enough, and one that is a success does nothing
+    assert falls([5, *[6] * 20], patience=2, first=15)[0] == (15, 0.5, True, False)
+    assert falls([5, *[6] * 14, 4, 6, 6], patience=2, first=15)[0] == (17, 0.5, True, False)
+
+
+def test_after_a_fall_the_bar_is_the_loss_that_caused_it():
+    # 5 is the best, 7 causes the fall; 6.5 is above the best and yet a success
+    assert falls([5, 6, 7, 6.5, 7, 6.4], patience=2, first=0) == [(2, 0.5, True, False)]
+
+
+def test_training_ends_with_the_last_fall():
+    found = falls([5, 6, 7, 8, 9], patience=1, first=0, decays=3, factor=0.1, reload=False)
+    assert [f[2:] for f in found[:3]] == [(False, False), (False, False), (False, True)]
+    assert [f[1] for f in found[:3]] == pytest.approx([0.1, 0.01, 0.001])
+
+
+@pytest.mark.parametrize("wrong", [{"clip": 0}, {"factor": 1.0}, {"patience": 0}, {"decays": 0}, {"first": -1},
+                                   {"reload": "yes"}])  # fmt: skip
+def test_bad_settings_of_clipped_descent(wrong):
+    with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}="):
+        clipped(**wrong)
+
+
+def test_a_group_without_a_rate_is_named():
+    rule, params = clipped(), {"baseline.w": torch.zeros(1, 2)}
+    with pytest.raises(UserError, match="baseline"):
+        rule.apply_(params, params, rule.state(params), {"baseline.w": "baseline"}, torch.zeros(1))

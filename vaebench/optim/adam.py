@@ -1,65 +1,14 @@
-"""Optimisers: how gradients change parameters, in place, with a rate for each parameter group.
-
-An optimiser sees parameters as name -> tensor, all with the leading axis of packed seeds. ``budget_free`` says that its
-updates do not depend on how many there will be.
-"""
+"""Adam, and the schedules of its rate."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaebench.errors import UserError, nearest
-
-
-def _rates(**groups: float) -> dict[str, float]:
-    """Rate of every parameter group as a float; raises UserError where one is not a finite number above 0."""
-    rates = {group: float(value) for group, value in groups.items()}
-    for group, value in rates.items():
-        if not (math.isfinite(value) and value > 0):
-            raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
-    return rates
-
-
-class SGD:
-    """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
-
-    ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules: the inference
-    network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1).
-    """
-
-    budget_free = True
-
-    def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
-        self.rates = _rates(
-            model=rate,
-            posterior=rate / 5 if posterior_rate is None else posterior_rate,
-            baseline=rate if baseline_rate is None else baseline_rate,
-        )
-
-    def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What persists between updates: nothing."""
-        return {}
-
-    def apply_(
-        self,
-        params: dict[str, Tensor],
-        grads: dict[str, Tensor],
-        state: dict[str, Tensor],
-        group_of: dict[str, str],
-        progress: Tensor,
-    ) -> None:
-        """One update of ``params`` and ``state`` in place; ``group_of`` maps a parameter's name to its group.
-
-        ``progress`` (seeds,): share of the budget that was done before.
-        """
-        with torch.no_grad():
-            for name, p in params.items():
-                p.add_(grads[name], alpha=-self.rates[group_of[name]])
-
+from vaebench.optim.base import Optimiser, rates_of
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -72,7 +21,7 @@ SCHEDULES: dict[str, list[tuple[float, float]]] = {
 """
 
 
-class Adam:
+class Adam(Optimiser):
     """Adam (Kingma & Ba 2015, algorithm 1) with a rate schedule in shares of the budget.
 
     Groups without a rate of their own learn at ``rate``. The state holds both moments of every parameter and the number
@@ -95,7 +44,7 @@ class Adam:
                 raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise UserError(f"optim.epsilon={epsilon!r}: must be a number above 0")
-        self.rates = _rates(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
+        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
         self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
         self.steps = SCHEDULES[schedule]
         self.budget_free = not self.steps
@@ -113,15 +62,10 @@ class Adam:
             out = torch.where(progress >= start, value, out)
         return out
 
-    def apply_(
-        self,
-        params: dict[str, Tensor],
-        grads: dict[str, Tensor],
-        state: dict[str, Tensor],
-        group_of: dict[str, str],
-        progress: Tensor,
-    ) -> None:
-        """One update of ``params`` and ``state`` in place; see SGD."""
+    def apply_(self, params, grads, state, group_of, progress, only=None):
+        """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
+        if only is not None:
+            raise ValueError("Adam moves all groups at once")
         with torch.no_grad():
             count = state["count"].add_(1)
             # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
@@ -134,16 +78,3 @@ class Adam:
                 shape = (-1,) + (1,) * (p.dim() - 1)
                 step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
                 p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
-
-
-OPTIMS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
-
-
-def build(config: dict[str, Any]) -> SGD | Adam:
-    """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate."""
-    if config["name"] not in OPTIMS:
-        raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
-    try:
-        return OPTIMS[config["name"]](**{k: v for k, v in config.items() if k != "name"})
-    except (TypeError, ValueError) as e:
-        raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None

@@ -1,0 +1,25 @@
+"""Optimisers: how gradients change parameters, in place, with a rate for each parameter group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vaebench.errors import UserError, nearest
+from vaebench.optim.adam import SCHEDULES, Adam
+from vaebench.optim.base import Optimiser, Verdict
+from vaebench.optim.clipped_sgd import ClippedSGD
+from vaebench.optim.sgd import SGD
+
+__all__ = ["OPTIMS", "SCHEDULES", "SGD", "Adam", "ClippedSGD", "Optimiser", "Verdict", "build"]
+
+OPTIMS: dict[str, type[Optimiser]] = {"sgd": SGD, "adam": Adam, "clipped_sgd": ClippedSGD}
+
+
+def build(config: dict[str, Any]) -> Optimiser:
+    """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate."""
+    if config["name"] not in OPTIMS:
+        raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
+    try:
+        return OPTIMS[config["name"]](**{k: v for k, v in config.items() if k != "name"})
+    except (TypeError, ValueError) as e:
+        raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None

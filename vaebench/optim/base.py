@@ -1,0 +1,67 @@
+"""What all optimisers share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vaebench.errors import UserError
+
+Tensors = dict[str, Tensor]
+
+
+class Verdict(NamedTuple):
+    """What an optimiser wants after a validation: ``reload`` the best parameters so far, ``stop`` training, and why."""
+
+    reload: bool = False
+    stop: str = ""
+
+
+class Optimiser:
+    """Base: how gradients change parameters, in place, with a rate for each parameter group.
+
+    Parameters are name -> tensor, all with the leading axis of packed seeds. ``budget_free``: updates do not depend on
+    how many there will be.
+    """
+
+    budget_free = True
+    rates: dict[str, float]
+
+    def state(self, params: Tensors) -> Tensors:
+        """What persists between updates, as it is before the first: nothing."""
+        return {}
+
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """One update of ``params`` and ``state`` in place; ``group_of`` maps a parameter's name to its group.
+
+        ``progress`` (seeds,): share of the budget that was done before. ``only``: the groups that move, None all; what
+        is common to all (a joint norm) still takes every gradient.
+        """
+        raise NotImplementedError
+
+    def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
+        """New state of one seed (no leading axis) after its ``validation``-th validation, from 0, and what to do.
+
+        ``loss``: minus the bound on the validation cases, nats.
+        """
+        return state, Verdict()
+
+
+def rates_of(**groups: float) -> dict[str, float]:
+    """Rate of every parameter group as a float; raises UserError where one is not a finite number above 0."""
+    rates = {group: float(value) for group, value in groups.items()}
+    for group, value in rates.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+    return rates

@@ -1,0 +1,63 @@
+"""Gradient descent with one clip over all gradients, and rates that fall when validation stalls (He et al. 2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.optim.base import Optimiser, Tensors, rates_of
+from vaebench.optim.plateau import Plateau
+from vaebench.validate import positive
+
+
+class ClippedSGD(Optimiser):
+    """Gradients scaled so that their joint norm is at most ``clip``, then plain descent; no momentum.
+
+    The norm is over all parameters of a seed, whichever groups move: where the inference network alone learns, its step
+    is still shortened by the generative model's gradient. ``posterior_rate`` null: as ``rate``. ``clip`` null: none.
+    ``patience``, ``first``, ``factor``, ``decays``, ``reload``: see Plateau.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        posterior_rate: float | None = None,
+        clip: float | None = 5.0,
+        patience: int = 2,
+        first: int = 15,
+        factor: float = 0.5,
+        decays: int = 5,
+        reload: bool = True,
+    ) -> None:
+        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate)
+        self.clip = None if clip is None else positive("optim.clip", clip)
+        self.plateau = Plateau(patience, first, factor, decays, reload)
+
+    def state(self, params: Tensors) -> Tensors:
+        """Where the fall of the rates stands; see Plateau."""
+        return self.plateau.state(next(iter(params.values())).device)
+
+    def apply_(self, params, grads, state, group_of, progress, only=None):
+        """One update in place; see Optimiser."""
+        unknown = {group_of[name] for name in params} - set(self.rates)
+        if unknown:
+            raise UserError(f"optim=clipped_sgd has no rate for the parameters of {', '.join(sorted(unknown))}")
+        with torch.no_grad():
+            scale = state["factor"] * self.shrink(list(grads.values()))
+            for name, p in params.items():
+                if only is None or group_of[name] in only:
+                    step = (self.rates[group_of[name]] * scale).to(p.dtype).reshape((-1,) + (1,) * (p.dim() - 1))
+                    p.sub_(grads[name] * step)
+
+    def shrink(self, grads: list[Tensor]) -> Tensor:
+        """The factor that brings the joint norm of every seed's gradients (seeds, ...) down to ``clip``, (seeds,)."""
+        seeds = grads[0].shape[0]
+        if self.clip is None:
+            return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
+        norm = torch.stack([torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads]).norm(dim=0)
+        return torch.clamp(self.clip / (norm + 1e-6), max=1.0)
+
+    def validated(self, state, loss, validation):
+        """See Plateau."""
+        return self.plateau.after(state, loss, validation)

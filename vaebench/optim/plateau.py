@@ -1,0 +1,52 @@
+"""Rates that fall when validation stalls, as He et al. (2019) did it: reload the best, halve, stop after five.
+
+After every validation its loss is compared with a *bar*. At or below it the bar comes down to the loss and the count of
+failures to 0. Above it the count goes up; once it has reached ``patience``, and ``first`` validations are behind, the
+rates are multiplied by ``factor``, the bar rises to this loss, the count returns to 0 and the best parameters are
+loaded again. With the ``decays``-th fall training ends. The count runs before ``first`` as well, so that a fall can
+come at the first moment that allows one. The bar is not the best loss: after a fall it is the loss that caused it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from vaebench.errors import UserError
+from vaebench.optim.base import Tensors, Verdict
+from vaebench.validate import is_number, whole
+
+BAR = 1e4
+"""Nats; where the bar starts."""
+
+
+class Plateau:
+    """The rule and its settings; where a seed stands is in the optimiser's state."""
+
+    def __init__(self, patience: int, first: int, factor: float, decays: int, reload: bool) -> None:
+        self.patience, self.decays = whole("optim.patience", patience), whole("optim.decays", decays)
+        self.first = whole("optim.first", first, 0)
+        if not is_number(factor) or not 0 < factor < 1:
+            raise UserError(f"optim.factor={factor!r}: must be a number above 0 and below 1")
+        if not isinstance(reload, bool):
+            raise UserError(f"optim.reload={reload!r}: must be true or false")
+        self.factor, self.reload = float(factor), reload
+
+    def state(self, device: torch.device) -> Tensors:
+        """``factor`` of the rates, ``bar``, ``stalled`` (failures since it was passed) and ``falls`` so far."""
+        start = {"factor": 1.0, "bar": BAR, "stalled": 0.0, "falls": 0.0}
+        return {k: torch.tensor(v, dtype=torch.float64, device=device) for k, v in start.items()}
+
+    def after(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
+        """New state after the ``validation``-th validation, from 0, with ``loss``, and what is to be done."""
+        factor, bar, stalled, falls = (float(state[k]) for k in ("factor", "bar", "stalled", "falls"))
+        verdict = Verdict()
+        if loss > bar:
+            stalled += 1
+            if stalled >= self.patience and validation >= self.first:
+                factor, bar, stalled, falls = factor * self.factor, loss, 0.0, falls + 1
+                over = f"the rates fell {self.decays} times" if falls >= self.decays else ""
+                verdict = Verdict(self.reload, over)
+        else:
+            bar, stalled = loss, 0.0
+        new = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
+        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}, verdict

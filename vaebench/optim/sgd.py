@@ -1,0 +1,29 @@
+"""Plain gradient descent."""
+
+from __future__ import annotations
+
+import torch
+
+from vaebench.optim.base import Optimiser, rates_of
+
+
+class SGD(Optimiser):
+    """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
+
+    ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules: the inference
+    network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1).
+    """
+
+    def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
+        self.rates = rates_of(
+            model=rate,
+            posterior=rate / 5 if posterior_rate is None else posterior_rate,
+            baseline=rate if baseline_rate is None else baseline_rate,
+        )
+
+    def apply_(self, params, grads, state, group_of, progress, only=None):
+        """One update in place; see Optimiser."""
+        with torch.no_grad():
+            for name, p in params.items():
+                if only is None or group_of[name] in only:
+                    p.add_(grads[name], alpha=-self.rates[group_of[name]])
