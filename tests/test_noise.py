@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
-from vaebench import noise
+from vaebench import noise, seeds
 
 CPU = torch.device("cpu")
 SHAPES = {"u": ("uniform", (3, 50)), "n": ("normal", (40,))}
+CHAINS = {"d": ("dithered", (3, 7, 5)), "u": ("uniform", (4,)), "e": ("dithered", (5, 3))}
 
 
 def test_kinds_and_shapes():
@@ -26,6 +27,74 @@ def test_kinds_and_shapes():
     assert abs(n.var() - 1) < 4.5 * (2 / n.numel()) ** 0.5
 
 
+def test_uniform_and_normal_numbers_are_torchs_own():
+    """Recorded runs were drawn so: one generator for a block, the kinds in their order."""
+    draws = noise.update_block(SHAPES, [3], 2, CPU, 4)
+    generator = torch.Generator().manual_seed(seeds.derive(3, "noise", 2))
+    assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))
+    assert torch.equal(draws["n"][:, 0], torch.randn(4, 40, generator=generator))
+
+
+def dithered(*shape, seed=0):
+    return noise.dithered(shape, torch.Generator().manual_seed(seed))
+
+
+def digits(u):
+    """The 24 bits of each number as an integer."""
+    exact = u.double() * 2**24
+    assert torch.equal(exact, exact.floor())
+    return exact.long()
+
+
+def test_dithered_numbers_are_uniform_in_every_digit():
+    """2^22 independent numbers: chi-square of 256 values of each byte, and how many there are near both ends.
+
+    Twice 16 to 65,536 are expected there; with 16 bits alone there would be none below 2^-18, or four times as many.
+    Nine z, above 5 by chance once in 200,000 seeds.
+    """
+    u = dithered(4096, 1, 1024)
+    assert u.dtype == torch.float32
+    whole = digits(u).flatten()
+    assert 0 <= whole.min() <= whole.max() < 2**24
+    each = len(whole) / 256
+    for shift in (0, 8, 16):
+        counts = torch.bincount(whole >> shift & 255, minlength=256).double()
+        chi2 = float(((counts - each) ** 2 / each).sum())
+        assert abs(chi2 - 255) < 5 * (2 * 255) ** 0.5
+    for bits in (18, 14, 6):
+        wanted = len(whole) / 2**bits
+        for near in (whole < 2 ** (24 - bits), whole >= 2**24 - 2 ** (24 - bits)):
+            assert abs(int(near.sum()) - wanted) < 5 * wanted**0.5
+
+
+def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
+    """Correlations of 100,000 pairs or more in each direction; seven z, above 5 by chance once in 250,000 seeds."""
+    whole = digits(dithered(2, 40, 50, 60))
+    low, high = whole & 255, (whole >> 8).double() / 2**16 - 0.5
+    assert torch.equal(low, low[:, :, :1].expand_as(low))
+    own = low[:, :, 0].double() / 256 - 0.5
+    pairs = [(high[0], high[1]), (high[:, 1:], high[:, :-1]), (high[:, :, 1:], high[:, :, :-1])]
+    pairs += [(high[..., 1:], high[..., :-1]), (high, own.unsqueeze(2).expand_as(high))]
+    for a, b in [*pairs, (own[:, 1:], own[:, :-1]), (own[..., 1:], own[..., :-1])]:
+        assert abs(float((a * b).mean())) * 12 * a.numel() ** 0.5 < 5
+
+
+def test_dithered_blocks_and_seeds_are_independent_of_each_other_and_of_other_noise():
+    """100,000 pairs each: no common run of numbers, no correlation, and the names of a block differ."""
+    shapes = {"a": ("dithered", (20, 50, 100)), "b": ("dithered", (20, 50, 100)), "u": ("uniform", (20, 50, 100))}
+    first = noise.update_block(shapes, [0, 1], 0, CPU, 1)
+    second = noise.update_block(shapes, [0], 1, CPU, 1)
+    a = first["a"][0, 0]
+    for other in (first["a"][0, 1], second["a"][0, 0], first["b"][0, 0], first["u"][0, 0]):
+        assert abs(float(((a - 0.5) * (other - 0.5)).double().mean())) * 12 * a.numel() ** 0.5 < 5
+        assert int((a == other).sum()) < 5
+
+
+def test_dithered_noise_needs_an_axis_of_chains():
+    with pytest.raises(ValueError, match=r"dithered noise of shape \(7,\)"):
+        dithered(7)
+
+
 def test_an_unknown_kind_is_an_error():
     with pytest.raises(ValueError, match="noise a: kind 'gaussian'"):
         noise.fixed({"a": ("gaussian", (2,))}, 0, "noise")
@@ -35,11 +104,13 @@ def test_an_unknown_kind_is_an_error():
     "block_of",
     [
         lambda seeds, block: noise.update_block(SHAPES, seeds, block, CPU)["u"],
+        lambda seeds, block: noise.update_block(CHAINS, seeds, block, CPU, 2)["d"],
+        lambda seeds, block: noise.update_block(CHAINS, seeds, block, CPU, 1)["e"],
         lambda seeds, block: noise.binarize_block((4, 6), seeds, block, CPU),
         lambda seeds, block: noise.order_block(1000, 5, "replacement", seeds, block),
         lambda seeds, block: noise.order_block(1000, 5, "shuffle", seeds, block),
     ],
-    ids=["update", "binarize", "replacement", "shuffle"],
+    ids=["update", "dithered", "dithered after others", "binarize", "replacement", "shuffle"],
 )
 def test_a_seed_draws_the_same_alone_and_beside_others(block_of):
     three = block_of([0, 1, 2], 4)

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from vaebench import noise
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
@@ -38,6 +39,24 @@ def test_chains_stay_with_the_law_of_their_machine():
     for state1, state2, p in zip(all1, all2, log_p.exp(), strict=True):
         share = ((z1 == state1).all(-1) & (z2 == state2).all(-1)).double().mean(0)
         assert ((share - p).abs() < LIMIT * (p * (1 - p) / k).sqrt()).all()
+
+
+@pytest.mark.parametrize("scale", [1.5, 4.0])
+def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
+    """Started at exact samples, three sweeps of dithered noise on: frequencies of all 64 states, pairs of chains.
+
+    Strong couplings have conditionals next to 0 and 1. 64 frequencies and the number of neighbours in the same state.
+    """
+    m, k = machine(n1=3, n2=3, scale=scale), 40_000
+    start, _ = boltzmann_exact.sample(m, uniform(k), uniform(k, 3, seed=2))
+    drawn = noise.fixed({"u2": ("dithered", (3, k, 3)), "u1": ("dithered", (3, k, 3))}, 0, "noise")
+    z1, z2 = m.gibbs(start, drawn["u2"].double(), drawn["u1"].double())
+    all1, all2, log_p = boltzmann_exact.log_probs(m)
+    states = torch.stack([(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1).double()
+    p = log_p.exp()
+    assert ((states.mean(0) - p).abs() <= LIMIT * (p * (1 - p) / k).sqrt() + LIMIT**2 / k).all()
+    same, wanted = (states[::2] * states[1::2]).sum(-1).mean(), float((p**2).sum())
+    assert abs(float(same) - wanted) < LIMIT * (wanted * (1 - wanted) / (k / 2)) ** 0.5
 
 
 @pytest.mark.parametrize("name", chains.RELAXATIONS)

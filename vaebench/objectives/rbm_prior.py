@@ -1,8 +1,9 @@
 """What all learning rules of models with a Boltzmann prior share: its log Z, the warm-up of the KL, weight decay.
 
 The gradient of log Z is E_p[d(-E)], estimated at persistent chains (Tieleman 2008): at every update each chain takes
-``prior_sweeps`` block Gibbs sweeps under the present parameters, from where it stood. log Z itself is not known in
-training, so the bound in the metrics lacks it; measures add it.
+``prior_sweeps`` block Gibbs sweeps under the present parameters, from where it stood. They may instead be a population
+that follows the parameters by weights as well, see ``population``. log Z itself is not known in training, so the bound
+in the metrics lacks it; measures add it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.nn import batch_norm
+from vaebench.objectives import population
 from vaebench.objectives.base import Objective
 from vaebench.objectives.decay import check_decay, penalty
 
@@ -28,6 +30,7 @@ class RBMPriorObjective(Objective):
 
     ``warmup``: share of the budget over which the weight of the KL rises from 0 to 1, linearly; 0: it is 1 throughout.
     ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``. The prior's chains start as random bits.
+    ``prior_sampler``: persistent or population.
     """
 
     budget_free = False  # the warm-up is a share of the budget
@@ -42,6 +45,7 @@ class RBMPriorObjective(Objective):
         weight_decay: float = 1e-4,
         prior_chains: int = 1000,
         prior_sweeps: int = 40,
+        prior_sampler: str = "persistent",
         valid_temperatures: int = 1000,
         valid_chains: int = 1024,
     ) -> None:
@@ -53,6 +57,7 @@ class RBMPriorObjective(Objective):
         self.warmup, self.weight_decay = float(warmup), check_decay(weight_decay)
         self.prior_chains = validate.whole("objective.prior_chains", prior_chains)
         self.prior_sweeps = validate.whole("objective.prior_sweeps", prior_sweeps)
+        self.reweighted = population.check(prior_sampler) == "population"
         self.validation: dict[str, Any] = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
             "chains": validate.whole("objective.valid_chains", valid_chains),
@@ -72,33 +77,57 @@ class RBMPriorObjective(Objective):
         raise NotImplementedError
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Side 1 of the prior's chains, (chains, n1), and the running averages of batch normalisation."""
-        shape = (self.prior_chains, self.model.prior().b1.shape[-1])
-        return {"prior": draws.random_bits(shape, seed).to(torch.float32), **batch_norm.initial(self.model, "model.")}
+        """Side 1 of the prior's chains, (chains, n1), and the running averages of batch normalisation.
+
+        Of a population also the record of its weights, (chains,).
+        """
+        machine, count = self.model.prior(), self.prior_chains
+        chains = {"prior": draws.random_bits((count, machine.b1.shape[-1]), seed).to(torch.float32)}
+        if self.reweighted:
+            chains["prior_record"] = population.start(machine, count)
+        return {**chains, **batch_norm.initial(self.model, "model.")}
 
     def noise(self, batch: int) -> Shapes:
-        """Noise of the prior's sweeps, (sweeps, chains, n) for each side, and of the posterior's samples."""
+        """Noise of the prior's sweeps, (sweeps, chains, n) for each side, of the posterior's samples, of resampling.
+
+        Millions of numbers: most of the time of an update, were they not ``dithered``.
+        """
         machine, lead = self.model.prior(), (self.prior_sweeps, self.prior_chains)
         sides = {"prior2": machine.b2.shape[-1], "prior1": machine.b1.shape[-1]}
-        return {**{k: ("uniform", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch)}
+        more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
+        return {**{k: ("dithered", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch), **more}
 
     def kl_weight(self, progress: Tensor) -> Tensor:
         """Weight of the KL at a share of the budget."""
         return torch.clamp(progress / self.warmup, max=1.0) if self.warmup else torch.ones_like(progress)
 
+    def follow(self, machine: RBM, state: dict, noise: dict) -> tuple[Tensor, dict[str, Tensor]]:
+        """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
+        z1, u2, u1 = state["prior"], noise["prior2"], noise["prior1"]
+        if not self.reweighted:
+            z1, z2 = machine.gibbs(z1, u2, u1)
+            return rate_of_log_z(machine, z1, z2), {"prior": z1}
+        z1, log_w = population.reweight(machine, z1, state["prior_record"], noise["prior_parents"])
+        z1, z2 = machine.gibbs(z1, u2, u1)
+        kept = {"prior": z1, "prior_record": population.record(machine, z1, log_w)}
+        return rate_of_log_z(machine, z1, z2, log_w), kept
+
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
         machine = self.model.prior()
-        z1, z2 = machine.gibbs(state["prior"], noise["prior2"], noise["prior1"])
-        log_z = rate_of_log_z(machine, z1, z2)
+        log_z, chains = self.follow(machine, state, noise)
         tape: batch_norm.Tape = {}
         weight = self.kl_weight(batch["progress"])
         gain, bound, more = self.gain(batch["x"], weight, log_z, state, noise, tape)
-        new = {"prior": z1, **batch_norm.running(self.model, "model.", state, tape), **more}
+        new = {**chains, **batch_norm.running(self.model, "model.", state, tape), **more}
         return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
 
 
-def rate_of_log_z(machine: RBM, z1: Tensor, z2: Tensor) -> Tensor:
-    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine: that of log Z."""
-    energy = machine.negative_energy(z1, z2).mean()
+def rate_of_log_z(machine: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:
+    """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine: that of log Z.
+
+    ``log_w`` (k,): the samples' log-weights up to a constant; None: all are equal.
+    """
+    energies = machine.negative_energy(z1, z2)
+    energy = energies.mean() if log_w is None else (torch.softmax(log_w, 0) * energies).sum()
     return energy - energy.detach()

@@ -1,0 +1,253 @@
+"""Population annealing of the prior: resampling, weights, and the shares of modes that no chain ever leaves."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.func import vmap
+
+from vaebench import models, noise, objectives
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.objectives import population
+from vaebench.objectives.rbm_prior import RBMPriorObjective
+
+SIDE = 3
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def machine_of(seed, scale=1.0):
+    draw = lambda *shape: scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)  # noqa: E731
+    return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
+
+
+# -------------------------------------------------------------------------------------------------- resampling
+
+
+def test_resampling_keeps_expectations():
+    """Over u, spread evenly, chain i has R w_i / sum w copies on average, and never more than 1 from that.
+
+    So has any run of neighbours. The mean over M values of u is off by 1 / M at most for each edge.
+    """
+    log_w = 1.5 * torch.randn(9, generator=generator(), dtype=torch.float64) + 300.0
+    expected = 9 * torch.softmax(log_w, 0)
+    u = ((torch.arange(2_000) + 0.5) / 2_000).unsqueeze(1)
+    chosen = vmap(population.parents, in_dims=(None, 0))(log_w, u)
+    assert chosen.shape == (2_000, 9)
+    assert (chosen.diff(dim=1) >= 0).all()
+    copies = torch.nn.functional.one_hot(chosen, 9).sum(1)
+    torch.testing.assert_close(copies.double().mean(0), expected, rtol=0, atol=2 / 2_000)
+    runs, wanted = copies.cumsum(1)[:, :-1], expected.cumsum(0)[:-1]
+    for some, mean in ((copies, expected), (runs, wanted)):
+        assert (some >= mean.floor()).all()
+        assert (some <= mean.ceil()).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_weights_leave_every_chain_where_it_is(dtype):
+    stay = torch.arange(1000)
+    for u in (0.0, 0.3, 1 - 2**-24):
+        chosen = population.parents(torch.full((1000,), -0.7, dtype=dtype), torch.tensor([u], dtype=dtype))
+        assert torch.equal(chosen, stay)
+
+
+def test_noise_at_its_ends_picks_chains_that_are_there():
+    for seed in range(50):
+        log_w = 3 * torch.randn(1000, generator=generator(seed))
+        for u in (0.0, 1 - 2**-24):
+            chosen = population.parents(log_w, torch.tensor([u]))
+            assert chosen.min() >= 0
+            assert chosen.max() < 1000
+    chosen = population.parents(torch.tensor([-200.0, 0.0, -200.0]), torch.tensor([0.0]))
+    assert torch.equal(chosen, torch.ones(3, dtype=torch.int64))
+    # A seed that diverges must not take down the others of its pack.
+    lost = population.parents(torch.tensor([0.0, torch.nan, 0.0]), torch.tensor([0.5]))
+    assert set(lost.tolist()) <= {0, 1, 2}
+
+
+# ----------------------------------------------------------------------------------------------------- weights
+
+
+def all_states():
+    return boltzmann_exact.states(SIDE, torch.zeros((), dtype=torch.float64))
+
+
+def log_marginal(machine, z1):
+    """log p(z1) by summing the table of joint states."""
+    a, _, log_p = boltzmann_exact.log_probs(machine)
+    same = (z1[:, None] == a[None]).all(-1)
+    return torch.stack([torch.logsumexp(log_p[row], 0) for row in same])
+
+
+def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
+    """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way of a machine in between."""
+    old, between, new = machine_of(0, 0.3), machine_of(1, 0.3), machine_of(2, 0.3)
+    z1, u = all_states(), torch.tensor([0.4])
+    kept = population.record(old, z1, torch.zeros(8, dtype=torch.float64))
+    same, straight = population.reweight(new, z1, kept, u)
+    assert torch.equal(same, z1)
+    ratio = torch.exp(log_marginal(new, z1) - log_marginal(old, z1))
+    torch.testing.assert_close(straight.exp(), ratio / ratio.mean())
+    _, half = population.reweight(between, z1, kept, u)
+    _, around = population.reweight(new, z1, population.record(between, z1, half), u)
+    torch.testing.assert_close(around, straight)
+
+
+@pytest.mark.parametrize(("factor", "resampled"), [(0.99, False), (1.01, True)])
+def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampled):
+    """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6 where 5 a^2 - 22 a - 55 = 0."""
+    machine, u = machine_of(0), torch.tensor([0.5])
+    z1 = torch.arange(36, dtype=torch.float64).reshape(12, SIDE)
+    log_w = torch.zeros(12, dtype=torch.float64)
+    log_w[4] = math.log(factor * (22 + math.sqrt(1584)) / 10)
+    got, left = population.reweight(machine, z1, population.record(machine, z1, log_w), u)
+    if resampled:
+        assert torch.equal(left, torch.zeros_like(left))
+        assert torch.equal(got, z1[population.parents(log_w, u)])
+        assert not torch.equal(got, z1)
+    else:
+        assert torch.equal(got, z1)
+        torch.testing.assert_close(left, log_w - torch.logsumexp(log_w, 0) + math.log(12))
+
+
+# ------------------------------------------------------------------------------------------------------ a step
+
+
+class OnlyLogZ(RBMPriorObjective):
+    """Minimises log Z, by the gradient that the chains give."""
+
+    def posterior_noise(self, batch):
+        return {}
+
+    def gain(self, x, weight, log_z, state, noise, tape):
+        return -log_z.expand(len(x)), torch.zeros(len(x)), {}
+
+
+def rule_of(chains, sweeps, sampler="population"):
+    config = {"name": "rbm_vae", "latents": 2 * SIDE, "groups": 1, "layers": 0, "units": 3}
+    model = models.build(config, [0.5, 0.5])
+    settings = {"prior_chains": chains, "prior_sweeps": sweeps, "prior_sampler": sampler}
+    return OnlyLogZ(model, weight_decay=0.0, **settings).double()
+
+
+def gradients(rule, state, machines, seed=0):
+    """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and its last state."""
+    prior, out = rule.model.p.prior, []
+    batch = {"x": torch.zeros(1, 2), "progress": torch.tensor(1.0, dtype=torch.float64)}
+    for t, machine in enumerate(machines):
+        with torch.no_grad():
+            for p, v in zip((prior.b1, prior.b2, prior.w), machine, strict=True):
+                p.copy_(v)
+        draws = {k: v.double() for k, v in noise.fixed(rule.noise(1), seed, "noise", t).items()}
+        loss, state, _ = rule(state, batch, draws)
+        out.append(torch.autograd.grad(loss, (prior.b1, prior.b2, prior.w)))
+    return out, state
+
+
+def two_modes(share):
+    """All bits 0, or with probability ``share`` all 1: a sweep leaves either mode once in 10^9."""
+    strength, bias = 16.0, math.log(share / (1 - share)) / (2 * SIDE)
+    half = torch.full((SIDE,), bias - strength * SIDE / 2, dtype=torch.float64)
+    return RBM(half, half.clone(), torch.full((SIDE, SIDE), strength, dtype=torch.float64))
+
+
+def standing_in(share, chains):
+    """Chains of which that share are all 1, the others all 0, in no order."""
+    order = torch.randperm(chains, generator=generator())
+    return (order < round(share * chains)).double().unsqueeze(1).expand(chains, SIDE).clone()
+
+
+def worst(got, machine):
+    m = machine.moments()
+    return max((a - b).abs().max().item() for a, b in zip(got, (m.mean1, m.mean2, m.mean12), strict=True))
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.5, 0.9), (0.1, 0.9)])
+def test_shares_of_modes_follow_the_parameters(before, after):
+    """In the first case the weights are carried, in the second, four fifths of them gone, the chains are resampled."""
+    old, new, chains = two_modes(before), two_modes(after), 200
+    z1 = standing_in(before, chains)
+    state = {"prior": z1, "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64))}
+    (got,), left = gradients(rule_of(chains, 3), state, [new])
+    assert worst(got, new) < 1e-6
+    assert torch.equal(left["prior"], z1) == (before == 0.5)
+    # The record is that of the new machine: with the same parameters again all stays as it is.
+    (again,), last = gradients(rule_of(chains, 3), left, [new], seed=1)
+    assert worst(again, new) < 1e-6
+    torch.testing.assert_close(last["prior_record"], left["prior_record"])
+    (plain,), _ = gradients(rule_of(chains, 3, "persistent"), {"prior": z1}, [new])
+    assert worst(plain, new) == pytest.approx(after - before, abs=1e-6)
+
+
+def test_shares_of_modes_survive_many_small_steps():
+    """There and back between shares of 0.4 and 0.6, in steps too small to resample for: nothing is lost."""
+    path = [two_modes(0.5 + 0.1 * math.sin(t / 3)) for t in range(100)]
+    z1 = standing_in(0.5, 100)
+    state = {"prior": z1, "prior_record": population.record(path[0], z1, torch.zeros(100, dtype=torch.float64))}
+    got, left = gradients(rule_of(100, 1), state, path)
+    assert max(worst(g, machine) for g, machine in zip(got, path, strict=True)) < 1e-6
+    assert torch.equal(left["prior"], z1)
+
+
+def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
+    """From fair bits through machines far apart, a sweep each; |z| of one of 15 means exceeds 5 once in 100,000.
+
+    Twice the variance of independent samples by their weights covers what resampling adds.
+    """
+    rule = rule_of(6000, 1)
+    machines = [RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE]))) for m in map(machine_of, range(4))]
+    state = {k: v.double() for k, v in rule.state(3).items()}
+    for t, machine in enumerate(machines):
+        (got,), state = gradients(rule, state, [machine], seed=t)
+        log_w = state["prior_record"] - machine.free_energy1(state["prior"])
+        spread = torch.exp(torch.logsumexp(2 * log_w, 0) - 2 * torch.logsumexp(log_w, 0))
+        m = machine.moments()
+        for a, mean in zip(got, (m.mean1, m.mean2, m.mean12), strict=True):
+            assert ((a - mean).abs() < 5 * (2 * spread * mean * (1 - mean)).sqrt()).all()
+
+
+def test_a_machine_that_stands_still_has_the_persistent_chains():
+    """The same chains by the same noise, weights that stay equal, the same gradient."""
+    machine, chains = machine_of(4), 50
+    machine = RBM(machine.b1, machine.b2[:SIDE], machine.w[:, :SIDE])
+    z1 = (torch.rand(chains, SIDE, generator=generator()) < 0.5).double()
+    zeros = torch.zeros(chains, dtype=torch.float64)
+    state = {"prior": z1, "prior_record": population.record(machine, z1, zeros)}
+    one, moved = gradients(rule_of(chains, 2), state, [machine] * 4)
+    other, plain = gradients(rule_of(chains, 2, "persistent"), {"prior": z1}, [machine] * 4)
+    assert torch.equal(moved["prior"], plain["prior"])
+    torch.testing.assert_close(moved["prior_record"] - machine.free_energy1(moved["prior"]), zeros)
+    torch.testing.assert_close(one, other)
+
+
+def test_the_population_starts_as_samples_of_the_uniform_distribution():
+    rule = rule_of(7, 1).float()
+    state, machine = rule.state(0), machine_of(0)
+    uniform = RBM(*(torch.zeros(v.shape) for v in machine))
+    assert torch.equal(state["prior_record"], population.start(rule.model.prior(), 7))
+    torch.testing.assert_close(population.start(machine, 7), uniform.free_energy1(state["prior"]))
+    assert rule.noise(1)["prior_parents"] == ("uniform", (1,))
+    assert "prior_parents" not in rule_of(7, 1, "persistent").noise(1)
+    assert torch.equal(state["prior"], rule_of(7, 1, "persistent").state(0)["prior"])
+
+
+def test_no_gradient_passes_through_chains_and_weights():
+    machine = RBM(*(v.requires_grad_() for v in machine_of(0)))
+    z1, log_w = population.reweight(machine, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5]))
+    assert not z1.requires_grad
+    assert not log_w.requires_grad
+    assert not population.record(machine, z1, log_w).requires_grad
+
+
+def test_a_sampler_that_is_none_is_refused():
+    model = rule_of(2, 1).model
+    with pytest.raises(UserError) as e:
+        objectives.build({"name": "dvae", "prior_sampler": "populaton"}, model)
+    wanted = "objective.prior_sampler='populaton': did you mean 'population'? allowed: persistent, population"
+    assert str(e.value) == wanted

@@ -1,0 +1,74 @@
+"""Population annealing of a Boltzmann machine whose parameters change (Hukushima & Iba 2003; Machta 2010).
+
+R chains stand for the machine's distribution. When its parameters change, each chain is reweighted by how much likelier
+the machine now finds its side 1, w <- w exp(F_old(z1) - F_new(z1)), F the free energy with side 2 summed out; then it
+takes its sweeps under the new parameters, which leave that distribution as it is. So the shares of modes between which
+no chain ever passes follow the parameters, where those of persistent chains stay what they were at the beginning.
+
+Machta resamples at every step. Here weights are carried along until the effective number of chains falls below half
+(Del Moral, Doucet & Jasra 2006): training takes very many very small steps, and what resampling adds in noise to the
+shares of modes is forgotten only where these mix. Elsewhere what it does add builds up over a long run.
+
+The sum of the logs of the mean weights would be a running log Z, but a useless one: the parameters move away from these
+very chains, which makes every mean weight a little too small, and over a run that adds up to many nats.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError, nearest
+
+SAMPLERS = ("persistent", "population")
+"""How the chains follow the parameters: by their sweeps alone, or reweighted as well."""
+
+
+def check(sampler: str) -> str:
+    """``sampler`` if it is one; raises UserError otherwise."""
+    if sampler not in SAMPLERS:
+        raise UserError(f"objective.prior_sampler={sampler!r}: {nearest(str(sampler), SAMPLERS)}")
+    return sampler
+
+
+def parents(log_w: Tensor, u: Tensor) -> Tensor:
+    """Systematic resampling: the chain that each of R chains is to copy, (R,) int64 in ascending order.
+
+    ``log_w`` (R,) up to a constant, ``u`` (1,) uniform on [0, 1). With E = R w / sum w a chain gets E copies on
+    average, floor(E) or ceil(E) of them; so does any run of neighbours, which copies of one chain always are. Equal
+    weights leave every chain where it is, whatever ``u``.
+    """
+    count = log_w.shape[-1]
+    w = torch.exp(log_w - log_w.amax(-1, keepdim=True)).double()
+    edges = w.cumsum(-1)
+    edges = edges * (count / edges[..., -1:])
+    # The last edge is R only to rounding, and nowhere where training diverged: no chain beyond the last.
+    places = torch.arange(count, device=u.device) + u.double()
+    return torch.searchsorted(edges, places, right=True).clamp(max=count - 1)
+
+
+def start(machine: RBM, chains: int) -> Tensor:
+    """The record of chains that are fair random bits, (chains,): samples of a machine whose parameters all are 0."""
+    n2 = machine.b2.shape[-1]
+    return torch.full((chains,), -n2 * math.log(2.0))
+
+
+def reweight(machine: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Chains (R, n1) and their log-weights (R,), mean weight 1, under the present parameters.
+
+    ``z1`` and their record ``kept`` are what the last update left, ``u`` (1,) is uniform on [0, 1), for resampling. No
+    gradient passes.
+    """
+    count = len(z1)
+    log_w = torch.log_softmax(kept - machine.detach().free_energy1(z1), 0)
+    due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)  # sum w^2 is one over the effective number of chains
+    chosen = torch.where(due, parents(log_w, u), torch.arange(count, device=z1.device))
+    return z1[chosen], torch.where(due, 0.0, log_w + math.log(count))
+
+
+def record(machine: RBM, z1: Tensor, log_w: Tensor) -> Tensor:
+    """log w + F(z1) of each chain after its sweeps, (R,): all that the next update needs of these parameters."""
+    return log_w + machine.detach().free_energy1(z1)
