@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vaebench import compose, config, store
+from vaebench import catalogue, compose, config, store
 from vaebench.report import drawn
 from vaebench.report.curves import collect_curves, plot_curves
 from vaebench.verbs.report import seeds_on_disk
@@ -22,8 +22,8 @@ ENDED = ("done", "failed", "diverged")
 
 def collect(runs: store.Store, name: str, preset: str) -> None:
     """One table at one preset."""
-    table = config.load_table(name)
-    cells = compose.cells(table, config.load_preset(preset))
+    table = catalogue.load_table(name)
+    cells = compose.cells(table, catalogue.load_preset(preset))
     seeds = seeds_on_disk(runs, cells)
     frame = runs.frame(cells, seeds)
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
@@ -51,14 +51,14 @@ def main() -> None:
     """All presets but quick, which is for trying things out."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="?", type=Path, default=Path("results/runs"))
-    parser.add_argument("--table", nargs="+", choices=config.options("table"), default=config.options("table"))
+    parser.add_argument("--table", nargs="+", choices=catalogue.options("table"), default=catalogue.options("table"))
     args = parser.parse_args()
     runs = store.Store(args.results)
     for name in args.table:
-        table = config.load_table(name)
+        table = catalogue.load_table(name)
         if table.drawn:
             draw(table)
-        for preset in config.presets_of(table):
+        for preset in catalogue.presets_of(table):
             if preset != "quick":
                 collect(runs, name, preset)
 

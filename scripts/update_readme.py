@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from vaebench import report, store
-from vaebench.config import load_table
+from vaebench.catalogue import load_table
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "nvil_mnist"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, config
+from vaebench import catalogue, cli, protocol
 from vaebench.cli import VERBS, main
 from vaebench.errors import DataError, Interrupted, UserError
 
@@ -52,10 +52,10 @@ ROOT = Path(cli.__file__).resolve().parents[1]
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     place = tmp_path / "conf"
-    shutil.copytree(config.conf_dir(), place)
+    shutil.copytree(catalogue.conf_dir(), place)
     (place / "table" / "small.yaml").write_text(TABLE)
     (place / "table" / "drawing.yaml").write_text(DRAWN)
-    monkeypatch.setattr(config, "conf_dir", lambda: place)
+    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     for name in ("VAEBENCH_MIRROR", "VAEBENCH_DEBUG"):
         monkeypatch.delenv(name, raising=False)
@@ -82,9 +82,10 @@ def call(capsys, *arguments):
 
 def python(code, *, conf=None, env=None, **options):
     """A fresh interpreter in which ``main`` is at hand, with another configuration folder if given."""
-    setup = "import sys; from pathlib import Path; from vaebench import config; from vaebench.cli import main\n"
+    setup = "import sys; from pathlib import Path; from vaebench import catalogue\n"
+    setup += "from vaebench.cli import main\n"
     if conf is not None:
-        setup += f"config.conf_dir = lambda: Path({str(conf)!r})\n"
+        setup += f"catalogue.conf_dir = lambda: Path({str(conf)!r})\n"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAEBENCH_", "PYTHONUNBUFFERED"))}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -336,7 +337,7 @@ def _store_run(root, cell, seed, value, status="done"):
     from vaebench.stats import Measure
     from vaebench.store import Store
 
-    signature = config.signature(cell.config, "bound", cell.config["eval"]["bound_samples"], "8f3a12cd")
+    signature = protocol.signature(cell.config, "bound", cell.config["eval"]["bound_samples"], "8f3a12cd")
     measure = Measure("bound", value, "nats", 0.1, "monte carlo", 10_000, 10, signature)
     result = {"schema": 1, "status": status, "updates": 2000, "seconds": 3.0, "measures": [measure.to_dict()]}
     Store(root).write_result(cell.key, seed, result)
@@ -348,7 +349,7 @@ def runs(conf, tmp_path):
     from vaebench.compose import cells
 
     root = tmp_path / "runs"
-    nvil, ws = cells(config.load_table("small"), config.load_preset("paper"), only=["SBN 200"])
+    nvil, ws = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200"])
     _store_run(root, nvil, 0, 113.2)
     _store_run(root, nvil, 7, 113.4)
     _store_run(root, ws, 0, 120.75)
@@ -489,7 +490,7 @@ def test_compare(runs, tmp_path, capsys):
     report = ["report", "table=small", f"run.results={runs}", "--format", "csv", "--output"]
     call(capsys, *report, a)
     assert call(capsys, "compare", a, a)[0] == 0
-    ws = cells(config.load_table("small"), config.load_preset("paper"), only=["SBN 200", "column=WS"])[0]
+    ws = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200", "column=WS"])[0]
     _store_run(runs, ws, 0, 121.75)
     call(capsys, *report, b)
     code, out, _ = call(capsys, "compare", a, b)
@@ -539,7 +540,7 @@ def test_a_figure_beside_a_table(runs, conf, capsys, names):
     arguments = [f"table={names}", "eval.points=50", "--seeds", "0", f"run.results={runs}"]
     code, out, err = call(capsys, "run", "--dry-run", "--only", "column=NVIL", *arguments)
     assert (code, err) == (0, "")
-    assert all(text in out for text in ("drawing: drawn from formulas", "small preset=paper", "to do: about"))
+    assert all(text in out for text in ("drawing: drawn from formulas", "small preset=paper", "to do: "))
     for format in ("text", "md", "latex"):
         code, out, err = call(capsys, "report", f"table={names}", "--format", format, f"run.results={runs}")
         titles = {"small": out.index("A small table"), "drawing": out.index("A figure of formulas")}

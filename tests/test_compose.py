@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.compose import Selection, cells, parse, seeds
+from vaebench.config import GROUPS
 from vaebench.errors import UserError
 
 TABLE = """
@@ -44,23 +45,23 @@ presets:
 @pytest.fixture
 def conf(tmp_path, monkeypatch):
     place = tmp_path / "conf"
-    shutil.copytree(config.conf_dir(), place)
+    shutil.copytree(catalogue.conf_dir(), place)
     (place / "table" / "small.yaml").write_text(TABLE)
-    monkeypatch.setattr(config, "conf_dir", lambda: place)
+    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
     return place
 
 
 @pytest.fixture
 def table(conf):
-    return config.load_table("small")
+    return catalogue.load_table("small")
 
 
 def compose(table, preset="paper", overrides=(), only=()):
-    return {(c.row, c.column): c for c in cells(table, config.load_preset(preset), overrides, only)}
+    return {(c.row, c.column): c for c in cells(table, catalogue.load_preset(preset), overrides, only)}
 
 
 def one(table, *overrides, preset="paper", only=("SBN 200", "column=NVIL")):
-    (cell,) = cells(table, config.load_preset(preset), overrides, only)
+    (cell,) = cells(table, catalogue.load_preset(preset), overrides, only)
     return cell
 
 
@@ -106,19 +107,19 @@ def test_parse_says_what_is_wrong(conf, arguments, words):
     [("0-4", [0, 1, 2, 3, 4]), ("0,2,5", [0, 2, 5]), ("0-2,7", [0, 1, 2, 7]), ("3", [3]), ("5,1-2,2", [5, 1, 2])],
 )
 def test_seeds_as_given(table, text, found):
-    assert seeds(table, config.load_preset("quick"), text) == found
+    assert seeds(table, catalogue.load_preset("quick"), text) == found
 
 
 def test_seeds_of_the_nearest_source(table):
-    assert seeds(table, config.load_preset("tuned"), None) == [4, 5]  # the table's own for the preset
-    assert seeds(table, config.load_preset("quick"), None) == [0, 1]  # the preset's
-    assert seeds(table, config.load_preset("paper"), None) == [0, 1, 2]  # the table's
+    assert seeds(table, catalogue.load_preset("tuned"), None) == [4, 5]  # the table's own for the preset
+    assert seeds(table, catalogue.load_preset("quick"), None) == [0, 1]  # the preset's
+    assert seeds(table, catalogue.load_preset("paper"), None) == [0, 1, 2]  # the table's
 
 
 @pytest.mark.parametrize("text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0-1-2", "0-99999999999", "²"])
 def test_seeds_that_cannot_be_read(table, text):
     with pytest.raises(UserError, match="--seeds") as caught:
-        seeds(table, config.load_preset("paper"), text)
+        seeds(table, catalogue.load_preset("paper"), text)
     assert "\n" not in str(caught.value)
 
 
@@ -166,7 +167,7 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
         'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
     )
     (conf / "table" / "small.yaml").write_text(TABLE.replace('SBN 200:     {set: ["model.dims=[200]"],', entry))
-    table = config.load_table("small")
+    table = catalogue.load_table("small")
 
     def seen(cell):
         return cell.config["optim"]["rate"], cell.config["model"]["dims"], cell.config["train"]["batch"]
@@ -180,7 +181,7 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
 
 def test_a_preset_is_weaker_than_the_table(conf):
     (conf / "preset" / "mine.yaml").write_text("about: a\nlabel: mine\nset: [optim.rate=9, train.batch=9]\n")
-    cell = one(config.load_table("small"), preset="mine")
+    cell = one(catalogue.load_table("small"), preset="mine")
     assert (cell.config["optim"]["rate"], cell.config["train"]["batch"]) == (3e-4, 9)
 
 
@@ -220,6 +221,66 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
 
     monkeypatch.setattr(hydra, "compose", refuse)
     assert one(table).config == one(table, "optim.rate=3e-4").config
+    assert one(table, "data=digits", "optim=adam").config["optim"]["name"] == "adam"
+
+
+def test_each_override_is_read_once(table, monkeypatch):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    read, real = [], OverridesParser.parse_override
+    monkeypatch.setattr(OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text))
+    for batch in (31, 32):
+        assert {c.config["train"]["batch"] for c in compose(table, overrides=[f"train.batch={batch}"]).values()} == {
+            batch
+        }
+    assert [text for text in read if text.startswith("train.batch=3")] == ["train.batch=31", "train.batch=32"]
+    assert len(read) == len(set(read))
+
+
+def test_lists_that_were_read_once_are_not_shared(table):
+    first = one(table, "model.dims=[7,8]")
+    first.config["model"]["dims"].append(9)
+    assert one(table, "model.dims=[7,8]", "train.batch=3").config["model"]["dims"] == [7, 8]
+    first.config["optim"]["rate"] = 5.0
+    assert one(table).config["optim"]["rate"] == one(table, preset="short").config["optim"]["rate"] == 3e-4
+
+
+def test_options_are_what_hydra_composes():
+    """Every option of every group, several in one composition by Hydra itself."""
+    from hydra import compose as by_hydra
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from vaebench.compose import _defaults
+
+    options, conf = {group: catalogue.options(group) for group in GROUPS}, str(catalogue.conf_dir())
+    for i in range(max(map(len, options.values()))):
+        choices = tuple((group, names[i % len(names)]) for group, names in options.items())
+        with initialize_config_dir(conf, version_base="1.3"):
+            wanted = by_hydra("cell", [f"{group}={name}" for group, name in choices])
+        assert str(_defaults(choices, conf).plain) == str(OmegaConf.to_container(wanted, resolve=True))
+
+
+def test_an_option_may_refer_to_others_and_write_numbers_without_a_point(conf):
+    (conf / "optim" / "mine.yaml").write_text("name: mine\nrate: 1e-4\nepsilon: ${train.batch}\n")
+    found = one(catalogue.load_table("small"), "optim=mine", "train.batch=7", "optim.rate=2e-4").config["optim"]
+    assert found == {"name": "mine", "rate": 2e-4, "epsilon": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("defaults: [sgd]\nname: mine\nrate: 1.0", "no defaults list"),
+        ("- name", "expected the settings of optim=mine"),
+        ("name: [mine", "not valid YAML"),
+        ("name: mine\nrate: ${nope.nothing}", "nope"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_one_line(conf, text, words):
+    (conf / "optim" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        one(catalogue.load_table("small"), "optim=mine")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +291,17 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
         ("train.patience=5", "patience", 5),
         ("train.patience=null", "patience", None),
         ("train.updates=${train.batch}", "updates", 20),
+        ("train.updates=${oc.decode:'9'}", "updates", 9),
         ("train.order='shuffle'", "order", "shuffle"),
     ],
 )
 def test_values_are_read(table, override, key, value):
     found = one(table, override).config["train"][key]
     assert (found, type(found)) == (value, type(value))
+
+
+def test_an_interpolation_may_stand_in_a_list(table):
+    assert one(table, "model.dims=[3,${train.batch}]").config["model"]["dims"] == [3, 20]
 
 
 def test_an_interpolation_sees_later_overrides(table):
@@ -310,7 +376,7 @@ def test_a_mistake_of_a_table_names_its_place(conf):
     path = conf / "table" / "small.yaml"
     path.write_text(TABLE.replace("model.dims=[200,200]", "model.dmis=[200,200]"))
     with pytest.raises(UserError, match=r"^table small: rows\.SBN 200-200: unknown key 'model\.dmis'"):
-        compose(config.load_table("small"))
+        compose(catalogue.load_table("small"))
 
 
 def test_a_setting_of_a_replaced_option_is_an_error(conf):
@@ -319,7 +385,7 @@ def test_a_setting_of_a_replaced_option_is_an_error(conf):
     with pytest.raises(
         UserError, match=r"table small: columns\.NVIL: unknown key 'objective\.decay' of objective=wake"
     ):
-        one(config.load_table("small"), "objective=wake_sleep")
+        one(catalogue.load_table("small"), "objective=wake_sleep")
 
 
 # --------------------------------------------------------------------------------------- labels and protocol
@@ -369,7 +435,7 @@ def test_paper_protocol(table, overrides, same):
 
 def test_paper_protocol_of_an_importance_weighted_table(conf):
     (conf / "table" / "small.yaml").write_text(TABLE.replace("measure: bound", "measure: iw_nll"))
-    table = config.load_table("small")
+    table = catalogue.load_table("small")
     assert one(table, "eval.bound_samples=5").paper_protocol
     assert not one(table, "eval.iw_samples=5").paper_protocol
 
@@ -395,7 +461,7 @@ def test_only_knows_rows_with_an_equals_sign(conf):
     (conf / "table" / "small.yaml").write_text(
         TABLE.replace("fDARN 200: ", "row=5: ").replace(", row=5: ", ", SBN 200-200: ")
     )
-    assert list(compose(config.load_table("small"), only=["row=5"])) == [("row=5", "NVIL")]
+    assert list(compose(catalogue.load_table("small"), only=["row=5"])) == [("row=5", "NVIL")]
 
 
 @pytest.mark.parametrize(
@@ -418,35 +484,37 @@ def test_only_says_what_is_wrong(table, only, words):
 
 
 def test_a_preset_that_means_nothing_for_a_table_is_refused():
-    table = config.load_table("nvil_variance")
-    assert "tuned" not in config.presets_of(table)
+    table = catalogue.load_table("nvil_variance")
+    assert "tuned" not in catalogue.presets_of(table)
     with pytest.raises(UserError, match=r"nothing of preset=tuned; allowed: paper, quick, short"):
-        cells(table, config.load_preset("tuned"))
+        cells(table, catalogue.load_preset("tuned"))
 
 
 def test_other_data_settings_are_not_the_papers_protocol():
-    table, paper = config.load_table("nvil_mnist"), config.load_preset("paper")
+    table, paper = catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper")
     for override, same in (("data.held_out=null", False), ("data.mirror=/x", True), ("optim.rate=1e-3", True)):
         found = cells(table, paper, [override], ["row=SBN 200"])
         assert all(c.paper_protocol is same for c in found), override
 
 
 def test_a_validation_measure_asks_nothing_of_the_evaluation():
-    table, short = config.load_table("nvil_variance"), config.load_preset("short")
+    table, short = catalogue.load_table("nvil_variance"), catalogue.load_preset("short")
     assert all(c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"]))
 
 
 def test_tables_are_shipped():
-    assert config.options("table")
+    assert catalogue.options("table")
 
 
-SHIPPED = [(name, preset) for name in config.options("table") for preset in config.presets_of(config.load_table(name))]
+SHIPPED = [
+    (name, preset) for name in catalogue.options("table") for preset in catalogue.presets_of(catalogue.load_table(name))
+]
 
 
 @pytest.mark.parametrize(("name", "preset"), SHIPPED)
 def test_every_shipped_table_composes_with_every_preset(name, preset):
-    table = config.load_table(name)
-    found = cells(table, config.load_preset(preset), ["run.threads=2"])
+    table = catalogue.load_table(name)
+    found = cells(table, catalogue.load_preset(preset), ["run.threads=2"])
     assert [(c.row, c.column) for c in found] == table.trained()
     assert all(c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found)
     if preset == "paper":

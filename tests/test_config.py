@@ -8,9 +8,10 @@ import shutil
 import pytest
 import yaml
 
-from vaebench import config
-from vaebench.config import canonical, run_key, signature
+from vaebench import catalogue
+from vaebench.config import canonical, run_key
 from vaebench.errors import UserError, nearest
+from vaebench.protocol import signature
 
 TABLE = {
     "title": "A small table",
@@ -37,8 +38,8 @@ TABLE = {
 def conf(tmp_path, monkeypatch):
     """A copy of the shipped configuration that a test may add to."""
     place = tmp_path / "conf"
-    shutil.copytree(config.conf_dir(), place)
-    monkeypatch.setattr(config, "conf_dir", lambda: place)
+    shutil.copytree(catalogue.conf_dir(), place)
+    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
     return place
 
 
@@ -52,7 +53,7 @@ def changed(**changes):
 
 def test_a_table_is_read(conf):
     write(conf, TABLE)
-    table = config.load_table("small")
+    table = catalogue.load_table("small")
     assert table.name == "small"
     assert table.trained() == [("one", "A"), ("one", "B"), ("two", "B")]
     assert table.rows["one"].published == {"A": 10.5, "B": None}
@@ -64,13 +65,13 @@ def test_a_table_is_read(conf):
 
 def test_optional_parts_may_be_left_out_or_empty(conf):
     write(conf, changed(presets=None, ledger=None, seeds=None))
-    table = config.load_table("small")
+    table = catalogue.load_table("small")
     assert (table.presets, table.ledger, table.seeds) == ({}, (), (0,))
 
 
 def test_a_bare_number_is_a_name(conf):
     write(conf, changed(columns={5: None}, rows={200: {"columns": ["5"], "published": {5: 1.0}}}, presets=None))
-    table = config.load_table("small")
+    table = catalogue.load_table("small")
     assert table.trained() == [("200", "5")]
     assert table.rows["200"].published == {"5": 1.0}
 
@@ -108,7 +109,7 @@ def test_a_bare_number_is_a_name(conf):
 def test_a_mistake_in_a_table_gets_one_line(conf, changes, words):
     write(conf, changed(**changes))
     with pytest.raises(UserError) as caught:
-        config.load_table("small")
+        catalogue.load_table("small")
     line = str(caught.value)
     assert "\n" not in line
     assert all(word in line for word in ["table small", *words]), line
@@ -119,7 +120,36 @@ def test_a_missing_key_is_named(conf):
     del content["margin_why"]
     write(conf, content)
     with pytest.raises(UserError, match=r"table small: missing .*'margin_why'"):
-        config.load_table("small")
+        catalogue.load_table("small")
+
+
+UNPRINTED = {"one": {"published": {"A": None}}, "two": None}
+
+
+def without_margin(**changes):
+    content = changed(**changes)
+    del content["margin"], content["margin_why"]
+    return content
+
+
+def test_a_table_without_published_numbers_needs_no_margin(conf):
+    write(conf, without_margin(rows=UNPRINTED))
+    table = catalogue.load_table("small")
+    assert (table.margin, table.margin_why) == (0.0, "nothing is published, so nothing is compared")
+    write(conf, changed(rows=UNPRINTED))
+    assert catalogue.load_table("small").margin == 0.5
+
+
+def test_a_table_with_published_numbers_needs_a_margin(conf):
+    write(conf, without_margin())
+    with pytest.raises(UserError, match=r"table small: missing 'margin' and 'margin_why'"):
+        catalogue.load_table("small")
+    write(conf, {**without_margin(rows=UNPRINTED), "margin": 0.5})  # a number needs its reason
+    with pytest.raises(UserError, match=r"table small: missing 'margin_why'"):
+        catalogue.load_table("small")
+    write(conf, without_margin(rows={"paper only": {"columns": [], "published": {"NLL": 88.9}}}, presets=None))
+    with pytest.raises(UserError, match="missing 'margin'"):
+        catalogue.load_table("small")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +158,7 @@ def test_a_missing_key_is_named(conf):
 def test_a_file_that_is_no_table_is_named(conf, text, word):
     write(conf, text)
     with pytest.raises(UserError, match=word) as caught:
-        config.load_table("small")
+        catalogue.load_table("small")
     assert "small.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -136,17 +166,26 @@ def test_a_file_that_is_no_table_is_named(conf, text, word):
 def test_unknown_names_suggest_the_nearest(conf):
     write(conf, TABLE)
     with pytest.raises(UserError, match="did you mean 'small'"):
-        config.load_table("smal")
+        catalogue.load_table("smal")
     with pytest.raises(UserError, match="did you mean 'quick'"):
-        config.load_preset("quikc")
+        catalogue.load_preset("quikc")
     with pytest.raises(UserError, match=r"unknown table '\.\./preset/quick'"):
-        config.load_table("../preset/quick")
+        catalogue.load_table("../preset/quick")
 
 
 def test_shipped_presets_load():
-    presets = {name: config.load_preset(name) for name in config.options("preset")}
+    presets = {name: catalogue.load_preset(name) for name in catalogue.options("preset")}
     assert presets["paper"].label == ""
     assert all(p.label for name, p in presets.items() if name != "paper")
+
+
+def test_a_table_lists_the_presets_it_supports(conf):
+    """Those that it speaks of, and those that change any table."""
+    write(conf, TABLE)
+    assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short", "tuned"]
+    write(conf, changed(presets=None))
+    assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
+    assert catalogue.presets_of(catalogue.load_table("dvaepp_smoothing")) == []
 
 
 def test_nearest_lists_what_is_allowed():

@@ -16,8 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vaebench import store as store_module
-from vaebench.config import Cell, signature
+from vaebench.config import Cell
 from vaebench.errors import UserError
+from vaebench.protocol import signature
 from vaebench.store import COLUMNS, Busy, Store, csv_text, is_current, read_csv, write_csv
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -271,7 +272,7 @@ def test_measure_of_another_evaluation_is_there_but_not_current(tmp_path):
         ("bound", 5, "", "", False),
         ("kl", 5, "", "", False),
         ("iw_nll", 100, "", "", True),
-        ("perplexity", 5, "", "", True),  # no setting to differ from
+        ("surprise", 5, "", "", True),  # no setting to differ from
         ("bound", 10, "points:all", "points:100", False),
         ("bound", 10, "data:digits", "data:mnist_static", False),
         ("bound", 10, "split:test", "split:valid", False),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, config
+from vaebench import catalogue, cli, config
 from vaebench.compose import cells
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLES = config.options("table")
-DRAWN = [name for name in TABLES if config.load_table(name).drawn]
+TABLES = catalogue.options("table")
+DRAWN = [name for name in TABLES if catalogue.load_table(name).drawn]
 TRAINED = [name for name in TABLES if name not in DRAWN]
 ALL_ENTRIES = 12
 """A table with more trained entries than this is run at its first row and in its first column only."""
@@ -52,9 +52,9 @@ def printed(table: config.Table) -> dict[tuple[str, str], float]:
     return found
 
 
-@pytest.mark.parametrize("name", [n for n in TABLES if config.load_table(n).published_csv])
+@pytest.mark.parametrize("name", [n for n in TABLES if catalogue.load_table(n).published_csv])
 def test_published_numbers_are_those_of_the_paper(name: str) -> None:
-    table = config.load_table(name)
+    table = catalogue.load_table(name)
     here = {}
     for row, entry in table.rows.items():
         for column, value in entry.published.items():
@@ -65,16 +65,16 @@ def test_published_numbers_are_those_of_the_paper(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_says_what_it_must(name: str) -> None:
-    table = config.load_table(name)
+    table = catalogue.load_table(name)
     assert table.margin_why or table.drawn
     assert table.ledger
-    text = (config.conf_dir() / "table" / f"{name}.yaml").read_text()
+    text = (catalogue.conf_dir() / "table" / f"{name}.yaml").read_text()
     assert text.startswith(f"# vaebench run table={name}\n# cost"), "a table file starts with its command and its cost"
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_evidence_of_a_finding_is_there(name: str) -> None:
-    for finding in config.load_table(name).findings:
+    for finding in catalogue.load_table(name).findings:
         files = re.findall(r"[\w\-]+\.(?:csv|png)", finding.evidence)
         assert files, finding.topic
         for file in files:
@@ -102,26 +102,26 @@ def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureF
     few = ["train.updates=20", "train.valid_every=10", "eval.iw_samples=10", "eval.points=50"]
     where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.compile=off"]
     done = set()
-    for only, entries in tried(config.load_table(name)):
+    for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
         assert cli.main(["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]) == 0
         shown = capsys.readouterr().out
-        for row in config.load_table(name).rows if not only else {r for r, _ in entries}:
+        for row in catalogue.load_table(name).rows if not only else {r for r, _ in entries}:
             assert row in shown
         done |= set(entries)
     results = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-0/result.json")]
-    preset = config.load_preset("quick")
-    made = {(c.row, c.column): c.key for c in cells(config.load_table(name), preset, [*few, *where])}
+    preset = catalogue.load_preset("quick")
+    made = {(c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])}
     assert {r["key"] for r in results} == {made[entry] for entry in done}  # on the digits, rows may be one and the same
     assert {r["status"] for r in results} == {"done"}
     assert all(r["updates"] == 20 for r in results)
 
 
 def test_a_large_table_is_tried_in_every_row_and_column() -> None:
-    sizes = {name: len(config.load_table(name).trained()) for name in TRAINED}
+    sizes = {name: len(catalogue.load_table(name).trained()) for name in TRAINED}
     assert min(sizes.values()) <= ALL_ENTRIES < max(sizes.values())
     for name, size in sizes.items():
-        table = config.load_table(name)
+        table = catalogue.load_table(name)
         entries = [entry for _, some in tried(table) for entry in some]
         assert {r for r, _ in entries} >= {r for r, c in table.trained() if c == table.trained()[0][1]}
         assert {c for _, c in entries} >= {c for r, c in table.trained() if r == table.trained()[0][0]}
@@ -133,7 +133,7 @@ def test_a_drawn_figure_needs_nothing(name: str, tmp_path: Path, capsys: pytest.
     """Neither data nor training: a table on stdout, a CSV and an image beside the folder of the runs."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     assert cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
-    assert config.load_table(name).title in capsys.readouterr().out
+    assert catalogue.load_table(name).title in capsys.readouterr().out
     made = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
     assert made == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
 
@@ -145,7 +145,7 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
 
     with open(ROOT / "results" / "reference" / f"{name}.csv", newline="", encoding="utf-8") as f:
         stored = list(csv.DictReader(f))
-    points = drawn.points(config.load_table(name))
+    points = drawn.points(catalogue.load_table(name))
     assert len(stored) == len(points)
     for line, point in zip(stored, points, strict=True):
         assert list(line) == list(point)
@@ -156,7 +156,9 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
 
 def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
     def key(table: str, row: str, column: str) -> str:
-        made = cells(config.load_table(table), config.load_preset("paper"), (), [f"row={row}", f"column={column}"])
+        made = cells(
+            catalogue.load_table(table), catalogue.load_preset("paper"), (), [f"row={row}", f"column={column}"]
+        )
         return made[0].key
 
     assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")

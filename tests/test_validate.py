@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.errors import UserError
 from vaebench.validate import RULES, typed, validate
 
@@ -15,11 +15,11 @@ from vaebench.validate import RULES, typed, validate
 @pytest.fixture
 def cell():
     """The defaults of a cell, read without Hydra."""
-    content = yaml.safe_load((config.conf_dir() / "cell.yaml").read_text())
+    content = yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text())
     for choice in content.pop("defaults"):
         if isinstance(choice, dict):
             ((group, name),) = choice.items()
-            content[group] = config.load_yaml(group, name)
+            content[group] = catalogue.load_yaml(group, name)
     return content
 
 
@@ -36,12 +36,13 @@ GOOD = {
     "data.held_out_seed": [0, 3],
     "train.updates": [1, 2_000_000],
     "train.batch": [1],
-    "train.order": ["replacement", "shuffle"],
+    "train.unit": ["updates", "epochs"],
+    "train.order": ["replacement", "shuffle", "lengths", "buckets"],
     "train.valid_every": [1],
     "train.valid_samples": [1],
     "train.patience": [None, 1],
     "train.select": ["valid_bound", "last"],
-    "eval.split": ["test", "valid"],
+    "eval.split": ["test", "valid", "train"],
     "eval.points": [None, 1],
     "eval.bound_samples": [1],
     "eval.iw_samples": [None, 1],
@@ -66,12 +67,13 @@ BAD = {
     "data.held_out_seed": [-1, None],
     "train.updates": [0, -1, None, True, 1.5],
     "train.batch": [0],
+    "train.unit": ["passes", None, 1],
     "train.order": ["random", None],
     "train.valid_every": [0],
     "train.valid_samples": [0],
     "train.patience": [0, "never"],
     "train.select": ["best"],
-    "eval.split": ["train"],
+    "eval.split": ["all"],
     "eval.points": [0],
     "eval.bound_samples": [0, None],
     "eval.iw_samples": [0],

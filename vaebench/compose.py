@@ -1,7 +1,8 @@
 """From command-line overrides to a table's cells. The only file that imports Hydra, and only inside functions.
 
-Hydra composes the chosen options (``model=sbn``, ``eval=iw``) and reads the values (its override grammar); the values
-are then laid over the composed defaults, each held to the type of its default.
+Hydra composes the primary config, in which the chosen options (``model=sbn``, ``eval=iw``), one file each, take the
+place of its own, and reads the values (its override grammar); these are then laid over the defaults, each held to the
+type of its default. Cells share most of it, so that each file and each override is read once.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from vaebench import config as cfg
-from vaebench.config import GROUPS, Cell, Preset, Table
+from vaebench import catalogue, protocol
+from vaebench.config import GROUPS, Cell, Preset, Table, canonical, identity
+from vaebench.data import settle
 from vaebench.errors import UserError, nearest
-from vaebench.validate import typed, validate
+from vaebench.validate import check_measure, typed, validate
 
 MAX_SEEDS = 10_000
 
-PATHS = ("run.results", "data.mirror")
+PATHS = ("run.results", "data.mirror", "data.train", "data.valid", "data.test")
 """Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
 
 
@@ -49,14 +52,14 @@ def parse(arguments: Sequence[str]) -> Selection:
             preset = value.strip()
         else:
             overrides.append(argument)
-    known = cfg.options("table")
+    known = catalogue.options("table")
     if not tables:
         raise UserError(f"no table given: write table=NAME; {nearest('', known)}")
     for name in tables:
         if name not in known:
             raise UserError(f"unknown table {name!r}: {nearest(name, known)}")
-    if preset not in cfg.options("preset"):
-        raise UserError(f"unknown preset {preset!r}: {nearest(preset, cfg.options('preset'))}")
+    if preset not in catalogue.options("preset"):
+        raise UserError(f"unknown preset {preset!r}: {nearest(preset, catalogue.options('preset'))}")
     return Selection(tuple(dict.fromkeys(tables)), preset, tuple(overrides))
 
 
@@ -94,28 +97,31 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         key = override.partition("=")[0]
         if key == "recipe":
             raise UserError(f"{override}: the recipe number belongs to the table; no override changes it")
-    if preset.name not in cfg.presets_of(table):
+    if preset.name not in catalogue.presets_of(table):
         raise UserError(
-            f"table {table.name} says nothing of preset={preset.name}; allowed: {', '.join(cfg.presets_of(table))}"
+            f"table {table.name} says nothing of preset={preset.name}; "
+            f"allowed: {', '.join(catalogue.presets_of(table))}"
         )
     user = [("", text) for text in overrides]
-    paper = cfg.load_preset("paper")
+    paper = catalogue.load_preset("paper")
+    conf = str(catalogue.conf_dir())
     made = []
     for row, column in _picked(table, only):
-        as_paper = _resolve(_settings(table, paper, row, column))
-        as_preset = _resolve(_settings(table, preset, row, column))
-        config = _resolve(_settings(table, preset, row, column, user))
+        as_paper = _resolved(_settings(table, paper, row, column), conf)
+        as_preset = _resolved(_settings(table, preset, row, column), conf)
+        config = _resolved(_settings(table, preset, row, column, user), conf)
+        check_measure(table.measure_of(column), config)
         made.append(
             Cell(
                 table=table.name,
                 row=row,
                 column=column,
                 preset=preset.name,
-                config=config,
+                config=copy.deepcopy(config),
                 label=_label(config, as_preset, as_paper, preset.label),
-                paper_protocol=_protocol(table, config) == _protocol(table, as_paper),
+                paper_protocol=_protocol(table, column, config) == _protocol(table, column, as_paper),
                 published=table.rows[row].published.get(column),
-                measure=table.measure,
+                measure=table.measure_of(column),
             )
         )
     return made
@@ -127,27 +133,25 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     ``overrides``: ``eval=OPTION``, ``eval.KEY=VALUE``, ``run.KEY=VALUE`` or ``data.mirror=DIR``. Raises UserError for
     anything else: what was trained cannot be changed afterwards.
     """
-    from omegaconf import OmegaConf
-
     config = copy.deepcopy(config)
     values = []
     for text in overrides:
         _refuse_prefix(text)
         key, _, value = text.partition("=")
         if key == "eval":
-            config["eval"] = dict(cfg.load_yaml("eval", value.strip()))
+            config["eval"] = _option("eval", _known_option("", "eval", value), str(catalogue.conf_dir()))
         elif key.startswith(("eval.", "run.")) or key == "data.mirror":
             values.append(("", key, text))
         else:
             raise UserError(f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=...")
-    config = _overlay(OmegaConf.create(config), values)
+    config = _overlay(_as_defaults(config), values)
     validate(config)
     return config
 
 
 def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str) -> str:
     """'' for what the paper trains, else the preset's label, 'modified' if the user's overrides change it, or both."""
-    trained, by_preset, by_paper = (cfg.canonical(cfg.identity(c)) for c in (config, as_preset, as_paper))
+    trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
         return ""
     parts = [label] if label and by_preset != by_paper else []
@@ -156,10 +160,11 @@ def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str
     return ", ".join(parts)
 
 
-def _protocol(table: Table, config: dict[str, Any]) -> tuple[str, str]:
-    """What must be the paper's for a verdict: how the table's measure is taken, and every setting of the data."""
-    how = cfg.signature(config, table.measure, cfg.samples_of(config, table.measure))
-    return how, cfg.canonical(cfg.identity(config)["data"])
+def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, str]:
+    """What must be the paper's for a verdict: how the column's measure is taken, and every setting of the data."""
+    measure = table.measure_of(column)
+    how = protocol.signature(config, measure, protocol.samples_of(config, measure))
+    return how, canonical(identity(config)["data"])
 
 
 def _picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
@@ -214,12 +219,9 @@ def _settings(table: Table, preset: Preset, row: str, column: str, user: Sequenc
     return tuple(all_of())
 
 
-def _resolve(settings: tuple[Setting, ...]) -> dict[str, Any]:
-    return copy.deepcopy(_resolved(settings, str(cfg.conf_dir())))
-
-
 @lru_cache(maxsize=4096)
 def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
+    """The configuration that settings make, checked. It is shared: copied before it is given away, never changed."""
     choices: dict[str, str] = {}
     values: list[tuple[str, str, str]] = []
     for where, text in settings:
@@ -227,58 +229,120 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
         if not equals:
             raise UserError(f"{where}{text!r} is not an override: write key=value")
         if key in GROUPS:
-            name = value.strip()
-            if name not in cfg.options(key):
-                raise UserError(f"{where}unknown {key} {name!r}: {nearest(name, cfg.options(key))}")
-            choices[key] = name
+            choices[key] = _known_option(where, key, value)
         else:
             values.append((where, key, text))
-    defaults = _defaults(tuple(f"{key}={name}" for key, name in choices.items()), conf)
-    config = _overlay(defaults, values)
+    config = _overlay(_defaults(tuple(sorted(choices.items())), conf), values)
     if isinstance(config["run"]["compile"], bool):
         config["run"]["compile"] = "on" if config["run"]["compile"] else "off"
     validate(config)
+    config["data"] = settle(config["data"])
     return config
+
+
+class Defaults(NamedTuple):
+    """What values are laid over: ``raw`` with its interpolations as they stand, ``plain`` with what they give.
+
+    ``known``: dotted key -> value of every leaf of ``plain``. All three are shared and never changed.
+    """
+
+    raw: dict[str, Any]
+    plain: dict[str, Any]
+    known: dict[str, Any]
 
 
 @lru_cache(maxsize=256)
-def _defaults(choices: tuple[str, ...], conf: str) -> Any:
-    """What Hydra composes from the group choices alone (a DictConfig): the defaults that values are laid over."""
+def _defaults(choices: tuple[tuple[str, str], ...], conf: str) -> Defaults:
+    """The primary config with the options chosen, (group, name) each, in the place of its own."""
+    return _as_defaults({**_primary(conf), **{group: _option(group, name, conf) for group, name in choices}})
+
+
+@lru_cache(maxsize=16)
+def _primary(conf: str) -> dict[str, Any]:
+    """What Hydra composes without a choice."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
 
     try:
         with initialize_config_dir(conf, version_base="1.3"):
-            return compose("cell", list(choices))
+            return OmegaConf.to_container(compose("cell"))
     except HydraException as e:
-        raise UserError(f"cannot compose {' '.join(choices)}: {' '.join(str(e).split())}") from None
+        raise UserError(f"cannot compose {conf}: {' '.join(str(e).split())}") from None
 
 
-def _overlay(defaults: Any, values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """Plain nested dicts: the composed defaults with each (where, key, override) laid over, interpolations resolved."""
+@lru_cache(maxsize=256)
+def _option(group: str, name: str, conf: str) -> dict[str, Any]:
+    """The section of one option, as Hydra would compose it; it stands in one file, without a defaults list."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    path = Path(conf) / group / f"{name}.yaml"
+    try:
+        section = OmegaConf.to_container(OmegaConf.load(path))  # reads 1e-4 as a number, which plain YAML does not
+    except (YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+    if not isinstance(section, dict) or "defaults" in section:
+        raise UserError(f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)")
+    return section
+
+
+def _known_option(where: str, group: str, value: str) -> str:
+    name = value.strip()
+    if name not in catalogue.options(group):
+        raise UserError(f"{where}unknown {group} {name!r}: {nearest(name, catalogue.options(group))}")
+    return name
+
+
+def _as_defaults(raw: dict[str, Any]) -> Defaults:
+    plain = _interpolated(raw)
+    return Defaults(raw, plain, dict(_leaves(plain)))
+
+
+def _overlay(defaults: Defaults, values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """Plain nested dicts: the defaults with each (where, key, override) laid over, interpolations resolved."""
+    config = copy.deepcopy(defaults.raw)
+    last = {}
+    for where, key, text in values:
+        _known_key(where, key, defaults.known, defaults.plain)
+        section, name = _place(config, key)
+        section[name] = _read(where, key, text)
+        if "${" in text:  # an interpolation of nothing fails here, with its override
+            _interpolated(config, f"{where}{text}: ")
+        last[key] = (where, text)
+    config = _interpolated(config)
+    for key, (where, text) in last.items():
+        section, name = _place(config, key)
+        if key not in PATHS:
+            section[name] = typed(key, defaults.known[key], section[name], f"{where}{text}")
+    return config
+
+
+def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping in which a dotted key stands, and its name there."""
+    group, _, name = key.rpartition(".")
+    return (config[group] if group else config), name
+
+
+def _interpolated(config: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """``config`` itself where there is no ``${...}`` in it, else a copy with what OmegaConf puts in their places."""
+    if not _has_interpolation(config):
+        return config
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    plain = OmegaConf.to_container(defaults, resolve=True)
-    known = dict(_leaves(plain))
-    config = copy.deepcopy(defaults)
-    last = {}
-    for where, key, text in values:
-        _known_key(where, key, known, plain)
-        try:
-            OmegaConf.update(config, key, _read(where, key, text), merge=False)
-            if "${" in text:  # an interpolation of nothing fails here, with its override
-                OmegaConf.to_container(config, resolve=True)
-            last[key] = (where, text)
-        except OmegaConfBaseException as e:
-            raise UserError(f"{where}{text}: {' '.join(str(e).split())}") from None
-    config = OmegaConf.to_container(config, resolve=True)
-    for key, (where, text) in last.items():
-        group, _, name = key.rpartition(".")
-        section = config[group] if group else config
-        if key not in PATHS:
-            section[name] = typed(key, known[key], section[name], f"{where}{text}")
-    return config
+    try:
+        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except OmegaConfBaseException as e:
+        raise UserError(f"{where}{' '.join(str(e).split())}") from None
+
+
+def _has_interpolation(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_interpolation, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_interpolation, value))
+    return isinstance(value, str) and "${" in value
 
 
 def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -308,17 +372,29 @@ def _read(where: str, key: str, text: str) -> Any:
     raw = text.partition("=")[2]
     if key in PATHS:
         return os.path.expanduser(raw)
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = _parsed(text)
     except HydraException as e:
         why = " ".join(str(e).split()).partition(" expecting {")[0]
         raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
     if override.is_sweep_override():
         raise UserError(f"{where}{text}: one value each, please; a list is written {key}=[1,2]")
     return override.value()
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """Hydra's reading of an override: tables repeat few of them in many cells. HydraException where it has none."""
+    return _parser().parse_override(text)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

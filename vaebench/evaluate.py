@@ -6,11 +6,32 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from vaebench.config import METRICS, signature
+from vaebench.data.binarize import binarize_once
+from vaebench.data.splits import Splits
 from vaebench.metrics.job import Job
+from vaebench.metrics.repeats import repeat_seeds, together
+from vaebench.metrics.validation import spread
+from vaebench.protocol import METRICS, signature
 from vaebench.stats import Measure
+
+TRAINING_STREAM = 2
+"""Of the noise that makes grey training cases binary; those of the files are 0 and 1."""
+
+
+def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
+    """The cases that the ``eval`` settings ask for, (n, d) uint8: all of a split, or ``points`` spread evenly over it.
+
+    Training cases that are grey, and in training binarized anew at every visit, are so once and for all.
+    """
+    every = torch.from_numpy(getattr(splits, settings["split"]))
+    chosen = spread(every, settings["points"])
+    if settings["split"] != "train" or not splits.stochastic:
+        return chosen
+    places = spread(torch.arange(len(every)), settings["points"])
+    return torch.from_numpy(binarize_once(chosen.numpy(), TRAINING_STREAM, places.numpy()))
 
 
 def evaluate(
@@ -19,16 +40,23 @@ def evaluate(
     """All measures that apply to ``model``, on the cases ``x`` (n, d); those of the registry, in its order.
 
     ``config`` is a cell's configuration; its ``eval`` group says how many samples. All measures share one stream of
-    posterior samples. NLL and bound are positive nats, mean over cases. ``chunk``: samples per pass, for speed only.
+    posterior samples. NLL and bound are positive nats, mean over cases. ``eval.repeats``: so many times, with other
+    samples; a measure then knows all its values. ``chunk``: samples per pass, for speed only.
     """
-    job = Job(model, x, config["eval"], seed)
+    settings = config["eval"]
+    each = [_measured(Job(model, x, settings, s), chunk) for s in repeat_seeds(seed, settings.get("repeats") or 1)]
+    found = together(each)
+    return [replace(m, points=len(x), signature=signature(config, m.name, m.samples, data_hash)) for m in found]
+
+
+def _measured(job: Job, chunk: int | None) -> list[Measure]:
     files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
     metrics = [import_module(f"vaebench.metrics.{file}") for file in files]
     gathered = [(metric, sums) for metric in metrics if (sums := metric.start(job)) is not None]
     streamed = [sums for _, sums in gathered if hasattr(sums, "samples")]
-    for part in job.stream(max(sums.samples for sums in streamed), chunk):
-        for sums in streamed:
-            if part.first < sums.samples:
-                sums.add(part)
-    found = [m for metric, sums in gathered for m in metric.measures(job, sums)]
-    return [replace(m, points=len(x), signature=signature(config, m.name, m.samples, data_hash)) for m in found]
+    if streamed:
+        for part in job.stream(max(sums.samples for sums in streamed), chunk):
+            for sums in streamed:
+                if part.first < sums.samples:
+                    sums.add(part)
+    return [m for metric, sums in gathered for m in metric.measures(job, sums)]

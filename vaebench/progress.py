@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from vaebench.config import Cell
+from vaebench.protocol import METRICS, log_z_parts
 from vaebench.runner import Outcome, unit
 from vaebench.words import duration
 
@@ -61,14 +62,33 @@ class Progress:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """One cell's outcomes in a line: how many seeds ended how, the mean bound of those that are done, the time."""
+    """One cell's outcomes in a line: how many seeds ended how, the mean measure of those that are done, the time."""
     parts = []
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
         text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
-        values = [o.value for o in group if o.value is not None]
-        if status == "done" and values:
-            text += f" bound {sum(values) / len(values):.2f}"
+        valued = [o for o in group if o.value is not None]
+        if status == "done" and valued:
+            measure, cell = valued[0].measure, valued[0].task.cell
+            values = [o.value for o in valued if o.measure == measure]
+            text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
         parts.append(text + "".join(f": {r}" for r in reasons))
     return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
+
+
+def in_words(measure: str, config: dict[str, Any]) -> str:
+    """A measure as a person reads it. What is measured at validations depends on the model and the rule."""
+    if measure == "valid_bound":
+        return f"validation {validated_by(config)}"
+    return (METRICS[measure].heading if measure in METRICS else "") or measure
+
+
+def validated_by(config: dict[str, Any]) -> str:
+    """What a cell's validation takes, without its sign: see vaebench.metrics.validation, here read without torch."""
+    if config["objective"]["name"] == "rbm_kl":
+        return "exact KL"
+    parts = log_z_parts(config, "valid_bound")
+    if "posterior:exact" in parts:
+        return "exact NLL"
+    return "IW-NLL" if parts else "bound"

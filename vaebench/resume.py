@@ -34,6 +34,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
                 f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it away, or run with --force"
             )
     s = progress_of(folder, seed)
+    if s.update and note.exists():  # it says for which cell the run was trained; others may evaluate it
+        return s
     content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
     return s
@@ -43,11 +45,12 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
     """Let a run that has not begun go on from the one that got furthest on its way, if any.
 
     Where neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ in their
-    budget only are the same as far as both go. A run that somebody works on, or that is damaged, is passed over;
-    it is only read.
+    budget, in updates, only are the same as far as both go. A run that somebody works on, or that is damaged, is passed
+    over; it is only read.
     """
     rule = OBJECTIVES[cell.config["objective"]["name"]]
-    if not (rule.budget_free and optim.build(cell.config["optim"]).budget_free):
+    in_updates = cell.config["train"].get("unit", "updates") == "updates"
+    if not (in_updates and rule.budget_free and optim.build(cell.config["optim"]).budget_free):
         return
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
     found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]

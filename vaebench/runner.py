@@ -7,6 +7,7 @@ locked while somebody works on it, so any number of commands can share a results
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
+from vaebench.protocol import EXACT
 from vaebench.stats import Measure
 from vaebench.store import Busy, Store, is_current
 
@@ -37,7 +39,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run: status done, failed, diverged, interrupted or busy; and why."""
+    """What became of one run: status done, failed, diverged, interrupted or busy; and why.
+
+    ``value`` is that of the measure called ``measure``: the cell's own where the run has it.
+    """
 
     task: Task
     seed: int
@@ -45,6 +50,7 @@ class Outcome:
     reason: str = ""
     seconds: float = 0.0
     value: float | None = None
+    measure: str = "bound"
 
 
 def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -55,6 +61,8 @@ def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
 def measures_wanted(cell: Cell) -> list[str]:
     """Names of the measures that a finished run of ``cell`` has."""
     ev = cell.config["eval"]
+    if cell.config["model"]["name"] in EXACT:
+        return ["nll"]
     names = ["bound", "kl"]
     if ev["bound_samples"] > 1:
         names.append("active_units")
@@ -68,9 +76,10 @@ def status(store: Store, cell: Cell, seed: int) -> str:
 
     A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
     """
-    result = store.read_result(cell.key, seed)
+    key = cell.key
+    result = store.read_result(key, seed)
     if result is None or "status" not in result:
-        return "partial" if (store.run_dir(cell.key, seed) / "checkpoint.safetensors").exists() else "new"
+        return "partial" if (store.run_dir(key, seed) / "checkpoint.safetensors").exists() else "new"
     if result["status"] != "done":
         return str(result["status"])
     have = {m.name for m in _measures(result) if is_current(cell, m)}
@@ -130,38 +139,59 @@ def jobs(setting: str | int, device: str) -> int:
     return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def preflight(cells: Iterable[Cell]) -> None:
-    """What every distinct cell needs is there: its device, its data (fetched and prepared now), a model that builds.
+def check(cells: Iterable[Cell]) -> None:
+    """The models, objectives and optimisers of ``cells`` take their settings: every distinct one is built once.
 
-    Raises UserError (DataError for data) for the first that is not, before anything is trained or written.
+    That costs no memory and needs no data. Raises UserError for the first that refuses, naming its row and column.
     """
+    distinct: dict[str, Cell] = {}
+    for cell in cells:
+        parts = ("model", "objective", "optim")
+        distinct.setdefault(canonical([_width(cell), *(cell.config[k] for k in parts)]), cell)
+    if not distinct:  # nothing to do is said at once, without torch
+        return
     import numpy as np
     import torch
 
-    from vaebench import data, models, objectives, optim
+    from vaebench import models, objectives, optim
+
+    for cell in distinct.values():
+        config = cell.config
+        try:
+            with torch.device("meta"):
+                objectives.build(config["objective"], models.build(config["model"], np.zeros(_width(cell))))
+            models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
+            optim.build(config["optim"])
+        except UserError as e:
+            raise UserError(f"{cell.row} / {cell.column}: {e}") from None
+        except RuntimeError as e:  # sizes whose product is no number of torch's
+            raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
+
+
+def _line(e: Exception) -> str:
+    return str(e).strip().partition("\n")[0]
+
+
+def _width(cell: Cell) -> int:
+    """Numbers of a case of the cell's data; 100 where only the files know."""
+    from vaebench.data import DATA
+
+    return math.prod(getattr(DATA.get(cell.config["data"]["name"]), "shape", (100,)))
+
+
+def preflight(cells: Iterable[Cell]) -> None:
+    """What ``cells``, checked before, need is there: their devices, their data (fetched and prepared now).
+
+    Raises UserError (DataError for data) for the first that is not, before anything is trained.
+    """
+    from vaebench import data
     from vaebench.session import pick_device
 
-    seen: set[str] = set()
-
-    def new(*parts: Any) -> bool:
-        text = canonical(parts)
-        return text not in seen and not seen.add(text)
-
     cells = list(cells)
-    for cell in cells:
-        config = cell.config
-        if new("device", config["run"]["device"]):
-            pick_device(config["run"]["device"])
-        if new("cell", {k: config[k] for k in ("model", "objective", "optim")}):
-            try:
-                with torch.device("meta"):
-                    objectives.build(config["objective"], models.build(config["model"], np.zeros(1)))
-                optim.build(config["optim"])
-            except UserError as e:
-                raise UserError(f"{cell.row} / {cell.column}: {e}") from None
-    for cell in cells:  # last, for it may take a while
-        if new("data", cell.config["data"]):
-            data.load(cell.config["data"], mirror=cell.config["data"].get("mirror"))
+    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+        pick_device(device)
+    for settings in {canonical(cell.config["data"]): cell.config["data"] for cell in cells}.values():
+        data.load(settings, mirror=settings.get("mirror"))
 
 
 Say = Callable[[str, Any], None]
@@ -217,11 +247,14 @@ def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, sh
 
 def _known(store: Store, task: Task, seed: int) -> Outcome:
     result = store.read_result(task.cell.key, seed) or {}
-    return Outcome(task, seed, result.get("status", "failed"), result.get("reason", ""), 0.0, _value(result))
+    return Outcome(task, seed, result.get("status", "failed"), result.get("reason", ""), 0.0, *_shown(task, result))
 
 
-def _value(result: dict[str, Any]) -> float | None:
-    return next((m.value for m in _measures(result) if m.name == "bound"), None)
+def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str]:
+    """Value and name of what a finished run is told with: the measure of its table, else the bound."""
+    found = {m.name: m.value for m in reversed(_measures(result)) if is_current(task.cell, m)}
+    name = task.cell.measure if task.cell.measure in found else "bound"
+    return found.get(name), name
 
 
 def _train_and_evaluate(
@@ -235,5 +268,6 @@ def _train_and_evaluate(
     except Exception as e:
         return [Outcome(task, s, "failed", reason_of(e)) for s in seeds]
     return [
-        Outcome(task, s, r["status"], r["reason"], r["seconds"], _value(r)) for s, r in zip(seeds, results, strict=True)
+        Outcome(task, s, r["status"], r["reason"], r["seconds"], *_shown(task, r))
+        for s, r in zip(seeds, results, strict=True)
     ]

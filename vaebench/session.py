@@ -18,15 +18,16 @@ from typing import Any
 import torch
 
 from vaebench import __version__, data, resume
-from vaebench.config import Cell, signature
+from vaebench.config import Cell
 from vaebench.errors import Interrupted, UserError
-from vaebench.evaluate import evaluate
+from vaebench.evaluate import cases, evaluate
 from vaebench.fast import choose_engine
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
+from vaebench.protocol import samples_of, signature
 from vaebench.stats import Measure
 from vaebench.store import Store
-from vaebench.train import Seed, evaluated_checkpoint, load_model, train, write_curve
+from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
 
 FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
 """What a result says of how its run was trained; a later evaluation leaves it as it is."""
@@ -45,9 +46,14 @@ class Session:
         self.device = pick_device(self.config["run"]["device"])
         torch.set_num_threads(self.config["run"]["threads"])
         self.splits = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
-        rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
-        setting, updates = self.config["run"]["compile"], self.config["train"]["updates"]
-        self.engine = choose_engine(setting, updates, self.device, rule.worth_compiling)
+        self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
+        batches = batches_of(self.config, self.splits)
+        self.updates = in_updates(self.config, batches, "updates")
+        self.per_unit = self.updates // self.config["train"]["updates"]
+        plain = self.splits.tokens or self.rule.alone
+        setting = self.config["run"]["compile"]
+        worth = self.rule.worth_compiling
+        self.engine = "plain" if plain else choose_engine(setting, self.updates, self.device, worth)
         self.asked, self.force = seeds, force
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
@@ -89,7 +95,7 @@ class Session:
         return results
 
     def _train(self, say, should_stop) -> None:
-        limit = self.config["train"]["updates"]
+        limit = self.updates
         for s in self.seeds:
             if not s.update and not self.force:
                 try:
@@ -98,14 +104,14 @@ class Session:
                     self._fail(s, e)
         able = [s for s in self.seeds if s.seed not in self.failures]
         open_ = [s for s in able if s.status == "running" and s.update < limit]
-        say("spared", limit * (len(self.asked) - len(open_)) + sum(s.update for s in open_))
-        for start in sorted({s.update for s in open_}):
-            group = [s for s in open_ if s.update == start]
-            done = start
+        say("spared", self._units(limit) * (len(self.asked) - len(open_)) + sum(self._units(s.update) for s in open_))
+        together = [[s for s in open_ if s.update == start] for start in sorted({s.update for s in open_})]
+        for group in [[s] for s in open_] if self.rule.alone else together:
+            done = group[0].update
 
             def report(update: int, shown: dict[str, float], n: int = len(group)) -> None:
                 nonlocal done
-                say("updates", (update - done) * n)
+                say("updates", (self._units(update) - self._units(done)) * n)
                 say(
                     "cell", f"{self.cell.row} / {self.cell.column}" + "".join(f" {k} {v:.2f}" for k, v in shown.items())
                 )
@@ -119,7 +125,11 @@ class Session:
             except Exception as e:
                 for s in group:
                     self._fail(s, e)
-            say("spared", (limit - done) * len(group))
+            say("spared", (self._units(limit) - self._units(done)) * len(group))
+
+    def _units(self, updates: int) -> int:
+        """Whole units of the budget (see ``train.unit``) that so many updates are."""
+        return updates // self.per_unit
 
     def evaluate_only(self, say) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
@@ -142,19 +152,27 @@ class Session:
         began = time.monotonic()
         found = evaluated_checkpoint(s, self.config["train"]["select"])
         model = load_model(self.config, self.splits.mean, found).to(self.device)
-        ev = self.config["eval"]
-        x = torch.from_numpy(getattr(self.splits, ev["split"])[: ev["points"]]).to(self.device)
+        x = cases(self.splits, self.config["eval"]).to(self.device)
         measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+        return self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
+
+    def _of_training(self, s: Seed) -> list[Measure]:
+        """What the training itself measured: the bound that selected the checkpoint, and its clock."""
+        found = []
         if s.best_update is not None:
-            k = self.config["train"]["valid_samples"]
+            k = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
-            cases = min(self.config["objective"].get("valid_points") or math.inf, len(self.splits.valid))
-            measures.append(Measure("valid_bound", -value, "nats", None, "none", cases, k, protocol, {}))
-        return self._write(s, status, measures, time.monotonic() - began)
+            points = min(self.config["objective"].get("valid_points") or math.inf, len(self.splits.valid))
+            found.append(Measure("valid_bound", -value, "nats", None, "none", points, k, protocol, {}))
+        if s.ms_per_update is not None:
+            protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
+            timed = {"timed_updates": s.timed}
+            found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
+        return found
 
     def _status(self, s: Seed) -> str:
-        if s.status == "trained" or s.update >= self.config["train"]["updates"]:
+        if s.status == "trained" or s.update >= self.updates:
             return "done"
         old = self.store.read_result(self.cell.key, s.seed) or {}
         return "diverged" if old.get("status") == "diverged" else "partial"
@@ -194,7 +212,7 @@ class Session:
             "config": self.config,
             "updates": s.update,
             "best_update": s.best_update,
-            "stopped_early": s.status == "trained" and s.update < self.config["train"]["updates"],
+            "stopped_early": s.status == "trained" and s.update < self.updates,
             "seconds": s.seconds,
             "pack": self.packs.get(s.seed, 1),
             "device": describe(self.device, self.config["run"]["threads"]),

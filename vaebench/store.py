@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import Cell, samples_of, signature
+from vaebench.config import Cell
 from vaebench.errors import UserError
+from vaebench.protocol import is_timing, samples_of, signature
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -122,21 +123,25 @@ class Store:
         """The long format (COLUMNS) of these cells at these seeds.
 
         One row per (cell, seed, metric); a run without measures (failed, diverged, interrupted, partial) is a row
-        with an empty metric; a run that never began has none. ``published`` is the cell's number in the measure of
-        its table. A measure taken under another evaluation than the cell asks for has ``"current": false`` in
-        ``extra``.
+        with an empty metric; a run that never began has none. ``published`` is the cell's number in the cell's
+        ``measure``. A measure taken under another evaluation than the cell asks for has ``"current": false`` in
+        ``extra``; it is left out where another of the cells shares the run and asks for just that one. Times have rows
+        in the cells that show them, and those cells no other rows.
         """
+        sharing: dict[str, list[Cell]] = {}
+        for cell in cells:
+            sharing.setdefault(cell.key, []).append(cell)
         rows: list[dict[str, Any]] = []
         for cell in cells:
             for seed in seeds:
                 result = self.read_result(cell.key, seed) or self._partial(cell.key, seed)
                 if result is not None:
-                    rows += _rows(cell, seed, result)
+                    rows += _rows(cell, seed, result, sharing[cell.key])
         return _typed(rows)
 
 
-def _rows(cell: Cell, seed: int, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """One result as rows of the long format."""
+def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
+    """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
     versions, data = result.get("versions") or {}, result.get("data") or {}
     run = {
         **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
@@ -157,7 +162,11 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any]) -> list[dict[str, Any]]
         except ValueError as e:
             log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
             continue
-        extra = m.extra if is_current(cell, m) else {**m.extra, "current": False}
+        current = is_current(cell, m)
+        elsewhere = not current and any(is_current(other, m) for other in sharing)
+        if elsewhere or is_timing(m.name) != is_timing(cell.measure):
+            continue
+        extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
         mine = run["published"] if m.name == cell.measure else None

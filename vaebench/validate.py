@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vaebench.errors import UserError
+from vaebench.protocol import ENCODED, EXACT, METRICS
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -56,12 +57,13 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.held_out_seed": _at_least(0),
     "train.updates": _at_least(1),
     "train.batch": _at_least(1),
-    "train.order": _one_of("replacement", "shuffle"),
+    "train.unit": _one_of("updates", "epochs"),
+    "train.order": _one_of("replacement", "shuffle", "lengths", "buckets"),
     "train.valid_every": _at_least(1),
     "train.valid_samples": _at_least(1),
     "train.patience": _null_or(1),
     "train.select": _one_of("valid_bound", "last"),
-    "eval.split": _one_of("test", "valid"),
+    "eval.split": _one_of("test", "valid", "train"),
     "eval.points": _null_or(1),
     "eval.bound_samples": _at_least(1),
     "eval.iw_samples": _null_or(1),
@@ -99,6 +101,26 @@ def validate(config: dict[str, Any]) -> None:
             continue
         if not is_number(value) or value <= 0:
             raise UserError(f"optim.{name}={shown(value)}: allowed: a finite number above 0")
+
+
+def check_measure(measure: str, config: dict[str, Any]) -> None:
+    """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
+
+    Raises UserError naming the setting: the samples of ``measure`` are none, or fewer than it needs.
+    """
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None:
+        return
+    group, name = metric.samples
+    model, value = config["model"]["name"], config[group].get(name)
+    if model in EXACT:  # whose measures need no samples
+        return
+    least = 1 if model in ENCODED else metric.least
+    if value is None or value < least:
+        raise UserError(
+            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "
+            f"allowed here: {_at_least(least)[0]}"
+        )
 
 
 def shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from vaebench.config import load_table
+from vaebench.catalogue import load_table
 from vaebench.errors import UserError
 from vaebench.report.compare import compare, render
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from vaebench.catalogue import load_preset, load_table
+from vaebench.compose import cells
 from vaebench.config import Cell
 from vaebench.report import costs
 from vaebench.report.costs import FIELDS, estimate, reference_records
-from vaebench.store import write_csv
+from vaebench.store import csv_text, write_csv
 
 
 def make_cell(updates=4000, data="digits", rate=1e-3):
@@ -36,6 +40,29 @@ def test_else_alike_runs_are_scaled_by_updates():
     assert estimate(records, make_cell(updates=200000)) == pytest.approx(200000 * (10 / 4000 + 6 / 2000) / 2)
 
 
+def test_alike_runs_are_as_large():
+    """Sizes are the model's settings, whole numbers of the objective and the batch; a key shows the sizes of dims."""
+
+    def sized(rate=1e-3, updates=4000, batch=100, **changes):
+        cell = make_cell(updates, rate=rate)
+        model = {"name": "rbm_vae", "latents": 200, "context": "shared", "momentum": 0.99, "init": "fan_in"}
+        cell.config["model"] = {k: changes.get(k, v) for k, v in model.items()}
+        rule = {"name": "dvaes", "samples": 1, "warmup": 0.3, "stop": True}
+        cell.config["objective"] = {k: changes.get(k, v) for k, v in rule.items()}
+        cell.config["train"]["batch"] = batch
+        return cell
+
+    cell = sized()
+    for same in ({"rate": 2.0}, {"momentum": 0.5}, {"init": "normal"}, {"warmup": 0.0}, {"stop": False}):
+        other = sized(**same)
+        assert estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) == 20.0, same
+        assert estimate([run(other, 10.0)], sized(updates=8000)) is None, "nothing tells its sizes"
+    for unlike in ({"latents": 400}, {"context": "none"}, {"samples": 25}, {"batch": 1000}):
+        other = sized(**unlike)
+        assert estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) is None, unlike
+    assert estimate([run(cell, 10.0)], cell) == 10.0, "the same settings, by the key"
+
+
 def test_evaluation_counts_and_is_not_scaled():
     cell = make_cell()
     records = [{**run(cell, 10.0), "eval_seconds": 4.0}, {**run(cell, 12.0), "eval_seconds": None}, run(cell, 14.0)]
@@ -60,6 +87,40 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
         dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000), strict=True)),
         dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None), strict=True)),
     ]
+
+
+def test_a_damaged_reference_is_left_out_whole(tmp_path, monkeypatch, frame, entry):
+    monkeypatch.setattr(costs, "conf_dir", lambda: tmp_path / "conf")
+    folder = tmp_path / "results" / "reference"
+    folder.mkdir(parents=True)
+    text = csv_text(frame(entry("SBN 200", [1.0, 2.0], key="a-b", seconds=10.0)))
+    for damaged in (
+        text.replace(",10.0,", ",soon,", 1),
+        text.replace("seconds", "minutes"),
+        "",
+        "\0",
+        text[: len(text) // 2],
+        text[:-1] + ",more\n",
+    ):
+        (folder / "one.csv").write_text(damaged)
+        assert reference_records() == [], damaged
+    (folder / "one.csv").write_bytes(b"\xff" + text.encode())
+    assert reference_records() == []
+
+
+def test_reference_records_are_read_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    reference_records()
+
+
+@pytest.mark.parametrize("name", ["nvil_mnist", "dvaess_toy"])
+def test_the_costs_of_reference_runs_are_known(name):
+    """Where this is a checkout: the keys of its tables are those of its results."""
+    recorded = reference_records()
+    if not recorded:
+        pytest.skip("no results/reference here")
+    for cell in cells(load_table(name), load_preset("paper")):
+        assert estimate(recorded, cell) is not None, cell
 
 
 def test_nothing_recorded():

@@ -8,17 +8,17 @@ import math
 
 import pytest
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.errors import UserError
 from vaebench.report import drawn
 from vaebench.report.drawn import smoothing
 
-NAMES = [name for name in config.options("table") if config.load_table(name).drawn]
+NAMES = [name for name in catalogue.options("table") if catalogue.load_table(name).drawn]
 
 
 @pytest.fixture(scope="module")
 def table():
-    return config.load_table("dvaepp_smoothing")
+    return catalogue.load_table("dvaepp_smoothing")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def curve(points, name, temperature):
 
 
 def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
-    assert {config.load_table(name).drawn for name in NAMES} == set(drawn.FIGURES)
+    assert {catalogue.load_table(name).drawn for name in NAMES} == set(drawn.FIGURES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +45,7 @@ def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
     ],
 )
 def test_pages(name, format, first, last):
-    table = config.load_table(name)
+    table = catalogue.load_table(name)
     made = drawn.points(table)
     headers, lines = drawn.drawing(table).grid(made)
     page = drawn.render(table, made, format)
@@ -62,8 +62,8 @@ def test_pages(name, format, first, last):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_csv_is_the_points(name):
-    made = drawn.points(config.load_table(name))
-    lines = list(csv.DictReader(io.StringIO(drawn.render(config.load_table(name), made, "csv"))))
+    made = drawn.points(catalogue.load_table(name))
+    lines = list(csv.DictReader(io.StringIO(drawn.render(catalogue.load_table(name), made, "csv"))))
     assert lines == [{key: str(value) for key, value in p.items()} for p in made]
 
 
@@ -75,7 +75,7 @@ def test_unknown_names(table, points):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_images(name, kind, magic):
-    table = config.load_table(name)
+    table = catalogue.load_table(name)
     made = drawn.points(table)
     image = drawn.image(table, made, kind)
     assert image.startswith(magic)

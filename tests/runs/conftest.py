@@ -124,7 +124,7 @@ def run_state(folder):
                 out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
                 meta = json.loads(f.metadata()["vaebench"])
             meta["curve"] = [{k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]]
-            out[f"{name} meta"] = {k: v for k, v in meta.items() if k != "seconds"}
+            out[f"{name} meta"] = {k: v for k, v in meta.items() if k not in ("seconds", "update_seconds")}
     if (folder / "curve.csv").exists():
         with (folder / "curve.csv").open(newline="") as f:
             out["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)]
@@ -132,6 +132,7 @@ def run_state(folder):
         result = json.loads((folder / "result.json").read_text())
         names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
         out["result"] = {k: result.get(k) for k in names}
+        out["result"]["measures"] = [m for m in result.get("measures") or [] if m["unit"] != "ms"]
     return out
 
 

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from vaebench import pool
-from vaebench.config import signature
 from vaebench.pool import run_all
+from vaebench.protocol import signature
 from vaebench.runner import Outcome, Task
 from vaebench.stats import Measure
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
-from vaebench.progress import Progress, summary
+from vaebench import models, objectives
+from vaebench.catalogue import load_preset, load_table, options
+from vaebench.compose import cells
+from vaebench.progress import Progress, summary, validated_by
 from vaebench.runner import Outcome, Task
 
 
@@ -32,6 +38,41 @@ def test_a_cell_in_a_line(outcome):
     assert summary(mixed) == (
         "done (seeds 0,2) bound 99.75; diverged (seed 1): at update 3; failed (seeds 3,4): no room in 1.7 min"
     )
+
+
+def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
+    cell = make_cell()
+    told = [
+        replace(outcome(s, value=v, cell=cell), measure=m) for s, v, m in ((0, 90.0, "iw_nll"), (1, 92.0, "iw_nll"))
+    ]
+    assert summary(told) == "done (seeds 0,1) IW-NLL 91.00 in 2.0 s"
+    mixed = [*told, replace(outcome(2, value=500.0, cell=cell), measure="bound")]
+    assert "IW-NLL 91.00" in summary(mixed), "unlike numbers have no mean"
+    assert "exact NLL 90.00" in summary([replace(told[0], measure="nll")])
+    assert "validation bound 90.00" in summary([replace(told[0], measure="valid_bound")])
+    assert "ms_per_update 90.00" in summary([replace(told[0], measure="ms_per_update")])
+
+
+def test_what_validates_is_named_as_it_is():
+    """For every model and rule of the shipped tables, against what the validation itself goes by."""
+    seen, found = set(), set()
+    for table in map(load_table, options("table")):
+        for cell in cells(table, load_preset("paper")) if not table.drawn else ():
+            names = cell.config["model"]["name"], cell.config["objective"]["name"]
+            if names in seen:
+                continue
+            seen.add(names)
+            with torch.device("meta"):
+                rule = objectives.build(cell.config["objective"], models.build(cell.config["model"], np.zeros(4)))
+            model, settings = rule.model, rule.validation
+            lacking = "prior" in model.unnormalised
+            if settings.get("exact") or (lacking and not settings):
+                wanted = "exact KL" if hasattr(model, "kl") else "exact NLL"
+            else:
+                wanted = "IW-NLL" if lacking else "bound"
+            assert validated_by(cell.config) == wanted, names
+            found.add(wanted)
+    assert found == {"bound", "IW-NLL", "exact NLL", "exact KL"}
 
 
 def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import config, noise
+from vaebench import config, data, noise
 from vaebench.cli import main
 
 QUICK = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "model.dims=[10]", "eval.iw_samples=10"]
@@ -61,13 +61,13 @@ vaebench.runner.WAIT_SECONDS = 0.1
 
 MORE_SAMPLES = """
 from dataclasses import replace
-from vaebench import config
-load, options = config.load_table, config.options
+from vaebench import catalogue
+load, options = catalogue.load_table, catalogue.options
 def load_table(name):
     table = load("nvil_autoreg" if name == "more_samples" else name)
     return replace(table, name=name, base=(*table.base, "eval.bound_samples=7")) if name == "more_samples" else table
-config.load_table = load_table
-config.options = lambda group: options(group) + (["more_samples"] if group == "table" else [])
+catalogue.load_table = load_table
+catalogue.options = lambda group: options(group) + (["more_samples"] if group == "table" else [])
 """
 """Code for a command: a table that trains what nvil_autoreg trains, and evaluates it otherwise."""
 
@@ -406,7 +406,7 @@ def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
     args = ["table=nvil_mnist,nvil_autoreg,more_samples", *TINY[1:], f"run.results={root}", "--seeds", "0"]
     shown = vaebench("run", *args, "--dry-run", code=code).wait()[1]
     assert shown.count("1 new") == 6
-    assert shown.endswith("and 3 runs of unknown cost (nothing like them is recorded)\n")
+    assert shown.endswith("to do: 3 runs of unknown cost (nothing like them is recorded)\n")
     assert not root.exists()
     rc, out, err = vaebench("run", *args, code=code).wait()
     assert rc == 0, err
@@ -436,9 +436,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     assert lines[0] == ["nvil_mnist", "preset=quick"]
     assert lines[2] == ["SBN", "200", "NVIL", "0,1", "2", "new", "300", "?"]
     assert lines[3] == ["SBN", "200", "WS", "0,1", "2", "new", "300", "?"]
-    assert out.endswith(
-        "to do: about 0.0 s of one process, and 4 runs of unknown cost (nothing like them is recorded)\n"
-    )
+    assert out.endswith("to do: 4 runs of unknown cost (nothing like them is recorded)\n")
     assert err == ""
 
     root = tmp_path / "runs"
@@ -446,7 +444,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     before = times(root)
     for path in root.glob("*/seed-*/result.json"):
         result = json.loads(path.read_text())
-        path.write_text(json.dumps({**result, "seconds": 50.0}))
+        path.write_text(json.dumps({**result, "seconds": 50.0, "eval_seconds": 0.0}))
     ws = next(root.glob("*wake_sleep*"))
     shutil.rmtree(ws / "seed-1")
     (ws / "seed-2").mkdir()
@@ -458,9 +456,19 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "300", "50"]
     assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "300", "50"]
     # a new NVIL run, a new one of WS, and two thirds of the third
-    assert out.endswith("to do: about 2.2 min of one process\n")
+    assert out.endswith("to do: about 2.2 min of one process for 3 runs\n")
     assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0", "--force"]) == 0
-    assert capsys.readouterr().out.endswith("to do: about 1.7 min of one process\n")
+    assert capsys.readouterr().out.endswith("to do: about 1.7 min of one process for 2 runs\n")
+    assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0"]) == 0
+    assert capsys.readouterr().out.endswith("to do: nothing\n")
+    assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0", "eval.iw_samples=11"]) == 0
+    assert capsys.readouterr().out.endswith("to do: the evaluation of 2 trained runs\n")
+    shutil.rmtree(ws)
+    assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0-2", "eval.iw_samples=11"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "to do: about 50 s of one process for 1 run, and 3 runs of unknown cost (nothing like them is recorded),"
+        " and the evaluation of 2 trained runs\n"
+    )
     assert set(times(root)) - {ws / "seed-2" / "checkpoint.safetensors", ws / "seed-2" / "curve.csv"} <= set(before)
 
 
@@ -491,6 +499,37 @@ def test_wrong_words_are_one_line_and_nothing_is_written(results, tmp_path, caps
     assert err.startswith("vaebench: ")
     assert says in err
     assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize(
+    ("table", "wrong", "says"),
+    [
+        ("dvaess_main", "objective.beta=-1", "MNIST 100+100 K=1 / DVAE##: objective.beta=-1"),
+        ("dvaess_main", "objective.prior_chains=0", "objective.prior_chains=0: must be a whole number from 1"),
+        ("dvaepp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
+        ("dvaepp_smoothing,dvaepp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a number above 0"),
+        ("nvil_mnist", "model.init=zeros", "SBN 200 / NVIL: model.init='zeros'"),
+    ],
+)
+def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
+    tmp_path, capsys, monkeypatch, more, table, wrong, says
+):
+    """Before the first cell is trained, a figure drawn or data read; in a dry run too."""
+    monkeypatch.setattr(data, "load", None)
+    assert main(["run", f"table={table}", wrong, f"run.results={tmp_path}/runs", *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("vaebench: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_reads_no_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", None)
+    assert main(["run", *TINY, f"run.results={tmp_path}/runs", "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []
 
 

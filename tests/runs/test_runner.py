@@ -5,16 +5,22 @@ from __future__ import annotations
 import errno
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
-from vaebench import data, runner
-from vaebench.config import run_key, signature
+from vaebench import data, models, runner
+from vaebench.config import run_key
 from vaebench.errors import DataError, UserError
 from vaebench.fast import Pack
-from vaebench.runner import Outcome, Task, pending, preflight, status, tasks, unit, work
+from vaebench.protocol import signature
+from vaebench.runner import Outcome, Task, check, pending, preflight, status, tasks, unit, work
 from vaebench.stats import Measure
 from vaebench.store import Store
 
@@ -137,11 +143,61 @@ def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(make
         preflight([make_cell()])
 
 
-def test_a_cell_that_cannot_be_built_is_named_before_anything_runs(make_cell, load_bits):
-    good, bad = make_cell(row="good"), make_cell({"optim.rate": -1.0}, row="bad")
-    preflight([good])
-    with pytest.raises(UserError, match=r"^bad / NVIL: .*rate"):
-        preflight([good, bad])
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("model.dims", [4, 0], "model.dims"),
+        ("model.init", "zeros", "model.init='zeros'"),
+        ("model.init_scale", -1.0, "model.init_scale"),
+        ("objective.baseline_units", 0, "objective.baseline_units=0"),
+        ("objective", {"name": "iw_bound"}, "iw_bound cannot train SBN"),
+        ("optim.rate", -1.0, "the rate of group 'model' is -1.0"),
+        ("model.dims", [10**12, 10**12], "these settings cannot be built"),
+    ],
+    ids=str,
+)
+def test_a_cell_that_cannot_be_built_is_named_without_any_data(make_cell, monkeypatch, setting, value, words):
+    def load(config, **kw):
+        raise DataError("nothing there")
+
+    monkeypatch.setattr(data, "load", load)
+    good, bad = make_cell(row="good"), make_cell({setting: value}, row="bad")
+    check([good])
+    with pytest.raises(UserError) as caught:
+        check([good, bad])
+    assert str(caught.value).startswith("bad / NVIL: ")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell, monkeypatch):
+    built, build = [], models.build
+    monkeypatch.setattr(
+        models, "build", lambda config, mean: built.append((config["dims"], len(mean))) or build(config, mean)
+    )
+    cells = [
+        make_cell(),
+        make_cell({"train.updates": 9}),
+        make_cell({"model.dims": [5]}),
+        make_cell({"data.name": "digits"}),
+    ]
+    check(cells)
+    assert built == [([4], 100), ([5], 100), ([4], 64)]
+
+
+def test_checking_takes_no_memory(make_cell):
+    check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
+    with torch.device("meta"):
+        model = models.build({"name": "rbm_vae"}, np.full(3, 0.5))
+    assert {p.device.type for p in model.parameters()} == {"meta"}
+    # Functions of the mean have values: torch takes two seconds to find the shape of a logit without them.
+    assert {model.mean.device.type, model.p.decoder.offset.device.type} == {"cpu"}
+
+
+def test_nothing_to_check_is_known_without_torch():
+    code = "import sys; from vaebench import runner; runner.check([]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 # ------------------------------------------------------------------------------------------------------ working
@@ -157,6 +213,20 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
     assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
     assert said == outcomes
     assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists()
+
+
+def test_a_run_is_told_with_the_measure_of_its_table_taken_as_it_asks(make_cell, load_bits, store):
+    cell = replace(make_cell(), measure="iw_nll")
+    done, again = work(Task(cell, (0,))), work(Task(cell, (0,)))
+    value = {m["name"]: m["value"] for m in store.read_result(cell.key, 0)["measures"]}["iw_nll"]
+    assert [(o.value, o.measure) for o in done + again] == [(value, "iw_nll")] * 2
+    other = replace(make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll")
+    (second,) = work(Task(other, (0,)))
+    assert (second.measure, second.value == value) == ("iw_nll", False)
+    assert work(Task(cell, (0,)))[0].value == value, "both are in the result"
+    (lacks,) = work(Task(replace(cell, measure="log_z"), (0,)))
+    assert lacks.measure == "bound"
+    assert lacks.value is not None
 
 
 def test_a_run_in_another_hand_is_busy_and_its_neighbours_run(make_cell, load_bits, store):

@@ -62,11 +62,11 @@ def scripted(monkeypatch):
     def put(script):
         left = {seed: list(values) for seed, values in script.items()}
 
-        def bound(model, x, samples, seed, settings):
+        def found(model, x, samples, seed, update, settings):
             values = left[seed]
-            return values.pop(0) if len(values) > 1 else values[0]
+            return {"valid_bound": values.pop(0) if len(values) > 1 else values[0]}
 
-        monkeypatch.setattr(train, "validation_bound", bound)
+        monkeypatch.setattr(train, "validation", found)
 
     return put
 
@@ -78,13 +78,13 @@ def poison(monkeypatch):
     def put(seed_row, after):
         real, done = Pack.advance, 0
 
-        def advance(self, index, noise, binarize, first):
+        def advance(self, index, noise, binarize, first, only):
             nonlocal done
             if done >= after and seed_row < self.size:
                 for v in self.params.values():
                     v[seed_row] = math.nan
             done += len(index)
-            return real(self, index, noise, binarize, first)
+            return real(self, index, noise, binarize, first, only)
 
         monkeypatch.setattr(Pack, "advance", advance)
 
@@ -370,8 +370,8 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
     """What a kill after the divergence and before its result leaves: the same end at the same update."""
     real = Pack.advance
 
-    def advance(self, index, noise, binarize, first):
-        sums = real(self, index, noise, binarize, first)
+    def advance(self, index, noise, binarize, first, only):
+        sums = real(self, index, noise, binarize, first, only)
         return {k: v * (math.nan if at[0] >= 30 else 1.0) for k, v in sums.items()}
 
     at = [0]
@@ -405,8 +405,8 @@ def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
 def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypatch):
     real = Pack.advance
 
-    def advance(self, index, noise, binarize, first):
-        sums = real(self, index, noise, binarize, first)
+    def advance(self, index, noise, binarize, first, only):
+        sums = real(self, index, noise, binarize, first, only)
         return {k: torch.full_like(v, -float(sum(range(at[0] + 1, at[0] + len(index) + 1)))) for k, v in sums.items()}
 
     at = [0]

@@ -79,7 +79,7 @@ if __name__ == "__main__":
     Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
     for name in ("nvil_mnist", "nvil_autoreg"):
-        vaebench.compose.cells(vaebench.config.load_table(name), vaebench.config.load_preset("quick"))
+        vaebench.compose.cells(vaebench.catalogue.load_table(name), vaebench.catalogue.load_preset("quick"))
     main()
 elif __name__ == "__mp_main__":
     exec(os.environ.get("ZYGOTE_CHILD", ""))

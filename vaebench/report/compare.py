@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vaebench.config import load_table, options
+from vaebench.catalogue import load_table, options
 from vaebench.errors import UserError
+from vaebench.protocol import is_timing
 from vaebench.report.select import Estimate, estimate, measured
 from vaebench.stats import combine
 from vaebench.store import signature_parts
@@ -28,9 +29,9 @@ class ComparedRow:
     """One metric of one table entry on both sides; a side without it is None.
 
     ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
-    the largest difference that counts as agreement, None where the row is not judged: no error is known on either
-    side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were compared anyway,
-    ``settings`` unlike presets or labels.
+    the largest difference that counts as agreement, None where the row is not judged: it is a time, or no error is
+    known on either side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were
+    compared anyway, ``settings`` unlike presets or labels.
     """
 
     name: str
@@ -45,8 +46,11 @@ class ComparedRow:
 
     @property
     def judged(self) -> bool:
-        """Whether the row counts: it is in one side only (and so differs), or a difference is allowed or not."""
-        return self.difference is None or self.allowed is not None
+        """Whether the row counts: it is in one side only (and so differs), or a difference is allowed or not.
+
+        Times never do: another machine has others.
+        """
+        return not is_timing(self.metric) and (self.difference is None or self.allowed is not None)
 
     @property
     def within(self) -> bool:
@@ -73,7 +77,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_p
     A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
     within three combined standard errors (over seeds; for a single seed the error of its evaluation) and never less
     than 1e-6; without ``tol``, a row in nats with a single seed on either side also within the margin of its table,
-    because the spread over seeds is unknown. Such a row is not judged where neither side has an error. Where a side
+    because the spread over seeds is unknown. Such a row is not judged where neither side has an error, and a time is
+    not judged at all. Where a side
     holds several presets of a table entry, the preset is part of the row. Raises UserError for a bad ``tol``, for
     nothing to compare, for several training settings of one row in one side, and for unlike signatures unless
     ``ignore_protocol``.
@@ -122,7 +127,7 @@ def _row(
     nats, single = left.unit == right.unit == "nats", 1 in (left.n, right.n)
     if tol is not None and nats:
         allowed = tol
-    elif error is None:
+    elif error is None or is_timing(metric):
         allowed = None
     else:
         allowed = max(FLOOR, SIGMAS * error, _margin(cell[0]) if nats and single else 0.0)
@@ -171,7 +176,7 @@ def render(comparison: Comparison) -> str:
     for r in comparison.rows:
         words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
         if r.difference is None:
-            words = f"DIFFERS: only in the {'first' if r.b is None else 'second'}"
+            words += f": only in the {'first' if r.b is None else 'second'}"
         values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
         counts = [str(e.n) if e else "" for e in (r.a, r.b)]
         unlike = [f"protocols: {r.protocols}"] * bool(r.protocols) + [r.settings] * bool(r.settings)
@@ -185,14 +190,16 @@ def render(comparison: Comparison) -> str:
 def _count(comparison: Comparison) -> str:
     rows = comparison.rows
     unjudged = sum(not r.judged for r in rows)
-    unknown = f", {unjudged} not judged (no error is known on either side)" if unjudged else ""
+    times = sum(is_timing(r.metric) for r in rows)
+    reasons = ["times"] * bool(times) + ["no error is known on either side"] * (unjudged > times)
+    unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
     return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}"
 
 
 def _rule(comparison: Comparison) -> str:
     """By what the rows were judged, in words, as far as it applied to any of them."""
     errors = "3 combined standard errors (±: over seeds; [..]: of the evaluation of a single seed)"
-    both = [r for r in comparison.rows if r.a and r.b]
+    both = [r for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
     if comparison.tol is not None:
         other = any(r.a.unit != "nats" or r.b.unit != "nats" for r in both)
         return f"|difference| <= {comparison.tol:g}" + (f" nats; in other units {errors}" if other else "")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import Cell, conf_dir
-from vaebench.errors import UserError
+from vaebench.catalogue import conf_dir
+from vaebench.config import Cell
+from vaebench.store import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +25,8 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
 
     Training (``seconds``) and evaluation (``eval_seconds``, nothing where it is missing): the mean over finished runs
     of the same training settings; else, from runs with the same data, model, sizes and objective, their seconds per
-    update times the cell's upper limit of updates, plus their evaluation as it is.
+    update times the cell's upper limit of updates, plus their evaluation as it is. A run's sizes are known from its
+    ``config``, without one from its key where that shows them.
     """
     records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
     updates, key = cell.config["train"]["updates"], cell.key
@@ -32,7 +37,7 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
             continue
         if r["key"] == key:
             same.append(training + evaluation)
-        elif _settings(r["key"]) == _settings(key) and r.get("updates"):
+        elif r.get("updates") and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), cell.config):
             alike.append(training / r["updates"] * updates + evaluation)
     some = same or alike
     return math.fsum(some) / len(some) if some else None
@@ -43,16 +48,11 @@ def reference_records() -> list[dict[str, Any]]:
 
     One record per (key, seed), unknown numbers are None. Files that are not results CSVs (curves) are left out.
     """
-    from vaebench.store import read_csv
-
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for path in sorted((conf_dir().parent / "results" / "reference").glob("*.csv")):
-        try:
-            records = _from_frame(read_csv(path))
-        except UserError:
-            continue
-        for r in records:
-            found.setdefault((r["key"], r["seed"]), r)
+        with contextlib.suppress(OSError, ValueError, csv.Error):
+            for r in _from_csv(path):
+                found.setdefault((r["key"], r["seed"]), r)
     return list(found.values())
 
 
@@ -64,6 +64,37 @@ def _known(seconds: float | None) -> float:
 def _settings(key: str) -> str:
     """The readable part of a run key: data, model, sizes and objective, without the hash."""
     return key.rpartition("-")[0]
+
+
+def _as_large(config: dict[str, Any] | None, mine: dict[str, Any]) -> bool:
+    """Whether an update of runs with the same readable key takes about as long, by the sizes of their settings."""
+    if not config:
+        return "dims" in mine["model"]  # those stand in the key
+    return _sizes(config) == _sizes(mine)
+
+
+def _sizes(config: dict[str, Any]) -> list[Any]:
+    """The model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch."""
+    model = {k: v for k, v in config["model"].items() if not isinstance(v, float) and not k.startswith("init")}
+    counts = {k: v for k, v in config["objective"].items() if type(v) is int}
+    return [model, counts, config["train"].get("batch")]
+
+
+def _from_csv(path: Path) -> list[dict[str, Any]]:
+    """As ``_from_frame`` of the results CSV at ``path``, without pandas. ValueError where it is none."""
+    numbers = ("seconds", "eval_seconds", "updates")
+    with path.open(encoding="utf-8", newline="") as f:
+        lines = csv.DictReader(f, strict=True)
+        if not set(COLUMNS) <= set(lines.fieldnames or ()):
+            raise ValueError(f"{path} is no results CSV")
+        records = list(lines)
+    if any(None in r or None in r.values() for r in records):  # too many fields, too few
+        raise ValueError(f"{path} is damaged")
+    return [
+        {"key": r["key"], "seed": int(r["seed"]), "status": r["status"]}
+        | {name: float(r[name]) if r[name] else None for name in numbers}
+        for r in records
+    ]
 
 
 def _from_frame(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -22,12 +22,16 @@ CURVE = ("update", "seconds", "train_bound", "valid_bound")
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
     """One line per validation: table, row, column, seed (whole numbers), then CURVE; unknown numbers are NaN.
 
-    Runs without a curve have no lines. A last line that was cut off by a killed process is left out.
+    Runs without a curve have no lines. A last line that was cut off by a killed process is left out. Cells of a row
+    that share a run, because they differ only in what is measured of it, have one curve, that of the first.
     """
     import pandas as pd
 
     lines: list[tuple] = []
+    first: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
+        first.setdefault((cell.table, cell.row, cell.key), cell)
+    for cell in first.values():
         for seed in seeds:
             points = _read(store.run_dir(cell.key, seed) / "curve.csv")
             lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]

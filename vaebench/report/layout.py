@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vaebench.config import METRICS, Table, load_preset, options
+from vaebench.catalogue import load_preset, options
+from vaebench.config import Table
+from vaebench.protocol import METRICS, is_timing
+from vaebench.report import times
 from vaebench.report.select import Estimate
 from vaebench.report.summary import NOT_TRAINED, ReportRow
 from vaebench.words import duration
@@ -17,7 +20,7 @@ VERDICTS = {
     "no": "higher than the published number by more than the margin and more than two standard errors over seeds",
     "unclear": "the seeds scatter too much for a yes, a better or a no: more seeds are needed",
     "n=1": "one seed, from which no yes or no is given",
-    "-": "no verdict: nothing published or measured, or not the paper's data or evaluation",
+    "-": "no verdict: nothing published or measured, not the paper's data or evaluation, or a time",
     NOT_TRAINED: "a number from the literature, for comparison",
 }
 
@@ -49,8 +52,7 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
         for note in row.footnotes:
             marks.setdefault(note, len(marks) + 1)
     several = len({r.preset for r in rows if r.preset}) > 1
-    places = decimals(v for row in table.rows.values() for v in row.published.values())
-    records = [_record(r, marks, places, one_samples(rows)) for r in rows]
+    records = [_record(r, marks, _places(table, r.column), one_samples(rows)) for r in rows]
     keep = ("row", "column", "published", "ours", "difference", "verdict")
     headers = [
         h
@@ -63,6 +65,13 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
         cells=tuple(tuple(r[h] for h in headers) for r in records),
         footnotes=tuple([*(f"[{i}] {note}" for note, i in marks.items()), *_footnotes(table, rows)]),
     )
+
+
+def _places(table: Table, column: str) -> int:
+    """Decimals of the published numbers of a column: as many as any of the same measure has."""
+    measure = table.measure_of(column)
+    every = ((c, v) for row in table.rows.values() for c, v in row.published.items())
+    return decimals(v for c, v in every if table.measure_of(c) == measure)
 
 
 def decimals(published: Iterable[float | None]) -> int:
@@ -115,7 +124,7 @@ def number(e: Estimate | None) -> str:
         return ""
     if e.unit == "units":
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
-    if e.n > 1:
+    if e.se is not None:
         return f"{e.mean:.2f} ± {e.se:.2f}"
     return f"{e.mean:.2f}" if e.error is None else f"{e.mean:.2f} [{e.error:.2f}]"
 
@@ -123,9 +132,11 @@ def number(e: Estimate | None) -> str:
 def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     measured = [r.ours for r in rows if r.ours]
     estimates = [*measured, *(e for r in rows for e in r.beside.values())]
-    unit = measured[0].unit if measured else "nats"
-    lines = [f"ours: {table.measure} in {unit}, mean over seeds; difference: ours minus published; lower is better."]
-    if any(e.n > 1 for e in estimates):
+    unit = next((r.ours.unit for r in rows if r.ours and not is_timing(r.measure)), "nats")
+    others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
+    what = f"ours: {table.measure} in {unit}{''.join(f', in column {c} {m}' for c, m in others.items())}"
+    lines = [f"{what}, mean over seeds; difference: ours minus published; lower is better."]
+    if any(e.se is not None for e in estimates):
         lines.append("±: standard error of the mean over the seeds; it holds no error of the published number.")
     single = {e.error_kind for e in estimates if e.n == 1 and e.own_error is not None}
     if single:
@@ -139,7 +150,7 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
             "run share: it does not average out over them, and is part of [..]."
         )
-    lines += _effective_samples(table, rows)
+    lines += _effective_samples(rows) + times.footnotes(table, rows)
     words = {r.verdict.split(", ")[0] for r in rows}
     lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
@@ -158,9 +169,9 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     return lines
 
 
-def _effective_samples(table: Table, rows: list[ReportRow]) -> list[str]:
+def _effective_samples(rows: list[ReportRow]) -> list[str]:
     """How far the error of the importance-weighted NLL may be trusted, where one is shown."""
-    shown = [r.ours if table.measure == "iw_nll" else r.iw_nll for r in rows]
+    shown = [r.ours if r.measure == "iw_nll" else r.iw_nll for r in rows]
     known = [e for e in shown if e and e.ess is not None]
     if not known:
         return []

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaebench.protocol import is_timing
 from vaebench.stats import combine, mean_error
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ EXTRA = ("ess", "log_z_error")
 class Estimate:
     """Mean over seeds of one metric.
 
-    ``se`` is the standard error over seeds, None for one seed; ``own_error`` is then the error of that single
-    evaluation, of kind ``error_kind`` (None where it was not measured). ``values`` are the numbers, one per seed.
+    ``se`` is the standard error over seeds, None for one seed and for times that are equal shares of a pack's.
+    ``own_error`` is for one seed the error of that single evaluation, of kind ``error_kind`` (None where it was not
+    measured). ``values`` are the numbers, one per seed.
     ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
     effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
     ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
@@ -77,6 +79,8 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     own, kind = float(rows["error"].iloc[0]), str(rows["error_kind"].iloc[0])
     known = n == 1 and kind != "none" and own == own
     samples = set(rows["samples"])
+    if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
+        sd = se = None
     ess, log_z = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
     return Estimate(
         mean=mean,

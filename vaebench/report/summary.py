@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vaebench.config import METRICS, Table
+from vaebench.config import Table
+from vaebench.protocol import METRICS, is_timing
 from vaebench.report.protocol import differing
 from vaebench.report.select import Estimate, estimate, measured, only_current
 from vaebench.stats import verdict
@@ -25,7 +26,8 @@ class ReportRow:
     """One row and column of a table: the published number, ours, and what may be said of the two.
 
     Numbers are in the unit of the measure (nats). ``difference`` is ours minus published, None where the two may not
-    be compared. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells of the other seeds.
+    be compared; ``measure`` is what both are numbers of. ``updates`` and ``seconds`` are means over the finished seeds;
+    ``status`` tells of the other seeds.
     """
 
     row: str
@@ -45,6 +47,7 @@ class ReportRow:
     comparable: bool = True
     source: str = ""
     footnotes: tuple[str, ...] = ()
+    measure: str = ""
 
     @property
     def n(self) -> int:
@@ -83,7 +86,8 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
                 runs = list(_settings(frame, name, column))
                 rows += [_trained(table, name, column, part) for part in runs]
                 if not runs:
-                    rows.append(ReportRow(name, column, published, status="not run", footnotes=note))
+                    measure = table.measure_of(column)
+                    rows.append(ReportRow(name, column, published, status="not run", footnotes=note, measure=measure))
             elif published is not None:
                 rows.append(ReportRow(name, column, published, verdict=NOT_TRAINED, source=row.source, footnotes=note))
     return rows
@@ -97,9 +101,10 @@ def _settings(frame: pd.DataFrame, row: str, column: str) -> Iterator[pd.DataFra
 
 
 def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportRow:
-    rows = measured(runs, table.measure)
+    measure = table.measure_of(column)
+    rows = measured(runs, measure)
     ours = estimate(rows)
-    status, notes = _status(table, runs, rows)
+    status, notes = _status(measure, runs, rows)
     label, published = runs["label"].iloc[0], table.rows[row].published.get(column)
     comparable = bool(runs["paper_protocol"].all())
     protocols = sorted(set(rows["signature"]))
@@ -110,15 +115,16 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         comparable = False
         notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")
     seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
+    comparable = comparable and not is_timing(measure)
     word = verdict(published, ours.values if ours else (), table.margin, label, comparable)
-    beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != table.measure}
+    beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != measure}
     return ReportRow(
         row=row,
         column=column,
         published=published,
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
-        verdict=word if word == "-" else word + _survivors(table, runs),
+        verdict=word if word == "-" else word + _survivors(measure, runs),
         beside={m: e for m, e in beside.items() if e is not None},
         updates=_mean(seeds["updates"]),
         seconds=_mean(seeds["seconds"]),
@@ -129,23 +135,24 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         label=label,
         comparable=comparable,
         footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
+        measure=measure,
     )
 
 
-def _survivors(table: Table, runs: pd.DataFrame) -> str:
+def _survivors(measure: str, runs: pd.DataFrame) -> str:
     """``, k of n seeds`` where some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
 
     A finished run whose measure is not finite has diverged too; interrupted and partial runs may yet finish.
     """
     done = runs[runs["status"] == "done"]
-    measure = only_current(done[done["metric"] == table.measure])
-    broken = set(measure[~(measure["value"].abs() < float("inf"))]["seed"])
+    numbers = only_current(done[done["metric"] == measure])
+    broken = set(numbers[~(numbers["value"].abs() < float("inf"))]["seed"])
     lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | broken
     tried = set(done["seed"]) | lost
     return f", {len(tried) - len(lost)} of {len(tried)} seeds" if lost else ""
 
 
-def _status(table: Table, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:
+def _status(measure: str, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:
     """What became of the seeds that are not in the mean, and why, in words."""
     seeds = runs.drop_duplicates("seed")
     parts, notes = [], []
@@ -158,18 +165,18 @@ def _status(table: Table, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, 
     without = len(done) - len(rows)
     if without:
         parts.append(f"{without} without a number")
-        notes.append(_why_without(table, runs, set(done["seed"]) - set(rows["seed"])))
+        notes.append(_why_without(measure, runs, set(done["seed"]) - set(rows["seed"])))
     return ", ".join(parts), notes
 
 
-def _why_without(table: Table, runs: pd.DataFrame, seeds: set[int]) -> str:
-    some = runs[runs["seed"].isin(seeds) & (runs["metric"] == table.measure)]
+def _why_without(measure: str, runs: pd.DataFrame, seeds: set[int]) -> str:
+    some = runs[runs["seed"].isin(seeds) & (runs["metric"] == measure)]
     which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
     if not len(some):
-        return f"{which}: {table.measure} was not measured"
+        return f"{which}: {measure} was not measured"
     if some["value"].isna().any():
-        return f"{which}: {table.measure} is not finite"
-    return f"{which}: {table.measure} was measured under another evaluation than is asked for"
+        return f"{which}: {measure} is not finite"
+    return f"{which}: {measure} was measured under another evaluation than is asked for"
 
 
 def _mean(column: pd.Series) -> float | None:

@@ -10,7 +10,7 @@ from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench import config
+from vaebench import catalogue, config
 from vaebench.errors import UserError
 
 
@@ -71,7 +71,7 @@ def results_root(chosen: str | None = None) -> Path:
 
     if chosen:
         return Path(chosen).expanduser()
-    return Path(yaml.safe_load((config.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))["run"]["results"])
+    return Path(yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))["run"]["results"])
 
 
 def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:

@@ -9,7 +9,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from vaebench import config
+from vaebench import catalogue, config
 from vaebench.errors import UserError
 
 HELP = "Print the shell code that completes vaebench commands; load it in the shell's start-up file."
@@ -88,7 +88,7 @@ def _overrides(prefix: str) -> Iterator[str]:
     groups = ("table", "preset", *config.GROUPS)
     if equals and key in groups:
         done, comma, _ = value.rpartition(",") if key == "table" else ("", "", "")
-        yield from (f"{key}={done}{comma}{name}" for name in config.options(key))
+        yield from (f"{key}={done}{comma}{name}" for name in catalogue.options(key))
     elif not equals:
         yield from (f"{group}=" for group in groups)
         yield from (f"{name}=" for name in _keys())
@@ -98,11 +98,11 @@ def _keys() -> list[str]:
     """Dotted keys of a cell: of cell.yaml, and of every option of every group."""
     import yaml
 
-    cell = yaml.safe_load((config.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))
+    cell = yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))
     found = {f"{part}.{key}" for part, content in cell.items() if isinstance(content, dict) for key in content}
     for group in config.GROUPS:
-        for name in config.options(group):
-            found |= {f"{group}.{key}" for key in config.load_yaml(group, name) if key != "name"}
+        for name in catalogue.options(group):
+            found |= {f"{group}.{key}" for key in catalogue.load_yaml(group, name) if key != "name"}
     return sorted(found)
 
 
@@ -116,6 +116,6 @@ def _tables_on_line() -> Iterator[config.Table]:
     for names in re.findall(r"\btable=([\w,.-]+)", os.environ.get("COMP_LINE", "")):
         for name in names.split(","):
             try:
-                yield config.load_table(name)
+                yield catalogue.load_table(name)
             except UserError:
                 continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.errors import UserError, nearest
 from vaebench.verbs import add_overrides, aligned, offer, only_keys, results_root
 
@@ -33,7 +33,7 @@ def run(args: Namespace) -> int:
 
 
 def _tables(_: dict[str, str]) -> list[tuple]:
-    tables = [config.load_table(name) for name in config.options("table")]
+    tables = [catalogue.load_table(name) for name in catalogue.options("table")]
     head = ("TABLE", "PAPER", "WHERE", "CELLS", "TITLE")
     return [head, *((t.name, t.paper, t.where, "drawn" if t.drawn else len(t.trained()), t.title) for t in tables)]
 
@@ -41,14 +41,14 @@ def _tables(_: dict[str, str]) -> list[tuple]:
 def _options(group: str) -> list[tuple]:
     """The options of a config group with the first comment line of each file."""
     rows = [(group.upper(), "ABOUT")]
-    for name in config.options(group):
-        first = (config.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
+    for name in catalogue.options(group):
+        first = (catalogue.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
         rows.append((name, first.lstrip("# ") if first.startswith("#") else ""))
     return rows
 
 
 def _presets(_: dict[str, str]) -> list[tuple]:
-    presets = [config.load_preset(name) for name in config.options("preset")]
+    presets = [catalogue.load_preset(name) for name in catalogue.options("preset")]
     return [("PRESET", "LABEL", "ABOUT"), *((p.name, p.label or "-", p.about) for p in presets)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.errors import UserError, nearest
 from vaebench.verbs import add_overrides, nothing_to_set, only_keys, write, wrote
 
@@ -46,7 +46,7 @@ def run(args: Namespace) -> int:
         raise UserError(f"unknown format {args.format!r}: {nearest(args.format, FORMATS)}")
     if len(selection.tables) > 1 and (args.format == "html" or args.plot):
         raise UserError("--format html and --plot take one table at a time")
-    tables = [config.load_table(name) for name in selection.tables]
+    tables = [catalogue.load_table(name) for name in selection.tables]
     drawn = [t for t in tables if t.drawn]
     if drawn:
         _check_drawn(tables, drawn, selection, args)
@@ -134,7 +134,7 @@ def _from_csv(selection: Selection, args: Namespace) -> list[pd.DataFrame]:
         if "preset" in given:
             frame = frame[frame["preset"] == selection.preset]
         if args.seeds is not None:
-            chosen = seeds(config.load_table(name), config.load_preset(selection.preset), args.seeds)
+            chosen = seeds(catalogue.load_table(name), catalogue.load_preset(selection.preset), args.seeds)
             frame = frame[frame["seed"].isin(chosen)]
         frames.append(frame.reset_index(drop=True))
     return frames
@@ -145,10 +145,10 @@ def _from_runs(selection: Selection, args: Namespace) -> tuple[list[pd.DataFrame
     from vaebench.compose import cells, seeds
     from vaebench.store import Store
 
-    preset = config.load_preset(selection.preset)
+    preset = catalogue.load_preset(selection.preset)
     frames, curves = [], []
     for name in selection.tables:
-        table = config.load_table(name)
+        table = catalogue.load_table(name)
         chosen = cells(table, preset, selection.overrides, args.only)
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)

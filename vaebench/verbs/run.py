@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vaebench import config
+from vaebench import catalogue
 from vaebench.errors import Interrupted, UserError
 from vaebench.verbs import add_overrides, nothing_to_set, results_root, write
 
@@ -32,8 +32,8 @@ def run(args: Namespace) -> int:
     from vaebench.store import Store
 
     selection = parse(args.overrides)
-    preset = config.load_preset(selection.preset)
-    every = [config.load_table(name) for name in selection.tables]
+    preset = catalogue.load_preset(selection.preset)
+    every = [catalogue.load_table(name) for name in selection.tables]
     tables, drawn = [t for t in every if not t.drawn], [t for t in every if t.drawn]
     if not tables:
         given = nothing_to_set(drawn, selection.overrides, args)
@@ -41,11 +41,15 @@ def run(args: Namespace) -> int:
     chosen = {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
     wanted = {t.name: seeds(t, preset, args.seeds) for t in tables}
     store = Store(next(iter(chosen.values()))[0].config["run"]["results"])
+    todo = _merge([runner.pending(store, chosen[t.name], wanted[t.name], args.force) for t in tables])
+    runner.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
     if args.dry_run:
         _would_draw(drawn, store.root)
         return _dry_run(store, tables, chosen, wanted, args.force)
     pages = _draw(drawn, store.root)  # first: what cannot be written is known before the training
-    outcomes, stopped = _run(store, tables, chosen, wanted, args)
+    outcomes, stopped = _run(
+        store, [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]], todo, args
+    )
     for table in tables:
         pages[table.name] = render(table, store.frame(chosen[table.name], wanted[table.name]), "text")
     _print(every, pages)
@@ -57,11 +61,9 @@ def run(args: Namespace) -> int:
     return 1 if bad else 0
 
 
-def _run(store, tables, chosen, wanted, args: Namespace):
+def _run(store, every, todo, args: Namespace):
     from vaebench import runner
 
-    every = [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]]
-    todo = _merge([runner.pending(store, chosen[t.name], wanted[t.name], args.force) for t in tables])
     outcomes, stopped = _known(store, every, todo), False
     if not todo:
         return outcomes, stopped
@@ -199,7 +201,7 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     from vaebench.words import duration
 
     recorded = [*store.runs(), *reference_records()]
-    known_total, unknown, counted = 0.0, 0, set()
+    known_total, counted = 0.0, {}
     for t in tables:
         rows = [("row", "column", "seeds", "status", "updates", "seconds per seed")]
         for cell in chosen[t.name]:
@@ -208,17 +210,31 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
             for s, state in states.items():
                 left = 1.0 if force else _left(runner, store, cell, s, state)
                 if left and (cell.key, s) not in counted:  # tables may share runs
-                    counted.add((cell.key, s))
+                    counted[cell.key, s] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * left
-                    unknown += cost is None
+                elif not left and state not in runner.FINISHED:
+                    counted[runner.unit(cell), s] = "evaluation"
             found = list(states.values())
             count = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
             seeds = ",".join(map(str, wanted[t.name]))
             rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else f"{cost:.0f}"))
         print(f"{t.name} preset={chosen[t.name][0].preset}\n{aligned(rows, '  ')}")
-    rest = f", and {unknown} runs of unknown cost (nothing like them is recorded)" if unknown else ""
-    print(f"to do: about {duration(known_total)} of one process{rest}")
+    print(f"to do: {_to_do(list(counted.values()), duration(known_total))}")
     return 0
+
+
+def _to_do(runs: list[str], known: str) -> str:
+    """What is left in words; ``runs``: 'known', 'unknown' (by cost) or 'evaluation' for each; ``known``: their time."""
+
+    def several(kind: str, words: str) -> list[str]:
+        count = runs.count(kind)
+        plural, them = ("", "it") if count == 1 else ("s", "them")
+        return [words.format(count=count, s=plural, them=them)] if count else []
+
+    parts = several("known", f"about {known} of one process for {{count}} run{{s}}")
+    parts += several("unknown", "{count} run{s} of unknown cost (nothing like {them} is recorded)")
+    parts += several("evaluation", "the evaluation of {count} trained run{s}")
+    return ", and ".join(parts) or "nothing"
 
 
 def _left(runner, store, cell, seed: int, state: str) -> float:

@@ -6,8 +6,8 @@ import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 
-from vaebench import config
-from vaebench.config import Row, Table, TablePreset
+from vaebench import catalogue
+from vaebench.config import Column, Row, Table, TablePreset
 from vaebench.verbs import add_overrides, aligned
 
 HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
@@ -22,7 +22,7 @@ def run(args: Namespace) -> int:
     from vaebench.verbs import only_keys
 
     only_keys([a for a in args.overrides if "=" in a], ["table"], "show")
-    pages = [page(config.load_table(name)) for name in parse(args.overrides).tables]
+    pages = [page(catalogue.load_table(name)) for name in parse(args.overrides).tables]
     print("\n\n".join(pages))
     return 0
 
@@ -63,7 +63,7 @@ def _trained(table: Table) -> Iterator[str]:
     if table.published_csv:
         yield f"numbers  {table.published_csv}, as published"
     yield from ("", "columns")
-    yield aligned([(c, _words(col.set), col.note) for c, col in table.columns.items()], "  ")
+    yield aligned([(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  ")
     yield from ("", "rows")
     yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
     yield from ("", "presets")
@@ -79,6 +79,10 @@ def _rows(table: Table) -> Iterator[tuple[str, ...]]:
             yield f"  {column}", _words(overrides), "", "", ""
 
 
+def _column_remarks(column: Column) -> str:
+    return "; ".join(filter(None, (f"measure {column.measure}" if column.measure else "", column.note)))
+
+
 def _remarks(row: Row) -> tuple[str, str]:
     return row.source, row.note
 
@@ -88,8 +92,8 @@ def _published(row: Row) -> str:
 
 
 def _presets(table: Table) -> Iterator[tuple[str, str]]:
-    for name in config.options("preset"):
-        preset, special = config.load_preset(name), table.presets.get(name)
+    for name in catalogue.presets_of(table):
+        preset, special = catalogue.load_preset(name), table.presets.get(name)
         yield name, preset.about
         if preset.set:
             yield "", f"sets {' '.join(preset.set)}"

@@ -1,0 +1,93 @@
+"""What a report says of a number whose evaluation is not the paper's, and errors of which a part is unknown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vaebench.catalogue import load_preset, load_table
+from vaebench.compose import cells
+from vaebench.protocol import samples_of, signature
+from vaebench.report.protocol import differing, paper_parts
+from vaebench.report.select import Estimate
+from vaebench.stats import Measure
+
+
+def signed(table, row, column, preset="paper", *overrides):
+    """The signature of a cell's measure, as it is stored."""
+    (cell,) = cells(table, load_preset(preset), overrides, [f"row={row}", f"column={column}"])
+    return signature(cell.config, cell.measure, samples_of(cell.config, cell.measure), "8f3a12cd")
+
+
+GIBBS = ("s=5", "t=2")
+
+
+def test_the_papers_parts_are_those_of_its_signature():
+    assert paper_parts(load_table("dvaess_gibbs"), *GIBBS) == {
+        "data": "mnist_static",
+        "split": "test",
+        "points": "all",
+        "samples": "4000",
+        "logz": "ais-10000x1024",
+        "posterior": "ais-500x4000",
+    }
+    table = load_table("dvaess_mcmc")
+    assert paper_parts(table, "MCMC", "test") == {"data": "mnist_static", "split": "test", "points": "all"}
+
+
+def test_settings_of_an_entry_count():
+    """Row, column, then what stands in the one entry."""
+    table = load_table("nvil_mnist")
+    row = replace(table.rows["SBN 200"], entries={"NVIL": ("eval.points=7", "eval.bound_samples=3")})
+    table = replace(table, rows={**table.rows, "SBN 200": row})
+    assert paper_parts(table, "SBN 200", "NVIL") == {
+        "data": "mnist_static",
+        "split": "test",
+        "points": "7",
+        "samples": "3",
+    }
+    assert paper_parts(table, "SBN 200", "WS")["points"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], ""),
+        (["eval.logz_temperatures=1000"], "log Z ais-1000x1024, not ais-10000x1024"),
+        (["eval.logz_method=tempering", "eval.logz_sweeps=70"], "log Z tempering-70x1024, not ais-10000x1024"),
+        (["eval.posterior_temperatures=9"], "log Z of the posteriors ais-9x4000, not ais-500x4000"),
+        (["model.latents=20", "eval.points=5"], "test cases 5, not all; log Z exact, not ais-10000x1024"),
+    ],
+)
+def test_log_z_is_named_where_it_differs(overrides, words):
+    table = load_table("dvaess_gibbs")
+    assert differing(table, *GIBBS, signed(table, *GIBBS, "paper", *overrides)) == words
+
+
+def test_a_shorter_evaluation_is_told_in_full():
+    table = load_table("dvaess_gibbs")
+    assert differing(table, *GIBBS, signed(table, *GIBBS, "short")) == (
+        "test cases 500, not all; samples per case 500, not 4000; log Z ais-1000x512, not ais-10000x1024; "
+        "log Z of the posteriors ais-100x500, not ais-500x4000"
+    )
+
+
+def test_a_part_that_one_side_lacks_is_no_difference():
+    table = load_table("dvaess_gibbs")
+    old = "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"
+    assert differing(table, *GIBBS, old) == ""
+
+
+# ----------------------------------------------------------------------------------------------------- errors
+
+
+def test_the_error_of_log_z_alone_is_no_error():
+    """One part is not the whole: where the error over the cases is unknown, so is all of it."""
+    measure = Measure("kl", 30.0, "nats", None, "none", extra={"log_z_error": 0.04})
+    assert measure.total_error is None
+    assert replace(measure, error=0.03, error_kind="monte carlo").total_error == pytest.approx(0.05)
+    alone = Estimate(30.0, None, None, 1, None, "", "nats", (30.0,), log_z_error=0.04)
+    assert alone.error is None
+    assert replace(alone, own_error=0.03).error == pytest.approx(0.05)
+    assert replace(alone, n=2, se=0.2, own_error=0.03).error == 0.2

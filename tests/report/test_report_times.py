@@ -1,0 +1,190 @@
+"""A column of times: shown beside the paper's, with the ratio of its rows, and never judged."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+
+from vaebench.config import Cell, Column, Row
+from vaebench.report import FORMATS, render
+from vaebench.report.compare import compare
+from vaebench.report.compare import render as compared
+from vaebench.report.curves import collect_curves
+from vaebench.report.layout import lay_out
+from vaebench.report.ranking import rank
+from vaebench.report.select import estimate, measured
+from vaebench.report.summary import summarize
+from vaebench.report.times import ratios
+from vaebench.store import Store, csv_text, read_csv
+
+CLOCK = "ms_per_update|data:mnist_static@8f3a12cd|recipe:1"
+
+
+@pytest.fixture
+def timed(table):
+    """Two rows, a column of bounds and one of times."""
+    fast, slow = ({"bound": 110.9, "ms": 22}, {"bound": 113.4, "ms": 103})
+    return replace(
+        table,
+        columns={"bound": Column(), "ms": Column(measure="ms_per_update")},
+        rows={"fast": Row(published=fast), "slow": Row(published=slow)},
+    )
+
+
+@pytest.fixture
+def both(entry):
+    """Entries of a row: bounds and times, in their columns."""
+
+    def make(row, times, first=0, **other):
+        clock = {"metric": "ms_per_update", "unit": "ms", "error": None, "error_kind": "none", "signature": CLOCK}
+        size = {"points": None, "samples": None, "key": f"key {row}", **other}
+        bounds = entry(row, [111.0 + 0.1 * i for i in range(len(times))], column="bound", first=first, **other)
+        return [{**r, "key": f"key {row}"} for r in bounds] + entry(
+            row, times, column="ms", first=first, **clock | size
+        )
+
+    return make
+
+
+def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
+    rows = summarize(timed, frame(both("fast", [20.0, 24.0]), both("slow", [88.0, 88.0])))
+    assert [(r.row, r.column, r.measure) for r in rows[:2]] == [
+        ("fast", "bound", "bound"),
+        ("fast", "ms", "ms_per_update"),
+    ]
+    bound, time = rows[:2]
+    assert (bound.verdict, bound.difference) == ("yes", pytest.approx(0.15))
+    assert (time.verdict, time.difference, time.comparable) == ("-", None, False)
+    assert (time.published, time.ours.mean, time.ours.unit) == (22, 22.0, "ms")
+    assert time.footnotes == (), "it is not the evaluation that lacks a verdict"
+    assert rank(rows) is None, "times have no place in the order of the bounds"
+
+
+def test_times_have_decimals_of_their_own_and_the_table_keeps_its_unit(timed, frame, both):
+    layout = lay_out(timed, summarize(timed, frame(both("fast", [20.0, 24.0]))))
+    cells = [dict(zip(layout.headers, line, strict=True)) for line in layout.cells]
+    assert [c["published"] for c in cells] == ["110.9", "22", "113.4", "103"]
+    assert [c["ours"] for c in cells[:2]] == ["111.05 ± 0.05", "22.00 ± 2.00"]
+    times = [r for r in summarize(timed, frame(both("fast", [20.0]))) if r.column == "ms"]
+    notes = "\n".join(lay_out(timed, times).footnotes)
+    assert "ours: bound in nats, mean" in notes
+    assert "margin: 0.5 nats" in notes
+
+
+def test_another_measure_of_a_column_is_named(timed, frame, both):
+    columns = {**timed.columns, "bound": Column(measure="iw_nll")}
+    notes = lay_out(replace(timed, columns=columns), []).footnotes
+    assert notes[0].startswith("ours: bound in nats, in column bound iw_nll, mean over seeds")
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f != "csv"])
+def test_every_format_has_the_ratio(timed, frame, both, format):
+    text = " ".join(render(timed, frame(both("fast", [20.0, 24.0]), both("slow", [88.0, 88.0])), format).split())
+    assert "ms, slow / fast: 4.7 published, 4.0" in text
+    assert "without validations" in text
+
+
+def test_the_csv_has_both_and_reads_back(timed, frame, both, tmp_path):
+    text = csv_text(frame(both("fast", [20.0])))
+    (tmp_path / "a.csv").write_text(text)
+    assert csv_text(read_csv(tmp_path / "a.csv")) == text
+    assert [r["metric"] for r in csv.DictReader(io.StringIO(text))] == ["bound", "ms_per_update"]
+
+
+# -------------------------------------------------------------------------------------------------------- ratios
+
+
+def test_the_error_of_the_ratio_is_that_of_both_means(timed, frame, both):
+    rows = [
+        r for r in summarize(timed, frame(both("fast", [19.0, 21.0]), both("slow", [80.0, 80.0]))) if r.column == "ms"
+    ]
+    assert ratios("ms", rows) == ["ms, slow / fast: 4.7 published, 4.0 ± 0.2 ours."]  # 4 (1/20)
+
+
+def test_one_row_alone_has_no_ratio_of_ours(timed, frame, both):
+    rows = [r for r in summarize(timed, frame(both("slow", [88.0]))) if r.column == "ms"]
+    assert ratios("ms", rows) == ["ms, slow / fast: 4.7 published."]
+
+
+@pytest.mark.parametrize("unlike", [{"device": "cuda (H200)"}, {"pack": 5}], ids=str)
+def test_times_of_unlike_machines_have_no_ratio(timed, frame, both, unlike):
+    rows = [
+        r for r in summarize(timed, frame(both("fast", [20.0]), both("slow", [88.0], **unlike))) if r.column == "ms"
+    ]
+    assert ratios("ms", rows) == [
+        "ms, slow / fast: 4.7 published, ours not given: other devices, or other numbers of seeds side by side."
+    ]
+
+
+def test_presets_have_ratios_of_their_own(timed, frame, both):
+    quick = {"preset": "quick", "label": "quick"}
+    entries = [both("fast", [20.0]), both("slow", [80.0]), both("fast", [10.0], **quick), both("slow", [20.0], **quick)]
+    rows = [r for r in summarize(timed, frame(*entries)) if r.column == "ms"]
+    assert ratios("ms", rows) == [
+        "ms, slow / fast: 4.7 published, 4.0 ours.",
+        "ms, slow / fast: 4.7 published, 2.0 ours (preset quick).",
+    ]
+
+
+def test_without_published_times_there_is_our_ratio(timed, frame, both):
+    bare = replace(timed, rows={"fast": Row(), "slow": Row()})
+    rows = [r for r in summarize(bare, frame(both("fast", [20.0]), both("slow", [50.0]))) if r.column == "ms"]
+    assert ratios("ms", rows) == ["ms, slow / fast: 2.5 ours."]
+
+
+def test_shares_of_a_pack_are_not_several_times(frame, both):
+    """Seeds side by side have one time between them: its scatter over them says nothing."""
+    alone, packed = (estimate(measured(frame(both("fast", [20.0, 20.0], pack=p)), "ms_per_update")) for p in (1, 2))
+    assert (alone.n, alone.se, packed.n, packed.se, packed.error) == (2, 0.0, 2, None, None)
+    bound = estimate(measured(frame(both("fast", [20.0, 20.0], pack=2)), "bound"))
+    assert bound.se == pytest.approx(0.05)
+
+
+# ------------------------------------------------------------------------------------------------------- compare
+
+
+@pytest.mark.parametrize("tol", [None, 0.0, 1.0])
+def test_compare_never_fails_on_a_time(frame, both, tol):
+    a, b = frame(both("fast", [20.0, 21.0])), frame(both("fast", [900.0, 901.0]))
+    c = compare(a, b, tol)
+    assert [(r.metric, r.judged, r.within) for r in c.rows] == [("bound", True, True), ("ms_per_update", False, False)]
+    assert c.rows[1].allowed is None
+    assert not c.differs
+    text = compared(c)
+    assert "not judged" in text
+    assert "1 of 2 rows agree, 1 not judged (times)" in text
+    assert "DIFFERS" not in text
+
+
+def test_a_time_on_one_side_only_is_not_a_difference(frame, both):
+    rows = both("fast", [20.0])
+    bounds = [r for r in rows if r["metric"] == "bound"]
+    for a, b, side in ((rows, bounds, "first"), (bounds, rows, "second")):
+        c = compare(frame(a), frame(b))
+        assert not c.differs
+        assert f"not judged: only in the {side}" in compared(c)
+    without = [r for r in rows if r["metric"] != "bound"]
+    assert compare(frame(rows), frame(without)).differs, "a bound on one side only is one"
+
+
+def test_a_bound_without_an_error_is_told_from_a_time(frame, both):
+    plain = {"error": None, "error_kind": "none"}
+    rows = [{**r, **plain, "unit": "units"} for r in both("fast", [20.0])]
+    text = compared(compare(frame(rows), frame(rows)))
+    assert "0 of 2 rows agree, 2 not judged (times; no error is known on either side)" in text
+
+
+# -------------------------------------------------------------------------------------------------------- curves
+
+
+def test_columns_that_share_a_run_have_one_curve(tmp_path):
+    config = {**{k: {"name": k} for k in ("data", "model", "objective", "optim")}, "train": {}, "recipe": 1}
+    cells = [Cell("t", row, column, "quick", config) for row in ("a", "b") for column in ("test", "train")]
+    folder = Store(tmp_path).run_dir(cells[0].key, 0)
+    folder.mkdir(parents=True)
+    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound\n10,1.0,-5,-6\n")
+    found = collect_curves(Store(tmp_path), cells, [0])
+    assert found[["row", "column"]].values.tolist() == [["a", "test"], ["b", "test"]]

@@ -1,0 +1,164 @@
+"""The training's own clock: what it counts, what it does without, and the measure that is made of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import types
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vaebench import checkpoint, session, train
+from vaebench.errors import Interrupted
+from vaebench.fast import Pack
+from vaebench.runner import Task, pending, status, work
+from vaebench.train import Seed, progress_of
+
+UPDATE, VALIDATION, NOISE = 1.0, 1000.0, 0.125
+"""Seconds, on a clock that only these move: of an update, of a validation, of a block's noise."""
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = types.SimpleNamespace(at=0.0)
+
+    def takes(seconds, real):
+        def call(*args, **kwargs):
+            out = real(*args, **kwargs)
+            now.at += seconds(*args) if callable(seconds) else seconds
+            return out
+
+        return call
+
+    monkeypatch.setattr(Pack, "advance", takes(lambda pack, index, *rest: UPDATE * len(index), Pack.advance))
+    monkeypatch.setattr(train, "validation", takes(VALIDATION, train.validation))
+    monkeypatch.setattr(train.noise, "update_block", takes(NOISE, train.noise.update_block))
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now.at))
+    return now
+
+
+@pytest.fixture
+def go(make_config, splits, tmp_path):
+    """Train seeds from where they stand to the end, or until a number of reports; where they stand then."""
+
+    def go(seeds=(0,), stop=None):
+        stand, left = [progress_of(tmp_path / f"seed-{s}", s) for s in seeds], iter(range(1, 1000))
+        with contextlib.suppress(Interrupted):
+            train.train(
+                *(make_config(), splits, stand, torch.device("cpu"), "plain"), should_stop=lambda: next(left) == stop
+            )
+        return stand
+
+    return go
+
+
+def test_updates_and_their_noise_are_timed_and_validations_are_not(go, clock):
+    (seed,) = go()
+    assert (seed.timed, seed.update_seconds) == (50, 50 * UPDATE + 3 * NOISE)  # blocks of 20
+    assert seed.seconds == seed.update_seconds + 4 * VALIDATION  # after 15, 30, 45 and 50 updates
+    assert seed.ms_per_update == 1000 * (50 * UPDATE + 3 * NOISE) / 50
+
+
+def test_a_seed_of_a_pack_has_its_share(go, clock):
+    a, b = go(seeds=(0, 1))
+    assert a.ms_per_update == b.ms_per_update == 1000 * (50 * UPDATE + 3 * NOISE) / 50 / 2
+
+
+def test_the_clock_goes_on_with_the_run(go, clock, tmp_path):
+    go(stop=2)  # 15 updates, then 5 to the end of the block
+    found = checkpoint.read(tmp_path / "seed-0/checkpoint.safetensors").meta
+    assert (found["timed"], found["update_seconds"]) == (20, 20 * UPDATE + NOISE)
+    (seed,) = go()
+    assert (seed.timed, seed.update_seconds) == (50, 50 * UPDATE + 3 * NOISE)
+
+
+def test_a_checkpoint_without_a_clock_is_gone_on_with(go, clock, tmp_path):
+    """As of a run that was begun before there was one: only what is trained from there on is timed."""
+    path = tmp_path / "seed-0/checkpoint.safetensors"
+    go(stop=2)
+    old = checkpoint.read(path)
+    old.meta = {k: v for k, v in old.meta.items() if k not in Seed.CLOCK}
+    checkpoint.write(path, old)
+    assert progress_of(tmp_path / "seed-0", 0).ms_per_update is None
+    (seed,) = go()
+    assert (seed.update, seed.timed, seed.update_seconds) == (50, 30, 30 * UPDATE + 2 * NOISE)
+    assert seed.ms_per_update == 1000 * (30 * UPDATE + 2 * NOISE) / 30
+    assert seed.seconds == 50 * UPDATE + 3 * NOISE + 4 * VALIDATION
+
+
+# ---------------------------------------------------------------------------------------------------- in a result
+
+
+def measures(store, cell, name):
+    found = json.loads((store.run_dir(cell.key, 0) / "result.json").read_text())["measures"]
+    return [m for m in found if m["name"] == name]
+
+
+def test_a_result_has_the_time_and_evaluating_again_keeps_it(make_cell, store, load_bits, clock):
+    cell = make_cell()
+    work(Task(cell, (0,)))
+    (m,) = measures(store, cell, "ms_per_update")
+    assert (m["value"], m["unit"], m["extra"]) == (1000 + 1000 * 3 * NOISE / 50, "ms", {"timed_updates": 50})
+    assert m["signature"].startswith("ms_per_update|data:bits@")
+    assert m["error"] is None
+    work(Task(make_cell({"eval": {**cell.config["eval"], "split": "train"}}), (0,)))
+    assert measures(store, cell, "ms_per_update") == [m]
+
+
+def test_a_run_without_a_clock_has_no_time(make_cell, store, load_bits, monkeypatch):
+    monkeypatch.setattr(Seed, "CLOCK", ())
+    monkeypatch.setattr(Seed, "ms_per_update", None)
+    cell = make_cell()
+    assert work(Task(cell, (0,)))[0].status == "done"
+    assert measures(store, cell, "ms_per_update") == []
+
+
+# ------------------------------------------------------------------------------------------ columns share a run
+
+
+@pytest.fixture
+def columns(make_cell):
+    """Three columns of one row: the test images, the training images, the time."""
+    ev = make_cell().config["eval"]
+    test, train_, time = (make_cell({"eval": {**ev, "split": s}}, column=s) for s in ("test", "train", "test"))
+    return [test, train_, replace(time, column="time", measure="ms_per_update", published=22.0)]
+
+
+def test_the_first_column_trains_and_the_second_only_evaluates(columns, store, load_bits, monkeypatch):
+    assert len({c.key for c in columns}) == 1
+    test, other, time = columns
+    assert [len(pending(store, some, [0])) for some in ([test, time], columns)] == [1, 2]
+    assert work(Task(test, (0,)))[0].status == "done"
+    assert [status(store, c, 0) for c in columns] == ["done", "trained", "done"]
+    note = (store.run_dir(test.key, 0) / "config.json").read_text()
+    monkeypatch.setattr(session, "train", None)  # nothing is trained any more
+    assert work(Task(other, (0,)))[0].status == "done"
+    assert [status(store, c, 0) for c in columns] == ["done", "done", "done"]
+    assert pending(store, columns, [0]) == []
+    assert (store.run_dir(test.key, 0) / "config.json").read_text() == note, "it says for what the run was trained"
+
+
+def test_each_column_has_its_own_measures(columns, store, load_bits):
+    for cell in columns[:2]:
+        work(Task(cell, (0,)))
+    frame = store.frame(columns, [0])
+    found = {c: set(frame[frame["column"] == c]["metric"]) for c in ("test", "train", "time")}
+    usual = {"bound", "kl", "active_units", "iw_nll", "valid_bound"}
+    assert found == {"test": usual, "train": usual, "time": {"ms_per_update"}}
+    assert not frame["extra"].str.contains("current").any()
+    splits = {(r.column, r.signature.split("|split:")[1].split("|")[0]) for r in frame.itertuples() if r.unit == "nats"}
+    assert splits == {("test", "test"), ("train", "train"), ("test", "valid"), ("train", "valid")}
+    assert frame[frame["metric"] == "bound"]["value"].nunique() == 2
+    assert frame[frame["metric"] == "bound"]["points"].tolist() == [9, 30]
+    assert frame[frame["column"] == "time"]["published"].tolist() == [22.0]
+    alone = store.frame(columns[:1], [0])  # the other evaluation is nobody's: it is shown, and not current
+    assert alone[alone["metric"] == "bound"]["extra"].str.contains("current").tolist() == [True, False]
+
+
+def test_a_column_of_times_without_one_has_a_row_that_says_so(columns, store, load_bits, monkeypatch):
+    monkeypatch.setattr(Seed, "ms_per_update", None)
+    work(Task(columns[0], (0,)))
+    frame = store.frame(columns[2:], [0])
+    assert (frame["status"].tolist(), frame["metric"].tolist()) == (["done"], [""])

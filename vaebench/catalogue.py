@@ -1,0 +1,97 @@
+"""The shipped configuration, conf/, read by name: tables, presets, and the options of every config group."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vaebench import schema
+from vaebench.config import Preset, Table
+from vaebench.errors import UserError, nearest
+
+
+@lru_cache(maxsize=1)
+def conf_dir() -> Path:
+    """The folder of the shipped configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for place in (package / "conf", package.parent / "conf"):
+        if (place / "cell.yaml").is_file():
+            return place
+    raise UserError(f"the configuration is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has it")
+
+
+def options(group: str) -> list[str]:
+    """Names of the options of a config group ('table', 'preset', 'data', ...), sorted."""
+    return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+
+
+def load_yaml(group: str, name: str) -> dict[str, Any]:
+    """The mapping in conf/<group>/<name>.yaml; UserError with the nearest right name where there is none."""
+    path = conf_dir() / group / f"{name}.yaml"
+    if name not in options(group):
+        raise UserError(f"unknown {group} {name!r}: {nearest(name, options(group))}")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
+    return content
+
+
+def load_table(name: str) -> Table:
+    """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
+    raw = load_yaml("table", name)
+    table = schema.table(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
+    for preset in table.presets:
+        if preset not in options("preset"):
+            raise UserError(f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
+    return table
+
+
+def _with_shared(ledger: Any, where: str) -> Any:
+    """A table's ledger with the entries of conf/ledger/ in the place of every ``shared: FAMILY/KEY``."""
+    if not isinstance(ledger, list):
+        return ledger
+    families: dict[str, dict[str, Any]] = {}
+    entries = []
+    for i, entry in enumerate(ledger, start=1):
+        at = f"{where} entry {i}"
+        if isinstance(entry, dict) and "shared" in entry:
+            if len(entry) > 1:
+                raise UserError(f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}")
+            entry = _shared(str(entry["shared"]), families, at)
+        entries.append(entry)
+    return entries
+
+
+def _shared(name: str, families: dict[str, dict[str, Any]], at: str) -> Any:
+    """The entry FAMILY/KEY; ``families`` holds the files that were read before."""
+    family, _, key = name.partition("/")
+    if family not in options("ledger"):
+        raise UserError(f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options('ledger'))}")
+    if family not in families:
+        families[family] = schema.mapping(load_yaml("ledger", family), f"ledger {family}")
+    if key not in families[family]:
+        raise UserError(
+            f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in families[family]])}"
+        )
+    return families[family][key]
+
+
+def load_preset(name: str) -> Preset:
+    """conf/preset/<name>.yaml, checked against the schema."""
+    return schema.preset(name, load_yaml("preset", name))
+
+
+def presets_of(table: Table) -> list[str]:
+    """Names of the presets that mean something for a table: paper, its own, and those that change any table.
+
+    None for a drawn figure, which trains nothing.
+    """
+    if table.drawn:
+        return []
+    return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]

@@ -1,0 +1,61 @@
+"""Times of a table: what is said of them instead of a verdict. They are a machine's as much as a method's."""
+
+from __future__ import annotations
+
+import math
+
+from vaebench.config import Table
+from vaebench.protocol import is_timing
+from vaebench.report.summary import ReportRow
+
+
+def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
+    """What the clock of each column of times counts, and the ratios of its rows, the paper's and ours."""
+    lines = []
+    for column in (c for c in table.columns if is_timing(table.measure_of(c))):
+        here = [r for r in rows if r.column == column]
+        if any(r.ours for r in here):
+            lines.append(_clock(column, here))
+        lines += ratios(column, here)
+    return lines
+
+
+def _clock(column: str, rows: list[ReportRow]) -> str:
+    pack = max((r.pack or 1 for r in rows), default=1)
+    share = f", an equal share of what up to {pack} seeds took side by side" if pack > 1 else ""
+    return (
+        f"{column}: the training's own clock, updates with their noise and batches{share}, without validations and "
+        "checkpoints; a time is the machine's too, so it has no verdict and no difference."
+    )
+
+
+def ratios(column: str, rows: list[ReportRow]) -> list[str]:
+    """``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours`` for each row after the first of one setting.
+
+    Ours needs both rows on the same kind of device and with as many seeds side by side; its error is that of the means
+    over seeds.
+    """
+    lines = []
+    for setting in dict.fromkeys((r.preset, r.label) for r in rows if r.ours) or [("", "")]:
+        some = [r for r in rows if (r.preset, r.label) == setting or not r.preset]
+        for r in some[1:]:
+            parts = [_published(some[0], r), _ours(some[0], r)]
+            if any(parts):
+                lines.append(f"{column}, {r.row} / {some[0].row}: {', '.join(p for p in parts if p)}.")
+    return lines
+
+
+def _published(base: ReportRow, r: ReportRow) -> str:
+    return f"{r.published / base.published:.1f} published" if base.published and r.published is not None else ""
+
+
+def _ours(base: ReportRow, r: ReportRow) -> str:
+    if not (base.ours and r.ours and base.ours.mean > 0 and r.ours.mean > 0):
+        return ""
+    if (base.device, base.pack) != (r.device, r.pack):
+        return "ours not given: other devices, or other numbers of seeds side by side"
+    ratio = r.ours.mean / base.ours.mean
+    error = ""
+    if base.se is not None and r.se is not None:
+        error = f" ± {ratio * math.hypot(base.se / base.ours.mean, r.se / r.ours.mean):.1g}"
+    return f"{ratio:.1f}{error} ours" + (f" (preset {r.preset})" if r.preset != "paper" else "")
