@@ -20,11 +20,14 @@ ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
     ["errors", "seeds", "stats", "words"],  # errors, random streams, numbers with errors, how they are written
-    ["config", "validate", "noise", "optim", "nn", "data"],  # what is set, drawn, descended, built from, read
-    ["compose", "store", "dists"],  # command lines -> cells; result files; distributions
+    ["config", "protocol"],  # what a table, a cell and a run are; what is measured, and how
+    ["validate", "schema"],  # what a setting may be; what a file may hold
+    ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
+    ["compose", "store", "dists", "batches"],  # command lines -> cells; result files; distributions; rows of an update
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
     ["objectives", "metrics"],  # learning rules and measures, which know nothing of each other
     ["fast", "evaluate"],  # many seeds at once; model -> measures
+    ["inner", "bench_text"],  # updates before an update; speed with documents
     ["train", "check", "bench"],  # the loop; estimators against exact answers; speed
     ["resume"],  # where a run stands and from what it goes on
     ["session"],  # a cell's seeds in one process
@@ -36,7 +39,8 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["report", "store", "stats", "words", "config", "compose", "verbs", "cli", "data"]
+NO_TORCH = ["stats", "words", "config", "protocol", "schema", "catalogue"]
+NO_TORCH += ["compose", "store", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from vaebench.optim import SGD
+from vaebench.optim import Optimiser
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +52,15 @@ class Pack:
     """R seeds of an objective trained at once.
 
     ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
-    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share.
+    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``tokens``:
+    the cases are documents, filled up with 0; a step sees no more columns than its longest one has. Then, and for rules
+    that train seeds ``alone``, the engine is ``plain``.
     """
 
     def __init__(
         self,
         objective: nn.Module,
-        optim: SGD,
+        optim: Optimiser,
         params: list[dict[str, Tensor]],
         state: list[dict[str, Tensor]],
         opt: list[dict[str, Tensor]],
@@ -66,10 +68,14 @@ class Pack:
         stochastic: bool = False,
         engine: str = "plain",
         updates: int = 1,
+        tokens: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
+        if engine != "plain" and (tokens or objective.alone):
+            raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
         self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
+        self.tokens = tokens
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of, self.updates = group_of(objective), updates
         self.size, self.engine = len(params), engine
@@ -83,11 +89,17 @@ class Pack:
         self._graph: _Captured | None = None
 
     def advance(
-        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, first: int = 0
+        self,
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        first: int = 0,
+        only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
         """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates.
 
-        ``first`` updates were done before.
+        ``first`` updates were done before. ``only``: the parameter groups that move (plain engine), None: all. Rows of
+        ``index`` may end in -1 where a batch has fewer documents.
         """
         clock = torch.arange(first, first + index.shape[0], device=index.device)
         if self.data.is_cuda and self.engine != "plain":
@@ -98,10 +110,22 @@ class Pack:
         total: dict[str, Tensor] = {}
         for t in range(index.shape[0]):
             now = {name: v[t] for name, v in noise.items()}
-            metrics = self._step(index[t], now, None if binarize is None else binarize[t], clock[t])
+            grey = None if binarize is None else binarize[t]
+            more = {} if only is None else {"only": only}
+            metrics = self._step(index[t], now, grey, clock[t], **more)
             for name, v in metrics.items():
                 total[name] = v.double() if name not in total else total[name] + v
         return total
+
+    def seed_state(self, r: int) -> dict[str, Tensor]:
+        """The state of the r-th seed, as it stands; not a copy."""
+        return {k: v[r] for k, v in self.state.items()}
+
+    def put(self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]) -> None:
+        """Set the values of the r-th seed that are given, by name; the others stay."""
+        for part, given in ((self.params, params), (self.state, state), (self.opt, opt)):
+            for name, v in given.items():
+                part[name][r].copy_(v)
 
     def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Copies of the parameters, state and optimiser state of the r-th seed."""
@@ -111,8 +135,23 @@ class Pack:
         x = self.data[index].to(torch.float32)
         if self.stochastic:
             x = (binarize * 255.0 < x).to(torch.float32)
+        return {"x": x, "index": index, **self._clocks(index.shape[-1], clock)}
+
+    def _clocks(self, batch: int, clock: Tensor) -> dict[str, Tensor]:
+        """What a step is told of the time, each (seeds,)."""
         update = clock.expand(self.size)
-        return {"x": x, "index": index, "update": update, "progress": update.to(torch.float32) / self.updates}
+        passes = (update + 1).to(torch.float32) * (batch / len(self.data))
+        return {"update": update, "progress": update.to(torch.float32) / self.updates, "passes": passes}
+
+    def _documents(self, index: Tensor, clock: Tensor) -> list[dict[str, Tensor]]:
+        """The batch of each seed where the cases are documents: (documents, tokens of the longest)."""
+        out, clocks = [], self._clocks(index.shape[-1], clock)
+        for r in range(self.size):
+            rows = index[r][index[r] >= 0]
+            x = self.data[rows]
+            x = x[:, : int((x != 0).sum(1).max())]
+            out.append({"x": x, "index": rows, **{k: v[r] for k, v in clocks.items()}})
+        return out
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
         """The state as a step is given it: of what has a row for every case only the rows of the batch."""
@@ -133,27 +172,43 @@ class Pack:
         batch = self._batch(index, binarize, clock)
         step = vmap(grad(self._loss, has_aux=True))
         grads, (state, metrics) = step(self.params, self._seen(index), batch, noise)
-        self._apply(grads, state, batch)
+        self._apply(grads, state, index, clock)
         return metrics
 
     def _plain(
-        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+        self,
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        clock: Tensor,
+        only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
-        batch, seen = self._batch(index, binarize, clock), self._seen(index)
-        grads, states, metrics = [], [], []
+        at = lambda part, r: {k: v[r] for k, v in part.items()}  # noqa: E731
+        if self.tokens:
+            batches = self._documents(index, clock)
+        else:
+            batch = self._batch(index, binarize, clock)
+            batches = [at(batch, r) for r in range(self.size)]
+        seen, grads, states, metrics = self._seen(index), [], [], []
         for r in range(self.size):
-            at = lambda part, r=r: {k: v[r] for k, v in part.items()}  # noqa: E731
-            params = {k: v.requires_grad_() for k, v in at(self.params).items()}
-            loss, (state, metric) = self._loss(params, at(seen), at(batch), at(noise))
+            params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
+            loss, (state, metric) = self._loss(params, at(seen, r), batches[r], at(noise, r))
             grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)
             metrics.append(metric)
-        self._apply(_stack(grads), _stack(states), batch)
+        self._apply(_stack(grads), _stack(states), index, clock, only)
         return _stack(metrics)
 
-    def _apply(self, grads: dict[str, Tensor], state: dict[str, Tensor], batch: dict[str, Tensor]) -> None:
-        self.optim.apply_(self.params, grads, self.opt, self.group_of, batch["progress"])
-        index = batch["index"]
+    def _apply(
+        self,
+        grads: dict[str, Tensor],
+        state: dict[str, Tensor],
+        index: Tensor,
+        clock: Tensor,
+        only: tuple[str, ...] | None = None,
+    ) -> None:
+        progress = self._clocks(index.shape[-1], clock)["progress"]
+        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only)
         for name, v in state.items():
             if name in self.objective.per_case:
                 self.state[name][self._seeds(index), index] = v.detach()

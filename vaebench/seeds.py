@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import hashlib
 
-PURPOSES = ("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz")
+PURPOSES = (
+    *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
+    *("inner_order", "inner", "watch"),
+)
 """What randomness is used for. Streams of different purposes are independent."""
 
 

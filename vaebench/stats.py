@@ -20,7 +20,7 @@ class Measure:
 
     ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was stored is NaN.
     ``points`` are the test cases it was averaged over, ``samples`` the samples per case. ``signature`` is the
-    protocol, see ``vaebench.config.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
+    protocol, see ``vaebench.protocol.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
     number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
 
     Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It stands beside

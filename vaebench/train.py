@@ -26,11 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import checkpoint, models, noise, objectives, optim
+from vaebench.batches import FIXED, Batches, lengths_of
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
-from vaebench.metrics.validation import validation_bound
+from vaebench.inner import inner_updates
+from vaebench.metrics.validation import validation
 from vaebench.objectives.base import Objective
 from vaebench.store import write_atomic
 
@@ -44,7 +46,8 @@ class Seed:
 
     ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
     updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
-    there is none.
+    there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
+    alone, which are fewer than all where a checkpoint did not keep them.
     """
 
     seed: int
@@ -60,8 +63,12 @@ class Seed:
     best_bound: float = -math.inf
     stalled: int = 0
     saved: int = 0
+    update_seconds: float = 0.0
+    timed: int = 0
 
     META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
+    CLOCK = ("update_seconds", "timed")
+    """Kept as well, and 0 in a checkpoint that has none."""
 
     def __post_init__(self) -> None:
         self.curve = self.curve or []
@@ -70,17 +77,25 @@ class Seed:
     def meta(self) -> dict[str, Any]:
         """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
         best = None if self.best_update is None else self.best_bound
-        return {**{k: getattr(self, k) for k in self.META}, "best_bound": best, "seed": self.seed}
+        return {**{k: getattr(self, k) for k in (*self.META, *self.CLOCK)}, "best_bound": best, "seed": self.seed}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """Take over what a checkpoint kept. KeyError where something is missing."""
-        kept = {k: meta[k] for k in (*self.META, "best_bound")}
+        kept = {k: meta[k] for k in (*self.META, "best_bound")} | {k: meta.get(k, 0) for k in self.CLOCK}
         self.__dict__.update(kept, saved=kept["update"])
         self.best_bound = -math.inf if kept["best_bound"] is None else kept["best_bound"]
 
     def stop(self, status: str, reason: str) -> None:
         """Train this seed no further."""
         self.status, self.reason = status, reason
+
+    @property
+    def ms_per_update(self) -> float | None:
+        """Milliseconds of one update, its noise and batch included and validations not; None where none was timed.
+
+        Of a pack it is this seed's share of the common time.
+        """
+        return 1000 * self.update_seconds / self.timed if self.timed else None
 
     @property
     def last(self) -> Path:
@@ -123,8 +138,8 @@ def train(
 ) -> list[Seed]:
     """Train ``seeds``, which all stand at the same update, to the end of their budget or early stopping.
 
-    Returns them with status 'trained' or 'diverged'. Raises Interrupted, with everything saved, when ``should_stop``
-    says so. ``config`` is the cell's; ``engine`` see vaebench.fast.
+    Returns them with status 'trained' or 'diverged'. Raises Interrupted, with everything saved (of an inner loop
+    nothing is, it is made again), when ``should_stop`` says so. ``config`` is the cell's; ``engine`` see vaebench.fast.
     """
     cfg = config["train"]
     model = models.build(config["model"], splits.mean)
@@ -133,33 +148,37 @@ def train(
     data = torch.from_numpy(splits.train).to(device)
     parts = [_load_or_start(s, objective, rule, config, len(data)) for s in seeds]
     valid = torch.from_numpy(splits.valid).to(device)
-    pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine, cfg["updates"])
-    ids, length = [s.seed for s in seeds], objective.block or noise.BLOCK
-    cases, update, saved = len(data), seeds[0].update, time.monotonic()
+    batches = batches_of(config, splits)
+    updates, every = in_updates(config, batches, "updates"), in_updates(config, batches, "valid_every")
+    pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine, updates, splits.tokens)
+    ids, length, width = [s.seed for s in seeds], objective.block or noise.BLOCK, data.shape[1]
+    update, saved = seeds[0].update, time.monotonic()
 
     def unfinished() -> bool:
-        return update < cfg["updates"] and any(s.status == "running" for s in seeds)
+        return update < updates and any(s.status == "running" for s in seeds)
 
     while unfinished():
         block, offset = divmod(update, length)
         began = time.monotonic()  # the first updates of a block pay for its noise
-        draws = noise.update_block(objective.noise(cfg["batch"]), ids, block, device, length)
-        order = noise.order_block(cases, cfg["batch"], cfg["order"], ids, block, length).to(device)
+        draws = noise.update_block(objective.draws(cfg["batch"], width), ids, block, device, length)
+        order = batches.block(ids, block, length).to(device)
         pixels = (cfg["batch"], data.shape[1])
         grey = noise.binarize_block(pixels, ids, block, device, length) if splits.stochastic else None
         while offset < length and unfinished():
-            to_validation = cfg["valid_every"] - update % cfg["valid_every"]
-            steps = min(length - offset, to_validation, cfg["updates"] - update)
-            rows = slice(offset, offset + steps)
+            steps = 1 if objective.alone else min(length - offset, every - update % every, updates - update)
+            rows, only, inner = slice(offset, offset + steps), None, {}
+            if objective.alone:
+                made = inner_updates(pack, objective, batches, ids[0], update, order[offset, 0], should_stop)
+                only, inner = objective.moves(pack.seed_state(0)), {"inner": [float(made)]}
             sums = pack.advance(
-                order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows], update
+                order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows], update, only
             )
-            sums = {k: v.tolist() for k, v in sums.items()}
+            sums = {k: v.tolist() for k, v in sums.items()} | inner
             took = (time.monotonic() - began) / len(seeds)
             update, offset = update + steps, offset + steps
             for r, s in enumerate(seeds):
                 _account(s, {k: v[r] for k, v in sums.items()}, steps, update, took)
-            if update % cfg["valid_every"] == 0 or update == cfg["updates"]:
+            if update % every == 0 or update == updates:
                 for r, s in enumerate(seeds):
                     if s.status == "running":
                         _validate(s, pack, r, objective, valid, cfg)
@@ -206,6 +225,20 @@ def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> n
     return model
 
 
+def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
+    """The batches of a cell's training. Raises UserError for an order that the data do not have."""
+    cfg = config["train"]
+    if cfg["order"] in FIXED and not splits.tokens:
+        raise UserError(f"train.order={cfg['order']}: for documents only, and data={splits.name} has none")
+    lengths = lengths_of(torch.from_numpy(splits.train)) if splits.tokens else None
+    return Batches(len(splits.train), cfg["batch"], cfg["order"], lengths)
+
+
+def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
+    """``train.updates`` or ``train.valid_every`` as a number of updates, whatever ``train.unit`` they are given in."""
+    return config["train"][key] * (batches.per_epoch if config["train"].get("unit") == "epochs" else 1)
+
+
 # ------------------------------------------------------------------------------------------------------- pieces
 
 
@@ -232,6 +265,7 @@ def _account(s: Seed, sums: dict[str, float], steps: int, update: int, took: flo
         _diverge(s, "the training bound", update)
         return
     s.update, s.seconds, s.count = update, s.seconds + took, s.count + steps
+    s.update_seconds, s.timed = s.update_seconds + took, s.timed + steps
     for k, v in sums.items():
         s.sums[k] = s.sums.get(k, 0.0) + v
 
@@ -249,7 +283,8 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
         return
     buffers = {k: now.state[k] for k, _ in objective.named_buffers() if k in now.state}
     objective.load_state_dict({**now.params, **buffers}, strict=False)
-    value = validation_bound(objective.model, valid, cfg["valid_samples"], s.seed, objective.validation)
+    found = validation(objective.model, valid, cfg["valid_samples"], s.seed, s.update, objective.validation)
+    value = found["valid_bound"]
     if not math.isfinite(value):
         _diverge(s, "the validation bound", s.update)
         return
@@ -258,7 +293,7 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
             "update": s.update,
             "seconds": round(s.seconds, 3),
             **{f"train_{k}": v / s.count for k, v in s.sums.items()},
-            "valid_bound": value,
+            **found,
         }
     )
     s.sums, s.count = {}, 0
@@ -272,8 +307,22 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
     s.seconds += time.monotonic() - began
     if improved:
         checkpoint.write(s.best, Checkpoint(now.params, buffers, meta=s.meta()))
+    _react(s, pack, r, objective, found, now)
     _save(s, now)
     write_curve(s)
+
+
+def _react(s: Seed, pack: Pack, r: int, objective: Objective, found: dict[str, float], now: Checkpoint) -> None:
+    """Let the rule and the optimiser answer to a validation: new state, the best parameters again, or the end."""
+    now.state = objective.validated(now.state, found)
+    now.opt, verdict = pack.optim.validated(now.opt, -found["valid_bound"], len(s.curve) - 1)
+    if verdict.reload and s.best_update != s.update:
+        best = checkpoint.read(s.best)
+        now.params = best.params
+        now.state = {**now.state, **best.state}
+    if verdict.stop:
+        s.stop("trained", verdict.stop)
+    pack.put(r, now.params, now.state, now.opt)
 
 
 def _snapshot(s: Seed, pack: Pack, r: int) -> Checkpoint | None:

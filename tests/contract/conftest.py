@@ -16,6 +16,8 @@ from vaebench import models, noise, objectives, seeds
 
 VISIBLE = 5
 
+SMALL = {"embedding": 3, "units": 4}
+
 MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "sbn": [
         {"dims": [3]},
@@ -34,6 +36,11 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "rbm_generator": [{"latents": 4, "layers": 1, "units": 3}],
     "rbm_posterior": [{"latents": 5, "layers": 1, "units": 3}],
     "rbm_target": [{"side": 2}],
+    "text_vae": [
+        {"latents": 2, "embedding": 3, "units": 4, "dropout_in": 0.3},
+        {"latents": 1, "dropout_out": 0, **SMALL},
+    ],
+    "text_lm": [SMALL],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
@@ -49,10 +56,20 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "dvaes_gaussian": [{**PRIOR, "refresh": 3}],
     "gumbolt": [{**PRIOR, "samples": 2}],
     "pwl": [PRIOR],
-    "dvaess": [{**PRIOR, "discrete_sweeps": 2}, {**PRIOR, "discrete_sweeps": 1, "samples": 2}],
+    "dvaess": [
+        {**PRIOR, "discrete_sweeps": 2},
+        {**PRIOR, "discrete_sweeps": 1, "samples": 2},
+        {**PRIOR, "discrete_sweeps": 1, "prior_sampler": "population"},
+    ],
     "bit_gibbs": [{"sweeps": 2}],
     "rbm_kl": [{"discrete_sweeps": 2}],
+    "vae": [{}, {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"}],
+    "aggressive": [{}],
+    "likelihood": [{}],
 }
+
+
+DOCUMENTS = ("0", "1", "01", "110", "000", "")
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,11 @@ class Case:
     def label(self) -> str:
         parts = [str(v) for part in (self.objective, self.model) for v in part.values()]
         return self.missing or " ".join(parts)
+
+    @property
+    def tokens(self) -> bool:
+        """Whether its cases are documents."""
+        return bool(self.model) and getattr(models.MODELS[self.model["name"]], "tokens", False)
 
     def build(self, seed: int = 0, scale: float = 0.8) -> nn.Module:
         """The model, every parameter N(0, scale^2)."""
@@ -114,14 +136,18 @@ def objective_cases() -> list[Case]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_case" in metafunc.fixturenames:
-        metafunc.parametrize("model_case", model_cases(), ids=str)
+        coded = [c for c in model_cases() if c.missing or models.MODELS[c.model["name"]].latent != "none"]
+        metafunc.parametrize("model_case", coded, ids=str)
     if "objective_case" in metafunc.fixturenames:
         metafunc.parametrize("objective_case", objective_cases(), ids=str)
 
 
 @pytest.fixture
-def x() -> Tensor:
-    """Six binary cases, no two alike."""
+def x(request) -> Tensor:
+    """Six cases, no two alike: binary, or documents of the words 3 and 4."""
+    params = getattr(getattr(request.node, "callspec", None), "params", {})
+    if any(isinstance(v, Case) and v.tokens for v in params.values()):
+        return torch.tensor([[1, *(3 + int(c) for c in word), 2, 0, 0, 0][:VISIBLE] for word in DOCUMENTS])
     return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32)
 
 

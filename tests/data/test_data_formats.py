@@ -20,7 +20,7 @@ def write(request, tmp_path):
 
     def put(content: bytes):
         path = tmp_path / "file.bin"
-        path.write_bytes(gzip.compress(content) if request.param == "gzip" else content)
+        path.write_bytes(gzip.compress(content, mtime=0) if request.param == "gzip" else content)
         return path
 
     return put

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from vaebench import check, config
+from vaebench import catalogue, check, protocol
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.evaluate import evaluate
@@ -120,7 +120,7 @@ def test_too_large_for_enumeration():
         normaliser.estimate(machine, {"logz_method": "exact"}, 0)
     quick = {"logz_temperatures": 1, "logz_chains": 2}
     assert normaliser.estimate(machine, quick, 0).method.startswith("AIS, 1 steps")
-    assert config.MAX_SIDE == boltzmann_exact.MAX_SIDE
+    assert protocol.MAX_SIDE == boltzmann_exact.MAX_SIDE
 
 
 # ------------------------------------------------------------------------------------------------------ protocol
@@ -143,25 +143,25 @@ def test_too_large_for_enumeration():
     ],
 )
 def test_the_protocol_says_how_log_z_is_found(model, measure, ev, parts):
-    text = config.signature(cell(model, **ev), measure, 7)
+    text = protocol.signature(cell(model, **ev), measure, 7)
     assert text.partition("samples:7|")[2] == f"{parts}select:last|recipe:1"
 
 
 def test_settings_that_an_option_does_not_have():
     bare = {k: EVAL[k] for k in ("bound_samples", "iw_samples", "split", "points")}
-    parts = config.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
+    parts = protocol.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
     assert parts == ["logz:ais-10000x1024", "posterior:ais-500x400"]
 
 
 @pytest.mark.parametrize("name", ["dvae", "dvae_short"])
 def test_options_have_every_setting(name):
-    assert set(config.LOG_Z_DEFAULTS) <= set(config.load_yaml("eval", name))
+    assert set(protocol.LOG_Z_DEFAULTS) <= set(catalogue.load_yaml("eval", name))
     if name == "dvae":
-        assert config.load_yaml("eval", name).items() >= config.LOG_Z_DEFAULTS.items()
+        assert catalogue.load_yaml("eval", name).items() >= protocol.LOG_Z_DEFAULTS.items()
 
 
 def test_every_file_in_the_registry_is_there():
-    files = {file for metric in config.METRICS.values() for file in metric.files}
+    files = {file for metric in protocol.METRICS.values() for file in metric.files}
     for file in files:
         module = importlib.import_module(f"vaebench.metrics.{file}")
         assert callable(module.start)
@@ -172,8 +172,8 @@ def test_every_measure_is_in_the_registry_with_its_samples(x):
     for settings in (DIRECTED, POSTERIOR, {"name": "rbm_target", "side": 2}, {"name": "sbn", "dims": [3]}):
         _, got = measured(settings, x[:40], iw_samples=30)
         for name, m in got.items():
-            assert name in config.METRICS
-            assert m.samples == config.samples_of(cell(settings, iw_samples=30), name), name
+            assert name in protocol.METRICS
+            assert m.samples == protocol.samples_of(cell(settings, iw_samples=30), name), name
             assert m.points == 40
 
 
@@ -212,7 +212,7 @@ def test_a_report_shows_both_errors(x):
     assert number(e) == "84.97 [0.05]"
     plain = estimate(chosen(_typed([one]), "iw_nll"))
     assert (plain.error, plain.log_z_error, number(plain)) == (0.03, None, "84.97 [0.03]")
-    table = config.load_table("nvil_mnist")
+    table = catalogue.load_table("nvil_mnist")
     from vaebench.report.summary import ReportRow
 
     said = " ".join(_footnotes(table, [ReportRow("r", "c", ours=e)]))

@@ -46,7 +46,7 @@ def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
     seen = {}
     model = tiny("rbm_vae", latents=4, groups=1, layers=0, units=3)
     wanted = validation_bound(model, x, 20, 3, SETTINGS)
-    monkeypatch.setattr("vaebench.config.MAX_SIDE", 1)
+    monkeypatch.setattr("vaebench.protocol.MAX_SIDE", 1)
     inner = normaliser.logz.ais
     monkeypatch.setattr(normaliser.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
     got = validation_bound(model, x, 20, 3, SETTINGS)

@@ -20,6 +20,11 @@ from vaebench.data.fetch import cache_root, mirror_root
 from vaebench.data.loader import Loader
 from vaebench.data.mnist import MnistDynamic, MnistStatic
 from vaebench.data.omniglot import Omniglot, OmniglotReconstructed
+from vaebench.data.own_text import OwnText
+from vaebench.data.synthetic import SyntheticText
+from vaebench.data.toy_text import ToyText
+from vaebench.data.yahoo import Yahoo, YahooSmall
+from vaebench.data.yelp import Yelp
 from vaebench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -28,18 +33,33 @@ if TYPE_CHECKING:
 
 DATA: dict[str, type[Loader]] = {
     cls.name: cls
-    for cls in (MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank)
+    for cls in (
+        *(MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank),
+        *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),
+    )
 }
 
 
-def _loader(name: Any) -> Loader:
+def _class(name: Any) -> type[Loader]:
     if name not in DATA:
         raise UserError(f"unknown data set {name!r}: {nearest(str(name), DATA)}")
-    return DATA[name]()
+    return DATA[name]
+
+
+def _loader(name: Any) -> Loader:
+    return _class(name)()
+
+
+def settle(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's ``data`` group with what its files decide filled in: of the user's own, where they are and their digest.
+
+    Raises UserError for an unknown name and for own files that are not named or not there.
+    """
+    return _class(config.get("name")).settle(config)
 
 
 def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None) -> Splits:
-    """The splits of a cell's ``data`` group: {name, held_out, held_out_seed}, and perhaps {mirror}.
+    """The splits of a cell's ``data`` group: {name, held_out, held_out_seed}, perhaps {mirror}, and what others it has.
 
     Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
     data set's own validation split; n pools train and validation and holds n cases out at random, the same ones for
@@ -47,7 +67,7 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
     """
     from vaebench.data.prepare import prepare
 
-    loader = _loader(config.get("name"))
+    loader = _class(config.get("name")).of(config)
     arrays = prepare(loader, mirror_root(mirror or config.get("mirror")), cache_root(root))
     return loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
 
@@ -57,7 +77,7 @@ def get(name: str, mirror: str | Path | None = None, root: str | Path | None = N
     from vaebench.data.inventory import status_of
     from vaebench.data.prepare import prepare
 
-    loader = _loader(name)
+    loader = _class(name).of({"name": name})
     places = mirror_root(mirror), cache_root(root)
     prepare(loader, *places)
     return status_of(loader, *places)

@@ -1,17 +1,22 @@
 """Finding a data file: in the mirror, in the cache, else by download. Every copy is held against its SHA-256.
 
+Where no digest is on record, against the number of its documents; the loader holds it against more.
+
 The cache folder is laid out as a mirror is, ``<folder>/<file>``, so that one user's cache can be another's mirror.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from vaebench.data.content import UNREADABLE, digest_of
+from vaebench.data.archive import take
+from vaebench.data.content import UNREADABLE, digest_of, open_content
 from vaebench.data.sources import Source
 from vaebench.errors import DataError
 
@@ -47,9 +52,18 @@ def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
     return [f for place in places for name in source.file_names if (f := place / source.folder / name).is_file()]
 
 
+def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path]:
+    """Existing copies of the archive that holds the file, the mirror's first; only their names are looked at."""
+    places = [p for p in (mirror, root) if p is not None and source.archive]
+    return [f for place in places if (f := place / source.folder / source.archive).is_file()]
+
+
 def mistake(path: Path, source: Source) -> str:
-    """What is wrong with this copy of the file ('' when its SHA-256 is the expected one)."""
+    """What is wrong with this copy of the file ('' when its SHA-256, or its number of documents, is as expected)."""
     try:
+        if not source.digest:
+            documents = _documents(path)
+            return "" if documents == source.documents else f"{documents:,} documents"
         found = digest_of(path, source.unzipped, source.algorithm)
     except UNREADABLE as e:
         return f"truncated or damaged gzip ({e})"
@@ -58,10 +72,17 @@ def mistake(path: Path, source: Source) -> str:
     return "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
 
 
+def _documents(path: Path) -> int:
+    """Lines that are not blank, ended by line feeds, carriage returns or both."""
+    with open_content(path) as f:
+        return sum(bool(part.strip()) for line in f for part in line.split(b"\r"))
+
+
 def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
     """A local copy of the file with the right content: the mirror's, the cache's, or a fresh download into the cache.
 
-    Mirror files are only read. Raises DataError: one line with the file, the expected SHA-256 and every place tried.
+    A file that comes in an archive is taken out of a copy of that, too, into the cache. Mirror files are only read.
+    Raises DataError: one line with the file, what was expected of it and every place tried.
     """
     tried: list[str] = []
     if mirror is not None and not mirror.is_dir():
@@ -72,6 +93,12 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
             return path
         tried.append(f"{path}: {wrong}")
         log.warning("%s: %s; trying the next source", path, wrong)
+    for path in local_archives(source, mirror, root):
+        try:
+            return _unpacked(path, source, root)
+        except _WrongContent as e:
+            tried.append(f"{path}: {e}")
+            log.warning("%s: %s; trying the next source", path, e)
     offline = bool(source.urls)
     for url in source.urls:
         try:
@@ -85,14 +112,15 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
     state = "no good copy here and the network seems to be down" if offline else "no source has a good copy"
     if mirror is not None and not local_copies(source, mirror, mirror):
         tried.insert(0, f"{mirror / source.folder}: not there")
+    of_what = " of the unzipped text" if source.unzipped and source.digest else ""
     raise DataError(
-        f"{source.name}: {state}; expected {source.algorithm} {source.digest}"
-        f"{' of the unzipped text' if source.unzipped else ''}; tried {'; '.join(tried) or 'nothing'}; {_hint(source)}"
+        f"{source.name}: {state}; expected {source.expected}{of_what}; "
+        f"tried {'; '.join(tried) or 'nothing'}; {_hint(source)}"
     )
 
 
 def _hint(source: Source) -> str:
-    place = f"{source.folder}/{source.name}"
+    place = f"{source.folder}/{source.name}" + (f" or {source.folder}/{source.archive}" if source.archive else "")
     return f"to read it from a folder that holds {place}, name the folder in {MIRROR_ENV} or data.mirror"
 
 
@@ -107,29 +135,58 @@ def download(url: str, to: Path) -> None:
 
 
 class _WrongContent(Exception):
-    """A download arrived whole but is not the file that was expected."""
+    """What arrived whole, or lies in an archive, is not the file that was expected."""
 
 
-def _download_checked(url: str, source: Source, root: Path) -> Path:
-    """Download into a temporary folder beside the target and move it in place once its content is right."""
-    folder = root / source.folder
-    target = folder / source.name
-    log.info("downloading %s", url)
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder in ``folder``. Raises DataError where that is full or cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-            arrived = Path(scratch) / source.name
-            download(url, arrived)
-            if wrong := mistake(arrived, source):
-                raise _WrongContent(wrong)
-            with arrived.open("rb+") as f:
-                os.fsync(f.fileno())
-            os.replace(arrived, target)
+            yield Path(scratch)
     except OSError as e:
         # requests' errors are OSErrors without an errno of the file system
         if e.errno in _NOT_WRITABLE:
             raise DataError(f"cannot write to {folder}: {e.strerror}; set {CACHE_ENV} to a folder with space") from None
         raise
+
+
+def _download_checked(url: str, source: Source, root: Path) -> Path:
+    """Download into a temporary folder beside the target and move it in place once its content is right."""
+    folder = root / source.folder
+    log.info("downloading %s", url)
+    with _scratch(folder) as scratch:
+        arrived = scratch / (source.archive or source.name)
+        download(url, arrived)
+        if not source.archive:
+            return _settled(arrived, source, folder)
+        target = _taken(arrived, source, scratch, folder)
+        os.replace(arrived, folder / source.archive)  # the other files in it need not be fetched again
+        return target
+
+
+def _unpacked(archive: Path, source: Source, root: Path) -> Path:
+    """The file out of a local archive, in the cache."""
+    with _scratch(root / source.folder) as scratch:
+        return _taken(archive, source, scratch, root / source.folder)
+
+
+def _taken(archive: Path, source: Source, scratch: Path, folder: Path) -> Path:
+    member = scratch / source.name
+    if wrong := take(archive, source.name, member):
+        raise _WrongContent(wrong)
+    return _settled(member, source, folder)
+
+
+def _settled(arrived: Path, source: Source, folder: Path) -> Path:
+    """Check a file that arrived and move it in place. Raises _WrongContent."""
+    if wrong := mistake(arrived, source):
+        raise _WrongContent(wrong)
+    with arrived.open("rb+") as f:
+        os.fsync(f.fileno())
+    target = folder / source.name
+    os.replace(arrived, target)
     return target
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaebench.data.fetch import local_copies, mistake
+from vaebench.data.fetch import local_archives, local_copies, mistake
 from vaebench.data.loader import Loader
-from vaebench.data.prepare import prepared_path, read
+from vaebench.data.prepare import contents, prepared_path, read
 
 
 @dataclass(frozen=True)
 class Status:
     """One data set as ``vaebench data ls`` shows it; only names and sizes are looked at, no content.
 
-    needed, present : file names at the source; ``present`` are those with a copy in the mirror or the cache.
+    needed, present : file names at the source; ``present`` are those with a copy in the mirror or the cache. Of the
+        user's own files, the settings that name them.
     prepared : ready to be loaded without any of the needed files.
-    path : the prepared file, or where it will be; None for data that come with a library.
+    path : the prepared file, or where it will be; None for data that come with a library, or are made when needed.
     bytes : what the prepared file and the cached downloads take on disk; the mirror is not counted.
     """
 
@@ -47,9 +48,14 @@ class Check:
 
 def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     """What is there of one data set."""
-    copies = {source.name: local_copies(source, mirror, root) for source in loader.sources.values()}
-    cached = {path for source in loader.sources.values() for path in local_copies(source, None, root)}
-    path = prepared_path(loader, root) if loader.sources else None
+    if loader.asks:
+        return Status(loader.name, loader.asks, loader.asks, True, None, 0)
+    sources = loader.sources.values()
+    copies = {s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources}
+    cached = {p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))}
+    path = prepared_path(loader, root) if loader.kept else None
+    if path is not None and not loader.sources and not path.is_file():
+        path = None  # nothing is missing: it is made when it is first needed
     ready = path is None or path.is_file()
     if path is not None and ready:
         cached.add(path)
@@ -59,6 +65,8 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
     """Every local copy of the needed files, then the prepared file, each read through and held against its SHA-256."""
+    if loader.asks:
+        return [Check(loader.name, ", ".join(loader.asks), "absent", "your own files, checked whenever they are read")]
     checks = []
     for source in loader.sources.values():
         copies = local_copies(source, mirror, root)
@@ -66,9 +74,9 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
             checks.append(Check(loader.name, source.name, "absent"))
         for path in copies:
             wrong = mistake(path, source)
-            detail = f"{wrong}; expected {source.algorithm} {source.digest}" if wrong else ""
+            detail = f"{wrong}; expected {source.expected}" if wrong else ""
             checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
-    if not loader.sources:
+    if not loader.kept:
         loader.arrays({})  # holds what the library ships against its SHA-256
         checks.append(Check(loader.name, "embedded", "ok"))
         return checks
@@ -76,7 +84,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
     if not path.is_file():
         checks.append(Check(loader.name, str(path), "absent", "not prepared"))
     else:
-        found = read(loader, path)
+        found = read(loader, path, contents(loader, mirror, root))
         bad = isinstance(found, str)
         checks.append(Check(loader.name, str(path), "bad" if bad else "ok", found if bad else ""))
     return checks

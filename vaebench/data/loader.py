@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,12 +19,37 @@ class Loader:
 
     name : config name.
     version : raised whenever ``arrays`` would give something else; prepared files of other versions are not used.
-    sources : the files needed, by a short name; none where the data come with a library, then nothing is kept on disk.
+    sources : the files needed, by a short name; none where the data come with a library, are made here, or are the
+        user's own.
+    keep : whether the arrays are kept on disk although there are no sources, because making them takes long.
+    asks : settings without which nothing can be loaded, as the user writes them.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     sources: ClassVar[dict[str, Source]] = {}
+    keep: ClassVar[bool] = False
+    asks: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The ``data`` group of a cell with what its files decide filled in. Raises UserError."""
+        return dict(config)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Loader:
+        """The loader with the settings of a cell's ``data`` group. Raises UserError."""
+        return cls()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the canonical arrays are kept on disk."""
+        return bool(self.sources) or self.keep
+
+    @property
+    def stem(self) -> str:
+        """The name of the prepared file, its version apart."""
+        return self.name
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         """The canonical arrays, 'train', 'valid' and 'test' among them, from the checked files of ``sources``."""

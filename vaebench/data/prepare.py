@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from vaebench.data.fetch import CACHE_ENV, fetch
+from vaebench.data.content import UNREADABLE, digest_of
+from vaebench.data.fetch import CACHE_ENV, fetch, local_copies
 from vaebench.data.loader import Loader
 from vaebench.data.splits import array_hash
 from vaebench.errors import DataError
 
 log = logging.getLogger(__name__)
 
-_ROWS = 1000
+_ROWS, _NUMBERS = 1000, 1 << 16
+"""Of a chunk, where the arrays have cases and where they are flat."""
 
 
 def prepared_path(loader: Loader, root: Path) -> Path:
     """Where the prepared arrays of a data set are kept."""
-    return root / "prepared" / f"{loader.name}-v{loader.version}.h5"
+    return root / "prepared" / f"{loader.stem}-v{loader.version}.h5"
 
 
 def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.ndarray]:
@@ -31,10 +33,10 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
     Of several processes one prepares while the others wait. Raises DataError when no source has a needed file, or
     when the prepared file cannot be written.
     """
-    if not loader.sources:
+    if not loader.kept:
         return loader.arrays({})
     path = prepared_path(loader, root)
-    if path.is_file() and not isinstance(found := read(loader, path), str):
+    if path.is_file() and not isinstance(found := read(loader, path, contents(loader, mirror, root)), str):
         return found
     from filelock import FileLock
 
@@ -52,7 +54,7 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
 
 def _prepare_locked(loader: Loader, path: Path, mirror: Path | None, root: Path) -> dict[str, np.ndarray]:
     if path.is_file():  # perhaps prepared by another process while this one waited
-        found = read(loader, path)
+        found = read(loader, path, contents(loader, mirror, root))
         if not isinstance(found, str):
             return found
         log.warning("%s: %s; preparing it anew", path, found)
@@ -60,12 +62,32 @@ def _prepare_locked(loader: Loader, path: Path, mirror: Path | None, root: Path)
         left.unlink(missing_ok=True)
     files = {key: fetch(source, mirror, root) for key, source in loader.sources.items()}
     arrays = loader.arrays(files)
-    write(loader, arrays, path)
+    made_of = {s.name: digest_of(files[k], s.unzipped) for k, s in loader.sources.items() if not s.digest}
+    write(loader, arrays, path, made_of)
     return arrays
 
 
-def read(loader: Loader, path: Path) -> dict[str, np.ndarray] | str:
-    """The arrays in a prepared file, or, where they cannot be used, a few words that say why."""
+def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
+    """SHA-256 of the copies here of the files for which none is known beforehand; files that are not here are left out.
+
+    A prepared file that was made of other content is not used.
+    """
+    found = {}
+    for source in loader.sources.values():
+        if source.digest or not (copies := local_copies(source, mirror, root)):
+            continue
+        try:
+            found[source.name] = digest_of(copies[0], source.unzipped)
+        except (OSError, *UNREADABLE):
+            found[source.name] = "unreadable"
+    return found
+
+
+def read(loader: Loader, path: Path, here: dict[str, str] | None = None) -> dict[str, np.ndarray] | str:
+    """The arrays in a prepared file, or, where they cannot be used, a few words that say why.
+
+    ``here``: the ``contents`` on this machine that it should have been made of.
+    """
     import h5py
 
     try:
@@ -73,6 +95,10 @@ def read(loader: Loader, path: Path) -> dict[str, np.ndarray] | str:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs["version"] != loader.version or json.loads(file.attrs["sources"]) != _sources(loader):
                 return "prepared by another version"
+            made_of = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
+            for name, digest in (here or {}).items():
+                if made_of.get(name) != digest:
+                    return f"made of another {name}"
             hashes = json.loads(file.attrs["sha256"])
             arrays = {key: file[key][()] for key in hashes}
     except Exception as e:  # damaged bytes can come out of HDF5 as almost any error
@@ -83,20 +109,24 @@ def read(loader: Loader, path: Path) -> dict[str, np.ndarray] | str:
     return arrays
 
 
-def write(loader: Loader, arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write the prepared file whole or not at all. Raises DataError when it cannot be written."""
+def write(loader: Loader, arrays: dict[str, np.ndarray], path: Path, made_of: dict[str, str] | None = None) -> None:
+    """Write the prepared file whole or not at all. Raises DataError when it cannot be written.
+
+    ``made_of``: the SHA-256 of the files used for which none was known beforehand.
+    """
     import h5py
 
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with h5py.File(temporary, "x", locking=False) as file:
             for key, array in arrays.items():
-                chunks = (min(_ROWS, len(array)), *array.shape[1:])
+                chunks = (min(_ROWS if array.ndim > 1 else _NUMBERS, len(array)), *array.shape[1:])
                 file.create_dataset(key, data=array, chunks=chunks, compression="gzip", compression_opts=4)
             file.attrs["name"] = loader.name
             file.attrs["version"] = loader.version
             file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})
             file.attrs["sources"] = json.dumps(_sources(loader))
+            file.attrs["content"] = json.dumps(made_of or {})
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)

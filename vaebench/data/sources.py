@@ -18,6 +18,10 @@ class Source:
     urls : tried in this order.
     md5 : counts where no SHA-256 is known (then ''): good against accidents, weak against intent.
     unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's own hash is free.
+    documents : counts where no digest is known at all: how many lines of this text are not blank. The loader then holds
+        what it reads against all else that is known of it, and a prepared file remembers which content it was made of.
+    archive : name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' where they serve the file. A
+        copy of the archive in ``folder`` will do too. Its own digest is free: what is taken out of it is checked.
     """
 
     folder: str
@@ -26,16 +30,23 @@ class Source:
     urls: tuple[str, ...] = ()
     unzipped: bool = False
     md5: str = ""
+    documents: int = 0
+    archive: str = ""
 
     @property
     def algorithm(self) -> str:
         """Which digest the file is held against: 'sha256' or 'md5'."""
-        return "sha256" if self.sha256 else "md5"
+        return "sha256" if self.sha256 or not self.md5 else "md5"
 
     @property
     def digest(self) -> str:
-        """The hex digest that is expected."""
+        """The hex digest that is expected; '' where none is known and ``documents`` counts."""
         return self.sha256 or self.md5
+
+    @property
+    def expected(self) -> str:
+        """What a copy is held against, in words."""
+        return f"{self.algorithm} {self.digest}" if self.digest else f"{self.documents:,} documents"
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -99,3 +110,31 @@ CALTECH101_SILHOUETTES = {
     ),
 }
 """28x28 silhouettes of Caltech-101's objects (Marlin, Swersky, Chen & de Freitas 2010), first split: MATLAB."""
+
+
+def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int = 0) -> Source:
+    """A file of He et al.'s archive on Google Drive, whose digest is not on record."""
+    places = ("drive.usercontent.google.com/download", "drive.google.com/uc")
+    urls = tuple(f"https://{place}?id={drive}&export=download&confirm=t" for place in places)
+    name, archive = f"{folder}.{split}.txt", f"{folder}.tar.gz"
+    return Source(folder, name, sha256, urls, unzipped=True, documents=documents, archive=archive)
+
+
+_YAHOO, _YELP = "13azGlTuGdzWLCmgDmQPmvb_jcexVWX7i", "1FT49oLNV8syhmGXEgiK6XTjEfMNqqEJJ"
+
+YAHOO = {
+    "train": _text("yahoo", "train", _YAHOO, documents=100_000),
+    "valid": _text("yahoo", "valid", _YAHOO, "3247ac3ffcc4d4bfd6216f2aaa617f6706cdc4081874da39245fe156825898d1"),
+    "test": _text("yahoo", "test", _YAHOO, "ad843c4363adbdd07d8055d9bf121e5f23c285760df43a0031b89d8538293075"),
+}
+"""Yahoo answers (Yang, Hu, Salakhutdinov & Berg-Kirkpatrick 2017): text, one document per line.
+
+Of the training file no digest is on record.
+"""
+
+YELP = {
+    "train": _text("yelp", "train", _YELP, documents=100_000),
+    "valid": _text("yelp", "valid", _YELP, documents=10_000),
+    "test": _text("yelp", "test", _YELP, documents=10_000),
+}
+"""Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` per line. No digest is on record."""

@@ -12,15 +12,19 @@ from vaebench.errors import UserError
 
 @dataclass(frozen=True)
 class Splits:
-    """Train, validation and test cases of one data set, each (n, d) uint8.
+    """Train, validation and test cases of one data set, each (n, d).
 
     name : config name, e.g. 'mnist_static'.
-    train, valid, test : 0 and 1; where ``stochastic`` is True, ``train`` holds grey levels 0..255 instead, to be
-        binarized anew at each visit, a pixel being 1 with probability grey/255.
+    train, valid, test : of images, uint8 0 and 1; where ``stochastic`` is True, ``train`` holds grey levels 0..255
+        instead, to be binarized anew at each visit, a pixel being 1 with probability grey/255. Of documents, token
+        numbers int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
     stochastic : see ``train``.
-    mean : float32 (d,), mean of ``train`` in [0, 1].
-    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter).
+    mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative frequency of each entry of
+        the vocabulary among the words and ends of ``train``.
+    hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter); of
+        documents 'vocabulary' too.
     shape : shape of one case, for pictures of it; its product is d.
+    vocabulary : of documents, the V entries by number; else empty.
     """
 
     name: str
@@ -31,11 +35,18 @@ class Splits:
     mean: np.ndarray
     hashes: dict[str, str]
     shape: tuple[int, ...]
+    vocabulary: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> bool:
+        """Whether the cases are documents."""
+        return bool(self.vocabulary)
 
     @property
     def hash(self) -> str:
-        """One hex SHA-256 over the three splits."""
-        lines = [f"{split}:{self.hashes[split]}" for split in ("train", "valid", "test")]
+        """One hex SHA-256 over the three splits, and over the vocabulary of documents."""
+        parts = ("train", "valid", "test", *(("vocabulary",) if self.vocabulary else ()))
+        lines = [f"{part}:{self.hashes[part]}" for part in parts]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -17,3 +17,8 @@ def log_prob(x: Tensor, mean: Tensor, log_sd: Tensor) -> Tensor:
 def sample(mean: Tensor, log_sd: Tensor, normal: Tensor) -> Tensor:
     """Reparameterised sample mean + sd * noise, noise standard normal of the shape of the result."""
     return mean + torch.exp(log_sd) * normal
+
+
+def kl_standard(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_var)) || N(0, I)), nats, summed over the last axis (Kingma & Welling 2014, appendix B)."""
+    return 0.5 * (mean.square() + torch.exp(log_var) - 1 - log_var).sum(-1)

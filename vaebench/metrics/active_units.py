@@ -1,19 +1,27 @@
-"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1)."""
+"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1).
+
+Binary units: the mean of a case is estimated from samples, and a unit active where the variance over cases exceeds the
+threshold. Gaussian posteriors: the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vaebench.metrics.weights import Pass
+from vaebench.metrics.posteriors import Gather
+from vaebench.metrics.weights import Pass, gaussian_posterior, latent
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job
 
 THRESHOLD = 0.01
-"""A unit is active when Var_x(E_Q[z | x]) exceeds this."""
+"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian posteriors, when it is not less."""
+
+DDOF = 1
+"""Variances over n cases have n - 1 degrees of freedom."""
 
 
 class ActiveUnits:
@@ -42,7 +50,7 @@ class ActiveUnits:
         out = []
         for first, second in zip(self.first, self.second, strict=True):
             a, b = first.double() / self.half, second.double() / self.half
-            out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - 1))
+            out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - DDOF))
         return out
 
     def result(self) -> list[int]:
@@ -50,14 +58,44 @@ class ActiveUnits:
         return [int((v > THRESHOLD).sum()) for v in self.variances()]
 
 
-def start(job: Job) -> ActiveUnits | None:
-    """Two samples and two cases at least."""
+def variances(mean: torch.Tensor) -> torch.Tensor:
+    """Variance of encoder means (n, units) over the cases, (units,), float64, with n - 1 degrees of freedom."""
+    return mean.double().var(0, correction=DDOF)
+
+
+def active_means(mean: torch.Tensor) -> int:
+    """Number of active units by their encoder means (n, units). Two cases at least."""
+    return int((variances(mean) >= THRESHOLD).sum())
+
+
+class ActiveMeans(Gather):
+    """The same interface as ActiveUnits for a Gaussian posterior: no samples are needed, since the mean is known."""
+
+    def variances(self) -> list[torch.Tensor]:
+        """Variance over cases of the mean of every unit of the one layer, [(units,)]."""
+        return [variances(self.result().mean)]
+
+    def active(self) -> list[int]:
+        """Number of active units of the one layer."""
+        return [active_means(self.result().mean)]
+
+
+def start(job: Job) -> ActiveUnits | ActiveMeans | None:
+    """Two cases at least, and two samples where the mean has to be estimated."""
     n, samples = len(job.x), job.settings["bound_samples"]
-    return ActiveUnits(n, samples, job.model.sizes[1:], job.x.device) if samples > 1 and n > 1 else None
+    if n < 2 or not latent(job.model):
+        return None
+    if gaussian_posterior(job.model):
+        return ActiveMeans(n)
+    return ActiveUnits(n, samples, job.model.sizes[1:], job.x.device) if samples > 1 else None
 
 
-def measures(job: Job, units: ActiveUnits) -> list[Measure]:
-    """Their number, in all and by layer."""
-    active = units.result()
-    settings = {"layers": active, "threshold": THRESHOLD}
-    return [job.measure("active_units", sum(active), None, units.samples, unit="units", **settings)]
+def measures(job: Job, units: ActiveUnits | ActiveMeans) -> list[Measure]:
+    """Their number, in all and by layer, and what counts as active."""
+    settings: dict[str, Any] = {"threshold": THRESHOLD}
+    if isinstance(units, ActiveMeans):
+        active, settings = units.active(), {**settings, "at_threshold": "active", "ddof": DDOF, "of": "encoder means"}
+    else:
+        active = units.result()
+    samples = job.settings["bound_samples"]
+    return [job.measure("active_units", sum(active), None, samples, unit="units", layers=active, **settings)]

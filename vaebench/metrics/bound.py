@@ -1,4 +1,7 @@
-"""The variational bound by the paper's protocol: the one-sample bound, averaged over several samples per case."""
+"""The variational bound by the paper's protocol: the one-sample bound, averaged over several samples per case.
+
+With a Gaussian posterior E_Q[log p(x | z)] is sampled and the KL exact (Kingma & Welling 2014, equation 7).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.metrics.weights import Pass, stream
+from vaebench.dists import gaussian
+from vaebench.metrics.weights import Pass, latent, stream
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ class Bound:
     """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)], nats, at most log p(x) in expectation.
 
     ``error`` is its Monte Carlo standard error given the cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or
-    of all of them in one number where the prior is a single term.
+    of all of them in one number where the prior is a single term. ``analytic``: whether it is exact, given the model.
     """
 
     value: float
@@ -28,6 +32,7 @@ class Bound:
     kl: list[float]
     cases: int
     samples: int
+    analytic: bool = False
 
 
 class BoundSum:
@@ -41,19 +46,24 @@ class BoundSum:
         self.total = torch.zeros(cases, dtype=torch.float64, device=device)
         self.square, self.shared = torch.zeros_like(self.total), torch.zeros_like(self.total)
         self.kl: list[Tensor] = []
+        self.analytic = False
 
     def add(self, part: Pass) -> None:
         """Take the samples of ``part`` that are among the first ``samples``."""
         k = min(part.log_w.shape[0], self.samples - part.first)
         if k <= 0:
             return
-        log_w = part.log_w[:k]
+        if part.seen is None:
+            log_w = part.log_w[:k]
+            # log_p holds the data term first, then one prior term for each term of log_q.
+            kl = [(q[:k].double() - p[:k].double()).sum() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
+        else:
+            exact = gaussian.kl_standard(*(v.double() for v in part.seen))
+            log_w, kl, self.analytic = part.log_p[0][:k].double() - exact, [k * exact.sum()], True
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         if part.error is not None:
             self.shared[part.cases] = part.error.double() ** 2
-        # log_p holds the data term first, then one prior term for each term of log_q.
-        kl = [(q[:k].double() - p[:k].double()).sum() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
         self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
 
     def result(self) -> Bound:
@@ -66,20 +76,23 @@ class BoundSum:
         kl = [float(v) / (self.cases * self.samples) for v in self.kl]
         if kl:
             kl[-1] += self.log_z
-        return Bound(float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples)
+        return Bound(float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples, self.analytic)
 
 
-def start(job: Job) -> BoundSum:
-    """Every model has a bound."""
+def start(job: Job) -> BoundSum | None:
+    """Every model with latents has a bound."""
+    if not latent(job.model):
+        return None
     return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
 
 
 def measures(job: Job, total: BoundSum) -> list[Measure]:
     """The bound as a positive number of nats, and the KL."""
     b = total.result()
+    how = {"analytic": True} if b.analytic else {}
     return [
         job.with_log_z("bound", -b.value, b.error, b.samples),
-        job.with_log_z("kl", sum(b.kl), None, b.samples, layers=b.kl),
+        job.with_log_z("kl", sum(b.kl), None, b.samples, layers=b.kl, **how),
     ]
 
 

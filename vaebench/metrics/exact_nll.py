@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.dists import boltzmann_exact
+from vaebench.metrics import perplexity
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -49,12 +50,21 @@ def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
     return total - log_z
 
 
+@torch.no_grad()
+def known(model: nn.Module, x: Tensor) -> Tensor | None:
+    """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents; None for others."""
+    if model.latent == "none":
+        return model.log_evidence(x).double()
+    return log_evidence(model, x) if applies(model) else None
+
+
 def start(job: Job) -> Tensor | None:
-    """Models that can be enumerated."""
-    return log_evidence(job.model, job.x) if applies(job.model) else None
+    """See ``known``."""
+    return known(job.model, job.x)
 
 
 def measures(job: Job, log_p: Tensor) -> list[Measure]:
-    """Minus the mean of log p(x), without error; ``spread`` is its standard error over cases."""
-    spread = float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
-    return [job.measure("nll", -float(log_p.mean()), None, None, spread=spread)]
+    """Minus the mean of log p(x), without error; ``spread``: its standard error over cases. Perplexity of documents."""
+    nll, spread = -float(log_p.mean()), float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
+    found = [job.measure("nll", nll, None, None, spread=spread)]
+    return found + ([perplexity.measure(job, nll, None, None)] if getattr(job.model, "tokens", False) else [])

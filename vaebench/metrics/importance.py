@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.metrics.weights import Pass, stream
+from vaebench.metrics.weights import Pass, latent, stream
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ImportanceSum:
 def start(job: Job) -> ImportanceSum | None:
     """Models with a normalised posterior, where samples are asked for."""
     samples = job.settings["iw_samples"]
-    if not samples or job.boltzmann_posterior:
+    if not samples or job.boltzmann_posterior or not latent(job.model):
         return None
     return ImportanceSum(len(job.x), samples, job.x.device, log_z=job.log_z)
 

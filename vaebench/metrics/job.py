@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vaebench.config import posterior_chains
 from vaebench.metrics import normaliser, rbm_posterior, weights
 from vaebench.metrics.partition import LogZ
+from vaebench.protocol import posterior_chains
 from vaebench.stats import Measure
 
 

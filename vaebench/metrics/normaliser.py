@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import LOG_Z_DEFAULTS, log_z_method
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.metrics import logz
 from vaebench.metrics.partition import LogZ
+from vaebench.protocol import LOG_Z_DEFAULTS, log_z_method
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

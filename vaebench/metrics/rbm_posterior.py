@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.config import LOG_Z_DEFAULTS
 from vaebench.dists.rbm import RBM
 from vaebench.metrics.annealing import MAX_FLOATS, ais
 from vaebench.metrics.importance import ImportanceSum, details
 from vaebench.metrics.weights import Pass
+from vaebench.protocol import LOG_Z_DEFAULTS
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

@@ -7,9 +7,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench import seeds
 from vaebench.metrics import exact_nll, normaliser, rbm_posterior
 from vaebench.metrics.bound import bound
 from vaebench.metrics.importance import importance
+from vaebench.metrics.latent_use import information, latent_use
+
+
+def validation(
+    model: nn.Module, x: Tensor, samples: int, seed: int, update: int, settings: dict[str, Any]
+) -> dict[str, float]:
+    """What a validation finds, by name: ``valid_bound``, see ``validation_bound``.
+
+    With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see ``latent_use``), and
+    ``valid_mi_batch`` with noise of its own after every ``update``: He et al. (2019) drew it anew, and compared.
+    """
+    if not settings.get("watch"):
+        return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
+    found = {f"valid_{k}": v for k, v in latent_use(model, x, seed).items()}
+    found["valid_mi_batch"] = information(model, x, seeds.derive(seed, "watch", update))
+    if samples > 1:
+        found["valid_bound"] = validation_bound(model, x, samples, seed, {})
+    return found
 
 
 def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
@@ -42,9 +61,10 @@ def exact_value(model: nn.Module, x: Tensor) -> float:
     """Minus the exact KL of a model that knows it, else the exact mean log p(x). ValueError where neither is known."""
     if hasattr(model, "kl"):
         return -float(model.kl())
-    if not exact_nll.applies(model):
+    log_p = exact_nll.known(model, x)
+    if log_p is None:
         raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")
-    return float(exact_nll.log_evidence(model, x).mean())
+    return float(log_p.mean())
 
 
 def spread(x: Tensor, points: int | None) -> Tensor:

@@ -4,23 +4,36 @@ The noise of a sample depends on the seed, the case's position and the sample's 
 cut into grains of fixed size, each with a generator of its own, and passes of any size put grains together. So every
 result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for
 all K.
+
+Models with a Gaussian posterior (``gaussian_posterior``) encode a case once, whatever the number of its samples.
+Models of documents (``tokens``) have passes that are cut by length: see ``documents``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from vaebench import noise
+from vaebench.batches import lengths_of
 
 CASES, SAMPLES = 100, 10
 """A grain: the noise of this many cases times this many samples comes from one generator."""
 
 BUDGET = 2**25
 """Floats of one pass (samples x cases x units of the widest layer), so that memory stays bounded."""
+
+TOKENS = {"cpu": 2**14, "cuda": 2**17}
+"""Documents x tokens of the longest, of a group that is encoded at once."""
+
+CODES = 2**23
+"""Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own care: see TextVAE."""
+
+Moments = tuple[Tensor, Tensor]
+"""Mean and log-variance of q(z | x), (batch, n) each."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,8 @@ class Pass:
 
     ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and ``log_q`` are the terms
     of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n). ``error`` (batch,):
-    standard error of log_q where its normaliser is an estimate, the same for all samples of a case.
+    standard error of log_q where its normaliser is an estimate, the same for all samples of a case. ``seen``: what the
+    encoder gave, of models with a Gaussian posterior.
     """
 
     cases: slice
@@ -38,6 +52,7 @@ class Pass:
     log_q: list[Tensor]
     z: list[Tensor]
     error: Tensor | None = None
+    seen: Moments | None = field(default=None, kw_only=True)
 
     @property
     def log_w(self) -> Tensor:
@@ -45,12 +60,26 @@ class Pass:
         return sum(t.double() for t in self.log_p) - sum(t.double() for t in self.log_q)
 
 
+def gaussian_posterior(model: nn.Module) -> bool:
+    """Whether q(z | x) is a diagonal Gaussian over one layer with ``Moments`` model.encode(x), and p(z) = N(0, I).
+
+    The model's ``sample_posterior`` and ``log_posterior_terms`` then take these as ``seen``.
+    """
+    return getattr(model, "latent", None) == "gaussian" and hasattr(model, "encode")
+
+
+def latent(model: nn.Module) -> bool:
+    """Whether there are latents at all: a language model alone has none, and an exact NLL in the place of a bound."""
+    return hasattr(model, "sample_posterior") or "posterior" in model.unnormalised
+
+
 def terms(
-    model: nn.Module, x: Tensor, k: int, draws: dict[str, Tensor]
+    model: nn.Module, x: Tensor, k: int, noises: dict[str, Tensor], seen: Moments | None = None
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d)."""
-    z = model.sample_posterior(x, k, draws)
-    return model.log_joint_terms(x, z), model.log_posterior_terms(z, x), z
+    known = {} if seen is None else {"seen": seen}
+    z = model.sample_posterior(x, k, noises, **known)
+    return model.log_joint_terms(x, z), model.log_posterior_terms(z, x, **known), z
 
 
 @torch.no_grad()
@@ -68,6 +97,26 @@ def stream(
 
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
     """
+    for cases, size, xs in plan(model, x, samples, chunk, batch):
+        seen = model.encode(xs) if gaussian_posterior(model) else None
+        for first in range(0, samples, size):
+            k = min(size, samples - first)
+            noises = draws(model, cases, first, k, seed, purpose, x.device)
+            yield Pass(cases, first, *terms(model, xs, k, noises, seen), seen=seen)
+
+
+Plan = Iterator[tuple[slice, int, Tensor]]
+"""Groups of cases: their positions, how many samples of each at a time, and the cases as the model takes them."""
+
+
+def plan(model: nn.Module, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
+    """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
+    kind = documents if getattr(model, "tokens", False) else vectors
+    return kind(model, x, samples, chunk, batch)
+
+
+def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Plan:
+    """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one."""
     n, device = len(x), x.device
     widest = max(model.sizes)
     if batch is None:
@@ -78,17 +127,49 @@ def stream(
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
     for start in range(0, n, batch):
         cases = slice(start, min(start + batch, n))
-        xs = x[cases].to(model.mean.dtype)
-        for first in range(0, samples, chunk):
-            k = min(chunk, samples - first)
-            yield Pass(cases, first, *terms(model, xs, k, _draws(model, cases, first, k, seed, purpose, device)))
+        yield cases, chunk, x[cases].to(model.mean.dtype)
 
 
-def _draws(model, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device) -> dict[str, Tensor]:
+def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Plan:
+    """Groups of neighbouring documents, without the columns in which all are padding.
+
+    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; then as many
+    samples as ``CODES`` allows: the more of them at once, the more work the model can share. Rows sorted by length
+    waste little on padding. ``chunk`` is rounded down to whole grains, of which there is at least one.
+    """
+    limit, latents = TOKENS.get(x.device.type, TOKENS["cuda"]), max(model.sizes[1:], default=1)
+    tokens = lengths_of(x).tolist()
+    chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
+    start = 0
+    while start < len(x):
+        stop = start + max(1, batch or _fitting(tokens[start:], limit))
+        if not batch and start // CASES < stop // CASES and stop < len(x):
+            stop = stop // CASES * CASES
+        cases = slice(start, min(stop, len(x)))
+        room = CODES // (latents * (cases.stop - start))
+        yield cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), x[cases, : max(tokens[cases])]
+        start = cases.stop
+
+
+def _fitting(tokens: list[int], limit: int) -> int:
+    """How many of the first documents, padded to the longest of them, have no more than ``limit`` tokens."""
+    longest = 0
+    for i, n in enumerate(tokens):
+        longest = max(longest, n)
+        if (i + 1) * longest > limit:
+            return i
+    return len(tokens)
+
+
+def draws(
+    model: nn.Module, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
+) -> dict[str, Tensor]:
+    """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
     shapes = model.posterior_noise(SAMPLES, CASES)
     columns = []
     for g in range(cases.start // CASES, -(-cases.stop // CASES)):
         blocks = range(first // SAMPLES, -(-(first + k) // SAMPLES))
         rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in blocks]
         columns.append({name: torch.cat([r[name] for r in rows])[:k] for name in shapes})
-    return {name: torch.cat([c[name] for c in columns], 1)[:, : cases.stop - cases.start] for name in shapes}
+    own = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
+    return {name: torch.cat([c[name] for c in columns], 1)[:, own] for name in shapes}

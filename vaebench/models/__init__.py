@@ -31,7 +31,9 @@ from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
-from vaebench.nn.init import initialize
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
+from vaebench.nn.init import TEXT_KEYS, initialize
 
 MODELS: dict[str, type[nn.Module]] = {
     "sbn": SBN,
@@ -43,6 +45,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "rbm_generator": RBMGenerator,
     "rbm_posterior": RBMPosteriorVAE,
     "rbm_target": RBMTarget,
+    "text_vae": TextVAE,
+    "text_lm": TextLM,
 }
 
 
@@ -51,11 +55,12 @@ def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
 
     Raises UserError for an unknown model, an unknown key or a value that the model does not take.
     """
-    settings = {k: v for k, v in config.items() if k not in ("name", "init", "init_scale")}
+    settings = {k: v for k, v in config.items() if k not in ("name", "init", "init_scale", *TEXT_KEYS)}
     if config["name"] not in MODELS:
         raise UserError(f"model {config['name']!r}: {nearest(config['name'], MODELS)}")
     try:
-        return MODELS[config["name"]](mean=torch.as_tensor(np.asarray(mean, dtype=np.float32)), **settings)
+        # The mean has values even where a model is built without any (the device "meta"), to be checked.
+        return MODELS[config["name"]](mean=torch.from_numpy(np.asarray(mean, dtype=np.float32)), **settings)
     except TypeError as e:
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
 
@@ -63,4 +68,5 @@ def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:
     """Initial parameters of ``module`` (a model, or an objective with a model inside) for one seed, in place."""
     generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
-    initialize(module, generator, config["init"], config["init_scale"])
+    text = {key: config[key] for key in TEXT_KEYS if key in config}
+    initialize(module, generator, config["init"], config["init_scale"], **text)

@@ -9,25 +9,47 @@ from torch import nn
 
 from vaebench.errors import UserError, nearest
 
-INITS = ("normal", "glorot", "fan_in")
+INITS = ("normal", "glorot", "fan_in", "text")
+
+TEXT_KEYS = ("init_center", "embedding_scale", "embedding_center")
+"""Settings of ``text`` alone."""
 
 
-def initialize(module: nn.Module, generator: torch.Generator, init: str = "normal", scale: float = 0.1) -> None:
+def initialize(
+    module: nn.Module,
+    generator: torch.Generator,
+    init: str = "normal",
+    scale: float = 0.1,
+    *,
+    init_center: float = 0.0,
+    embedding_scale: float = 0.1,
+    embedding_center: float = 0.0,
+) -> None:
     """Set every parameter of ``module`` in place: matrices by ``init``, vectors to zero.
 
     ``normal``: N(0, scale^2). ``glorot``: uniform on +-sqrt(6 / (rows + columns)). ``fan_in``: normal with standard
     deviation sqrt(2.6 / columns), cut off at two of them (He et al. 2015, made up for the cut). Matrices named
     ``autoregressive`` start at zero: a linear connection between units has no symmetry to break, so a net starts as its
-    factorial self. Parts of ``module`` that have a method ``start(generator)`` set their own values last.
-    Raises UserError for an unknown ``init`` or a scale that is not positive.
+    factorial self. ``text``: vectors as well, uniform on ``init_center`` +- ``scale``, and those named ``embedding`` on
+    ``embedding_center`` +- ``embedding_scale``; 0.01 and 0.1 around 0 in He et al. 2019 (appendix B), around 0.05 and
+    0.1 in its appendix G. Parts of ``module`` that have a method ``start(generator)`` set their own values last.
+    Raises UserError for an unknown ``init``, a scale that is not positive or a centre that is no number.
     """
     if init not in INITS:
         raise UserError(f"model.init={init!r}: {nearest(str(init), INITS)}")
-    if not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
-        raise UserError(f"model.init_scale={scale!r}: must be a number above 0")
+    for key, value in (("init_scale", scale), ("embedding_scale", embedding_scale)):
+        if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+            raise UserError(f"model.{key}={value!r}: must be a number above 0")
+    for key, value in (("init_center", init_center), ("embedding_center", embedding_center)):
+        if not (isinstance(value, (int, float)) and math.isfinite(value)):
+            raise UserError(f"model.{key}={value!r}: must be a number")
+    others, words = (init_center, scale), (embedding_center, embedding_scale)
     with torch.no_grad():
         for name, p in sorted(module.named_parameters()):
-            if p.dim() < 2 or name.endswith("autoregressive"):
+            if init == "text":
+                center, half = words if name.endswith("embedding") else others
+                p.uniform_(center - half, center + half, generator=generator)
+            elif p.dim() < 2 or name.endswith("autoregressive"):
                 p.zero_()
             elif init == "normal":
                 p.normal_(0.0, float(scale), generator=generator)

@@ -8,10 +8,12 @@ replayed, resumed bit for bit, packed over seeds, compiled or captured without t
 - ``state(seed, cases)``: initial state, name -> tensor; for the names in ``per_case`` with a row for each training
   case, of which a step is given, and returns, the rows of its batch. State that has the name of a buffer is that
   buffer's value where the model is validated or evaluated (running statistics of batch normalisation);
-- ``noise(batch)``: name -> (kind, shape) of what one update draws, kind 'uniform' on [0, 1) or 'normal';
+- ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many numbers draws (see
+  ``vaebench.noise.draw``); rules to which the width is nothing have ``noise(batch)``;
 - ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
 - ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set, 'update': () number of updates
-  done before this one, 'progress': () the same as a share of the budget, from 0 to below 1};
+  done before this one, 'progress': () the same as a share of the budget, from 0 to below 1, 'passes': () passes over
+  the training cases with this update};
 - ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
 - ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the checkpoint is taken;
 - ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
@@ -24,6 +26,7 @@ from typing import Any
 from torch import nn
 
 from vaebench.errors import UserError, nearest
+from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
 from vaebench.objectives.bit_gibbs import BitGibbs
 from vaebench.objectives.dvae import DVAE
@@ -33,8 +36,10 @@ from vaebench.objectives.dvaes_gaussian import DVAESharpGaussian
 from vaebench.objectives.dvaess import DVAESharpSharp
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
+from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.rbm_kl import RBMKL
+from vaebench.objectives.vae import VAE
 from vaebench.objectives.wake_sleep import WakeSleep
 
 OBJECTIVES: dict[str, type[Objective]] = {
@@ -50,6 +55,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "gumbolt": GumBolt,
     "pwl": PWL,
     "bit_gibbs": BitGibbs,
+    "vae": VAE,
+    "aggressive": Aggressive,
+    "likelihood": Likelihood,
 }
 
 

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+class InnerLoop(Protocol):
+    """Updates of some parameter groups before an update proper; how many is decided as they go.
+
+    ``groups``: those that move. ``going``: whether there is another update. ``observe`` is told of each its loss,
+    summed over the documents of its batch (nats), and the number of words these predict.
+    """
+
+    groups: tuple[str, ...]
+
+    @property
+    def going(self) -> bool:
+        """Whether there is another update."""
+
+    def observe(self, loss: float, words: int) -> None:
+        """Take note of an update that was made."""
 
 
 class Objective(nn.Module):
@@ -13,14 +32,16 @@ class Objective(nn.Module):
     ``budget_free``: a step is the same however many updates there will be. ``per_case``: names of the state that has a
     row for every training case, of which a step sees and returns only its batch's. ``block``: updates whose noise is
     drawn at once, None for the usual number; rules that draw much take few. ``worth_compiling``: False where a step is
-    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``validation``: how the bound that selects
-    the checkpoint is taken, see vaebench.metrics.validation.
+    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``alone``: seeds are trained one by one, by
+    the plain engine; so it is where an update depends on what the last one found. ``validation``: how the bound that
+    selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
     budget_free = True
     per_case: tuple[str, ...] = ()
     block: int | None = None
     worth_compiling = True
+    alone = False
     validation: ClassVar[dict[str, Any]] = {}
 
     model: nn.Module
@@ -29,6 +50,22 @@ class Objective(nn.Module):
         """Parameter groups by prefix: generative model, inference network."""
         return {"model": "model.p.", "posterior": "model.q."}
 
-    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+    def state(self, seed: int = 0, cases: int = 1) -> State:
         """What persists between updates, at the start of the run with this seed on so many training cases: nothing."""
         return {}
+
+    def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of one update of so many cases, each of ``width`` numbers: name -> (kind, shape)."""
+        return self.noise(batch)
+
+    def inner_loop(self, state: State) -> InnerLoop | None:
+        """The updates to be made before the next one proper, if any. Rules that have some are ``alone``."""
+        return None
+
+    def moves(self, state: State) -> tuple[str, ...] | None:
+        """Parameter groups that the next update proper moves; None: all. Rules that say some are ``alone``."""
+        return None
+
+    def validated(self, state: State, found: dict[str, float]) -> State:
+        """New state after a validation that ``found`` these numbers (``valid_bound`` and what is watched)."""
+        return state

@@ -1,0 +1,206 @@
+"""Searches and samples of text decoders, against all documents of a tiny model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vaebench.models import text_generation
+from vaebench.models.text_generation import Document
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
+
+VOCABULARY, LATENTS, LONGEST = 5, 2, 4
+
+
+def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
+    """A model whose words follow their predecessors clearly; ``against``: off the logits of ``<pad>``, ``</s>``."""
+    more = {"latents": LATENTS} if kind is TextVAE else {}
+    model = kind(torch.full((VOCABULARY,), 0.2), embedding=4, units=6, **more).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, scale, generator=generator)
+        if against:  # a unit that is always on, and that these words shun
+            model.p.lstm.bias_ih.view(4, -1)[:, 0] = torch.tensor([50.0, -50.0, 50.0, 50.0])
+            model.p.output[:, 0] = 0.0
+            model.p.output[[0, 2], 0] = -against / math.tanh(1.0)
+    return model
+
+
+def codes(rows, seed=0):
+    return torch.randn(rows, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def score(model, document, z):
+    """log p of the tokens of a document without ``<pad>``, by the model's likelihood, which knows no steps."""
+    x = torch.tensor([[1, *document.tokens]])
+    with torch.no_grad():
+        return float(model.log_evidence(x) if z is None else model.log_likelihood(x, [z[None, None]]))
+
+
+@torch.no_grad()
+def everything(model, z):
+    """All documents of at most LONGEST tokens, by step-wise probabilities: {tokens: probability}; cut ones included."""
+    out, begun = {}, {(): (1.0, model.p.first_state(1, z))}
+    for _ in range(LONGEST):
+        more = {}
+        for tokens, (p, state) in begun.items():
+            after, new = model.p.next_word(torch.tensor([tokens[-1] if tokens else 1]), z, state)
+            for word, q in enumerate(after[0].exp().tolist()):
+                if word == 2:
+                    out[(*tokens, word)] = p * q
+                else:
+                    more[(*tokens, word)] = (p * q, new)
+        begun = more
+    return out | {tokens: p for tokens, (p, _) in begun.items()}
+
+
+def test_steps_give_the_probabilities_of_the_likelihood():
+    model, z = built(), codes(1)
+    table = everything(model, z)
+    assert sum(table.values()) == pytest.approx(1.0, abs=1e-12)
+    for tokens, p in list(table.items())[::7]:
+        if 0 not in tokens:
+            assert score(model, Document(tokens, 0.0), z[0]) == pytest.approx(math.log(p), abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", [TextVAE, TextLM])
+def test_greedy_takes_the_best_word_of_every_step(kind):
+    lengths = set()
+    for seed in range(8):
+        model = built(kind, seed)
+        z = codes(3, seed) if kind is TextVAE else None
+        found = text_generation.greedy(model, z, LONGEST)
+        assert len(found) == (1 if z is None else 3)
+        for i, document in enumerate(found):
+            code, tokens = None if z is None else z[i : i + 1], []
+            state, word, total = model.p.first_state(1, code), 1, 0.0
+            while word != 2 and len(tokens) < LONGEST:
+                after, state = model.p.next_word(torch.tensor([word]), code, state)
+                word = int(after.argmax())
+                total += float(after.max())
+                tokens.append(word)
+            assert document.tokens == tuple(tokens)
+            assert document.log_p == pytest.approx(total, abs=1e-12)
+            lengths.add((len(tokens), document.ended))
+    assert len(lengths) > 2  # short ones, long ones, some cut off
+
+
+@pytest.mark.parametrize("kind", [TextVAE, TextLM])
+def test_a_beam_of_one_is_greedy(kind):
+    for seed in range(8):
+        model = built(kind, seed)
+        z = codes(3, seed) if kind is TextVAE else None
+        one, other = text_generation.beam(model, z, 1, LONGEST), text_generation.greedy(model, z, LONGEST)
+        assert [d.tokens for d in one] == [d.tokens for d in other]
+        assert [d.log_p for d in one] == pytest.approx([d.log_p for d in other], abs=1e-12)
+
+
+def test_a_beam_that_nothing_falls_out_of_finds_the_most_probable_document():
+    better = 0
+    for seed in range(10):
+        model, z = built(seed=seed, scale=3.0, against=0.5), codes(1, seed)
+        table = {t: p for t, p in everything(model, z).items() if t[-1] == 2}
+        best = max(table, key=table.get)
+        (found,) = text_generation.beam(model, z, VOCABULARY**LONGEST, LONGEST)
+        assert found.tokens == best
+        assert found.log_p == pytest.approx(math.log(table[best]), abs=1e-12)
+        assert found.ended
+        assert found.words == best[:-1]
+        (first,) = text_generation.beam(model, z, 1, LONGEST)
+        better += found.tokens != first.tokens
+    assert better > 1  # it was not the greedy one anyway
+
+
+@torch.no_grad()
+def by_hand(model, z, width):
+    """What a beam of ``width`` finds: continuations in a table, every state from the document's beginning."""
+    begun, ended = {(): 0.0}, {}
+    for _ in range(LONGEST):
+        grown = {}
+        for tokens, before in begun.items():
+            state = model.p.first_state(1, z)
+            for word in (1, *tokens):
+                after, state = model.p.next_word(torch.tensor([word]), z, state)
+            grown |= {(*tokens, w): before + p for w, p in enumerate(after[0].tolist())}
+        kept = dict(sorted(grown.items(), key=lambda item: -item[1])[:width])
+        ended |= {tokens: p for tokens, p in kept.items() if tokens[-1] == 2}
+        begun = {tokens: p for tokens, p in kept.items() if tokens[-1] != 2}
+    return max((ended or begun).items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize("width", [2, 3, 6])
+def test_a_beam_keeps_the_best_beginnings_of_every_step(width):
+    ends = set()
+    for seed in range(12):
+        model, z = built(seed=seed, scale=3.0, against=1000.0 if seed == 0 else 1.0), codes(2, seed)
+        for i, found in enumerate(text_generation.beam(model, z, width, LONGEST)):
+            tokens, log_p = by_hand(model, z[i : i + 1], width)
+            assert found.tokens == tokens
+            assert found.log_p == pytest.approx(log_p, abs=1e-12)
+            assert found.words == (tokens[:-1] if found.ended else tokens)
+            ends.add((len(tokens), found.ended))
+    assert len(ends) > 3
+
+
+@pytest.mark.parametrize("kind", [TextVAE, TextLM])
+def test_samples_have_the_frequencies_of_all_documents(kind):
+    """z of each of some 70 documents expected 20 times and more; one exceeds 5 by chance in 10,000 seeds, if normal."""
+    draws = 20_000
+    model = built(kind, seed=1, scale=0.7)
+    z = codes(1, 1) if kind is TextVAE else None
+    uniform = torch.rand(draws, LONGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    found = text_generation.sample(model, None if z is None else z.expand(draws, -1), uniform)
+    table, counts = everything(model, z), {}
+    for document in found:
+        counts[document.tokens] = counts.get(document.tokens, 0) + 1
+    assert set(counts) <= set(table)
+    common = [t for t, p in table.items() if p * draws > 20]
+    assert len(common) > 30
+    assert all(
+        abs(counts.get(t, 0) - draws * table[t]) < 5 * math.sqrt(draws * table[t] * (1 - table[t])) for t in common
+    )
+    for document in found[:20]:
+        assert document.log_p == pytest.approx(math.log(table[document.tokens]), abs=1e-9)
+    again = text_generation.sample(model, None if z is None else z.expand(9, -1), uniform[:9])
+    assert [d.tokens for d in again] == [d.tokens for d in found[:9]]
+
+
+def test_samples_of_several_codes_are_those_of_each():
+    model, z = built(), codes(6)
+    uniform = torch.rand(6, LONGEST, generator=torch.Generator().manual_seed(6))
+    found = text_generation.sample(model, z, uniform)
+    for i, document in enumerate(found):
+        assert text_generation.sample(model, z[i : i + 1], uniform[i : i + 1])[0].tokens == document.tokens
+    assert len({d.tokens for d in found}) > 2
+
+
+def test_noise_at_its_ends_takes_a_word_that_can_be():
+    model, z = built(against=1000.0), codes(2)
+    almost = torch.full((2, LONGEST), 1 - 2.0**-24)
+    for uniform in (torch.zeros(2, LONGEST), almost):
+        for document in text_generation.sample(model, z, uniform):
+            assert len(document.tokens) == LONGEST
+            assert document.log_p > -100
+
+
+def test_nothing_is_written_where_nothing_may_be():
+    model = built(TextLM)
+    assert text_generation.greedy(model, None, 0) == [Document((), 0.0)]
+    assert text_generation.sample(model, None, torch.zeros(2, 0)) == [Document((), 0.0)] * 2
+
+
+def test_the_path_between_two_codes_is_straight_and_even():
+    first, last = torch.tensor([0.0, 4.0]), torch.tensor([1.0, 0.0])
+    wanted = [[0.0, 4.0], [0.25, 3.0], [0.5, 2.0], [0.75, 1.0], [1.0, 0.0]]
+    assert text_generation.path(first, last, 5).tolist() == wanted
+    with pytest.raises(ValueError, match="1 points"):
+        text_generation.path(first, last, 1)
+
+
+def test_a_beam_without_width_is_refused():
+    with pytest.raises(ValueError, match="width 0"):
+        text_generation.beam(built(), codes(1), 0, LONGEST)

@@ -1,0 +1,120 @@
+"""The language model without latents: torch's own cell as second implementation, all documents enumerated."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from vaebench import models, noise
+from vaebench.errors import UserError
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
+
+VOCABULARY, EMBEDDING, UNITS = 6, 4, 3
+DOCUMENTS = [[1, 4, 5, 2], [1, 5, 2], [1, 3, 3, 5, 4, 2], [1, 2]]
+
+
+def rows(documents, width=None):
+    width = width or max(map(len, documents))
+    return torch.tensor([[*d, *[0] * (width - len(d))] for d in documents])
+
+
+def built(seed=0, vocabulary=VOCABULARY, **settings):
+    settings = {"embedding": EMBEDDING, "units": UNITS, **settings}
+    model = TextLM(torch.full((vocabulary,), 1 / vocabulary), **settings).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, 0.7, generator=generator)
+    return model
+
+
+def literal(model, documents, drop=None):
+    """log p of every document, (batch,), word by word with torch's own cell, rates of dropout 1/2; and the cell."""
+    cell, lstm, out = nn.LSTMCell(EMBEDDING, UNITS).double(), model.p.lstm, []
+    cell.load_state_dict({n: getattr(lstm, n).detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")})
+    for i, words in enumerate(documents):
+        state, total = (torch.zeros(UNITS).double(), torch.zeros(UNITS).double()), 0.0
+        for t in range(len(words) - 1):
+            x = model.p.embedding[words[t]]
+            state = cell(x if drop is None else 2 * x * (drop["drop_in"][i, t] >= 0.5), state)
+            h = state[0] if drop is None else 2 * state[0] * (drop["drop_out"][i, t] >= 0.5)
+            total = total + torch.log_softmax(model.p.output @ h, 0)[words[t + 1]]
+        out.append(total)
+    return torch.stack(out), cell
+
+
+@pytest.mark.parametrize("documents", [DOCUMENTS, DOCUMENTS[:1] * 2], ids=["padded", "even"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_values_and_gradients_are_those_of_a_literal_implementation(documents, dropout):
+    model, x = built(), rows(documents)
+    drop = noise.fixed(model.dropout_noise(*x.shape), 0, "noise") if dropout else None
+    drop = drop and {k: v.double() for k, v in drop.items()}
+    found, (wanted, cell) = model.log_evidence(x, drop), literal(model, documents, drop)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    weight, p = torch.arange(1.0, len(x) + 1).double(), model.p
+    shared, own = [p.embedding, p.output], [p.lstm.weight_ih, p.lstm.weight_hh, p.lstm.bias_ih, p.lstm.bias_hh]
+    one = torch.autograd.grad((found * weight).sum(), [*shared, *own])
+    theirs = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+    two = torch.autograd.grad((wanted * weight).sum(), [*shared, *theirs])
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_evidence(x, drop), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_a_document_sees_neither_its_batch_nor_the_padding(gradient):
+    model, x = built(), rows(DOCUMENTS)
+    with torch.set_grad_enabled(gradient):
+        scores = model.log_evidence(x)
+        assert scores.shape == (len(DOCUMENTS),)
+        torch.testing.assert_close(model.log_evidence(rows(DOCUMENTS, 20)), scores, rtol=0, atol=1e-13)
+        alone = torch.cat([model.log_evidence(rows([d])) for d in DOCUMENTS])
+        torch.testing.assert_close(alone, scores, rtol=0, atol=1e-13)
+
+
+@torch.no_grad()
+def test_the_probabilities_of_all_documents_sum_to_one():
+    """Of up to three words, beginnings of four that go on, and beginnings that ``<pad>`` follows, a step at a time."""
+    model, words, longest = built(seed=2, vocabulary=5), (1, 3, 4), 3
+    total = 0.0
+    for n in range(longest + 1):
+        prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
+        total += float(model.log_evidence(rows([[*p, 2] for p in prefixes])).exp().sum())
+        for p in prefixes:
+            state = model.p.first_state(1, None)
+            for word in p:
+                after, state = model.p.next_word(torch.tensor([word]), None, state)
+            total += float(after[0, 0].exp() * (model.log_evidence(rows([p])).exp() if n else 1.0))
+    total += float(
+        model.log_evidence(rows([[1, *w] for w in itertools.product(words, repeat=longest + 1)])).exp().sum()
+    )
+    assert total == pytest.approx(1.0, abs=1e-12)
+
+
+def test_it_is_the_decoder_of_the_vae_without_a_code():
+    """With weights of zero on the code the two agree, and for every code; parameters are fewer by these."""
+    lm, x = built(), rows(DOCUMENTS)
+    vae = TextVAE(lm.mean, latents=2, embedding=EMBEDDING, units=UNITS).double()
+    with torch.no_grad():
+        for name, p in lm.p.named_parameters():
+            vae.p.get_parameter(name)[:, : p.shape[1]].copy_(p) if p.dim() == 2 else vae.p.get_parameter(name).copy_(p)
+    z = torch.randn(3, len(x), 2, generator=torch.Generator().manual_seed(0)).double()
+    found = vae.log_likelihood(x, [z])
+    torch.testing.assert_close(found, lm.log_evidence(x).expand(3, -1), rtol=0, atol=1e-13)
+    count = [sum(p.numel() for p in half.parameters()) for half in (lm.p, vae.p)]
+    assert count[1] - count[0] == 2 * UNITS + 2 * 4 * UNITS
+    assert all(name.startswith("p.") for name, _ in lm.named_parameters())
+
+
+def test_it_is_built_by_name_and_has_no_latents():
+    config = {"name": "text_lm", "embedding": 5, "units": 6, "init": "text", "init_scale": 0.01, "init_center": 0.0}
+    model = models.build(config, torch.full((9,), 1 / 9).numpy())
+    models.start(model, config, 0)
+    assert (model.latent, model.sizes, model.tokens) == ("none", [9], True)
+    assert 0 < float(model.p.output.detach().abs().max()) <= 0.01 < float(model.p.embedding.detach().abs().max()) <= 0.1
+    with pytest.raises(UserError, match=r"model\.units=0"):
+        models.build({**config, "units": 0}, torch.ones(9).numpy())

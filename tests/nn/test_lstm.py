@@ -1,0 +1,93 @@
+"""The LSTM: torch's own module as second implementation, a step at a time, states of padded sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from vaebench.nn.lstm import LSTM, last
+
+TIME, BATCH, INPUTS, UNITS = 6, 4, 5, 3
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def draw(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def made(seed=0, dtype=torch.float64):
+    lstm = LSTM(INPUTS, UNITS).to(dtype)
+    with torch.no_grad():
+        for i, p in enumerate(lstm.parameters()):
+            p.copy_(draw(*p.shape, seed=seed + i))
+    return lstm
+
+
+def theirs(lstm):
+    other = nn.LSTM(INPUTS, UNITS).to(lstm.weight_ih.dtype)
+    other.load_state_dict({f"{name}_l0": getattr(lstm, name) for name in NAMES})
+    return other
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("stateful", [False, True])
+def test_values_and_gradients_are_those_of_torch(dtype, stateful):
+    lstm = made(dtype=dtype)
+    other = theirs(lstm)
+    x, h, c = (draw(*s, seed=9, dtype=dtype) for s in ((TIME, BATCH, INPUTS), (BATCH, UNITS), (BATCH, UNITS)))
+    weight = draw(TIME, BATCH, UNITS, seed=10, dtype=dtype)
+    found = []
+    for f in (
+        lambda v, h, c: lstm(v, (h, c) if stateful else None),
+        lambda v, h, c: other(v, (h[None], c[None]) if stateful else None),
+    ):
+        leaves = [v.clone().requires_grad_() for v in (x, h, c)]
+        out, (hn, cn) = f(*leaves)
+        loss = (out * weight).sum() + 2 * hn.sum() + 3 * cn.sum()
+        own = [getattr(lstm, n) for n in NAMES] if not found else [getattr(other, f"{n}_l0") for n in NAMES]
+        wanted = [*own, *(leaves if stateful else leaves[:1])]
+        found.append([out, hn.reshape(BATCH, -1), cn.reshape(BATCH, -1), *torch.autograd.grad(loss, wanted)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
+def test_the_parts_of_the_inputs_and_single_steps_make_the_whole():
+    lstm, x = made(), draw(TIME, BATCH, INPUTS, seed=9)
+    h, c = draw(BATCH, UNITS, seed=11), draw(BATCH, UNITS, seed=12)
+    out, (hn, cn) = lstm(x, (h, c))
+    h, c = h.clone(), c.clone()
+    gates = lstm.input_gates(x[..., :2]) + lstm.input_gates(x[..., 2:], 2, bias=False)
+    for t in range(TIME):
+        lstm.step_(gates[t], h, c)
+        torch.testing.assert_close(h, out[t], rtol=0, atol=1e-14)
+    torch.testing.assert_close((h, c), (hn, cn), rtol=0, atol=1e-14)
+
+
+@torch.no_grad()
+def test_a_step_of_extreme_gates_is_finite_and_saturated():
+    lstm = LSTM(INPUTS, 1)
+    gates = torch.tensor([[1e4, 1e4, 1e4, 1e4], [-1e4, 1e4, -1e4, 1e4], [1e4, 1e4, -1e4, -1e4]])
+    h, c = torch.zeros(3, 1), torch.full((3, 1), 40.0)
+    lstm.step_(gates, h, c)
+    assert c.tolist() == [[41.0], [40.0], [39.0]]
+    assert h.tolist() == [[1.0], [1.0], [0.0]]
+
+
+def test_parameters_that_are_passed_by_name_are_the_ones_that_are_used():
+    """In training a step is a function of its parameters; torch's own module keeps a list of those it was made with."""
+    one, other, x = made(0), made(20), draw(TIME, BATCH, INPUTS, seed=9)
+    params = {name: p.detach().clone().requires_grad_() for name, p in other.named_parameters()}
+    out, _ = functional_call(one, params, (x,))
+    torch.testing.assert_close(out, other(x)[0], rtol=0, atol=0)
+    wanted = torch.autograd.grad(other(x)[0].sum(), list(other.parameters()))
+    torch.testing.assert_close(torch.autograd.grad(out.sum(), list(params.values())), wanted, rtol=0, atol=1e-14)
+
+
+def test_last_states_do_not_see_what_follows():
+    lstm, x, lengths = made(), draw(TIME, BATCH, INPUTS, seed=9), torch.tensor([6, 1, 3, 5])
+    found = last(lstm(x)[0], lengths)
+    for i, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(found[i : i + 1], lstm(x[:n, i : i + 1])[1][0], rtol=0, atol=1e-14)

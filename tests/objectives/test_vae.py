@@ -1,0 +1,178 @@
+"""The weighted bound, the weight of its KL, and the aggressive inner loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench import models, noise
+from vaebench.errors import UserError
+from vaebench.objectives.aggressive import Aggressive, Window
+from vaebench.objectives.kl_weight import KLWeight
+from vaebench.objectives.likelihood import Likelihood
+from vaebench.objectives.vae import VAE
+
+
+def weights(at, batch=32, cases=100_000, **settings):
+    """Weights in the updates ``at`` (0-based)."""
+    rule = KLWeight(**{"final": 1.0, "start": None, "warmup": 10.0, "unit": "epochs", "slope": "rest", **settings})
+    clock = lambda u: {"update": torch.tensor(u), "passes": torch.tensor((u + 1) * batch / cases)}  # noqa: E731
+    return [float(rule.at(clock(u))) for u in at]
+
+
+def test_a_fixed_weight():
+    assert weights([0, 10, 10**6]) == [1.0, 1.0, 1.0]
+    assert weights([0, 10**6], final=0.4) == pytest.approx([0.4, 0.4])
+
+
+def test_a_weight_that_arrives_with_the_end_of_the_warm_up():
+    # 3,125 updates an epoch: by 0.9 / 31,250 before each update
+    assert weights([0, 3124, 31248, 31249, 99999], start=0.1) == pytest.approx(
+        [0.1 + 0.9 / 31250, 0.19, 1 - 0.9 / 31250, 1.0, 1.0], abs=1e-6
+    )
+
+
+def test_a_steeper_slope_arrives_after_nine_of_ten_epochs():
+    found = weights([0, 28123, 28124, 31250], start=0.1, slope="whole")
+    assert found == pytest.approx([0.1 + 1 / 31250, 1 - 1 / 31250, 1.0, 1.0], abs=1e-6)
+
+
+def test_a_warm_up_in_updates():
+    assert weights([0, 499, 999, 2000], start=0.0, warmup=1000, unit="updates") == pytest.approx([0.001, 0.5, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [({"start": 2.0}, "kl_start"), ({"start": -0.1}, "kl_start"), ({"unit": "days"}, "kl_unit"),
+     ({"slope": "x"}, "kl_slope"), ({"warmup": 0}, "kl_warmup"), ({"final": 0.0}, "kl_weight")],
+)  # fmt: skip
+def test_bad_weights(wrong, key):
+    with pytest.raises(UserError, match=f"objective.{key}="):
+        weights([0], **wrong)
+
+
+# ------------------------------------------------------------------------------------------------- the inner loop
+
+
+def length(losses, words=10, **settings):
+    """Updates that an inner loop makes when the losses of its updates are these."""
+    loop = Window(**{"window": 3, "most": 99, "strict": True, "fixed": None, **settings})
+    feed, made = iter(losses), 0
+    while loop.going:
+        loop.observe(next(feed), words)
+        made += 1
+    return made
+
+
+def test_the_loop_ends_with_the_first_worse_window():
+    better = [30, 30, 30, 29, 29, 29, 28, 28, 28]
+    assert length([*better, 28, 28, 28.1, *[0] * 90]) == 12
+    assert length([*better, 28, 28, 28, 27, *[40] * 90]) == 15  # as good is good enough
+    assert length([*better, 28, 28, 28, 27, *[40] * 90], strict=False) == 12
+    assert length([5, 5, 5, 6, 6, 6]) == 6  # never before two windows
+
+
+def test_the_loop_has_a_cap():
+    assert length(range(1000, 0, -1)) == 99
+    assert length(range(1000, 0, -1), most=7) == 7
+
+
+def test_a_fixed_loop_compares_nothing():
+    assert length([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], fixed=10) == 10
+
+
+def test_windows_are_compared_by_word():
+    loop = Window(1, 99, True, None)
+    loop.observe(10.0, 10)  # 1 a word
+    loop.observe(18.0, 20)  # 0.9: more in all, less a word
+    assert loop.going
+    loop.observe(9.5, 10)
+    assert not loop.going
+
+
+def test_a_window_starts_afresh():
+    """The sums of one window do not enter the next."""
+    assert length([9, 9, 9, 1, 1, 1, 2, 2, 2]) == 9
+
+
+# ------------------------------------------------------------------------------------------------------- the rules
+
+DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0], [1, 4, 3, 2, 0], [1, 3, 4, 4, 2]])
+
+
+def text_vae(seed=0, **settings):
+    model = models.build({"name": "text_vae", "latents": 1, "embedding": 3, "units": 4, **settings}, np.full(5, 0.2))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.double().named_parameters()):
+            p.copy_(0.8 * torch.randn(p.shape, generator=generator, dtype=torch.float64))
+    return model
+
+
+def clock(update=0, passes=0.1):
+    return {"update": torch.tensor(update), "passes": torch.tensor(passes)}
+
+
+def exact_terms(model, x, points=4001):
+    """E_q log p(x | z) and KL(q || p) of every case by a sum over a grid of z; differentiable in every parameter."""
+    z = torch.linspace(-12, 12, points, dtype=torch.float64)[:, None, None].expand(-1, len(x), -1)
+    log_q = model.log_posterior([z], x)
+    log_p_x, log_p_z = model.log_joint_terms(x, [z])
+    q = log_q.exp() * (24 / (points - 1))
+    torch.testing.assert_close(q.sum(0), torch.ones(len(x), dtype=torch.float64), rtol=0, atol=1e-8)
+    return (q * log_p_x).sum(0), (q * (log_q - log_p_z)).sum(0)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.4])
+def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
+    """Quantiles of the normal in place of its samples: the mean over them is the expectation, to 1/K."""
+    k, model = 20_000, text_vae(dropout_in=0, dropout_out=0)
+    rule = VAE(model, samples=k, kl_weight=weight)
+    u = (torch.arange(k, dtype=torch.float64) + 0.5) / k
+    eps = torch.special.ndtri(u)[:, None, None].expand(-1, len(DOCUMENTS), -1)
+    loss, _, metrics = rule({}, {"x": DOCUMENTS, **clock()}, {"q1": eps})
+    rec, kl = exact_terms(model, DOCUMENTS)
+    wanted = (weight * kl - rec).mean()
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-3)
+    assert float(metrics["bound"]) == pytest.approx((rec - kl).mean().item(), abs=1e-3)
+    assert float(metrics["kl"]) == pytest.approx(kl.mean().item(), abs=1e-6)
+    names, values = zip(*model.named_parameters(), strict=True)
+    ours, exact = torch.autograd.grad(loss, values), torch.autograd.grad(wanted, values)
+    for name, a, b in zip(names, ours, exact, strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}")
+    assert max(float(b.abs().max()) for b in exact) > 0.05
+
+
+def test_fewer_documents_take_the_first_of_the_noise_and_their_own_mean():
+    model = text_vae()
+    rule = Aggressive(model)
+    draws = noise.fixed(rule.draws(7, DOCUMENTS.shape[1] + 2), 0, "noise")
+    draws = {k: v.double() for k, v in draws.items()}
+    losses = [rule({}, {"x": DOCUMENTS[:b], **clock()}, draws)[0] for b in (1, 2, 3)]
+    one = [rule({}, {"x": DOCUMENTS[i : i + 1], **clock()}, {k: v[:, i:] if k == "q1" else v[i:]
+           for k, v in draws.items()})[0] for i in range(3)]  # fmt: skip
+    for b in (1, 2, 3):
+        torch.testing.assert_close(losses[b - 1], sum(one[:b]) / b)
+
+
+def test_dropout_is_on_in_training():
+    model = text_vae()
+    rule = VAE(model)
+    draws = {k: v.double() for k, v in noise.fixed(rule.draws(3, 5), 0, "noise").items()}
+    assert set(draws) == {"q1", "drop_in", "drop_out"}
+    kept = {k: torch.ones_like(v) if k != "q1" else v for k, v in draws.items()}
+    with_, without = (rule({}, {"x": DOCUMENTS, **clock()}, d)[0] for d in (draws, kept))
+    assert not torch.allclose(with_, without)
+    zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))({}, {"x": DOCUMENTS, **clock()}, {"q1": draws["q1"]})
+    assert not torch.allclose(zero, without)  # what is kept is scaled by 2
+
+
+def test_maximum_likelihood():
+    model = models.build({"name": "text_lm", "embedding": 3, "units": 4, "dropout_in": 0}, np.full(5, 0.2)).double()
+    rule = Likelihood(model)
+    assert set(rule.draws(3, 5)) == {"drop_out"}
+    draws = {"drop_out": torch.rand(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))}
+    loss, _, metrics = rule({}, {"x": DOCUMENTS}, draws)
+    torch.testing.assert_close(loss, -model.log_evidence(DOCUMENTS, draws).mean())
+    assert float(metrics["bound"]) == -loss.item()

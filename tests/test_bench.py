@@ -1,0 +1,110 @@
+"""What the speeds are of, which sections there are, and what ``vaebench bench`` prints."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vaebench import bench, cli, noise
+from vaebench.errors import UserError
+
+CPU = torch.device("cpu")
+SBN = ({"name": "sbn", "dims": [3]}, {"name": "nvil"})
+SMALL = {"name": "rbm_vae", "latents": 8, "layers": 0}
+FEW = {"name": "pwl", "prior_chains": 5, "prior_sweeps": 4}
+BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibbs", "sweeps": 1})
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebench import fast
+
+    families = {"SBN 3": SBN, "RBM prior 4+4, PWL": (SMALL, FEW), "RBM prior 1+1, bit by bit": BITS}
+    monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(bench, "FAMILIES", families)
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+
+
+def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
+    names = [k for k, (model, _) in bench.FAMILIES.items() if bench.boltzmann(model)]
+    assert [k.rpartition(", ")[2] for k in names] == [
+        *("DVAE", "DVAE++", "DVAE#", "Gaussian", "GumBolt", "PWL", "DVAE##", "bit by bit")
+    ]
+
+
+def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
+    """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a tenth, the rest two."""
+    now, batches, drawn, packing = [0.0], [], [], []
+
+    def step(pack, number, length, batch):
+        batches.append((batch, length, type(pack.optim).__name__, pack.engine))
+        assert pack.size == (4 if packing else 1)
+        now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(pack.objective, "prior_sweeps", 0)
+
+    def draw(shapes, run_seeds, number, device, length):
+        drawn.append((tuple(shapes), tuple(run_seeds), length))
+        now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
+
+    monkeypatch.setattr(bench, "_clock", lambda device: now[0])
+    monkeypatch.setattr(bench, "advance", step)
+    monkeypatch.setattr(noise, "update_block", draw)
+    found = bench.cost(SMALL, FEW, 1, "plain", CPU, 0.0)
+    assert found == pytest.approx((22.0, 19.0, 2.0))
+    assert set(batches) == {(100, 1, "Adam", "plain")}
+    assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
+    packing.append(True)
+    packed = bench.cost(SMALL, FEW, 4, "plain", CPU, 0.0)
+    assert packed == pytest.approx((5.5, 4.75, 0.5))
+    packing.clear()
+    bits = bench.cost(*BITS, 1, "plain", CPU, 0.0)
+    assert bits.update == pytest.approx(2.0)
+    assert math.isnan(bits.chains)
+    assert math.isnan(bits.noise)
+
+
+def test_families_by_a_part_of_their_name():
+    assert list(bench.chosen("nvil")) == [k for k in bench.FAMILIES if "NVIL" in k]
+    assert bench.chosen(None) == bench.FAMILIES
+    assert bench.chosen("RBN") == {}
+    with pytest.raises(UserError, match=r"--only RBN: in no family's name: .*allowed: "):
+        next(bench.run(CPU, 0.01, 1, "RBN"))
+
+
+def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytest.CaptureFixture):
+    size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4})
+    x = bench.bench_text.documents(size, 50)
+    assert x.shape == (50, 5)
+    assert set(x[:, 0].tolist()) == {1}
+    assert set(x[:, -1].tolist()) == {2}
+    assert 4 <= int(x[:, 1:-1].min()) <= int(x[:, 1:-1].max()) < 9
+    families = {f"{m} {o}": ("tiny", {"name": m}, {"name": o})
+                for m, o in (("text_vae", "vae"), ("text_vae", "aggressive"), ("text_lm", "likelihood"))}  # fmt: skip
+    monkeypatch.setattr(bench.bench_text, "SIZES", {"tiny": size})
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", families)
+    assert cli.main(["bench", "--only", "text", "--seconds", "0.01", "run.device=cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(None, 2)[0].strip() for line in lines[-3:]] == list(families)
+    assert all(float(v) > 0 for line in lines[-3:] for v in line.split()[-2:])
+
+
+def test_the_command(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("updates per second and seed, batch 20")
+    assert float(lines[4].removeprefix("SBN 3").replace(",", "")) > 1
+    assert lines[5] == ""
+    assert lines[6].startswith("milliseconds per update and seed, batch 100, Adam")
+    pwl, bits = lines[9], lines[10]
+    assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
+    assert 0 < float(pwl.split()[4]) < 1000
+    assert bits.split()[-2:] == ["-", "-"]
+    assert len(lines) == 11
+
+
+def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--only", "pwl", "--seconds", "0.01", "run.device=cpu"]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[4:]] == ["RBM prior 4+4"]
+    assert cli.main(["bench", "--only", "x", "run.device=cpu"]) == 2
+    assert capsys.readouterr().err.startswith("vaebench: --only x: in no family's name: allowed: ")

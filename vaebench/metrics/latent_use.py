@@ -1,0 +1,51 @@
+"""How a model with a Gaussian posterior uses its latents, cheaply: one encoding and one sample of each case.
+
+For curves during training, and to decide when aggressive training of the inference network ends (He et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vaebench.metrics.active_units import active_means
+from vaebench.metrics.aggregate import aggregate_kl
+from vaebench.metrics.bound import BoundSum
+from vaebench.metrics.mutual_information import batches, batchwise, whole_set
+from vaebench.metrics.posteriors import Gather, posteriors
+from vaebench.metrics.weights import stream
+from vaebench.protocol import MI_BATCH
+
+
+def latent_use(
+    model: nn.Module, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+) -> dict[str, float]:
+    """``bound`` (higher is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
+
+    Of the cases ``x`` (n, d), two at least. ``parts``: rows of the batches of ``mi_batch``; None: batches of 32. Always
+    the same noise for the same seed and purpose, so that the numbers of a curve compare.
+    """
+    total, gathered = BoundSum(len(x), 1, x.device), Gather(len(x))
+    for part in stream(model, x, 1, seed, purpose):
+        total.add(part)
+        gathered.add(part)
+    found, p = total.result(), gathered.result()
+    log_q = p.log_aggregate()
+    parts = batches(x, MI_BATCH, getattr(model, "tokens", False)) if parts is None else parts
+    return {
+        "bound": found.value,
+        "kl": found.kl[0],
+        "mi_batch": batchwise(p, parts).value,
+        "mi": whole_set(p, log_q).value,
+        "aggregate_kl": aggregate_kl(p, log_q).value,
+        "active_units": float(active_means(p.mean)),
+    }
+
+
+def information(
+    model: nn.Module, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+) -> float:
+    """``mi_batch`` alone, the same number; much cheaper, since the decoder does not enter it."""
+    p = posteriors(model, x, seed, purpose)
+    return batchwise(p, batches(x, MI_BATCH, getattr(model, "tokens", False)) if parts is None else parts).value

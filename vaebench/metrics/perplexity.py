@@ -1,0 +1,63 @@
+"""Perplexity: exp of the NLL per predicted token, words and the end of the document, over all documents together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vaebench.batches import lengths_of
+from vaebench.metrics import importance
+from vaebench.metrics.importance import ImportanceSum
+from vaebench.stats import Measure
+
+if TYPE_CHECKING:
+    from vaebench.metrics.job import Job
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """``value`` with its standard ``error`` by the delta method, None where that of the NLL is unknown.
+
+    ``tokens``: predicted tokens of all documents.
+    """
+
+    value: float
+    error: float | None
+    tokens: int
+
+
+def predicted(x: Tensor) -> int:
+    """Predicted tokens of the documents ``x`` (n, d): words and the end of each, but not its start, nor padding."""
+    return int((lengths_of(x) - 1).sum())
+
+
+def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
+    """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document, whose standard error is ``error``.
+
+    exp(n nll / tokens); infinite where that is too large for a number.
+    """
+    tokens = predicted(x)
+    rate = len(x) / tokens
+    value = math.exp(rate * nll) if rate * nll < 700 else math.inf
+    return Perplexity(value, None if error is None else value * rate * error, tokens)
+
+
+def measure(job: Job, nll: float, error: float | None, samples: int | None) -> Measure:
+    """The Measure of a job whose mean NLL per document is known; ``samples`` per document, None for an exact NLL."""
+    found = perplexity(nll, error, job.x)
+    extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}
+    return job.measure("perplexity", found.value, found.error, samples, unit="per token", **extra)
+
+
+def start(job: Job) -> ImportanceSum | None:
+    """Models of documents, where importance samples are asked for."""
+    return importance.start(job) if getattr(job.model, "tokens", False) else None
+
+
+def measures(job: Job, total: ImportanceSum) -> list[Measure]:
+    """The perplexity of the importance-weighted NLL."""
+    w = total.result()
+    return [measure(job, w.nll, w.error, w.samples)]

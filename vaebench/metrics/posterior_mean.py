@@ -1,0 +1,52 @@
+"""Posterior means of a scalar latent: the model's, by quadrature on a grid, and the encoder's (He et al. 2019, App. A).
+
+One against the other, case by case, they show whether the inference network lags behind the model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.metrics.weights import gaussian_posterior, plan
+
+LOW, HIGH, STEP = -20.0, 20.0, 0.01
+"""The grid of the paper."""
+
+
+@torch.no_grad()
+def posterior_mean(
+    model: nn.Module, x: Tensor, *, low: float = LOW, high: float = HIGH, step: float = STEP, chunk: int | None = None
+) -> Tensor:
+    """E[z | x] under p(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
+
+    The mean over the grid low, low + step, ... high with weights p(x, z): a softmax of log p(z) + log p(x | z), in
+    which the step cancels. ``chunk``: grid points at a time, for speed only. Raises UserError for a model whose latent
+    is not a scalar, or a grid of fewer than two points.
+    """
+    _scalar(model)
+    if not (step > 0 and high - low >= step):
+        raise UserError(f"a grid from {low} to {high} with step {step}: allowed: at least two points")
+    points = int((high - low) / step + 1 + 1e-6)
+    grid = low + step * torch.arange(points, dtype=torch.float64, device=x.device)
+    out = torch.empty(len(x), dtype=torch.float64, device=x.device)
+    for cases, size, xs in plan(model, x, points, chunk):
+        log_p = torch.empty(points, len(xs), dtype=torch.float64, device=x.device)
+        for first in range(0, points, size):
+            z = grid[first : first + size].to(model.mean.dtype)[:, None, None].expand(-1, len(xs), 1)
+            log_p[first : first + size] = model.log_joint(xs, [z]).double()
+        out[cases] = torch.softmax(log_p, 0).mT @ grid
+    return out
+
+
+@torch.no_grad()
+def encoder_mean(model: nn.Module, x: Tensor) -> Tensor:
+    """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64. UserError as above."""
+    _scalar(model)
+    return torch.cat([model.encode(xs)[0][:, 0].double() for _, _, xs in plan(model, x, 1)])
+
+
+def _scalar(model: nn.Module) -> None:
+    if not gaussian_posterior(model) or model.sizes[1:] != [1]:
+        raise UserError(f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1")

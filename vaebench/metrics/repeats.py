@@ -1,0 +1,43 @@
+"""Evaluation noise: the same trained model measured with several streams of posterior samples (He et al. 2019, App. D).
+
+It is the noise of the samples alone, apart from that of training seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vaebench import seeds
+from vaebench.stats import Measure, mean_error
+
+
+def repeat_seeds(seed: int, repeats: int) -> list[int]:
+    """Seeds of ``repeats`` evaluations, from 1: the run's own first, so that it is what it would be alone."""
+    if repeats < 1:
+        raise ValueError(f"{repeats} repeats: at least 1")
+    return [seed, *(seeds.derive(seed, "eval", i) for i in range(1, repeats))]
+
+
+def together(each: Sequence[Sequence[Measure]]) -> list[Measure]:
+    """The measures of the first evaluation, which know besides what all evaluations gave.
+
+    ``extra["repeats"]``: ``values`` in order, their ``mean`` and ``variance`` (n - 1 degrees of freedom); values that
+    are not finite have neither. One evaluation is returned as it is. Raises ValueError when the evaluations are not of
+    the same measures.
+    """
+    if len(each) == 1:
+        return list(each[0])
+    names = [[m.name for m in measures] for measures in each]
+    if any(other != names[0] for other in names):
+        raise ValueError(f"evaluations differ in their measures: {names}")
+    out = []
+    for same in zip(*each, strict=True):
+        values = [m.value for m in same]
+        found: dict[str, object] = {"values": values}
+        if all(map(math.isfinite, values)):
+            mean, sd, _, _ = mean_error(values)
+            found |= {"mean": mean, "variance": sd**2}
+        out.append(replace(same[0], extra={**same[0].extra, "repeats": found}))
+    return out

@@ -1,0 +1,179 @@
+"""LSTM language model, with or without a code z: p(w_1 ... w_n </s> | z), the decoder of He et al. 2019.
+
+The code sets the initial state, c_0 = W z and h_0 = tanh(c_0), and stands beside the word at the input of every step
+(section 5.1 of the paper and its appendix B). Projections have no bias.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench import validate
+from vaebench.data.text import PAD
+from vaebench.errors import UserError
+from vaebench.models.tokens import Documents
+from vaebench.nn.lstm import LSTM, State
+
+Drop = dict[str, Tensor]
+
+ROWS = {"cpu": 512, "cuda": 1 << 14}
+"""Sequences that advance together without gradient, about: with fewer the weights are fetched too often."""
+
+LOGITS = {"cpu": 1 << 18, "cuda": 1 << 28}
+"""Logits held at once without gradient, in floats; on a CPU so few that they stay near the processor."""
+
+INPUTS = {"cpu": 1 << 25, "cuda": 1 << 28}
+"""Input gates of all steps of a group of documents, in floats."""
+
+
+class TextDecoder(nn.Module):
+    """Words and a code of ``latents`` (0: none) to the next word.
+
+    ``frozen_last_row``: the row of the embedding of the vocabulary's last word has no gradient and stays as it was
+    initialised, as happens in the authors' code, which declares it to be padding.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        latents: int,
+        embedding: int,
+        units: int,
+        dropout_in: float,
+        dropout_out: float,
+        frozen_last_row: bool,
+    ) -> None:
+        super().__init__()
+        for key, value in (("embedding", embedding), ("units", units)):
+            validate.whole(f"model.{key}", value)
+        for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
+            if not validate.is_number(rate) or not 0 <= rate < 1:
+                raise UserError(f"model.{key}={rate!r}: must be at least 0 and below 1")
+        if not isinstance(frozen_last_row, bool):
+            raise UserError(f"model.frozen_last_row={frozen_last_row!r}: must be true or false")
+        self.rates = {"drop_in": (float(dropout_in), embedding), "drop_out": (float(dropout_out), units)}
+        self.frozen = vocabulary - 1 if frozen_last_row else None
+        self.embedding = nn.Parameter(torch.zeros(vocabulary, embedding))
+        self.lstm = LSTM(embedding + latents, units)
+        self.initial = nn.Parameter(torch.zeros(units, latents)) if latents else None
+        self.output = nn.Parameter(torch.zeros(vocabulary, units))
+
+    def dropout_noise(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of ``drop`` for documents up to ``width`` tokens: uniforms, of the rates that are not 0."""
+        return {k: ("uniform", (batch, width - 1, n)) for k, (rate, n) in self.rates.items() if rate}
+
+    def first_state(self, rows: int, z: Tensor | None) -> State:
+        """State before the first word, each (rows, units), for codes ``z`` (rows, n)."""
+        if z is None:
+            zeros = self.embedding.new_zeros(rows, self.lstm.units)
+            return zeros, zeros.clone()
+        c = F.linear(z, self.initial)
+        return torch.tanh(c), c
+
+    def log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None = None) -> Tensor:
+        """log p(document | z), (k, batch), nats, summed over words and ``</s>``. ``z`` (k, batch, n) or None, k = 1.
+
+        ``drop``: uniforms as ``dropout_noise`` names them, or longer ones; a unit is kept where they reach the rate,
+        and scaled by 1 / (1 - rate). All samples of a document share its mask. None: no dropout. Without gradient and
+        without dropout what samples have in common is computed once and memory is bounded, whatever k and batch.
+        """
+        if drop is None and not torch.is_grad_enabled():
+            return self._score(documents, z)
+        tokens, steps = documents.tokens.t(), documents.steps
+        k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
+        x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)  # (steps, batch, embedding)
+        x = self._dropped("drop_in", x, drop)
+        if z is not None:
+            if k > 1:
+                x = x.unsqueeze(1).expand(-1, k, -1, -1).flatten(1, 2)
+            x = torch.cat([x, z.reshape(1, k * batch, -1).expand(steps, -1, -1)], -1)
+        h, _ = self.lstm(x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1)))
+        h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
+        targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
+        if documents.even:
+            terms = -F.cross_entropy(F.linear(h, self.output), targets, reduction="none")
+        else:  # the softmax is most of the work, so padding has no part in it
+            real = (targets != PAD).nonzero().squeeze(1)
+            logits = F.linear(h.index_select(0, real), self.output)
+            found = -F.cross_entropy(logits, targets.index_select(0, real), reduction="none")
+            terms = found.new_zeros(len(targets)).index_put((real,), found)
+        return terms.view(steps, k, batch).sum(0)
+
+    def _dropped(self, name: str, v: Tensor, drop: Drop | None) -> Tensor:
+        """``v`` (steps, [k,] batch, n) without the units whose noise (batch, steps or more, n) is below the rate."""
+        rate, _ = self.rates[name]
+        if drop is None or not rate:
+            return v
+        kept = (drop[name][:, : len(v)].transpose(0, 1) >= rate).to(v.dtype).mul_(1 / (1 - rate))
+        return v * (kept if v.dim() == 3 else kept.unsqueeze(1))
+
+    # ----------------------------------------------------------------------------------------- without gradient
+
+    def _score(self, documents: Documents, z: Tensor | None) -> Tensor:
+        """``log_likelihood`` by groups of documents of like lengths, and of samples where one document has many."""
+        kind = "cuda" if documents.tokens.is_cuda else "cpu"
+        k, batch, rows = 1 if z is None else len(z), len(documents.lengths), ROWS[kind]
+        room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
+        lengths, order = torch.sort(documents.lengths, descending=True, stable=True)
+        out, group = self.output.new_empty(k, batch), max(1, min(rows // k, room))
+        for chosen, longs in zip(order.split(group), lengths.split(group), strict=True):
+            counts = (longs - 1).tolist()
+            tokens = documents.tokens[chosen, : counts[0] + 1].t()
+            inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))  # (steps, group, 4 units)
+            for first in range(0, k, rows):
+                codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
+                out[first : first + rows, chosen] = self._score_group(tokens[1:], inputs, counts, codes).t()
+        return out
+
+    def _score_group(self, targets: Tensor, inputs: Tensor, counts: list[int], z: Tensor | None) -> Tensor:
+        """log p of documents, longest first, and samples ``z`` (documents, k, n): (documents, k).
+
+        ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps of every document.
+        Per step only the recurrent product and the softmax are left; documents that have ended drop out of both.
+        """
+        n, k = len(counts), 1 if z is None else z.shape[1]
+        flat = None if z is None else z.reshape(n * k, -1)
+        h, c = (v.view(n, k, -1) for v in self.first_state(n * k, flat))
+        codes = flat is not None and self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
+        gates = inputs.new_empty(n, k, inputs.shape[-1])
+        total, live = inputs.new_zeros(n, k), n
+        for t in range(counts[0]):
+            while counts[live - 1] <= t:
+                live -= 1
+            if flat is None:
+                gates[:live] = inputs[t, :live, None]
+            else:
+                torch.add(codes[:live], inputs[t, :live, None], out=gates[:live])
+            self.lstm.step_(*(v[:live].view(live * k, -1) for v in (gates, h, c)))
+            total[:live] += self._log_probs_of(targets[t, :live], h[:live])
+        return total
+
+    def _log_probs_of(self, words: Tensor, h: Tensor) -> Tensor:
+        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units): (n, k), nats.
+
+        The vocabulary passes by in blocks, of which only the log-sum-exp is kept: the first logit minus its logarithm
+        after a softmax, which is one pass over the block.
+        """
+        rows, kind = h.flatten(0, 1), "cuda" if h.is_cuda else "cpu"
+        size = max(1, min(len(self.output), LOGITS[kind] // len(rows)))
+        held, sums = h.new_empty(len(rows) * size), []
+        for block in self.output.split(size):
+            logits = torch.mm(rows, block.mT, out=held[: len(rows) * len(block)].view(len(rows), -1))
+            first = logits[:, 0].clone()
+            torch.log_softmax(logits, 1, out=logits)  # in place: each row is summed up before it is written
+            sums.append(first - logits[:, 0])
+        log_sum = torch.logsumexp(torch.stack(sums), 0) if len(sums) > 1 else sums[0]
+        wanted = torch.bmm(h, self.output[words].unsqueeze(2)).squeeze(2)
+        return wanted - log_sum.view_as(wanted)
+
+    @torch.no_grad()
+    def next_word(self, tokens: Tensor, z: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """log p of every word that may follow, (rows, V), nats, and the new state, after ``tokens`` (rows,)."""
+        h, c = (v.clone() for v in state)
+        gates = self.lstm.input_gates(F.embedding(tokens, self.embedding))
+        if z is not None:
+            gates += self.lstm.input_gates(z, self.embedding.shape[1], bias=False)
+        self.lstm.step_(gates, h, c)
+        return F.linear(h, self.output).log_softmax(-1), (h, c)

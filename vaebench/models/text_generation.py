@@ -1,0 +1,124 @@
+"""Documents from a text decoder: greedy search, beam search, ancestral sampling, the path between two codes.
+
+Every function takes a model of ``text_vae`` or ``text_lm``, and codes ``z`` (rows, n), None for the latter. Documents
+end with ``</s>`` or are cut off after ``longest`` predicted tokens. Nothing is forbidden: a model that gives them mass
+may write ``<pad>`` or ``<s>``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.text import END, START
+from vaebench.nn.lstm import State
+
+
+@dataclass(frozen=True)
+class Document:
+    """``tokens`` without ``<s>`` and with ``</s>``, where that was reached; ``log_p`` of them given z, nats."""
+
+    tokens: tuple[int, ...]
+    log_p: float
+
+    @property
+    def ended(self) -> bool:
+        """Whether the document came to its end before it was cut off."""
+        return self.tokens[-1:] == (END,)
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The tokens without ``</s>``."""
+        return self.tokens[: len(self.tokens) - self.ended]
+
+
+def greedy(model: nn.Module, z: Tensor | None, longest: int) -> list[Document]:
+    """For every code the document that takes the most probable word at every step; one document without codes."""
+    return _by_words(model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1))
+
+
+def sample(model: nn.Module, z: Tensor | None, uniform: Tensor) -> list[Document]:
+    """Ancestral samples of p(x | z), one for each row of the noise ``uniform`` (rows, longest) on [0, 1)."""
+
+    def draw(t: int, log_p: Tensor) -> Tensor:
+        # Inverse of the distribution function, relative to its last value, which is 1 but for rounding.
+        ladder = log_p.double().exp().cumsum(-1)
+        rung = torch.searchsorted(ladder, uniform[:, t, None].double() * ladder[:, -1:], right=True)
+        return rung.squeeze(1).clamp(max=log_p.shape[-1] - 1)
+
+    return _by_words(model, z, len(uniform), uniform.shape[1], draw)
+
+
+def path(first: Tensor, last: Tensor, points: int) -> Tensor:
+    """Codes at equal distances on the line between two codes (n,), both ends included: (points, n)."""
+    if points < 2:
+        raise ValueError(f"{points} points: a path has at least its two ends")
+    share = torch.linspace(0, 1, points, dtype=first.dtype, device=first.device).unsqueeze(1)
+    return first + share * (last - first)
+
+
+@torch.no_grad()
+def beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> list[Document]:
+    """For every code the most probable document that a beam of ``width`` finds; one document without codes.
+
+    At every step the ``width`` best continuations of all beginnings are kept; those that end leave the beam. What ended
+    goes before what was cut off. There is no correction for length. Width 1 is ``greedy``; a beam that nothing falls
+    out of finds the most probable document of all.
+    """
+    if width < 1:
+        raise ValueError(f"a beam of width {width}: must be at least 1")
+    codes = [None] if z is None else list(z.unsqueeze(1))
+    return [_beam(model, code, width, longest) for code in codes]
+
+
+# ------------------------------------------------------------------------------------------------------- pieces
+
+
+@torch.no_grad()
+def _by_words(model: nn.Module, z: Tensor | None, rows: int, longest: int, choose) -> list[Document]:
+    """``choose(t, log_p)`` picks the next word of every row from log-probabilities (rows, V)."""
+    state = model.p.first_state(rows, z)
+    word = torch.full((rows,), START, device=model.mean.device)
+    open_ = torch.ones_like(word, dtype=torch.bool)
+    written, log_p = [], model.mean.new_zeros(rows, dtype=torch.float64)
+    for t in range(longest):
+        after, state = model.p.next_word(word, z, state)
+        word = choose(t, after)
+        log_p += after.gather(1, word.unsqueeze(1)).squeeze(1) * open_
+        written.append(word)
+        open_ = open_ & (word != END)
+        if not open_.any():
+            break
+    tokens = torch.stack(written, 1).tolist() if written else [[] for _ in range(rows)]
+    return [Document(_cut(row), p) for row, p in zip(tokens, log_p.tolist(), strict=True)]
+
+
+def _cut(tokens: list[int]) -> tuple[int, ...]:
+    """Up to the first ``</s>``, which is kept."""
+    return tuple(tokens[: tokens.index(END) + 1] if END in tokens else tokens)
+
+
+def _beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> Document:
+    """``beam`` for one code (1, n)."""
+    state: State = model.p.first_state(1, z)
+    word = torch.full((1,), START, device=model.mean.device)
+    scores = model.mean.new_zeros(1, dtype=torch.float64)
+    begun: list[tuple[int, ...]] = [()]
+    best: Document | None = None
+    for _ in range(longest):
+        after, state = model.p.next_word(word, None if z is None else z.expand(len(word), -1), state)
+        every = (scores.unsqueeze(1) + after).flatten()
+        scores, place = every.topk(min(width, len(every)))
+        parent, word = place // after.shape[1], place % after.shape[1]
+        grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
+        going = [row for row, tokens in enumerate(grown) if tokens[-1] != END]
+        ended = [Document(grown[row], float(scores[row])) for row in range(len(grown)) if grown[row][-1] == END]
+        best = max([*([best] if best else []), *ended], key=lambda d: d.log_p, default=None)
+        if not going or (best and best.log_p >= float(scores[going[0]])):  # probabilities only fall
+            return best
+        begun, keep = [grown[row] for row in going], torch.tensor(going, device=word.device)
+        scores, word, parent = scores[keep], word[keep], parent[keep]
+        state = (state[0][parent], state[1][parent])
+    return best or Document(begun[0], float(scores[0]))

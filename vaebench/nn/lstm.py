@@ -1,0 +1,78 @@
+"""One layer of long short-term memory (Hochreiter & Schmidhuber 1997), in the parameterisation of PyTorch.
+
+Gates i, f, g, o = split(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh); with s the logistic function,
+c_t = s(f) c_(t-1) + s(i) tanh(g) and h_t = s(o) tanh(c_t).
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+State = tuple[Tensor, Tensor]
+"""Hidden state h and cell c, each (batch, units)."""
+
+
+class LSTM(nn.Module):
+    """An LSTM of ``units`` over sequences (time, batch, inputs), both bias vectors kept apart as PyTorch does.
+
+    It hands its parameters to the fused kernels by itself (``nn.LSTM`` keeps a list of its own, which
+    ``torch.func.functional_call`` does not reach). The kernels of CUDA and of oneDNN have no second derivative.
+    """
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.inputs, self.units = inputs, units
+        self.weight_ih = nn.Parameter(torch.zeros(4 * units, inputs))
+        self.weight_hh = nn.Parameter(torch.zeros(4 * units, units))
+        self.bias_ih = nn.Parameter(torch.zeros(4 * units))
+        self.bias_hh = nn.Parameter(torch.zeros(4 * units))
+
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Outputs h_1 ... h_T, (time, batch, units), and the state after the last step; from a state of zeros if None.
+
+        Later inputs have no part in earlier outputs, so a sequence with padding at its end needs no other care than
+        that its last state is taken from the outputs (``last``).
+        """
+        zeros = x.new_zeros(x.shape[1], self.units) if state is None else None
+        h, c = (zeros, zeros) if state is None else state
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        training = torch.is_grad_enabled()  # cuDNN gives gradients in that mode only; there is no dropout in here
+        args = (x, (h.unsqueeze(0), c.unsqueeze(0)), weights, True, 1, 0.0, training, False, False)
+        if not x.is_cuda:
+            out, h, c = torch.lstm(*args)
+        else:
+            with warnings.catch_warnings():  # it copies the four into one piece, which is nothing beside the rest
+                warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
+                out, h, c = torch.lstm(*args)
+        return out, (h[0], c[0])
+
+    def input_gates(self, x: Tensor, first: int = 0, bias: bool = True) -> Tensor:
+        """What inputs ``first`` ... of every step, ``x`` (..., some inputs), add to the gates: (..., 4 units).
+
+        The sum over a partition of the inputs, ``bias`` with one of them, is what ``step_`` wants.
+        """
+        part = self.weight_ih[:, first : first + x.shape[-1]]
+        return F.linear(x, part, self.bias_ih + self.bias_hh if bias else None)
+
+    def step_(self, gates: Tensor, h: Tensor, c: Tensor) -> None:
+        """One step in place, without gradient: ``gates`` (batch, 4 units) hold the inputs' part and are used up.
+
+        tanh(x) = 2 s(2x) - 1: on a CPU the logistic function is many times faster, and the loss of digits near 0 is
+        one of relative, not of absolute precision.
+        """
+        gates.addmm_(h, self.weight_hh.mT)
+        i, f, g, o = gates.split(self.units, 1)
+        g.mul_(2)
+        gates.sigmoid_()
+        g.mul_(2).sub_(1)
+        c.mul_(f).addcmul_(i, g)
+        torch.mul(c, 2, out=h).sigmoid_().mul_(2).sub_(1).mul_(o)
+
+
+def last(outputs: Tensor, lengths: Tensor) -> Tensor:
+    """Of ``outputs`` (time, batch, units) those of every sequence's own last step, (batch, units)."""
+    return outputs[lengths - 1, torch.arange(len(lengths), device=lengths.device)]

@@ -1,0 +1,105 @@
+"""Aggressive training of the inference network (He et al. 2019, algorithm 1).
+
+While it is on, every update proper moves the generative model alone, after an inner loop that moves the inference
+network alone, for as long as that pays. It goes off for good once the mutual information of data and codes, taken after
+every validation, has stopped rising.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import validate
+from vaebench.errors import UserError
+from vaebench.objectives.vae import VAE
+
+INNER, OUTER = ("posterior",), ("model",)
+
+
+class Window:
+    """The inner loop: on the batch in hand first, then on batches drawn at random.
+
+    After every ``window`` updates the loss per word over these is compared with that of the window before; the loop
+    ends where it is larger (``strict``), or not smaller. At most ``most`` updates; with ``fixed``, just so many.
+    """
+
+    groups = INNER
+
+    def __init__(self, window: int, most: int, strict: bool, fixed: int | None) -> None:
+        self.window, self.strict, self.fixed = window, strict, fixed is not None
+        self.left = most if fixed is None else fixed
+        self.made, self.loss, self.words, self.before = 0, 0.0, 0, 1e4
+
+    @property
+    def going(self) -> bool:
+        """Whether there is another update."""
+        return self.left > 0
+
+    def observe(self, loss: float, words: int) -> None:
+        """Take note of an update; see InnerLoop."""
+        self.made, self.left = self.made + 1, self.left - 1
+        self.loss, self.words = self.loss + loss, self.words + words
+        if self.fixed or self.made % self.window:
+            return
+        now = self.loss / self.words
+        if now > self.before or (now == self.before and not self.strict):
+            self.left = 0
+        self.before, self.loss, self.words = now, 0.0, 0
+
+
+class Aggressive(VAE):
+    """``inner_window``, ``inner_most``, ``inner_strict``, ``inner_fixed``: see Window.
+
+    ``mi_start``: what the first mutual information is compared with. ``mi_falls``: so many validations at which it fell
+    below the last one, or the best with ``mi_best``, end the aggressive phase; they need not follow each other.
+    """
+
+    alone = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inner_window: int = 10,
+        inner_most: int = 99,
+        inner_strict: bool = True,
+        inner_fixed: int | None = None,
+        mi_start: float = 0.0,
+        mi_falls: int = 1,
+        mi_best: bool = False,
+        **rest,
+    ) -> None:
+        super().__init__(model, **rest)
+        self.window = validate.whole("objective.inner_window", inner_window)
+        self.most = validate.whole("objective.inner_most", inner_most)
+        self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
+        for name, value in (("inner_strict", inner_strict), ("mi_best", mi_best)):
+            if not isinstance(value, bool):
+                raise UserError(f"objective.{name}={value!r}: must be true or false")
+        if not validate.is_number(mi_start):
+            raise UserError(f"objective.mi_start={mi_start!r}: must be a number")
+        self.strict, self.best, self.start = inner_strict, mi_best, float(mi_start)
+        self.falls = validate.whole("objective.mi_falls", mi_falls)
+
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """Whether training is ``aggressive``, the mutual information to compare with, and how often it fell."""
+        start = {"aggressive": 1.0, "mi": self.start, "falls": 0.0}
+        return {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
+
+    def inner_loop(self, state: dict[str, Tensor]) -> Window | None:
+        """Of the aggressive phase only."""
+        return Window(self.window, self.most, self.strict, self.fixed) if state["aggressive"] > 0 else None
+
+    def moves(self, state: dict[str, Tensor]) -> tuple[str, ...] | None:
+        """The generative model alone in the aggressive phase, then both."""
+        return OUTER if state["aggressive"] > 0 else None
+
+    def validated(self, state: dict[str, Tensor], found: dict[str, float]) -> dict[str, Tensor]:
+        """Compare ``valid_mi_batch``; the end of the aggressive phase is for good."""
+        if not state["aggressive"] > 0:
+            return state
+        now, before = found["valid_mi_batch"], float(state["mi"])
+        fell = now < before
+        falls = float(state["falls"]) + fell
+        new = {"aggressive": float(falls < self.falls), "mi": max(now, before) if self.best else now, "falls": falls}
+        return {k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}

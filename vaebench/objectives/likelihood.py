@@ -1,0 +1,36 @@
+"""Maximum likelihood, for models that know their likelihood (language models)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from vaebench.objectives.base import Objective
+
+
+class Likelihood(Objective):
+    """Minimises -log p(x), mean over the cases of a batch, with dropout where the model has it. There is no state."""
+
+    worth_compiling = False
+    block = 1
+    validation: ClassVar[dict[str, Any]] = {"exact": True}
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @staticmethod
+    def trains(model: nn.Module) -> bool:
+        """Models without latents."""
+        return model.latent == "none"
+
+    def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of dropout."""
+        return self.model.dropout_noise(batch, width)
+
+    def forward(self, state, batch, noise):
+        """One pure step; see the package docstring."""
+        x = batch["x"]
+        log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}).mean()
+        return -log_p, state, {"bound": log_p.detach()}
