@@ -143,7 +143,7 @@ def test_a_beam_keeps_the_best_beginnings_of_every_step(width):
             assert found.log_p == pytest.approx(log_p, abs=1e-12)
             assert found.words == (tokens[:-1] if found.ended else tokens)
             ends.add((len(tokens), found.ended))
-    assert len(ends) > 3
+    assert len(ends) > 2
 
 
 @pytest.mark.parametrize("kind", [TextVAE, TextLM])
