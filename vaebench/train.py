@@ -283,7 +283,8 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
         return
     buffers = {k: now.state[k] for k, _ in objective.named_buffers() if k in now.state}
     objective.load_state_dict({**now.params, **buffers}, strict=False)
-    found = validation(objective.model, valid, cfg["valid_samples"], s.seed, s.update, objective.validation)
+    settings = {**objective.validation, "batch": cfg["batch"]}
+    found = validation(objective.model, valid, cfg["valid_samples"], s.seed, s.update, settings)
     value = found["valid_bound"]
     if not math.isfinite(value):
         _diverge(s, "the validation bound", s.update)

@@ -67,6 +67,8 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "eval.points": _null_or(1),
     "eval.bound_samples": _at_least(1),
     "eval.iw_samples": _null_or(1),
+    "eval.mi_batch": _at_least(2),
+    "eval.repeats": _at_least(1),
     "eval.logz_method": _one_of("auto", "exact", "ais", "tempering"),
     "eval.logz_temperatures": _at_least(1),
     "eval.logz_chains": _at_least(2),

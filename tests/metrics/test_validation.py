@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from vaebench import check, models
+from vaebench import check, models, seeds
 from vaebench.dists import boltzmann_exact
 from vaebench.metrics import exact, exact_nll, normaliser
 from vaebench.metrics.bound import bound
-from vaebench.metrics.validation import spread, validation_bound
+from vaebench.metrics.latent_use import information
+from vaebench.metrics.validation import spread, validation, validation_bound
 from vaebench.metrics.weights import stream
 
 SETTINGS = {"temperatures": 50, "chains": 200}
@@ -105,3 +107,47 @@ def test_exact_nll_applies_to_few_bits_only():
     assert exact_nll.applies(tiny("rbm_vae", latents=16, units=2))
     assert not exact_nll.applies(tiny("rbm_vae", latents=18, units=2))
     assert not exact_nll.applies(tiny("sbn", dims=[3]))
+
+
+# ------------------------------------------------------------------------------------------------------ documents
+
+DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0]] * 3 + [[1, 4, 3, 2, 0]] * 4 + [[1, 3, 4, 4, 2]] * 2)
+
+
+def text_vae(seed=0):
+    model = models.build({"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}, np.full(5, 0.2))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, 0.8, generator=generator)
+    return model
+
+
+def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_where_it_compares():
+    model, settings = text_vae(), {"watch": True, "batch": 3}
+    one, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
+    assert one == again
+    assert {k for k in one if one[k] != later[k]} == {"valid_mi_batch"}
+    assert one["valid_bound"] == bound(model, DOCUMENTS, 1, 0, "valid").value
+    assert set(one) == {f"valid_{k}" for k in ("bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units")}
+    assert one["valid_kl"] == pytest.approx(one["valid_mi"] + one["valid_aggregate_kl"])
+
+
+def test_the_batches_of_the_mutual_information_are_those_of_training():
+    model = text_vae()
+    values = {b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"] for b in (2, 3, 4)}
+    assert len(set(values.values())) == 3
+    assert values[4] == information(
+        model, DOCUMENTS, seeds.derive(0, "watch", 5), parts=[torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]
+    )
+
+
+def test_more_samples_are_for_the_bound():
+    found = validation(text_vae(), DOCUMENTS, 7, 0, 5, {"watch": True, "batch": 3})
+    assert found["valid_bound"] == bound(text_vae(), DOCUMENTS, 7, 0, "valid").value
+
+
+def test_a_language_model_is_validated_exactly():
+    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, np.full(5, 0.2))
+    found = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
+    assert found == {"valid_bound": pytest.approx(model.log_evidence(DOCUMENTS).double().mean().item())}

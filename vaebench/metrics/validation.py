@@ -12,6 +12,7 @@ from vaebench.metrics import exact_nll, normaliser, rbm_posterior
 from vaebench.metrics.bound import bound
 from vaebench.metrics.importance import importance
 from vaebench.metrics.latent_use import information, latent_use
+from vaebench.metrics.mutual_information import batches
 
 
 def validation(
@@ -20,12 +21,14 @@ def validation(
     """What a validation finds, by name: ``valid_bound``, see ``validation_bound``.
 
     With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see ``latent_use``), and
-    ``valid_mi_batch`` with noise of its own after every ``update``: He et al. (2019) drew it anew, and compared.
+    ``valid_mi_batch``, in batches of ``batch`` cases as in training, with noise of its own after every ``update``: He
+    et al. (2019) drew it anew, and compared.
     """
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
-    found = {f"valid_{k}": v for k, v in latent_use(model, x, seed).items()}
-    found["valid_mi_batch"] = information(model, x, seeds.derive(seed, "watch", update))
+    parts = batches(x, settings["batch"], getattr(model, "tokens", False))
+    found = {f"valid_{k}": v for k, v in latent_use(model, x, seed, parts=parts).items()}
+    found["valid_mi_batch"] = information(model, x, seeds.derive(seed, "watch", update), parts=parts)
     if samples > 1:
         found["valid_bound"] = validation_bound(model, x, samples, seed, {})
     return found
@@ -40,7 +43,7 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
     {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
     """
-    if settings.get("exact") or ("prior" in model.unnormalised and not settings):
+    if settings.get("exact") or ("prior" in model.unnormalised and "temperatures" not in settings):
         return exact_value(model, x)
     if "prior" not in model.unnormalised:
         return bound(model, x, samples, seed, "valid").value

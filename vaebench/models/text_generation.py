@@ -64,8 +64,8 @@ def beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> list[D
     """For every code the most probable document that a beam of ``width`` finds; one document without codes.
 
     At every step the ``width`` best continuations of all beginnings are kept; those that end leave the beam. What ended
-    goes before what was cut off. There is no correction for length. Width 1 is ``greedy``; a beam that nothing falls
-    out of finds the most probable document of all.
+    goes before what was cut off, however improbable. There is no correction for length. Width 1 is ``greedy``; a beam
+    that nothing falls out of finds the most probable document of all.
     """
     if width < 1:
         raise ValueError(f"a beam of width {width}: must be at least 1")
@@ -113,12 +113,17 @@ def _beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> Docum
         scores, place = every.topk(min(width, len(every)))
         parent, word = place // after.shape[1], place % after.shape[1]
         grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
-        going = [row for row, tokens in enumerate(grown) if tokens[-1] != END]
-        ended = [Document(grown[row], float(scores[row])) for row in range(len(grown)) if grown[row][-1] == END]
-        best = max([*([best] if best else []), *ended], key=lambda d: d.log_p, default=None)
-        if not going or (best and best.log_p >= float(scores[going[0]])):  # probabilities only fall
+        # Best first, and probabilities only fall: what is no better than a document that has ended cannot be the best.
+        live = 0
+        for tokens, p in zip(grown, scores.tolist(), strict=True):
+            if best and p <= best.log_p:
+                break
+            if tokens[-1] == END:
+                best = Document(tokens, p)
+                break
+            live += 1
+        if best and not live:
             return best
-        begun, keep = [grown[row] for row in going], torch.tensor(going, device=word.device)
-        scores, word, parent = scores[keep], word[keep], parent[keep]
+        begun, scores, word, parent = grown[:live], scores[:live], word[:live], parent[:live]
         state = (state[0][parent], state[1][parent])
     return best or Document(begun[0], float(scores[0]))

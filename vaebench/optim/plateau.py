@@ -44,7 +44,7 @@ class Plateau:
             stalled += 1
             if stalled >= self.patience and validation >= self.first:
                 factor, bar, stalled, falls = factor * self.factor, loss, 0.0, falls + 1
-                over = f"the rates fell {self.decays} times" if falls >= self.decays else ""
+                over = f"the rates have fallen as often as they may ({self.decays})" if falls >= self.decays else ""
                 verdict = Verdict(self.reload, over)
         else:
             bar, stalled = loss, 0.0
