@@ -86,13 +86,17 @@ def status(store: Store, cell: Cell, seed: int) -> str:
     return "done" if set(measures_wanted(cell)) <= have else "trained"
 
 
-def updates_done(store: Store, cell: Cell, seed: int) -> int:
-    """Updates that a run has behind it at its last validation, by its curve: known without reading the checkpoint."""
+def share_done(store: Store, cell: Cell, seed: int) -> float:
+    """Share of its budget that a run has behind it at its last validation, by its curve, without the checkpoint."""
+    budget = cell.config["train"]
     try:
         lines = (store.run_dir(cell.key, seed) / "curve.csv").read_text().splitlines()
-        return int(lines[-1].partition(",")[0])
+        done = int(lines[-1].partition(",")[0])  # updates
     except (OSError, ValueError, IndexError):
-        return 0
+        return 0.0
+    if budget.get("unit") == "epochs":
+        done = (len(lines) - 1) * budget["valid_every"]
+    return min(done / budget["updates"], 1.0)
 
 
 def _measures(result: dict[str, Any]) -> list[Measure]:

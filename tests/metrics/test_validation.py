@@ -135,7 +135,9 @@ def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_wher
 
 def test_the_batches_of_the_mutual_information_are_those_of_training():
     model = text_vae()
-    values = {b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"] for b in (2, 3, 4)}
+    values = {
+        b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"] for b in (2, 3, 4)
+    }
     assert len(set(values.values())) == 3
     assert values[4] == information(
         model, DOCUMENTS, seeds.derive(0, "watch", 5), parts=[torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]

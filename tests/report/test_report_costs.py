@@ -144,3 +144,19 @@ def test_from_a_frame(frame, entry):
     assert estimate(f.assign(eval_seconds=5.0), cell) == 25.0
     assert estimate(f.drop(columns="eval_seconds", errors="ignore"), cell) == 20.0
     assert estimate(frame(), cell) is None
+
+
+def test_epochs_are_compared_with_epochs():
+    """A run of 10 epochs took 100 s, so 30 epochs take 300 s; updates say nothing of epochs."""
+
+    def of(epochs, unit="epochs"):
+        cell = make_cell(updates=epochs)
+        cell.config["train"]["unit"] = unit
+        return cell
+
+    theirs = of(10)
+    record = run(theirs, 100.0, updates=5000)
+    assert estimate([{**record, "config": theirs.config}], of(30)) == pytest.approx(300.0)
+    assert estimate([record], of(30)) is None
+    other = of(10, "updates")
+    assert estimate([{**run(other, 100.0, updates=10), "config": other.config}], of(30)) is None

@@ -1,4 +1,4 @@
-"""Training on documents: passes as the unit, an aggressive phase, rates that fall; killed anywhere, it goes on alike."""
+"""Training on documents: passes as the unit, an aggressive phase, rates that fall; killed anywhere it goes on alike."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
     ``config``, without one from its key where that shows them.
     """
     records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
-    updates, key = cell.config["train"]["updates"], cell.key
+    mine, key = cell.config, cell.key
+    updates, unit = mine["train"]["updates"], mine["train"].get("unit", "updates")
     same, alike = [], []
     for r in records:
         training, evaluation = _known(r.get("seconds")), _known(r.get("eval_seconds"))
@@ -37,8 +38,10 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
             continue
         if r["key"] == key:
             same.append(training + evaluation)
-        elif r.get("updates") and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), cell.config):
-            alike.append(training / r["updates"] * updates + evaluation)
+        elif (
+            (theirs := _budget(r, unit)) and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), mine)
+        ):
+            alike.append(training / theirs * updates + evaluation)
     some = same or alike
     return math.fsum(some) / len(some) if some else None
 
@@ -59,6 +62,14 @@ def reference_records() -> list[dict[str, Any]]:
 def _known(seconds: float | None) -> float:
     """Seconds, or 0 where they were not recorded."""
     return seconds if seconds and math.isfinite(seconds) else 0.0
+
+
+def _budget(record: dict[str, Any], unit: str) -> float | None:
+    """What a run was trained for, in ``unit``; None where that is not known."""
+    if unit == "updates":
+        return record.get("updates")
+    train = (record.get("config") or {}).get("train", {})
+    return train.get("updates") if train.get("unit") == unit else None
 
 
 def _settings(key: str) -> str:

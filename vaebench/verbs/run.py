@@ -206,7 +206,8 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
         rows = [("row", "column", "seeds", "status", "updates", "seconds per seed")]
         for cell in chosen[t.name]:
             states = {s: runner.status(store, cell, s) for s in wanted[t.name]}
-            updates, cost = cell.config["train"]["updates"], estimate(recorded, cell)
+            budget, cost = cell.config["train"], estimate(recorded, cell)
+            updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
             for s, state in states.items():
                 left = 1.0 if force else _left(runner, store, cell, s, state)
                 if left and (cell.key, s) not in counted:  # tables may share runs
@@ -241,4 +242,4 @@ def _left(runner, store, cell, seed: int, state: str) -> float:
     """Which part of a run's training is still to be done, by its status and its curve."""
     if state in runner.FINISHED or state == "trained":
         return 0.0
-    return max(1.0 - runner.updates_done(store, cell, seed) / cell.config["train"]["updates"], 0.0)
+    return 1.0 - runner.share_done(store, cell, seed)
