@@ -680,7 +680,7 @@ def complete(line, conf, tmp_path):
         ("vaebench report table=sm", ["table=small"]),
         (
             "vaebench report table=small preset=",
-            ["preset=long", "preset=paper", "preset=quick", "preset=short", "preset=tuned"],
+            ["preset=long", "preset=paper", "preset=quick", "preset=short", "preset=small", "preset=tuned"],
         ),
         ("vaebench report table=small objective=w", ["objective=wake_sleep"]),
         ("vaebench report table=small data=mnist_s", ["data=mnist_static"]),

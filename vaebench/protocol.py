@@ -17,7 +17,8 @@ class Metric:
     vaebench/metrics/ that take it, each for the models to which it applies; none where the training does. ``samples``:
     the setting that says how many samples per case it takes, ``least`` the fewest from which there is a number.
     ``log_z``: whether the prior's log Z enters it. ``timing``: whether it is a time, which is the machine's as much as
-    the run's: shown where a column asks for it, never judged.
+    the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
+    that it has a difference from the published number and no verdict.
     """
 
     heading: str
@@ -26,6 +27,7 @@ class Metric:
     log_z: bool = False
     least: int = 1
     timing: bool = False
+    descriptive: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -33,15 +35,15 @@ METRICS: dict[str, Metric] = {
     "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True),
     "iw_nll_weighted": Metric("IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True),
     "nll": Metric("exact NLL", ("exact_nll",)),
-    "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True),
+    "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
-    "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2),
+    "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
     "perplexity": Metric("perplexity", ("perplexity", "exact_nll"), ("eval", "iw_samples")),
-    "mi_batch": Metric("MI (batches)", ("mutual_information",)),
-    "mi": Metric("MI", ("aggregate",)),
-    "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",)),
-    "log_z": Metric("log Z", ("normaliser",), log_z=True),
+    "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
+    "mi": Metric("MI", ("aggregate",), descriptive=True),
+    "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
+    "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples")),
     "ms_per_update": Metric("", timing=True),
 }
@@ -137,6 +139,11 @@ def _validation_parts(config: dict[str, Any], lacking: tuple[str, ...]) -> list[
 def _summed(config: dict[str, Any], measure: str) -> bool:
     """Whether a measure is the validation of a model that lacks a log Z by the sum over its states, without samples."""
     return measure.startswith("valid_") and "posterior:exact" in log_z_parts(config, measure)
+
+
+def is_descriptive(measure: str) -> bool:
+    """Whether a measure describes a model without saying how good it is: its KL, say."""
+    return measure in METRICS and METRICS[measure].descriptive
 
 
 def is_timing(measure: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from vaebench.config import Column, Row
 from vaebench.report.protocol import differing, paper_parts
 from vaebench.report.ranking import ranking
 from vaebench.report.summary import summarize
@@ -212,3 +213,11 @@ def test_estimates_carry_samples_and_effective_samples(table, frame, entry):
     unlike = one(table, frame(bound, iw_nll(None, 0), iw_nll(None, 1, samples=1000)))
     assert (unlike.iw_nll.samples, unlike.iw_nll.ess) == (None, None)
     assert one(table, frame(bound, iw_nll(None, 0, samples=None))).iw_nll.samples is None
+
+
+@pytest.mark.parametrize("mean", [15.0, 20.0, 25.0])
+def test_a_measure_that_only_describes_has_a_difference_and_no_verdict(table, frame, entry, mean):
+    """Less KL is no better than more: a collapsed posterior has none."""
+    table = replace(table, columns={"NVIL": Column(measure="kl")}, rows={"SBN 200": Row(published={"NVIL": 20.0})})
+    r = one(table, frame(entry("SBN 200", [mean - 0.1, mean + 0.1], metric="kl")))
+    assert (r.verdict, r.difference) == ("-", pytest.approx(mean - 20.0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vaebench.config import Table
-from vaebench.protocol import METRICS, is_timing
+from vaebench.protocol import METRICS, is_descriptive, is_timing
 from vaebench.report.protocol import differing
 from vaebench.report.select import Estimate, estimate, measured, only_current
 from vaebench.stats import verdict
@@ -116,7 +116,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")
     seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
     comparable = comparable and not is_timing(measure)
-    word = verdict(published, ours.values if ours else (), table.margin, label, comparable)
+    judged = comparable and not is_descriptive(measure)
+    word = verdict(published, ours.values if ours else (), table.margin, label, judged)
     beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != measure}
     return ReportRow(
         row=row,
