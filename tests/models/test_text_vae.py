@@ -14,6 +14,7 @@ from vaebench import models, noise
 from vaebench.errors import UserError
 from vaebench.models import text_decoder
 from vaebench.models.text_vae import TextVAE
+from vaebench.nn import word_softmax
 
 VOCABULARY, LATENTS, EMBEDDING, UNITS, K = 7, 2, 4, 3, 3
 
@@ -115,6 +116,18 @@ def test_values_and_gradients_are_those_of_a_literal_implementation(documents, d
     wanted = literal.log_likelihood(documents, theirs, drop, 0.3, 0.6)
     (b,) = torch.autograd.grad((wanted * weight).sum(), theirs)
     torch.testing.assert_close(one[-1], b, rtol=0, atol=1e-12)
+
+
+def test_training_is_the_same_where_the_vocabulary_goes_by_blocks(monkeypatch):
+    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    drop, found = masks(model, *x.shape), []
+    params = [p for n, p in model.named_parameters() if n.startswith("p.")]
+    for _ in range(2):
+        value = model.log_likelihood(x, z, drop)
+        found.append([value, *torch.autograd.grad(value.square().sum(), params)])
+        monkeypatch.setattr(word_softmax, "WHOLE", 0)
+        monkeypatch.setattr(word_softmax, "BLOCK", 3)
+    torch.testing.assert_close(*found, rtol=0, atol=1e-12)
 
 
 def test_the_encoder_is_that_of_a_literal_implementation():

@@ -15,6 +15,7 @@ from vaebench.data.text import PAD
 from vaebench.errors import UserError
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
+from vaebench.nn.word_softmax import log_probs, log_sums
 
 Drop = dict[str, Tensor]
 
@@ -93,11 +94,10 @@ class TextDecoder(nn.Module):
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
         if documents.even:
-            terms = -F.cross_entropy(F.linear(h, self.output), targets, reduction="none")
+            terms = log_probs(h, self.output, targets)
         else:  # the softmax is most of the work, so padding has no part in it
             real = (targets != PAD).nonzero().squeeze(1)
-            logits = F.linear(h.index_select(0, real), self.output)
-            found = -F.cross_entropy(logits, targets.index_select(0, real), reduction="none")
+            found = log_probs(h.index_select(0, real), self.output, targets.index_select(0, real))
             terms = found.new_zeros(len(targets)).index_put((real,), found)
         return terms.view(steps, k, batch).sum(0)
 
@@ -151,22 +151,11 @@ class TextDecoder(nn.Module):
         return total
 
     def _log_probs_of(self, words: Tensor, h: Tensor) -> Tensor:
-        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units): (n, k), nats.
-
-        The vocabulary passes by in blocks, of which only the log-sum-exp is kept: the first logit minus its logarithm
-        after a softmax, which is one pass over the block.
-        """
+        """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units): (n, k), nats."""
         rows, kind = h.flatten(0, 1), "cuda" if h.is_cuda else "cpu"
-        size = max(1, min(len(self.output), LOGITS[kind] // len(rows)))
-        held, sums = h.new_empty(len(rows) * size), []
-        for block in self.output.split(size):
-            logits = torch.mm(rows, block.mT, out=held[: len(rows) * len(block)].view(len(rows), -1))
-            first = logits[:, 0].clone()
-            torch.log_softmax(logits, 1, out=logits)  # in place: each row is summed up before it is written
-            sums.append(first - logits[:, 0])
-        log_sum = torch.logsumexp(torch.stack(sums), 0) if len(sums) > 1 else sums[0]
+        sums = log_sums(rows, self.output, max(1, min(len(self.output), LOGITS[kind] // len(rows))))
         wanted = torch.bmm(h, self.output[words].unsqueeze(2)).squeeze(2)
-        return wanted - log_sum.view_as(wanted)
+        return wanted - torch.logsumexp(sums, 0).view_as(wanted)
 
     @torch.no_grad()
     def next_word(self, tokens: Tensor, z: Tensor | None, state: State) -> tuple[Tensor, State]:
