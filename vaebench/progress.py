@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from vaebench.config import Cell
-from vaebench.protocol import METRICS, log_z_parts
+from vaebench.protocol import EXACT, METRICS, log_z_parts
 from vaebench.runner import Outcome, unit
 from vaebench.words import duration
 
@@ -89,6 +89,6 @@ def validated_by(config: dict[str, Any]) -> str:
     if config["objective"]["name"] == "rbm_kl":
         return "exact KL"
     parts = log_z_parts(config, "valid_bound")
-    if "posterior:exact" in parts:
+    if "posterior:exact" in parts or config["model"]["name"] in EXACT:
         return "exact NLL"
     return "IW-NLL" if parts else "bound"
