@@ -229,11 +229,11 @@ def test_each_override_is_read_once(table, monkeypatch):
 
     read, real = [], OverridesParser.parse_override
     monkeypatch.setattr(OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text))
-    for batch in (31, 32):
+    for batch in (3131, 3132):
         assert {c.config["train"]["batch"] for c in compose(table, overrides=[f"train.batch={batch}"]).values()} == {
             batch
         }
-    assert [text for text in read if text.startswith("train.batch=3")] == ["train.batch=31", "train.batch=32"]
+    assert [text for text in read if text.startswith("train.batch=313")] == ["train.batch=3131", "train.batch=3132"]
     assert len(read) == len(set(read))
 
 

@@ -20,12 +20,13 @@ ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
     ["errors", "seeds", "stats", "words"],  # errors, random streams, numbers with errors, how they are written
-    ["config", "protocol"],  # what a table, a cell and a run are; what is measured, and how
-    ["validate", "schema"],  # what a setting may be; what a file may hold
+    ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
+    ["protocol"],  # what is measured, and how
+    ["schema"],  # what a file may hold
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
     ["compose", "store", "dists", "batches"],  # command lines -> cells; result files; distributions; rows of an update
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
-    ["objectives", "metrics"],  # learning rules and measures, which know nothing of each other
+    ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
     ["fast", "evaluate"],  # many seeds at once; model -> measures
     ["inner", "bench_text"],  # updates before an update; speed with documents
     ["train", "check", "bench"],  # the loop; estimators against exact answers; speed
@@ -39,7 +40,7 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["stats", "words", "config", "protocol", "schema", "catalogue"]
+NO_TORCH = ["stats", "words", "config", "validate", "protocol", "schema", "catalogue"]
 NO_TORCH += ["compose", "store", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 

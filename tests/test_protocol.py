@@ -9,9 +9,8 @@ from vaebench import check, objectives, protocol
 from vaebench.errors import UserError
 from vaebench.metrics import exact, normaliser, rbm_posterior, validation
 from vaebench.models import MODELS
-from vaebench.protocol import ENCODED, EXACT, METRICS, log_z_parts, samples_of, signature
+from vaebench.protocol import ENCODED, EXACT, METRICS, check_measure, log_z_parts, samples_of, signature
 from vaebench.store import signature_parts
-from vaebench.validate import check_measure
 
 EVAL = {"split": "test", "points": 50, "bound_samples": 20, "iw_samples": 400}
 CHAINS = {"valid_temperatures": 30, "valid_chains": 40}

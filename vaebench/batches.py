@@ -64,6 +64,11 @@ def lengths_of(tokens: Tensor) -> Tensor:
     return (tokens != 0).sum(1)
 
 
+def predicted(tokens: Tensor) -> int:
+    """Predicted tokens of the documents (n, d): words and the end of each, but not its start, nor padding."""
+    return int((lengths_of(tokens) - 1).sum())
+
+
 def _table(parts: list[Tensor], batch: int) -> Tensor:
     out = torch.full((len(parts), batch), -1, dtype=torch.int64)
     for row, part in zip(out, parts, strict=True):

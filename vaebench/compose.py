@@ -19,7 +19,7 @@ from vaebench import catalogue, protocol
 from vaebench.config import GROUPS, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
-from vaebench.validate import check_measure, typed, validate
+from vaebench.validate import typed, validate
 
 MAX_SEEDS = 10_000
 
@@ -110,7 +110,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         as_paper = _resolved(_settings(table, paper, row, column), conf)
         as_preset = _resolved(_settings(table, preset, row, column), conf)
         config = _resolved(_settings(table, preset, row, column, user), conf)
-        check_measure(table.measure_of(column), config)
+        protocol.check_measure(table.measure_of(column), config)
         made.append(
             Cell(
                 table=table.name,

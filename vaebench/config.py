@@ -21,7 +21,7 @@ IDENTITY = ("data", "model", "objective", "optim", "train", "recipe")
 PLACES = ("mirror", "train", "valid", "test")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
 
-LATER: dict[str, Any] = {"unit": "updates"}
+LATER: dict[str, Any] = {"unit": "updates", "snapshots": []}
 """Settings of ``train`` that came after the first runs, and the value that those had: it does not enter their names."""
 
 

@@ -53,8 +53,8 @@ class Pack:
 
     ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
     its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``tokens``:
-    the cases are documents, filled up with 0; a step sees no more columns than its longest one has. Then, and for rules
-    that train seeds ``alone``, the engine is ``plain``.
+    the cases are documents, filled up with 0, and batches may differ in size. Then, and for rules that train seeds
+    ``alone``, the engine is ``plain``.
     """
 
     def __init__(
@@ -144,13 +144,11 @@ class Pack:
         return {"update": update, "progress": update.to(torch.float32) / self.updates, "passes": passes}
 
     def _documents(self, index: Tensor, clock: Tensor) -> list[dict[str, Tensor]]:
-        """The batch of each seed where the cases are documents: (documents, tokens of the longest)."""
+        """The batch of each seed where the cases are documents, of which a batch may have fewer."""
         out, clocks = [], self._clocks(index.shape[-1], clock)
         for r in range(self.size):
             rows = index[r][index[r] >= 0]
-            x = self.data[rows]
-            x = x[:, : int((x != 0).sum(1).max())]
-            out.append({"x": x, "index": rows, **{k: v[r] for k, v in clocks.items()}})
+            out.append({"x": self.data[rows], "index": rows, **{k: v[r] for k, v in clocks.items()}})
         return out
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
@@ -196,8 +194,8 @@ class Pack:
             grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)
             metrics.append(metric)
-        self._apply(_stack(grads), _stack(states), index, clock, only)
-        return _stack(metrics)
+        self._apply(_beside(grads), _beside(states), index, clock, only)
+        return _beside(metrics)
 
     def _apply(
         self,
@@ -229,6 +227,11 @@ def group_of(objective: nn.Module) -> dict[str, str]:
 
 def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {k: torch.stack([p[k].detach() for p in parts]) for k in parts[0]}
+
+
+def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """As ``_stack``; what a single seed has is not copied."""
+    return {k: v.detach().unsqueeze(0) for k, v in parts[0].items()} if len(parts) == 1 else _stack(parts)
 
 
 class _Captured:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from vaebench import noise
-from vaebench.batches import Batches, lengths_of
+from vaebench.batches import Batches, predicted
 from vaebench.errors import Interrupted
 from vaebench.fast import Pack
 from vaebench.objectives.base import Objective
@@ -41,7 +41,7 @@ def inner_updates(
         at_once = {k: v[None, None] for k, v in draws.items()}  # one update of one seed
         metrics = pack.advance(rows[None, None], at_once, None, update, only=loop.groups)
         seen = rows[rows >= 0]
-        words = int((lengths_of(pack.data[seen]) - 1).sum()) if pack.tokens else pack.data.shape[1] * len(seen)
+        words = predicted(pack.data[seen]) if pack.tokens else pack.data.shape[1] * len(seen)
         loop.observe(float(metrics["loss"]) * len(seen), words)
         made += 1
         rows = batches.any(seed, update, made).to(rows.device)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vaebench.errors import UserError
+from vaebench.validate import shown
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -39,7 +42,7 @@ METRICS: dict[str, Metric] = {
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
-    "perplexity": Metric("perplexity", ("perplexity", "exact_nll"), ("eval", "iw_samples")),
+    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples")),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
@@ -156,6 +159,11 @@ def posterior_chains(settings: dict[str, Any]) -> int:
     return max(settings["bound_samples"], settings["iw_samples"] or 0)
 
 
+def mi_batch(settings: dict[str, Any]) -> int:
+    """Cases of a batch within which a mutual information is taken, by the settings of ``eval``."""
+    return settings.get("mi_batch") or MI_BATCH
+
+
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
     """Samples per case of a measure by this configuration; None for a measure that takes none."""
     metric = METRICS.get(measure)
@@ -163,6 +171,26 @@ def samples_of(config: dict[str, Any], measure: str) -> int | None:
         return None
     group, key = metric.samples
     return config[group].get(key)
+
+
+def check_measure(measure: str, config: dict[str, Any]) -> None:
+    """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
+
+    Raises UserError naming the setting: the samples of ``measure`` are none, or fewer than it needs.
+    """
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None:
+        return
+    group, name = metric.samples
+    model, value = config["model"]["name"], config[group].get(name)
+    if model in EXACT:  # whose measures need no samples
+        return
+    least = 1 if model in ENCODED else metric.least
+    if value is None or value < least:
+        raise UserError(
+            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "
+            f"allowed here: a whole number, at least {least}"
+        )
 
 
 def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
@@ -183,7 +211,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     if samples is not None and not _summed(config, measure):
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
-        parts.append(f"batch:{ev.get('mi_batch') or MI_BATCH}")
+        parts.append(f"batch:{mi_batch(ev)}")
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)

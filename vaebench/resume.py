@@ -6,7 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from vaebench import optim
+from vaebench import optim, snapshots
 from vaebench.config import Cell, identity
 from vaebench.errors import UserError
 from vaebench.objectives import OBJECTIVES
@@ -26,6 +26,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     if force:
         for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv"):
             (folder / name).unlink(missing_ok=True)
+        for kept in snapshots.listed(folder):
+            kept.path.unlink(missing_ok=True)
     note = folder / "config.json"
     if note.exists() and not force:
         known = _data_hash(note)
@@ -59,8 +61,10 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
             if _beginning(folder, s.seed, cell, data_hash) is None:
                 continue
             # The checkpoint comes last: without it this run has not begun.
-            for name in ("best.safetensors", "curve.csv", "checkpoint.safetensors"):
+            kept = [snapshot.path.relative_to(folder) for snapshot in snapshots.listed(folder)]
+            for name in (*kept, "best.safetensors", "curve.csv", "checkpoint.safetensors"):
                 if (folder / name).exists():
+                    (s.folder / name).parent.mkdir(exist_ok=True)
                     write_atomic(s.folder / name, (folder / name).read_bytes())
             s.__dict__.update(progress_of(s.folder, s.seed).__dict__)
             return

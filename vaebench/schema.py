@@ -5,13 +5,13 @@ Every mistake is a UserError of one line that begins with where it stands: ``tab
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 from typing import Any
 
 from vaebench.config import TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
 from vaebench.errors import UserError, nearest
 from vaebench.protocol import METRICS
+from vaebench.validate import is_number
 
 NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
 """Why the margin is what it is, where no row has a published number and the table does not say more."""
@@ -73,7 +73,7 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: kind {table.kind!r}: {nearest(table.kind, ['table', 'figure'])}")
     if type(table.recipe) is not int or table.recipe < 1:
         raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
-    if not _number(table.margin) or table.margin < 0:
+    if not is_number(table.margin) or table.margin < 0:
         raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
 
 
@@ -101,7 +101,7 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
             raise UserError(f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}")
     value["published"] = mapping(value.get("published"), f"{where}.published")
     for c, number in value["published"].items():
-        if number is not None and not _number(number):
+        if number is not None and not is_number(number):
             raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
     return _build(Row, value, where)
 
@@ -170,7 +170,3 @@ def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
     if not isinstance(value, list) or not all(type(v) is int and v >= 0 for v in value) or not value:
         raise UserError(f"{where}: seeds must be a list of whole numbers from 0, found {value!r}")
     return tuple(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -4,7 +4,8 @@ A call trains a pack of seeds of one cell that stand at the same update. Every s
 
 - ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least once a minute;
 - ``best.safetensors``: the parameters with the best validation bound so far;
-- ``curve.csv``: one line per validation, a view of what the checkpoint holds.
+- ``curve.csv``: one line per validation, a view of what the checkpoint holds;
+- ``snapshots/``: the parameters after the numbers of updates that ``train.snapshots`` lists.
 
 A process may die at any moment. The best parameters are written before the checkpoint that speaks of them, so a
 checkpoint never names a best that is not there; what was done after it is done again, with the same noise.
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaebench import checkpoint, models, noise, objectives, optim
+from vaebench import checkpoint, models, noise, objectives, optim, snapshots
 from vaebench.batches import FIXED, Batches, lengths_of
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
@@ -153,6 +154,8 @@ def train(
     pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine, updates, splits.tokens)
     ids, length, width = [s.seed for s in seeds], objective.block or noise.BLOCK, data.shape[1]
     update, saved = seeds[0].update, time.monotonic()
+    stops = sorted(cfg.get("snapshots", ()))
+    _keep(seeds, pack, objective, update, stops)
 
     def unfinished() -> bool:
         return update < updates and any(s.status == "running" for s in seeds)
@@ -165,11 +168,14 @@ def train(
         pixels = (cfg["batch"], data.shape[1])
         grey = noise.binarize_block(pixels, ids, block, device, length) if splits.stochastic else None
         while offset < length and unfinished():
-            steps = 1 if objective.alone else min(length - offset, every - update % every, updates - update)
+            near = min((n - update for n in stops if n > update), default=updates)
+            steps = 1 if objective.alone else min(length - offset, every - update % every, updates - update, near)
             rows, only, inner = slice(offset, offset + steps), None, {}
             if objective.alone:
                 made = inner_updates(pack, objective, batches, ids[0], update, order[offset, 0], should_stop)
                 only, inner = objective.moves(pack.seed_state(0)), {"inner": [float(made)]}
+                if made:
+                    _keep(seeds, pack, objective, update, stops, snapshots.INNER)
             sums = pack.advance(
                 order[rows], {k: v[rows] for k, v in draws.items()}, None if grey is None else grey[rows], update, only
             )
@@ -178,6 +184,7 @@ def train(
             update, offset = update + steps, offset + steps
             for r, s in enumerate(seeds):
                 _account(s, {k: v[r] for k, v in sums.items()}, steps, update, took)
+            _keep(seeds, pack, objective, update, stops)
             if update % every == 0 or update == updates:
                 for r, s in enumerate(seeds):
                     if s.status == "running":
@@ -335,6 +342,20 @@ def _snapshot(s: Seed, pack: Pack, r: int) -> Checkpoint | None:
                 _diverge(s, name, s.update)
                 return None
     return now
+
+
+def _keep(seeds: list[Seed], pack: Pack, objective: Objective, update: int, wanted: list[int], kind: str = "") -> None:
+    """Keep the parameters of the seeds that are trained, if a snapshot is due.
+
+    That is before any checkpoint of a later update: a run that was killed has all snapshots of its past.
+    """
+    if update not in wanted:
+        return
+    names = {k for k, _ in objective.named_buffers()}
+    for r, s in enumerate(seeds):
+        if s.status == "running":
+            params, state, _ = pack.seed(r)
+            snapshots.write(s.folder, update, kind, params, {k: v for k, v in state.items() if k in names})
 
 
 def _save(s: Seed, now: Checkpoint) -> None:

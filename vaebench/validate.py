@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.protocol import ENCODED, EXACT, METRICS
 
 
 def _whole(value: Any, least: int) -> bool:
@@ -35,6 +34,13 @@ def positive(key: str, value: Any) -> float:
     if not is_number(value) or value <= 0:
         raise UserError(f"{key}={value!r}: must be a positive number")
     return float(value)
+
+
+def flag(key: str, value: Any) -> bool:
+    """``value`` if it is true or false; raises UserError naming the setting ``key`` otherwise."""
+    if type(value) is not bool:
+        raise UserError(f"{key}={value!r}: must be true or false")
+    return value
 
 
 def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
@@ -62,6 +68,10 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "train.valid_every": _at_least(1),
     "train.valid_samples": _at_least(1),
     "train.patience": _null_or(1),
+    "train.snapshots": (
+        "a list of whole numbers, at least 0",
+        lambda v: isinstance(v, list) and all(_whole(n, 0) for n in v),
+    ),
     "train.select": _one_of("valid_bound", "last"),
     "eval.split": _one_of("test", "valid", "train"),
     "eval.points": _null_or(1),
@@ -103,26 +113,6 @@ def validate(config: dict[str, Any]) -> None:
             continue
         if not is_number(value) or value <= 0:
             raise UserError(f"optim.{name}={shown(value)}: allowed: a finite number above 0")
-
-
-def check_measure(measure: str, config: dict[str, Any]) -> None:
-    """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
-
-    Raises UserError naming the setting: the samples of ``measure`` are none, or fewer than it needs.
-    """
-    metric = METRICS.get(measure)
-    if metric is None or metric.samples is None:
-        return
-    group, name = metric.samples
-    model, value = config["model"]["name"], config[group].get(name)
-    if model in EXACT:  # whose measures need no samples
-        return
-    least = 1 if model in ENCODED else metric.least
-    if value is None or value < least:
-        raise UserError(
-            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "
-            f"allowed here: {_at_least(least)[0]}"
-        )
 
 
 def shown(value: Any) -> str:

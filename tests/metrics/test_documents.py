@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vaebench import check
+from vaebench.batches import predicted
 from vaebench.dists import gaussian
 from vaebench.metrics import (
     active_units,
@@ -246,7 +247,7 @@ def test_importance_weighted_nll_against_quadrature():
 def test_perplexity_by_hand():
     """Of 3 + 1 predicted tokens, 8 nats in all: exp(8 / 4), not the mean over documents of exp(nats / tokens)."""
     x = torch.tensor([[1, 5, 6, 2, 0], [1, 2, 0, 0, 0]], dtype=torch.int16)
-    assert perplexity.predicted(x) == 4
+    assert predicted(x) == 4
     got = perplexity.perplexity(4.0, 0.001, x)
     assert (got.value, got.tokens) == (pytest.approx(math.exp(2)), 4)
     slope = (perplexity.perplexity(4.001, None, x).value - perplexity.perplexity(3.999, None, x).value) / 0.002
@@ -269,7 +270,7 @@ def test_a_fair_die_has_the_perplexity_of_its_faces(model):
 # ---------------------------------------------------------------------------------------------- the measures of a job
 
 
-FILES = (bound, importance, perplexity, active_units, mutual_information, aggregate)
+FILES = (bound, importance, active_units, mutual_information, aggregate)
 
 
 def measured(model, x, seed=0, **settings):
@@ -287,7 +288,7 @@ def test_every_measure_of_a_text_model(model):
     x = documents(60)
     got = {m.name: m for m in measured(model, x)}
     p = posteriors(model, x, 0)
-    parts = mutual_information.batches(x, 4, tokens=True)
+    parts = mutual_information.batches(model, x, 4)
     wanted = mutual_information.batchwise(p, parts)
     assert (got["mi_batch"].value, got["mi_batch"].error) == pytest.approx((wanted.value, wanted.error), rel=1e-9)
     extra = {"batch": 4, "batches": len(parts), "ceiling": wanted.ceiling}
@@ -333,7 +334,7 @@ def test_the_bound_takes_the_exact_kl(model):
 def test_numbers_for_curves_are_those_of_the_measures(model):
     x = documents(60)
     measures = {m.name: m.value for m in measured(model, x)}
-    got = latent_use(model, x, 0, "eval", parts=mutual_information.batches(x, 4, tokens=True))
+    got = latent_use(model, x, 0, "eval", parts=mutual_information.batches(model, x, 4))
     assert got == pytest.approx({name: measures[name] for name in got} | {"bound": -measures["bound"]})
     assert list(got) == ["bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units"]
     assert got["mi_batch"] != latent_use(model, x, 0)["mi_batch"]  # other batches, other noise
@@ -382,6 +383,6 @@ def test_a_model_without_latents_has_none_of_it():
 def test_the_models_that_do_not_encode_have_none_of_it():
     model = check.tiny({"name": "sbn", "dims": [2, 3]}).requires_grad_(False)
     job = Job(model, torch.ones(5, check.VISIBLE), SETTINGS, 0)
-    assert [file.start(job) for file in (mutual_information, aggregate, perplexity)] == [None] * 3
+    assert [file.start(job) for file in (mutual_information, aggregate)] == [None] * 2
     (part,) = stream(model, job.x, 5, 0)
     assert part.seen is None

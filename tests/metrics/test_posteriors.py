@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from vaebench.metrics.aggregate import aggregate_kl
 from vaebench.metrics.mutual_information import batches, batchwise, whole_set
 from vaebench.metrics.posteriors import Gather, Posteriors, log_mixture
 from vaebench.metrics.weights import Pass
+
+IMAGES, DOCUMENTS = SimpleNamespace(), SimpleNamespace(tokens=True)
+"""Models, as far as batches of cases ask."""
 
 MEANS, SDS = [-1.5, -0.2, 0.1, 0.9, 2.0], [0.4, 0.7, 0.2, 1.1, 0.5]
 """Five overlapping posteriors over one latent, unlike the prior together."""
@@ -194,7 +198,7 @@ def test_the_ceiling_is_the_log_of_the_batch():
     p = drawn(100.0 * torch.arange(96.0)[:, None], torch.zeros(96, 1))
     assert whole_set(p).value == pytest.approx(math.log(96), abs=1e-9)
     for size, ceiling in ((32, math.log(32)), (96, math.log(96)), (60, (60 * math.log(60) + 36 * math.log(36)) / 96)):
-        got = batchwise(p, batches(torch.zeros(96, 1), size, tokens=False))
+        got = batchwise(p, batches(IMAGES, torch.zeros(96, 1), size))
         assert got.ceiling == pytest.approx(ceiling)
         noise = float((p.expected_log_own() - p.log_own()).mean())
         assert got.value == pytest.approx(ceiling + noise, abs=1e-9)
@@ -271,8 +275,8 @@ def test_evaluation_batches():
     """Documents of one length share a batch, at most so many; other cases are taken in order."""
     lengths = [3, 3, 3, 4, 5, 5]
     x = torch.tensor([[1] * n + [0] * (5 - n) for n in lengths])
-    assert [part.tolist() for part in batches(x, 2, tokens=True)] == [[0, 1], [2], [3], [4, 5]]
-    assert [part.tolist() for part in batches(x, 4, tokens=False)] == [[0, 1, 2, 3], [4, 5]]
+    assert [part.tolist() for part in batches(DOCUMENTS, x, 2)] == [[0, 1], [2], [3], [4, 5]]
+    assert [part.tolist() for part in batches(IMAGES, x, 4)] == [[0, 1, 2, 3], [4, 5]]
 
 
 # --------------------------------------------------------------------------------------------- means, and gathering

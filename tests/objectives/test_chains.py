@@ -181,5 +181,3 @@ def test_bad_settings():
     for sweeps in ((0, 1), (1, 0), (True, 1), (1, 1.5)):
         with pytest.raises(UserError, match=r"objective\.(discrete|relaxed)_sweeps="):
             chains.check_sweeps(*sweeps)
-    with pytest.raises(UserError, match=r"objective\.flag=1"):
-        chains.check_flag("flag", 1)

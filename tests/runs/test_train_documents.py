@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from vaebench import checkpoint, data, train
+from vaebench import checkpoint, data, snapshots, train
 from vaebench.errors import Interrupted, UserError
 from vaebench.optim import Verdict
 from vaebench.train import Seed, progress_of
@@ -136,3 +136,36 @@ def test_images_have_no_lengths(tmp_path):
     config = copy.deepcopy(CONFIG)
     with pytest.raises(UserError, match=r"train\.order=lengths: for documents only, and data=blank has none"):
         train.batches_of(config, data.load({"name": "blank", "held_out": None, "held_out_seed": 0}))
+
+
+def test_snapshots_are_the_parameters_that_training_passes_through(go):
+    """Of the update before which the inner loop stands too: there only the posterior has moved."""
+    kept = {
+        (n, kind): checkpoint.read(path).params
+        for n, kind, path in snapshots_of(go("long", train__snapshots=[0, 2, 5]))
+    }
+    assert list(kept) == [(0, ""), (0, "inner"), (2, ""), (2, "inner"), (5, ""), (5, "inner")]
+    short = go("short", train__unit="updates", train__updates=2, train__valid_every=2)
+    passed = checkpoint.read(short.last).params
+    assert all(torch.equal(kept[2, ""][k], v) for k, v in passed.items())
+    moved = {k for k, v in kept[2, ""].items() if not torch.equal(v, kept[2, "inner"][k])}
+    assert moved
+    assert all(k.startswith("model.q.") for k in moved)
+
+
+def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
+    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    whole = go("whole")
+    left = iter([False] * 40 + [True] * 9)
+    with pytest.raises(Interrupted):
+        go("kept", stop=lambda: next(left), train__snapshots=[0, 1, 4])
+    kept = go("kept", train__snapshots=[0, 1, 4])
+    same(whole, kept)
+    unbroken = go("unbroken", train__snapshots=[0, 1, 4])
+    one, other = ([(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)] for s in (kept, unbroken))
+    assert len(one) == 6
+    assert one == other
+
+
+def snapshots_of(seed: Seed):
+    return snapshots.listed(seed.folder)

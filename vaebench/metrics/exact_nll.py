@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vaebench.dists import boltzmann_exact
 from vaebench.metrics import perplexity
+from vaebench.metrics.weights import reads_documents
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -67,4 +68,4 @@ def measures(job: Job, log_p: Tensor) -> list[Measure]:
     """Minus the mean of log p(x), without error; ``spread``: its standard error over cases. Perplexity of documents."""
     nll, spread = -float(log_p.mean()), float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
     found = [job.measure("nll", nll, None, None, spread=spread)]
-    return found + ([perplexity.measure(job, nll, None, None)] if getattr(job.model, "tokens", False) else [])
+    return found + ([perplexity.measure(job, nll, None, None)] if reads_documents(job.model) else [])

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.metrics.weights import Pass, latent, stream
+from vaebench.metrics import perplexity
+from vaebench.metrics.weights import Pass, latent, reads_documents, stream
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ def start(job: Job) -> ImportanceSum | None:
 
 
 def measures(job: Job, total: ImportanceSum) -> list[Measure]:
-    """The NLL with its curve over the number of samples."""
+    """The NLL with its curve over the number of samples; of documents the perplexity besides."""
     w = total.result()
-    return [job.with_log_z("iw_nll", w.nll, w.error, w.samples, **details(w))]
+    found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, **details(w))]
+    return found + ([perplexity.measure(job, w.nll, w.error, w.samples)] if reads_documents(job.model) else [])
 
 
 def details(w: Importance) -> dict[str, object]:

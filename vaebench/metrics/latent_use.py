@@ -32,7 +32,7 @@ def latent_use(
         gathered.add(part)
     found, p = total.result(), gathered.result()
     log_q = p.log_aggregate()
-    parts = batches(x, MI_BATCH, getattr(model, "tokens", False)) if parts is None else parts
+    parts = batches(model, x, MI_BATCH) if parts is None else parts
     return {
         "bound": found.value,
         "kl": found.kl[0],
@@ -48,4 +48,4 @@ def information(
 ) -> float:
     """``mi_batch`` alone, the same number; much cheaper, since the decoder does not enter it."""
     p = posteriors(model, x, seed, purpose)
-    return batchwise(p, batches(x, MI_BATCH, getattr(model, "tokens", False)) if parts is None else parts).value
+    return batchwise(p, batches(model, x, MI_BATCH) if parts is None else parts).value

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebench.batches import groups, lengths_of
 from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
-from vaebench.metrics.weights import gaussian_posterior
-from vaebench.protocol import MI_BATCH
+from vaebench.metrics.weights import gaussian_posterior, reads_documents
+from vaebench.protocol import mi_batch
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -61,9 +61,11 @@ def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:
     return Information(value, error, math.log(len(p)))
 
 
-def batches(x: Tensor, batch: int, tokens: bool) -> list[Tensor]:
+def batches(model: nn.Module, x: Tensor, batch: int) -> list[Tensor]:
     """Rows of the evaluation batches: documents of one length, at most ``batch`` of them; else ``batch`` in order."""
-    return groups(lengths_of(x), batch) if tokens else list(torch.arange(len(x), device=x.device).split(batch))
+    if reads_documents(model):
+        return groups(lengths_of(x), batch)
+    return list(torch.arange(len(x), device=x.device).split(batch))
 
 
 def start(job: Job) -> Gather | None:
@@ -73,8 +75,8 @@ def start(job: Job) -> Gather | None:
 
 def measures(job: Job, gathered: Gather) -> list[Measure]:
     """The estimate by batches, with their size, their number and the ceiling."""
-    size = job.settings.get("mi_batch") or MI_BATCH
-    parts = batches(job.x, size, getattr(job.model, "tokens", False))
+    size = mi_batch(job.settings)
+    parts = batches(job.model, job.x, size)
     found = batchwise(gathered.result(), parts)
     extra = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
     return [job.measure("mi_batch", found.value, found.error, None, **extra)]

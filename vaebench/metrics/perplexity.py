@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vaebench.batches import lengths_of
-from vaebench.metrics import importance
-from vaebench.metrics.importance import ImportanceSum
+from vaebench.batches import predicted
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:
@@ -29,11 +27,6 @@ class Perplexity:
     tokens: int
 
 
-def predicted(x: Tensor) -> int:
-    """Predicted tokens of the documents ``x`` (n, d): words and the end of each, but not its start, nor padding."""
-    return int((lengths_of(x) - 1).sum())
-
-
 def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
     """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document, whose standard error is ``error``.
 
@@ -50,14 +43,3 @@ def measure(job: Job, nll: float, error: float | None, samples: int | None) -> M
     found = perplexity(nll, error, job.x)
     extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}
     return job.measure("perplexity", found.value, found.error, samples, unit="per token", **extra)
-
-
-def start(job: Job) -> ImportanceSum | None:
-    """Models of documents, where importance samples are asked for."""
-    return importance.start(job) if getattr(job.model, "tokens", False) else None
-
-
-def measures(job: Job, total: ImportanceSum) -> list[Measure]:
-    """The perplexity of the importance-weighted NLL."""
-    w = total.result()
-    return [measure(job, w.nll, w.error, w.samples)]

@@ -26,7 +26,7 @@ def validation(
     """
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
-    parts = batches(x, settings["batch"], getattr(model, "tokens", False))
+    parts = batches(model, x, settings["batch"])
     found = {f"valid_{k}": v for k, v in latent_use(model, x, seed, parts=parts).items()}
     found["valid_mi_batch"] = information(model, x, seeds.derive(seed, "watch", update), parts=parts)
     if samples > 1:

@@ -73,6 +73,11 @@ def latent(model: nn.Module) -> bool:
     return hasattr(model, "sample_posterior") or "posterior" in model.unnormalised
 
 
+def reads_documents(model: nn.Module) -> bool:
+    """Whether the cases are documents: tokens, filled up with 0 (``tokens``)."""
+    return getattr(model, "tokens", False)
+
+
 def terms(
     model: nn.Module, x: Tensor, k: int, noises: dict[str, Tensor], seen: Moments | None = None
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
@@ -111,7 +116,7 @@ Plan = Iterator[tuple[slice, int, Tensor]]
 
 def plan(model: nn.Module, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
     """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
-    kind = documents if getattr(model, "tokens", False) else vectors
+    kind = documents if reads_documents(model) else vectors
     return kind(model, x, samples, chunk, batch)
 
 

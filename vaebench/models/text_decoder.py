@@ -52,8 +52,7 @@ class TextDecoder(nn.Module):
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
             if not validate.is_number(rate) or not 0 <= rate < 1:
                 raise UserError(f"model.{key}={rate!r}: must be at least 0 and below 1")
-        if not isinstance(frozen_last_row, bool):
-            raise UserError(f"model.frozen_last_row={frozen_last_row!r}: must be true or false")
+        validate.flag("model.frozen_last_row", frozen_last_row)
         self.rates = {"drop_in": (float(dropout_in), embedding), "drop_out": (float(dropout_out), units)}
         self.frozen = vocabulary - 1 if frozen_last_row else None
         self.embedding = nn.Parameter(torch.zeros(vocabulary, embedding))

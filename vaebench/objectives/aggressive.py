@@ -73,12 +73,11 @@ class Aggressive(VAE):
         self.window = validate.whole("objective.inner_window", inner_window)
         self.most = validate.whole("objective.inner_most", inner_most)
         self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
-        for name, value in (("inner_strict", inner_strict), ("mi_best", mi_best)):
-            if not isinstance(value, bool):
-                raise UserError(f"objective.{name}={value!r}: must be true or false")
+        self.strict = validate.flag("objective.inner_strict", inner_strict)
+        self.best = validate.flag("objective.mi_best", mi_best)
         if not validate.is_number(mi_start):
             raise UserError(f"objective.mi_start={mi_start!r}: must be a number")
-        self.strict, self.best, self.start = inner_strict, mi_best, float(mi_start)
+        self.start = float(mi_start)
         self.falls = validate.whole("objective.mi_falls", mi_falls)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:

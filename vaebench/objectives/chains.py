@@ -48,13 +48,6 @@ def check_sweeps(discrete: int, relaxed: int) -> None:
     validate.whole("objective.relaxed_sweeps", relaxed)
 
 
-def check_flag(key: str, value: bool) -> bool:
-    """``value`` if it is true or false; raises UserError otherwise."""
-    if type(value) is not bool:
-        raise UserError(f"objective.{key}={value!r}: must be true or false")
-    return value
-
-
 def relaxed_sweeps(machine: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:
     """t relaxed sweeps from ``z1`` (k, *batch, n1); noise ``u2`` (t, k, *batch, n2), ``u1`` (t, k, *batch, n1)."""
     zeta1 = z1

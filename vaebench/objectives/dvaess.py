@@ -52,7 +52,7 @@ class DVAESharpSharp(RBMPriorObjective):
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
         self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
-        self.rao_blackwell = chains.check_flag("rao_blackwell", rao_blackwell)
+        self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
     @staticmethod
     def trains(model: torch.nn.Module) -> bool:

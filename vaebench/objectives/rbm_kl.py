@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebench import noise as draws
+from vaebench import validate
 from vaebench.errors import UserError, nearest
 from vaebench.objectives import chains
 from vaebench.objectives.base import Objective
@@ -48,7 +49,7 @@ class RBMKL(Objective):
         self.model, self.gradient = model, gradient
         self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
-        self.rao_blackwell = chains.check_flag("rao_blackwell", rao_blackwell)
+        self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
     @staticmethod
     def trains(model: torch.nn.Module) -> bool:

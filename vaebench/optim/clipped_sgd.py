@@ -45,10 +45,12 @@ class ClippedSGD(Optimiser):
             raise UserError(f"optim=clipped_sgd has no rate for the parameters of {', '.join(sorted(unknown))}")
         with torch.no_grad():
             scale = state["factor"] * self.shrink(list(grads.values()))
+            kinds = {p.dtype for p in params.values()}
+            steps = {(g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds}
             for name, p in params.items():
                 if only is None or group_of[name] in only:
-                    step = (self.rates[group_of[name]] * scale).to(p.dtype).reshape((-1,) + (1,) * (p.dim() - 1))
-                    p.sub_(grads[name] * step)
+                    step = steps[group_of[name], p.dtype]
+                    p.addcmul_(grads[name], step.view((-1,) + (1,) * (p.dim() - 1)))
 
     def shrink(self, grads: list[Tensor]) -> Tensor:
         """The factor that brings the joint norm of every seed's gradients (seeds, ...) down to ``clip``, (seeds,)."""

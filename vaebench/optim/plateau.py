@@ -13,7 +13,7 @@ import torch
 
 from vaebench.errors import UserError
 from vaebench.optim.base import Tensors, Verdict
-from vaebench.validate import is_number, whole
+from vaebench.validate import flag, is_number, whole
 
 BAR = 1e4
 """Nats; where the bar starts."""
@@ -27,9 +27,7 @@ class Plateau:
         self.first = whole("optim.first", first, 0)
         if not is_number(factor) or not 0 < factor < 1:
             raise UserError(f"optim.factor={factor!r}: must be a number above 0 and below 1")
-        if not isinstance(reload, bool):
-            raise UserError(f"optim.reload={reload!r}: must be true or false")
-        self.factor, self.reload = float(factor), reload
+        self.factor, self.reload = float(factor), flag("optim.reload", reload)
 
     def state(self, device: torch.device) -> Tensors:
         """``factor`` of the rates, ``bar``, ``stalled`` (failures since it was passed) and ``falls`` so far."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists.smoothing.base import Smoothing, check_positive, excess
-from vaebench.errors import UserError
+from vaebench.validate import flag
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class PiecewiseLinear(Smoothing):
 
     def __post_init__(self) -> None:
         check_positive("beta", self.beta)
-        if type(self.stop_slope) is not bool:
-            raise UserError(f"smoothing.stop_slope={self.stop_slope!r}: must be true or false")
+        flag("smoothing.stop_slope", self.stop_slope)
 
     def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
         """The quantile of ``rho``, nondecreasing; gradient to ``logit``, none where the clip acts."""
