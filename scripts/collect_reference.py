@@ -3,6 +3,7 @@
 python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]        default: results/runs, all tables
 
 Only finished, failed and diverged runs are taken; a file is rewritten whole, and one without runs is left alone.
+Where a table is drawn as something else than curves, its numbers are written as well, those of the first seed.
 A figure that is drawn from formulas needs no runs: its points and its image are written.
 """
 
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from vaebench import catalogue, compose, config, store
 from vaebench.report import drawn
-from vaebench.report.curves import collect_curves, plot_curves
+from vaebench.report.plots import plot, save_plot
+from vaebench.report.plots.bound import collect_curves
 from vaebench.verbs.report import seeds_on_disk
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
@@ -34,8 +36,15 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     ended = {(r, c) for r, c in zip(frame["row"], frame["column"], strict=True)}
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
     store.write_atomic(REFERENCE / f"{name}-{preset}-curves.csv", curves.to_csv(index=False, lineterminator="\n"))
-    if table.kind == "figure":
-        plot_curves(curves, REFERENCE / f"{name}-{preset}.png", f"{table.title} ({table.where}), preset={preset}")
+    title = f"{table.title} ({table.where}), preset={preset}"
+    if table.figure != "bound":
+        shown = plot(table.figure).collect(runs, cells, seeds[:1])
+        if len(shown):
+            text = shown.to_csv(index=False, lineterminator="\n")
+            store.write_atomic(REFERENCE / f"{name}-{preset}-{table.figure}.csv", text)
+            save_plot(table.figure, shown, REFERENCE / f"{name}-{preset}.png", title)
+    elif table.kind == "figure":
+        save_plot("bound", curves, REFERENCE / f"{name}-{preset}.png", title)
     print(f"{where.name}: {len(ended)} cells")
 
 

@@ -30,7 +30,7 @@ FLOORS: list[list[str]] = [
     ["fast", "evaluate"],  # many seeds at once; model -> measures
     ["inner", "bench_text"],  # updates before an update; speed with documents
     ["train", "check", "bench"],  # the loop; estimators against exact answers; speed
-    ["resume"],  # where a run stands and from what it goes on
+    ["resume", "means"],  # where a run stands and from what it goes on; posterior means on its way
     ["session"],  # a cell's seeds in one process
     ["runner"],  # cells x seeds
     ["pool", "progress"],  # processes; what a person sees

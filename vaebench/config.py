@@ -21,7 +21,10 @@ IDENTITY = ("data", "model", "objective", "optim", "train", "recipe")
 PLACES = ("mirror", "train", "valid", "test")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
 
-LATER: dict[str, Any] = {"unit": "updates", "snapshots": []}
+PLOTS = ("bound", "information", "means", "path", "units")
+"""What the runs of a table can be drawn as; see vaebench.report.plots."""
+
+LATER: dict[str, Any] = {"unit": "updates", "snapshots": [], "cases": None}
 """Settings of ``train`` that came after the first runs, and the value that those had: it does not enter their names."""
 
 
@@ -106,6 +109,7 @@ class Preset:
 class Table:
     """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one.
 
+    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise.
     ``drawn`` names a figure of formulas alone (``vaebench.report.drawn.FIGURES``), which has nothing of ``TRAINING``;
     empty: the cells are trained.
     """
@@ -128,6 +132,7 @@ class Table:
     ledger: tuple[Ledger, ...] = ()
     findings: tuple[Finding, ...] = ()
     published_csv: str = ""
+    figure: str = "bound"
     notes: tuple[str, ...] = ()
 
     def trained(self) -> list[tuple[str, str]]:

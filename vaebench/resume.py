@@ -24,7 +24,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     for left in folder.glob(".*.tmp"):  # by a process that was killed: nobody else writes here
         left.unlink(missing_ok=True)
     if force:
-        for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv"):
+        for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv", "means.csv"):
             (folder / name).unlink(missing_ok=True)
         for kept in snapshots.listed(folder):
             kept.path.unlink(missing_ok=True)

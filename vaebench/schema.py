@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vaebench.config import TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
+from vaebench.config import PLOTS, TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
 from vaebench.errors import UserError, nearest
 from vaebench.protocol import METRICS
 from vaebench.validate import is_number
@@ -71,6 +71,8 @@ def _check_scalars(table: Table, at: str) -> None:
             raise UserError(f"{at}: {name}: expected text, found {getattr(table, name)!r}")
     if table.kind not in ("table", "figure"):
         raise UserError(f"{at}: kind {table.kind!r}: {nearest(table.kind, ['table', 'figure'])}")
+    if table.figure not in PLOTS:
+        raise UserError(f"{at}: figure {table.figure!r}: {nearest(str(table.figure), PLOTS)}")
     if type(table.recipe) is not int or table.recipe < 1:
         raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
     if not is_number(table.margin) or table.margin < 0:

@@ -19,9 +19,11 @@ import torch
 
 from vaebench import __version__, data, resume
 from vaebench.config import Cell
+from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import cases, evaluate
 from vaebench.fast import choose_engine
+from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
 from vaebench.protocol import samples_of, signature
@@ -45,7 +47,8 @@ class Session:
         self.cell, self.store, self.config = cell, store, cell.config
         self.device = pick_device(self.config["run"]["device"])
         torch.set_num_threads(self.config["run"]["threads"])
-        self.splits = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
+        whole = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
+        self.splits = with_cases(whole, self.config["train"].get("cases"))
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
@@ -154,6 +157,7 @@ class Session:
         model = load_model(self.config, self.splits.mean, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
         measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+        write_means(s.folder, self.config, self.splits, found, self.device)
         return self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
 
     def _of_training(self, s: Seed) -> list[Measure]:

@@ -1,7 +1,7 @@
 """Run directories and their results: ``<root>/<key>/seed-<n>/``, with ``result.json`` as the truth and CSV as a view.
 
-Beside ``result.json`` lie ``checkpoint.safetensors``, ``best.safetensors`` and ``curve.csv``. Listing runs imports
-neither pandas nor torch.
+Beside ``result.json`` lie ``checkpoint.safetensors``, ``best.safetensors`` and ``curve.csv``, of some runs
+``snapshots/`` and ``means.csv``. Listing runs imports neither pandas nor torch.
 """
 
 from __future__ import annotations

@@ -68,6 +68,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "train.valid_every": _at_least(1),
     "train.valid_samples": _at_least(1),
     "train.patience": _null_or(1),
+    "train.cases": _null_or(1),
     "train.snapshots": (
         "a list of whole numbers, at least 0",
         lambda v: isinstance(v, list) and all(_whole(n, 0) for n in v),
@@ -75,6 +76,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "train.select": _one_of("valid_bound", "last"),
     "eval.split": _one_of("test", "valid", "train"),
     "eval.points": _null_or(1),
+    "eval.means": _one_of("test", "valid", "train"),
     "eval.bound_samples": _at_least(1),
     "eval.iw_samples": _null_or(1),
     "eval.mi_batch": _at_least(2),

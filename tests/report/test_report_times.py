@@ -12,8 +12,8 @@ from vaebench.config import Cell, Column, Row
 from vaebench.report import FORMATS, render
 from vaebench.report.compare import compare
 from vaebench.report.compare import render as compared
-from vaebench.report.curves import collect_curves
 from vaebench.report.layout import lay_out
+from vaebench.report.plots.bound import collect_curves
 from vaebench.report.ranking import rank
 from vaebench.report.select import estimate, measured
 from vaebench.report.summary import summarize

@@ -472,6 +472,16 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     assert set(times(root)) - {ws / "seed-2" / "checkpoint.safetensors", ws / "seed-2" / "curve.csv"} <= set(before)
 
 
+def refused(capsys, folder, says):
+    """One clear line on stderr that has the words, and nothing written."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("vaebench: ")
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -494,12 +504,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
 )
 def test_wrong_words_are_one_line_and_nothing_is_written(results, tmp_path, capsys, wrong, says):
     assert main(["run", *TINY, results, *wrong]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("vaebench: ")
-    assert says in err
-    assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    refused(capsys, tmp_path, says)
 
 
 @pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
@@ -519,12 +524,7 @@ def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
     """Before the first cell is trained, a figure drawn or data read; in a dry run too."""
     monkeypatch.setattr(data, "load", None)
     assert main(["run", f"table={table}", wrong, f"run.results={tmp_path}/runs", *more]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("vaebench: ")
-    assert says in err
-    assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    refused(capsys, tmp_path, says)
 
 
 def test_a_dry_run_reads_no_data(tmp_path, capsys, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,18 @@ def make_splits(
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     return Splits(name, train, valid, test, stochastic, mean, hashes, shape)
+
+
+def with_cases(splits: Splits, n: int | None) -> Splits:
+    """The splits with ``n`` of the training cases alone, spread evenly over them; None: as they are.
+
+    Mean, hashes and vocabulary stay those of the whole. Raises UserError where there are fewer cases.
+    """
+    if n is None:
+        return splits
+    if n > len(splits.train):
+        raise UserError(f"train.cases={n}: allowed: null, or a whole number from 1 to {len(splits.train)}")
+    return replace(splits, train=splits.train[np.arange(n) * len(splits.train) // n])
 
 
 def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:

@@ -16,6 +16,9 @@ replayed, resumed bit for bit, packed over seeds, compiled or captured without t
   the training cases with this update};
 - ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
 - ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the checkpoint is taken;
+- ``inner_loop(state)``: the updates of some groups before the next one proper, or None; ``moves(state)``: the groups
+  that the update proper moves, None all; rules that have them train each seed ``alone``;
+- ``validated(state, found)``: the state after a validation, which may depend on what that found;
 - ``metrics``: name -> scalar tensor; 'bound' is the mean one-sample bound of the batch, nats.
 """
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
+from vaebench.store import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,3 +35,16 @@ def encode(figure: Figure, kind: str) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):
         figure.savefig(content, format=kind, metadata=metadata, dpi=150)
     return content.getvalue()
+
+
+def save(path: Path, draw: Callable[[Figure], None], title: str) -> None:
+    """A titled figure as a png, svg or pdf file, replaced whole. UserError for another suffix, or no right to write."""
+    from matplotlib.figure import Figure
+
+    kind, figure = kind_of(path), Figure(layout="constrained")
+    draw(figure)
+    figure.suptitle(title)
+    try:
+        write_atomic(path, encode(figure, kind))
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench import catalogue
+from vaebench.config import PLOTS
 from vaebench.errors import UserError, nearest
 from vaebench.verbs import add_overrides, nothing_to_set, only_keys, write, wrote
 
@@ -34,8 +35,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (csv: every measure)")
     parser.add_argument("--from", dest="source", metavar="CSV", help="read results from a CSV instead of the runs")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves (png, svg or pdf)")
+    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (png, svg or pdf)")
+    parser.add_argument("--figure", metavar="NAME", help=f"{', '.join(PLOTS)}; default: the table's")
 
 
 def run(args: Namespace) -> int:
@@ -46,7 +48,11 @@ def run(args: Namespace) -> int:
         raise UserError(f"unknown format {args.format!r}: {nearest(args.format, FORMATS)}")
     if len(selection.tables) > 1 and (args.format == "html" or args.plot):
         raise UserError("--format html and --plot take one table at a time")
+    if args.figure is not None and args.figure not in PLOTS:
+        raise UserError(f"--figure {args.figure}: {nearest(args.figure, PLOTS)}")
     tables = [catalogue.load_table(name) for name in selection.tables]
+    if args.figure is None and len({t.figure for t in tables}) > 1 and args.curves:
+        raise UserError("--curves of tables with different figures: one table at a time, or say which with --figure")
     drawn = [t for t in tables if t.drawn]
     if drawn:
         _check_drawn(tables, drawn, selection, args)
@@ -59,9 +65,9 @@ def run(args: Namespace) -> int:
     if curves is not None and args.curves:
         write(args.curves, curves.to_csv(index=False, lineterminator="\n"))
     if curves is not None and args.plot:
-        from vaebench.report.curves import plot_curves
+        from vaebench.report.plots import save_plot
 
-        plot_curves(curves, args.plot, tables[0].title)
+        save_plot(_figure(tables[0], args), curves, args.plot, tables[0].title)
         wrote(args.plot)
     if drawn and (args.curves or args.plot):
         _write_drawn(drawn[0], args)
@@ -71,6 +77,11 @@ def run(args: Namespace) -> int:
     else:
         write(args.output, text)
     return 0
+
+
+def _figure(table: Table, args: Namespace) -> str:
+    """What the runs of a table are drawn as."""
+    return args.figure or table.figure
 
 
 def _check_drawn(tables: list[Table], drawn: list[Table], selection: Selection, args: Namespace) -> None:
@@ -161,9 +172,9 @@ def _from_runs(selection: Selection, args: Namespace) -> tuple[list[pd.DataFrame
             )
         frames.append(frame)
         if args.curves or args.plot:
-            from vaebench.report.curves import collect_curves
+            from vaebench.report.plots import plot
 
-            curves.append(collect_curves(store, chosen, wanted))
+            curves.append(plot(_figure(table, args)).collect(store, chosen, wanted))
     return frames, _joined(curves) if curves else None
 
 

@@ -1,0 +1,142 @@
+"""Plots of trained runs: collected from their directories, averaged only where every seed is, drawn to a file."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from vaebench import config
+from vaebench.config import Cell
+from vaebench.errors import UserError
+from vaebench.report.plots import PLOTS, plot, save_plot
+from vaebench.report.plots.bound import collect_curves, mean_curve
+from vaebench.store import Store
+
+HEADER = "update,seconds,train_bound,valid_bound,kl\n"
+
+
+def make_cell(objective="nvil"):
+    config = {"data": {"name": "digits"}, "model": {"name": "sbn", "dims": [200]}, "objective": {"name": objective}}
+    return Cell("figure", "SBN 200", objective, "paper", config)
+
+
+def write(store, cell, seed, text):
+    place = store.run_dir(cell.key, seed)
+    place.mkdir(parents=True)
+    (place / "curve.csv").write_text(text)
+
+
+@pytest.fixture
+def curves(tmp_path):
+    store, a, b = Store(tmp_path), make_cell(), make_cell("wake_sleep")
+    write(store, a, 0, HEADER + "1000,1.5,-200,-210,5\n2000,3.0,-150,-160.5,6\n3000,4.5,-120,-130,7\n")
+    write(store, a, 1, HEADER + "1000,1.5,-220,-230,5\n2000,3.0,,nan,6\n3000,4.")
+    write(store, b, 0, HEADER + "1000,1.0,-300,-310,1\n")
+    return collect_curves(store, [a, b], [0, 1, 2])
+
+
+def test_collect(curves):
+    columns = ["table", "row", "column", "seed", "update", "seconds", "train_bound", "valid_bound"]
+    assert list(curves.columns) == columns
+    assert len(curves) == 3 + 2 + 1  # the line that was cut off is left out
+    assert curves.iloc[1].tolist() == ["figure", "SBN 200", "nvil", 0, 2000, 3.0, -150.0, -160.5]
+    assert math.isnan(curves["train_bound"][4])
+
+
+def test_collect_nothing_and_damage(tmp_path):
+    store, cell = Store(tmp_path), make_cell()
+    assert len(collect_curves(store, [cell], [0])) == 0
+    write(store, cell, 0, "update,loss\n1,2\n")
+    with pytest.raises(UserError, match="missing columns seconds, train_bound, valid_bound"):
+        collect_curves(store, [cell], [0])
+    write(store, cell, 1, HEADER + "1000,1,-2,-3,4\nx,1,-2,-3,4\n")
+    with pytest.raises(UserError, match="line 3 is damaged"):
+        collect_curves(store, [cell], [1])
+
+
+def test_mean_goes_as_far_as_every_seed(curves):
+    mean = mean_curve(curves[curves["column"] == "nvil"])
+    assert list(mean.index) == [1000, 2000]
+    assert mean[1000] == -220.0
+    assert math.isnan(mean[2000])  # one seed is not finite there
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_plot(curves, tmp_path, suffix, magic):
+    path = tmp_path / "new" / f"figure.{suffix}"
+    save_plot("bound", curves, path, "Figure 1 & more")
+    assert path.read_bytes().startswith(magic)
+    if suffix == "svg":
+        first = path.read_bytes()
+        save_plot("bound", curves, path, "Figure 1 & more")
+        assert path.read_bytes() == first
+        for words in (b"validation bound (nats)", b"parameter updates", b"nvil (mean of 2)", b"wake_sleep"):
+            assert words in first
+
+
+def test_plot_refuses(curves, tmp_path):
+    with pytest.raises(UserError, match="allowed: pdf, png, svg"):
+        save_plot("bound", curves, tmp_path / "x.gif", "t")
+    with pytest.raises(UserError, match="nothing to draw: none of these runs has reached a validation"):
+        save_plot("bound", curves[:0], tmp_path / "x.png", "t")
+    with pytest.raises(UserError, match=r"--figure bouns: did you mean .bound"):
+        plot("bouns")
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_the_names_are_those_that_tables_may_use():
+    assert tuple(PLOTS) == config.PLOTS
+
+
+def test_information_keeps_the_improvements_and_clips(tmp_path):
+    store, cell = Store(tmp_path), make_cell("vae")
+    head = "update,valid_bound,valid_kl,valid_mi_batch\n"
+    write(store, cell, 0, head + "10,-9,0.5,-0.1\n20,-9.5,1,0.4\n30,-8,2,0.5\n40,-8,0.2,0.3\n")
+    frame = plot("information").collect(store, [cell], [0])
+    assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5], [40, 0.2, 0.3]]
+    assert frame["rest"].tolist() == [0.5, 1.5, 0.0]
+    save_plot("information", frame, tmp_path / "x.svg", "t")
+    assert b"KL - MI" in (tmp_path / "x.svg").read_bytes()
+
+
+MEANS = """split,update,kind,case,model,encoder
+valid,0,,3,0.5,0.1
+valid,0,,9,-0.5,0.2
+valid,0,inner,3,0.6,0.3
+valid,0,inner,9,-0.4,0.3
+valid,7,selected,3,1.5,1.4
+valid,7,selected,9,-1.5,-1.4
+"""
+
+
+@pytest.mark.parametrize("name", ["means", "path"])
+def test_means(tmp_path, name):
+    store, cell = Store(tmp_path), make_cell("vae")
+    place = store.run_dir(cell.key, 4)
+    place.mkdir(parents=True)
+    assert len(plot(name).collect(store, [cell], [4])) == 0
+    (place / "means.csv").write_text(MEANS)
+    frame = plot(name).collect(store, [cell], [4])
+    assert frame.iloc[2].tolist() == ["figure", "SBN 200", 4, "valid", 0, "inner", 3, 0.6, 0.3]
+    save_plot(name, frame, tmp_path / "x.svg", "t")
+    drawn = (tmp_path / "x.svg").read_text()
+    assert "model's mean" in drawn
+    assert ("selected (7)" in drawn) == (name == "means")
+    (place / "means.csv").write_text("update\nx\n")
+    with pytest.raises(UserError, match=r"means\.csv: damaged"):
+        plot(name).collect(store, [cell], [4])
+
+
+def test_units_are_those_of_runs_with_both_measures(tmp_path, monkeypatch):
+    import pandas as pd
+
+    lines = [("t", r, s, m, v) for r, s, m, v in [
+        ("a", 0, "iw_nll", 300.0), ("a", 0, "active_units", 4.0), ("a", 1, "iw_nll", 301.0), ("b", 0, "kl", 1.0)
+    ]]  # fmt: skip
+    frame = pd.DataFrame(lines, columns=["table", "row", "seed", "measure", "value"])
+    monkeypatch.setattr(Store, "frame", lambda self, cells, seeds: frame)
+    found = plot("units").collect(Store(tmp_path), [], [0, 1])
+    assert found.values.tolist() == [["t", "a", 0, 300.0, 4.0]]
+    save_plot("units", found, tmp_path / "x.svg", "t")
+    assert "active units" in (tmp_path / "x.svg").read_text()

@@ -1,0 +1,34 @@
+"""What a plot of trained runs consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from vaebench.config import Cell
+    from vaebench.store import Store
+
+
+@dataclass(frozen=True)
+class Plot:
+    """``collect``: the numbers of the cells' runs at some seeds, as one frame; ``draw``: them, on an empty figure.
+
+    ``nothing``: why there may be no numbers, in words.
+    """
+
+    collect: Callable[[Store, list[Cell], list[int]], pd.DataFrame]
+    draw: Callable[[Figure, pd.DataFrame], None]
+    nothing: str
+
+
+def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:
+    """Cells and seeds whose runs exist, each run once: of cells of a row that share one, the first has it."""
+    first: dict[tuple[str, str, str], Cell] = {}
+    for cell in cells:
+        first.setdefault((cell.table, cell.row, cell.key), cell)
+    return [(c, s) for c in first.values() for s in seeds if store.run_dir(c.key, s).is_dir()]

@@ -1,0 +1,63 @@
+"""Training curves: the validation bound against updates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaebench.config import Cell
+from vaebench.report.plots import curve_files
+from vaebench.report.plots.base import Plot
+from vaebench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+CURVE = ("seconds", "train_bound", "valid_bound")
+"""Bounds are in nats and negative, as on a paper's axis."""
+
+
+def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
+    """Table, row, column, seed, update, then CURVE; see ``curve_files``."""
+    return curve_files.collect(store, cells, seeds, CURVE)
+
+
+def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
+    """One panel per row, one colour per column, in nats.
+
+    Thin lines are seeds; the thick one is their mean, drawn only as far as every seed goes.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
+    figure.set_size_inches(1 + 4.2 * len(rows), 3.8)
+    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for panel, row in zip(panels, rows, strict=True):
+        for i, column in enumerate(columns):
+            runs = frame[(frame["row"] == row) & (frame["column"] == column)]
+            if len(runs):
+                _draw(panel, runs, column, f"C{i % 10}")
+        panel.set(title=row, xlabel="parameter updates")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.legend(fontsize="small", loc="lower right")
+    panels[0].set_ylabel("validation bound (nats)")
+
+
+def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
+    """Mean of ``value`` by update, over the updates that every seed has; NaN where any seed is not finite."""
+    wide = runs.pivot_table(index="update", columns="seed", values=value, aggfunc="last", dropna=False)
+    seen = runs.groupby("update")["seed"].nunique()
+    return wide[(seen == runs["seed"].nunique()).reindex(wide.index)].mean(axis=1, skipna=False)
+
+
+def _draw(panel, runs: pd.DataFrame, column: str, colour: str) -> None:
+    seeds = runs["seed"].nunique()
+    if seeds > 1:
+        for _, run in runs.groupby("seed"):
+            panel.plot(run["update"], run["valid_bound"], color=colour, linewidth=0.5, alpha=0.5)
+    mean = mean_curve(runs)
+    label = column if seeds == 1 else f"{column} (mean of {seeds})"
+    panel.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.5, label=label)
+
+
+BOUND = Plot(collect_curves, draw_curves, "none of these runs has reached a validation")

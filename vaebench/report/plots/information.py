@@ -1,0 +1,49 @@
+"""How much z carries, and how far q(z) is from the prior: KL = MI + KL(q(z) || p(z)) over training (He et al., Fig. 5).
+
+As in the paper: only the validations that improved the bound; MI within batches, no less than 0; and KL - MI, no less
+than 0, in the place of KL(q(z) || p(z)).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaebench.config import Cell
+from vaebench.report.plots import curve_files
+from vaebench.report.plots.base import Plot
+from vaebench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+LINES = {"kl": "KL(q(z|x) || p(z))", "mi": "MI", "rest": "KL - MI"}
+
+
+def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
+    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats); the improvements only."""
+    frame = curve_files.collect(store, cells, seeds, ("valid_bound", "valid_kl", "valid_mi_batch"))
+    best = frame.groupby(["row", "column", "seed"])["valid_bound"].cummax()
+    frame = frame[frame["valid_bound"] >= best].reset_index(drop=True)
+    frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
+    frame["mi"] = frame["mi"].clip(lower=0)
+    return frame.assign(rest=(frame["kl"] - frame["mi"]).clip(lower=0))
+
+
+def draw(figure: Figure, frame: pd.DataFrame) -> None:
+    """One panel per row, three lines in each; of several seeds a thin line each."""
+    rows = list(dict.fromkeys(frame["row"]))
+    figure.set_size_inches(1 + 3.4 * min(len(rows), 4), 3.0 * -(-len(rows) // 4))
+    panels = figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat
+    for panel, row in zip(panels, rows, strict=False):
+        runs = frame[frame["row"] == row]
+        for i, (name, label) in enumerate(LINES.items()):
+            for j, (_, run) in enumerate(runs.groupby(["column", "seed"])):
+                panel.plot(run["update"], run[name], color=f"C{i}", linewidth=1, label=label if j == 0 else None)
+        panel.set(title=row, xlabel="parameter updates", ylabel="nats")
+        panel.legend(fontsize="small")
+    for panel in list(panels):
+        panel.axis("off")
+
+
+INFORMATION = Plot(collect, draw, "none of these runs has reached a validation")

@@ -1,0 +1,99 @@
+"""Posterior mean space: the model's mean across, the encoder's up; on the diagonal they agree (He et al. 2019).
+
+``means``: all cases at every snapshot and at the end (Figures 2 and 6). ``path``: single cases from snapshot to
+snapshot, those after inner loops included (Figure 3).
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.config import Cell
+from vaebench.errors import UserError
+from vaebench.report.plots.base import Plot, runs_of
+from vaebench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = ("split", "update", "kind", "case", "model", "encoder")
+SHOWN = 6
+"""Cases of a path, spread evenly."""
+
+
+def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
+    """Table, row, seed, then COLUMNS, of all runs that have a means.csv. Raises UserError for a damaged one."""
+    import pandas as pd
+
+    lines = []
+    for cell, seed in runs_of(store, cells, seeds):
+        lines += [(cell.table, cell.row, seed, *point) for point in _read(store.run_dir(cell.key, seed) / "means.csv")]
+    return pd.DataFrame(lines, columns=["table", "row", "seed", *COLUMNS])
+
+
+def _read(path: Path) -> list[tuple]:
+    kinds = (str, int, str, int, float, float)
+    try:
+        with path.open(newline="") as f:
+            lines = list(csv.DictReader(f))
+        return [tuple(kind(line[c]) for c, kind in zip(COLUMNS, kinds, strict=True)) for line in lines]
+    except FileNotFoundError:
+        return []
+    except (KeyError, TypeError, ValueError, OSError) as e:
+        raise UserError(f"{path}: damaged ({e}); remove it and run vaebench eval") from None
+
+
+def draw(figure: Figure, frame: pd.DataFrame) -> None:
+    """One line of panels per row of the table, of its first seed; from left to right the snapshots and the end."""
+    rows = list(dict.fromkeys(frame["row"]))
+    found = {row: _stages(_first_seed(frame, row)) for row in rows}
+    across = max(len(stages) for stages in found.values())
+    figure.set_size_inches(1 + 2.3 * across, 0.8 + 2.3 * len(rows))
+    panels = figure.subplots(len(rows), across, squeeze=False)
+    for line, row in zip(panels, rows, strict=True):
+        reach = max(1.5, 1.05 * float(_first_seed(frame, row)[["model", "encoder"]].abs().to_numpy().max()))
+        for panel in line[len(found[row]) :]:
+            panel.axis("off")
+        for panel, (title, points) in zip(line, found[row], strict=False):
+            panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
+            panel.plot(points["model"], points["encoder"], "x", markersize=3, markeredgewidth=0.6)
+            panel.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach))
+        line[0].set_ylabel(f"{row}\nencoder's mean", fontsize="small")
+    for panel in panels[-1]:
+        panel.set_xlabel("model's mean")
+
+
+def _first_seed(frame: pd.DataFrame, row: str) -> pd.DataFrame:
+    runs = frame[frame["row"] == row]
+    return runs[runs["seed"] == runs["seed"].min()]
+
+
+def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Of one run: titles and points of its snapshots without those after inner loops, then of its end."""
+    kept, end = run[run["kind"] == ""], run[run["kind"] == "selected"]
+    stages = [(f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)]
+    return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
+
+
+def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
+    """One panel per row of the table, of its first seed: a line per case, a cross where it begins, dots for stages."""
+    rows = list(dict.fromkeys(frame["row"]))
+    figure.set_size_inches(1 + 3.4 * len(rows), 3.6)
+    for panel, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        run = _first_seed(frame, row)
+        run = run[run["kind"] != "selected"].sort_values(["update", "kind"], kind="stable")
+        cases = list(dict.fromkeys(run["case"]))
+        reach = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
+        panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
+        for i in range(min(SHOWN, len(cases))):
+            path = run[run["case"] == cases[i * len(cases) // min(SHOWN, len(cases))]]
+            panel.plot(path["model"], path["encoder"], ".-", linewidth=0.8, markersize=3, color=f"C{i}")
+            panel.plot(path["model"].iloc[:1], path["encoder"].iloc[:1], "x", color=f"C{i}")
+        panel.set(title=row, xlabel="model's mean", ylabel="encoder's mean", xlim=(-reach, reach), ylim=(-reach, reach))
+
+
+_NOTHING = "none of these runs has means.csv: it comes with train.snapshots, a scalar latent and an evaluation"
+MEANS, PATH = Plot(collect, draw, _NOTHING), Plot(collect, draw_path, _NOTHING)

@@ -1,0 +1,36 @@
+"""NLL against the number of active units, a point for each run (He et al. 2019, Figure 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaebench.config import Cell
+from vaebench.report.plots.base import Plot
+from vaebench.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MEASURES = ("iw_nll", "active_units")
+
+
+def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
+    """Table, row, seed, iw_nll (nats), active_units: of the runs that have both."""
+    frame = store.frame(cells, seeds)
+    frame = frame[frame["measure"].isin(MEASURES)].drop_duplicates(["table", "row", "seed", "measure"])
+    wide = frame.pivot(index=["table", "row", "seed"], columns="measure", values="value").reset_index()
+    return wide.reindex(columns=["table", "row", "seed", *MEASURES]).dropna().rename_axis(None, axis=1)
+
+
+def draw(figure: Figure, frame: pd.DataFrame) -> None:
+    """A colour for each row of the table."""
+    figure.set_size_inches(5.6, 4.0)
+    panel = figure.subplots()
+    for i, (row, runs) in enumerate(frame.groupby("row", sort=False)):
+        panel.plot(runs["active_units"], runs["iw_nll"], "o^sDvP*X"[i // 10 % 8], color=f"C{i % 10}", label=row)
+    panel.set(xlabel="active units", ylabel="importance-weighted NLL (nats)")
+    panel.legend(fontsize="small")
+
+
+UNITS = Plot(collect, draw, "none of these runs has an importance-weighted NLL and active units")
