@@ -676,7 +676,7 @@ def complete(line, conf, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("vaebench re", ["report"]),
+        ("vaebench re", ["report", "reconstruct"]),
         ("vaebench report table=sm", ["table=small"]),
         (
             "vaebench report table=small preset=",

@@ -27,10 +27,10 @@ FLOORS: list[list[str]] = [
     ["compose", "store", "dists", "batches"],  # command lines -> cells; result files; distributions; rows of an update
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
-    ["fast", "evaluate"],  # many seeds at once; model -> measures
+    ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
     ["inner", "bench_text"],  # updates before an update; speed with documents
     ["train", "check", "bench"],  # the loop; estimators against exact answers; speed
-    ["resume", "means"],  # where a run stands and from what it goes on; posterior means on its way
+    ["resume", "means", "trained"],  # where a run stands; posterior means on its way; the model it gave
     ["session"],  # a cell's seeds in one process
     ["runner"],  # cells x seeds
     ["pool", "progress"],  # processes; what a person sees

@@ -34,6 +34,14 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("report table=nvil_mnist", "report table=nvil_mnist --format md --output nvil.md"),
     ),
     "compare": ("compare two results files measure by measure", ("compare mine.csv results/reference/nvil_mnist.csv",)),
+    "sample": (
+        "draw documents or images from a trained model",
+        ("sample results/runs/toy_text-text_vae-vae-0123456789/seed-0 --number 5", "sample RUN --output images.png"),
+    ),
+    "reconstruct": (
+        "pass documents or images through a trained model's posterior and back",
+        ("reconstruct RUN < documents.txt", "reconstruct RUN --path 7 < two_documents.txt"),
+    ),
     "data": (
         "list, download and verify the data sets",
         ("data ls", "data get mnist_static", "data verify data.mirror=/mnt/mirror"),

@@ -14,7 +14,7 @@ import hashlib
 
 PURPOSES = (
     *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
-    *("inner_order", "inner", "watch"),
+    *("inner_order", "inner", "watch", "made_code", "made_start", "made_chain", "made_case"),
 )
 """What randomness is used for. Streams of different purposes are independent."""
 

@@ -37,7 +37,7 @@ def test_text(table, filled):
     assert "121.00 [0.05]" in lines[5]
     assert "n=1, tuned" in lines[5]
     assert "better, tuned" in lines[6]
-    assert "not trained yet" in lines[8]
+    assert "not trained here" in lines[8]
     assert "Larochelle & Murray 2011" in lines[8]
     flat = " ".join(text.split())
     for said in (

@@ -26,7 +26,7 @@ def test_rows_follow_the_table_when_nothing_ran(table, frame):
         ("SBN 200", "WS", 120.8, "-", "not run"),
         ("SBN 500", "NVIL", 112.8, "-", "not run"),
         ("fDARN 200", "NVIL", 92.5, "-", "not run"),
-        ("NADE_500 | 100%", "NLL", 88.9, "not trained yet", ""),
+        ("NADE_500 | 100%", "NLL", 88.9, "not trained here", ""),
     ]
     assert rows[-1].source == "Larochelle & Murray 2011"
     assert rows[2].footnotes == ("the paper's bold entry",)

@@ -130,6 +130,10 @@ class BeliefNet(nn.Module):
         """log P(x, h), (k, batch), nats."""
         return sum(self.log_joint_terms(x, z))
 
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of P(x | h), bits of the shape of ``uniform`` (k, batch, d)."""
+        return self.p[0].sample(z[0], uniform)
+
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Ancestral samples: x (batch, d) and layers (1, batch, n), the first next to the data."""
         h, layers = None, []

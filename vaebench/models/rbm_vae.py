@@ -83,6 +83,10 @@ class RBMPriorModel(nn.Module):
         """Logits of p(x | z), (k, batch, d), for groups of bits or of values between 0 and 1."""
         return self.p.decoder(torch.cat(list(z), -1), tape)
 
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        return bits(self.decode(z), uniform)
+
     def log_likelihood(self, x: Tensor, z: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
         """log p(x | z), (k, batch), nats."""
         return bernoulli.log_prob(x, self.decode(z, tape))

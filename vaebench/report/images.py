@@ -11,6 +11,7 @@ from vaebench.errors import UserError, nearest
 from vaebench.store import write_atomic
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 SUFFIXES = ("png", "svg", "pdf")
@@ -43,8 +44,21 @@ def save(path: Path, draw: Callable[[Figure], None], title: str) -> None:
 
     kind, figure = kind_of(path), Figure(layout="constrained")
     draw(figure)
-    figure.suptitle(title)
+    if title:
+        figure.suptitle(title, wrap=True, fontsize="medium")
     try:
         write_atomic(path, encode(figure, kind))
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+
+
+def tiles(figure: Figure, x: np.ndarray) -> None:
+    """Images (n, height, width) beside each other on an empty figure, ones dark, in rows of ten at most."""
+    n, height, width = x.shape
+    across = min(n, 10)
+    down = -(-n // across)
+    figure.set_size_inches(0.6 * across, 0.6 * down * height / width)
+    for panel, image in zip(figure.subplots(down, across, squeeze=False).flat, [*x, *[None] * across], strict=False):
+        panel.axis("off")
+        if image is not None:
+            panel.imshow(image, cmap="gray_r", vmin=0, vmax=1)

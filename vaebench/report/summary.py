@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
 """Metrics shown beside the one the paper printed."""
 
-NOT_TRAINED = "not trained yet"
+NOT_TRAINED = "not trained here"
 
 
 @dataclass(frozen=True)

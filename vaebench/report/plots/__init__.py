@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
-from vaebench.report.images import save
+from vaebench.report.images import kind_of, save
 from vaebench.report.plots.base import Plot
 from vaebench.report.plots.bound import BOUND
 from vaebench.report.plots.information import INFORMATION
@@ -32,6 +32,7 @@ def plot(name: str) -> Plot:
 def save_plot(name: str, frame: pd.DataFrame, path: Path | str, title: str) -> None:
     """Draw ``frame``, which the plot collected, to a png, svg or pdf file. UserError for others, or nothing to draw."""
     chosen = plot(name)
+    kind_of(Path(path))
     if not len(frame):
         raise UserError(f"nothing to draw: {chosen.nothing}")
     save(Path(path), lambda figure: chosen.draw(figure, frame), title)

@@ -60,6 +60,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
         for panel, (title, points) in zip(line, found[row], strict=False):
             panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
             panel.plot(points["model"], points["encoder"], "x", markersize=3, markeredgewidth=0.6)
+            panel.locator_params(nbins=5)
             panel.set(title=title, xlim=(-reach, reach), ylim=(-reach, reach))
         line[0].set_ylabel(f"{row}\nencoder's mean", fontsize="small")
     for panel in panels[-1]:
@@ -92,6 +93,7 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
             path = run[run["case"] == cases[i * len(cases) // min(SHOWN, len(cases))]]
             panel.plot(path["model"], path["encoder"], ".-", linewidth=0.8, markersize=3, color=f"C{i}")
             panel.plot(path["model"].iloc[:1], path["encoder"].iloc[:1], "x", color=f"C{i}")
+        panel.locator_params(nbins=5)
         panel.set(title=row, xlabel="model's mean", ylabel="encoder's mean", xlim=(-reach, reach), ylim=(-reach, reach))
 
 

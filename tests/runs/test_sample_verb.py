@@ -1,0 +1,101 @@
+"""``vaebench sample`` and ``reconstruct``: lines in, lines out, and one clear line for what cannot be."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from vaebench.cli import main
+
+RUNS = {
+    "lagging_yahoo": ["row=VAE", "column=IW"],
+    "nvil_mnist": ["row=SBN 200", "column=NVIL"],
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Tables -> the folder of one short run of each."""
+    found = {}
+    for table, only in RUNS.items():
+        root = tmp_path_factory.mktemp(table)
+        picked = [word for o in only for word in ("--only", o)]
+        short = ["train.updates=20", "train.valid_every=10", "eval.points=5", "eval.iw_samples=2", "run.jobs=1"]
+        args = ["run", f"table={table}", "preset=quick", "--seeds", "0", *picked, *short, f"run.results={root}"]
+        assert main(args) == 0
+        (found[table],) = root.glob("*/seed-0")
+    return found
+
+
+def feed(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_documents(runs, capsys, monkeypatch, tmp_path):
+    folder = str(runs["lagging_yahoo"])
+    capsys.readouterr()
+    assert main(["sample", folder, "--number", "3", "--longest", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(len(line.split()) <= 4 for line in lines)
+    feed(monkeypatch, b"the cat sat\nnobody knows this word\n")
+    assert main(["reconstruct", folder, "--output", str(tmp_path / "new/again.txt"), "--how", "beam"]) == 0
+    assert len((tmp_path / "new/again.txt").read_text().splitlines()) == 2
+    feed(monkeypatch, b"the cat sat\na dog\nthe red ship\n")
+    assert main(["reconstruct", folder, "--path", "4", "--code", "sample"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 * 4
+
+
+def test_images(runs, capsys, monkeypatch, tmp_path):
+    folder = runs["nvil_mnist"]
+    capsys.readouterr()
+    assert main(["sample", folder.parent.name, f"run.results={folder.parent.parent}", "--number", "4"]) == 0
+    text = capsys.readouterr().out
+    assert [len(line) for line in text.splitlines()] == [64] * 4
+    feed(monkeypatch, text.encode())
+    assert main(["reconstruct", str(folder)]) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert len(again) == 4
+    assert set("".join(again)) == {"0", "1"}
+    assert main(["sample", str(folder), "--output", str(tmp_path / "x.png")]) == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("table", "wrong", "given", "says"),
+    [
+        ("lagging_yahoo", ["sample", "--number", "0"], b"", "--number 0: allowed: a whole number from 1"),
+        ("lagging_yahoo", ["sample", "--how", "best"], b"", "allowed: beam, greedy, sample"),
+        ("lagging_yahoo", ["sample", "--seed", "-1"], b"", "--seed -1"),
+        ("lagging_yahoo", ["sample", "train.batch=3"], b"", "a trained run has its settings"),
+        ("lagging_yahoo", ["sample", "nowhere"], b"", "2 runs given; allowed: one"),
+        ("lagging_yahoo", ["reconstruct"], b"", "nothing to read"),
+        ("lagging_yahoo", ["reconstruct"], b"the cat\n\nsat\n", "line 2 is empty"),
+        ("lagging_yahoo", ["reconstruct"], b"the cat\n\xff\n", "line 2 is not UTF-8"),
+        ("lagging_yahoo", ["reconstruct"], b"1\tthe cat\n", "line 1 has a tab"),
+        ("lagging_yahoo", ["reconstruct", "--code", "mode"], b"the cat\n", "--code mode: allowed: mean, sample"),
+        ("lagging_yahoo", ["reconstruct", "--path", "3"], b"the cat\n", "--path: needs two documents"),
+        ("lagging_yahoo", ["reconstruct", "--path", "1"], b"a\nb\n", "--path 1: allowed: a whole number from 2"),
+        ("nvil_mnist", ["reconstruct"], b"0101\n", "line 1: expected 64 characters 0 or 1, found 4"),
+        ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
+    ],
+)
+def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):
+    capsys.readouterr()
+    feed(monkeypatch, given)
+    assert main([wrong[0], str(runs[table]), *wrong[1:]]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("vaebench: ")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_a_folder_without_a_run(tmp_path, capsys):
+    assert main(["sample", str(tmp_path)]) == 2
+    (tmp_path / "seed-0").mkdir()
+    (tmp_path / "seed-0/config.json").write_text("{}")
+    assert main(["sample", str(tmp_path)]) == 2
+    assert "not a run of vaebench" in capsys.readouterr().err

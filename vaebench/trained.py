@@ -1,0 +1,43 @@
+"""A trained run as it is evaluated: its model with the selected parameters, and the data it was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vaebench import data
+from vaebench.data.splits import Splits
+from vaebench.errors import UserError
+from vaebench.train import evaluated_checkpoint, load_model, progress_of
+
+
+@dataclass(frozen=True)
+class Trained:
+    """``model`` on the CPU, without gradients; ``config`` is the cell's; ``update`` the number of the parameters."""
+
+    model: nn.Module
+    splits: Splits
+    config: dict[str, Any]
+    update: int
+
+
+def load(folder: Path) -> Trained:
+    """The run in ``folder`` (``.../seed-<n>``), finished or not.
+
+    Raises UserError where nothing is trained there yet, or it is damaged; DataError where its data cannot be had.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())["config"]
+        seed = progress_of(folder, int(folder.resolve().name.partition("-")[2]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{folder}: not a run of vaebench, or a damaged one") from None
+    if not seed.update:
+        raise UserError(f"{folder}: nothing is trained there yet")
+    splits = data.load(config["data"], mirror=config["data"].get("mirror"))
+    found = evaluated_checkpoint(seed, config["train"]["select"])
+    model = load_model(config, splits.mean, found).requires_grad_(False)
+    return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

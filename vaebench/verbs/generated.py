@@ -1,0 +1,146 @@
+"""What ``sample`` and ``reconstruct`` share: the run, how documents are read off, cases in and out as lines."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError
+from vaebench.verbs import results_root, write
+from vaebench.verbs.eval import find
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaebench.generation import Decoding
+    from vaebench.models.text_generation import Document
+    from vaebench.trained import Trained
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """The run, and where runs are."""
+    parser.add_argument(
+        "run",
+        nargs="+",
+        metavar="RUN",
+        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; run.results=DIR",
+    )
+
+
+def add_decoding(parser: ArgumentParser, how: str) -> None:
+    """Options of both verbs."""
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is drawn; default 0")
+    parser.add_argument("--how", default=how, metavar="HOW", help=f"words by sample, greedy or beam; default {how}")
+    parser.add_argument("--width", type=int, default=5, metavar="N", help="of the beam; default 5")
+    parser.add_argument("--longest", type=int, metavar="N", help="words at most; default: the longest document's")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there; images may be drawn (png, svg, pdf)")
+
+
+def check_number(option: str, value: int, least: int = 1) -> None:
+    """Raises UserError for a number below ``least``."""
+    if value < least:
+        raise UserError(f"{option} {value}: allowed: a whole number from {least}")
+
+
+def decoding(args: Namespace) -> Callable[[Trained], Decoding]:
+    """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
+    from vaebench.generation import Decoding
+
+    check_number("--seed", args.seed, 0)
+    given = Decoding(args.how, args.width, 1 if args.longest is None else args.longest)
+    if args.longest is not None:
+        return lambda trained: given
+    return lambda trained: Decoding(args.how, args.width, trained.splits.shape[0])
+
+
+def trained(args: Namespace) -> Trained:
+    """The run that the arguments name. Raises UserError unless it is one, and trained."""
+    from vaebench import trained as runs
+
+    names = [a for a in args.run if "=" not in a]
+    given = dict(a.split("=", 1) for a in args.run if "=" in a)
+    if set(given) - {"run.results"}:
+        raise UserError(
+            f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
+        )
+    if len(names) != 1:
+        raise UserError(f"{len(names)} runs given; allowed: one")
+    folders = find(results_root(given.get("run.results")), names[0])
+    if len(folders) > 1:
+        seeds = ", ".join(f.name for f in folders)
+        raise UserError(f"{names[0]} has several seeds ({seeds}); name one, as {names[0]}/{folders[0].name}")
+    return runs.load(folders[0])
+
+
+def lines_of(stream: Iterable[bytes]) -> list[str]:
+    """The lines of UTF-8 input without their ends. Raises UserError for none, an empty one, or other bytes."""
+    found = []
+    for number, raw in enumerate(stream, start=1):
+        try:
+            line = raw.decode("utf-8").strip()
+        except UnicodeDecodeError as e:
+            raise UserError(f"input: line {number} is not UTF-8 text (byte 0x{raw[e.start]:02x})") from None
+        if not line:
+            raise UserError(f"input: line {number} is empty; expected one case a line")
+        found.append(line)
+    if not found:
+        raise UserError("input: nothing to read; expected one case a line on standard input")
+    return found
+
+
+def read_documents(lines: list[str], trained: Trained) -> Tensor:
+    """Documents (n, d) of token numbers. Raises UserError for a tab, which would be a label's."""
+    import torch
+
+    from vaebench.data.tokens import ids_of
+
+    for number, line in enumerate(lines, start=1):
+        if "\t" in line:
+            raise UserError(f"input: line {number} has a tab, expected a document alone, without a label")
+    rows = [ids_of(line.split(), trained.splits.vocabulary) for line in lines]
+    x = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
+    for row, ids in zip(x, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return x
+
+
+def read_images(lines: list[str], trained: Trained) -> Tensor:
+    """Images (n, d) of zeros and ones. Raises UserError for a line of anything else."""
+    import torch
+
+    wanted = trained.model.sizes[0]
+    for number, line in enumerate(lines, start=1):
+        if len(line) != wanted or set(line) - {"0", "1"}:
+            raise UserError(
+                f"input: line {number}: expected {wanted} characters 0 or 1, found {len(line)}: {line[:20]!r}"
+            )
+    return torch.tensor([[float(c) for c in line] for line in lines])
+
+
+def show_documents(found: list[Document], trained: Trained, output: Path | None) -> None:
+    """One document a line; an empty one is an empty line."""
+    from vaebench.data.tokens import words_of
+
+    _put("".join(" ".join(words_of(d.words, trained.splits.vocabulary)) + "\n" for d in found), output)
+
+
+def show_images(x: Tensor, trained: Trained, output: Path | None) -> None:
+    """One image a line of zeros and ones, or all of them in a picture, where ``output`` is the name of one."""
+    from vaebench.report.images import SUFFIXES, save, tiles
+
+    if output is not None and output.suffix.lstrip(".").lower() in SUFFIXES:
+        shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
+        save(output, lambda figure: tiles(figure, x.numpy().reshape(len(x), *shape)), "")
+        print(f"vaebench: wrote {output}", file=sys.stderr)
+        return
+    _put("".join("".join("01"[int(bit)] for bit in row) + "\n" for row in x.tolist()), output)
+
+
+def _put(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write(output, text)
