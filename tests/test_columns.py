@@ -64,7 +64,7 @@ def test_the_signature_of_a_time_has_the_data_and_the_recipe():
     config = {"data": {"name": "digits"}, "eval": {"split": "test", "points": None}, "train": {"select": "last"}}
     config |= {"recipe": 2, "model": {"name": "rbm_posterior"}, "objective": {"name": "dvaess", "valid_points": 50}}
     assert signature(config, "ms_per_update", None, "8f3a12cd99") == "ms_per_update|data:digits@8f3a12cd|recipe:2"
-    assert [m for m in METRICS if is_timing(m)] == ["ms_per_update"]
+    assert [m for m in METRICS if is_timing(m)] == ["ms_per_update", "hours"]
     assert not is_timing("no such measure")
 
 

@@ -49,6 +49,7 @@ METRICS: dict[str, Metric] = {
     "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples")),
     "ms_per_update": Metric("", timing=True),
+    "hours": Metric("", timing=True),
 }
 """Every measure by its name, in the order of a report's columns."""
 

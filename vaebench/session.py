@@ -173,6 +173,8 @@ class Session:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}
             found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
+            protocol = signature(self.config, "hours", None, self.splits.hash)
+            found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
         return found
 
     def _status(self, s: Seed) -> str:

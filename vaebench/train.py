@@ -99,6 +99,15 @@ class Seed:
         return 1000 * self.update_seconds / self.timed if self.timed else None
 
     @property
+    def parts_of_time(self) -> dict[str, float]:
+        """Hours of the updates, and of the stretches between validations that had inner loops."""
+        looped = before = 0.0
+        for point in self.curve:
+            looped += point["seconds"] - before if point.get("train_inner") else 0.0
+            before = point["seconds"]
+        return {"updates": self.update_seconds / 3600, "with_inner_loops": looped / 3600}
+
+    @property
     def last(self) -> Path:
         """The checkpoint to go on from."""
         return self.folder / "checkpoint.safetensors"

@@ -146,7 +146,7 @@ def test_each_column_has_its_own_measures(columns, store, load_bits):
     frame = store.frame(columns, [0])
     found = {c: set(frame[frame["column"] == c]["metric"]) for c in ("test", "train", "time")}
     usual = {"bound", "kl", "active_units", "iw_nll", "valid_bound"}
-    assert found == {"test": usual, "train": usual, "time": {"ms_per_update"}}
+    assert found == {"test": usual, "train": usual, "time": {"ms_per_update", "hours"}}
     assert not frame["extra"].str.contains("current").any()
     splits = {(r.column, r.signature.split("|split:")[1].split("|")[0]) for r in frame.itertuples() if r.unit == "nats"}
     assert splits == {("test", "test"), ("train", "train"), ("test", "valid"), ("train", "valid")}
@@ -162,3 +162,13 @@ def test_a_column_of_times_without_one_has_a_row_that_says_so(columns, store, lo
     work(Task(columns[0], (0,)))
     frame = store.frame(columns[2:], [0])
     assert (frame["status"].tolist(), frame["metric"].tolist()) == (["done"], [""])
+
+
+def test_hours_are_of_all_and_say_what_had_inner_loops(tmp_path):
+    seed = Seed(0, tmp_path, update=30, seconds=7200.0, update_seconds=3600.0, timed=30)
+    seed.curve = [
+        {"update": 10, "seconds": 1800.0, "train_inner": 20.0},
+        {"update": 20, "seconds": 3600.0, "train_inner": 0.0},
+        {"update": 30, "seconds": 5400.0, "train_inner": 3.0},
+    ]
+    assert seed.parts_of_time == {"updates": 1.0, "with_inner_loops": 1.0}

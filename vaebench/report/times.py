@@ -20,12 +20,19 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     return lines
 
 
+COUNTED = {
+    "ms_per_update": "updates with their noise and batches{share}, without validations and checkpoints",
+    "hours": "all updates, inner ones too, and validations{share}, until training ended by its own rule",
+}
+"""What the clock of a time counts."""
+
+
 def _clock(column: str, rows: list[ReportRow]) -> str:
     pack = max((r.pack or 1 for r in rows), default=1)
     share = f", an equal share of what up to {pack} seeds took side by side" if pack > 1 else ""
     return (
-        f"{column}: the training's own clock, updates with their noise and batches{share}, without validations and "
-        "checkpoints; a time is the machine's too, so it has no verdict and no difference."
+        f"{column}: the training's own clock, {COUNTED[rows[0].measure].format(share=share)}; a time is the machine's "
+        "too, so it has no verdict and no difference."
     )
 
 
