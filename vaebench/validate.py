@@ -61,6 +61,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "recipe": _at_least(1),
     "data.held_out": _null_or(1),
     "data.held_out_seed": _at_least(0),
+    "data.entries": _null_or(6),
     "train.updates": _at_least(1),
     "train.batch": _at_least(1),
     "train.unit": _one_of("updates", "epochs"),

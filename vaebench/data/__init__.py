@@ -63,13 +63,19 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
 
     Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
     data set's own validation split; n pools train and validation and holds n cases out at random, the same ones for
-    every seed of a run. Raises UserError for a wrong setting, DataError when a file is missing, truncated or altered.
+    every seed of a run. ``entries`` of documents: see
+    ``tokens.with_entries``. Raises UserError for a wrong setting, DataError when a file is missing, truncated or altered.
     """
     from vaebench.data.prepare import prepare
 
     loader = _class(config.get("name")).of(config)
     arrays = prepare(loader, mirror_root(mirror or config.get("mirror")), cache_root(root))
-    return loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
+    splits = loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
+    if config.get("entries") is None:
+        return splits
+    from vaebench.data.tokens import with_entries
+
+    return with_entries(splits, config["entries"])
 
 
 def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from vaebench.data.splits import Splits, array_hash
 from vaebench.data.text import END, PAD, SPECIALS, SPLITS, START, UNKNOWN
-from vaebench.errors import DataError
+from vaebench.errors import DataError, UserError
 
 CELLS = 1 << 31
 """Most places in the padded rows of one split: 4 GB as int16."""
@@ -85,6 +85,30 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
     mean = (counts / counts.sum()).astype(np.float32)
     return Splits(name, *rows.values(), False, mean, hashes, (width,), vocabulary)
+
+
+def with_entries(splits: Splits, n: int) -> Splits:
+    """Documents over the ``n`` most frequent entries of their vocabulary, SPECIALS among them; the rest is ``<unk>``.
+
+    Frequent in the training documents; of equally frequent words the earlier stays. The order of the entries does.
+    Raises UserError where the data are no documents, or n is not between one word more than SPECIALS and all entries.
+    """
+    entries, least = len(splits.vocabulary), len(SPECIALS) + 2
+    if not splits.tokens or not least <= n <= entries:
+        allowed = (
+            f"null, or a whole number from {least} to {entries}" if splits.tokens else "null alone, without documents"
+        )
+        raise UserError(f"data.entries={n}: allowed: {allowed}")
+    common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(SPECIALS)
+    kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
+    number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
+    number[kept] = np.arange(n)
+    rows = {split: number[getattr(splits, split)] for split in SPLITS}
+    mean = np.zeros(n, dtype=np.float64)
+    np.add.at(mean, number, splits.mean.astype(np.float64))
+    vocabulary = tuple(splits.vocabulary[i] for i in kept)
+    hashes = {split: array_hash(v) for split, v in rows.items()} | {"vocabulary": array_hash(packed(vocabulary))}
+    return replace(splits, **rows, mean=mean.astype(np.float32), hashes=hashes, vocabulary=vocabulary)
 
 
 def ids_of(words: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
