@@ -28,9 +28,9 @@ FLOORS: list[list[str]] = [
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
-    ["inner", "bench_text"],  # updates before an update; speed with documents
-    ["train", "check", "bench"],  # the loop; estimators against exact answers; speed
-    ["resume", "means", "trained"],  # where a run stands; posterior means on its way; the model it gave
+    ["inner", "bench_text", "check_line"],  # updates before an update; speed with documents; a line of a check
+    ["train", "check_documents", "bench"],  # the loop; estimators against exact answers; speed
+    ["resume", "means", "trained", "check"],  # where a run stands; posterior means on its way; the model it gave
     ["session"],  # a cell's seeds in one process
     ["runner"],  # cells x seeds
     ["pool", "progress"],  # processes; what a person sees

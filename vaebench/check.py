@@ -5,61 +5,22 @@ Every line compares an estimate with the exact value of what it estimates, by it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from vaebench import fast, models, noise, objectives, seeds
+from vaebench import check_documents, fast, models, noise, objectives, seeds
+from vaebench.check_line import Line, mean_line, randomize
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
 from vaebench.metrics import exact, logz, rbm_posterior
 from vaebench.metrics.importance import importance
 from vaebench.metrics.weights import stream
 
-LIMIT = 4.5
-"""Largest |z| that passes. Normal lines exceed it by chance once in 150,000; fixed seeds make that repeatable."""
-
-COORDINATE_LIMIT = 5.5
-"""The same for one coordinate of a gradient, of which there are thousands: exceeded by chance once in 26 million."""
-
 VISIBLE, DRAWS, PER_PASS = 4, 40_000, 4_000
-
-
-@dataclass(frozen=True)
-class Line:
-    """One comparison. ``error`` 0 means that the two must agree to rounding, and then ``z`` is 0 or infinite.
-
-    ``coordinates``: for a gradient, z of each of its coordinates (the line itself is their projection).
-    """
-
-    name: str
-    exact: float
-    estimate: float
-    error: float
-    coordinates: Tensor = field(default_factory=lambda: torch.zeros(0))
-
-    @property
-    def z(self) -> float:
-        """(estimate - exact) / error."""
-        if self.error == 0:
-            return 0.0 if math.isclose(self.estimate, self.exact, rel_tol=1e-6, abs_tol=1e-9) else math.inf
-        return (self.estimate - self.exact) / self.error
-
-    @property
-    def worst(self) -> float:
-        """Largest |z| of any coordinate; 0 without coordinates. Errors across the gradient do not show in ``z``."""
-        return float(self.coordinates.abs().max()) if len(self.coordinates) else 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether |z| is within LIMIT, and that of every coordinate within COORDINATE_LIMIT."""
-        return abs(self.z) <= LIMIT and self.worst <= COORDINATE_LIMIT
-
 
 MODELS: dict[str, dict[str, Any]] = {
     "SBN 4": {"name": "sbn", "dims": [4]},
@@ -91,14 +52,6 @@ def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cp
     return model.to(device)
 
 
-def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
-    """Every parameter N(0, scale^2), in place."""
-    generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
-    with torch.no_grad():
-        for _, p in sorted(module.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
-
-
 def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, one after the other; under a minute."""
     yield from sampling(device)
@@ -116,6 +69,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     yield from boltzmann_posterior(device)
     for groups in (1, 2):
         yield from smoothed_kl(groups, device)
+    yield from check_documents.lines(device)
 
 
 # ------------------------------------------------------------------------------------------- densities and bounds
@@ -134,13 +88,13 @@ def densities(name: str, model: nn.Module) -> Iterator[Line]:
         x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=device)))
         probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
         code = (x.long() << torch.arange(VISIBLE, device=device)).sum(-1)
-        yield _mean_line(f"{name}: ancestral samples", float((log_p.exp() * probe).sum()), probe[code])
+        yield mean_line(f"{name}: ancestral samples", float((log_p.exp() * probe).sum()), probe[code])
 
     missing = _missing(model)
     repeated = every[5:6].expand(DRAWS // 10, -1)  # one case many times: its samples are independent draws
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)]) - missing
-    yield _mean_line(f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w)
-    yield _mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
+    yield mean_line(f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w)
+    yield mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
     iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=missing)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
@@ -165,12 +119,12 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     model = tiny({"name": "linear_gaussian", "dims": [2]}, 5, device)
     x = torch.randn(1, VISIBLE, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device)
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)])
-    yield _mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
+    yield mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
     with torch.no_grad():  # a posterior wide enough for weights of finite variance
         model.q["weight"].zero_(), model.q["bias"].zero_(), model.q["log_sd"].fill_(0.3)
         model.p["weight"].mul_(0.5), model.p["log_sd"].fill_(0.0)
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)])
-    yield _mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
+    yield mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
     yield from gradients("ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model)
 
 
@@ -219,7 +173,7 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     if groups == 1:  # a closed form, the same for every sample
         yield Line("DVAE++, 1 group: KL", wanted, float(values[0]), 0.0)
     else:
-        yield _mean_line(f"DVAE++, {groups} groups: KL", wanted, values)
+        yield mean_line(f"DVAE++, {groups} groups: KL", wanted, values)
 
 
 def _hard_kl(rule: nn.Module, x: Tensor, grid: int) -> float:
@@ -271,7 +225,7 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: nn.Mod
         error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
         free = error > 1e-12
         z = (mean - wanted[group])[free] / error[free]
-        line = _mean_line(f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected))
+        line = mean_line(f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected))
         yield Line(line.name, line.exact, line.estimate, line.error, z.cpu())
 
 
@@ -363,11 +317,6 @@ def _baseline_gradients(rule: nn.Module, state: dict[str, Tensor], x: Tensor) ->
 
 
 # --------------------------------------------------------------------------------------------------------- pieces
-
-
-def _mean_line(name: str, wanted: float, values: Tensor) -> Line:
-    values = values.detach()
-    return Line(name, wanted, float(values.mean()), float(values.std() / math.sqrt(len(values))))
 
 
 def _missing(model: nn.Module) -> float:
