@@ -73,7 +73,7 @@ def test_families_by_a_part_of_their_name():
 
 
 def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytest.CaptureFixture):
-    size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4})
+    size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4}, 40)
     x = bench.bench_text.documents(size, 50)
     assert x.shape == (50, 5)
     assert set(x[:, 0].tolist()) == {1}

@@ -21,17 +21,18 @@ SAMPLES = 500
 
 
 class Size(NamedTuple):
-    """Entries of the vocabulary, words of a document, documents of an update, settings of the model."""
+    """Entries of the vocabulary, words of a document, documents of an update, settings of the model, all documents."""
 
     vocabulary: int
     words: int
     batch: int
     model: dict[str, int]
+    documents: int
 
 
 SIZES: dict[str, Size] = {
-    "synthetic": Size(1004, 10, 16, {"latents": 1, "embedding": 50, "units": 50}),
-    "Yahoo": Size(20_001, 79, 32, {"latents": 32, "embedding": 512, "units": 1024}),
+    "synthetic": Size(1004, 10, 16, {"latents": 1, "embedding": 50, "units": 50}, 16_000),
+    "Yahoo": Size(20_001, 79, 32, {"latents": 32, "embedding": 512, "units": 1024}, 100_000),
 }
 
 FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -96,11 +97,16 @@ def milliseconds(work: Callable[[int], None], seconds: float, device: torch.devi
 
 def run(families: dict, device: torch.device, seconds: float) -> Iterator[str]:
     """A heading and a line per family."""
+    cuda = device.type == "cuda"
     yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
-    yield f"{'':42}{'update':>10}{'document':>18}"
+    yield "pass: over all training documents, in updates of one length" + (", memory: most of it" if cuda else "")
+    yield f"{'':42}{'update':>10}{'document':>18}{'pass (s)':>12}" + (f"{'memory (MiB)':>14}" if cuda else "")
     for name, (key, model, objective) in families.items():
         size = SIZES[key]
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(device)
         pack, count = make_pack(size, model, objective, device), 32 if key == "synthetic" else 1
         step = milliseconds(lambda n, p=pack, s=size: update(p, s, n), seconds, device)
         scored = milliseconds(lambda n, p=pack, s=size, c=count: evaluated(p, s, c), seconds, device) / count
-        yield f"{name:42}{step:>10,.1f}{scored:>18,.1f}"
+        line = f"{name:42}{step:>10,.1f}{scored:>18,.1f}{step * size.documents / size.batch / 1e3:>12,.0f}"
+        yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")

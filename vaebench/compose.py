@@ -111,6 +111,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         as_preset = _resolved(_settings(table, preset, row, column), conf)
         config = _resolved(_settings(table, preset, row, column, user), conf)
         protocol.check_measure(table.measure_of(column), config)
+        protocol.check_log_z(config)
         made.append(
             Cell(
                 table=table.name,

@@ -194,6 +194,17 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_log_z(config: dict[str, Any]) -> None:
+    """Refuse to enumerate the prior of a model that has too many units for it. Raises UserError."""
+    if "prior" not in _lacking(config) or config["eval"].get("logz_method") != "exact":
+        return
+    side = config["model"]["latents"] // 2
+    if side > MAX_SIDE:
+        raise UserError(
+            f"eval.logz_method=exact: {side} units on the smaller side; allowed: {MAX_SIDE}, or auto, ais, tempering"
+        )
+
+
 def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 

@@ -516,6 +516,7 @@ def test_wrong_words_are_one_line_and_nothing_is_written(results, tmp_path, caps
         ("dvaepp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
         ("dvaepp_smoothing,dvaepp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a number above 0"),
         ("nvil_mnist", "model.init=zeros", "SBN 200 / NVIL: model.init='zeros'"),
+        ("dvaess_main", "eval.logz_method=exact", "eval.logz_method=exact: 100 units on the smaller side; allowed: 20"),
     ],
 )
 def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
