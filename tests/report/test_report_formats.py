@@ -164,3 +164,18 @@ def test_unknown_format(table, frame):
         render(table, frame(), "latx")
     for name in FORMATS:
         assert render(table, frame(), name).strip()
+
+
+def test_repeated_evaluations_stand_below_the_table(table, frame, entry):
+    """Of two seeds: means over seeds of their means and variances."""
+    found = [
+        {"values": [113.0, 113.2], "mean": 113.1, "variance": 0.02},
+        {"values": [1, 2], "mean": 112.1, "variance": 0.04},
+    ]
+    rows = [
+        line for first, f in enumerate(found) for line in entry("SBN 200", [113.0], first=first, extra={"repeats": f})
+    ]
+    text = render(table, frame(rows), "text")
+    assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in text
+    once = render(table, frame(entry("SBN 200", [113.0, 112.0])), "text")
+    assert "evaluations" not in once

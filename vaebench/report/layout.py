@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vaebench.catalogue import load_preset, options
 from vaebench.config import Table
 from vaebench.protocol import METRICS, is_timing
-from vaebench.report import times
+from vaebench.report import repeats, times
 from vaebench.report.select import Estimate
 from vaebench.report.summary import NOT_TRAINED, ReportRow
 from vaebench.words import duration
@@ -150,7 +150,7 @@ def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
             "run share: it does not average out over them, and is part of [..]."
         )
-    lines += _effective_samples(rows) + times.footnotes(table, rows)
+    lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(rows)
     words = {r.verdict.split(", ")[0] for r in rows}
     lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ class Estimate:
     ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
     effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
     ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
+    ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
+    one.
     """
 
     mean: float
@@ -44,6 +47,7 @@ class Estimate:
     samples: int | None = None
     ess: float | None = None
     log_z_error: float | None = None
+    repeats: tuple[int, float, float] | None = None
 
     @property
     def error(self) -> float | None:
@@ -94,7 +98,16 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
         ess=min(ess, default=None),
         log_z_error=max(log_z, default=None),
+        repeats=_repeats([json.loads(e).get("repeats") if e else None for e in rows["extra"]]),
     )
+
+
+def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:
+    if not all(f and "variance" in f for f in found):
+        return None
+    counts = {len(f["values"]) for f in found}
+    means = (math.fsum(f[key] for f in found) / len(found) for key in ("mean", "variance"))
+    return (counts.pop(), *means) if len(counts) == 1 else None
 
 
 def _extra(extra: str, key: str) -> float | None:
