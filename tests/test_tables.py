@@ -99,6 +99,7 @@ def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureF
     """Every cell, of a large table all columns once and all rows once, a few updates on the embedded digits: trained,
     evaluated, shown."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("vaebench.means.POINTS", 5)
     few = ["train.updates=20", "train.valid_every=10", "eval.iw_samples=10", "eval.points=50"]
     where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.compile=off"]
     done = set()
