@@ -12,8 +12,8 @@ relaxed : the mean over chains that start from exact samples of q and take t rel
 Columns: ``relaxed_sweeps`` t and ``beta``; ``norm``, the length of the exact gradient (nats), its root mean square over
 images; ``bias``, the length of the difference, by an estimate of its square that chains' noise leaves unbiased, and
 ``noise``, that of one chain (the root of the trace of its covariance), both root mean squares over images as multiples
-of ``norm``; ``bias_error``, the standard error of ``bias`` over images; ``cosine`` of the mean gradient with the exact
-one, the median over images.
+of ``norm``; ``least`` and ``most``, the root of that square less and plus its standard error over images; ``cosine`` of
+the mean gradient with the exact one, the median over images.
 """
 
 from __future__ import annotations
@@ -76,13 +76,12 @@ def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
 
 
 def line(rows: list[tuple[float, ...]]) -> list[str]:
-    """norm, bias, its error, noise and cosine; the error by the delta method for a ratio of means over images."""
+    """norm, bias, least, most, noise and cosine; the error of the ratio of means over images by the delta method."""
     own, bias, variance, cosine = torch.tensor(rows, dtype=torch.float64).T
     ratio = float(bias.mean() / own.mean())
-    root = max(ratio, 0.0) ** 0.5
-    spread_ = float((bias - ratio * own).std() / len(rows) ** 0.5 / own.mean())
-    error = spread_ / (2 * root) if root else spread_**0.5
-    values = [float(own.mean()) ** 0.5, root, error, float(variance.mean() / own.mean()) ** 0.5, float(cosine.median())]
+    error = float((bias - ratio * own).std() / len(rows) ** 0.5 / own.mean())
+    roots = [max(v, 0.0) ** 0.5 for v in (ratio, ratio - error, ratio + error)]
+    values = [float(own.mean()) ** 0.5, *roots, float(variance.mean() / own.mean()) ** 0.5, float(cosine.median())]
     return [f"{v:.4g}" for v in values]
 
 
@@ -116,7 +115,7 @@ def main() -> None:
             found[setting].append(compared(exact, each))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = ("norm", "bias", "bias_error", "noise", "cosine")
+    columns = ("norm", "bias", "least", "most", "noise", "cosine")
     writer.writerow(["run", "updates", "images", "chains", "relaxed_sweeps", "beta", *columns])
     for (t, beta), rows in found.items():
         writer.writerow([args.run.resolve().parent.name, run.update, args.images, args.chains, t, beta, *line(rows)])

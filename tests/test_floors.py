@@ -24,7 +24,13 @@ FLOORS: list[list[str]] = [
     ["protocol"],  # what is measured, and how
     ["schema"],  # what a file may hold
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
-    ["compose", "store", "dists", "batches"],  # command lines -> cells; result files; distributions; rows of an update
+    [
+        "compose",
+        "store",
+        "dists",
+        "batches",
+        "means_file",
+    ],  # command lines -> cells; result files; distributions; rows of an update
     ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases

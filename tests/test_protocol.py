@@ -178,3 +178,12 @@ def test_the_other_measures_are_always_taken():
     for measure in set(METRICS) - {"iw_nll", "iw_nll_weighted", "perplexity", "active_units"}:
         check_measure(measure, c)
     check_measure("a measure of a later version", c)
+
+
+def test_some_training_cases_are_not_all_of_them():
+    c = config(DIRECTED, split="train")
+    assert "|split:train|" in signature(c, "bound", 20)
+    c["train"]["cases"] = 50
+    assert "|split:train-50|" in signature(c, "bound", 20)
+    c["eval"]["split"] = "test"
+    assert "|split:test|" in signature(c, "bound", 20)

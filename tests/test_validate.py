@@ -71,7 +71,7 @@ BAD = {
     "recipe": [0, "1"],
     "data.held_out": [0, "all", 1.5],
     "data.held_out_seed": [-1, None],
-    "data.entries": [5, 1.5],
+    "data.entries": [0, 1.5],
     "train.updates": [0, -1, None, True, 1.5],
     "train.batch": [0],
     "train.unit": ["passes", None, 1],

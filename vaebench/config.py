@@ -24,8 +24,11 @@ PLACES = ("mirror", "train", "valid", "test")
 PLOTS = ("bound", "information", "means", "path", "units")
 """What the runs of a table can be drawn as; see vaebench.report.plots."""
 
-LATER: dict[str, Any] = {"unit": "updates", "snapshots": [], "cases": None}
-"""Settings of ``train`` that came after the first runs, and the value that those had: it does not enter their names."""
+LATER: dict[str, dict[str, Any]] = {
+    "train": {"unit": "updates", "snapshots": [], "cases": None},
+    "data": {"entries": None},
+}
+"""Settings that came after the first runs, and the value that those had: it does not enter their names."""
 
 
 @dataclass(frozen=True)
@@ -189,8 +192,9 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     Settings of ``LATER`` are left out where they say nothing new.
     """
     parts = {k: config.get(k) for k in IDENTITY}
-    train = {k: v for k, v in (parts["train"] or {}).items() if k not in LATER or v != LATER[k]}
-    return {**parts, "train": train, "data": {k: v for k, v in parts["data"].items() if k not in PLACES}}
+    for part, later in LATER.items():
+        parts[part] = {k: v for k, v in (parts[part] or {}).items() if k not in later or v != later[k]}
+    return {**parts, "data": {k: v for k, v in parts["data"].items() if k not in PLACES}}
 
 
 def run_key(config: dict[str, Any]) -> str:

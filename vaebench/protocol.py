@@ -211,7 +211,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
-    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A time has the data and the
+    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. Of training cases
+    that are not all (``train.cases``) the split says how many. A time has the data and the
     recipe only.
     """
     data, ev = config["data"], config["eval"]
@@ -219,7 +220,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
         return f"{measure}|data:{name}|recipe:{config['recipe']}"
-    parts = [measure, f"data:{name}", f"split:{split}", f"points:{points or 'all'}"]
+    cases = config["train"].get("cases")
+    part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
+    parts = [measure, f"data:{name}", part, f"points:{points or 'all'}"]
     if samples is not None and not _summed(config, measure):
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":

@@ -21,7 +21,10 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     leaves it as it is.
     """
     folder = store.run_dir(cell.key, seed)
-    for left in folder.glob(".*.tmp"):  # by a process that was killed: nobody else writes here
+    for left in (
+        *folder.glob(".*.tmp"),
+        *folder.glob("*/.*.tmp"),
+    ):  # by a process that was killed: nobody else writes here
         left.unlink(missing_ok=True)
     if force:
         for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv", "means.csv"):
@@ -61,7 +64,8 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
             if _beginning(folder, s.seed, cell, data_hash) is None:
                 continue
             # The checkpoint comes last: without it this run has not begun.
-            kept = [snapshot.path.relative_to(folder) for snapshot in snapshots.listed(folder)]
+            done = progress_of(folder, s.seed).update
+            kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= done]
             for name in (*kept, "best.safetensors", "curve.csv", "checkpoint.safetensors"):
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)

@@ -82,8 +82,14 @@ def status(store: Store, cell: Cell, seed: int) -> str:
         return "partial" if (store.run_dir(key, seed) / "checkpoint.safetensors").exists() else "new"
     if result["status"] != "done":
         return str(result["status"])
-    have = {m.name for m in _measures(result) if is_current(cell, m)}
+    wanted = cell.config["eval"].get("repeats") or 1
+    have = {m.name for m in _measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
     return "done" if set(measures_wanted(cell)) <= have else "trained"
+
+
+def _repeats(measure: Measure) -> int:
+    """How many evaluations a measure knows of."""
+    return len(measure.extra.get("repeats", {}).get("values", (0,)))
 
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:
@@ -189,13 +195,20 @@ def preflight(cells: Iterable[Cell]) -> None:
     Raises UserError (DataError for data) for the first that is not, before anything is trained.
     """
     from vaebench import data
+    from vaebench.data.splits import with_cases
     from vaebench.session import pick_device
 
     cells = list(cells)
     for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
         pick_device(device)
-    for settings in {canonical(cell.config["data"]): cell.config["data"] for cell in cells}.values():
-        data.load(settings, mirror=settings.get("mirror"))
+    asked: dict[str, tuple[dict[str, Any], set[int | None]]] = {}
+    for cell in cells:
+        settings, numbers = asked.setdefault(canonical(cell.config["data"]), (cell.config["data"], set()))
+        numbers.add(cell.config["train"].get("cases"))
+    for settings, numbers in asked.values():
+        splits = data.load(settings, mirror=settings.get("mirror"))
+        for n in numbers:
+            with_cases(splits, n)
 
 
 Say = Callable[[str, Any], None]

@@ -157,8 +157,9 @@ class Session:
         model = load_model(self.config, self.splits.mean, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
         measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+        result = self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
         write_means(s.folder, self.config, self.splits, found, self.device)
-        return self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
+        return result
 
     def _of_training(self, s: Seed) -> list[Measure]:
         """What the training itself measured: the bound that selected the checkpoint, and its clock."""

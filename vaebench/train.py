@@ -164,7 +164,8 @@ def train(
     ids, length, width = [s.seed for s in seeds], objective.block or noise.BLOCK, data.shape[1]
     update, saved = seeds[0].update, time.monotonic()
     stops = sorted(cfg.get("snapshots", ()))
-    _keep(seeds, pack, objective, update, stops)
+    if not update:  # later ones were taken before the checkpoint from which a run goes on
+        _keep(seeds, pack, objective, update, stops)
 
     def unfinished() -> bool:
         return update < updates and any(s.status == "running" for s in seeds)

@@ -28,16 +28,20 @@ class Trained:
 def load(folder: Path) -> Trained:
     """The run in ``folder`` (``.../seed-<n>``), finished or not.
 
-    Raises UserError where nothing is trained there yet, or it is damaged; DataError where its data cannot be had.
+    Raises UserError where nothing is trained there yet, it is damaged, or its data are others now; DataError where they
+    cannot be had.
     """
     try:
-        config = json.loads((folder / "config.json").read_text())["config"]
+        note = json.loads((folder / "config.json").read_text())
+        config, known = note["config"], note["data_hash"]
         seed = progress_of(folder, int(folder.resolve().name.partition("-")[2]))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: not a run of vaebench, or a damaged one") from None
     if not seed.update:
         raise UserError(f"{folder}: nothing is trained there yet")
     splits = data.load(config["data"], mirror=config["data"].get("mirror"))
+    if splits.hash != known:
+        raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
     found = evaluated_checkpoint(seed, config["train"]["select"])
     model = load_model(config, splits.mean, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

@@ -61,7 +61,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "recipe": _at_least(1),
     "data.held_out": _null_or(1),
     "data.held_out_seed": _at_least(0),
-    "data.entries": _null_or(6),
+    "data.entries": _null_or(1),
     "train.updates": _at_least(1),
     "train.batch": _at_least(1),
     "train.unit": _one_of("updates", "epochs"),
@@ -169,7 +169,7 @@ def _fits(default: Any, value: Any) -> tuple[bool, Any]:
         if not isinstance(value, list):
             return False, value
         if not default:
-            return True, value
+            return True, [_fits(None, v)[1] if is_number(v) else v for v in value]
         pairs = [_fits(default[0], v) for v in value]
         return all(good for good, _ in pairs), [v for _, v in pairs]
     return isinstance(value, type(default)), value

@@ -92,10 +92,10 @@ def test_the_names_are_those_that_tables_may_use():
 def test_information_keeps_the_improvements_and_clips(tmp_path):
     store, cell = Store(tmp_path), make_cell("vae")
     head = "update,valid_bound,valid_kl,valid_mi_batch\n"
-    write(store, cell, 0, head + "10,-9,0.5,-0.1\n20,-9.5,1,0.4\n30,-8,2,0.5\n40,-8,0.2,0.3\n")
+    write(store, cell, 0, head + "10,-9,0.5,-0.1\n20,-9.5,1,0.4\n30,-8,2,0.5\n40,-8,0.2,0.3\n50,-8.5,0.2,0.3\n")
     frame = plot("information").collect(store, [cell], [0])
-    assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5], [40, 0.2, 0.3]]
-    assert frame["rest"].tolist() == [0.5, 1.5, 0.0]
+    assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5]]
+    assert frame["rest"].tolist() == [0.5, 1.5]
     save_plot("information", frame, tmp_path / "x.svg", "t")
     assert b"KL - MI" in (tmp_path / "x.svg").read_bytes()
 
@@ -118,7 +118,7 @@ def test_means(tmp_path, name):
     assert len(plot(name).collect(store, [cell], [4])) == 0
     (place / "means.csv").write_text(MEANS)
     frame = plot(name).collect(store, [cell], [4])
-    assert frame.iloc[2].tolist() == ["figure", "SBN 200", 4, "valid", 0, "inner", 3, 0.6, 0.3]
+    assert frame.iloc[2].tolist() == ["figure", "SBN 200", "vae", 4, "valid", 0, "inner", 3, 0.6, 0.3]
     save_plot(name, frame, tmp_path / "x.svg", "t")
     drawn = (tmp_path / "x.svg").read_text()
     assert "model's mean" in drawn
@@ -128,15 +128,30 @@ def test_means(tmp_path, name):
         plot(name).collect(store, [cell], [4])
 
 
-def test_units_are_those_of_runs_with_both_measures(tmp_path, monkeypatch):
-    import pandas as pd
+def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, monkeypatch, frame, entry):
+    """Columns of a row that share a run are one point; measures of another evaluation and failed runs are none."""
 
-    lines = [("t", r, s, m, v) for r, s, m, v in [
-        ("a", 0, "iw_nll", 300.0), ("a", 0, "active_units", 4.0), ("a", 1, "iw_nll", 301.0), ("b", 0, "kl", 1.0)
-    ]]  # fmt: skip
-    frame = pd.DataFrame(lines, columns=["table", "row", "seed", "measure", "value"])
-    monkeypatch.setattr(Store, "frame", lambda self, cells, seeds: frame)
+    def both(row, seed, iw, units, column="NVIL", **more):
+        first = {"first": seed, "key": f"{row}-{more.pop('kind', '')}", "column": column, **more}
+        return entry(row, [iw], metric="iw_nll", **first) + entry(row, [units], metric="active_units", **first)
+
+    lines = (
+        both("SBN 200", 0, 300.0, 4.0) + both("SBN 200", 0, 300.0, 4.0, column="WS") + both("SBN 200", 1, 301.0, 5.0)
+    )
+    lines += both("SBN 500", 0, 310.0, 1.0, status="failed") + both("fDARN 200", 0, 9.0, 1.0, extra={"current": False})
+    lines += both("SBN 200", 0, 320.0, 6.0, kind="other")
+    monkeypatch.setattr(Store, "frame", lambda self, cells, seeds: frame(lines))
     found = plot("units").collect(Store(tmp_path), [], [0, 1])
-    assert found.values.tolist() == [["t", "a", 0, 300.0, 4.0]]
+    assert found[["row", "seed", "iw_nll", "active_units"]].values.tolist() == [
+        ["SBN 200", 0, 300.0, 4.0], ["SBN 200", 1, 301.0, 5.0], ["SBN 200", 0, 320.0, 6.0]
+    ]  # fmt: skip
     save_plot("units", found, tmp_path / "x.svg", "t")
     assert "active units" in (tmp_path / "x.svg").read_text()
+
+
+def test_information_leaves_out_runs_without_latents(tmp_path):
+    store, vae, lm = Store(tmp_path), make_cell("vae"), make_cell("likelihood")
+    write(store, vae, 0, "update,valid_bound,valid_kl,valid_mi_batch\n10,-9,0.5,0.1\n20,-9,0.4,0.2\n")
+    write(store, lm, 0, "update,valid_bound\n10,-9\n")
+    frame = plot("information").collect(store, [vae, lm], [0])
+    assert frame[["column", "update"]].values.tolist() == [["vae", 10]]  # the second is no improvement

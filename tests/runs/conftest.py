@@ -132,7 +132,7 @@ def run_state(folder):
         result = json.loads((folder / "result.json").read_text())
         names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
         out["result"] = {k: result.get(k) for k in names}
-        out["result"]["measures"] = [m for m in result.get("measures") or [] if m["unit"] != "ms"]
+        out["result"]["measures"] = [m for m in result.get("measures") or [] if m["unit"] not in ("ms", "h")]
     return out
 
 

@@ -67,6 +67,18 @@ def test_a_finished_run_evaluated_in_another_way_is_only_trained(make_cell, stor
     assert (status(store, cell, 0), status(store, other, 0)) == ("done", "trained")
 
 
+def test_fewer_evaluations_than_asked_for_are_none(make_cell, store):
+    cell = make_cell()
+    put(store, cell, 0)
+    more = make_cell({"eval": {**cell.config["eval"], "repeats": 3}})
+    assert (status(store, cell, 0), status(store, more, 0)) == ("done", "trained")
+    result = store.read_result(cell.key, 0)
+    for m in result["measures"]:
+        m["extra"] = {"repeats": {"values": [1.0, 2.0, 3.0], "mean": 2.0, "variance": 1.0}}
+    store.write_result(cell.key, 0, result)
+    assert (status(store, cell, 0), status(store, more, 0)) == ("done", "done")
+
+
 def test_measures_that_are_not_asked_for_are_not_missed(make_cell, store):
     cell = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": None, "bound_samples": 1}})
     put(store, cell, 0, names=("bound", "kl"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import sys
 
 import pytest
@@ -80,6 +82,7 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ("lagging_yahoo", ["reconstruct", "--path", "1"], b"a\nb\n", "--path 1: allowed: a whole number from 2"),
         ("nvil_mnist", ["reconstruct"], b"0101\n", "line 1: expected 64 characters 0 or 1, found 4"),
         ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
+        ("nvil_mnist", ["sample", "--how", "beam"], b"", "--how: for documents"),
     ],
 )
 def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):
@@ -99,3 +102,21 @@ def test_a_folder_without_a_run(tmp_path, capsys):
     (tmp_path / "seed-0/config.json").write_text("{}")
     assert main(["sample", str(tmp_path)]) == 2
     assert "not a run of vaebench" in capsys.readouterr().err
+
+
+def test_data_that_are_others_now_are_refused(runs, capsys, tmp_path):
+    folder = shutil.copytree(runs["nvil_mnist"], tmp_path / "seed-0")
+    note = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**note, "data_hash": "0" * 64}))
+    assert main(["sample", str(folder)]) == 2
+    assert "trained on other data (00000000, now" in capsys.readouterr().err
+
+
+def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path, capsys):
+    wanted = ["table=lagging_trajectory", "preset=quick", "train.cases=99999", f"run.results={tmp_path}/runs"]
+    assert main(["run", *wanted]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "train.cases=99999: allowed: null, or a whole number from 1 to" in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -167,5 +167,21 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
     assert one == other
 
 
+def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
+    """A validation after every update, and at every worse one the best parameters again; stopped after each update."""
+    usual = {"train__unit": "updates", "train__updates": 6, "train__valid_every": 1}
+    usual |= {"train__snapshots": list(range(6)), "optim__decays": 99, "optim__rate": 40.0}
+    whole = go("whole", **usual)
+    assert float(checkpoint.read(whole.last).opt["falls"]) > 0
+    for calls in range(5):
+        left = iter([False] * calls + [True] * 99)
+        with pytest.raises(Interrupted):
+            go(f"part{calls}", stop=lambda left=left: next(left), **usual)
+        part = go(f"part{calls}", **usual)
+        same(whole, part)
+        kept = [[(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)] for s in (whole, part)]
+        assert kept[0] == kept[1]
+
+
 def snapshots_of(seed: Seed):
     return snapshots.listed(seed.folder)

@@ -91,7 +91,7 @@ def with_entries(splits: Splits, n: int) -> Splits:
     """Documents over the ``n`` most frequent entries of their vocabulary, SPECIALS among them; the rest is ``<unk>``.
 
     Frequent in the training documents; of equally frequent words the earlier stays. The order of the entries does.
-    Raises UserError where the data are no documents, or n is not between one word more than SPECIALS and all entries.
+    Raises UserError where the data are no documents, or n leaves fewer than two words, or is more than all entries.
     """
     entries, least = len(splits.vocabulary), len(SPECIALS) + 2
     if not splits.tokens or not least <= n <= entries:

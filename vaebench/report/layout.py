@@ -132,7 +132,7 @@ def number(e: Estimate | None) -> str:
 def _footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     measured = [r.ours for r in rows if r.ours]
     estimates = [*measured, *(e for r in rows for e in r.beside.values())]
-    unit = next((r.ours.unit for r in rows if r.ours and not is_timing(r.measure)), "nats")
+    unit = next((r.ours.unit for r in rows if r.ours and r.measure == table.measure), "nats")
     others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
     what = f"ours: {table.measure} in {unit}{''.join(f', in column {c} {m}' for c, m in others.items())}"
     lines = [f"{what}, mean over seeds; difference: ours minus published; lower is better."]

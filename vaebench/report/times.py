@@ -22,7 +22,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
 
 COUNTED = {
     "ms_per_update": "updates with their noise and batches{share}, without validations and checkpoints",
-    "hours": "all updates, inner ones too, and validations{share}, until training ended by its own rule",
+    "hours": "all updates, inner ones too, and validations{share}, to the end of training by its rule or its budget",
 }
 """What the clock of a time counts."""
 

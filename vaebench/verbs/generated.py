@@ -33,8 +33,8 @@ def add_run(parser: ArgumentParser) -> None:
 def add_decoding(parser: ArgumentParser, how: str) -> None:
     """Options of both verbs."""
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is drawn; default 0")
-    parser.add_argument("--how", default=how, metavar="HOW", help=f"words by sample, greedy or beam; default {how}")
-    parser.add_argument("--width", type=int, default=5, metavar="N", help="of the beam; default 5")
+    parser.add_argument("--how", metavar="HOW", help=f"words by sample, greedy or beam; default {how}")
+    parser.add_argument("--width", type=int, metavar="N", help="of the beam; default 5")
     parser.add_argument("--longest", type=int, metavar="N", help="words at most; default: the longest document's")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there; images may be drawn (png, svg, pdf)")
 
@@ -45,15 +45,21 @@ def check_number(option: str, value: int, least: int = 1) -> None:
         raise UserError(f"{option} {value}: allowed: a whole number from {least}")
 
 
-def decoding(args: Namespace) -> Callable[[Trained], Decoding]:
+def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
     from vaebench.generation import Decoding
 
     check_number("--seed", args.seed, 0)
-    given = Decoding(args.how, args.width, 1 if args.longest is None else args.longest)
-    if args.longest is not None:
-        return lambda trained: given
-    return lambda trained: Decoding(args.how, args.width, trained.splits.shape[0])
+    given = {"how": args.how or how, "width": 5 if args.width is None else args.width}
+    Decoding(**given, longest=1 if args.longest is None else args.longest)
+    return lambda trained: Decoding(**given, longest=args.longest or trained.splits.shape[0])
+
+
+def no_documents(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
+    """Raises UserError for an option of documents where the model makes images."""
+    for option in options:
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option}: for documents, and {trained.splits.name} has none")
 
 
 def trained(args: Namespace) -> Trained:

@@ -17,9 +17,7 @@ HELP = (
 
 def configure(parser: ArgumentParser) -> None:
     generated.add_run(parser)
-    parser.add_argument(
-        "--code", default="mean", metavar="CODE", help="of documents: mean (default) or sample of q(z|x)"
-    )
+    parser.add_argument("--code", metavar="CODE", help="of documents: mean (default) or sample of q(z|x)")
     parser.add_argument(
         "--path", type=int, metavar="N", help="of documents: N codes from each to the next, both ends included"
     )
@@ -27,11 +25,11 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    if args.code not in ("mean", "sample"):
+    if args.code not in (None, "mean", "sample"):
         raise UserError(f"--code {args.code}: allowed: mean, sample")
     if args.path is not None:
         generated.check_number("--path", args.path, 2)
-    decoding = generated.decoding(args)
+    decoding = generated.decoding(args, "greedy")
     trained = generated.trained(args)
     import torch
 
@@ -40,13 +38,12 @@ def run(args: Namespace) -> int:
 
     lines = generated.lines_of(sys.stdin.buffer)
     if not trained.splits.tokens:
-        if args.path is not None:
-            raise UserError(f"--path: for documents, and {trained.splits.name} has none")
+        generated.no_documents(trained, args, ("code", "path", "how", "width", "longest"))
         x = generated.read_images(lines, trained)
         generated.show_images(generation.images_again(trained.model, x, args.seed), trained, args.output)
         return 0
     x = generated.read_documents(lines, trained)
-    z = generation.codes(trained.model, x, args.seed, args.code == "mean")
+    z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
         if len(z) < 2:
             raise UserError("--path: needs two documents at least")

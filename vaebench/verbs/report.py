@@ -48,8 +48,11 @@ def run(args: Namespace) -> int:
         raise UserError(f"unknown format {args.format!r}: {nearest(args.format, FORMATS)}")
     if len(selection.tables) > 1 and (args.format == "html" or args.plot):
         raise UserError("--format html and --plot take one table at a time")
-    if args.figure is not None and args.figure not in PLOTS:
-        raise UserError(f"--figure {args.figure}: {nearest(args.figure, PLOTS)}")
+    if args.figure is not None:
+        if args.figure not in PLOTS:
+            raise UserError(f"--figure {args.figure}: {nearest(args.figure, PLOTS)}")
+        if not (args.plot or args.curves):
+            raise UserError("--figure: says what --plot draws and --curves writes; give one of them")
     tables = [catalogue.load_table(name) for name in selection.tables]
     if args.figure is None and len({t.figure for t in tables}) > 1 and args.curves:
         raise UserError("--curves of tables with different figures: one table at a time, or say which with --figure")
@@ -86,6 +89,8 @@ def _figure(table: Table, args: Namespace) -> str:
 
 def _check_drawn(tables: list[Table], drawn: list[Table], selection: Selection, args: Namespace) -> None:
     names = ", ".join(t.name for t in drawn)
+    if args.figure is not None:
+        raise UserError(f"{names}: drawn from formulas, there is one figure of it; leave out --figure")
     if drawn == tables:
         nothing_to_set(drawn, selection.overrides, args)
     if args.source is not None:

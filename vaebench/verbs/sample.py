@@ -20,7 +20,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     generated.check_number("--number", args.number)
-    decoding = generated.decoding(args)
+    decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
     from vaebench import generation
 
@@ -28,5 +28,6 @@ def run(args: Namespace) -> int:
         found = generation.drawn(trained.model, args.number, args.seed, decoding(trained))
         generated.show_documents(found, trained, args.output)
     else:
+        generated.no_documents(trained, args, ("how", "width", "longest"))
         generated.show_images(generation.drawn_images(trained.model, args.number, args.seed), trained, args.output)
     return 0

@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def collect(store: Store, cells: list[Cell], seeds: list[int], wanted: tuple[str, ...]) -> pd.DataFrame:
+def collect(
+    store: Store, cells: list[Cell], seeds: list[int], wanted: tuple[str, ...], *, only: bool = False
+) -> pd.DataFrame:
     """One line per validation: table, row, column, seed (whole numbers), update, then ``wanted``; unknown are NaN.
 
     Runs without a curve have no lines. A last line that was cut off by a killed process is left out. Cells of a row
-    that share a run have one curve, that of the first. Raises UserError for a curve that is damaged or lacks a column.
+    that share a run have one curve, that of the first. Raises UserError for a curve that is damaged or lacks a column;
+    with ``only`` the latter has no lines either.
     """
     import pandas as pd
 
     lines: list[tuple] = []
     for cell, seed in runs_of(store, cells, seeds):
-        points = _read(store.run_dir(cell.key, seed) / "curve.csv", wanted)
+        points = _read(store.run_dir(cell.key, seed) / "curve.csv", wanted, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
     frame = pd.DataFrame(lines, columns=["table", "row", "column", "seed", "update", *wanted])
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}
     return frame.astype({**types, **dict.fromkeys(wanted, "float64")})
 
 
-def _read(path: Path, wanted: tuple[str, ...]) -> list[tuple[int, ...]]:
+def _read(path: Path, wanted: tuple[str, ...], only: bool) -> list[tuple[int, ...]]:
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -42,6 +45,8 @@ def _read(path: Path, wanted: tuple[str, ...]) -> list[tuple[int, ...]]:
     reader = csv.DictReader(io.StringIO(complete))
     columns = ("update", *wanted)
     missing = [c for c in columns if c not in (reader.fieldnames or columns)]
+    if missing and only:
+        return []
     if missing:
         raise UserError(f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}")
     try:

@@ -21,10 +21,13 @@ LINES = {"kl": "KL(q(z|x) || p(z))", "mi": "MI", "rest": "KL - MI"}
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats); the improvements only."""
-    frame = curve_files.collect(store, cells, seeds, ("valid_bound", "valid_kl", "valid_mi_batch"))
-    best = frame.groupby(["row", "column", "seed"])["valid_bound"].cummax()
-    frame = frame[frame["valid_bound"] >= best].reset_index(drop=True)
+    """Table, row, column, seed, update, then valid_bound, kl, mi, rest (nats); the improvements only.
+
+    Runs without these, of models without latents, have no lines.
+    """
+    frame = curve_files.collect(store, cells, seeds, ("valid_bound", "valid_kl", "valid_mi_batch"), only=True)
+    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(lambda v: v.cummax().shift())
+    frame = frame[~(frame["valid_bound"] <= before)].reset_index(drop=True)
     frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
     frame["mi"] = frame["mi"].clip(lower=0)
     return frame.assign(rest=(frame["kl"] - frame["mi"]).clip(lower=0))

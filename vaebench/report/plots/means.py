@@ -6,12 +6,11 @@ snapshot, those after inner loops included (Figure 3).
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench import means_file
 from vaebench.config import Cell
-from vaebench.errors import UserError
+from vaebench.means_file import SELECTED
 from vaebench.report.plots.base import Plot, runs_of
 from vaebench.store import Store
 
@@ -19,42 +18,39 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-COLUMNS = ("split", "update", "kind", "case", "model", "encoder")
 SHOWN = 6
 """Cases of a path, spread evenly."""
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, seed, then COLUMNS, of all runs that have a means.csv. Raises UserError for a damaged one."""
+    """Table, row, column, seed, then what means.csv has, of all runs with one. Raises UserError for a damaged one."""
     import pandas as pd
 
     lines = []
     for cell, seed in runs_of(store, cells, seeds):
-        lines += [(cell.table, cell.row, seed, *point) for point in _read(store.run_dir(cell.key, seed) / "means.csv")]
-    return pd.DataFrame(lines, columns=["table", "row", "seed", *COLUMNS])
+        found = means_file.read(store.run_dir(cell.key, seed) / "means.csv")
+        lines += [(cell.table, cell.row, cell.column, seed, *point) for point in found]
+    return pd.DataFrame(lines, columns=["table", "row", "column", "seed", *means_file.Point._fields])
 
 
-def _read(path: Path) -> list[tuple]:
-    kinds = (str, int, str, int, float, float)
-    try:
-        with path.open(newline="") as f:
-            lines = list(csv.DictReader(f))
-        return [tuple(kind(line[c]) for c, kind in zip(COLUMNS, kinds, strict=True)) for line in lines]
-    except FileNotFoundError:
-        return []
-    except (KeyError, TypeError, ValueError, OSError) as e:
-        raise UserError(f"{path}: damaged ({e}); remove it and run vaebench eval") from None
+def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Title -> the run of the first seed, for every row, and for every column where rows have several."""
+    several = frame.groupby("row")["column"].nunique().max() > 1
+    found = {}
+    for (row, column), runs in frame.groupby(["row", "column"], sort=False):
+        found[f"{row} / {column}" if several else row] = runs[runs["seed"] == runs["seed"].min()]
+    return found
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """One line of panels per row of the table, of its first seed; from left to right the snapshots and the end."""
-    rows = list(dict.fromkeys(frame["row"]))
-    found = {row: _stages(_first_seed(frame, row)) for row in rows}
+    runs = _runs(frame)
+    rows, found = list(runs), {row: _stages(run) for row, run in runs.items()}
     across = max(len(stages) for stages in found.values())
     figure.set_size_inches(1 + 2.3 * across, 0.8 + 2.3 * len(rows))
     panels = figure.subplots(len(rows), across, squeeze=False)
     for line, row in zip(panels, rows, strict=True):
-        reach = max(1.5, 1.05 * float(_first_seed(frame, row)[["model", "encoder"]].abs().to_numpy().max()))
+        reach = max(1.5, 1.05 * float(runs[row][["model", "encoder"]].abs().to_numpy().max()))
         for panel in line[len(found[row]) :]:
             panel.axis("off")
         for panel, (title, points) in zip(line, found[row], strict=False):
@@ -67,25 +63,19 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
         panel.set_xlabel("model's mean")
 
 
-def _first_seed(frame: pd.DataFrame, row: str) -> pd.DataFrame:
-    runs = frame[frame["row"] == row]
-    return runs[runs["seed"] == runs["seed"].min()]
-
-
 def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Of one run: titles and points of its snapshots without those after inner loops, then of its end."""
-    kept, end = run[run["kind"] == ""], run[run["kind"] == "selected"]
+    kept, end = run[run["kind"] == ""], run[run["kind"] == SELECTED]
     stages = [(f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)]
     return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
 
 
 def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
     """One panel per row of the table, of its first seed: a line per case, a cross where it begins, dots for stages."""
-    rows = list(dict.fromkeys(frame["row"]))
+    rows = _runs(frame)
     figure.set_size_inches(1 + 3.4 * len(rows), 3.6)
-    for panel, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
-        run = _first_seed(frame, row)
-        run = run[run["kind"] != "selected"].sort_values(["update", "kind"], kind="stable")
+    for panel, (row, run) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
+        run = run[run["kind"] != SELECTED].sort_values(["update", "kind"], kind="stable")
         cases = list(dict.fromkeys(run["case"]))
         reach = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
         panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)

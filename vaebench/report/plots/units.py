@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config import Cell
 from vaebench.report.plots.base import Plot
+from vaebench.report.select import measured
 from vaebench.store import Store
 
 if TYPE_CHECKING:
@@ -16,11 +17,12 @@ MEASURES = ("iw_nll", "active_units")
 
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, seed, iw_nll (nats), active_units: of the runs that have both."""
-    frame = store.frame(cells, seeds)
-    frame = frame[frame["measure"].isin(MEASURES)].drop_duplicates(["table", "row", "seed", "measure"])
-    wide = frame.pivot(index=["table", "row", "seed"], columns="measure", values="value").reset_index()
-    return wide.reindex(columns=["table", "row", "seed", *MEASURES]).dropna().rename_axis(None, axis=1)
+    """Table, row, key, seed, iw_nll (nats), active_units: of the finished runs that have both, each once."""
+    import pandas as pd
+
+    frame, run = store.frame(cells, seeds), ["table", "row", "key", "seed"]
+    parts = [measured(frame, name).drop_duplicates(run).set_index(run)["value"].rename(name) for name in MEASURES]
+    return pd.concat(parts, axis=1, join="inner").reset_index()
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
