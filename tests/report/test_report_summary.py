@@ -221,3 +221,17 @@ def test_a_measure_that_only_describes_has_a_difference_and_no_verdict(table, fr
     table = replace(table, columns={"NVIL": Column(measure="kl")}, rows={"SBN 200": Row(published={"NVIL": 20.0})})
     r = one(table, frame(entry("SBN 200", [mean - 0.1, mean + 0.1], metric="kl")))
     assert (r.verdict, r.difference) == ("-", pytest.approx(mean - 20.0))
+
+
+def test_what_has_a_column_of_its_own_does_not_stand_beside(table, frame, entry):
+    """Columns that set nothing share their runs; one with settings of its own shows all it has."""
+    columns = {"NVIL": Column(), "KL": Column(measure="kl"), "WS": Column(set=("objective=wake_sleep",))}
+    shared = replace(table, columns=columns, rows={"SBN 200": Row(published={})})
+    lines = []
+    for column in columns:
+        for metric, value in (("bound", 113.0), ("kl", 20.0), ("iw_nll", 109.0)):
+            lines += entry("SBN 200", [value], column=column, metric=metric)
+    found = {r.column: r for r in summarize(shared, frame(lines))}
+    assert set(found["NVIL"].beside) == {"iw_nll"}
+    assert set(found["KL"].beside) == {"iw_nll"}
+    assert set(found["WS"].beside) == {"kl", "iw_nll"}

@@ -118,7 +118,9 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     comparable = comparable and not is_timing(measure)
     judged = comparable and not is_descriptive(measure)
     word = verdict(published, ours.values if ours else (), table.margin, label, judged)
-    beside = {m: estimate(measured(runs, m)) for m in BESIDE if m != measure}
+    beside = {
+        m: estimate(measured(runs, m)) for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column))
+    }
     return ReportRow(
         row=row,
         column=column,
@@ -138,6 +140,13 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
         measure=measure,
     )
+
+
+def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
+    """Measures of the same runs, evaluated alike, that have columns of their own, and so need not stand beside this."""
+    mine = table.columns[column].set
+    here = [c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine]
+    return {table.measure_of(c) for c in here}
 
 
 def _survivors(measure: str, runs: pd.DataFrame) -> str:
