@@ -164,7 +164,8 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
             continue
         current = is_current(cell, m)
         elsewhere = not current and any(is_current(other, m) for other in sharing)
-        if elsewhere or is_timing(m.name) != is_timing(cell.measure):
+        timing = is_timing(m.name) or is_timing(cell.measure)  # a time stands in its own column alone
+        if elsewhere or (timing and m.name != cell.measure):
             continue
         extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}

@@ -20,6 +20,7 @@ def run(args: Namespace) -> int:
     import torch
 
     from vaebench import check
+    from vaebench.check_line import COORDINATE_LIMIT, LIMIT
     from vaebench.session import pick_device
 
     device = pick_device(given.get("run.device", "auto"))
@@ -38,10 +39,8 @@ def run(args: Namespace) -> int:
                 f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
             )
             print(row.rstrip(), flush=True)
-    print(f"{count - bad} of {count} agree: |z| at most {check.LIMIT}; worst: of a gradient's coordinates, at most")
-    print(
-        f"{check.COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'."
-    )
+    print(f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's coordinates, at most")
+    print(f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'.")
     if bad:
         print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)
     return 1 if bad else 0
