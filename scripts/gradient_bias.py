@@ -37,17 +37,12 @@ SETTINGS = [(1, 4.0), (2, 4.0), (5, 4.0), (1, 2.0), (1, 10.0), (1, 20.0)]
 """(relaxed sweeps, beta of the piecewise-linear relaxation); the first is that of the runs."""
 
 
-def bound_terms(model: nn.Module, x: Tensor, z: list[Tensor]) -> Tensor:
-    """log p(x | z) - E_prior(z), (k,), nats, of one image ``x`` (d,)."""
-    return model.log_likelihood(x, z) + model.prior().negative_energy(*z)
-
-
 def exact_gradient(terms: Tensor, states: tuple[Tensor, Tensor], machine: RBM) -> Tensor:
     """d/d machine of sum_z q(z) (terms - log q(z)), flat; ``terms`` (states,) of every state."""
     energy = machine.negative_energy(*states)
     log_q = energy - torch.logsumexp(energy, 0)
     value = (log_q.exp() * (terms - log_q)).sum()
-    return flat(torch.autograd.grad(value, list(machine)))
+    return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(machine))])
 
 
 def relaxed_gradients(model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: int, beta: float, seed: int) -> Tensor:
@@ -62,10 +57,6 @@ def relaxed_gradients(model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: 
     gain = gain + model.prior().negative_energy(end.mean1, end.zeta2) - stopped.negative_energy(end.mean1, end.zeta2)
     grads = torch.autograd.grad(gain.sum(), list(many))
     return torch.cat([g.reshape(k, -1) for g in grads], 1)
-
-
-def flat(grads) -> Tensor:
-    return torch.cat([g.flatten() for g in grads])
 
 
 def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:

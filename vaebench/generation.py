@@ -64,10 +64,11 @@ def codes(model: nn.Module, x: Tensor, seed: int, mean: bool) -> Tensor:
     """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
     if not (reads_documents(model) and gaussian_posterior(model)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
-    centre, log_var = model.encode(x)
-    return (
-        centre if mean else centre + torch.exp(log_var / 2) * _noise(centre.shape, seed, "made_code", model, "normal")
-    )
+    seen = model.encode(x)
+    if mean:
+        return seen[0]
+    draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
+    return model.sample_posterior(x, 1, draws, seen)[0][0]
 
 
 @torch.no_grad()

@@ -21,10 +21,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     leaves it as it is.
     """
     folder = store.run_dir(cell.key, seed)
-    for left in (
-        *folder.glob(".*.tmp"),
-        *folder.glob("*/.*.tmp"),
-    ):  # by a process that was killed: nobody else writes here
+    # Left by a process that was killed: nobody else writes here.
+    for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         left.unlink(missing_ok=True)
     if force:
         for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv", "means.csv"):
@@ -61,11 +59,11 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
     found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
     for _, folder in sorted(found, reverse=True):
         with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
-            if _beginning(folder, s.seed, cell, data_hash) is None:
+            other = _beginning(folder, s.seed, cell, data_hash)
+            if other is None:
                 continue
             # The checkpoint comes last: without it this run has not begun.
-            done = progress_of(folder, s.seed).update
-            kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= done]
+            kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= other.update]
             for name in (*kept, "best.safetensors", "curve.csv", "checkpoint.safetensors"):
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)

@@ -158,7 +158,7 @@ class Session:
         x = cases(self.splits, self.config["eval"]).to(self.device)
         measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
         result = self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
-        write_means(s.folder, self.config, self.splits, found, self.device)
+        write_means(s.folder, self.config, self.splits, model, found.meta["update"])
         return result
 
     def _of_training(self, s: Seed) -> list[Measure]:

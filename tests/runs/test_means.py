@@ -32,7 +32,7 @@ def splits():
 def trained(folder, splits, **model):
     config = {**CONFIG, "model": {**CONFIG["model"], **model}}
     (seed,) = train(config, splits, [progress_of(folder, 0)], CPU, "plain")
-    return config, evaluated_checkpoint(seed, "last")
+    return config, load_model(config, splits.mean, evaluated_checkpoint(seed, "last"))
 
 
 def lines_of(folder):
@@ -43,7 +43,7 @@ def lines_of(folder):
 def test_means_are_those_of_the_parameters_kept(tmp_path, splits, monkeypatch):
     monkeypatch.setattr(means, "POINTS", 7)
     config, last = trained(tmp_path, splits)
-    means.write_means(tmp_path, config, splits, last, CPU)
+    means.write_means(tmp_path, config, splits, last, 4)
     lines = lines_of(tmp_path)
     stages = [("0", ""), ("3", ""), ("4", "selected")]
     assert [(line["update"], line["kind"]) for line in lines] == [stage for stage in stages for _ in range(7)]
@@ -59,19 +59,19 @@ def test_means_are_those_of_the_parameters_kept(tmp_path, splits, monkeypatch):
 def test_they_are_made_once_and_anew_for_another_split(tmp_path, splits, monkeypatch):
     monkeypatch.setattr(means, "POINTS", 3)
     config, last = trained(tmp_path, splits)
-    means.write_means(tmp_path, config, splits, last, CPU)
+    means.write_means(tmp_path, config, splits, last, 4)
     before = (tmp_path / "means.csv").read_text()
     monkeypatch.setattr(means, "posterior_mean", None)
-    means.write_means(tmp_path, config, splits, last, CPU)
+    means.write_means(tmp_path, config, splits, last, 4)
     assert (tmp_path / "means.csv").read_text() == before
     with pytest.raises(TypeError):
-        means.write_means(tmp_path, {**config, "eval": {"means": "train"}}, splits, last, CPU)
+        means.write_means(tmp_path, {**config, "eval": {"means": "train"}}, splits, last, 4)
 
 
 def test_nothing_for_more_latents_or_without_snapshots(tmp_path, splits):
     config, last = trained(tmp_path, splits, latents=2)
-    means.write_means(tmp_path, config, splits, last, CPU)
+    means.write_means(tmp_path, config, splits, last, 4)
     assert snapshots.listed(tmp_path)
     assert not (tmp_path / "means.csv").exists()
-    means.write_means(tmp_path / "none", config, splits, last, CPU)
+    means.write_means(tmp_path / "none", config, splits, last, 4)
     assert not (tmp_path / "none").exists()

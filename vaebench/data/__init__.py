@@ -63,9 +63,8 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
 
     Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
     data set's own validation split; n pools train and validation and holds n cases out at random, the same ones for
-    every seed of a run. ``entries`` of documents: see
-    ``tokens.with_entries``. Raises UserError for a wrong setting, DataError when a file is missing, truncated or
-    altered.
+    every seed of a run. ``entries`` of documents: see ``tokens.with_entries``. Raises UserError for a
+    wrong setting, DataError when a file is missing, truncated or altered.
     """
     from vaebench.data.prepare import prepare
 

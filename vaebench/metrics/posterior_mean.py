@@ -26,7 +26,7 @@ def posterior_mean(
     exp(-2 (pi s / step)^2). ``chunk``: grid points at a time, for speed only. Raises UserError for a model whose latent
     is not a scalar, or a grid of fewer than two points.
     """
-    _scalar(model)
+    _check(model)
     if not (step > 0 and high - low >= step):
         raise UserError(f"a grid from {low} to {high} with step {step}: allowed: at least two points")
     points = int((high - low) / step + 1 + 1e-6)
@@ -44,10 +44,15 @@ def posterior_mean(
 @torch.no_grad()
 def encoder_mean(model: nn.Module, x: Tensor) -> Tensor:
     """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64. UserError as above."""
-    _scalar(model)
+    _check(model)
     return torch.cat([model.encode(xs)[0][:, 0].double() for _, _, xs in plan(model, x, 1)])
 
 
-def _scalar(model: nn.Module) -> None:
-    if not gaussian_posterior(model) or model.sizes[1:] != [1]:
+def scalar(model: nn.Module) -> bool:
+    """Whether the model has one Gaussian latent, of one dimension."""
+    return gaussian_posterior(model) and model.sizes[1:] == [1]
+
+
+def _check(model: nn.Module) -> None:
+    if not scalar(model):
         raise UserError(f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1")

@@ -49,8 +49,9 @@ def run(args: Namespace) -> int:
     if len(selection.tables) > 1 and (args.format == "html" or args.plot):
         raise UserError("--format html and --plot take one table at a time")
     if args.figure is not None:
-        if args.figure not in PLOTS:
-            raise UserError(f"--figure {args.figure}: {nearest(args.figure, PLOTS)}")
+        from vaebench.report.plots import plot
+
+        plot(args.figure)
         if not (args.plot or args.curves):
             raise UserError("--figure: says what --plot draws and --curves writes; give one of them")
     tables = [catalogue.load_table(name) for name in selection.tables]
