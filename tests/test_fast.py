@@ -150,3 +150,53 @@ def test_rows_of_cases_follow_their_cases_and_the_clock_tells_the_update(engine)
     assert one["visits"].tolist() == [[1, 9], [2, 10], [1, 10], [0, 0]]
     assert other["visits"].tolist() == [[1, 10], [0, 0], [1, 9], [2, 10]]
     assert one["progress"] == other["progress"] == 10 / 40
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_plain_step_leaves_the_objective_its_own_parameters(seeds):
+    pack = pack_of(torch.ones(4, 2), "plain", seeds)
+    own = pack.objective.p
+    pack.advance(torch.zeros(2, seeds, 4, dtype=torch.int64), {"e": torch.zeros(2, seeds, 1)}, None)
+    assert pack.objective.p is own
+    assert float(own.detach()) == 0
+    assert (pack.params["p"] != 0).all()
+
+
+def test_a_step_that_fails_leaves_them_too(monkeypatch):
+    pack = pack_of(torch.ones(4, 2), "plain", 1)
+    own = pack.objective.p
+    with pytest.raises(KeyError):
+        pack.advance(torch.zeros(1, 1, 4, dtype=torch.int64), {}, None)  # no noise
+    assert pack.objective.p is own
+
+
+def test_a_parameter_of_two_names_is_refused():
+    tied = nn.Module()
+    tied.one, tied.two = nn.Linear(2, 2), nn.Linear(2, 2)
+    tied.two.weight = tied.one.weight
+    with pytest.raises(ValueError, match="two names"):
+        fast.places_of(tied)
+    tied.two = nn.Linear(2, 2, bias=False)
+    assert set(fast.places_of(tied)) == {"one.weight", "one.bias", "two.weight"}
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+def test_keeping_freed_memory_is_asked_of_glibc_alone(monkeypatch, platform):
+    asked = []
+
+    class Library:
+        def __getattr__(self, name):
+            if platform == "linux":
+                return lambda *args: asked.append((name, *args))
+            raise AssertionError("no library is opened elsewhere")
+
+    monkeypatch.setattr(fast.sys, "platform", platform)
+    monkeypatch.setattr(fast.ctypes, "CDLL", lambda name: Library())
+    fast.keep_freed_memory()
+    assert [name for name, *_ in asked] == (["mallopt"] * 2 if platform == "linux" else [])
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(fast.sys, "platform", "linux")
+    monkeypatch.setattr(fast.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    fast.keep_freed_memory()

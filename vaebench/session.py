@@ -22,7 +22,7 @@ from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import cases, evaluate
-from vaebench.fast import choose_engine
+from vaebench.fast import choose_engine, keep_freed_memory
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
@@ -47,6 +47,7 @@ class Session:
         self.cell, self.store, self.config = cell, store, cell.config
         self.device = pick_device(self.config["run"]["device"])
         torch.set_num_threads(self.config["run"]["threads"])
+        keep_freed_memory()
         whole = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
         self.splits = with_cases(whole, self.config["train"].get("cases"))
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.nn.products import product
+
 State = tuple[Tensor, Tensor]
 """Hidden state h and cell c, each (batch, units)."""
 
@@ -64,7 +66,7 @@ class LSTM(nn.Module):
         tanh(x) = 2 s(2x) - 1: on a CPU the logistic function is many times faster, and the loss of digits near 0 is
         one of relative, not of absolute precision.
         """
-        gates.addmm_(h, self.weight_hh.mT)
+        gates += product(h, self.weight_hh)
         i, f, g, o = gates.split(self.units, 1)
         g.mul_(2)
         gates.sigmoid_()

@@ -1,7 +1,7 @@
 """log p of one word each under softmaxes over a large vocabulary, whose logits are linear: log softmax(W h)_word.
 
-The vocabulary passes by in blocks that stay near the processor, where the softmax costs little beside the products, and
-without gradient no more than a block of logits is held.
+With gradient, probabilities are kept in the place of the logits, so that the way back needs no exponentials and one
+array of that size; the vocabulary passes by in blocks. Without gradient no more than a block of logits is held.
 """
 
 from __future__ import annotations
@@ -11,40 +11,39 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 512
+from vaebench.nn.products import product
+
+BLOCK = 2048
 """Words of a block with gradient, on a CPU."""
 
-WHOLE = 2048
-"""Vocabularies up to this size are one block: there the calls would cost more than the passes over memory."""
+SMALL = 512
+"""Vocabularies up to this size are left to PyTorch's own cross-entropy."""
 
 
 def log_probs(h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
     """log softmax(weight h)_word, (rows,), nats, with gradient; ``h`` (rows, units), ``weight`` (V, units).
 
-    On a CPU there is no second derivative where V is greater than ``WHOLE``.
+    On a CPU there is no second derivative where V is greater than ``SMALL``.
     """
-    if h.is_cuda or len(weight) <= WHOLE:
+    if h.is_cuda or len(weight) <= SMALL:
         return -F.cross_entropy(F.linear(h, weight), words, reduction="none")
     return _LogProbs.apply(h, weight, words)
 
 
-def log_sums(h: Tensor, weight: Tensor, size: int, held: Tensor | None = None) -> Tensor:
-    """log-sum-exp of the logits of each block of ``size`` words, (blocks, rows), without gradient.
+def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
+    """log-sum-exp of the logits of each block of ``size`` words, (blocks, rows), without gradient."""
+    return torch.stack([_softmax_(product(h, block)) for block in weight.split(size)])
 
-    ``held`` (rows * V,): takes the log-softmax within each block, (rows, words of the block) one after the other; None:
-    every block overwrites the one before.
+
+def _softmax_(logits: Tensor) -> Tensor:
+    """log-sum-exp of every row of ``logits`` (rows, words), (rows,); softmaxes take the place of the logits.
+
+    The largest logit minus the log of its probability, which is at least 1 / words. (PyTorch's logsumexp takes several
+    times as long as its softmax on a CPU.)
     """
-    rows, sums, at = len(h), [], 0
-    room = h.new_empty(rows * size) if held is None else held
-    for block in weight.split(size):
-        logits = room[at : at + rows * len(block)].view(rows, -1)
-        torch.mm(h, block.mT, out=logits)
-        # The first logit minus its log-softmax is the log-sum; each row is summed up before it is overwritten.
-        first = logits[:, 0].clone()
-        torch.log_softmax(logits, 1, out=logits)
-        sums.append(first - logits[:, 0])
-        at += 0 if held is None else logits.numel()
-    return torch.stack(sums)
+    largest = logits.amax(1)
+    torch.softmax(logits, 1, out=logits)
+    return largest - logits.amax(1).log_()
 
 
 class _LogProbs(torch.autograd.Function):
@@ -52,25 +51,21 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
-        held = h.new_empty(len(h) * len(weight))
-        sums = log_sums(h, weight, BLOCK, held)
+        within = [product(h, block) for block in weight.split(BLOCK)]
+        sums = torch.stack([_softmax_(logits) for logits in within])
         total = torch.logsumexp(sums, 0)
-        ctx.save_for_backward(h, weight, words, held, sums - total)
+        ctx.save_for_backward(h, weight, words, sums - total, *within)
         return (h * weight[words]).sum(1) - total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        h, weight, words, held, shares = ctx.saved_tensors
-        rows, at = len(h), 0
-        to_h, to_weight = torch.zeros_like(h), torch.empty_like(weight)
-        room = h.new_empty(rows * min(BLOCK, len(weight)))
-        for block, to_block, share in zip(weight.split(BLOCK), to_weight.split(BLOCK), shares, strict=True):
-            within = held[at : at + rows * len(block)].view(rows, -1)
-            at += within.numel()
-            d = torch.exp(within, out=room[: within.numel()].view(rows, -1)).mul_((share.exp() * -grad).unsqueeze(1))
-            to_h.addmm_(d, block)
-            torch.mm(d.mT, h, out=to_block)
+        h, weight, words, shares, *within = ctx.saved_tensors
+        to_h, to_weight, units = torch.zeros_like(h), torch.empty_like(weight), h.mT.contiguous()
+        for block, to_block, share, p in zip(weight.split(BLOCK), to_weight.split(BLOCK), shares, within, strict=True):
+            d = p * (share.exp() * -grad).unsqueeze(1)
+            to_h += product(d, block.mT)
+            to_block.copy_(product(units, d.mT).mT)
         to_h.addcmul_(grad.unsqueeze(1), weight[words])
         to_weight.index_add_(0, words, h * grad.unsqueeze(1))
         return to_h, to_weight, None

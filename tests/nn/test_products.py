@@ -1,0 +1,78 @@
+"""Products without gradient: PyTorch's own in float64 as second implementation, and what happens without oneDNN."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench.nn import products
+
+
+def draw(rows, n, m, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return (torch.randn(*shape, generator=generator).to(dtype) for shape in ((rows, n), (m, n)))
+
+
+@pytest.fixture(params=["as here", "oneDNN", "MKL"])
+def library(request, monkeypatch):
+    """Large products by either library, whatever this processor's better one is."""
+    if request.param == "oneDNN" and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this PyTorch is built without oneDNN")
+    if request.param != "as here":
+        monkeypatch.setattr(products, "one_dnn", lambda: request.param == "oneDNN")
+    return request.param
+
+
+@pytest.fixture
+def asked_anew(monkeypatch):
+    """``one_dnn`` forgets what it found, before and after."""
+    products.one_dnn.cache_clear()
+    yield
+    monkeypatch.undo()
+    products.one_dnn.cache_clear()
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300), (300, 2000, 64)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_product_is_that_of_the_matrices(library, sizes, turned):
+    """Within the rounding of sums of n terms of float32; also of matrices that lie the other way in memory."""
+    a, b = draw(*sizes)
+    exact = a.double() @ b.double().mT
+    if turned:
+        a, b = a.mT.contiguous().mT, b.mT.contiguous().mT
+    bound = 1.2e-7 * sizes[1] * float((a.abs().double() @ b.abs().double().mT).max())
+    torch.testing.assert_close(products.product(a, b).double(), exact, rtol=0, atol=bound)
+
+
+def test_other_types_are_left_to_pytorch(library):
+    a, b = draw(256, 64, 300, torch.float64)
+    assert torch.equal(products.product(a, b), a @ b.mT)
+
+
+def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
+    seen = []
+    monkeypatch.setattr(products, "_one_dnn", lambda a, b: seen.append(a.shape) or torch.mm(a, b.mT))
+    monkeypatch.setattr(products, "one_dnn", lambda: True)
+    products.product(*draw(256, 64, 300))
+    products.product(*draw(2, 64, 300))
+    monkeypatch.setattr(products, "one_dnn", lambda: False)
+    products.product(*draw(256, 64, 300))
+    assert seen == [(256, 64)]
+
+
+@pytest.mark.parametrize("broken", [RuntimeError("no such operator"), AttributeError("gone"), None])
+def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_anew, broken):
+    def operator(a, b):
+        if broken:
+            raise broken
+        return torch.mm(a, b.mT) + 1
+
+    monkeypatch.setattr(products, "_made_by", lambda vendor: True)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(products, "_one_dnn", operator)
+    assert not products.one_dnn()
+
+
+def test_processors_of_other_makers_keep_mkl(monkeypatch, asked_anew):
+    monkeypatch.setattr(products, "_made_by", lambda vendor: False)
+    assert not products.one_dnn()
