@@ -11,6 +11,7 @@ from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.metrics import logz, tempering
 from vaebench.metrics.partition import generators, groups, log_mean
+from vaebench.noise import dithered
 
 LIMIT = 4.75
 """|z| of one comparison; exceeded by chance once in 490,000."""
@@ -83,8 +84,7 @@ def test_annealing_step_by_step(sweeps):
         (maker,) = generators(range(i, i + 1), 0, "eval", 0, torch.device("cpu"))
 
         def draw(maker=maker):
-            u1, u2 = torch.rand(k * 7, generator=maker, dtype=torch.float64).split([k * 4, k * 3])
-            return u1.reshape(k, 4), u2.reshape(k, 3)
+            return dithered((k, 7), maker).double().split([4, 3], 1)
 
         def at(t, m=m):
             return RBM((1 - t) * c1 + t * m.b1, (1 - t) * c2 + t * m.b2, t * m.w)

@@ -44,6 +44,30 @@ def test_product_is_that_of_the_matrices(library, sizes, turned):
     torch.testing.assert_close(products.product(a, b).double(), exact, rtol=0, atol=bound)
 
 
+def test_with_a_bias(library):
+    a, b = draw(256, 64, 300)
+    bias = torch.linspace(-3, 3, 300)
+    found = products.product(a, b, bias)
+    torch.testing.assert_close(found.double(), a.double() @ b.double().mT + bias.double(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300)])
+def test_products_of_pairs(library, sizes):
+    pairs = [tuple(draw(*sizes)) for _ in range(3)]
+    a, b = (torch.stack([scale * p[i] for scale, p in enumerate(pairs, start=1)]) for i in range(2))
+    out = torch.empty(3, sizes[0], sizes[2])
+    products.products(a, b.mT, out)
+    torch.testing.assert_close(out.double(), a.double() @ b.double().mT, rtol=0, atol=1e-3)
+
+
+def test_traced_products_are_pytorchs_own(monkeypatch):
+    """vmap and the compiler know nothing of the other operator."""
+    monkeypatch.setattr(products, "_one_dnn", lambda *args: pytest.fail("not here"))
+    monkeypatch.setattr(products, "one_dnn", lambda: True)
+    a, b = (torch.stack([v, 2 * v]) for v in draw(256, 64, 300))
+    torch.testing.assert_close(torch.vmap(products.product)(a, b), a @ b.mT)
+
+
 def test_other_types_are_left_to_pytorch(library):
     a, b = draw(256, 64, 300, torch.float64)
     assert torch.equal(products.product(a, b), a @ b.mT)
@@ -51,7 +75,7 @@ def test_other_types_are_left_to_pytorch(library):
 
 def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
     seen = []
-    monkeypatch.setattr(products, "_one_dnn", lambda a, b: seen.append(a.shape) or torch.mm(a, b.mT))
+    monkeypatch.setattr(products, "_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     products.product(*draw(256, 64, 300))
     products.product(*draw(2, 64, 300))
@@ -62,7 +86,7 @@ def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
 
 @pytest.mark.parametrize("broken", [RuntimeError("no such operator"), AttributeError("gone"), None])
 def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_anew, broken):
-    def operator(a, b):
+    def operator(a, b, bias=None):
         if broken:
             raise broken
         return torch.mm(a, b.mT) + 1

@@ -19,11 +19,17 @@ from torch import Tensor
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.metrics.partition import LogZ, fill, flat, generators, groups, log_mean
+from vaebench.nn.products import products
+from vaebench.noise import dithered
 
 Base = str | tuple[Tensor, Tensor]
 
 MAX_FLOATS = {"cpu": 2**20, "cuda": 2**28}
 """Chains x units x machines at a time: as fits the cache of a CPU, or fills a GPU and leaves room for six copies."""
+
+
+FACTORS = 64
+"""Numbers between 1/2 and 2 whose product no float loses."""
 
 
 @torch.no_grad()
@@ -110,14 +116,13 @@ class _Chains:
         make = self.w.new_empty
         self.z1, self.logit1 = make(m, chains, n1), make(m, chains, n1)
         self.z2, self.field, self.high, self.low = (make(m, chains, n2) for _ in range(4))
-        self.noise = make(m, chains * (n1 + n2))
-        self.u1 = self.noise[:, : chains * n1].view(m, chains, n1)
-        self.u2 = self.noise[:, chains * n1 :].view(m, chains, n2)
+        self.noise = make(m, chains, n1 + n2)
+        self.u1, self.u2 = self.noise.split([n1, n2], -1)
         self.log_w = self.w.new_zeros(m, chains, dtype=torch.float64)
 
     def forward(self, steps: int, sweeps: int) -> Tensor:
         """log w, (m, chains)."""
-        fill(self.noise, self.makers)
+        self.draw()
         torch.lt(self.u1, torch.sigmoid(self.c1), out=self.z1)
         self.refresh()
         for i in range(steps):
@@ -134,28 +139,38 @@ class _Chains:
             self.weigh(i / steps, (i + 1) / steps)
         return self.log_w
 
+    def draw(self) -> None:
+        """Noise of a sweep."""
+        for row, generator in zip(self.noise, self.makers, strict=True):
+            row.copy_(dithered(row.shape, generator))
+
     def refresh(self) -> None:
-        torch.bmm(self.z1, self.w, out=self.field)
+        products(self.z1, self.w, out=self.field)
         if not self.same:
             self.field += self.d2
 
     def weigh(self, low: float, high: float) -> None:
-        """log w += F_high - F_low at the present z1; the softplus terms are subtracted before they are summed."""
+        """log w += F_high - F_low at the present z1.
+
+        softplus(x) = relu(x) - log s(|x|), s the logistic function, of whose values in [1/2, 1] a product is taken
+        before the logarithm: one for many units. Terms are subtracted, or divided, before they are summed up.
+        """
         torch.add(self.c2, self.field, alpha=high, out=self.high)
         torch.add(self.c2, self.field, alpha=low, out=self.low)
-        F.softplus(self.high, out=self.high)
-        F.softplus(self.low, out=self.low)
-        self.log_w += self.high.sub_(self.low).sum(-1)
+        self.log_w += torch.relu(self.high).sub_(torch.relu(self.low)).sum(-1)
+        ratio = torch.sigmoid(self.low.abs_(), out=self.low).div_(torch.sigmoid(self.high.abs_(), out=self.high))
+        for part in ratio.split(FACTORS, -1):
+            self.log_w += part.prod(-1).log_()
         if not self.same:
             self.log_w += (high - low) * (self.z1 @ self.d1.mT).squeeze(-1)
 
     def move(self, t: float, sweeps: int) -> None:
         """Block sweeps at temperature ``t``."""
         for _ in range(sweeps):
-            fill(self.noise, self.makers)
+            self.draw()
             torch.add(self.c2, self.field, alpha=t, out=self.high)
             torch.lt(self.u2, torch.sigmoid(self.high, out=self.high), out=self.z2)
-            torch.bmm(self.z2, self.back, out=self.logit1)
+            products(self.z2, self.back, out=self.logit1)
             if not self.same:
                 self.logit1 += self.d1
             torch.add(self.c1, self.logit1, alpha=t, out=self.logit1)

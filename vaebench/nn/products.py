@@ -12,19 +12,38 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-WORTH = 1 << 21
+WORTH = 1 << 20
 """Multiplications from which the product pays for the longer call."""
 
 
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a b', (rows, m), for ``a`` (rows, n) and ``b`` (m, n), without gradient. In float32 up to rounding."""
-    if a.dtype == torch.float32 and a.is_cpu and a.shape[0] * b.numel() >= WORTH and one_dnn():
-        return _one_dnn(a, b)
-    return torch.mm(a, b.mT)
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a b' + bias, (rows, m), for ``a`` (rows, n), ``b`` (m, n) and ``bias`` (m,), without gradient.
+
+    Up to rounding the same by either library.
+    """
+    if _better(a, a.shape[0] * b.numel()):
+        return _one_dnn(a, b, bias)
+    return torch.mm(a, b.mT) if bias is None else torch.addmm(bias, a, b.mT)
 
 
-def _one_dnn(a: Tensor, b: Tensor) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(a.contiguous(), b, None, "none", [], "")
+def products(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """``out`` (count, rows, m) becomes a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m)."""
+    if _better(a, a.shape[1] * b[0].numel()):
+        for x, y, z in zip(a, b, out, strict=True):
+            z.copy_(_one_dnn(x, y.mT))
+    else:
+        torch.bmm(a, b, out=out)
+
+
+def _better(a: Tensor, multiplications: int) -> bool:
+    """Whether a product goes to oneDNN. What is traced (compiled, or packed by vmap) knows PyTorch's own alone."""
+    if multiplications < WORTH or a.dtype != torch.float32 or not a.is_cpu or torch.compiler.is_compiling():
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(a) and one_dnn()
+
+
+def _one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(a.contiguous(), b, bias, "none", [], "")
 
 
 @lru_cache(maxsize=1)
