@@ -16,6 +16,7 @@ from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.models.rbm_vae import Noise, RBMPriorModel, Shapes
 from vaebench.nn.batch_norm import Tape, name_norms
+from vaebench.nn.products import product
 
 CHUNK = 2**25
 """Floats of a table of states and cases held at once, and of the states decoded at once."""
@@ -77,7 +78,7 @@ class RBMGenerator(RBMPriorModel):
         A product with the decoded states: sum_i x_i l_i - softplus(l_i) is linear in x.
         """
         logits, constant = self._decoded()
-        return torch.addmm(constant, x, logits.T)
+        return torch.addmm(constant, x, logits.T) if torch.is_grad_enabled() else product(x, logits, constant)
 
     def _rows(self, x: Tensor) -> Iterator[slice]:
         step = max(1, CHUNK >> self.sizes[1])
@@ -120,15 +121,15 @@ class RBMGenerator(RBMPriorModel):
             mean, variance = statistics[norm.path]
             scale = norm.scale.detach() * torch.rsqrt(variance + norm.epsilon)
             shift = (dense.bias.detach() - mean) * scale + norm.shift.detach()
-            hidden.append((dense.weight.detach().T * scale, shift))
-        weight, bias = output.weight.detach().T, output.bias.detach() + self.p.decoder.offset
+            hidden.append((dense.weight.detach() * scale.unsqueeze(1), shift))
+        weight, bias = output.weight.detach(), output.bias.detach() + self.p.decoder.offset
         machine = self.prior().detach()
 
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             h = z
             for w, b in hidden:
-                h = torch.tanh(torch.addmm(b, h, w))
-            return bernoulli.log_prob(x, torch.addmm(bias, h, weight)) + machine.negative_energy(*self.sides([z]))
+                h = torch.tanh(product(h, w, b))
+            return bernoulli.log_prob(x, product(h, weight, bias)) + machine.negative_energy(*self.sides([z]))
 
         return log_joint
 
