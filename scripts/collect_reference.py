@@ -2,15 +2,18 @@
 
 python scripts/collect_reference.py [RESULTS_FOLDER] [--table NAME ...]        default: results/runs, all tables
 
-Only finished, failed and diverged runs are taken; a file is rewritten whole, and one without runs is left alone.
-Where a table is drawn as something else than curves, its numbers are written as well, those of the first seed.
-A figure that is drawn from formulas needs no runs: its points and its image are written.
+Only finished, failed and diverged runs are taken. What the files have of runs that are not in the folder stays, if the
+table still has the same training in that place; a file without any run in the folder is left alone. Where a table is
+drawn as something else than curves, its numbers are written as well, those of the first seed, if its runs are there. A
+figure that is drawn from formulas needs no runs: its points and its image are written.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+import pandas as pd
 
 from vaebench import catalogue, compose, config, store
 from vaebench.report import drawn
@@ -31,14 +34,20 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
     if not len(frame):
         return
-    where = REFERENCE / f"{name}-{preset}.csv"
-    store.write_csv(frame, where)
+    where, where_curves = REFERENCE / f"{name}-{preset}.csv", REFERENCE / f"{name}-{preset}-curves.csv"
     ended = {(r, c) for r, c in zip(frame["row"], frame["column"], strict=True)}
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
-    store.write_atomic(REFERENCE / f"{name}-{preset}-curves.csv", curves.to_csv(index=False, lineterminator="\n"))
+    if where.exists():
+        kept = earlier(store.read_csv(where), frame, cells)
+        if where_curves.exists() and len(kept):
+            points = pd.read_csv(where_curves, dtype=str, keep_default_na=False).astype({"seed": int})  # to the digit
+            curves = in_order(pd.concat([points[ids(points).isin(ids(kept))], curves]), cells)
+        frame = in_order(pd.concat([kept, frame]), cells)
+    store.write_csv(frame, where)
+    store.write_atomic(where_curves, curves.to_csv(index=False, lineterminator="\n"))
     title = f"{table.title} ({table.where}), preset={preset}"
     if table.figure != "bound":
-        shown = plot(table.figure).collect(runs, cells, seeds[:1])
+        shown = plot(table.figure).collect(runs, cells, [int(frame["seed"].min())])
         if len(shown):
             text = shown.to_csv(index=False, lineterminator="\n")
             store.write_atomic(REFERENCE / f"{name}-{preset}-{table.figure}.csv", text)
@@ -46,6 +55,25 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     elif table.kind == "figure":
         save_plot("bound", curves, REFERENCE / f"{name}-{preset}.png", title)
     print(f"{where.name}: {len(ended)} cells")
+
+
+def ids(frame: pd.DataFrame) -> pd.MultiIndex:
+    """What a line is of: row, column and seed."""
+    return pd.MultiIndex.from_frame(frame[["row", "column", "seed"]])
+
+
+def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+    """The lines of ``old`` of other runs than those in ``new``, where a cell of the table is still trained so."""
+    keys = {(c.row, c.column, c.key) for c in cells}
+    known = pd.MultiIndex.from_frame(old[["row", "column", "key"]]).isin(list(keys))
+    return old[known & ~ids(old).isin(ids(new))]
+
+
+def in_order(frame: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+    """By the cells of the table, then by seeds; what a run has stays in its order."""
+    place = {(c.row, c.column): i for i, c in reversed(list(enumerate(cells)))}
+    at = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
+    return frame.assign(_at=at).sort_values(["_at", "seed"], kind="stable").drop(columns="_at").reset_index(drop=True)
 
 
 def draw(table: config.Table) -> None:

@@ -1,0 +1,86 @@
+"""scripts/collect_reference.py: runs at hand replace what the files have of them; what is of other runs stays."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vaebench import catalogue, compose, config, store
+from vaebench.stats import Measure
+from vaebench.store import Store
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "collect_reference.py"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("collect_reference", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "REFERENCE", tmp_path / "reference")
+    return module
+
+
+def cells_of(table="nvil_mnist", preset="short"):
+    return compose.cells(catalogue.load_table(table), catalogue.load_preset(preset))
+
+
+def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
+    """A finished run whose bound is ``value``, with a curve of two points."""
+    runs = Store(root)
+    measure = Measure("bound", value, "nats", signature="x")
+    runs.write_result(cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]})
+    folder = runs.run_dir(cell.key, seed)
+    lines = [f"{u},1.5,-{value + 0.1},-{value}" for u in (10, 20)]
+    (folder / "curve.csv").write_text("\n".join(["update,seconds,train_bound,valid_bound", *lines]) + "\n")
+
+
+def collected(script, tmp_path, results):
+    script.collect(Store(tmp_path / results), "nvil_mnist", "short")
+    frame = store.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
+    curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
+    return frame, curves
+
+
+def values(frame):
+    return [tuple(v) for v in frame[["row", "column", "seed", "value"]].itertuples(index=False)]
+
+
+def test_runs_of_two_places_come_together(script, tmp_path):
+    first, second = cells_of()[:2]
+    finished(tmp_path / "a", first, 0, 100.1)
+    finished(tmp_path / "a", second, 0, 1 / 3)
+    collected(script, tmp_path, "a")
+    finished(tmp_path / "b", first, 1, 101.0)
+    finished(tmp_path / "b", second, 0, 90.0)  # the same run made again
+    frame, curves = collected(script, tmp_path, "b")
+    wanted = [(first, 0, 100.1), (first, 1, 101.0), (second, 0, 90.0)]
+    assert values(frame) == [(c.row, c.column, s, v) for c, s, v in wanted]
+    assert curves[["row", "column", "seed", "update"]].values.tolist() == [
+        [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
+    ]
+    assert curves["valid_bound"].tolist() == pytest.approx([-v for _, _, v in wanted for _ in range(2)], abs=1e-12)
+
+
+def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
+    first, second = cells_of()[:2]
+    finished(tmp_path / "a", first, 0, 100.0)
+    collected(script, tmp_path, "a")
+    path = tmp_path / "reference" / "nvil_mnist-short.csv"
+    path.write_text(path.read_text().replace(first.key, "another-0123456789"))
+    finished(tmp_path / "b", second, 0, 90.0)
+    frame, curves = collected(script, tmp_path, "b")
+    assert values(frame) == [(second.row, second.column, 0, 90.0)]
+    assert set(curves["row"]) == {second.row}
+
+
+def test_without_runs_the_files_are_left_alone(script, tmp_path):
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    collected(script, tmp_path, "a")
+    before = (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes()
+    collected(script, tmp_path, "empty")
+    assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
