@@ -126,7 +126,7 @@ def test_training_is_the_same_where_the_vocabulary_goes_by_blocks(monkeypatch):
         value = model.log_likelihood(x, z, drop)
         found.append([value, *torch.autograd.grad(value.square().sum(), params)])
         monkeypatch.setattr(word_softmax, "SMALL", 0)
-        monkeypatch.setattr(word_softmax, "BLOCK", 3)
+        monkeypatch.setattr(word_softmax, "WORDS", 3)
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)
 
 

@@ -10,10 +10,11 @@ from vaebench.nn import word_softmax
 ROWS, UNITS, WORDS = 9, 4, 23
 
 
-@pytest.fixture(params=[1, 5, 23, 512])
+@pytest.fixture(params=[(512, 1), (4, 5), (1, 23), (9, 22), (512, 512)])
 def blocks(request, monkeypatch):
-    """Vocabularies of all sizes go by blocks of this many words."""
-    monkeypatch.setattr(word_softmax, "BLOCK", request.param)
+    """Vocabularies of all sizes go by blocks of so many rows and words."""
+    monkeypatch.setattr(word_softmax, "ROWS", request.param[0])
+    monkeypatch.setattr(word_softmax, "WORDS", request.param[1])
     monkeypatch.setattr(word_softmax, "SMALL", 0)
     return request.param
 

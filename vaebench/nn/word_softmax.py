@@ -1,7 +1,8 @@
 """log p of one word each under softmaxes over a large vocabulary, whose logits are linear: log softmax(W h)_word.
 
 With gradient, probabilities are kept in the place of the logits, so that the way back needs no exponentials and one
-array of that size; the vocabulary passes by in blocks. Without gradient no more than a block of logits is held.
+array of that size. They pass by in blocks of like sizes, which fit the processor's cache and one another's memory.
+Without gradient no more than a block of logits is held.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from torch.autograd.function import once_differentiable
 
 from vaebench.nn.products import product
 
-BLOCK = 2048
-"""Words of a block with gradient, on a CPU."""
+ROWS, WORDS = 512, 2048
+"""A block with gradient, on a CPU."""
+
+FULL = 16
+"""Rows are filled up to a multiple of it: every size of a product is a program of its own, which is kept."""
 
 SMALL = 512
 """Vocabularies up to this size are left to PyTorch's own cross-entropy."""
@@ -27,7 +31,8 @@ def log_probs(h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
     """
     if h.is_cuda or len(weight) <= SMALL:
         return -F.cross_entropy(F.linear(h, weight), words, reduction="none")
-    return _LogProbs.apply(h, weight, words)
+    more = -len(h) % FULL
+    return _LogProbs.apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)))[: len(h)]
 
 
 def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
@@ -51,21 +56,25 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
-        within = [product(h, block) for block in weight.split(BLOCK)]
-        sums = torch.stack([_softmax_(logits) for logits in within])
+        within = [[product(part, block) for block in weight.split(WORDS)] for part in h.split(ROWS)]
+        sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
-        ctx.save_for_backward(h, weight, words, sums - total, *within)
+        ctx.save_for_backward(h, weight, words, sums - total, *(p for row in within for p in row))
         return (h * weight[words]).sum(1) - total
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         h, weight, words, shares, *within = ctx.saved_tensors
-        to_h, to_weight, units = torch.zeros_like(h), torch.empty_like(weight), h.mT.contiguous()
-        for block, to_block, share, p in zip(weight.split(BLOCK), to_weight.split(BLOCK), shares, within, strict=True):
-            d = p * (share.exp() * -grad).unsqueeze(1)
-            to_h += product(d, block.mT)
-            to_block.copy_(product(units, d.mT).mT)
+        to_h, to_weight = torch.zeros_like(h), torch.zeros_like(weight)
+        blocks = list(zip(weight.split(WORDS), to_weight.split(WORDS), strict=True))
+        factors, left = (shares.exp() * -grad).split(ROWS, 1), iter(within)
+        for part, to_part, row in zip(h.split(ROWS), to_h.split(ROWS), factors, strict=True):
+            units = part.mT.contiguous()
+            for (block, to_block), factor in zip(blocks, row, strict=True):
+                d = next(left) * factor.unsqueeze(1)
+                to_part += product(d, block.mT)
+                to_block += product(units, d.mT).mT
         to_h.addcmul_(grad.unsqueeze(1), weight[words])
         to_weight.index_add_(0, words, h * grad.unsqueeze(1))
         return to_h, to_weight, None
