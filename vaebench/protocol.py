@@ -44,7 +44,7 @@ METRICS: dict[str, Metric] = {
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
     "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples")),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
-    "mi": Metric("MI", ("aggregate",), descriptive=True),
+    "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
     "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples")),

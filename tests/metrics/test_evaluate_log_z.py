@@ -199,7 +199,8 @@ def test_old_measures_load_and_new_ones_come_back(x):
 
 
 def test_a_report_shows_both_errors(x):
-    from vaebench.report.layout import _footnotes, number
+    from vaebench.report.cells import number
+    from vaebench.report.footnotes import footnotes
     from vaebench.report.select import estimate
     from vaebench.report.select import measured as chosen
     from vaebench.store import _typed
@@ -215,6 +216,6 @@ def test_a_report_shows_both_errors(x):
     table = catalogue.load_table("nvil_mnist")
     from vaebench.report.summary import ReportRow
 
-    said = " ".join(_footnotes(table, [ReportRow("r", "c", ours=e)]))
+    said = " ".join(footnotes(table, [ReportRow("r", "c", ours=e)]))
     assert "log Z: estimated, with a standard error of at most 0.040 nats" in said
-    assert "log Z" not in " ".join(_footnotes(table, [ReportRow("r", "c", ours=plain)]))
+    assert "log Z" not in " ".join(footnotes(table, [ReportRow("r", "c", ours=plain)]))

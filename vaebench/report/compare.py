@@ -168,7 +168,7 @@ def _unlike(signatures: list[str]) -> str:
 
 def render(comparison: Comparison) -> str:
     """A text table of all rows, then one line that says how many agree."""
-    from vaebench.report.layout import number
+    from vaebench.report.cells import number
     from vaebench.report.text import grid
 
     headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")

@@ -1,0 +1,119 @@
+"""Tables whose columns are measures of the same runs: a row is one line, and no number is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from vaebench.config import Column, Row
+from vaebench.report import FORMATS, across, render
+from vaebench.report.layout import lay_out
+from vaebench.report.summary import summarize
+
+COLUMNS = {"IW": "iw_nll", "-ELBO": "bound", "KL": "kl", "MI": "mi_batch", "NLL (exact)": "nll"}
+
+
+@pytest.fixture
+def wide(table):
+    rows = {
+        "VAE": Row(published={"IW": 329.0, "-ELBO": 329.1, "KL": 0.0, "MI": 0.0}, columns=("IW", "-ELBO", "KL", "MI")),
+        "LSTM-LM": Row(published={"NLL (exact)": 328.0}, columns=("NLL (exact)",), note="no latents"),
+        "SA-VAE": Row(published={"IW": 329.2, "-ELBO": 329.2, "KL": 0.1}, columns=(), source="Kim et al. 2018"),
+        "beta-VAE": Row(published={"IW": 328.7, "KL": 6.3}, columns=("IW", "-ELBO", "KL", "MI")),
+    }
+    return replace(table, measure="iw_nll", columns={c: Column(measure=m) for c, m in COLUMNS.items()}, rows=rows)
+
+
+@pytest.fixture
+def runs(entry):
+    """The rows of some runs of one table row, in all its columns."""
+
+    def make(row, columns, **other):
+        numbers = {"iw_nll": [328.9, 329.1], "bound": [329.9, 330.1], "kl": [0.5, 0.7], "mi_batch": [0.1, 0.3]}
+        numbers |= {"mi": [0.02, 0.04], "nll": [327.9, 328.3]}
+        wanted = ["nll"] if row == "LSTM-LM" else [m for m in numbers if m != "nll"]
+        return [e for c in columns for m in wanted for e in entry(row, numbers[m], column=c, metric=m, **other)]
+
+    return make
+
+
+def grid(table, frame):
+    layout = lay_out(table, summarize(table, frame))
+    return [dict(zip(layout.headers, line, strict=True)) for line in layout.cells], layout
+
+
+def test_which_tables(table, wide):
+    assert across.fits(wide)
+    assert not across.fits(table)
+    two = dict(list(wide.columns.items())[:2])
+    assert not across.fits(replace(wide, columns=two))
+    other = {**wide.columns, "train": Column(set=("eval.split=train",))}
+    assert not across.fits(replace(wide, columns=other))
+
+
+def test_a_row_is_a_line(wide, frame, runs):
+    shared = {"key": "vae"}
+    lines, layout = grid(
+        wide, frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], **shared), runs("LSTM-LM", ["NLL (exact)"]))
+    )
+    assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
+    vae, lm, literature, missing = lines
+    assert vae["IW"] == "329.00 ± 0.10 (329.0)"
+    assert vae["-ELBO"] == "330.00 ± 0.10 (329.1)"
+    assert vae["KL"] == "0.60 ± 0.10 (0.0)"
+    assert vae["MI"] == "0.20 ± 0.10 (0)"
+    assert vae["MI (whole set)"] == "0.03 ± 0.01"
+    assert vae["seeds"] == "2"
+    assert vae["verdict"] == "IW yes; -ELBO no"
+    assert vae["NLL (exact)"] == ""
+    assert lm["NLL (exact)"] == "328.10 ± 0.20 (328)"
+    assert lm["verdict"] == "yes"
+    assert lm["notes"] == "[1]"
+    assert literature["verdict"] == "not trained here"
+    assert (literature["IW"], literature["KL"]) == ("(329.2)", "(0.1)")
+    assert literature["notes"] == "Kim et al. 2018"
+    assert (missing["IW"], missing["MI"], missing["notes"]) == ("(328.7)", "", "not run")
+    assert "preset" not in layout.headers
+    legend = "IW: iw_nll, -ELBO: bound, KL: kl, MI: mi_batch, NLL (exact): nll; means over seeds in nats"
+    assert layout.footnotes[1].startswith(legend)
+    assert "Lower is better in IW, -ELBO, NLL (exact)" in layout.footnotes[1]
+
+
+def test_settings_and_trainings_have_lines_of_their_own(wide, frame, runs):
+    columns = ["IW", "-ELBO", "KL", "MI"]
+    found = frame(
+        runs("VAE", columns, key="a"),
+        runs("VAE", columns, key="b"),
+        runs("VAE", columns, key="c", preset="tuned", label="tuned"),
+    )
+    lines, _ = grid(wide, found)
+    vae = [line for line in lines if line["row"] == "VAE"]
+    assert [line["preset"] for line in vae] == ["paper", "paper", "tuned"]
+    assert all(line[c].count("(") == 1 for line in vae for c in columns)
+    assert vae[2]["verdict"] == "IW yes, tuned; -ELBO no, tuned"
+
+
+def test_a_column_without_a_number_and_a_failed_seed(wide, frame, runs, failed):
+    columns = ["IW", "-ELBO", "KL", "MI"]
+    some = [e for e in runs("VAE", columns, key="a") if e["metric"] != "mi_batch"]
+    lost = [e for c in columns for e in failed("VAE", 5, column=c, key="a")]
+    lines, layout = grid(wide, frame(some, lost))
+    assert lines[0]["MI"] == "(0)"
+    assert lines[0]["IW"].startswith("329.00")
+    assert "1 failed" in lines[0]["notes"]
+    assert "2 without a number" in lines[0]["notes"]
+    assert any("out of memory" in note for note in layout.footnotes)
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f != "csv"])
+def test_every_format(wide, frame, runs, format):
+    text = render(wide, frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="a")), format)
+    assert "329.2" in text
+    assert "330.00" in text
+
+
+def test_nothing(wide, frame):
+    lines, _ = grid(wide, frame())
+    assert [line["notes"] for line in lines] == ["not run", "not run [1]", "Kim et al. 2018", "not run"]
+    assert grid(replace(wide, rows={}), frame())[0] == []

@@ -1,0 +1,91 @@
+"""The report of a table whose columns are measures of the same runs: one line per row, as in print."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from vaebench.config import Table
+from vaebench.protocol import is_descriptive, is_timing
+from vaebench.report import cells
+from vaebench.report.summary import ReportRow
+
+LEAST = 3
+"""Columns from which on a line for each would be too many."""
+
+
+def fits(table: Table) -> bool:
+    """Whether no column changes what is trained or how it is evaluated."""
+    return len(table.columns) >= LEAST and not any(column.set for column in table.columns.values())
+
+
+def legend(table: Table, unit: str) -> str:
+    """What stands in the columns."""
+    measures = {c: table.measure_of(c) for c in table.columns}
+    judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
+    what = ", ".join(f"{c}: {m}" for c, m in measures.items())
+    return (
+        f"{what}; means over seeds in {unit}, the published number in brackets. Lower is better in "
+        f"{', '.join(judged)}; verdicts are of these."
+    )
+
+
+def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A line for every row and setting, header -> text, and the headers that stay whatever is below them.
+
+    In a column stands what was measured and, in brackets, what is published.
+    """
+    samples = cells.one_samples(rows)
+    columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
+    shown = {h: "" for r in rows for h, text in cells.beside(r, samples).items() if text and h not in columns}
+    out = []
+    for entries in _lines(rows):
+        by, beside = {r.column: r for r in entries}, dict(shown)
+        first = next((r for r in entries if r.ours), entries[0])
+        for r in entries:
+            beside |= {h: text for h, text in cells.beside(r, samples).items() if text and h in shown}
+        notes = dict.fromkeys(words for r in entries if (words := cells.notes(r, marks)))
+        out.append(
+            {
+                "row": first.row,
+                "preset": first.preset,
+                **{c: _cell(table, by.get(c)) for c in columns},
+                "seeds": "/".join(dict.fromkeys(str(r.n) for r in entries if r.n)),
+                "verdict": _verdict(entries),
+                **beside,
+                **cells.cost(first),
+                "notes": "; ".join(notes),
+            }
+        )
+    return out, ("row", "verdict")
+
+
+def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
+    """The entries that share a line: of one row and setting; several trainings of the same column stand apart."""
+    out = []
+    for _, of_row in groupby(rows, key=lambda r: r.row):
+        lines: dict[tuple[str, str, int], list[ReportRow]] = {}
+        for r in of_row:
+            number = sum(
+                r.column == other.column
+                for key, line in lines.items()
+                if key[:2] == (r.preset, r.label)
+                for other in line
+            )
+            lines.setdefault((r.preset, r.label, number), []).append(r)
+        out += lines.values()
+    return out
+
+
+def _cell(table: Table, row: ReportRow | None) -> str:
+    if row is None:
+        return ""
+    published = cells.published(table, row)
+    return " ".join(p for p in (cells.number(row.ours), f"({published})" if published else "") if p)
+
+
+def _verdict(entries: list[ReportRow]) -> str:
+    """The verdict of the line, or, where they are not the same, of every column that has one."""
+    given = {r.column: r.verdict for r in entries if r.verdict != "-"}
+    if len(set(given.values())) <= 1:
+        return next(iter(given.values()), "-")
+    return "; ".join(f"{column} {word}" for column, word in given.items())

@@ -1,0 +1,76 @@
+"""What stands in one cell of a report, in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vaebench.config import Table
+from vaebench.protocol import METRICS
+from vaebench.report.select import Estimate
+from vaebench.report.summary import ReportRow
+from vaebench.words import duration
+
+BESIDE_HEADERS = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
+
+
+def places(table: Table, column: str) -> int:
+    """Decimals of the published numbers of a column: as many as any of the same measure has."""
+    measure = table.measure_of(column)
+    every = ((c, v) for row in table.rows.values() for c, v in row.published.items())
+    return decimals(v for c, v in every if table.measure_of(c) == measure)
+
+
+def published(table: Table, row: ReportRow) -> str:
+    """The published number with as many decimals as those of its measure have."""
+    return "" if row.published is None else f"{row.published:.{places(table, row.column)}f}"
+
+
+def decimals(published: Iterable[float | None]) -> int:
+    """The most decimals among the published numbers, so that 97 stands as 97.0 below 113.1."""
+    return max((len(f"{v:g}".partition(".")[2]) for v in published if v is not None), default=0)
+
+
+def one_samples(rows: Iterable[ReportRow]) -> int | None:
+    """The number of importance samples behind every IW-NLL beside the measure; None where the rows do not agree."""
+    found = {r.iw_nll.samples for r in rows if r.iw_nll}
+    return found.pop() if len(found) == 1 else None
+
+
+def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
+    """The metrics beside the measure. K of the IW-NLL is in its header, or, where ``samples`` is None, in each cell."""
+    cells = {}
+    for metric, header in BESIDE_HEADERS.items():
+        e = row.beside.get(metric)
+        text = number(e)
+        if metric == "iw_nll" and samples is not None:
+            header = f"{header} (K={samples})"
+        elif metric == "iw_nll" and e and e.samples is not None:
+            text = f"{text} K={e.samples}"
+        cells[header] = text
+    return cells
+
+
+def number(e: Estimate | None) -> str:
+    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation."""
+    if e is None:
+        return ""
+    if e.unit == "units":
+        return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
+    if e.se is not None:
+        return f"{e.mean:.2f} ± {e.se:.2f}"
+    return f"{e.mean:.2f}" if e.error is None else f"{e.mean:.2f} [{e.error:.2f}]"
+
+
+def cost(row: ReportRow) -> dict[str, str]:
+    """What the runs of a row took."""
+    return {
+        "updates": "" if row.updates is None else f"{row.updates:,.0f}",
+        "time": "" if row.seconds is None else duration(row.seconds),
+        "device": "; ".join(dict.fromkeys(d.split()[0] for d in row.device.split(";") if d.strip())),
+    }
+
+
+def notes(row: ReportRow, marks: dict[str, int]) -> str:
+    """Status, source, and the marks of the notes below."""
+    parts = [row.status, row.source, "".join(f"[{marks[n]}]" for n in row.footnotes)]
+    return " ".join(p for p in parts if p)

@@ -1,0 +1,95 @@
+"""What stands below a report: how to read its numbers, its verdicts, what its presets are, the ledger in short."""
+
+from __future__ import annotations
+
+import math
+
+from vaebench.catalogue import load_preset, options
+from vaebench.config import Table
+from vaebench.protocol import is_timing
+from vaebench.report import across, repeats, times
+from vaebench.report.summary import NOT_TRAINED, ReportRow
+
+VERDICTS = {
+    "yes": "within the margin of the published number; two standard errors over seeds are no more than the margin",
+    "better": "lower than the published number by more than the margin and more than two standard errors over seeds",
+    "no": "higher than the published number by more than the margin and more than two standard errors over seeds",
+    "unclear": "the seeds scatter too much for a yes, a better or a no: more seeds are needed",
+    "n=1": "one seed, from which no yes or no is given",
+    "-": "no verdict: nothing published or measured, not the paper's data or evaluation, or a time",
+    NOT_TRAINED: "a number from the literature, for comparison",
+}
+
+
+def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
+    measured = [r.ours for r in rows if r.ours]
+    estimates = [*measured, *(e for r in rows for e in r.beside.values())]
+    unit = next((r.ours.unit for r in rows if r.ours and r.measure == table.measure), "nats")
+    lines = [across.legend(table, unit) if across.fits(table) else _legend(table, unit)]
+    if any(e.se is not None for e in estimates):
+        lines.append("±: standard error of the mean over the seeds; it holds no error of the published number.")
+    single = {e.error_kind for e in estimates if e.n == 1 and e.own_error is not None}
+    if single:
+        lines.append(
+            f"[..] after a number: one seed; the {' or '.join(sorted(_kind(k) for k in single))} error of its "
+            "evaluation, which says nothing about the spread over seeds."
+        )
+    log_z = max((e.log_z_error or 0.0 for e in estimates), default=0.0)
+    if log_z:
+        lines.append(
+            f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
+            "run share: it does not average out over them, and is part of [..]."
+        )
+    lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(rows)
+    words = {r.verdict.split(", ")[0] for r in rows}
+    lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
+    lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
+    if any(r.verdict.endswith(" seeds") for r in rows):
+        lines.append("k of n seeds: the others failed or diverged; the mean is over the k that finished.")
+    lines += [_preset(table, p, label) for p, label in sorted({(r.preset, r.label) for r in rows if r.preset})]
+    packs = max((r.pack or 1 for r in rows), default=1)
+    if any(r.seconds is not None for r in rows):
+        devices = "; ".join(sorted({r.device for r in rows if r.device}))
+        beside = f"; up to {packs} seeds ran side by side" if packs > 1 else ""
+        lines.append(f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}.")
+    lines += table.notes
+    if table.ledger:
+        lines.append(f"where the paper is silent or differs (vaebench show table={table.name} says why):")
+        lines += [f"{entry.topic}: {entry.here}" for entry in table.ledger]
+    return lines
+
+
+def _legend(table: Table, unit: str) -> str:
+    others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
+    what = f"ours: {table.measure} in {unit}{''.join(f', in column {c} {m}' for c, m in others.items())}"
+    return f"{what}, mean over seeds; difference: ours minus published; lower is better."
+
+
+def _effective_samples(rows: list[ReportRow]) -> list[str]:
+    """How far the error of the importance-weighted NLL may be trusted, where one is shown."""
+    shown = [r.ours if r.measure == "iw_nll" else r.iw_nll for r in rows]
+    known = [e for e in shown if e and e.ess is not None]
+    if not known:
+        return []
+    worst = min(known, key=lambda e: e.ess)
+    k = "" if worst.samples is None else f" of K={worst.samples}"
+    return [
+        f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, the Monte "
+        "Carlo error is too small."
+    ]
+
+
+def _significant(error: float) -> str:
+    """An error with two significant digits, as a plain number."""
+    return f"{error:.{max(2, 1 - math.floor(math.log10(error)))}f}"
+
+
+def _kind(error_kind: str) -> str:
+    return {"monte carlo": "Monte Carlo"}.get(error_kind, error_kind)
+
+
+def _preset(table: Table, name: str, label: str) -> str:
+    about = load_preset(name).about if name in options("preset") else ""
+    extra = table.presets[name].note if name in table.presets else ""
+    recipe = f"not the paper's recipe, so a verdict says {label!r}" if label else ""
+    return f"preset {name}: {'; '.join(p for p in (about, extra, recipe) if p) or 'see its file'}."
