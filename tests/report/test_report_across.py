@@ -77,7 +77,7 @@ def test_a_row_is_a_line(wide, frame, runs):
     assert "preset" not in layout.headers
     legend = "IW: iw_nll, -ELBO: bound, KL: kl, MI: mi_batch, NLL (exact): nll; means over seeds in nats"
     assert layout.footnotes[1].startswith(legend)
-    assert "Lower is better in IW, -ELBO, NLL (exact)" in layout.footnotes[1]
+    assert layout.footnotes[1].endswith("are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact).")
 
 
 def test_settings_and_trainings_have_lines_of_their_own(wide, frame, runs):
@@ -111,6 +111,15 @@ def test_every_format(wide, frame, runs, format):
     text = render(wide, frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="a")), format)
     assert "329.2" in text
     assert "330.00" in text
+
+
+def test_without_published_numbers_there_are_no_brackets(wide, frame, runs):
+    bare = replace(wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))})
+    negative = [{**e, "value": -0.001} for e in runs("VAE", ["KL"], key="a")]
+    lines, layout = grid(bare, frame(runs("VAE", ["IW"], key="a"), negative))
+    assert lines[0]["IW"] == "329.00 ± 0.10"
+    assert lines[0]["KL"] == "0.00 ± 0.00"
+    assert "bracket" not in layout.footnotes[0]
 
 
 def test_nothing(wide, frame):

@@ -23,10 +23,9 @@ def legend(table: Table, unit: str) -> str:
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
     what = ", ".join(f"{c}: {m}" for c, m in measures.items())
-    return (
-        f"{what}; means over seeds in {unit}, the published number in brackets. Lower is better in "
-        f"{', '.join(judged)}; verdicts are of these."
-    )
+    published = any(v is not None for row in table.rows.values() for v in row.published.values())
+    brackets = f", the published number in brackets; verdicts are of {', '.join(judged)}" if published else ""
+    return f"{what}; means over seeds in {unit}{brackets}. Lower is better in {', '.join(judged)}."
 
 
 def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple[list[dict[str, str]], tuple[str, ...]]:

@@ -56,9 +56,10 @@ def number(e: Estimate | None) -> str:
         return ""
     if e.unit == "units":
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
+    mean = f"{round(e.mean, 2) + 0.0:.2f}"  # no minus before 0.00
     if e.se is not None:
-        return f"{e.mean:.2f} ± {e.se:.2f}"
-    return f"{e.mean:.2f}" if e.error is None else f"{e.mean:.2f} [{e.error:.2f}]"
+        return f"{mean} ± {e.se:.2f}"
+    return mean if e.error is None else f"{mean} [{e.error:.2f}]"
 
 
 def cost(row: ReportRow) -> dict[str, str]:
