@@ -36,7 +36,7 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory of arrays that are gone for those to come, where the C library is glibc.
 
     It would hand large ones back to the system, which fills every page with zeros before it gives it out again: for
-    the arrays of an update on a CPU that costs as much as the arithmetic. What is kept is at most the peak.
+    the arrays of an update on a CPU that costs as much as the arithmetic. What is kept is about the peak.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -97,7 +97,7 @@ class Pack:
         self.tokens = tokens
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of, self.updates = group_of(objective), updates
-        self._places = places_of(objective)
+        self._places = places_of(objective) if engine == "plain" else {}
         self.size, self.engine = len(params), engine
         step = self._plain if engine == "plain" else self._packed
         if engine == "compiled":

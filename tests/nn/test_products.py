@@ -60,12 +60,39 @@ def test_products_of_pairs(library, sizes):
     torch.testing.assert_close(out.double(), a.double() @ b.double().mT, rtol=0, atol=1e-3)
 
 
-def test_traced_products_are_pytorchs_own(monkeypatch):
+@pytest.mark.parametrize("bias", [torch.arange(600.0)[::2], torch.ones(1).expand(300), torch.ones(1)])
+def test_a_bias_that_lies_otherwise_in_memory(library, bias):
+    a, b = draw(256, 64, 300)
+    torch.testing.assert_close(products.product(a, b, bias), a @ b.mT + bias, rtol=0, atol=1e-3)
+
+
+def test_no_pairs():
+    out = torch.empty(0, 256, 300)
+    products.products(torch.empty(0, 256, 64), torch.empty(0, 64, 300), out)
+    assert out.shape == (0, 256, 300)
+
+
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1), (2,)])
+def test_traced_products_are_pytorchs_own(monkeypatch, which):
     """vmap and the compiler know nothing of the other operator."""
     monkeypatch.setattr(products, "_one_dnn", lambda *args: pytest.fail("not here"))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
-    a, b = (torch.stack([v, 2 * v]) for v in draw(256, 64, 300))
-    torch.testing.assert_close(torch.vmap(products.product)(a, b), a @ b.mT)
+    given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
+    pairs = [torch.stack([v, 2 * v]) if i in which else v for i, v in enumerate(given)]
+    found = torch.vmap(products.product, in_dims=tuple(0 if i in which else None for i in range(3)))(*pairs)
+    wanted = [given[0] @ given[1].mT * c ** len({0, 1} & set(which)) + given[2] * c ** (2 in which) for c in (1, 2)]
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_gradients_pass_where_they_are_asked_for(library, which):
+    given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
+    given[which].requires_grad_()
+    found = torch.autograd.grad(products.product(*given).sin().sum(), given[which])[0]
+    wanted = torch.autograd.grad((given[0] @ given[1].mT + given[2]).sin().sum(), given[which])[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-2)
+    with torch.no_grad():
+        assert not products.product(*given).requires_grad
 
 
 def test_other_types_are_left_to_pytorch(library):

@@ -125,10 +125,7 @@ class RBM(NamedTuple):
 def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
     """bias + z W of every machine: (*batch, m), (k, *batch, n), (*batch, n, m) -> (k, *batch, m)."""
     if bias.dim() == 1:
-        free = not (torch.is_grad_enabled() and any(v.requires_grad for v in (bias, z, w)))
-        if z.dim() == 2:
-            return product(z, w.mT, bias) if free else torch.addmm(bias, z, w)
-        return z @ w + bias
+        return product(z, w.mT, bias) if z.dim() == 2 else z @ w + bias
     if z.dim() != bias.dim() + 1:
         raise ValueError(f"samples {tuple(z.shape)} of machines {tuple(bias.shape[:-1])} need the shape (k, *batch, n)")
     return (z.movedim(0, -2) @ w).movedim(-2, 0) + bias

@@ -29,7 +29,10 @@ MAX_FLOATS = {"cpu": 2**20, "cuda": 2**28}
 
 
 FACTORS = 64
-"""Numbers between 1/2 and 2 whose product no float loses."""
+"""Numbers between 1/2 and 1 whose product no float loses."""
+
+MANY = 20_000
+"""Numbers from which on ``dithered`` pays for its beginning."""
 
 
 @torch.no_grad()
@@ -142,7 +145,10 @@ class _Chains:
     def draw(self) -> None:
         """Noise of a sweep."""
         for row, generator in zip(self.noise, self.makers, strict=True):
-            row.copy_(dithered(row.shape, generator))
+            if row.numel() < MANY:
+                row.uniform_(generator=generator)
+            else:
+                row.copy_(dithered(row.shape, generator))
 
     def refresh(self) -> None:
         products(self.z1, self.w, out=self.field)
@@ -158,9 +164,11 @@ class _Chains:
         torch.add(self.c2, self.field, alpha=high, out=self.high)
         torch.add(self.c2, self.field, alpha=low, out=self.low)
         self.log_w += torch.relu(self.high).sub_(torch.relu(self.low)).sum(-1)
-        ratio = torch.sigmoid(self.low.abs_(), out=self.low).div_(torch.sigmoid(self.high.abs_(), out=self.high))
-        for part in ratio.split(FACTORS, -1):
-            self.log_w += part.prod(-1).log_()
+        torch.sigmoid(self.low.abs_(), out=self.low)
+        torch.sigmoid(self.high.abs_(), out=self.high)
+        # Each product by itself: one of ratios, all near 1, would be rounded down more often than up.
+        for low_part, high_part in zip(self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True):
+            self.log_w += low_part.prod(-1).double().div_(high_part.prod(-1).double()).log_()
         if not self.same:
             self.log_w += (high - low) * (self.z1 @ self.d1.mT).squeeze(-1)
 

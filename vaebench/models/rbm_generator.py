@@ -78,7 +78,7 @@ class RBMGenerator(RBMPriorModel):
         A product with the decoded states: sum_i x_i l_i - softplus(l_i) is linear in x.
         """
         logits, constant = self._decoded()
-        return torch.addmm(constant, x, logits.T) if torch.is_grad_enabled() else product(x, logits, constant)
+        return product(x, logits, constant)
 
     def _rows(self, x: Tensor) -> Iterator[slice]:
         step = max(1, CHUNK >> self.sizes[1])

@@ -60,7 +60,7 @@ class _LogProbs(torch.autograd.Function):
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
         ctx.save_for_backward(h, weight, words, sums - total, *(p for row in within for p in row))
-        return (h * weight[words]).sum(1) - total
+        return ((h * weight[words]).sum(1) - total).clamp_(max=0)  # logits of thousands are rounded by more
 
     @staticmethod
     @once_differentiable
