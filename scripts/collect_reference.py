@@ -34,27 +34,31 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
     if not len(frame):
         return
-    where, where_curves = REFERENCE / f"{name}-{preset}.csv", REFERENCE / f"{name}-{preset}-curves.csv"
-    ended = {(r, c) for r, c in zip(frame["row"], frame["column"], strict=True)}
+    where, ended = REFERENCE / f"{name}-{preset}.csv", {*zip(frame["row"], frame["column"], strict=True)}
+    kept = earlier(store.read_csv(where), frame, cells) if where.exists() else frame[:0]
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
-    if where.exists():
-        kept = earlier(store.read_csv(where), frame, cells)
-        if where_curves.exists() and len(kept):
-            points = pd.read_csv(where_curves, dtype=str, keep_default_na=False).astype({"seed": int})  # to the digit
-            curves = in_order(pd.concat([points[ids(points).isin(ids(kept))], curves]), cells)
-        frame = in_order(pd.concat([kept, frame]), cells)
+    frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
     store.write_csv(frame, where)
-    store.write_atomic(where_curves, curves.to_csv(index=False, lineterminator="\n"))
-    title = f"{table.title} ({table.where}), preset={preset}"
+    curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
+    title, image = f"{table.title} ({table.where}), preset={preset}", REFERENCE / f"{name}-{preset}.png"
     if table.figure != "bound":
-        shown = plot(table.figure).collect(runs, cells, [int(frame["seed"].min())])
+        first = int(frame["seed"].min())
+        shown = plot(table.figure).collect(runs, cells, [first])
         if len(shown):
-            text = shown.to_csv(index=False, lineterminator="\n")
-            store.write_atomic(REFERENCE / f"{name}-{preset}-{table.figure}.csv", text)
-            save_plot(table.figure, shown, REFERENCE / f"{name}-{preset}.png", title)
+            path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
+            save_plot(table.figure, write_points(path, shown, kept[kept["seed"] == first], cells), image, title)
     elif table.kind == "figure":
-        save_plot("bound", curves, REFERENCE / f"{name}-{preset}.png", title)
+        save_plot("bound", curves, image, title)
     print(f"{where.name}: {len(ended)} cells")
+
+
+def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+    """Write ``new`` and, to the digit, what the file has of the runs in ``kept``; returns what it holds then."""
+    if path.exists() and len(kept):
+        old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
+        new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
+    store.write_atomic(path, new.to_csv(index=False, lineterminator="\n"))
+    return pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("train_bound", "valid_bound")})
 
 
 def ids(frame: pd.DataFrame) -> pd.MultiIndex:

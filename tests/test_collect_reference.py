@@ -39,6 +39,7 @@ def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
 
 
 def collected(script, tmp_path, results):
+    """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results`` were collected."""
     script.collect(Store(tmp_path / results), "nvil_mnist", "short")
     frame = store.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
@@ -84,3 +85,42 @@ def test_without_runs_the_files_are_left_alone(script, tmp_path):
     before = (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes()
     collected(script, tmp_path, "empty")
     assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
+
+
+def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
+    """A column at hand and one from the file, and a seed of a column from either."""
+    drawn = []
+    monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
+    first, second = cells_of("nvil_variance")[:2]
+    for results, cell, seed in (("a", first, 0), ("b", second, 0), ("b", first, 1)):
+        finished(tmp_path / results, cell, seed, 100.0 + seed)
+    for results in ("a", "b"):
+        script.collect(Store(tmp_path / results), "nvil_variance", "short")
+    assert len(drawn) == 2
+    curves = drawn[1]
+    assert all(pd.api.types.is_numeric_dtype(curves[c]) for c in ("seed", "update", "train_bound", "valid_bound"))
+    assert len(curves) == 6
+    from matplotlib.figure import Figure
+
+    from vaebench.report.plots.bound import draw_curves, mean_curve
+
+    draw_curves(Figure(), curves)
+    of_first = curves[(curves["row"] == first.row) & (curves["column"] == first.column)]
+    assert mean_curve(of_first).to_dict() == pytest.approx({10: -100.5, 20: -100.5})
+
+
+def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
+    header = "split,update,kind,case,model,encoder"
+    first, second = (next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r)) for r in ("basic", "aggr"))
+    for results, cell, seed, x in (("a", first, 0, 0.5), ("b", second, 0, 0.25), ("b", first, 1, 0.125)):
+        finished(tmp_path / results, cell, seed, 37.0)
+        folder = Store(tmp_path / results).run_dir(cell.key, seed)
+        (folder / "means.csv").write_text(f"{header}\nvalid,0,,3,{x:.6f},-0.100000\n")
+    for results in ("a", "b"):
+        script.collect(Store(tmp_path / results), "lagging_synthetic", "short")
+    path = tmp_path / "reference" / "lagging_synthetic-short-means.csv"
+    found = pd.read_csv(path)
+    assert found[["row", "seed", "model"]].values.tolist() == [[first.row, 0, 0.5], [second.row, 0, 0.25]]
+    assert drawn[-1]["model"].tolist() == [0.5, 0.25]
