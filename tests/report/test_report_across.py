@@ -94,6 +94,31 @@ def test_settings_and_trainings_have_lines_of_their_own(wide, frame, runs):
     assert vae[2]["verdict"] == "IW yes, tuned; -ELBO no, tuned"
 
 
+def test_lines_are_told_apart_by_their_runs_not_by_their_order(wide, frame, runs):
+    second = [{**e, "value": e["value"] + 1} for e in runs("VAE", ["IW"], key="b")]
+    lines, _ = grid(wide, frame(second, runs("VAE", ["-ELBO"], key="a"), runs("VAE", ["-ELBO"], key="b")))
+    vae = [line for line in lines if line["row"] == "VAE"]
+    assert [(line["IW"], line["-ELBO"]) for line in vae] == [
+        ("330.00 ± 0.10 (329.0)", "330.00 ± 0.10 (329.1)"),
+        ("", "330.00 ± 0.10 (329.1)"),
+    ]
+
+
+def test_what_a_row_has_no_column_for_stands_there_all_the_same(wide, frame, runs):
+    rows = {"VAE": Row(published={"IW": 329.0, "MI": 0.1}, columns=("IW", "-ELBO")), "other": wide.rows["VAE"]}
+    part = replace(wide, rows=rows)
+    lines, _ = grid(part, frame(runs("VAE", ["IW", "-ELBO"], key="a"), runs("other", ["IW", "KL"], key="b")))
+    assert [line["row"] for line in lines] == ["VAE", "other"]
+    assert lines[0]["KL"] == "0.60 ± 0.10"
+    assert lines[0]["MI"] == "(0.1)"  # published, of a column in which the row is not trained
+
+
+def test_a_verdict_that_only_some_columns_have_is_told_with_their_names(wide, frame, runs):
+    part = runs("VAE", ["IW"], key="a") + [{**e, "paper_protocol": False} for e in runs("VAE", ["-ELBO"], key="a")]
+    lines, _ = grid(wide, frame(part))
+    assert lines[0]["verdict"] == "IW yes; -ELBO -"
+
+
 def test_a_column_without_a_number_and_a_failed_seed(wide, frame, runs, failed):
     columns = ["IW", "-ELBO", "KL", "MI"]
     some = [e for e in runs("VAE", columns, key="a") if e["metric"] != "mi_batch"]

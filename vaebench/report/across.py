@@ -38,19 +38,18 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
     shown = {h: "" for r in rows for h, text in cells.beside(r, samples).items() if text and h not in columns}
     out = []
     for entries in _lines(rows):
-        by, beside = {r.column: r for r in entries}, dict(shown)
+        by = {r.column: r for r in entries}
+        beside = {h: text for r in entries for h, text in cells.beside(r, samples).items() if text}
         first = next((r for r in entries if r.ours), entries[0])
-        for r in entries:
-            beside |= {h: text for h, text in cells.beside(r, samples).items() if text and h in shown}
         notes = dict.fromkeys(words for r in entries if (words := cells.notes(r, marks)))
         out.append(
             {
                 "row": first.row,
                 "preset": first.preset,
-                **{c: _cell(table, by.get(c)) for c in columns},
+                **{c: _cell(table, by[c]) if c in by else beside.get(c, "") for c in columns},
                 "seeds": "/".join(dict.fromkeys(str(r.n) for r in entries if r.n)),
                 "verdict": _verdict(entries),
-                **beside,
+                **{h: beside.get(h, "") for h in shown},
                 **cells.cost(first),
                 "notes": "; ".join(notes),
             }
@@ -59,19 +58,15 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
-    """The entries that share a line: of one row and setting; several trainings of the same column stand apart."""
+    """The entries that share a line: of one row and the same runs. What has no runs joins the first line of its row."""
     out = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
-        lines: dict[tuple[str, str, int], list[ReportRow]] = {}
+        lines: dict[tuple[str, str, str], list[ReportRow]] = {}
+        rest = []
         for r in of_row:
-            number = sum(
-                r.column == other.column
-                for key, line in lines.items()
-                if key[:2] == (r.preset, r.label)
-                for other in line
-            )
-            lines.setdefault((r.preset, r.label, number), []).append(r)
-        out += lines.values()
+            (lines.setdefault((r.preset, r.label, r.key), []) if r.key else rest).append(r)
+        first, *others = lines.values() or [[]]
+        out += [first + rest, *others]
     return out
 
 
@@ -83,8 +78,9 @@ def _cell(table: Table, row: ReportRow | None) -> str:
 
 
 def _verdict(entries: list[ReportRow]) -> str:
-    """The verdict of the line, or, where they are not the same, of every column that has one."""
-    given = {r.column: r.verdict for r in entries if r.verdict != "-"}
+    """The verdict of the line, or, where they are not the same, of every column that could have one."""
+    judged = [r for r in entries if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
+    given = {r.column: r.verdict for r in judged}
     if len(set(given.values())) <= 1:
         return next(iter(given.values()), "-")
     return "; ".join(f"{column} {word}" for column, word in given.items())

@@ -26,8 +26,8 @@ class ReportRow:
     """One row and column of a table: the published number, ours, and what may be said of the two.
 
     Numbers are in the unit of the measure (nats). ``difference`` is ours minus published, None where the two may not
-    be compared; ``measure`` is what both are numbers of. ``updates`` and ``seconds`` are means over the finished seeds;
-    ``status`` tells of the other seeds.
+    be compared; ``measure`` is what both are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over
+    the finished seeds; ``status`` tells of the other seeds.
     """
 
     row: str
@@ -48,6 +48,7 @@ class ReportRow:
     source: str = ""
     footnotes: tuple[str, ...] = ()
     measure: str = ""
+    key: str = ""
 
     @property
     def n(self) -> int:
@@ -139,6 +140,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         comparable=comparable,
         footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
         measure=measure,
+        key=runs["key"].iloc[0],
     )
 
 
