@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,29 @@ def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0
     out = capsys.readouterr().out
     assert float(out.splitlines()[-1].split()[-1].replace(",", "")) > 1
+
+
+def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
+    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={tmp_path}"]) == 0
+    capsys.readouterr()
+    assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench, or a damaged one\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"run": {}}, "row": "a", "column": "b"}'])
+def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str) -> None:
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    (tmp_path / name / "seed-0" / "config.json").write_text(content)
+    capsys.readouterr()
+    for verb, code in (("eval", 1), ("sample", 2)):
+        assert cli.main([verb, str(tmp_path / name / "seed-0")]) == code
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "not a run of vaebench, or a damaged one" in said

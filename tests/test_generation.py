@@ -118,3 +118,34 @@ def test_what_is_refused():
         generation.drawn_images(text_model(latents=2), 1, 0)
     with pytest.raises(UserError, match="no codes"):
         generation.codes(text_model(TextLM), torch.tensor([[1, 5, 2]]), 0, mean=True)
+
+
+@pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
+def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
+    """What a code is read as does not depend on how many stand beside it."""
+    model = TextVAE(torch.full((9,), 1 / 9), latents=2, embedding=4, units=5, dropout_in=0, dropout_out=0)
+    g = torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=2.0, generator=g)
+    z = torch.randn(7, 2, generator=g)
+    decoding = Decoding(how=how, longest=6, width=3)
+    monkeypatch.setattr(generation, "TOGETHER", 3)
+    with torch.no_grad():
+        parts = decoding.documents(model, z, 7, 0)
+        assert len(parts) == 7
+        if how != "sample":
+            monkeypatch.setattr(generation, "TOGETHER", 100)
+            assert [d.words for d in parts] == [d.words for d in decoding.documents(model, z, 7, 0)]
+        else:
+            assert [d.words for d in parts[:3]] == [d.words for d in decoding.documents(model, z[:3], 3, 0)]
+            assert len({tuple(d.words) for d in decoding.documents(model, z[:1].expand(7, -1), 7, 0)}) > 3
+    x = torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 8, 2], [1, 4, 2, 0]])
+    with torch.no_grad():
+        monkeypatch.setattr(generation, "TOGETHER", 3)
+        torch.testing.assert_close(generation.codes(model, x, 0, True), model.encode(x)[0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("longest", 0), ("longest", 10**12), ("width", 10**6)])
+def test_sizes_that_no_memory_holds_are_refused(name, value):
+    with pytest.raises(UserError, match=rf"--{name} {value}: allowed: a whole number from 1 to"):
+        Decoding(**{name: value})

@@ -54,4 +54,4 @@ def read(path: Path) -> Checkpoint:
 
 def damaged(path: Path, why: str) -> UserError:
     """The error for a checkpoint that cannot be used, and what to do about it."""
-    return UserError(f"{path}: not a usable checkpoint ({why}); run with --force to start anew")
+    return UserError(f"{path}: not a usable checkpoint ({why}); vaebench run --force starts anew")

@@ -27,6 +27,7 @@ PLOTS = ("bound", "information", "means", "path", "units")
 LATER: dict[str, dict[str, Any]] = {
     "train": {"unit": "updates", "snapshots": [], "cases": None},
     "data": {"entries": None},
+    "objective": {"mi_of": "batches"},
 }
 """Settings that came after the first runs, and the value that those had: it does not enter their names."""
 
@@ -72,7 +73,7 @@ class Row:
     ``columns`` names the trained columns of this row; None means all of them, an empty tuple means that nothing is
     trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
     maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
-    to None where the paper prints a curve and no number.
+    to None where the paper prints a curve and no number. ``diverges``: the paper's own run of it did, so ours may.
     """
 
     set: tuple[str, ...] = ()
@@ -81,6 +82,7 @@ class Row:
     published: dict[str, float | None] = field(default_factory=dict)
     source: str = ""
     note: str = ""
+    diverges: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,9 @@ BLOCK = 100
 
 HOWS = ("sample", "greedy", "beam")
 
+TOGETHER = 256
+"""Documents that are read off, or encoded, side by side: softmaxes over a vocabulary for each need room."""
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -37,26 +40,33 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.how not in HOWS:
             raise UserError(f"--how {self.how}: {nearest(self.how, HOWS)}")
-        for name in ("width", "longest"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: allowed: a whole number from 1")
+        for name, most in (("width", 1000), ("longest", 100_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"--{name} {getattr(self, name)}: allowed: a whole number from 1 to {most:,}")
 
     def documents(self, model: nn.Module, z: Tensor | None, rows: int, seed: int) -> list[Document]:
         """A document for each of the codes ``z`` (rows, n), or ``rows`` documents of a model without codes."""
+        if z is None and self.how != "sample":
+            return self._some(model, None, None) * rows
+        found: list[Document] = []
+        for number, part in enumerate(torch.arange(rows).split(TOGETHER)):
+            u = _noise((len(part), self.longest), seed, "made_case", model, number) if self.how == "sample" else None
+            found += self._some(model, None if z is None else z[part], u)
+        return found
+
+    def _some(self, model: nn.Module, z: Tensor | None, u: Tensor | None) -> list[Document]:
         if self.how == "sample":
-            return text_generation.sample(model, z, _noise((rows, self.longest), seed, "made_case", model))
+            return text_generation.sample(model, z, u)
         if self.how == "greedy":
-            found = text_generation.greedy(model, z, self.longest)
-        else:
-            found = text_generation.beam(model, z, self.width, self.longest)
-        return found if z is not None else found * rows
+            return text_generation.greedy(model, z, self.longest)
+        return text_generation.beam(model, z, self.width, self.longest)
 
 
 def drawn(model: nn.Module, number: int, seed: int, decoding: Decoding) -> list[Document]:
     """``number`` documents, their codes drawn from the prior."""
     z = None
     if latent(model):
-        z = _noise((number, model.sizes[1]), seed, "made_code", model, "normal")
+        z = _noise((number, model.sizes[1]), seed, "made_code", model, kind="normal")
     return decoding.documents(model, z, number, seed)
 
 
@@ -64,7 +74,7 @@ def codes(model: nn.Module, x: Tensor, seed: int, mean: bool) -> Tensor:
     """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
     if not (reads_documents(model) and gaussian_posterior(model)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
-    seen = model.encode(x)
+    seen = tuple(torch.cat(v) for v in zip(*(model.encode(part) for part in x.split(TOGETHER)), strict=True))
     if mean:
         return seen[0]
     draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
@@ -117,5 +127,7 @@ def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
     return [z1, z2]
 
 
-def _noise(shape: tuple[int, ...], seed: int, purpose: str, model: nn.Module, kind: str = "uniform") -> Tensor:
-    return noise.fixed({"u": (kind, tuple(shape))}, seed, purpose, device=model.mean.device)["u"]
+def _noise(
+    shape: tuple[int, ...], seed: int, purpose: str, model: nn.Module, *index: int, kind: str = "uniform"
+) -> Tensor:
+    return noise.fixed({"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device)["u"]

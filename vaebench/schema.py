@@ -105,6 +105,8 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     for c, number in value["published"].items():
         if number is not None and not is_number(number):
             raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
+    if not isinstance(value.get("diverges", False), bool):
+        raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
     return _build(Row, value, where)
 
 

@@ -225,7 +225,7 @@ def evaluated_checkpoint(seed: Seed, select: str) -> Checkpoint:
     if best.meta.get("update") != seed.best_update:  # killed between the two files
         raise UserError(
             f"{seed.best}: of update {best.meta.get('update')}, but the best by the checkpoint is {seed.best_update}; "
-            "run again to go on from the checkpoint, or with --force to start anew"
+            "vaebench run goes on from the checkpoint, with --force it starts anew"
         )
     return best
 
@@ -235,10 +235,13 @@ def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> n
     model = models.build(config["model"], mean)
     kept = {**found.params, **found.state}
     own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
-    model.load_state_dict(own, strict=False)
     missing = {n for n, _ in model.named_parameters()} - set(own)
     if missing:
-        raise ValueError(f"the checkpoint lacks {', '.join(sorted(missing))}")
+        raise UserError(f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}")
+    wrong = [n for n, v in model.state_dict().items() if n in own and v.shape != own[n].shape]
+    if wrong:
+        raise UserError(f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}")
+    model.load_state_dict(own, strict=False)
     return model
 
 
@@ -263,8 +266,11 @@ def _load_or_start(
     seed: Seed, objective: Objective, rule: Any, config: dict[str, Any], cases: int
 ) -> tuple[dict, dict, dict]:
     if seed.update:
-        c = checkpoint.read(seed.last)
-        return c.params, c.state, c.opt
+        c = checkpoint.read(seed.last)  # in the order of a fresh start, on which the rounding of sums depends
+        try:
+            return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt
+        except KeyError as e:
+            raise checkpoint.damaged(seed.last, f"no {e.args[0]} in it") from None
     models.start(objective, config["model"], seed.seed)
     params = {k: v.detach().clone() for k, v in objective.named_parameters()}
     return params, objective.state(seed.seed, cases), rule.state(params)

@@ -34,6 +34,7 @@ def load(folder: Path) -> Trained:
     try:
         note = json.loads((folder / "config.json").read_text())
         config, known = note["config"], note["data_hash"]
+        select = config["train"]["select"]
         seed = progress_of(folder, int(folder.resolve().name.partition("-")[2]))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{folder}: not a run of vaebench, or a damaged one") from None
@@ -42,6 +43,6 @@ def load(folder: Path) -> Trained:
     splits = data.load(config["data"], mirror=config["data"].get("mirror"))
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
-    found = evaluated_checkpoint(seed, config["train"]["select"])
+    found = evaluated_checkpoint(seed, select)
     model = load_model(config, splits.mean, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

@@ -131,7 +131,7 @@ def shown(value: Any) -> str:
 
 # ------------------------------------------------------------------------------------------------------- types
 
-NULLABLE = ("eval.iw_samples", "objective.valid_points")
+NULLABLE = ("eval.iw_samples", "objective.valid_points", "optim.clip")
 """Keys with a number as default that may be null as well. A key whose default is null may always be a number."""
 
 

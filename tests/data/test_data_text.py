@@ -548,6 +548,8 @@ def test_own_files_have_to_be_named(own, tmp_path):
         data.load({**own(), "labels": True}, root=tmp_path / "root")
     with pytest.raises(DataError, match="a single word to learn"):
         data.load(own(train=[["a"]]), root=tmp_path / "root")
+    with pytest.raises(DataError, match=r"valid\.txt: a single document, expected two or more"):
+        data.load(own(valid=[["a"]]), root=tmp_path / "root")
     Path(own()["train"] + ".gz").write_bytes(gzip.compress(b"a b\n" * 99, mtime=0)[:-9])
     with pytest.raises(DataError, match=r"data\.train=.*: truncated or damaged gzip"):
         data.load({**own(), "train": own()["train"] + ".gz"}, root=tmp_path / "root")

@@ -45,7 +45,8 @@ def test_a_warm_up_in_updates():
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [({"start": 2.0}, "kl_start"), ({"start": -0.1}, "kl_start"), ({"unit": "days"}, "kl_unit"),
-     ({"slope": "x"}, "kl_slope"), ({"warmup": 0}, "kl_warmup"), ({"final": 0.0}, "kl_weight")],
+     ({"slope": "x"}, "kl_slope"), ({"warmup": 0}, "kl_warmup"), ({"final": -0.1}, "kl_weight"),
+     ({"final": "x"}, "kl_weight")],
 )  # fmt: skip
 def test_bad_weights(wrong, key):
     with pytest.raises(UserError, match=f"objective.{key}="):

@@ -235,3 +235,26 @@ def test_what_has_a_column_of_its_own_does_not_stand_beside(table, frame, entry)
     assert set(found["NVIL"].beside) == {"iw_nll"}
     assert set(found["KL"].beside) == {"iw_nll"}
     assert set(found["WS"].beside) == {"kl", "iw_nll"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "word"),
+    [
+        (["diverged"], "diverged too"),
+        (["diverged", "done"], "not diverged"),
+        (["done"], "not diverged"),
+        (["failed"], "-"),
+    ],
+)
+@pytest.mark.parametrize("label", ["", "short"])
+def test_where_the_papers_run_diverged(table, frame, entry, failed, seeds, word, label):
+    row = replace(table.rows["SBN 500"], published={}, diverges=True)
+    diverging = replace(table, rows={"SBN 500": row})
+    runs = []
+    for seed, status in enumerate(seeds):
+        lost = failed("SBN 500", seed, status=status, reason="the bound is not finite", label=label)
+        runs += entry("SBN 500", [113.0], first=seed, label=label) if status == "done" else lost
+    (found,) = summarize(diverging, frame(runs))
+    assert found.verdict == (word if word == "-" or not label else f"{word}, {label}")
+    other = frame([{**r, "paper_protocol": False} for r in runs])
+    assert summarize(diverging, other)[0].verdict == "-"

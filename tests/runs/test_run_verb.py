@@ -354,7 +354,7 @@ def test_a_damaged_checkpoint_is_one_line_until_forced(vaebench, whole, expected
     assert code == 1
     (line,) = [line for line in err.splitlines() if line.startswith("vaebench: ")]
     assert f"seed 0 failed: {folder / 'checkpoint.safetensors'}: not a usable checkpoint" in line
-    assert line.endswith("run with --force to start anew")
+    assert line.endswith("vaebench run --force starts anew")
     assert (folder / "checkpoint.safetensors").read_bytes() == b"\x80\x04"
     code, _, err = vaebench("run", *args, "--only", "column=NVIL", "--seeds", "0", "--force").wait()
     assert code == 0, err
@@ -615,3 +615,13 @@ def test_it_runs_as_a_module_in_a_fresh_interpreter(results, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Belief nets on binarized MNIST")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_run_that_diverges_as_the_papers_did_is_no_failure(tmp_path, capsys):
+    """And one that the paper's did not is."""
+    steep = ["optim.posterior_rate=1e12", "optim.clip=null", "run.jobs=1", f"run.results={tmp_path}", "--seeds", "0"]
+    for row, code in (("50x", 0), ("4x", 1)):
+        assert main(["run", "table=lagging_rates", "preset=quick", "--only", f"row={row}", *steep]) == code
+        said = capsys.readouterr()
+        assert "diverged" in said.out
+        assert ("vaebench: lagging_rates" in said.err) == bool(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import itertools
 
 import pytest
 import torch
@@ -185,3 +187,44 @@ def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
 
 def snapshots_of(seed: Seed):
     return snapshots.listed(seed.folder)
+
+
+def test_a_resumed_run_sums_in_the_order_of_a_fresh_one(go, monkeypatch):
+    """The norm that clips is a sum over parameters, and another order would round it otherwise."""
+    orders = []
+    real = train.Pack.__init__
+
+    def noted(pack, objective, optim, params, *rest):
+        orders.append(list(params[0]))
+        real(pack, objective, optim, params, *rest)
+
+    monkeypatch.setattr(train.Pack, "__init__", noted)
+    whole = go("whole", optim__clip=1e-2)
+    parts = None
+    while parts is None:  # each time as far as the next validation and a little further
+        calls = itertools.count()
+        with contextlib.suppress(Interrupted):
+            parts = go("parts", lambda calls=calls: next(calls) > 60, optim__clip=1e-2)
+    same(whole, parts)
+    assert len(orders) > 3
+    assert all(order == orders[0] for order in orders)
+
+
+def test_the_phase_may_end_by_the_mutual_information_of_the_whole_set(go):
+    """Both are in the curve; a fall of the one that is watched ends the phase."""
+    for of, key in (("batches", "valid_mi_batch"), ("whole", "valid_mi")):
+        seed = go(of, objective__mi_of=of, train__updates=3)
+        on, before = True, -9.0
+        for point in seed.curve:
+            assert (point["train_inner"] > 0) == on
+            on, before = on and point[key] >= before, point[key]
+    with pytest.raises(UserError, match=r"objective\.mi_of='all': .*batches, whole"):
+        go("bad", objective__mi_of="all")
+
+
+def test_a_checkpoint_of_another_size_is_one_line(go, splits):
+    seed = go(train__updates=1)
+    config = copy.deepcopy(CONFIG)
+    config["model"]["units"] += 1
+    with pytest.raises(UserError, match="does not fit its settings: other sizes of"):
+        train.load_model(config, splits.mean, checkpoint.read(seed.best))

@@ -134,6 +134,9 @@ class TextLoader(Loader):
         if entries < len(SPECIALS) + 2:
             n = entries - len(SPECIALS)
             raise DataError(f"{where}: {'no word' if not n else 'a single word'} to learn: nothing is left to predict")
+        for split in SPLITS:  # variances over a split need two
+            if len(arrays[f"{split}_offsets"]) - 1 < 2:
+                raise DataError(f"{files.get(split, split)}: a single document, expected two or more")
         for split, expected in self.documents.items():
             if (found := len(arrays[f"{split}_offsets"]) - 1) != expected:
                 raise DataError(f"{files.get(split, split)}: {found:,} documents, expected {expected:,}")

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import validate
-from vaebench.errors import UserError
+from vaebench.errors import UserError, nearest
 from vaebench.objectives.vae import VAE
 
 INNER, OUTER = ("posterior",), ("model",)
+
+MI_OF = {"batches": "valid_mi_batch", "whole": "valid_mi"}
+"""Which mutual information of a validation ends the aggressive phase."""
 
 
 class Window:
@@ -53,6 +56,7 @@ class Aggressive(VAE):
 
     ``mi_start``: what the first mutual information is compared with. ``mi_falls``: so many validations at which it fell
     below the last one, or the best with ``mi_best``, end the aggressive phase; they need not follow each other.
+    ``mi_of``: within ``batches``, as published, or over the ``whole`` validation set.
     """
 
     alone = True
@@ -67,6 +71,7 @@ class Aggressive(VAE):
         mi_start: float = 0.0,
         mi_falls: int = 1,
         mi_best: bool = False,
+        mi_of: str = "batches",
         **rest,
     ) -> None:
         super().__init__(model, **rest)
@@ -75,6 +80,9 @@ class Aggressive(VAE):
         self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
         self.strict = validate.flag("objective.inner_strict", inner_strict)
         self.best = validate.flag("objective.mi_best", mi_best)
+        if mi_of not in MI_OF:
+            raise UserError(f"objective.mi_of={mi_of!r}: {nearest(str(mi_of), MI_OF)}")
+        self.watched = MI_OF[mi_of]
         if not validate.is_number(mi_start):
             raise UserError(f"objective.mi_start={mi_start!r}: must be a number")
         self.start = float(mi_start)
@@ -94,10 +102,10 @@ class Aggressive(VAE):
         return OUTER if state["aggressive"] > 0 else None
 
     def validated(self, state: dict[str, Tensor], found: dict[str, float]) -> dict[str, Tensor]:
-        """Compare ``valid_mi_batch``; the end of the aggressive phase is for good."""
+        """Compare the mutual information of this validation; the end of the aggressive phase is for good."""
         if not state["aggressive"] > 0:
             return state
-        now, before = found["valid_mi_batch"], float(state["mi"])
+        now, before = found[self.watched], float(state["mi"])
         fell = now < before
         falls = float(state["falls"]) + fell
         new = {"aggressive": float(falls < self.falls), "mi": max(now, before) if self.best else now, "falls": falls}

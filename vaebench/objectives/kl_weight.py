@@ -20,7 +20,9 @@ class KLWeight:
     """
 
     def __init__(self, final: float, start: float | None, warmup: float, unit: str, slope: str) -> None:
-        self.final = positive("objective.kl_weight", final)
+        if not is_number(final) or final < 0:
+            raise UserError(f"objective.kl_weight={final!r}: must be a number from 0 (an autoencoder)")
+        self.final = float(final)
         if start is not None and (not is_number(start) or not 0 <= start <= final):
             raise UserError(f"objective.kl_start={start!r}: must be null or a number from 0 to kl_weight ({final})")
         if unit not in UNITS:

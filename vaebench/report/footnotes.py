@@ -8,7 +8,7 @@ from vaebench.catalogue import load_preset, options
 from vaebench.config import Table
 from vaebench.protocol import is_timing
 from vaebench.report import across, repeats, times
-from vaebench.report.summary import NOT_TRAINED, ReportRow
+from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
 
 VERDICTS = {
     "yes": "within the margin of the published number; two standard errors over seeds are no more than the margin",
@@ -18,6 +18,8 @@ VERDICTS = {
     "n=1": "one seed, from which no yes or no is given",
     "-": "no verdict: nothing published or measured, not the paper's data or evaluation, or a time",
     NOT_TRAINED: "a number from the literature, for comparison",
+    DIVERGED: "every seed diverged, as the paper's run did",
+    NOT_DIVERGED: "the paper's run diverged, and not every seed of ours did",
 }
 
 
@@ -40,7 +42,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
             "run share: it does not average out over them, and is part of [..]."
         )
-    lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(rows)
+    lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(table, rows)
     words = {r.verdict.split(", ")[0] for r in rows}
     lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]

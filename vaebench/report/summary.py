@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
 """Metrics shown beside the one the paper printed."""
 
-NOT_TRAINED = "not trained here"
+NOT_TRAINED, DIVERGED, NOT_DIVERGED = "not trained here", "diverged too", "not diverged"
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     comparable = comparable and not is_timing(measure)
     judged = comparable and not is_descriptive(measure)
     word = verdict(published, ours.values if ours else (), table.margin, label, judged)
+    if table.rows[row].diverges and bool(runs["paper_protocol"].all()):
+        word = _divergence(runs, label)
     beside = {
         m: estimate(measured(runs, m)) for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column))
     }
@@ -128,7 +130,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         published=published,
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
-        verdict=word if word == "-" else word + _survivors(measure, runs),
+        verdict=word if word == "-" or table.rows[row].diverges else word + _survivors(measure, runs),
         beside={m: e for m, e in beside.items() if e is not None},
         updates=_mean(seeds["updates"]),
         seconds=_mean(seeds["seconds"]),
@@ -149,6 +151,14 @@ def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
     mine = table.columns[column].set
     here = [c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine]
     return {table.measure_of(c) for c in here}
+
+
+def _divergence(runs: pd.DataFrame, label: str) -> str:
+    """The verdict where the paper's run diverged: whether every seed that ended did so too."""
+    ended = [s for s in runs.drop_duplicates("seed")["status"] if s in ("done", "diverged")]
+    if not ended:
+        return "-"
+    return (DIVERGED if "done" not in ended else NOT_DIVERGED) + (f", {label}" if label else "")
 
 
 def _survivors(measure: str, runs: pd.DataFrame) -> str:

@@ -41,11 +41,18 @@ def find(root: Path, name: str) -> list[Path]:
     for place in (Path(name), root / name):
         if (place / "config.json").is_file():
             return [place]
-        seeds = sorted(place.glob("seed-*/config.json"), key=lambda p: int(p.parent.name.partition("-")[2]))
+        seeds = {number_of(p.parent): p.parent for p in place.glob("seed-*/config.json")}
+        seeds.pop(None, None)  # a copy that somebody keeps beside them
         if seeds:
-            return [p.parent for p in seeds]
+            return [seeds[n] for n in sorted(seeds)]
     known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
     raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
+
+
+def number_of(folder: Path) -> int | None:
+    """The seed of a run's folder ``seed-<n>``; None where the name is another."""
+    digits = folder.resolve().name.removeprefix("seed-")
+    return int(digits) if digits.isdecimal() and folder.resolve().name.startswith("seed-") else None
 
 
 def _evaluate(folder: Path, overrides: list[str]) -> bool:
@@ -54,12 +61,19 @@ def _evaluate(folder: Path, overrides: list[str]) -> bool:
     from vaebench.session import Session
     from vaebench.store import Store
 
-    note = json.loads((folder / "config.json").read_text())
-    seed = int(folder.name.partition("-")[2])
-    root = folder.resolve().parent.parent
-    config = reevaluated(note["config"], overrides)
+    seed, root = number_of(folder), folder.resolve().parent.parent
+    try:
+        note = json.loads((folder / "config.json").read_text())
+        kept, row, column = note["config"], note["row"], note["column"]
+        kept["run"], kept["eval"], kept["train"]["select"]
+    except (OSError, ValueError, KeyError, TypeError):
+        seed = None
+    if seed is None:
+        print(f"vaebench: {folder}: not a run of vaebench, or a damaged one", file=sys.stderr)
+        return False
+    config = reevaluated(kept, overrides)
     config["run"]["results"] = str(root)
-    cell = Cell("", note["row"], note["column"], "", config)
+    cell = Cell("", row, column, "", config)
     if cell.key != folder.resolve().parent.name:
         print(f"vaebench: {folder}: its settings do not fit its name; was it moved?", file=sys.stderr)
         return False

@@ -39,10 +39,11 @@ def add_decoding(parser: ArgumentParser, how: str) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there; images may be drawn (png, svg, pdf)")
 
 
-def check_number(option: str, value: int, least: int = 1) -> None:
-    """Raises UserError for a number below ``least``."""
-    if value < least:
-        raise UserError(f"{option} {value}: allowed: a whole number from {least}")
+def check_number(option: str, value: int, least: int = 1, most: int | None = None) -> None:
+    """Raises UserError for a number below ``least`` or above ``most``."""
+    if value < least or (most is not None and value > most):
+        upto = "" if most is None else f" to {most:,}"
+        raise UserError(f"{option} {value}: allowed: a whole number from {least}{upto}")
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:

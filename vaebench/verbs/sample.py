@@ -19,7 +19,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    generated.check_number("--number", args.number)
+    generated.check_number("--number", args.number, most=1_000_000)
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
     from vaebench import generation

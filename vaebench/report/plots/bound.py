@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 CURVE = ("seconds", "train_bound", "valid_bound")
 """Bounds are in nats and negative, as on a paper's axis."""
 
+MORE = ("train_inner", "valid_kl", "valid_mi_batch", "valid_mi", "valid_active_units")
+"""Where a rule has inner loops, and validation watches the latents; not drawn."""
+
 
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-    """Table, row, column, seed, update, then CURVE; see ``curve_files``."""
-    return curve_files.collect(store, cells, seeds, CURVE)
+    """Table, row, column, seed, update, then CURVE and what there is of MORE; see ``curve_files``."""
+    return curve_files.collect(store, cells, seeds, CURVE, MORE)
 
 
 def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:

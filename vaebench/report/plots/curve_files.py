@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 
 def collect(
-    store: Store, cells: list[Cell], seeds: list[int], wanted: tuple[str, ...], *, only: bool = False
+    store: Store,
+    cells: list[Cell],
+    seeds: list[int],
+    wanted: tuple[str, ...],
+    more: tuple[str, ...] = (),
+    *,
+    only: bool = False,
 ) -> pd.DataFrame:
     """One line per validation: table, row, column, seed (whole numbers), update, then ``wanted``; unknown are NaN.
+
+    Then those of ``more`` that any of the curves has.
 
     Runs without a curve have no lines. A last line that was cut off by a killed process is left out. Cells of a row
     that share a run have one curve, that of the first. Raises UserError for a curve that is damaged or lacks a column;
@@ -29,14 +37,15 @@ def collect(
 
     lines: list[tuple] = []
     for cell, seed in runs_of(store, cells, seeds):
-        points = _read(store.run_dir(cell.key, seed) / "curve.csv", wanted, only)
+        points = _read(store.run_dir(cell.key, seed) / "curve.csv", wanted, more, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
-    frame = pd.DataFrame(lines, columns=["table", "row", "column", "seed", "update", *wanted])
+    frame = pd.DataFrame(lines, columns=["table", "row", "column", "seed", "update", *wanted, *more])
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}
-    return frame.astype({**types, **dict.fromkeys(wanted, "float64")})
+    frame = frame.astype({**types, **dict.fromkeys((*wanted, *more), "float64")})
+    return frame.drop(columns=[c for c in more if frame[c].isna().all()])
 
 
-def _read(path: Path, wanted: tuple[str, ...], only: bool) -> list[tuple[int, ...]]:
+def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[int, ...]]:
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -50,6 +59,6 @@ def _read(path: Path, wanted: tuple[str, ...], only: bool) -> list[tuple[int, ..
     if missing:
         raise UserError(f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}")
     try:
-        return [(int(line["update"]), *(float(line[c] or "nan") for c in wanted)) for line in reader]
+        return [(int(line["update"]), *(float(line.get(c) or "nan") for c in (*wanted, *more))) for line in reader]
     except (TypeError, ValueError):
         raise UserError(f"{path}: line {reader.line_num} is damaged") from None
