@@ -282,7 +282,7 @@ def test_a_checkpoint_that_lacks_a_parameter_is_not_evaluated(make_config, split
     params = params_of("run")
     assert load_model(make_config(), splits.mean, checkpoint.Checkpoint(params))
     gone = next(k for k in params if k.startswith("model.p"))
-    with pytest.raises(ValueError, match=f"the checkpoint lacks {gone.removeprefix('model.')}"):
+    with pytest.raises(UserError, match=f"does not fit its settings: it lacks {gone.removeprefix('model.')}"):
         load_model(make_config(), splits.mean, checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}))
 
 
