@@ -51,8 +51,8 @@ def find(root: Path, name: str) -> list[Path]:
 
 def number_of(folder: Path) -> int | None:
     """The seed of a run's folder ``seed-<n>``; None where the name is another."""
-    digits = folder.resolve().name.removeprefix("seed-")
-    return int(digits) if digits.isdecimal() and folder.resolve().name.startswith("seed-") else None
+    word, _, digits = folder.resolve().name.partition("-")
+    return int(digits) if word == "seed" and digits.isdecimal() else None
 
 
 def _evaluate(folder: Path, overrides: list[str]) -> bool:
