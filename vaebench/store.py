@@ -200,6 +200,28 @@ def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 
 
+def seed_of(folder: Path) -> int | None:
+    """The seed of a run's folder ``seed-<n>``; None where the name is another."""
+    word, _, digits = folder.resolve().name.partition("-")
+    return int(digits) if word == "seed" and digits.isdecimal() else None
+
+
+def read_note(folder: Path) -> tuple[dict[str, Any], int]:
+    """What ``config.json`` in a run's folder says of the run (config, row, column, data_hash), and its seed.
+
+    Raises UserError where the folder is not a run's, or the file is damaged.
+    """
+    try:
+        note, seed = json.loads((folder / "config.json").read_text()), seed_of(folder)
+        note["row"], note["column"], note["data_hash"]
+        note["config"]["run"], note["config"]["eval"], note["config"]["data"], note["config"]["train"]["select"]
+    except (OSError, ValueError, KeyError, TypeError):
+        seed = None
+    if seed is None:
+        raise UserError(f"{folder}: not a run of vaebench, or a damaged one")
+    return note, seed
+
+
 def csv_text(frame: pd.DataFrame) -> str:
     """The long frame as CSV text; ``read_csv`` gives back an equal frame."""
     return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")

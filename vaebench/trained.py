@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import nn
 from vaebench import data
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.store import read_note
 from vaebench.train import evaluated_checkpoint, load_model, progress_of
 
 
@@ -31,18 +31,14 @@ def load(folder: Path) -> Trained:
     Raises UserError where nothing is trained there yet, it is damaged, or its data are others now; DataError where they
     cannot be had.
     """
-    try:
-        note = json.loads((folder / "config.json").read_text())
-        config, known = note["config"], note["data_hash"]
-        select = config["train"]["select"]
-        seed = progress_of(folder, int(folder.resolve().name.partition("-")[2]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{folder}: not a run of vaebench, or a damaged one") from None
+    note, number = read_note(folder)
+    config, known = note["config"], note["data_hash"]
+    seed = progress_of(folder, number)
     if not seed.update:
         raise UserError(f"{folder}: nothing is trained there yet")
     splits = data.load(config["data"], mirror=config["data"].get("mirror"))
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
-    found = evaluated_checkpoint(seed, select)
+    found = evaluated_checkpoint(seed, config["train"]["select"])
     model = load_model(config, splits.mean, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

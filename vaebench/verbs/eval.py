@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -38,10 +37,12 @@ def run(args: Namespace) -> int:
 
 def find(root: Path, name: str) -> list[Path]:
     """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
+    from vaebench.store import seed_of
+
     for place in (Path(name), root / name):
         if (place / "config.json").is_file():
             return [place]
-        seeds = {number_of(p.parent): p.parent for p in place.glob("seed-*/config.json")}
+        seeds = {seed_of(p.parent): p.parent for p in place.glob("seed-*/config.json")}
         seeds.pop(None, None)  # a copy that somebody keeps beside them
         if seeds:
             return [seeds[n] for n in sorted(seeds)]
@@ -49,31 +50,21 @@ def find(root: Path, name: str) -> list[Path]:
     raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
 
 
-def number_of(folder: Path) -> int | None:
-    """The seed of a run's folder ``seed-<n>``; None where the name is another."""
-    word, _, digits = folder.resolve().name.partition("-")
-    return int(digits) if word == "seed" and digits.isdecimal() else None
-
-
 def _evaluate(folder: Path, overrides: list[str]) -> bool:
     from vaebench.compose import reevaluated
     from vaebench.config import Cell
     from vaebench.session import Session
-    from vaebench.store import Store
+    from vaebench.store import Store, read_note
 
-    seed, root = number_of(folder), folder.resolve().parent.parent
     try:
-        note = json.loads((folder / "config.json").read_text())
-        kept, row, column = note["config"], note["row"], note["column"]
-        kept["run"], kept["eval"], kept["train"]["select"]
-    except (OSError, ValueError, KeyError, TypeError):
-        seed = None
-    if seed is None:
-        print(f"vaebench: {folder}: not a run of vaebench, or a damaged one", file=sys.stderr)
+        note, seed = read_note(folder)
+    except UserError as e:
+        print(f"vaebench: {e}", file=sys.stderr)
         return False
-    config = reevaluated(kept, overrides)
+    root = folder.resolve().parent.parent
+    config = reevaluated(note["config"], overrides)
     config["run"]["results"] = str(root)
-    cell = Cell("", row, column, "", config)
+    cell = Cell("", note["row"], note["column"], "", config)
     if cell.key != folder.resolve().parent.name:
         print(f"vaebench: {folder}: its settings do not fit its name; was it moved?", file=sys.stderr)
         return False
