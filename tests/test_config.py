@@ -51,6 +51,10 @@ def changed(**changes):
     return {**copy.deepcopy(TABLE), **changes}
 
 
+def spread(**numbers):
+    return {"published": {"A": 10.5, "B": None}, "spread": numbers}
+
+
 def test_a_table_is_read(conf):
     write(conf, TABLE)
     table = catalogue.load_table("small")
@@ -88,6 +92,9 @@ def test_a_bare_number_is_a_name(conf):
         ({"rows": {"one": {"entries": {"A": "a=1"}}}}, ["rows.one.entries.A", "list of overrides"]),
         ({"rows": {"one": {"published": {"A": "10.5"}}}}, ["rows.one.published.A", "number or null", "'10.5'"]),
         ({"rows": {"one": {"published": {"A": True}}}}, ["rows.one.published.A", "number or null"]),
+        ({"rows": {"one": spread(A="0.1")}}, ["rows.one.spread.A", "number from 0", "'0.1'"]),
+        ({"rows": {"one": spread(A=-0.1)}}, ["rows.one.spread.A", "number from 0"]),
+        ({"rows": {"one": spread(B=0.1)}}, ["rows.one.spread", "'B' has no published number", "allowed: A"]),
         ({"columns": {"A": {"set": "objective=nvil"}}}, ["columns.A.set", "list of overrides"]),
         ({"columns": {"A": ["objective=nvil"]}}, ["columns.A", "expected a mapping"]),
         ({"seeds": [0, -1]}, ["seeds", "whole numbers from 0"]),

@@ -42,25 +42,32 @@ PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
 """A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
 
 
-def printed(table: config.Table) -> dict[tuple[str, str], float]:
-    """(row, variant) -> the number in the paper's CSV."""
+def _place(table: config.Table, row: str, column: str) -> tuple[str, str]:
+    """(row, variant): what the paper's CSV calls an entry of the table."""
+    return row, table.columns[column].published or column if column in table.columns else column
+
+
+def printed(table: config.Table, what: str) -> dict[tuple[str, str], float]:
+    """(row, variant) -> the number in the paper's CSV, or its standard deviation where one is printed."""
     place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
     with open(ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8") as f:
         lines = list(csv.DictReader(f))
-    found = {place(r): float(r["value"]) for r in lines}
-    assert len(found) == len(lines), "two lines of the CSV have one place in the table"
-    return found
+    assert len({place(r) for r in lines}) == len(lines), "two lines of the CSV have one place in the table"
+    return {place(r): float(r[what]) for r in lines if r[what] and not r[what].startswith("<")}
 
 
 @pytest.mark.parametrize("name", [n for n in TABLES if catalogue.load_table(n).published_csv])
 def test_published_numbers_are_those_of_the_paper(name: str) -> None:
     table = catalogue.load_table(name)
-    here = {}
-    for row, entry in table.rows.items():
-        for column, value in entry.published.items():
-            variant = table.columns[column].published or column if column in table.columns else column
-            here[row, variant] = value
-    assert here == printed(table)
+    here = {_place(table, r, c): value for r, row in table.rows.items() for c, value in row.published.items()}
+    assert here == printed(table, "value")
+
+
+@pytest.mark.parametrize("name", [n for n in TABLES if catalogue.load_table(n).published_csv])
+def test_spreads_are_those_of_the_paper(name: str) -> None:
+    table = catalogue.load_table(name)
+    here = {_place(table, r, c): sd for r, row in table.rows.items() for c, sd in row.spread.items()}
+    assert here == printed(table, "std")
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -73,13 +73,15 @@ class Row:
     ``columns`` names the trained columns of this row; None means all of them, an empty tuple means that nothing is
     trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
     maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
-    to None where the paper prints a curve and no number. ``diverges``: the paper's own run of it did, so ours may.
+    to None where the paper prints a curve and no number; ``spread`` maps it to the standard deviation over the paper's
+    runs, where one is printed. ``diverges``: the paper's own run of it did, so ours may.
     """
 
     set: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
     entries: dict[str, tuple[str, ...]] = field(default_factory=dict)
     published: dict[str, float | None] = field(default_factory=dict)
+    spread: dict[str, float] = field(default_factory=dict)
     source: str = ""
     note: str = ""
     diverges: bool = False

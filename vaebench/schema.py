@@ -105,6 +105,12 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     for c, number in value["published"].items():
         if number is not None and not is_number(number):
             raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
+    value["spread"] = mapping(value.get("spread"), f"{where}.spread")
+    for c, number in value["spread"].items():
+        if value["published"].get(c) is None:
+            raise UserError(f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}")
+        if not is_number(number) or number < 0:
+            raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
     if not isinstance(value.get("diverges", False), bool):
         raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
     return _build(Row, value, where)

@@ -151,3 +151,12 @@ def test_nothing(wide, frame):
     lines, _ = grid(wide, frame())
     assert [line["notes"] for line in lines] == ["not run", "not run [1]", "Kim et al. 2018", "not run"]
     assert grid(replace(wide, rows={}), frame())[0] == []
+
+
+def test_the_spread_of_the_papers_runs_stands_beside_its_number(wide, frame, runs):
+    rows = {**wide.rows, "VAE": replace(wide.rows["VAE"], spread={"IW": 0.1, "KL": 0.0})}
+    lines, layout = grid(replace(wide, rows=rows), frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae")))
+    assert (lines[0]["IW"], lines[0]["KL"]) == ("329.00 ± 0.10 (329.0 ± 0.1)", "0.60 ± 0.10 (0.0 ± 0.0)")
+    assert lines[0]["-ELBO"] == "330.00 ± 0.10 (329.1)"
+    assert any("standard deviation over the paper's runs" in line for line in layout.footnotes)
+    assert not any("paper's runs" in line for line in grid(wide, frame([]))[1].footnotes)

@@ -14,15 +14,19 @@ BESIDE_HEADERS = {name: metric.heading for name, metric in METRICS.items() if me
 
 
 def places(table: Table, column: str) -> int:
-    """Decimals of the published numbers of a column: as many as any of the same measure has."""
+    """Decimals of the published numbers of a column: as many as any of the same measure, or its spread, has."""
     measure = table.measure_of(column)
-    every = ((c, v) for row in table.rows.values() for c, v in row.published.items())
+    every = ((c, v) for row in table.rows.values() for c, v in (*row.published.items(), *row.spread.items()))
     return decimals(v for c, v in every if table.measure_of(c) == measure)
 
 
 def published(table: Table, row: ReportRow) -> str:
-    """The published number with as many decimals as those of its measure have."""
-    return "" if row.published is None else f"{row.published:.{places(table, row.column)}f}"
+    """The published number with as many decimals as those of its measure have, ``84.11 ± 0.04`` with its spread."""
+    if row.published is None:
+        return ""
+    digits = places(table, row.column)
+    spread = "" if row.spread is None else f" ± {row.spread:.{digits}f}"
+    return f"{row.published:.{digits}f}{spread}"
 
 
 def decimals(published: Iterable[float | None]) -> int:

@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FIELDS = (
-    *("row", "column", "preset", "label", "published", "ours", "se", "single_error", "n", "difference", "verdict"),
-    *("iw_nll", "iw_nll_error", "kl", "updates", "seconds", "device", "status", "source"),
+    *("row", "column", "preset", "label", "published", "spread", "ours", "se", "single_error", "n", "difference"),
+    *("verdict", "iw_nll", "iw_nll_error", "kl", "updates", "seconds", "device", "status", "source"),
 )
 
 
 def render(table: Table, frame: pd.DataFrame) -> str:
     """CSV text with the columns FIELDS; an unknown number is empty.
 
-    ``se`` is the standard error over seeds, ``single_error`` the error of the evaluation where there is one seed.
+    ``spread`` is the standard deviation over the paper's runs, ``se`` the standard error over our seeds,
+    ``single_error`` the error of the evaluation where there is one seed.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
@@ -31,7 +32,7 @@ def render(table: Table, frame: pd.DataFrame) -> str:
 
 
 def _record(r: ReportRow) -> dict[str, object]:
-    plain = ("row", "column", "preset", "label", "published", "se", "n", "difference", "verdict")
+    plain = ("row", "column", "preset", "label", "published", "spread", "se", "n", "difference", "verdict")
     return {
         **{name: getattr(r, name) for name in (*plain, "updates", "seconds", "device", "status", "source")},
         "ours": r.ours.mean if r.ours else None,

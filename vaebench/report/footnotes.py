@@ -30,6 +30,10 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     lines = [across.legend(table, unit) if across.fits(table) else _legend(table, unit)]
     if any(e.se is not None for e in estimates):
         lines.append("±: standard error of the mean over the seeds; it holds no error of the published number.")
+    if any(r.spread is not None for r in rows):
+        lines.append(
+            "± of a published number: the standard deviation over the paper's runs, as printed, not of their mean."
+        )
     single = {e.error_kind for e in estimates if e.n == 1 and e.own_error is not None}
     if single:
         lines.append(

@@ -25,14 +25,16 @@ NOT_TRAINED, DIVERGED, NOT_DIVERGED = "not trained here", "diverged too", "not d
 class ReportRow:
     """One row and column of a table: the published number, ours, and what may be said of the two.
 
-    Numbers are in the unit of the measure (nats). ``difference`` is ours minus published, None where the two may not
-    be compared; ``measure`` is what both are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over
-    the finished seeds; ``status`` tells of the other seeds.
+    Numbers are in the unit of the measure (nats). ``spread`` is the standard deviation over the paper's runs, where it
+    prints one. ``difference`` is ours minus published, None where the two may not be compared; ``measure`` is what both
+    are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells
+    of the other seeds.
     """
 
     row: str
     column: str
     published: float | None = None
+    spread: float | None = None
     ours: Estimate | None = None
     difference: float | None = None
     verdict: str = "-"
@@ -82,15 +84,15 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     for name, row in table.rows.items():
         note = (row.note,) if row.note else ()
         for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
-            published = row.published.get(column)
+            printed = {"published": row.published.get(column), "spread": row.spread.get(column)}
             if (name, column) in trained:
                 runs = list(_settings(frame, name, column))
                 rows += [_trained(table, name, column, part) for part in runs]
                 if not runs:
                     measure = table.measure_of(column)
-                    rows.append(ReportRow(name, column, published, status="not run", footnotes=note, measure=measure))
-            elif published is not None:
-                rows.append(ReportRow(name, column, published, verdict=NOT_TRAINED, source=row.source, footnotes=note))
+                    rows.append(ReportRow(name, column, **printed, status="not run", footnotes=note, measure=measure))
+            elif printed["published"] is not None:
+                rows.append(ReportRow(name, column, **printed, verdict=NOT_TRAINED, source=row.source, footnotes=note))
     return rows
 
 
@@ -128,6 +130,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         row=row,
         column=column,
         published=published,
+        spread=table.rows[row].spread.get(column),
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word if word == "-" or table.rows[row].diverges else word + _survivors(measure, runs),

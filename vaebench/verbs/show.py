@@ -88,7 +88,9 @@ def _remarks(row: Row) -> tuple[str, str]:
 
 
 def _published(row: Row) -> str:
-    return ", ".join(f"{c} {'(curve)' if v is None else v}" for c, v in row.published.items()) or "-"
+    spread = {c: f" ± {sd}" for c, sd in row.spread.items()}
+    printed = (f"{c} {'(curve)' if v is None else v}{spread.get(c, '')}" for c, v in row.published.items())
+    return ", ".join(printed) or "-"
 
 
 def _presets(table: Table) -> Iterator[tuple[str, str]]:
