@@ -146,15 +146,21 @@ def test_upper_bound_from_samples_given():
         logz.ais(m, 5, 100, 0, reverse=z2)
 
 
-def test_machines_too_large_to_enumerate_take_the_forward_runs_ends():
-    m = machine(n1=18, n2=17, scale=0.15, seed=5)
-    got = logz.ais(m, 50, 500, 0, reverse=True)
-    assert got.upper_exact is False
-    ends = logz.ais(m, 50, 500, 0, keep=True).z1
-    assert float(logz.ais(m, 50, 500, 0, reverse=ends).upper) == pytest.approx(float(got.upper), abs=1e-9)
+def test_machines_too_large_to_enumerate_start_the_reverse_run_at_resampled_ends():
+    """Two modes, whose shares the forward run's ends have wrong and their weights right.
+
+    Mean over twelve runs, in its standard errors by Student's t with 11 degrees of freedom: 4.75 is exceeded by chance
+    once in 1,700. Without the weights the bound lies 0.36 below log Z.
+    """
+    m = two_modes(17, 0.5, 0.05)
     wanted = logz.exact(m).value
-    assert abs(float((got.value - wanted) / got.error)) < LIMIT
-    assert abs(float((got.upper - wanted) / got.upper_error)) < LIMIT
+    m = RBM(*(p.expand(12, *p.shape) for p in m))
+    got = logz.ais(m, 30, 1000, 0, base="uniform", reverse=True, keep=True)
+    assert got.upper_exact is False
+    plain = logz.ais(m, 30, 1000, 0, base="uniform", reverse=got.z1)
+    right, low = ((g.upper - wanted).mean() / ((g.upper - wanted).std() / 12**0.5) for g in (got, plain))
+    assert abs(right) < LIMIT
+    assert low < -LIMIT
 
 
 @pytest.mark.parametrize("reverse", [False, True])

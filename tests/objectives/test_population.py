@@ -1,4 +1,4 @@
-"""Population annealing of the prior: resampling, weights, and the shares of modes that no chain ever leaves."""
+"""Population annealing of the prior: weights, and the shares of modes that no chain ever leaves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from torch.func import vmap
 
 from vaebench import models, noise, objectives
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
+from vaebench.dists.resampling import parents
 from vaebench.errors import UserError
 from vaebench.objectives import population
 from vaebench.objectives.rbm_prior import RBMPriorObjective
@@ -25,50 +25,6 @@ def generator(seed=0):
 def machine_of(seed, scale=1.0):
     draw = lambda *shape: scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)  # noqa: E731
     return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
-
-
-# -------------------------------------------------------------------------------------------------- resampling
-
-
-def test_resampling_keeps_expectations():
-    """Over u, spread evenly, chain i has R w_i / sum w copies on average, and never more than 1 from that.
-
-    So has any run of neighbours. The mean over M values of u is off by 1 / M at most for each edge.
-    """
-    log_w = 1.5 * torch.randn(9, generator=generator(), dtype=torch.float64) + 300.0
-    expected = 9 * torch.softmax(log_w, 0)
-    u = ((torch.arange(2_000) + 0.5) / 2_000).unsqueeze(1)
-    chosen = vmap(population.parents, in_dims=(None, 0))(log_w, u)
-    assert chosen.shape == (2_000, 9)
-    assert (chosen.diff(dim=1) >= 0).all()
-    copies = torch.nn.functional.one_hot(chosen, 9).sum(1)
-    torch.testing.assert_close(copies.double().mean(0), expected, rtol=0, atol=2 / 2_000)
-    runs, wanted = copies.cumsum(1)[:, :-1], expected.cumsum(0)[:-1]
-    for some, mean in ((copies, expected), (runs, wanted)):
-        assert (some >= mean.floor()).all()
-        assert (some <= mean.ceil()).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equal_weights_leave_every_chain_where_it_is(dtype):
-    stay = torch.arange(1000)
-    for u in (0.0, 0.3, 1 - 2**-24):
-        chosen = population.parents(torch.full((1000,), -0.7, dtype=dtype), torch.tensor([u], dtype=dtype))
-        assert torch.equal(chosen, stay)
-
-
-def test_noise_at_its_ends_picks_chains_that_are_there():
-    for seed in range(50):
-        log_w = 3 * torch.randn(1000, generator=generator(seed))
-        for u in (0.0, 1 - 2**-24):
-            chosen = population.parents(log_w, torch.tensor([u]))
-            assert chosen.min() >= 0
-            assert chosen.max() < 1000
-    chosen = population.parents(torch.tensor([-200.0, 0.0, -200.0]), torch.tensor([0.0]))
-    assert torch.equal(chosen, torch.ones(3, dtype=torch.int64))
-    # A seed that diverges must not take down the others of its pack.
-    lost = population.parents(torch.tensor([0.0, torch.nan, 0.0]), torch.tensor([0.5]))
-    assert set(lost.tolist()) <= {0, 1, 2}
 
 
 # ----------------------------------------------------------------------------------------------------- weights
@@ -109,7 +65,7 @@ def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampl
     got, left = population.reweight(machine, z1, population.record(machine, z1, log_w), u)
     if resampled:
         assert torch.equal(left, torch.zeros_like(left))
-        assert torch.equal(got, z1[population.parents(log_w, u)])
+        assert torch.equal(got, z1[parents(log_w, u)])
         assert not torch.equal(got, z1)
     else:
         assert torch.equal(got, z1)

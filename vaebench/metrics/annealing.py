@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
+from vaebench.dists.resampling import parents
 from vaebench.metrics.partition import LogZ, fill, flat, generators, groups, log_mean
 from vaebench.nn.products import products
 from vaebench.noise import dithered
@@ -54,8 +55,10 @@ def ais(
 
     ``base``: 'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that broadcast to b1, b2.
     ``reverse``: also the upper bound. A tensor gives its samples of side 1, (k, *batch, n1), which should be exact or
-    the ends of a long chain. True draws ``chains`` exact ones by enumeration, or, when both sides are too large, takes
-    the forward run's final states, and then ``upper_exact`` is False, as it is for samples given.
+    the ends of a long chain. True draws ``chains`` exact ones by enumeration, or, when both sides are too large,
+    resamples the forward run's final states by their weights, without which they are too hot and the bound too low;
+    then ``upper_exact`` is False, as it is for samples given: a mode that the forward run missed is missing again, and
+    ``upper_error``, which takes chains as independent, is somewhat too small.
     ``keep``: also the chains' states at t = 1, z1 and z2 (chains, *batch, n), and their log-weights.
     ``first``: position of the first machine. A machine's noise depends on seed, purpose and its position only, so the
     results do not depend on ``max_floats`` (but for a rare bit that rounding decides).
@@ -83,7 +86,10 @@ def ais(
             ends.append((run.z1.transpose(0, 1), run.z2.transpose(0, 1), log_w))
         if reverse is not False:
             makers = generators(positions, seed, purpose, 1, m.w.device)
-            z1 = given[part] if given is not None else _exact(own, chains, makers) if enumerable else run.z1
+            if given is not None:
+                z1 = given[part]
+            else:
+                z1 = _exact(own, chains, makers) if enumerable else _resampled(run, makers)
             back = _Chains(own, from_, z1.shape[1], makers, run.same)
             upper.append(log_mean(-back.backward(z1, temperatures, sweeps).T))
 
@@ -212,3 +218,9 @@ def _exact(own: RBM, chains: int, makers: list[torch.Generator]) -> Tensor:
     (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
     u = fill(own.w.new_empty(m, chains, 1 + max(n1, n2)), makers).transpose(0, 1)
     return boltzmann_exact.sample(own, u[..., 0], u[..., 1:])[0].transpose(0, 1)
+
+
+def _resampled(run: _Chains, makers: list[torch.Generator]) -> Tensor:
+    """Final states (m, chains, n1) of a forward run, as many copies of each as its weight says."""
+    u = fill(run.log_w.new_empty(len(makers), 1), makers)
+    return run.z1.gather(1, parents(run.log_w, u).unsqueeze(-1).expand_as(run.z1))

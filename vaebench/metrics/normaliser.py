@@ -43,7 +43,10 @@ def start(job: Job) -> LogZ | None:
 
 
 def measures(job: Job, found: LogZ) -> list[Measure]:
-    """log Z itself. ``upper`` is too large on average where the value is too small; together they enclose log Z."""
+    """log Z itself. ``upper`` is too large on average where the value is too small: together they enclose log Z.
+
+    Where ``upper_exact`` is false ``upper`` begins at the chains of the value, and can lie below it by what they miss.
+    """
     extra: dict[str, Any] = {"method": found.method}
     if found.ess is not None:
         extra["ess"] = float(found.ess)
