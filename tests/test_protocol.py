@@ -187,3 +187,19 @@ def test_some_training_cases_are_not_all_of_them():
     assert "|split:train-50|" in signature(c, "bound", 20)
     c["eval"]["split"] = "test"
     assert "|split:test|" in signature(c, "bound", 20)
+
+
+@pytest.mark.parametrize(
+    ("model", "ev", "measure", "names"),
+    [
+        ("sbn", {}, "bound", "bound kl active_units iw_nll"),
+        ("sbn", {"points": 1}, "bound", "bound kl iw_nll"),  # one case has no variance over cases
+        ("sbn", {"bound_samples": 1, "iw_samples": None}, "bound", "bound kl"),
+        ("sbn", {}, "ms_per_update", "bound kl active_units iw_nll"),  # the training takes it
+        ("rbm_generator", {"iw_samples": None}, "nll", "bound kl active_units nll"),
+        ("text_vae", {"bound_samples": 1}, "iw_nll", "bound kl active_units iw_nll mi_batch"),
+        ("text_lm", {}, "nll", "nll"),
+    ],
+)
+def test_what_a_run_must_have_to_count_as_evaluated(model, ev, measure, names):
+    assert protocol.evaluated(config({"name": model}, **ev), measure) == names.split()

@@ -174,6 +174,24 @@ def samples_of(config: dict[str, Any], measure: str) -> int | None:
     return config[group].get(key)
 
 
+def evaluated(config: dict[str, Any], measure: str) -> list[str]:
+    """Measures without which a trained model is not evaluated as ``config`` asks; ``measure`` is its table's.
+
+    Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
+    """
+    ev, model = config["eval"], config["model"]["name"]
+    names = ["nll"] if model in EXACT else ["bound", "kl"]
+    if model not in EXACT and ev["points"] != 1 and (ev["bound_samples"] > 1 or model in ENCODED):
+        names.append("active_units")
+    if model not in EXACT and ev["iw_samples"]:
+        names.append("iw_nll")
+    if model in ENCODED:
+        names.append("mi_batch")
+    if measure in METRICS and METRICS[measure].files and measure not in names:
+        names.append(measure)
+    return names
+
+
 def check_measure(measure: str, config: dict[str, Any]) -> None:
     """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
 

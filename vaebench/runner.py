@@ -16,7 +16,7 @@ from typing import Any
 
 from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
-from vaebench.protocol import EXACT
+from vaebench.protocol import evaluated
 from vaebench.stats import Measure
 from vaebench.store import Busy, Store, is_current
 
@@ -58,19 +58,6 @@ def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return [o for o in outcomes if o.status in ("failed", "diverged")]
 
 
-def measures_wanted(cell: Cell) -> list[str]:
-    """Names of the measures that a finished run of ``cell`` has."""
-    ev = cell.config["eval"]
-    if cell.config["model"]["name"] in EXACT:
-        return ["nll"]
-    names = ["bound", "kl"]
-    if ev["bound_samples"] > 1:
-        names.append("active_units")
-    if ev["iw_samples"]:
-        names.append("iw_nll")
-    return names
-
-
 def status(store: Store, cell: Cell, seed: int) -> str:
     """done | failed | diverged | trained (to be evaluated as this cell asks) | partial | new.
 
@@ -84,7 +71,7 @@ def status(store: Store, cell: Cell, seed: int) -> str:
         return str(result["status"])
     wanted = cell.config["eval"].get("repeats") or 1
     have = {m.name for m in _measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
-    return "done" if set(measures_wanted(cell)) <= have else "trained"
+    return "done" if set(evaluated(cell.config, cell.measure)) <= have else "trained"
 
 
 def _repeats(measure: Measure) -> int:
@@ -192,23 +179,27 @@ def _width(cell: Cell) -> int:
 def preflight(cells: Iterable[Cell]) -> None:
     """What ``cells``, checked before, need is there: their devices, their data (fetched and prepared now).
 
-    Raises UserError (DataError for data) for the first that is not, before anything is trained.
+    And the data are such as their models and batches take. Raises UserError (DataError for data) for the first cell of
+    which that is not so, before anything is trained.
     """
-    from vaebench import data
+    from vaebench import data, models
     from vaebench.data.splits import with_cases
     from vaebench.session import pick_device
+    from vaebench.train import batches_of
 
     cells = list(cells)
     for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
         pick_device(device)
-    asked: dict[str, tuple[dict[str, Any], set[int | None]]] = {}
+    asked: dict[str, list[Cell]] = {}
     for cell in cells:
-        settings, numbers = asked.setdefault(canonical(cell.config["data"]), (cell.config["data"], set()))
-        numbers.add(cell.config["train"].get("cases"))
-    for settings, numbers in asked.values():
+        asked.setdefault(canonical(cell.config["data"]), []).append(cell)
+    for same in asked.values():
+        settings = same[0].config["data"]
         splits = data.load(settings, mirror=settings.get("mirror"))
-        for n in numbers:
-            with_cases(splits, n)
+        distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
+        for cell in distinct.values():
+            models.check_data(cell.config["model"]["name"], splits.name, splits.tokens)
+            batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
 
 
 Say = Callable[[str, Any], None]

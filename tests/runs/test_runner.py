@@ -158,6 +158,15 @@ def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(make
         preflight([make_cell()])
 
 
+def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cell, load_bits):
+    with pytest.raises(UserError, match=r"data=bits has no documents, which model=text_vae needs; allowed.*: sbn"):
+        preflight([make_cell(), make_cell({"model": {"name": "text_vae"}})])
+    with pytest.raises(UserError, match=r"train.order=lengths: for documents only, and data=bits has none"):
+        preflight([make_cell({"train.order": "lengths"})])
+    with pytest.raises(UserError, match=r"data=text has documents, which model=sbn cannot read; allowed.*: text_vae"):
+        models.check_data("sbn", "text", True)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [

@@ -65,6 +65,14 @@ def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
 
 
+def check_data(model: str, data: str, tokens: bool) -> None:
+    """Raises UserError where one of a model and its data is of documents (``tokens``) and the other is not."""
+    if getattr(MODELS[model], "tokens", False) != tokens:
+        what = "documents, which {} cannot read" if tokens else "no documents, which {} needs"
+        fitting = ", ".join(name for name, cls in MODELS.items() if getattr(cls, "tokens", False) == tokens)
+        raise UserError(f"data={data} has {what.format(f'model={model}')}; allowed with it: {fitting}")
+
+
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:
     """Initial parameters of ``module`` (a model, or an objective with a model inside) for one seed, in place."""
     generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
