@@ -449,10 +449,32 @@ def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsy
     direct = call(capsys, "report", "table=small", f"run.results={runs}")[1]
     assert call(capsys, "report", "table=small", "--from", str(file)) == (0, direct, "")
     assert call(capsys, "report", "table=small", "preset=paper", "--from", str(file))[1] == direct
-    assert "113.30" not in call(capsys, "report", "table=small", "preset=tuned", "--from", str(file))[1]
+    assert call(capsys, "report", "table=small", "--from", str(file), "--from", str(file)) == (0, direct, "")
+    for asked in (["preset=tuned"], ["--seeds", "5"]):
+        code, out, err = call(capsys, "report", "table=small", *asked, "--from", str(file))
+        assert (code, out) == (2, "")
+        assert "nothing of table small by that preset and seeds; there are preset paper: seeds 0, 7" in err
     assert "113.20" in call(capsys, "report", "table=small", "--seeds", "0", "--from", str(file))[1]
     code, _, err = call(capsys, "report", "table=other", "--from", str(file))
     assert (code, "no rows of table other" in err) == (2, True)
+
+
+def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, capsys):
+    file = tmp_path / "all.csv"
+    call(capsys, "report", "table=small", f"run.results={runs}", "--format", "csv", "--output", str(file))
+    file.write_text(file.read_text().replace("small,SBN 200,", "small,SBN 999,", 1))
+    code, _, err = call(capsys, "report", "table=small", "--from", str(file))
+    assert (code, err.count("\n")) == (0, 1)
+    assert "left out, since table small has no such entry: SBN 999 / NVIL" in err
+
+
+def test_a_report_of_some_entries_says_nothing_of_the_others(runs, capsys):
+    asked = ["report", "table=small", f"run.results={runs}"]
+    whole, some = (call(capsys, *asked, *more)[1] for more in ([], ["--only", "SBN 200", "--only", "column=NVIL"]))
+    assert "113.30" in some
+    assert ("not run" in whole, "not run" in some) == (True, False)
+    assert ("NADE 500" in whole, "NADE 500" in some) == (True, False)
+    assert "113.1" in some
 
 
 def test_report_of_two_tables(runs, conf, capsys):
@@ -680,7 +702,7 @@ def complete(line, conf, tmp_path):
         ("vaebench report table=sm", ["table=small"]),
         (
             "vaebench report table=small preset=",
-            ["preset=long", "preset=paper", "preset=quick", "preset=short", "preset=small", "preset=tuned"],
+            [f"preset={p}" for p in ("long", "paper", "quick", "short", "small", "tenth", "tuned")],
         ),
         ("vaebench report table=small objective=w", ["objective=wake_sleep"]),
         ("vaebench report table=small data=mnist_s", ["data=mnist_static"]),

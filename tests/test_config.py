@@ -248,3 +248,16 @@ def test_settings_that_came_later_do_not_rename_the_runs_before():
         other = copy.deepcopy(new)
         other[part] |= changed_
         assert config.run_key(other) != config.run_key(old)
+
+
+def test_a_table_narrowed_to_some_entries(conf):
+    write(
+        conf, changed(rows={"one": spread(A=0.2), "two": {"columns": ["B"]}, "paper only": TABLE["rows"]["paper only"]})
+    )
+    table = catalogue.load_table("small")
+    some = table.narrowed([("one", "B"), ("two", "B")])
+    assert some.trained() == [("one", "B"), ("two", "B")]
+    assert (some.rows["one"].published, some.rows["one"].spread) == ({"B": None}, {})
+    assert (table.printed, some.printed) == (True, False)
+    assert table.narrowed([("one", "A")]).rows["one"].spread == {"A": 0.2}
+    assert table.narrowed(table.trained()).rows.keys() == {"one", "two"}

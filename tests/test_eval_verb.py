@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vaebench import cli
+from vaebench.store import Store
 
 TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[5]"]
 FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.compile=off"]
@@ -155,3 +156,22 @@ def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytes
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "not a run of vaebench, or a damaged one" in said
+
+
+def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, tmp_path: Path, capsys) -> None:
+    """A kept measure that was not finite is null in the file; a run that somebody else holds is busy."""
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
+    result = json.loads((folders[1] / "result.json").read_text())
+    kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
+    kept |= {"value": None, "samples": 7, "signature": kept["signature"].replace("samples:10|", "samples:7|")}
+    (folders[1] / "result.json").write_text(json.dumps(result))
+    with Store(tmp_path).lock(name, 0):
+        assert cli.main(["eval", *map(str, folders), "eval.iw_samples=11"]) == 1
+        out, err = capsys.readouterr()
+        assert "another process works on this run" in err
+        assert f"{folders[1]}: done" in out
+        assert "nan" in out
+        assert cli.main(["eval", str(folders[0])]) == 2
+        assert cli.main(["eval", *map(str, folders), "eval.iw_samples=-1"]) == 2

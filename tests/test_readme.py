@@ -35,6 +35,18 @@ def test_a_run_command_composes(command: str, tmp_path: Path, capsys: pytest.Cap
     assert cli.main([*words, "--dry-run", f"run.results={tmp_path}"]) == 0
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")])
+def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """In a folder with this project's results and a file of one's own; without runs there is nothing to draw."""
+    if "--plot" in command:
+        pytest.skip("needs runs")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
+    (tmp_path / "mine.csv").write_bytes((ROOT / "results" / "reference" / "nvil_mnist-short.csv").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(re.findall(r"`make ([a-z]+)`", README))

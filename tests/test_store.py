@@ -326,7 +326,7 @@ def test_read_csv_says_what_is_wrong(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_csv(path)
     path.write_text("")
-    with pytest.raises(UserError, match="missing columns table, row"):
+    with pytest.raises(UserError, match=r"missing columns table, row, column and \d+ more$"):
         read_csv(path)
     path.write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe")
     with pytest.raises(UserError, match="not a results CSV"):
@@ -341,3 +341,23 @@ def test_read_csv_says_what_is_wrong(tmp_path):
     path.write_text(good.rstrip("\n").rsplit(",", 3)[0] + "\n")
     with pytest.raises(UserError, match="record 6 has"):
         read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("extra", "{bad json", "column extra: '{bad json' is not a JSON object"),
+        ("extra", "[1]", "column extra: '[1]' is not a JSON object"),
+        ("seed", "1" * 23, "column seed: '11111111111111111111111' is not a int64"),
+        ("points", "9" * 99, "column points: '99999"),
+    ],
+)
+def test_a_damaged_cell_of_a_csv_is_named(tmp_path, column, value, words):
+    frame = frame_with_everything(tmp_path / "runs")
+    frame = frame.astype({column: object})
+    frame.loc[0, column] = value
+    (tmp_path / "x.csv").write_text(frame.to_csv(index=False))
+    with pytest.raises(UserError) as caught:
+        read_csv(tmp_path / "x.csv")
+    assert f"record 2: {words}" in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 160

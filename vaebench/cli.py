@@ -27,16 +27,19 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
     "eval": (
         "evaluate stored runs again",
-        ("eval results/runs/mnist_static-sbn200-nvil-5e56b27cc5 eval.iw_samples=4000",),
+        ("eval NAME eval.iw_samples=4000", "eval results/runs/NAME/seed-0 eval=iw"),
     ),
     "report": (
         "print a table: measured beside published, with verdicts",
-        ("report table=nvil_mnist", "report table=nvil_mnist --format md --output nvil.md"),
+        ("report table=nvil_mnist --format md --output nvil.md", "report table=nvil_mnist --from results.csv"),
     ),
-    "compare": ("compare two results files measure by measure", ("compare mine.csv results/reference/nvil_mnist.csv",)),
+    "compare": (
+        "compare two results files measure by measure",
+        ("compare mine.csv results/reference/nvil_mnist-short.csv",),
+    ),
     "sample": (
         "draw documents or images from a trained model",
-        ("sample results/runs/toy_text-text_vae-vae-0123456789/seed-0 --number 5", "sample RUN --output images.png"),
+        ("sample results/runs/NAME/seed-0 --number 5", "sample RUN --output images.png"),
     ),
     "reconstruct": (
         "pass documents or images through a trained model's posterior and back",

@@ -144,7 +144,10 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         elif key.startswith(("eval.", "run.")) or key == "data.mirror":
             values.append(("", key, text))
         else:
-            raise UserError(f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=...")
+            raise UserError(
+                f"{text}: a stored run keeps its training; "
+                "allowed: eval=NAME, eval.KEY=..., run.KEY=..., data.mirror=FOLDER"
+            )
     config = _overlay(_as_defaults(config), values)
     validate(config)
     return config

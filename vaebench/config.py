@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 GROUPS = ("data", "model", "objective", "optim", "eval")
@@ -145,6 +146,27 @@ class Table:
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
         return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper prints what a run can be held against: a number, or that its own run diverged."""
+        return any(row.diverges or any(v is not None for v in row.published.values()) for row in self.rows.values())
+
+    def narrowed(self, entries: Iterable[tuple[str, str]]) -> Table:
+        """The same table with these trained entries, (row, column), alone: without the others and the literature."""
+        chosen: dict[str, list[str]] = {}
+        for row, column in entries:
+            chosen.setdefault(row, []).append(column)
+        rows = {
+            name: replace(
+                self.rows[name],
+                columns=tuple(columns),
+                published={c: v for c, v in self.rows[name].published.items() if c in columns},
+                spread={c: v for c, v in self.rows[name].spread.items() if c in columns},
+            )
+            for name, columns in chosen.items()
+        }
+        return replace(self, rows=rows)
 
     def measure_of(self, column: str) -> str:
         """What the paper printed in a column, by name: the column's own measure, else the table's."""

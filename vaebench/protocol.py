@@ -145,6 +145,11 @@ def _summed(config: dict[str, Any], measure: str) -> bool:
     return measure.startswith("valid_") and "posterior:exact" in log_z_parts(config, measure)
 
 
+def heading(measure: str) -> str:
+    """What a report calls a measure."""
+    return (measure in METRICS and METRICS[measure].heading) or measure
+
+
 def is_descriptive(measure: str) -> bool:
     """Whether a measure describes a model without saying how good it is: its KL, say."""
     return measure in METRICS and METRICS[measure].descriptive

@@ -21,6 +21,7 @@ from vaebench.config import Cell
 from vaebench.errors import UserError
 from vaebench.protocol import is_timing, samples_of, signature
 from vaebench.stats import Measure
+from vaebench.words import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +242,8 @@ def read_csv(path: Path | str) -> pd.DataFrame:
         raise UserError(f"{path}: not a results CSV: {e}") from None
     missing = [c for c in COLUMNS if c not in header]
     if missing:
-        raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing)}")
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}")
     rows = []
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
@@ -252,15 +254,30 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
 def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
     """One CSV record with its types; float() of a printed float is exact, unlike pandas' fast parser."""
-    convert = {TEXT: str, NUMBER: float, WHOLE: int, SEED: int, FLAG: {"True": True, "False": False}.__getitem__}
+    convert = {TEXT: str, NUMBER: float, WHOLE: _int64, SEED: _int64, FLAG: {"True": True, "False": False}.__getitem__}
     row: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         text = record[name]
         try:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
-            raise UserError(f"{where}: column {name}: {text!r} is not a {kind}") from None
+            raise UserError(f"{where}: column {name}: {shortened(text)!r} is not a {kind}") from None
+    if row["extra"] and not _is_object(row["extra"]):
+        raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")
     return row
+
+
+def _int64(text: str) -> int:
+    if not -(2**63) <= (value := int(text)) < 2**63:
+        raise ValueError(f"{text} does not fit a column of whole numbers")
+    return value
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -115,6 +115,24 @@ def test_number_that_is_not_finite_is_no_agreement(frame, entry):
         compare(b, b)
 
 
+def test_nothing_in_common_is_refused(frame, entry):
+    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 500", [113.0], preset="tuned"))
+    with pytest.raises(UserError, match=r"no row is in both.*first has nvil_mnist preset=paper, .*preset=tuned"):
+        compare(a, b)
+
+
+def test_other_training_settings_are_named(frame, entry):
+    a, b = frame(entry("SBN 200", [113.0], key="one")), frame(entry("SBN 200", [113.0], key="two"))
+    assert "agrees (trained otherwise: one against two)" in render(compare(a, b))
+    assert "trained otherwise" not in render(compare(a, a))
+
+
+def test_rows_of_one_side_are_counted_apart(frame, entry):
+    both = entry("SBN 200", [113.0])
+    text = render(compare(frame(both), frame(both, entry("SBN 500", [112.0]))))
+    assert "1 of 1 rows agree, 1 more in one side only" in text
+
+
 def test_unlike_signatures_are_refused(frame, entry):
     a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [113.0], data="digits", points=50))
     with pytest.raises(UserError) as e:

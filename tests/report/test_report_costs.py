@@ -72,6 +72,13 @@ def test_evaluation_counts_and_is_not_scaled():
     assert estimate([{**run(make_cell(), None), "eval_seconds": 4.0}], make_cell(updates=40000)) is None
 
 
+def test_runs_on_another_kind_of_device_tell_nothing():
+    cell = make_cell()
+    records = [{**run(cell, 10.0), "device": "cpu (EPYC, 1 thread)"}, {**run(cell, 2.0), "device": "cuda (H200)"}]
+    assert [estimate(records, cell, kind) for kind in ("", "cpu", "cuda")] == [6.0, 10.0, 2.0]
+    assert estimate(records[:1], cell, "cuda") is None
+
+
 def test_reference_records(tmp_path, monkeypatch, frame, entry):
     monkeypatch.setattr(costs, "conf_dir", lambda: tmp_path / "conf")
     assert reference_records() == []
@@ -84,8 +91,8 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
     (folder / "curves.csv").write_text("table,row,update\nt,r,1000\n")
     (folder / "README.md").write_text("not a CSV")
     assert reference_records() == [
-        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000), strict=True)),
-        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None), strict=True)),
+        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu"), strict=True)),
+        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu"), strict=True)),
     ]
 
 

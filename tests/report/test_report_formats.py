@@ -54,7 +54,7 @@ def test_text(table, filled):
     ):
         assert said in flat
     assert lines[-2:] == [
-        "where the paper is silent or differs (vaebench show table=nvil_mnist says why):",
+        "where the paper is silent or differs, at preset=paper (vaebench show table=nvil_mnist says why):",
         "summed or averaged gradients: summed",
     ]
     assert "no: higher" not in flat  # no such verdict in this table

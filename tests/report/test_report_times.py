@@ -77,7 +77,7 @@ def test_times_have_decimals_of_their_own_and_the_table_keeps_its_unit(timed, fr
 def test_another_measure_of_a_column_is_named(timed, frame, both):
     columns = {**timed.columns, "bound": Column(measure="iw_nll")}
     notes = lay_out(replace(timed, columns=columns), []).footnotes
-    assert notes[0].startswith("ours: bound in nats, in column bound iw_nll, mean over seeds")
+    assert notes[0].startswith("ours: bound in nats, in column bound IW-NLL, mean over seeds")
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f != "csv"])

@@ -81,6 +81,12 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ("lagging_yahoo", ["reconstruct", "--path", "3"], b"the cat\n", "--path: needs two documents"),
         ("lagging_yahoo", ["reconstruct", "--path", "1"], b"a\nb\n", "--path 1: allowed: a whole number from 2"),
         ("nvil_mnist", ["reconstruct"], b"0101\n", "line 1: expected 64 characters 0 or 1, found 4"),
+        (
+            "nvil_mnist",
+            ["reconstruct"],
+            b"01" * 30 + b"0121\n",
+            "line 1: expected 64 characters 0 or 1, found '2' at character 63",
+        ),
         ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
         ("nvil_mnist", ["sample", "--how", "beam"], b"", "--how: for documents"),
     ],

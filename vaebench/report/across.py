@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from vaebench.config import Table
-from vaebench.protocol import is_descriptive, is_timing
+from vaebench.protocol import heading, is_descriptive, is_timing
 from vaebench.report import cells
 from vaebench.report.summary import ReportRow
 
@@ -22,10 +22,9 @@ def legend(table: Table, unit: str) -> str:
     """What stands in the columns."""
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
-    what = ", ".join(f"{c}: {m}" for c, m in measures.items())
-    published = any(v is not None for row in table.rows.values() for v in row.published.values())
-    brackets = f", the published number in brackets; verdicts are of {', '.join(judged)}" if published else ""
-    return f"{what}; means over seeds in {unit}{brackets}. Lower is better in {', '.join(judged)}."
+    what = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
+    brackets = f", the published number in brackets; verdicts are of {', '.join(judged)}" if table.printed else ""
+    return f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in {', '.join(judged)}."
 
 
 def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
@@ -54,7 +53,7 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
                 "notes": "; ".join(notes),
             }
         )
-    return out, ("row", "verdict")
+    return out, ("row", "verdict") if table.printed else ("row",)
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:

@@ -31,7 +31,7 @@ class ComparedRow:
     ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
     the largest difference that counts as agreement, None where the row is not judged: it is a time, or no error is
     known on either side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were
-    compared anyway, ``settings`` unlike presets or labels.
+    compared anyway, ``settings`` unlike presets, labels or else training settings.
     """
 
     name: str
@@ -78,10 +78,10 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_p
     within three combined standard errors (over seeds; for a single seed the error of its evaluation) and never less
     than 1e-6; without ``tol``, a row in nats with a single seed on either side also within the margin of its table,
     because the spread over seeds is unknown. Such a row is not judged where neither side has an error, and a time is
-    not judged at all. Where a side
-    holds several presets of a table entry, the preset is part of the row. Raises UserError for a bad ``tol``, for
-    nothing to compare, for several training settings of one row in one side, and for unlike signatures unless
-    ``ignore_protocol``.
+    not judged at all. Where a side holds several presets of a table entry, the preset is part of the row.
+
+    Raises UserError for a bad ``tol``, for no row that is in both sides, for several training settings of one row in
+    one side, and for unlike signatures unless ``ignore_protocol``.
     """
     if tol is not None and not (math.isfinite(tol) and tol >= 0):
         raise UserError(f"tolerance {tol}: allowed: a number of nats from 0")
@@ -92,6 +92,11 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_p
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
     if not names:
         raise UserError("nothing to compare: neither side has a finished run with a number")
+    entries = [set(f[["table", "row", "column"]].itertuples(index=False, name=None)) for f in (a, b)]
+    if not entries[0] & entries[1]:
+        raise UserError(
+            f"nothing to compare: no row is in both sides; the first has {_known(a)}, the second {_known(b)}"
+        )
     rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in names]
     return Comparison(tuple(rows), tol)
 
@@ -142,12 +147,19 @@ def _margin(table: str) -> float:
 
 
 def _settings(a: pd.DataFrame, b: pd.DataFrame) -> str:
-    """``presets: paper against tuned`` or ``labels: none against modified`` where the sides differ, else nothing."""
+    """``presets: paper against tuned``, ``labels: none against modified``, or the keys, where the sides differ."""
     for column in ("preset", "label"):
         left, right = (" and ".join(sorted({v or "none" for v in side[column]})) for side in (a, b))
         if left != right:
             return f"{column}s: {left} against {right}"
-    return ""
+    left, right = a["key"].iloc[0], b["key"].iloc[0]
+    return f"trained otherwise: {left} against {right}" if left != right else ""
+
+
+def _known(frame: pd.DataFrame) -> str:
+    """Which tables and presets a side is of."""
+    pairs = frame[["table", "preset"]].drop_duplicates().itertuples(index=False, name=None)
+    return ", ".join(f"{table} preset={preset}" for table, preset in pairs) or "nothing"
 
 
 def _name(cell) -> str:
@@ -176,7 +188,8 @@ def render(comparison: Comparison) -> str:
     for r in comparison.rows:
         words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
         if r.difference is None:
-            words += f": only in the {'first' if r.b is None else 'second'}"
+            where = f"only in the {'first' if r.b is None else 'second'}"
+            words = where if r.judged else f"not judged: {where}"
         values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
         counts = [str(e.n) if e else "" for e in (r.a, r.b)]
         unlike = [f"protocols: {r.protocols}"] * bool(r.protocols) + [r.settings] * bool(r.settings)
@@ -188,12 +201,14 @@ def render(comparison: Comparison) -> str:
 
 
 def _count(comparison: Comparison) -> str:
-    rows = comparison.rows
+    rows = [r for r in comparison.rows if r.difference is not None]
     unjudged = sum(not r.judged for r in rows)
     times = sum(is_timing(r.metric) for r in rows)
+    alone = len(comparison.rows) - len(rows)
     reasons = ["times"] * bool(times) + ["no error is known on either side"] * (unjudged > times)
     unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
-    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}"
+    missing = f", {alone} more in one side only" if alone else ""
+    return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}{missing}"
 
 
 def _rule(comparison: Comparison) -> str:

@@ -16,17 +16,17 @@ from vaebench.store import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
-FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates")
+FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
 """What an estimate needs to know of a run."""
 
 
-def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> float | None:
+def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
     """Seconds per seed of a cell, from a long frame or from results (``Store.runs``); None where nothing is recorded.
 
     Training (``seconds``) and evaluation (``eval_seconds``, nothing where it is missing): the mean over finished runs
     of the same training settings; else, from runs with the same data, model, sizes and objective, their seconds per
     update times the cell's upper limit of updates, plus their evaluation as it is. A run's sizes are known from its
-    ``config``, without one from its key where that shows them.
+    ``config``, without one from its key where that shows them. ``kind``: runs on a 'cpu' or on 'cuda' only.
     """
     records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
     mine, key = cell.config, cell.key
@@ -34,7 +34,7 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell) -> f
     same, alike = [], []
     for r in records:
         training, evaluation = _known(r.get("seconds")), _known(r.get("eval_seconds"))
-        if r.get("status") != "done" or not training:
+        if r.get("status") != "done" or not training or not (r.get("device") or "").startswith(kind):
             continue
         if r["key"] == key:
             same.append(training + evaluation)
@@ -102,7 +102,7 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
     if any(None in r or None in r.values() for r in records):  # too many fields, too few
         raise ValueError(f"{path} is damaged")
     return [
-        {"key": r["key"], "seed": int(r["seed"]), "status": r["status"]}
+        {"key": r["key"], "seed": int(r["seed"]), "status": r["status"], "device": r["device"]}
         | {name: float(r[name]) if r[name] else None for name in numbers}
         for r in records
     ]

@@ -6,7 +6,7 @@ import math
 
 from vaebench.catalogue import load_preset, options
 from vaebench.config import Table
-from vaebench.protocol import is_timing
+from vaebench.protocol import heading, is_timing
 from vaebench.report import across, repeats, times
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
 
@@ -47,8 +47,9 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             "run share: it does not average out over them, and is part of [..]."
         )
     lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(table, rows)
-    words = {r.verdict.split(", ")[0] for r in rows}
-    lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
+    words = {r.verdict.split(", ")[0] for r in rows} if table.printed else set()
+    if table.printed:
+        lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
     if any(r.verdict.endswith(" seeds") for r in rows):
         lines.append("k of n seeds: the others failed or diverged; the mean is over the k that finished.")
@@ -60,15 +61,18 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         lines.append(f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}.")
     lines += table.notes
     if table.ledger:
-        lines.append(f"where the paper is silent or differs (vaebench show table={table.name} says why):")
+        lines.append(
+            f"where the paper is silent or differs, at preset=paper (vaebench show table={table.name} says why):"
+        )
         lines += [f"{entry.topic}: {entry.here}" for entry in table.ledger]
     return lines
 
 
 def _legend(table: Table, unit: str) -> str:
     others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
-    what = f"ours: {table.measure} in {unit}{''.join(f', in column {c} {m}' for c, m in others.items())}"
-    return f"{what}, mean over seeds; difference: ours minus published; lower is better."
+    columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
+    difference = "; difference: ours minus published" if table.printed else ""
+    return f"ours: {heading(table.measure)} in {unit}{columns}, mean over seeds{difference}; lower is better."
 
 
 def _effective_samples(rows: list[ReportRow]) -> list[str]:

@@ -31,6 +31,8 @@ class Layout:
 def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
     """The grid of a summary. Columns that are empty throughout are left out, except those of the verdict.
 
+    Where nothing is published there is no verdict, and so no column of it.
+
     Where the table's columns are measures of the same runs a row is one line, as in print; else every entry is one.
     """
     marks: dict[str, int] = {}
@@ -39,10 +41,11 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
             marks.setdefault(note, len(marks) + 1)
     records, keep = (across.records if across.fits(table) else _records)(table, rows, marks)
     several = len({r.preset for r in rows if r.preset}) > 1
+    unasked = ("preset",) if table.printed else ("preset", "verdict")
     headers = [
         h
         for h in (records[0] if records else keep)
-        if h in keep or (h == "preset" and several) or (h != "preset" and any(r[h] for r in records))
+        if h in keep or (h == "preset" and several) or (h not in unasked and any(r[h] for r in records))
     ]
     return Layout(
         title=f"{table.title} ({table.where}, {table.paper})",
@@ -73,4 +76,4 @@ def _records(
         }
         for row in rows
     ]
-    return records, ("row", "column", "published", "ours", "difference", "verdict")
+    return records, ("row", "column", *(("published", "ours", "difference", "verdict") if table.printed else ("ours",)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
 from vaebench.errors import UserError, nearest
 from vaebench.verbs import results_root
@@ -23,16 +24,36 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from vaebench.compose import reevaluated
+    from vaebench.store import read_note
+
     overrides = [a for a in args.runs if "=" in a]
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
     root = results_root(chosen)
     folders = [f for a in args.runs if "=" not in a for f in find(root, a)]
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
-    bad = 0
+    asked, bad = [], 0
     for folder in dict.fromkeys(folders):
-        bad += not _evaluate(folder, overrides)
+        try:
+            note, seed = read_note(folder)
+        except UserError as e:
+            bad += _failed(e)
+            continue
+        asked.append((folder, note, seed, reevaluated(note["config"], overrides)))  # refused before any is evaluated
+    for folder, note, seed, config in asked:
+        try:
+            _evaluate(folder, note, seed, config)
+        except UserError as e:
+            if len(folders) == 1:
+                raise
+            bad += _failed(e)  # the others need not suffer
     return 1 if bad else 0
+
+
+def _failed(e: UserError) -> int:
+    print(f"vaebench: {e}", file=sys.stderr)
+    return 1
 
 
 def find(root: Path, name: str) -> list[Path]:
@@ -50,29 +71,22 @@ def find(root: Path, name: str) -> list[Path]:
     raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
 
 
-def _evaluate(folder: Path, overrides: list[str]) -> bool:
-    from vaebench.compose import reevaluated
+def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, Any]) -> None:
+    """Evaluate one run and print its measures. Raises UserError where it was moved, is damaged or in use."""
     from vaebench.config import Cell
     from vaebench.session import Session
-    from vaebench.store import Store, read_note
+    from vaebench.stats import Measure
+    from vaebench.store import Store
 
-    try:
-        note, seed = read_note(folder)
-    except UserError as e:
-        print(f"vaebench: {e}", file=sys.stderr)
-        return False
     root = folder.resolve().parent.parent
-    config = reevaluated(note["config"], overrides)
     config["run"]["results"] = str(root)
     cell = Cell("", note["row"], note["column"], "", config)
     if cell.key != folder.resolve().parent.name:
-        print(f"vaebench: {folder}: its settings do not fit its name; was it moved?", file=sys.stderr)
-        return False
+        raise UserError(f"{folder}: its settings do not fit its name; was it moved?")
     store = Store(root)
     with store.lock(cell.key, seed):
         result = Session(cell, store, [seed]).evaluate_only(lambda kind, value: None)[0]
     print(f"{folder}: {result['status']}, {result['updates']} updates")
-    for m in result["measures"]:
-        error = "" if m["error"] is None else f" +- {m['error']:.3f} ({m['error_kind']})"
-        print(f"  {m['name']:14} {m['value']:10.3f}{error}  {m['unit']:6} {m['signature']}")
-    return True
+    for m in map(Measure.from_dict, result["measures"]):
+        error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
+        print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")

@@ -120,10 +120,10 @@ def read_images(lines: list[str], trained: Trained) -> Tensor:
 
     wanted = trained.model.sizes[0]
     for number, line in enumerate(lines, start=1):
-        if len(line) != wanted or set(line) - {"0", "1"}:
-            raise UserError(
-                f"input: line {number}: expected {wanted} characters 0 or 1, found {len(line)}: {line[:20]!r}"
-            )
+        odd = next((i for i, c in enumerate(line) if c not in "01"), None)
+        if len(line) != wanted or odd is not None:
+            found = f"{len(line)} characters" if odd is None else f"{line[odd]!r} at character {odd + 1}"
+            raise UserError(f"input: line {number}: expected {wanted} characters 0 or 1, found {found}")
     return torch.tensor([[float(c) for c in line] for line in lines])
 
 

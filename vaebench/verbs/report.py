@@ -33,7 +33,14 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
     parser.add_argument("--seeds", metavar="0-4", help="these seeds only; default: all that are found")
     parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{', '.join(FORMATS)} (csv: every measure)")
-    parser.add_argument("--from", dest="source", metavar="CSV", help="read results from a CSV instead of the runs")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        default=[],
+        metavar="CSV",
+        help="read results from a CSV instead of the runs; several are read together",
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (png, svg or pdf)")
@@ -61,11 +68,14 @@ def run(args: Namespace) -> int:
     if drawn:
         _check_drawn(tables, drawn, selection, args)
     trained = replace(selection, tables=tuple(t.name for t in tables if not t.drawn))
-    if args.source is not None:
+    if args.sources:
         frames = _from_csv(trained, args)
         curves = None
     else:
-        frames, curves = _from_runs(trained, args)
+        cells = _cells(trained, args)
+        frames, curves = _from_runs(trained, cells, args)
+        if args.only:
+            tables = [t if t.drawn else t.narrowed((c.row, c.column) for c in cells[t.name]) for t in tables]
     if curves is not None and args.curves:
         write(args.curves, curves.to_csv(index=False, lineterminator="\n"))
     if curves is not None and args.plot:
@@ -94,7 +104,7 @@ def _check_drawn(tables: list[Table], drawn: list[Table], selection: Selection, 
         raise UserError(f"{names}: drawn from formulas, there is one figure of it; leave out --figure")
     if drawn == tables:
         nothing_to_set(drawn, selection.overrides, args)
-    if args.source is not None:
+    if args.sources:
         raise UserError(f"{names}: drawn from formulas, without results to read; leave out --from")
     if len(tables) > 1 and (args.curves or args.format == "csv"):
         raise UserError(f"{names}: the CSV of a drawn figure has columns of its own; one table at a time")
@@ -134,39 +144,72 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _from_csv(selection: Selection, args: Namespace) -> list[pd.DataFrame]:
-    """For each table the rows of the file; of one preset if that was asked for, of some seeds if those were."""
+    """For each table the rows of the files; of one preset if that was asked for, of some seeds if those were.
+
+    Raises UserError where that leaves nothing; rows of which the table knows nothing are named on stderr.
+    """
     from vaebench import store
     from vaebench.compose import seeds
 
     given = only_keys(args.overrides, ["table", "preset"], "report --from")
     if args.curves or args.plot or args.only:
         raise UserError("--curves, --plot and --only need the runs themselves: leave out --from")
-    everything = store.read_csv(args.source)
+    everything, sources = _joined([store.read_csv(path) for path in args.sources]), ", ".join(args.sources)
+    everything = everything.drop_duplicates()
     frames = []
     for name in selection.tables:
-        frame = everything[everything["table"] == name]
-        if not len(frame):
+        whole, table = everything[everything["table"] == name], catalogue.load_table(name)
+        if not len(whole):
             tables = sorted(set(everything["table"]))
-            raise UserError(f"{args.source}: no rows of table {name}; {nearest(name, tables)}")
+            raise UserError(f"{sources}: no rows of table {name}; {nearest(name, tables)}")
+        frame = whole
         if "preset" in given:
             frame = frame[frame["preset"] == selection.preset]
         if args.seeds is not None:
-            chosen = seeds(catalogue.load_table(name), catalogue.load_preset(selection.preset), args.seeds)
+            chosen = seeds(table, catalogue.load_preset(selection.preset), args.seeds)
             frame = frame[frame["seed"].isin(chosen)]
+        if not len(frame):
+            raise UserError(
+                f"{sources}: nothing of table {name} by that preset and seeds; there are {_contents(whole)}"
+            )
+        entries = set(table.trained())
+        strange = sorted({(r, c) for r, c in zip(frame["row"], frame["column"], strict=True)} - entries)
+        if strange:
+            names = "; ".join(f"{r} / {c}" for r, c in strange)
+            print(f"vaebench: {sources}: left out, since table {name} has no such entry: {names}", file=sys.stderr)
         frames.append(frame.reset_index(drop=True))
     return frames
 
 
-def _from_runs(selection: Selection, args: Namespace) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
+def _contents(frame: pd.DataFrame) -> str:
+    """``preset short: seeds 0, 1; preset tuned: seed 0``."""
+    parts = []
+    for preset, part in frame.groupby("preset", sort=False):
+        found = sorted(set(part["seed"]))
+        parts.append(f"preset {preset}: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}")
+    return "; ".join(parts)
+
+
+def _cells(selection: Selection, args: Namespace) -> dict[str, list[Cell]]:
+    """The cells of each table that were asked for."""
+    from vaebench.compose import cells
+
+    preset = catalogue.load_preset(selection.preset)
+    tables = [catalogue.load_table(name) for name in selection.tables]
+    return {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
+
+
+def _from_runs(
+    selection: Selection, cells: dict[str, list[Cell]], args: Namespace
+) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
     """For each table the long frame of its cells, and the training curves of all if they are wanted."""
-    from vaebench.compose import cells, seeds
+    from vaebench.compose import seeds
     from vaebench.store import Store
 
     preset = catalogue.load_preset(selection.preset)
     frames, curves = [], []
-    for name in selection.tables:
+    for name, chosen in cells.items():
         table = catalogue.load_table(name)
-        chosen = cells(table, preset, selection.overrides, args.only)
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)

@@ -51,7 +51,8 @@ def run(args: Namespace) -> int:
         store, [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]], todo, args
     )
     for table in tables:
-        pages[table.name] = render(table, store.frame(chosen[table.name], wanted[table.name]), "text")
+        shown = table.narrowed((c.row, c.column) for c in chosen[table.name]) if args.only else table
+        pages[table.name] = render(shown, store.frame(chosen[table.name], wanted[table.name]), "text")
     _print(every, pages)
     by_name = {t.name: t for t in tables}
     bad = [
@@ -208,10 +209,11 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     recorded = [*store.runs(), *reference_records()]
     known_total, counted = 0.0, {}
     for t in tables:
-        rows = [("row", "column", "seeds", "status", "updates", "seconds per seed")]
+        rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
+        kinds = {d: _device(d).partition(":")[0] for d in {c.config["run"]["device"] for c in chosen[t.name]}}
         for cell in chosen[t.name]:
             states = {s: runner.status(store, cell, s) for s in wanted[t.name]}
-            budget, cost = cell.config["train"], estimate(recorded, cell)
+            budget, cost = cell.config["train"], estimate(recorded, cell, kinds[cell.config["run"]["device"]])
             updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
             for s, state in states.items():
                 left = 1.0 if force else _left(runner, store, cell, s, state)
@@ -223,7 +225,7 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
             found = list(states.values())
             count = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
             seeds = ",".join(map(str, wanted[t.name]))
-            rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else f"{cost:.0f}"))
+            rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else duration(cost)))
         print(f"{t.name} preset={chosen[t.name][0].preset}\n{aligned(rows, '  ')}")
     print(f"to do: {_to_do(list(counted.values()), duration(known_total))}")
     return 0
