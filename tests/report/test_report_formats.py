@@ -179,3 +179,13 @@ def test_repeated_evaluations_stand_below_the_table(table, frame, entry):
     assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in text
     once = render(table, frame(entry("SBN 200", [113.0, 112.0])), "text")
     assert "evaluations" not in once
+
+
+def test_a_part_of_the_test_cases_is_named_with_what_it_costs(table, frame, entry):
+    def text(**more):
+        return " ".join(render(table, frame(entry("SBN 200", [113.0], **more)), "text").split())
+
+    said = "test cases: 500 only. As one of the whole set a value is known to ± 1.04 nats at most"
+    assert said in text(points=500, extra={"spread": 1.036})
+    assert "test cases" not in text(extra={"spread": 1.036})  # all of them
+    assert "test cases" not in text(points=500)  # not known

@@ -46,7 +46,12 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
             f"log Z: estimated, with a standard error of at most {_significant(log_z)} nats that all test cases of a "
             "run share: it does not average out over them, and is part of [..]."
         )
-    lines += _effective_samples(rows) + times.footnotes(table, rows) + repeats.footnotes(table, rows)
+    lines += (
+        _part_of_the_cases(rows)
+        + _effective_samples(rows)
+        + times.footnotes(table, rows)
+        + repeats.footnotes(table, rows)
+    )
     words = {r.verdict.split(", ")[0] for r in rows} if table.printed else set()
     if table.printed:
         lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
@@ -73,6 +78,18 @@ def _legend(table: Table, unit: str) -> str:
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
     difference = "; difference: ours minus published" if table.printed else ""
     return f"ours: {heading(table.measure)} in {unit}{columns}, mean over seeds{difference}; lower is better."
+
+
+def _part_of_the_cases(rows: list[ReportRow]) -> list[str]:
+    """What measuring on some of the cases costs, where that is known."""
+    part = [e for r in rows for e in (r.ours, *r.beside.values()) if e and e.cases and e.spread]
+    if not part:
+        return []
+    worst = max(part, key=lambda e: e.spread)
+    return [
+        f"test cases: {worst.cases} only. As one of the whole set a value is known to ± {_significant(worst.spread)} "
+        f"{worst.unit} at most, no part of the errors above; rows measured on the same cases differ by less."
+    ]
 
 
 def _effective_samples(rows: list[ReportRow]) -> list[str]:

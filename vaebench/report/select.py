@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.protocol import is_timing
 from vaebench.stats import combine, mean_error
+from vaebench.store import signature_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ CELL = ("table", "row", "column", "preset")
 """What names a cell in the long frame. Cells may share runs, so the key alone does not."""
 
 
-EXTRA = ("ess", "log_z_error")
+EXTRA = ("ess", "log_z_error", "spread")
 """Numbers in ``extra`` that an estimate carries on."""
 
 
@@ -32,6 +33,8 @@ class Estimate:
     ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
     effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
     ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
+    ``cases`` are the cases it was measured on where they are a part of the set, else None; ``spread`` the standard
+    error over cases as one of a number of the whole set, the largest of the seeds, None where it is not stored.
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
     one.
     """
@@ -47,6 +50,8 @@ class Estimate:
     samples: int | None = None
     ess: float | None = None
     log_z_error: float | None = None
+    cases: int | None = None
+    spread: float | None = None
     repeats: tuple[int, float, float] | None = None
 
     @property
@@ -85,7 +90,7 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     samples = set(rows["samples"])
     if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
         sd = se = None
-    ess, log_z = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
+    ess, log_z, spread = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
     return Estimate(
         mean=mean,
         sd=sd,
@@ -98,8 +103,15 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
         ess=min(ess, default=None),
         log_z_error=max(log_z, default=None),
+        cases=_part(rows["signature"].iloc[0]),
+        spread=max(spread, default=None),
         repeats=_repeats([json.loads(e).get("repeats") if e else None for e in rows["extra"]]),
     )
+
+
+def _part(protocol: str) -> int | None:
+    points = signature_parts(protocol).get("points", "all")
+    return int(points) if points.isdecimal() else None
 
 
 def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:

@@ -18,7 +18,8 @@ class Power(Overlapping):
 
     The densities diverge at 0 and 1 and most of the mass lies there: at beta 30, 57 % of r1 is within 2^-24 of 1,
     where float32 has no number but 1 itself. So samples are clipped to [e, 1 - e] with e half the machine epsilon
-    (2^-24 in float32), with no gradient where the clip acts (what passes there in theory is below 2 beta e), and the
+    (2^-24 in float32), with no gradient where the clip acts (there d zeta / d logit is below 2 beta e; Lambda still
+    moves, but where it is so large sigmoid(logit + Lambda), through which it counts, hardly does), and the
     log-densities take zeta clipped in the same way. Within [e, 1 - e] densities are those of the paper, exactly; hence
     |Lambda| <= (1 - lambda) log(1 / e - 1). Adding a constant of that size to zeta inside the powers, the usual
     remedy, changes the densities everywhere and lets them integrate to 0.42 at beta 30.
