@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench import catalogue, protocol
-from vaebench.config import GROUPS, Cell, Preset, Table, canonical, identity
+from vaebench.config import GROUPS, PLACES, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
 from vaebench.validate import typed, validate
 
 MAX_SEEDS = 10_000
 
-PATHS = ("run.results", "data.mirror", "data.train", "data.valid", "data.test")
+PATHS = ("run.results", *(f"data.{name}" for name in PLACES))
 """Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
 
 

@@ -238,7 +238,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     training cases are used (``train.cases``) the split says how many. A time has the data and the recipe only.
     """
     data, ev = config["data"], config["eval"]
-    split, points = ("valid", _valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
+    split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
         return f"{measure}|data:{name}|recipe:{config['recipe']}"
@@ -254,5 +254,6 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     return "|".join(parts)
 
 
-def _valid_points(config: dict[str, Any]) -> int | None:
+def valid_points(config: dict[str, Any]) -> int | None:
+    """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
     return config.get("objective", {}).get("valid_points") if "posterior" in _lacking(config) else None

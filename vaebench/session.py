@@ -26,7 +26,7 @@ from vaebench.fast import choose_engine, keep_freed_memory
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol import samples_of, signature
+from vaebench.protocol import samples_of, signature, valid_points
 from vaebench.stats import Measure
 from vaebench.store import Store
 from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
@@ -169,7 +169,7 @@ class Session:
             k = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
-            points = min(self.config["objective"].get("valid_points") or math.inf, len(self.splits.valid))
+            points = min(valid_points(self.config) or math.inf, len(self.splits.valid))
             found.append(Measure("valid_bound", -value, "nats", None, "none", points, k, protocol, {}))
         if s.ms_per_update is not None:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)

@@ -123,7 +123,7 @@ class Store:
     def frame(self, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
         """The long format (COLUMNS) of these cells at these seeds.
 
-        One row per (cell, seed, metric); a run without measures (failed, diverged, interrupted, partial) is a row
+        One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
         with an empty metric; a run that never began has none. ``published`` is the cell's number in the cell's
         ``measure``. A measure taken under another evaluation than the cell asks for has ``"current": false`` in
         ``extra``; it is left out where another of the cells shares the run and asks for just that one. Times have rows

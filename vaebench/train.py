@@ -18,7 +18,7 @@ import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ class Seed:
     seconds: float = 0.0
     status: str = "running"
     reason: str = ""
-    curve: list[dict[str, float]] = None  # type: ignore[assignment]
-    sums: dict[str, float] = None  # type: ignore[assignment]
+    curve: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
     best_update: int | None = None
     best_bound: float = -math.inf
@@ -70,10 +70,6 @@ class Seed:
     META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
     CLOCK = ("update_seconds", "timed")
     """Kept as well, and 0 in a checkpoint that has none."""
-
-    def __post_init__(self) -> None:
-        self.curve = self.curve or []
-        self.sums = self.sums or {}
 
     def meta(self) -> dict[str, Any]:
         """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""

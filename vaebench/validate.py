@@ -102,7 +102,8 @@ def validate(config: dict[str, Any]) -> None:
     """Refuse a cell's configuration (nested plain dicts) whose settings are out of range.
 
     Keys that the chosen options do not have are skipped. Every ``optim`` key that ends in ``rate`` must be a finite
-    number above 0, or null where its default is null. Raises UserError naming the key, the value and the range.
+    number above 0, or null, but for ``rate`` itself (``typed`` knows which may be null). Raises UserError naming the
+    key, the value and the range.
     """
     for key, (allowed, good) in RULES.items():
         group, _, name = key.rpartition(".")

@@ -291,21 +291,6 @@ def test_one_machine_for_all_seeds():
     assert all(torch.equal(got[0][i], m.gibbs(z1[0], u2[i], u1[i])[0]) for i in range(3))
 
 
-def test_a_relaxed_sweep_with_hard_bits_is_a_sweep():
-    m, z1, u2, u1 = machine(2), random_bits(5, 2, 4), uniform(5, 2, 3), uniform(5, 2, 4, seed=3)
-    got = m.relaxed_sweep(z1, bits, u2, u1)
-    assert all(torch.equal(a, b) for a, b in zip(got, m.sweep(z1, u2, u1), strict=True))
-
-
-def test_gradients_pass_a_relaxed_sweep():
-    m, z1, u2, u1 = machine(2), uniform(5, 2, 4, seed=4), uniform(5, 2, 3), uniform(5, 2, 4, seed=3)
-
-    def relaxed(b1, b2, w, z1):
-        return RBM(b1, b2, w).relaxed_sweep(z1, lambda logit, u: torch.sigmoid(2 * (logit + torch.logit(u))), u2, u1)
-
-    assert torch.autograd.gradcheck(relaxed, [p.clone().requires_grad_() for p in (*m, z1)])
-
-
 def test_a_chain_forgets_where_it_began():
     """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1 z2']; |z| of 12 entries."""
     m, k = machine(n1=4, n2=3, seed=11), 20_000

@@ -102,9 +102,8 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
     z1, z2 = machine.gibbs(state["chains"].double(), draws["side2"][:2], draws["side1"][:2])
     zeta1 = z1
     for s in range(2, 2 + t):
-        zeta1, zeta2 = machine.relaxed_sweep(
-            zeta1, lambda a, u: rule.relax.inverse_cdf(u, a), draws["side2"][s], draws["side1"][s]
-        )
+        zeta2 = rule.relax.inverse_cdf(draws["side2"][s], machine.logits2(zeta1))
+        zeta1 = rule.relax.inverse_cdf(draws["side1"][s], machine.logits1(zeta2))
     side1 = machine.mean1(zeta2) if rao_blackwell else zeta1
     at = torch.cat([side1, zeta2], -1).detach()
     fields = torch.cat([machine.logits1(at[:, 4:]), machine.logits2(at[:, :4])], -1)  # -dE/dz

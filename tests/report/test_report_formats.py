@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from dataclasses import replace
 
 import pytest
 
 from vaebench.errors import UserError
-from vaebench.report import FORMATS, delimited, latex, markdown, render
+from vaebench.report import FORMATS, latex, markdown, render
 from vaebench.store import csv_text, read_csv
 
 
@@ -149,14 +147,6 @@ def test_csv_is_the_long_frame(table, filled, tmp_path):
     assert_frame_equal(read_csv(path), filled, check_exact=True)
     assert path.read_text() == csv_text(filled)
     assert render(table, read_csv(path), "text") == render(table, filled, "text")
-
-
-def test_aggregated_csv(table, filled):
-    rows = list(csv.DictReader(io.StringIO(delimited.render(table, filled))))
-    assert [(r["row"], r["column"]) for r in rows][-1] == ("NADE_500 | 100%", "NLL")
-    assert float(rows[0]["ours"]) == pytest.approx(113.2)
-    assert (rows[0]["n"], rows[0]["verdict"], rows[0]["status"]) == ("2", "yes, tuned, 2 of 3 seeds", "1 failed")
-    assert (rows[1]["se"], rows[1]["single_error"]) == ("", "0.05")
 
 
 def test_unknown_format(table, frame):

@@ -68,13 +68,13 @@ def test_failed_and_unfinished_seeds_are_named_and_left_out(table, frame, entry,
         entry("SBN 200", [113.0, 113.2]),
         failed("SBN 200", 2),
         failed("SBN 200", 3, status="diverged", reason=""),
-        entry("SBN 200", [1e9], first=4, status="interrupted"),
+        entry("SBN 200", [1e9], first=4, status="partial"),
         failed("SBN 200", 5, status="partial", reason=""),
     )
     r = one(table, f)
     assert (r.n, r.verdict) == (2, "yes, 2 of 4 seeds")  # those that may yet finish do not count
     assert r.ours.mean == pytest.approx(113.1)
-    assert r.status == "1 failed, 1 diverged, 1 interrupted, 1 partial"
+    assert r.status == "1 failed, 1 diverged, 2 partial"
     assert r.footnotes[0] == "seed 2 failed: RuntimeError: out of memory"
     assert one(table, frame(failed("SBN 200", 0))).verdict == "-"
 

@@ -136,11 +136,6 @@ class Statistics:
     tokens: int
     longest: int
 
-    @property
-    def mean_length(self) -> float:
-        """Predicted tokens per document."""
-        return self.tokens / self.documents
-
 
 def statistics(rows: np.ndarray) -> Statistics:
     """Counts of padded rows (n, d)."""

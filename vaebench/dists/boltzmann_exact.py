@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.protocol import MAX_SIDE
+
 if TYPE_CHECKING:
     from vaebench.dists.rbm import RBM
-
-MAX_SIDE = 20
-"""Largest smaller side whose states are enumerated: 2^20 of them."""
 
 MAX_UNITS = 16
 """Most units of both sides together, or of the side drawn, where a table of all states is held at once."""

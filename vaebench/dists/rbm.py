@@ -10,7 +10,6 @@ uniform noise on [0, 1) given by the caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -102,16 +101,6 @@ class RBM(NamedTuple):
             z2 = _above(v2, torch.sigmoid(down.logits2(z1)))
             z1 = _above(v1, torch.sigmoid(down.logits1(z2)))
         return z1, z2
-
-    def relaxed_sweep(
-        self, z1: Tensor, relax: Callable[[Tensor, Tensor], Tensor], u2: Tensor, u1: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One block sweep in which ``relax(logit, u)`` stands for drawing the bits; returns (zeta1, zeta2).
-
-        Gradients pass through both conditionals, to the machine and to ``z1``; shapes as in ``sweep``.
-        """
-        zeta2 = relax(self.logits2(z1), u2)
-        return relax(self.logits1(zeta2), u1), zeta2
 
     def log_z(self) -> Tensor:
         """Exact log Z, (*batch), nats, by enumerating the smaller side; differentiable. See ``boltzmann_exact``."""

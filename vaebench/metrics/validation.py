@@ -13,6 +13,7 @@ from vaebench.metrics.bound import bound
 from vaebench.metrics.importance import importance
 from vaebench.metrics.latent_use import information, latent_use
 from vaebench.metrics.mutual_information import batches
+from vaebench.protocol import VALID_POSTERIOR_TEMPERATURES
 
 
 def validation(
@@ -52,7 +53,8 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
     if "posterior" not in model.unnormalised:
         return -importance(model, x, samples, seed, "valid", log_z=log_z).nll
     x = spread(x, settings.get("points"))
-    chains, steps = settings.get("posterior_chains") or samples, settings.get("posterior_temperatures", 100)
+    chains = settings.get("posterior_chains") or samples
+    steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
     total = rbm_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)
     for part in rbm_posterior.stream(model, x, chains, steps, seed, "valid"):
         total.add(part)

@@ -20,7 +20,7 @@ from vaebench.errors import UserError, nearest
 
 WEIGHTS = ("equal", "dirichlet")
 
-MAX_SIDE = boltzmann_exact.MAX_UNITS // 2
+MOST_BITS = boltzmann_exact.MAX_UNITS // 2
 """Units of a side: every state is tabulated."""
 
 
@@ -57,8 +57,8 @@ class RBMTarget(nn.Module):
         super().__init__()
         for key, value, least in (("side", side, 1), ("components", components, 1), ("mixture", mixture, 0)):
             validate.whole(f"model.{key}", value, least)
-        if side > MAX_SIDE:
-            raise UserError(f"model.side={side}: must be at most {MAX_SIDE}, for every state is tabulated")
+        if side > MOST_BITS:
+            raise UserError(f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated")
         if weights not in WEIGHTS:
             raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
         if not validate.is_number(low) or not 0 < low < 1:

@@ -167,7 +167,7 @@ def _divergence(runs: pd.DataFrame, label: str) -> str:
 def _survivors(measure: str, runs: pd.DataFrame) -> str:
     """``, k of n seeds`` where some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
 
-    A finished run whose measure is not finite has diverged too; interrupted and partial runs may yet finish.
+    A finished run whose measure is not finite has diverged too; a partial run may yet finish.
     """
     done = runs[runs["status"] == "done"]
     numbers = only_current(done[done["metric"] == measure])
@@ -181,7 +181,7 @@ def _status(measure: str, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, 
     """What became of the seeds that are not in the mean, and why, in words."""
     seeds = runs.drop_duplicates("seed")
     parts, notes = [], []
-    for status in ("failed", "diverged", "interrupted", "partial"):
+    for status in ("failed", "diverged", "partial"):
         some = seeds[seeds["status"] == status]
         if len(some):
             parts.append(f"{len(some)} {status}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from vaebench import catalogue
 from vaebench.config import PLOTS
 from vaebench.errors import UserError, nearest
+from vaebench.report import FORMATS
 from vaebench.verbs import add_overrides, nothing_to_set, only_keys, write, wrote
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ HELP = (
     "Print a table with the stored results beside the published numbers, and a verdict where one may be given.\n"
     "A figure of formulas alone is computed anew."
 )
-FORMATS = ("text", "md", "csv", "latex", "html")
 
 
 def configure(parser: ArgumentParser) -> None:
