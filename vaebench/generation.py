@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from vaebench import noise
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
-from vaebench.metrics.weights import gaussian_posterior, latent, reads_documents
 from vaebench.models import text_generation
+from vaebench.models.kinds import gaussian_posterior, latent, reads_documents
 from vaebench.models.text_generation import Document
 
 SWEEPS = 10_000

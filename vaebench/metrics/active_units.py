@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vaebench.metrics.posteriors import Gather
-from vaebench.metrics.weights import Pass, gaussian_posterior, latent
+from vaebench.metrics.weights import Pass
+from vaebench.models.kinds import gaussian_posterior, latent
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
-from vaebench.metrics.weights import Pass, latent, stream
+from vaebench.metrics.weights import Pass, stream
+from vaebench.models.kinds import latent
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

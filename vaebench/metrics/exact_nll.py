@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaebench.dists import boltzmann_exact
 from vaebench.metrics import perplexity
-from vaebench.metrics.weights import reads_documents
+from vaebench.models.kinds import reads_documents
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.metrics import perplexity
-from vaebench.metrics.weights import Pass, latent, reads_documents, stream
+from vaebench.metrics.weights import Pass, stream
+from vaebench.models.kinds import latent, reads_documents
 from vaebench.stats import Measure
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaebench.batches import groups, lengths_of
 from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
-from vaebench.metrics.weights import gaussian_posterior, reads_documents
+from vaebench.models.kinds import gaussian_posterior, reads_documents
 from vaebench.protocol import mi_batch
 from vaebench.stats import Measure
 

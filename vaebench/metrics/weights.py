@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vaebench import noise
 from vaebench.batches import lengths_of
+from vaebench.models.kinds import gaussian_posterior, reads_documents
 
 CASES, SAMPLES = 100, 10
 """A grain: the noise of this many cases times this many samples comes from one generator."""
@@ -58,24 +59,6 @@ class Pass:
     def log_w(self) -> Tensor:
         """(k, batch), nats, float64."""
         return sum(t.double() for t in self.log_p) - sum(t.double() for t in self.log_q)
-
-
-def gaussian_posterior(model: nn.Module) -> bool:
-    """Whether q(z | x) is a diagonal Gaussian over one layer with ``Moments`` model.encode(x), and p(z) = N(0, I).
-
-    The model's ``sample_posterior`` and ``log_posterior_terms`` then take these as ``seen``.
-    """
-    return getattr(model, "latent", None) == "gaussian" and hasattr(model, "encode")
-
-
-def latent(model: nn.Module) -> bool:
-    """Whether there are latents at all: a language model alone has none, and an exact NLL in the place of a bound."""
-    return hasattr(model, "sample_posterior") or "posterior" in model.unnormalised
-
-
-def reads_documents(model: nn.Module) -> bool:
-    """Whether the cases are documents: tokens, filled up with 0 (``tokens``)."""
-    return getattr(model, "tokens", False)
 
 
 def terms(

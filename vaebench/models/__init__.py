@@ -25,6 +25,7 @@ from torch import nn
 from vaebench import seeds
 from vaebench.errors import UserError, nearest
 from vaebench.models.belief_net import DARN, FDARN, SBN
+from vaebench.models.kinds import reads_documents
 from vaebench.models.linear_gaussian import LinearGaussian
 from vaebench.models.rbm_generator import RBMGenerator
 from vaebench.models.rbm_posterior import RBMPosteriorVAE
@@ -67,9 +68,9 @@ def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
 
 def check_data(model: str, data: str, tokens: bool) -> None:
     """Raises UserError where one of a model and its data is of documents (``tokens``) and the other is not."""
-    if getattr(MODELS[model], "tokens", False) != tokens:
+    if reads_documents(MODELS[model]) != tokens:
         what = "documents, which {} cannot read" if tokens else "no documents, which {} needs"
-        fitting = ", ".join(name for name, cls in MODELS.items() if getattr(cls, "tokens", False) == tokens)
+        fitting = ", ".join(name for name, cls in MODELS.items() if reads_documents(cls) == tokens)
         raise UserError(f"data={data} has {what.format(f'model={model}')}; allowed with it: {fitting}")
 
 
