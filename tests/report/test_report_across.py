@@ -147,6 +147,16 @@ def test_without_published_numbers_there_are_no_brackets(wide, frame, runs):
     assert "bracket" not in layout.footnotes[0]
 
 
+def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs, entry):
+    """Nor a margin, nor a column for them, whether a line is a row or an entry."""
+    for shown, lines in ((wide, runs("VAE", ["IW", "KL"], key="a")), (table, entry("SBN 200", [1.0, 2.0]))):
+        bare = replace(shown, rows={k: replace(row, published={}) for k, row in shown.rows.items()})
+        layouts = [lay_out(t, summarize(t, frame(lines))) for t in (shown, bare)]
+        for words in ("verdict", "published", "margin"):
+            there = [any(words in text for text in (*l.headers, *l.footnotes)) for l in layouts]  # noqa: E741
+            assert there == [True, False], words
+
+
 def test_nothing(wide, frame):
     lines, _ = grid(wide, frame())
     assert [line["notes"] for line in lines] == ["not run", "not run [1]", "Kim et al. 2018", "not run"]

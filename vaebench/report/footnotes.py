@@ -29,7 +29,8 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     unit = next((r.ours.unit for r in rows if r.ours and r.measure == table.measure), "nats")
     lines = [across.legend(table, unit) if across.fits(table) else _legend(table, unit)]
     if any(e.se is not None for e in estimates):
-        lines.append("±: standard error of the mean over the seeds; it holds no error of the published number.")
+        more = "; it holds no error of the published number" if table.printed else ""
+        lines.append(f"±: standard error of the mean over the seeds{more}.")
     if any(r.spread is not None for r in rows):
         lines.append(
             "± of a published number: the standard deviation over the paper's runs, as printed, not of their mean."
