@@ -453,8 +453,8 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0-2"]) == 0
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
-    assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "300", "50"]
-    assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "300", "50"]
+    assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "300", "50", "s"]
+    assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "300", "50", "s"]
     # a new NVIL run, a new one of WS, and two thirds of the third
     assert out.endswith("to do: about 2.2 min of one process for 3 runs\n")
     assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0", "--force"]) == 0
