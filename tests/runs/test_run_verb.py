@@ -184,7 +184,7 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
 
 
 def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
-    deaf = HOLD.format(until=False, seconds=60)
+    deaf = HOLD.format(until=False, seconds=300)  # longer than any wait here, however busy the machine
     command = vaebench("run", *TINY, results, code=deaf)
     until(lambda: len(checkpoints(tmp_path)) == 2)
     command.signal(signal.SIGINT)
