@@ -185,13 +185,16 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
     """
     ev, model = config["eval"], config["model"]["name"]
-    names = ["nll"] if model in EXACT else ["bound", "kl"]
-    if model not in EXACT and ev["points"] != 1 and (ev["bound_samples"] > 1 or model in ENCODED):
-        names.append("active_units")
-    if model not in EXACT and ev["iw_samples"]:
-        names.append("iw_nll")
-    if model in ENCODED:
-        names.append("mi_batch")
+    if model in EXACT:
+        names = ["nll"]
+    else:
+        names = ["bound", "kl"]
+        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model in ENCODED):  # a variance over cases
+            names.append("active_units")
+        if ev["iw_samples"]:
+            names.append("iw_nll")
+        if model in ENCODED:
+            names.append("mi_batch")
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
     return names

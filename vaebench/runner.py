@@ -179,8 +179,8 @@ def _width(cell: Cell) -> int:
 def preflight(cells: Iterable[Cell]) -> None:
     """What ``cells``, checked before, need is there: their devices, their data (fetched and prepared now).
 
-    And the data are such as their models and batches take. Raises UserError (DataError for data) for the first cell of
-    which that is not so, before anything is trained.
+    The data also fit their models and batches. Raises UserError (DataError for data) for the first cell of which that
+    is not so, before anything is trained.
     """
     from vaebench import data, models
     from vaebench.data.splits import with_cases

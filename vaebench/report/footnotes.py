@@ -83,13 +83,14 @@ def _legend(table: Table, unit: str) -> str:
 
 def _part_of_the_cases(rows: list[ReportRow]) -> list[str]:
     """What measuring on some of the cases costs, where that is known."""
-    part = [e for r in rows for e in (r.ours, *r.beside.values()) if e and e.cases and e.spread]
+    part = [e for r in rows for e in (r.ours, *r.beside.values()) if e and e.cases and e.over_cases]
     if not part:
         return []
-    worst = max(part, key=lambda e: e.spread)
+    worst = max(part, key=lambda e: e.over_cases)
     return [
-        f"test cases: {worst.cases} only. As one of the whole set a value is known to ± {_significant(worst.spread)} "
-        f"{worst.unit} at most, no part of the errors above; rows measured on the same cases differ by less."
+        f"test cases: {worst.cases} only. As one of the whole set a value is known to ± "
+        f"{_significant(worst.over_cases)} {worst.unit} at most, no part of the errors above; rows measured on the "
+        "same cases differ by less."
     ]
 
 

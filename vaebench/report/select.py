@@ -33,8 +33,8 @@ class Estimate:
     ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
     effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
     ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
-    ``cases`` are the cases it was measured on where they are a part of the set, else None; ``spread`` the standard
-    error over cases as one of a number of the whole set, the largest of the seeds, None where it is not stored.
+    ``cases`` are the cases it was measured on where they are a part of the set, else None; ``over_cases`` the standard
+    error over cases as one of a number of the whole set (stored as ``spread``), the largest of the seeds, or None.
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
     one.
     """
@@ -51,7 +51,7 @@ class Estimate:
     ess: float | None = None
     log_z_error: float | None = None
     cases: int | None = None
-    spread: float | None = None
+    over_cases: float | None = None
     repeats: tuple[int, float, float] | None = None
 
     @property
@@ -90,7 +90,7 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     samples = set(rows["samples"])
     if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
         sd = se = None
-    ess, log_z, spread = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
+    ess, log_z, over_cases = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
     return Estimate(
         mean=mean,
         sd=sd,
@@ -104,7 +104,7 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         ess=min(ess, default=None),
         log_z_error=max(log_z, default=None),
         cases=_part(rows["signature"].iloc[0]),
-        spread=max(spread, default=None),
+        over_cases=max(over_cases, default=None),
         repeats=_repeats([json.loads(e).get("repeats") if e else None for e in rows["extra"]]),
     )
 

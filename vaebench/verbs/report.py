@@ -72,8 +72,8 @@ def run(args: Namespace) -> int:
         frames = _from_csv(trained, args)
         curves = None
     else:
-        cells = _cells(trained, args)
-        frames, curves = _from_runs(trained, cells, args)
+        cells = _cells(tables, selection, args)
+        frames, curves = _from_runs(tables, cells, selection, args)
         if args.only:
             tables = [t if t.drawn else t.narrowed((c.row, c.column) for c in cells[t.name]) for t in tables]
     if curves is not None and args.curves:
@@ -190,26 +190,27 @@ def _contents(frame: pd.DataFrame) -> str:
     return "; ".join(parts)
 
 
-def _cells(selection: Selection, args: Namespace) -> dict[str, list[Cell]]:
-    """The cells of each table that were asked for."""
+def _cells(tables: list[Table], selection: Selection, args: Namespace) -> dict[str, list[Cell]]:
+    """The cells of each trained table that were asked for, by its name."""
     from vaebench.compose import cells
 
     preset = catalogue.load_preset(selection.preset)
-    tables = [catalogue.load_table(name) for name in selection.tables]
-    return {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
+    return {t.name: cells(t, preset, selection.overrides, args.only) for t in tables if not t.drawn}
 
 
 def _from_runs(
-    selection: Selection, cells: dict[str, list[Cell]], args: Namespace
+    tables: list[Table], cells: dict[str, list[Cell]], selection: Selection, args: Namespace
 ) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
-    """For each table the long frame of its cells, and the training curves of all if they are wanted."""
+    """For each trained table the long frame of its cells, and the training curves of all if they are wanted."""
     from vaebench.compose import seeds
     from vaebench.store import Store
 
     preset = catalogue.load_preset(selection.preset)
     frames, curves = [], []
-    for name, chosen in cells.items():
-        table = catalogue.load_table(name)
+    for table in tables:
+        if table.drawn:
+            continue
+        name, chosen = table.name, cells[table.name]
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)

@@ -210,10 +210,12 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     known_total, counted = 0.0, {}
     for t in tables:
         rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
-        kinds = {d: _device(d).partition(":")[0] for d in {c.config["run"]["device"] for c in chosen[t.name]}}
         for cell in chosen[t.name]:
             states = {s: runner.status(store, cell, s) for s in wanted[t.name]}
-            budget, cost = cell.config["train"], estimate(recorded, cell, kinds[cell.config["run"]["device"]])
+            open_ = force or any(state not in runner.FINISHED for state in states.values())
+            # What nothing is left of has its own cost, wherever it ran, and is told without torch.
+            kind = _device(cell.config["run"]["device"]).partition(":")[0] if open_ else ""
+            budget, cost = cell.config["train"], estimate(recorded, cell, kind)
             updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
             for s, state in states.items():
                 left = 1.0 if force else _left(runner, store, cell, s, state)
