@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench import catalogue, protocol
-from vaebench.config import GROUPS, PLACES, Cell, Preset, Table, canonical, identity
+from vaebench.config import GROUPS, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
 from vaebench.validate import typed, validate
@@ -356,8 +356,11 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
     if key in known:
         if group in GROUPS and key == f"{group}.name":
             raise UserError(f"{where}{key} follows from the chosen option: write {group}=NAME")
+        if key == f"{group}.{VERSION}":
+            raise UserError(f"{where}{key} says what the code computes; no override changes it")
         return
-    of_group = [k for k in known if k.partition(".")[0] == group and not k.endswith(".name")]
+    settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
+    of_group = [k for k in settings if k.partition(".")[0] == group]
     if key in defaults:
         raise UserError(f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}")
     option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
@@ -367,7 +370,7 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
     same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     if same_end:
         raise UserError(f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?")
-    hint = nearest(key, [k for k in known if not k.endswith(".name")]).partition("allowed:")[0].strip()
+    hint = nearest(key, settings).partition("allowed:")[0].strip()
     raise UserError(f"{where}unknown key {key!r}: {hint or 'allowed groups: ' + ', '.join(defaults)}")
 
 

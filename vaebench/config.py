@@ -32,6 +32,21 @@ LATER: dict[str, dict[str, Any]] = {
 }
 """Settings that came after the first runs, and the value that those had: it does not enter their names."""
 
+VERSION = "version"
+"""A number in the file of an option that says what the option computes; left out, it is 1.
+
+It is raised when training gives other numbers with the same settings: other noise, another estimator, a fault mended.
+Above 1 it enters the name of a run, so that runs of the earlier code are not taken for runs of this one.
+"""
+
+OF_OPTION = ("name", VERSION)
+"""What the file of an option says of the option itself: no settings, so no override changes them."""
+
+
+def settings_of(section: dict[str, Any]) -> dict[str, Any]:
+    """What the option of a section (``config["model"]``, say) is built with: all but ``OF_OPTION``."""
+    return {k: v for k, v in section.items() if k not in OF_OPTION}
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -220,7 +235,15 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     parts = {k: config.get(k) for k in IDENTITY}
     for part, later in LATER.items():
         parts[part] = {k: v for k, v in (parts[part] or {}).items() if k not in later or v != later[k]}
-    return {**parts, "data": {k: v for k, v in parts["data"].items() if k not in PLACES}}
+    parts["data"] = {k: v for k, v in parts["data"].items() if k not in PLACES}
+    return {part: _versioned(content) for part, content in parts.items()}
+
+
+def _versioned(part: Any) -> Any:
+    """A part of an identity, where a version of 1 is as good as none."""
+    if isinstance(part, dict) and part.get(VERSION) == 1:
+        return {k: v for k, v in part.items() if k != VERSION}
+    return part
 
 
 def run_key(config: dict[str, Any]) -> str:

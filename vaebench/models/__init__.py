@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from vaebench import seeds
+from vaebench.config import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.kinds import reads_documents
@@ -56,7 +57,7 @@ def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
 
     Raises UserError for an unknown model, an unknown key or a value that the model does not take.
     """
-    settings = {k: v for k, v in config.items() if k not in ("name", "init", "init_scale", *TEXT_KEYS)}
+    settings = {k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)}
     if config["name"] not in MODELS:
         raise UserError(f"model {config['name']!r}: {nearest(config['name'], MODELS)}")
     try:

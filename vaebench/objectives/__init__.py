@@ -28,6 +28,7 @@ from typing import Any
 
 from torch import nn
 
+from vaebench.config import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
@@ -77,6 +78,6 @@ def build(config: dict[str, Any], model: nn.Module) -> Objective:
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
         raise UserError(f"objective {name} cannot train {type(model).__name__}; allowed: {', '.join(able)}")
     try:
-        return cls(model, **{k: v for k, v in config.items() if k != "name"})
+        return cls(model, **settings_of(config))
     except TypeError as e:
         raise UserError(f"objective {name}: {str(e).split(') ')[-1]}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vaebench.config import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.optim.adam import SCHEDULES, Adam
 from vaebench.optim.base import Optimiser, Verdict
@@ -20,6 +21,6 @@ def build(config: dict[str, Any]) -> Optimiser:
     if config["name"] not in OPTIMS:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
     try:
-        return OPTIMS[config["name"]](**{k: v for k, v in config.items() if k != "name"})
+        return OPTIMS[config["name"]](**settings_of(config))
     except (TypeError, ValueError) as e:
         raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None

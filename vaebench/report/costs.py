@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.catalogue import conf_dir
-from vaebench.config import Cell
+from vaebench.config import Cell, settings_of
 from vaebench.store import COLUMNS
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _as_large(config: dict[str, Any] | None, mine: dict[str, Any]) -> bool:
 def _sizes(config: dict[str, Any]) -> list[Any]:
     """The model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch."""
     model = {k: v for k, v in config["model"].items() if not isinstance(v, float) and not k.startswith("init")}
-    counts = {k: v for k, v in config["objective"].items() if type(v) is int}
+    counts = {k: v for k, v in settings_of(config["objective"]).items() if type(v) is int}
     return [model, counts, config["train"].get("batch")]
 
 

@@ -99,10 +99,11 @@ def _keys() -> list[str]:
     import yaml
 
     cell = yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))
-    found = {f"{part}.{key}" for part, content in cell.items() if isinstance(content, dict) for key in content}
+    sections = {part: config.settings_of(content) for part, content in cell.items() if isinstance(content, dict)}
+    found = {f"{part}.{key}" for part, content in sections.items() for key in content}
     for group in config.GROUPS:
         for name in catalogue.options(group):
-            found |= {f"{group}.{key}" for key in catalogue.load_yaml(group, name) if key != "name"}
+            found |= {f"{group}.{key}" for key in config.settings_of(catalogue.load_yaml(group, name))}
     return sorted(found)
 
 
