@@ -19,7 +19,13 @@ import vaebench
 ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
-    ["errors", "seeds", "stats", "words"],  # errors, random streams, numbers with errors, how they are written
+    [
+        "errors",
+        "files",
+        "seeds",
+        "stats",
+        "words",
+    ],  # errors, whole files, random streams, numbers and how they are written
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
     ["protocol"],  # what is measured, and how
     ["schema"],  # what a file may hold
@@ -46,7 +52,7 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["stats", "words", "config", "validate", "protocol", "schema", "catalogue"]
+NO_TORCH = ["files", "stats", "words", "config", "validate", "protocol", "schema", "catalogue"]
 NO_TORCH += ["compose", "store", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 

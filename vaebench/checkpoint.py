@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.store import write_atomic
+from vaebench.files import write_atomic
 
 Tensors = dict[str, Tensor]
 

@@ -18,10 +18,10 @@ from vaebench import checkpoint, means_file, snapshots
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.files import write_atomic
 from vaebench.means_file import SELECTED, Point
 from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean, scalar
 from vaebench.metrics.validation import spread
-from vaebench.store import write_atomic
 from vaebench.train import load_model
 
 POINTS = 500

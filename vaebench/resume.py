@@ -9,8 +9,9 @@ from pathlib import Path
 from vaebench import optim, snapshots
 from vaebench.config import Cell, identity
 from vaebench.errors import UserError
+from vaebench.files import write_atomic
 from vaebench.objectives import OBJECTIVES
-from vaebench.store import Busy, Store, write_atomic
+from vaebench.store import Busy, Store
 from vaebench.train import Seed, evaluated_checkpoint, progress_of
 
 

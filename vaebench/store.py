@@ -10,15 +10,14 @@ import contextlib
 import json
 import logging
 import math
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config import Cell
 from vaebench.errors import UserError
+from vaebench.files import write_atomic
 from vaebench.protocol import is_timing, samples_of, signature
 from vaebench.stats import Measure
 from vaebench.words import shortened
@@ -293,21 +292,6 @@ def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
         return pd.Series(values, dtype=kind)
 
     return pd.DataFrame({name: column(name, kind) for name, kind in COLUMNS.items()})
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old or the new one, whatever happens. Creates the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with temporary.open("xb") as f:
-            f.write(content.encode() if isinstance(content, str) else content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _jsonable(value: Any) -> Any:

@@ -32,10 +32,10 @@ from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
+from vaebench.files import write_atomic
 from vaebench.inner import inner_updates
 from vaebench.metrics.validation import validation
 from vaebench.objectives.base import Objective
-from vaebench.store import write_atomic
 
 SAVE_SECONDS = 60.0
 """A kill loses at most about so much work, however rare the validations are."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 from pathlib import Path
 
 import h5py
@@ -123,7 +124,7 @@ def test_interrupted_preparation_leaves_nothing(tiny_static, tmp_path, monkeypat
         if where == "arrays":
             m.setattr(tiny_static.cls, "arrays", stop)
         elif where == "fsync":
-            m.setattr(prepare.os, "fsync", stop)
+            m.setattr(os, "fsync", stop)
         else:
             m.setattr(h5py.File, "create_dataset", stop)
         with pytest.raises(type(error)):
@@ -142,7 +143,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tiny_static, tmp_path, m
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"cannot write .*tiny-v1\.h5: No space left on device; set VAEBENCH_DATA"):
         prepare.write(loader, arrays, path)
     assert path.read_bytes() == before

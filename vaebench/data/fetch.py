@@ -27,7 +27,7 @@ CACHE_ENV = "VAEBENCH_DATA"
 TIMEOUT = (5.0, 10.0)
 """Seconds to wait for a connection, and for the next bytes; offline this is all that a source may cost."""
 
-_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def cache_root(root: Path | str | None = None) -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from vaebench.data.fetch import CACHE_ENV, fetch, local_copies
 from vaebench.data.loader import Loader
 from vaebench.data.splits import array_hash
 from vaebench.errors import DataError
+from vaebench.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -114,26 +113,28 @@ def write(loader: Loader, arrays: dict[str, np.ndarray], path: Path, made_of: di
 
     ``made_of``: the SHA-256 of the files used for which none was known beforehand.
     """
+    content = _hdf5(loader, arrays, made_of or {})
+    try:
+        write_atomic(path, content)
+    except OSError as e:
+        raise _not_written(path, e) from None
+
+
+def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]) -> bytes:
+    """The prepared file, made in memory: HDF5 crashes the process when it cannot close a file on a full disk."""
     import h5py
 
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with h5py.File(temporary, "x", locking=False) as file:
-            for key, array in arrays.items():
-                chunks = (min(_ROWS if array.ndim > 1 else _NUMBERS, len(array)), *array.shape[1:])
-                file.create_dataset(key, data=array, chunks=chunks, compression="gzip", compression_opts=4)
-            file.attrs["name"] = loader.name
-            file.attrs["version"] = loader.version
-            file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})
-            file.attrs["sources"] = json.dumps(_sources(loader))
-            file.attrs["content"] = json.dumps(made_of or {})
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as e:  # h5py reports a full disk as either
-        raise _not_written(path, e) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with h5py.File(loader.stem, "w", driver="core", backing_store=False) as file:
+        for key, array in arrays.items():
+            chunks = (min(_ROWS if array.ndim > 1 else _NUMBERS, len(array)), *array.shape[1:])
+            file.create_dataset(key, data=array, chunks=chunks, compression="gzip", compression_opts=4)
+        file.attrs["name"] = loader.name
+        file.attrs["version"] = loader.version
+        file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})
+        file.attrs["sources"] = json.dumps(_sources(loader))
+        file.attrs["content"] = json.dumps(made_of)
+        file.flush()
+        return file.id.get_file_image()
 
 
 def _sources(loader: Loader) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
-from vaebench.store import write_atomic
+from vaebench.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np

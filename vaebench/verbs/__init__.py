@@ -51,7 +51,7 @@ def nothing_to_set(tables: Sequence[config.Table], overrides: Sequence[str], arg
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file atomically and say so on stderr. UserError where it cannot be written."""
-    from vaebench.store import write_atomic
+    from vaebench.files import write_atomic
 
     try:
         write_atomic(path, content)
