@@ -175,3 +175,41 @@ def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, tmp_
         assert "nan" in out
         assert cli.main(["eval", str(folders[0])]) == 2
         assert cli.main(["eval", *map(str, folders), "eval.iw_samples=-1"]) == 2
+
+
+def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
+    folder = next(tmp_path.glob("*/seed-0"))
+    assert cli.main(["eval", str(folder)]) == 0
+    assert "warning" not in capsys.readouterr().err  # the same again says nothing
+    result = json.loads((folder / "result.json").read_text())
+    (bound,) = (m for m in result["measures"] if m["name"] == "bound")
+    true, bound["value"] = bound["value"], bound["value"] + 0.25
+    (folder / "result.json").write_text(json.dumps(result))
+    assert cli.main(["eval", str(folder)]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"bound is {true:.6g} now and was {true + 0.25:.6g} before" in said
+    for _ in range(2):  # and stays beside it
+        (bound,) = measures(tmp_path, 0)["bound"]
+        assert bound["value"] == true
+        assert bound["extra"]["earlier"] == [true + 0.25]
+        assert cli.main(["eval", str(folder)]) == 0
+        assert "warning" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
+    folder = next(tmp_path.glob("*/seed-0"))
+    before = (folder / "result.json").read_bytes()
+    for name in ("best.safetensors", "checkpoint.safetensors"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+        assert cli.main(["eval", str(folder)]) == 2
+        assert f"{folder / name}: not a usable checkpoint (its content does not fit" in capsys.readouterr().err
+        assert (folder / "result.json").read_bytes() == before
+        (folder / name).write_bytes(whole)

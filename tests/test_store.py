@@ -109,7 +109,7 @@ def test_full_disk_leaves_the_old_result(tmp_path, monkeypatch, stage):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module.os, stage, full)
+    monkeypatch.setattr(os, stage, full)
     with pytest.raises(OSError, match="No space left"):
         s.write_result("k", 0, result(seconds=99.0))
     assert s.read_result("k", 0) == result()
@@ -123,7 +123,7 @@ def test_full_disk_on_csv_is_one_line(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"cannot write .*out.csv: No space left on device"):
         write_csv(Store(tmp_path).frame([], []), path)
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]

@@ -1,12 +1,14 @@
-"""Checkpoints: one safetensors file each, replaced whole. Loading one cannot run code."""
+"""Checkpoints: one safetensors file each, replaced whole, with a checksum. Loading one cannot run code."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -15,6 +17,9 @@ from vaebench.errors import UserError
 from vaebench.files import write_atomic
 
 Tensors = dict[str, Tensor]
+
+META, CHECKSUM = "vaebench", "sha256"
+"""Names in the file's metadata: of ``Checkpoint.meta`` as JSON, and of the hex digest of all that the file holds."""
 
 
 @dataclass
@@ -31,24 +36,50 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """Save atomically. OSError (a full disk) leaves the old file intact."""
     parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
     tensors = {f"{part}/{k}": v.detach().cpu().contiguous() for part, vs in parts.items() for k, v in vs.items()}
-    write_atomic(path, save(tensors, {"vaebench": json.dumps(checkpoint.meta)}))
+    meta = json.dumps(checkpoint.meta)
+    write_atomic(path, save(tensors, {META: meta, CHECKSUM: checksum(tensors, meta)}))
+
+
+def checksum(tensors: Tensors, meta: str) -> str:
+    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor, in order of names."""
+    digest = hashlib.sha256(f"{len(meta.encode())}\n{meta}\n".encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}\n{tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def read(path: Path) -> Checkpoint:
-    """Load to the CPU. UserError when the file is missing, damaged or not a checkpoint of vaebench."""
+    """Load to the CPU, and hold the content against the checksum.
+
+    Files without one were written by earlier versions, and are taken as they are.
+
+    Raises:
+        UserError: If the file is missing, cannot be read, is damaged, or is not a checkpoint of vaebench.
+    """
     out = Checkpoint({})
+    tensors: Tensors = {}
     try:
         with safe_open(path, framework="pt") as f:
-            out.meta = json.loads((f.metadata() or {}).get("vaebench", "null"))
+            metadata = f.metadata() or {}
+            out.meta = json.loads(metadata.get(META, "null"))
             for key in f.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
-                getattr(out, part)[name] = f.get_tensor(key)
+                getattr(out, part)[name] = tensors[key] = f.get_tensor(key)
     except FileNotFoundError:
         raise damaged(path, "it is missing") from None
     except (SafetensorError, KeyError, ValueError, AttributeError, TypeError) as e:
         raise damaged(path, " ".join(str(e).split()) or type(e).__name__) from None
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
     if not isinstance(out.meta, dict):
         raise damaged(path, "it says nothing of the training")
+    # A damaged name of the checksum would make a file look as if it never had one.
+    if set(metadata) - {META, CHECKSUM}:
+        raise damaged(path, "unknown entries in its header")
+    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata[META]):
+        raise damaged(path, "its content does not fit its checksum")
     return out
 
 

@@ -18,7 +18,7 @@ from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
 from vaebench.protocol import evaluated
 from vaebench.stats import Measure
-from vaebench.store import Busy, Store, is_current
+from vaebench.store import Busy, Store, is_current, readable_measures
 
 FINISHED = ("done", "diverged")
 """Statuses that are not run again unless forced: the same run would end the same way."""
@@ -70,7 +70,7 @@ def status(store: Store, cell: Cell, seed: int) -> str:
     if result["status"] != "done":
         return str(result["status"])
     wanted = cell.config["eval"].get("repeats") or 1
-    have = {m.name for m in _measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
+    have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
     return "done" if set(evaluated(cell.config, cell.measure)) <= have else "trained"
 
 
@@ -90,16 +90,6 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
     if budget.get("unit") == "epochs":
         done = (len(lines) - 1) * budget["valid_every"]
     return min(done / budget["updates"], 1.0)
-
-
-def _measures(result: dict[str, Any]) -> list[Measure]:
-    """The measures of a result that can be read."""
-    found = []
-    measures = result.get("measures")
-    for content in measures if isinstance(measures, list) else []:
-        with contextlib.suppress(ValueError):
-            found.append(Measure.from_dict(content))
-    return found
 
 
 def unit(cell: Cell) -> tuple[str, str]:
@@ -260,7 +250,7 @@ def _known(store: Store, task: Task, seed: int) -> Outcome:
 
 def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str]:
     """Value and name of what a finished run is told with: the measure of its table, else the bound."""
-    found = {m.name: m.value for m in reversed(_measures(result)) if is_current(task.cell, m)}
+    found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
     name = task.cell.measure if task.cell.measure in found else "bound"
     return found.get(name), name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import platform
@@ -11,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,12 @@ from vaebench.fast import choose_engine, keep_freed_memory
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol import samples_of, signature, valid_points
+from vaebench.protocol import is_timing, samples_of, signature, valid_points
 from vaebench.stats import Measure
-from vaebench.store import Store
+from vaebench.store import Store, readable_measures
 from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
+
+log = logging.getLogger(__name__)
 
 FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
 """What a result says of how its run was trained; a later evaluation leaves it as it is."""
@@ -188,7 +192,9 @@ class Session:
     def _write(self, s: Seed, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
         old = self.store.read_result(self.cell.key, s.seed) or {}
         # Measures of the same parameters under other protocols stay; those of an earlier update do not.
-        kept = _kept(old, measures) if status != "diverged" and old.get("updates") == s.update else []
+        same = status != "diverged" and old.get("updates") == s.update
+        measures = _remeasured(old, measures, s.folder) if same else measures
+        kept = _kept(old, measures) if same else []
         result = {
             **self._head(s, status, s.reason),
             "updates_per_second": s.update / s.seconds if s.seconds else None,
@@ -243,6 +249,35 @@ def reason_of(e: Exception, where: Path | str = "") -> str:
         return f"{e.strerror}: {e.filename or where}".rstrip(": ")
     text = " ".join(str(e).split()) or type(e).__name__
     return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
+
+
+ROUNDING = 1e-5
+"""Relative difference that another device or another number of threads may make to a value."""
+
+
+def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Measure]:
+    """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
+
+    The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
+    changed: the new value is what they give now, the earlier one stays beside it, and a warning says both.
+    """
+    before = {m.signature: m for m in readable_measures(old)}
+    found = []
+    for m in new:
+        known = before.get(m.signature)
+        if known is None or is_timing(m.name):
+            found.append(m)
+            continue
+        earlier = list(known.extra.get("earlier") or [])
+        if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            log.warning(
+                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "
+                "the earlier one beside it",
+                *(where, m.name, m.value, known.value),
+            )
+            earlier.append(known.value)
+        found.append(replace(m, extra={**m.extra, "earlier": earlier}) if earlier else m)
+    return found
 
 
 def _kept(old: dict[str, Any], new: list[Measure]) -> list[dict[str, Any]]:

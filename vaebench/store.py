@@ -175,6 +175,16 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
     return rows or [run]
 
 
+def readable_measures(result: dict[str, Any]) -> list[Measure]:
+    """The measures of a result, without those that cannot be read."""
+    found = []
+    measures = result.get("measures")
+    for content in measures if isinstance(measures, list) else []:
+        with contextlib.suppress(ValueError):
+            found.append(Measure.from_dict(content))
+    return found
+
+
 def is_current(cell: Cell, measure: Measure) -> bool:
     """Whether a measure was taken the way the cell's configuration asks for now (data, split, points, samples)."""
     wanted = signature_parts(signature(cell.config, measure.name, samples_of(cell.config, measure.name)))

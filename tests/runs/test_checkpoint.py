@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import pickle
 
@@ -130,3 +132,50 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
     checkpoint.write(path, Checkpoint({}, meta={k: v for k, v in meta.items() if k != lacking}))
     with pytest.raises(UserError, match=rf"not a usable checkpoint \(no {lacking} in it\)"):
         progress_of(tmp_path, 0)
+
+
+def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
+    path = tmp_path / "c.safetensors"
+    tensors = {"w": torch.tensor([1.5, -2.0])}, {"n": torch.tensor(3)}, {"m": torch.zeros(2, 1)}
+    checkpoint.write(path, Checkpoint(*tensors, {"update": 7, "best_bound": -1 / 3}))
+    whole = path.read_bytes()
+    unnoticed = []
+    for place in range(len(whole)):
+        for bit in {5, place % 8}:  # 5: the case of a letter
+            flipped = bytearray(whole)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            with contextlib.suppress(UserError):
+                checkpoint.read(path)
+                unnoticed.append((place, bit))
+    assert unnoticed == []
+
+
+def test_a_file_without_a_checksum_is_of_an_earlier_version_and_is_read(path):
+    whole = checkpoint.read(path)
+    tensors = {f"params/{k}": v for k, v in whole.params.items()}
+    save_file(tensors, path, {"vaebench": json.dumps(whole.meta)})
+    back = checkpoint.read(path)
+    assert back.meta == STATE.meta
+    assert torch.equal(back.params["model.p.w"], STATE.params["model.p.w"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int16, torch.uint8, torch.bool])
+def test_the_checksum_knows_every_type_and_shape(tmp_path, dtype):
+    for n, shape in enumerate([(), (0,), (2, 3)]):
+        path = tmp_path / f"{n}.safetensors"
+        checkpoint.write(path, Checkpoint({"w": torch.ones(shape, dtype=dtype)}))
+        assert checkpoint.read(path).params["w"].shape == shape
+    ones = torch.ones(4, dtype=dtype)
+    digests = {checkpoint.checksum({name: v}, m) for name, v, m in [
+        ("w", ones, "{}"), ("v", ones, "{}"), ("w", ones.reshape(2, 2), "{}"), ("w", ones, "{} "),
+    ]}  # fmt: skip
+    assert len(digests) == 4
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    (tmp_path / "c.safetensors").mkdir()
+    with pytest.raises(UserError) as caught:
+        checkpoint.read(tmp_path / "c.safetensors")
+    assert "cannot be read" in str(caught.value)
+    assert "--force" not in str(caught.value)
