@@ -48,7 +48,8 @@ def test_text(table, filled):
         "The paper lists the deepest layer first.",
         "k of n seeds: the others failed or diverged",
         "up to 5 seeds ran side by side (cpu; cuda (NVIDIA H200))",
-        "Kendall's tau of the two orders: 1.00 (3 entries; 1: the same order); one seed for 1 of the entries",
+        "Kendall's tau of the two orders of bound, mnist_static, test: 1.00 (3 entries; 1: the same order); one seed "
+        "for 1 of the entries",
     ):
         assert said in flat
     assert lines[-2:] == [

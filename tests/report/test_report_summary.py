@@ -9,7 +9,7 @@ import pytest
 
 from vaebench.config import Column, Row
 from vaebench.report.protocol import differing, paper_parts
-from vaebench.report.ranking import ranking
+from vaebench.report.ranking import rankings
 from vaebench.report.summary import summarize
 
 
@@ -172,8 +172,8 @@ def test_ranking(table, frame, entry):
         entry("SBN 200", [119.0], column="WS"),
         entry("SBN 500", [115.0]),  # published below SBN 200, measured above
     ]
-    assert ranking(table, frame(*entries[:2])) is None
-    r = ranking(table, frame(*entries))
+    assert rankings(table, frame(*entries[:2])) == ()
+    (r,) = rankings(table, frame(*entries))
     assert [(e.name, e.published_rank, e.our_rank) for e in r.entries] == [
         ("SBN 500 / NVIL", 1, 2),
         ("SBN 200 / NVIL", 2, 1),
@@ -181,24 +181,44 @@ def test_ranking(table, frame, entry):
     ]
     assert r.tau == pytest.approx(1 / 3)
     assert [e.n for e in r.entries] == [1, 1, 1]
-    assert "0.33 (3 entries; 1: the same order); one seed each: the order within the error" in r.sentence()
+    assert "orders of bound, mnist_static, test: 0.33 (3 entries; 1: the same order); one seed each" in r.sentence()
     more = [entry(e[0]["row"], [e[0]["value"]] * 2, column=e[0]["column"]) for e in entries]
-    assert ranking(table, frame(*more)).sentence().endswith("1: the same order)")
-    assert "one seed for 1 of the entries" in ranking(table, frame(*more[:2], entries[2])).sentence()
+    assert rankings(table, frame(*more))[0].sentence().endswith("1: the same order)")
+    assert "one seed for 1 of the entries" in rankings(table, frame(*more[:2], entries[2]))[0].sentence()
     tied = frame(entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0]))
-    assert ranking(table, tied).tau is None
+    assert rankings(table, tied)[0].tau is None
     off = [entry("SBN 500", [115.0], paper_protocol=False)]
-    assert ranking(table, frame(*entries[:2], *off)) is None
+    assert rankings(table, frame(*entries[:2], *off)) == ()
+
+
+def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(table, frame, entry):
+    ours = {"SBN 200": 114.0, "SBN 500": 115.0, "SBN 200-200": 101.0}
+    table = replace(table, rows={row: Row(published={"NVIL": v, "WS": v + 5}) for row, v in ours.items()})
+
+    def numbers(column, data="mnist_static", **other):
+        return [entry(row, [v], column=column, data=data, key=f"{data}-{row}", **other) for row, v in ours.items()]
+
+    def columns(ranking):
+        return [e.name.split(" / ")[1] for e in ranking.entries]
+
+    test = numbers("NVIL")
+    train = numbers("WS", signature=test[0][0]["signature"].replace("split:test", "split:train"))
+    for other, scope in ((train, "mnist_static, train"), (numbers("WS", data="omniglot"), "omniglot, test")):
+        found = rankings(table, frame(*test, *other))
+        assert [(r.scope, columns(r)) for r in found] == [("mnist_static, test", ["NVIL"] * 3), (scope, ["WS"] * 3)]
+    assert rankings(table, frame(*test[:2], *train[:2])) == (), "four numbers of two runs are no order of four"
+    (once,) = rankings(table, frame(*test, *numbers("WS")))  # two columns that show the same runs
+    assert columns(once) == ["NVIL"] * 3
 
 
 def test_settings_have_no_common_ranking(table, frame, entry):
     three = [entry("SBN 200", [114.0]), entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [115.0])]
     tuned = {"preset": "tuned", "label": "tuned", "key": "t"}
-    assert ranking(table, frame(*three)) is not None
-    assert ranking(table, frame(*three, entry("SBN 500", [111.0], **tuned))) is None
-    assert ranking(table, frame(*three[:2], entry("SBN 500", [115.0], label="modified"))) is None
+    assert len(rankings(table, frame(*three))) == 1
+    assert rankings(table, frame(*three, entry("SBN 500", [111.0], **tuned))) == ()
+    assert rankings(table, frame(*three[:2], entry("SBN 500", [115.0], label="modified"))) == ()
     off = entry("SBN 500", [30.0], paper_protocol=False, **tuned)  # not comparable: does not count
-    assert ranking(table, frame(*three, off)) is not None
+    assert len(rankings(table, frame(*three, off))) == 1
 
 
 def test_estimates_carry_samples_and_effective_samples(table, frame, entry):

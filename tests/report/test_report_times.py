@@ -60,7 +60,7 @@ def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
     assert (time.verdict, time.difference, time.comparable) == ("-", None, False)
     assert (time.published, time.ours.mean, time.ours.unit) == (22, 22.0, "ms")
     assert time.footnotes == (), "it is not the evaluation that lacks a verdict"
-    assert rank(rows) is None, "times have no place in the order of the bounds"
+    assert rank(rows) == (), "times have no place in the order of the bounds"
 
 
 def test_times_have_decimals_of_their_own_and_the_table_keeps_its_unit(timed, frame, both):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def render(table: Table, frame: pd.DataFrame) -> str:
     """Title, pipe table, the ranking as another one where there are three rows of one setting to rank, notes."""
     rows = summarize(table, frame)
-    layout, ranks = lay_out(table, rows), rank(rows)
+    layout = lay_out(table, rows)
     lines = _table(layout.headers, layout.cells, layout.alignment)
-    if ranks is not None:
+    for ranks in rank(rows):
         lines += ["", *_table(HEADERS, ranks.cells(), ("left", "right", "right")), "", escape(ranks.sentence())]
     notes = [f"- {escape(note)}" for note in layout.footnotes]
     return "\n".join([f"**{escape(layout.title)}**", "", *lines, "", *notes]) + "\n"

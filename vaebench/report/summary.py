@@ -28,7 +28,7 @@ class ReportRow:
     Numbers are in the unit of the measure (nats). ``spread`` is the standard deviation over the paper's runs, where it
     prints one. ``difference`` is ours minus published, None where the two may not be compared; ``measure`` is what both
     are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells
-    of the other seeds.
+    of the other seeds. ``scope`` is the data and the split that the measure is of.
     """
 
     row: str
@@ -51,6 +51,7 @@ class ReportRow:
     footnotes: tuple[str, ...] = ()
     measure: str = ""
     key: str = ""
+    scope: str = ""
 
     @property
     def n(self) -> int:
@@ -146,7 +147,14 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
         measure=measure,
         key=runs["key"].iloc[0],
+        scope=_scope(protocols[0]) if protocols else "",
     )
+
+
+def _scope(signature: str) -> str:
+    """Data and split of a protocol signature: ``mnist_static, test``."""
+    parts = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+    return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
 
 
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:

@@ -22,8 +22,7 @@ def render(table: Table, frame: pd.DataFrame) -> str:
     rows = summarize(table, frame)
     layout = lay_out(table, rows)
     blocks = [layout.title, grid(layout.headers, layout.cells, layout.alignment)]
-    ranks = rank(rows)
-    if ranks is not None:
+    for ranks in rank(rows):
         blocks.append(grid(HEADERS, ranks.cells(), ("left", "right", "right")) + f"\n{ranks.sentence()}")
     blocks.append("\n".join(textwrap.fill(note, WIDTH, subsequent_indent="  ") for note in layout.footnotes))
     return "\n\n".join(blocks) + "\n"
