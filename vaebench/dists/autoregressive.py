@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists import bernoulli
+from vaebench.noise import inside
 
 BLOCK = 64
 """Units solved together; earlier blocks enter by one matrix product. Decides the speed only, never the sample."""
@@ -34,11 +35,13 @@ def log_prob(h: Tensor, a: Tensor, weight: Tensor) -> Tensor:
 
 
 def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
-    """Ancestral samples (..., n) of zeros and ones from ``uniform`` noise on [0, 1) of that shape.
+    """Ancestral samples (..., n) of zeros and ones from ``uniform`` noise on (0, 1) of that shape.
 
-    ``a`` broadcasts to the noise. No gradient passes. Works under vmap and torch.compile.
+    A zero counts as the least noise above it (``noise.inside``). ``a`` broadcasts to the noise. No gradient passes.
+    Works under vmap and torch.compile.
     """
-    a, weight, uniform = a.detach(), strictly_lower(weight.detach()), uniform.detach()
+    a, weight = a.detach(), strictly_lower(weight.detach())
+    uniform = inside(uniform.detach())
     a = a.expand(uniform.shape)
     flat = uniform.reshape(-1, uniform.shape[-1])
     return _solve(a.reshape(flat.shape).contiguous(), weight.contiguous(), flat.contiguous()).reshape(uniform.shape)

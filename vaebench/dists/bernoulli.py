@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.noise import inside
+
 
 def log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """log p(x), nats, summed over the last axis; ``x`` of zeros and ones and ``logits`` broadcast to (..., n)."""
@@ -13,5 +15,8 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
 
 
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Zeros and ones from noise uniform on [0, 1): 1 with probability sigmoid(logits). No gradient passes."""
-    return (uniform < torch.sigmoid(logits.detach())).to(logits.dtype)
+    """Zeros and ones from noise uniform on (0, 1): 1 with probability sigmoid(logits). No gradient passes.
+
+    A zero counts as the least noise above it (``noise.inside``).
+    """
+    return (inside(uniform) < torch.sigmoid(logits.detach())).to(logits.dtype)

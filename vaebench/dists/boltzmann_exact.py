@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.noise import inside
 from vaebench.protocol import MAX_SIDE
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def log_probs(machine: RBM) -> tuple[Tensor, Tensor, Tensor]:
 def sample(machine: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     """Independent exact samples (z1, z2), (k, *batch, n): the smaller side by inversion, then the other given it.
 
-    ``u`` (k, *batch) and ``u_other`` (k, *batch, n of the larger side; of side 2 if equal) are uniform on [0, 1).
+    ``u`` (k, *batch) and ``u_other`` (k, *batch, n of the larger side; of side 2 if equal) are uniform on (0, 1).
     Raises ValueError when the smaller side has more than MAX_UNITS units. No gradient passes.
     """
     small = _small_first(machine.detach())
@@ -94,7 +95,7 @@ def sample(machine: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     # The last edge is 1 only to rounding: noise above it must not pick a state beyond the last.
     number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(max=2**n - 1)
     first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(small.b1.dtype)
-    other = (u_other > torch.sigmoid(-small.logits2(first))).to(first.dtype)
+    other = (inside(u_other) > torch.sigmoid(-small.logits2(first))).to(first.dtype)
     return (first, other) if small.b1.shape == machine.b1.shape else (other, first)
 
 

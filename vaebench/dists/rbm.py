@@ -5,7 +5,7 @@ machine per case, the posterior of DVAE## (Vahdat, Andriyash & Macready 2020). G
 independent, so a whole side is drawn at once: block Gibbs sampling.
 
 Machines come batched over any leading shape, samples carry one more axis in front: z (k, *batch, n). All randomness is
-uniform noise on [0, 1) given by the caller.
+uniform noise on (0, 1) given by the caller; a chain's must not hold an exact 0 (``vaebench.noise`` draws none).
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
 from vaebench.nn.products import product
+from vaebench.noise import inside
 
 
 def bits(logit: Tensor, u: Tensor) -> Tensor:
     """1[u > 1 - sigmoid(logit)] as 0.0 and 1.0 of the logit's type: the inverse of Bernoulli's distribution function.
 
-    It is what every relaxation of the bits tends to as it hardens. No gradient passes.
+    It is what every relaxation of the bits tends to as it hardens. A zero counts as the least noise above it
+    (``noise.inside``). No gradient passes.
     """
-    return _above(u, torch.sigmoid(-logit.detach())).to(logit.dtype)
+    return _above(inside(u), torch.sigmoid(-logit.detach())).to(logit.dtype)
 
 
 class RBM(NamedTuple):

@@ -21,7 +21,7 @@ from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
 from vaebench.metrics.partition import LogZ, fill, flat, generators, groups, log_mean
 from vaebench.nn.products import products
-from vaebench.noise import dithered
+from vaebench.noise import dithered, uniform_
 
 Base = str | tuple[Tensor, Tensor]
 
@@ -152,7 +152,7 @@ class _Chains:
         """Noise of a sweep."""
         for row, generator in zip(self.noise, self.makers, strict=True):
             if row.numel() < MANY:
-                row.uniform_(generator=generator)
+                uniform_(row, generator)
             else:
                 row.copy_(dithered(row.shape, generator))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaebench import seeds
 from vaebench.dists.rbm import RBM
+from vaebench.noise import uniform_
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def generators(positions: range, seed: int, purpose: str, use: int, device: torc
 
 
 def fill(noise: Tensor, makers: list[torch.Generator]) -> Tensor:
-    """Draws ``noise`` (m, ...) anew, uniform on [0, 1), row i from generator i."""
+    """Draws ``noise`` (m, ...) anew, uniform on (0, 1), row i from generator i."""
     for row, generator in zip(noise, makers, strict=True):
-        row.uniform_(generator=generator)
+        uniform_(row, generator)
     return noise
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from vaebench.dists.rbm import RBM
 from vaebench.metrics.annealing import Base, base_biases
 from vaebench.metrics.partition import LogZ, flat, generators
+from vaebench.noise import uniform_
 
 ROUNDS, MOST = 20, 512
 """Rounds of placing at most, and intervals at most. Beyond them the run goes on with what it has and says so."""
@@ -88,7 +89,7 @@ class _Ladder:
 
     def uniform(self, *shape: int) -> Tensor:
         w = self.own.w
-        return torch.rand(*shape, generator=self.generator, dtype=w.dtype, device=w.device)
+        return uniform_(w.new_empty(shape), self.generator)
 
     def heat(self) -> None:
         """The machines of the present temperatures."""

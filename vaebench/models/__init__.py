@@ -6,7 +6,7 @@ Every model is a torch module with
 - ``unnormalised``: which of 'prior', 'posterior' its log-densities leave unnormalised; the model then has a method of
   that name that gives the Boltzmann machine whose log Z is missing;
 - ``posterior_noise(k, batch)``, ``joint_noise(batch)``: name -> (kind, shape) of the noise its samplers take, kind
-  'uniform' on [0, 1) or 'normal';
+  'uniform' on (0, 1) or 'normal';
 - ``sample_posterior(x, k, noise) -> z``, ``log_posterior(z, x)``, ``log_joint(x, z)``, and where the prior can be
   sampled at once ``sample_joint(noise) -> x, z``.
 

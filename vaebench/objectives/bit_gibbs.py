@@ -92,7 +92,7 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
     """Gibbs sweeps over bits ``z`` (batch, n) in their order, each from p(z_i | all others); no gradient passes.
 
     ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is called once for every bit drawn, since the
-    present state's value is kept, and once before. ``u`` (sweeps, n, batch) is uniform on [0, 1).
+    present state's value is kept, and once before. ``u`` (sweeps, n, batch) is uniform on (0, 1).
     """
     now = log_p(z)
     for sweep in u.unbind():

@@ -1,7 +1,7 @@
 """What every smoothing of binary units shares: the noise convention, stable pieces, checks of settings.
 
 A unit has the logit l and q = sigmoid(l) = P(z = 1). Everything is elementwise, so logits, noise and samples may have
-any shapes that broadcast. All noise is uniform on [0, 1); float32 noise is a multiple of 2^-24.
+any shapes that broadcast. All noise is uniform on (0, 1); a zero counts as the least noise above it (``noise.inside``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebench import validate
+from vaebench.noise import inside
 
 
 class Smoothing:
@@ -29,7 +30,7 @@ class Smoothing:
 
     def bits(self, logit: Tensor, u: Tensor) -> Tensor:
         """The limit without smoothing: z = 1[u[0] > 1 - q], zeros and ones of the logit's dtype. No gradient passes."""
-        return (excess(u[0], logit.detach()) > 0).to(logit.dtype)
+        return (excess(inside(u[0]), logit.detach()) > 0).to(logit.dtype)
 
 
 def excess(rho: Tensor, logit: Tensor) -> Tensor:
@@ -38,12 +39,6 @@ def excess(rho: Tensor, logit: Tensor) -> Tensor:
     Neither 1 - q nor q comes from subtracting the other from 1, which would leave no digit of it at large logits.
     """
     return torch.where(logit > 0, rho - torch.sigmoid(-logit), torch.sigmoid(logit) - (1.0 - rho))
-
-
-def inside(u: Tensor) -> Tensor:
-    """Noise on [0, 1) moved into (0, 1): a zero becomes the middle of the cell that a zero stands for."""
-    eps = torch.finfo(u.dtype).eps
-    return u.clamp(eps / 4, 1.0 - eps / 2)
 
 
 def log_positive_root(log_a: Tensor, b: Tensor, log_c: Tensor) -> Tensor:

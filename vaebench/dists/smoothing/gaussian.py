@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.dists.smoothing.base import check_positive, excess, inside
+from vaebench.dists.smoothing.base import check_positive, excess
 from vaebench.dists.smoothing.overlapping import Overlapping
+from vaebench.noise import inside
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.dists.smoothing.base import check_positive, excess, inside, log_positive_root
+from vaebench.dists.smoothing.base import check_positive, excess, log_positive_root
 from vaebench.dists.smoothing.overlapping import Overlapping
+from vaebench.noise import inside
 
 
 @dataclass(frozen=True)
