@@ -25,7 +25,8 @@ FLOORS: list[list[str]] = [
         "seeds",
         "stats",
         "words",
-    ],  # errors, whole files, random streams, numbers and how they are written
+        "streams",
+    ],  # errors, whole files, random streams, numbers, how they are written and where
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
     ["protocol"],  # what is measured, and how
     ["schema"],  # what a file may hold

@@ -1,10 +1,36 @@
-"""``python -m vaebench`` is the command ``vaebench``."""
+"""The command ``vaebench``, and ``python -m vaebench``: Ctrl-C is one line from the first moment to the last."""
 
 from __future__ import annotations
 
+import os
 import sys
 
-from vaebench.cli import main
+
+def main() -> int:
+    """Run the command of ``sys.argv``; returns its exit code.
+
+    Nothing is imported above but what Python has loaded itself, because Ctrl-C during an import is a traceback.
+    """
+    try:
+        from vaebench import cli
+
+        code = cli.main()
+        _end_at_once()
+    except KeyboardInterrupt:
+        code = 130
+        try:
+            os.write(2, b"vaebench: interrupted\n")
+        except OSError:  # closed or full: the code says it
+            return code
+    return code
+
+
+def _end_at_once() -> None:
+    """Let Ctrl-C end the process without a word: all is done and only the interpreter's own end is to come."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 if __name__ == "__main__":
     sys.exit(main())

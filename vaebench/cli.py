@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from vaebench import __version__
+from vaebench import __version__, streams
 from vaebench.errors import Interrupted, UserError, nearest
 
 VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -78,8 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         autocomplete(_completion_parser())
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0")
+    with streams.safe():
+        return _guarded(lambda: _with_messages(arguments), debug)
+
+
+def _with_messages(arguments: list[str]) -> int:
     with _messages():
-        return _guarded(lambda: _dispatch(arguments), debug)
+        return _dispatch(arguments)
 
 
 def _guarded(command: Callable[[], int], debug: bool) -> int:
@@ -97,6 +102,8 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
         code, line = 130, str(e) or "interrupted"
     except BrokenPipeError:
         code, line = 1, ""
+    except streams.OutputError as e:
+        code, line = 1, str(e)
     except Exception as e:
         if debug:
             raise
@@ -209,6 +216,5 @@ def _release_stdout() -> None:
     """After an error: what still waits for a closed pipe or a full disk would be reported again at Python's exit."""
     try:
         sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, streams.OutputError):
+        streams.release(sys.stdout)

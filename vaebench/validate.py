@@ -130,6 +130,14 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def in_range(key: str, value: Any) -> Any:
+    """``value`` if its key's rule in RULES allows it; raises UserError naming the setting, the value and the range."""
+    allowed, good = RULES[key]
+    if not good(value):
+        raise UserError(f"{key}={shown(value)}: allowed: {allowed}")
+    return value
+
+
 # ------------------------------------------------------------------------------------------------------- types
 
 NULLABLE = ("eval.iw_samples", "objective.valid_points", "optim.clip")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser, Namespace
 
+from vaebench.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Updates per second of each model family, packed and single; milliseconds of those with Boltzmann priors."
+
+
+MOST_PACKED = 10_000
+"""Seeds packed together; more would only fill the memory."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -20,19 +26,21 @@ def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
     from vaebench.errors import UserError
 
-    threads = given.get("run.threads", "1")
-    if not threads.isdigit() or int(threads) < 1:
-        raise UserError(f"run.threads={threads}: must be a whole number from 1")
-    if args.pack < 1 or not args.seconds > 0:
-        raise UserError("--pack must be at least 1 and --seconds above 0")
+    asked = in_range("run.device", given.get("run.device", "auto"))
+    written = given.get("run.threads", "1")
+    threads = in_range("run.threads", int(written) if written.isdecimal() else written)
+    if not 1 <= args.pack <= MOST_PACKED:
+        raise UserError(f"--pack {args.pack}: allowed: a whole number from 1 to {MOST_PACKED}")
+    if not 0 < args.seconds < math.inf:
+        raise UserError(f"--seconds {args.seconds:g}: allowed: a finite number above 0")
     import torch
 
     from vaebench import bench
     from vaebench.session import describe, pick_device
 
-    device = pick_device(given.get("run.device", "auto"))
-    torch.set_num_threads(int(threads))
-    where = f"{describe(device, int(threads))}, torch {torch.__version__}"
+    device = pick_device(asked)
+    torch.set_num_threads(threads)
+    where = f"{describe(device, threads)}, torch {torch.__version__}"
     print(where)
     for line in bench.run(device, args.seconds, args.pack, args.only):
         print(line, flush=True)

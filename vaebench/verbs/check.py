@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from vaebench.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Hold gradient estimators, bounds and samplers against exact enumeration on tiny models; under a minute."
@@ -17,13 +18,14 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device"], "check")
+    asked = in_range("run.device", given.get("run.device", "auto"))
     import torch
 
     from vaebench import check
     from vaebench.check_line import COORDINATE_LIMIT, LIMIT
     from vaebench.session import pick_device
 
-    device = pick_device(given.get("run.device", "auto"))
+    device = pick_device(asked)
     torch.set_num_threads(1)
     width = 62
     print(f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}  worst")

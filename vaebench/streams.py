@@ -1,0 +1,129 @@
+"""The standard streams, made safe for a command: closed ones, full ones, and those that take ASCII alone."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+HANDLER = "vaebench_nearest"
+"""Name of the error handler for characters that a stream's encoding lacks."""
+
+ASCII = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "−": "-"}  # noqa: RUF001
+"""What stands for the characters that reports use where a stream takes ASCII alone."""
+
+
+class OutputError(Exception):
+    """The standard output cannot be written. The command prints the line and exits with 1."""
+
+
+@contextlib.contextmanager
+def safe() -> Iterator[None]:
+    """Let a command use ``sys.stdout`` and ``sys.stderr`` whatever they are, for the time of the block.
+
+    A closed descriptor is put in place, so that no file takes its number. What the standard output does not take raises
+    OutputError, or BrokenPipeError; what the standard error does not take is dropped, because no message of ours may
+    end a training. A character that the encoding lacks is written by its nearest ASCII.
+    """
+    codecs.register_error(HANDLER, _nearest)
+    before = sys.stdin, sys.stdout, sys.stderr
+    _open_closed()
+    changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
+    try:
+        for stream, _ in changed:
+            stream.reconfigure(errors=HANDLER)
+        sys.stdout = _Stream(sys.stdout, _raise)
+        sys.stderr = _Stream(sys.stderr, _drop)
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = before
+        for stream, errors in changed:
+            with contextlib.suppress(OSError, ValueError):
+                stream.reconfigure(errors=errors)
+
+
+def release(stream: Any) -> None:
+    """Drop what still waits in a stream that takes nothing: Python's exit would report it again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        number = stream.fileno()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
+
+
+class _Stream:
+    """A text stream whose failures to write go to ``failed``; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO, failed: Any) -> None:
+        self._stream, self._failed = stream, failed
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError) as e:  # ValueError: closed by the program itself
+            self._failed(self._stream, e)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError) as e:
+            self._failed(self._stream, e)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _raise(stream: Any, error: Exception) -> None:
+    if isinstance(error, BrokenPipeError):
+        raise error
+    closed = not isinstance(error, OSError) or error.errno == errno.EBADF
+    why = "it is closed" if closed else error.strerror or str(error)
+    raise OutputError(f"cannot write to the standard output: {why}") from None
+
+
+def _drop(stream: Any, error: Exception) -> None:
+    release(stream)
+
+
+def _open_closed() -> None:
+    """Put something in the place of closed descriptors.
+
+    Reading gives nothing. Writing to a closed output must fail, so its descriptor is for reading only. Messages go
+    nowhere.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            got = os.open(os.devnull, flags)
+            if got != number:
+                os.dup2(got, number)
+                os.close(got)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """The handler: ``±`` as ``+-``, ``é`` as ``e``, what has no ASCII near it as ``\\u4e2d``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(character: str) -> str:
+    near = ASCII.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return near or character.encode("ascii", "backslashreplace").decode()
