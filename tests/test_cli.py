@@ -159,7 +159,7 @@ def test_the_code_of_a_verb_is_passed_on(conf, verb, capsys, value, code):
         (["report", "table=small", "optim.rat=1"], ["did you mean 'optim.rate'"]),
         (["report", "table=small", "--from", "none.csv"], ["none.csv: no such file"]),
         (["report", "table=small", "--from", "none.csv", "optim.rate=1"], ["does not take 'optim.rate=1'"]),
-        (["report", "table=small", "--from", "none.csv", "--plot", "a.png"], ["--plot", "--from"]),
+        (["report", "table=small", "--from", "none.csv", "--plot", "a.png"], ["none.csv: no such file"]),
         (["report", "table=small", "--plot", "a.gif"], ["a.gif"]),
         (["run", "table=drawing", "--only", "row=one"], ["drawing", "drawn from formulas", "leave out --only"]),
         (["run", "table=drawing", "--seeds", "0"], ["drawing", "drawn from formulas", "leave out --seeds"]),

@@ -106,7 +106,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
     paper = catalogue.load_preset("paper")
     conf = str(catalogue.conf_dir())
     made = []
-    for row, column in _picked(table, only):
+    for row, column in picked(table, only):
         as_paper = _resolved(_settings(table, paper, row, column), conf)
         as_preset = _resolved(_settings(table, preset, row, column), conf)
         config = _resolved(_settings(table, preset, row, column, user), conf)
@@ -171,7 +171,8 @@ def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, s
     return how, canonical(identity(config)["data"])
 
 
-def _picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
+def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
+    """(row, column) of the trained entries that ``only`` names, all where it is empty; see ``cells``."""
     rows: set[str] = set()
     columns: set[str] = set()
     for text in only:

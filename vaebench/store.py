@@ -245,7 +245,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected a results CSV as written by `vaebench report`")
     try:
-        with path.open(encoding="utf-8", newline="") as f:
+        with path.open(encoding="utf-8-sig", newline="") as f:  # spreadsheets begin it with a byte-order mark
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None

@@ -64,6 +64,8 @@ class Comparison:
 
     rows: tuple[ComparedRow, ...]
     tol: float | None
+    left_out: int = 0
+    """Rows in one side only that were not to be compared."""
 
     @property
     def differs(self) -> bool:
@@ -71,14 +73,17 @@ class Comparison:
         return not all(r.within for r in self.rows if r.judged)
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_protocol: bool = False) -> Comparison:
+def compare(
+    a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_protocol: bool = False, common: bool = False
+) -> Comparison:
     """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
 
     A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
     within three combined standard errors (over seeds; for a single seed the error of its evaluation) and never less
     than 1e-6; without ``tol``, a row in nats with a single seed on either side also within the margin of its table,
     because the spread over seeds is unknown. Such a row is not judged where neither side has an error, and a time is
-    not judged at all. Where a side holds several presets of a table entry, the preset is part of the row.
+    not judged at all. Where a side holds several presets of a table entry, the preset is part of the row. With
+    ``common`` what is in one side only is left out, and counted.
 
     Raises UserError for a bad ``tol``, for no row that is in both sides, for several training settings of one row in
     one side, and for unlike signatures unless ``ignore_protocol``.
@@ -93,12 +98,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_p
     if not names:
         raise UserError("nothing to compare: neither side has a finished run with a number")
     entries = [set(f[["table", "row", "column"]].itertuples(index=False, name=None)) for f in (a, b)]
-    if not entries[0] & entries[1]:
+    if not entries[0] & entries[1] or (common and not set(sides[0]) & set(sides[1])):
         raise UserError(
             f"nothing to compare: no row is in both sides; the first has {_known(a)}, the second {_known(b)}"
         )
-    rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in names]
-    return Comparison(tuple(rows), tol)
+    shared = [name for name in names if name in sides[0] and name in sides[1]]
+    shown = shared if common else names
+    rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in shown]
+    return Comparison(tuple(rows), tol, left_out=len(names) - len(shown))
 
 
 def _groups(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], pd.DataFrame]:
@@ -208,6 +215,8 @@ def _count(comparison: Comparison) -> str:
     reasons = ["times"] * bool(times) + ["no error is known on either side"] * (unjudged > times)
     unknown = f", {unjudged} not judged ({'; '.join(reasons)})" if unjudged else ""
     missing = f", {alone} more in one side only" if alone else ""
+    if comparison.left_out:
+        missing = f", {comparison.left_out} in one side only left out"
     return f"{sum(r.within for r in rows)} of {len(rows)} rows agree{unknown}{missing}"
 
 

@@ -17,13 +17,17 @@ def configure(parser: ArgumentParser) -> None:
         metavar="NATS",
         help="largest difference that agrees; default: three standard errors, and for one seed at least the margin",
     )
+    parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
+    parser.add_argument("--common", action="store_true", help="leave out what is in one file only, instead of failing")
     parser.add_argument("--ignore-protocol", action="store_true", help="compare even numbers of unlike protocols")
 
 
 def run(args: Namespace) -> int:
-    from vaebench.report import compare
-    from vaebench.store import read_csv
+    from vaebench.report import compare, recorded
 
-    result = compare.compare(read_csv(args.a), read_csv(args.b), args.tol, args.ignore_protocol)
+    sides = [recorded.read([path]) for path in (args.a, args.b)]
+    if args.only:
+        sides = recorded.narrowed_alike(sides, args.only)
+    result = compare.compare(*sides, args.tol, args.ignore_protocol, args.common)
     sys.stdout.write(compare.render(result))
     return int(result.differs)

@@ -48,7 +48,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.compose import parse
+    from vaebench.compose import parse, picked
+    from vaebench.report import recorded
 
     selection = parse(args.overrides)
     if args.format not in FORMATS:
@@ -69,8 +70,12 @@ def run(args: Namespace) -> int:
         _check_drawn(tables, drawn, selection, args)
     trained = replace(selection, tables=tuple(t.name for t in tables if not t.drawn))
     if args.sources:
-        frames = _from_csv(trained, args)
-        curves = None
+        given = only_keys(args.overrides, ["table", "preset"], "report --from")
+        everything = recorded.read(args.sources)
+        frames = _from_csv(trained, everything, "preset" in given, args)
+        curves = _beside(tables, everything, frames, args) if args.curves or args.plot else None
+        if args.only:
+            tables = [t.narrowed(picked(t, args.only)) for t in tables]
     else:
         cells = _cells(tables, selection, args)
         frames, curves = _from_runs(tables, cells, selection, args)
@@ -143,35 +148,42 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def _from_csv(selection: Selection, args: Namespace) -> list[pd.DataFrame]:
-    """For each table the rows of the files; of one preset if that was asked for, of some seeds if those were.
+def _beside(tables: list[Table], everything: pd.DataFrame, frames: list[pd.DataFrame], args: Namespace) -> pd.DataFrame:
+    """What the figures of the tables show of the rows in ``frames``, from the files beside the results."""
+    from vaebench.report import recorded
+
+    parts = [
+        recorded.points(_figure(table, args), args.sources, everything, frame)
+        for table, frame in zip(tables, frames, strict=True)
+    ]
+    return _joined(parts)
+
+
+def _from_csv(selection: Selection, everything: pd.DataFrame, of_preset: bool, args: Namespace) -> list[pd.DataFrame]:
+    """For each table its rows of ``everything``: of one preset, of some seeds, of some entries if those were asked for.
 
     Raises UserError where that leaves nothing; rows of which the table knows nothing are named on stderr.
     """
-    from vaebench import store
-    from vaebench.compose import seeds
+    from vaebench.compose import picked, seeds
 
-    given = only_keys(args.overrides, ["table", "preset"], "report --from")
-    if args.curves or args.plot or args.only:
-        raise UserError("--curves, --plot and --only need the runs themselves: leave out --from")
-    everything, sources = _joined([store.read_csv(path) for path in args.sources]), ", ".join(args.sources)
-    everything = everything.drop_duplicates()
-    frames = []
+    sources, frames = ", ".join(args.sources), []
     for name in selection.tables:
         whole, table = everything[everything["table"] == name], catalogue.load_table(name)
         if not len(whole):
             tables = sorted(set(everything["table"]))
             raise UserError(f"{sources}: no rows of table {name}; {nearest(name, tables)}")
         frame = whole
-        if "preset" in given:
+        if of_preset:
             frame = frame[frame["preset"] == selection.preset]
         if args.seeds is not None:
             chosen = seeds(table, catalogue.load_preset(selection.preset), args.seeds)
             frame = frame[frame["seed"].isin(chosen)]
+        if args.only:
+            chosen = set(picked(table, args.only))
+            frame = frame[[pair in chosen for pair in zip(frame["row"], frame["column"], strict=True)]]
         if not len(frame):
-            raise UserError(
-                f"{sources}: nothing of table {name} by that preset and seeds; there are {_contents(whole)}"
-            )
+            what = "choice, preset and seeds" if args.only else "preset and seeds"
+            raise UserError(f"{sources}: nothing of table {name} by that {what}; there are {_contents(whole)}")
         entries = set(table.trained())
         strange = sorted({(r, c) for r, c in zip(frame["row"], frame["column"], strict=True)} - entries)
         if strange:

@@ -19,11 +19,18 @@ class Plot:
     """``collect``: the numbers of the cells' runs at some seeds, as one frame; ``draw``: them, on an empty figure.
 
     ``nothing``: why there may be no numbers, in words.
+    ``files``: what a file with these numbers beside recorded results may be called, ``RESULTS-NAME.csv``; ``columns``:
+    those it must have; ``shown``: what of its lines is drawn. ``from_frame``: the numbers from the long frame of the
+    results alone, where no such file is needed.
     """
 
     collect: Callable[[Store, list[Cell], list[int]], pd.DataFrame]
     draw: Callable[[Figure, pd.DataFrame], None]
     nothing: str
+    files: tuple[str, ...] = ("curves",)
+    columns: tuple[str, ...] = ()
+    shown: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
+    from_frame: Callable[[pd.DataFrame], pd.DataFrame] | None = None
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:

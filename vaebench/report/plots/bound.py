@@ -63,4 +63,4 @@ def _draw(panel, runs: pd.DataFrame, column: str, colour: str) -> None:
     panel.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.5, label=label)
 
 
-BOUND = Plot(collect_curves, draw_curves, "none of these runs has reached a validation")
+BOUND = Plot(collect_curves, draw_curves, "none of these runs has reached a validation", columns=("update", *CURVE))

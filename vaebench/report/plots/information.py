@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+CURVE = ("valid_bound", "valid_kl", "valid_mi_batch")
+"""What it needs of the curves."""
+
 LINES = {"kl": "KL(q(z|x) || p(z))", "mi": "MI", "rest": "KL - MI"}
 
 
@@ -25,7 +28,12 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 
     Runs without these, of models without latents, have no lines.
     """
-    frame = curve_files.collect(store, cells, seeds, ("valid_bound", "valid_kl", "valid_mi_batch"), only=True)
+    return improvements(curve_files.collect(store, cells, seeds, CURVE, only=True))
+
+
+def improvements(frame: pd.DataFrame) -> pd.DataFrame:
+    """As ``collect``, from all validations of the runs."""
+    frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
     before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(lambda v: v.cummax().shift())
     frame = frame[~(frame["valid_bound"] <= before)].reset_index(drop=True)
     frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
@@ -49,4 +57,6 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
         panel.axis("off")
 
 
-INFORMATION = Plot(collect, draw, "none of these runs has reached a validation")
+INFORMATION = Plot(
+    collect, draw, "none of these runs has reached a validation", columns=("update", *CURVE), shown=improvements
+)

@@ -88,4 +88,5 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 _NOTHING = "none of these runs has means.csv: it comes with train.snapshots, a scalar latent and an evaluation"
-MEANS, PATH = Plot(collect, draw, _NOTHING), Plot(collect, draw_path, _NOTHING)
+_FILES = {"files": ("means", "path"), "columns": means_file.Point._fields}
+MEANS, PATH = Plot(collect, draw, _NOTHING, **_FILES), Plot(collect, draw_path, _NOTHING, **_FILES)

@@ -18,9 +18,14 @@ MEASURES = ("iw_nll", "active_units")
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
     """Table, row, key, seed, iw_nll (nats), active_units: of the finished runs that have both, each once."""
+    return of_frame(store.frame(cells, seeds))
+
+
+def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """As ``collect``, from the long frame of the runs."""
     import pandas as pd
 
-    frame, run = store.frame(cells, seeds), ["table", "row", "key", "seed"]
+    run = ["table", "row", "key", "seed"]
     parts = [measured(frame, name).drop_duplicates(run).set_index(run)["value"].rename(name) for name in MEASURES]
     return pd.concat(parts, axis=1, join="inner").reset_index()
 
@@ -35,4 +40,4 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     panel.legend(fontsize="small")
 
 
-UNITS = Plot(collect, draw, "none of these runs has an importance-weighted NLL and active units")
+UNITS = Plot(collect, draw, "none of these runs has an importance-weighted NLL and active units", from_frame=of_frame)

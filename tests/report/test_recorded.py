@@ -1,0 +1,189 @@
+"""Results read back from files: marks of spreadsheets, contradictions, a choice of rows, figures of recorded points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vaebench import store
+from vaebench.cli import main
+from vaebench.errors import UserError
+from vaebench.report import recorded
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
+SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def changed(tmp_path: Path, old: str, new: str, name: str = "changed.csv") -> Path:
+    """A copy of SHORT in which a text is another one, once."""
+    text = SHORT.read_text()
+    assert old in text
+    path = tmp_path / name
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path, capsys):
+    marked = tmp_path / "marked.csv"
+    marked.write_bytes(b"\xef\xbb\xbf" + SHORT.read_bytes())
+    pd.testing.assert_frame_equal(store.read_csv(marked), store.read_csv(SHORT))
+    assert call(capsys, "compare", marked, SHORT)[0] == 0
+
+
+# ------------------------------------------------------------------------------------------------- contradictions
+
+
+@pytest.fixture
+def row() -> pd.Series:
+    return store.read_csv(SHORT).iloc[0]
+
+
+def test_two_values_of_one_number_are_refused_in_a_file(tmp_path, capsys, row):
+    frame = store.read_csv(SHORT)
+    path = tmp_path / "twice.csv"
+    store.write_csv(pd.concat([frame, frame.iloc[:1].assign(value=row["value"] + 1)]), path)
+    code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    for text in (str(path), "SBN 200 / NVIL (preset short) seed 0, bound", str(row["value"]), str(row["value"] + 1)):
+        assert text in err
+    assert call(capsys, "compare", path, SHORT)[:2] == (2, "")
+
+
+def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, row):
+    path = changed(tmp_path, str(row["value"]), str(row["value"] + 1))
+    code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, bound stands there twice" in err
+
+
+def test_two_states_of_one_run_are_refused():
+    frame = store.read_csv(SHORT)
+    both = pd.concat([frame, frame.iloc[:1].assign(status="failed", metric="", value=float("nan"))])
+    with pytest.raises(UserError, match="seed 0 stands there twice: status done and status failed"):
+        recorded.refuse_conflicts(both, "x.csv")
+
+
+def test_the_same_twice_is_no_contradiction(tmp_path, capsys):
+    """Another clock, or the same line again."""
+    frame = store.read_csv(SHORT)
+    recorded.refuse_conflicts(pd.concat([frame, frame, frame.assign(seconds=1.0)]), "x.csv")
+    once = call(capsys, "report", "table=nvil_mnist", "--from", SHORT)
+    assert call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", SHORT) == once
+
+
+@pytest.mark.parametrize("path", [p for p in sorted(REFERENCE.glob("*-*.csv")) if p.stem.count("-") == 1], ids=str)
+def test_recorded_results_hold_no_contradiction(path):
+    if path.stem != "bench-cpu":
+        recorded.read([path])
+
+
+# --------------------------------------------------------------------------------------------- choices of rows
+
+
+def test_report_of_some_recorded_rows(capsys):
+    code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--only", "SBN 200", "--format", "csv")
+    assert (code, err) == (0, "")
+    assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"SBN 200"}
+    text = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--only", "column=WS", "--only", "SBN 200")[1]
+    assert "125.86" in text
+    assert "124.74" not in text
+    assert "NADE" not in text
+
+
+def test_report_of_rows_that_are_not_recorded(capsys):
+    only = ["--only", "SBN 500", "--from", TUNED]
+    code, out, err = call(capsys, "report", "table=nvil_mnist", *only)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "nothing of table nvil_mnist by that choice, preset and seeds" in err
+
+
+def test_compare_of_some_rows(tmp_path, capsys, row):
+    other = changed(tmp_path, str(row["value"]), str(row["value"] + 9))  # SBN 200 / NVIL
+    assert call(capsys, "compare", SHORT, other)[0] == 1
+    assert call(capsys, "compare", SHORT, other, "--only", "SBN 500")[0] == 0
+    assert call(capsys, "compare", SHORT, other, "--only", "column=WS")[0] == 0
+    assert call(capsys, "compare", SHORT, other, "--only", "row=SBN 200", "--only", "column=NVIL")[0] == 1
+    code, out, err = call(capsys, "compare", SHORT, other, "--only", "row=SBN 20")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "did you mean 'SBN 200'" in err
+
+
+def test_compare_of_common_rows(tmp_path, capsys):
+    """A file with fewer rows differs, unless only what both have counts; what was left out is counted."""
+    frame = store.read_csv(SHORT)
+    few = tmp_path / "few.csv"
+    store.write_csv(frame[frame["row"] == "SBN 200"], few)
+    assert call(capsys, "compare", SHORT, few)[0] == 1
+    code, out, _ = call(capsys, "compare", SHORT, few, "--common")
+    assert code == 0
+    assert "SBN 500" not in out
+    assert " in one side only left out: " in out
+    store.write_csv(frame[frame["row"] == "SBN 500"], tmp_path / "other.csv")
+    code, out, err = call(capsys, "compare", few, tmp_path / "other.csv", "--common")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+# ---------------------------------------------------------------------------------------------------- figures
+
+
+def test_curves_of_recorded_rows(tmp_path, capsys):
+    """To the digit those that were recorded, of the rows asked for."""
+    file, image = tmp_path / "c.csv", tmp_path / "c.svg"
+    asked = ["report", "table=nvil_mnist", "--from", SHORT, "--only", "SBN 200", "--curves", file, "--plot", image]
+    assert call(capsys, *asked)[0] == 0
+    header, *lines = (REFERENCE / "nvil_mnist-short-curves.csv").read_text().splitlines()
+    assert file.read_text().splitlines() == [header, *(line for line in lines if line.split(",")[1] == "SBN 200")]
+    assert image.read_text().startswith("<?xml")
+
+
+def test_points_of_a_column_that_shares_its_run(capsys):
+    """The posterior means of a run stand under the first of its columns."""
+    whole = recorded.read([SYNTHETIC])
+    one = whole[(whole["column"] == "KL") & (whole["seed"] == 0)]
+    points = recorded.points("means", [SYNTHETIC], whole, one)
+    assert len(points)
+    assert set(points["row"]) <= set(one["row"])
+
+
+@pytest.mark.parametrize(
+    ("figure", "columns"), [("information", {"kl", "mi", "rest"}), ("units", {"iw_nll", "active_units"})]
+)
+def test_other_figures_of_recorded_rows(figure, columns):
+    source = REFERENCE / "lagging_yahoo-small.csv"
+    whole = recorded.read([source])
+    points = recorded.points(figure, [source], whole, whole)
+    assert columns <= set(points.columns)
+    assert points[sorted(columns)].notna().all().all()
+
+
+def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
+    asked = ["report", "table=nvil_mnist", "--from", SHORT, "--from", TUNED, "--curves", tmp_path / "c.csv"]
+    code, out, err = call(capsys, *asked)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "one preset at a time" in err
+    assert call(capsys, *asked, "preset=tuned")[0] == 0
+    recorded_lines = (REFERENCE / "nvil_mnist-tuned-curves.csv").read_text()
+    assert (tmp_path / "c.csv").read_text() == recorded_lines
+
+
+def test_what_was_not_recorded_is_named(tmp_path, capsys):
+    lonely = tmp_path / "lonely.csv"
+    lonely.write_bytes(SHORT.read_bytes())
+    asked = ["report", "table=nvil_mnist", "--from", lonely, "--plot", tmp_path / "p.png"]
+    code, out, err = call(capsys, *asked)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "lonely-curves.csv" in err
+    (tmp_path / "lonely-curves.csv").write_text("table,row,column,seed,update\nnvil_mnist,SBN 200,NVIL,0,x\n")
+    code, out, err = call(capsys, *asked)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "missing columns seconds, train_bound, valid_bound" in err
+    assert not (tmp_path / "p.png").exists()

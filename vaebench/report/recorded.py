@@ -1,0 +1,154 @@
+"""Results that were written to files before: several CSVs as one frame, and the points of a figure beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench import store
+from vaebench.errors import UserError, nearest
+from vaebench.report.plots import plot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN = ["table", "row", "column", "seed"]
+"""What names a run in a file of points."""
+
+
+WORDS = ("table", "row", "column", "split", "kind")
+WHOLE = ("seed", "update", "case")
+"""Columns of a file of points that hold no real numbers."""
+
+
+def read(paths: Sequence[Path | str]) -> pd.DataFrame:
+    """The long frame of all files, what several of them hold once.
+
+    Raises UserError for a file that is no results CSV, and where two files have different values of one measurement.
+    """
+    import pandas as pd
+
+    frames = [store.read_csv(path) for path in paths]
+    filled = [f for f in frames if len(f)] or frames[:1]
+    frame = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
+    refuse_conflicts(frame, ", ".join(map(str, paths)))
+    return frame
+
+
+MEASUREMENT = ["table", "row", "column", "preset", "label", "key", "seed", "metric", "signature"]
+"""What names one number of the long frame."""
+
+
+def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
+    """Refuse a long frame with two values of one measurement, or two states of one run. Raises UserError naming both.
+
+    What stands there twice alike is no conflict.
+    """
+    run = [c for c in MEASUREMENT if c not in ("metric", "signature")]
+    for what, names in ((["value", "error"], MEASUREMENT), (["status"], run)):
+        different = frame[[*names, *what]].drop_duplicates()
+        twice = different[different.duplicated(names, keep=False)]
+        if not len(twice):
+            continue
+        first = twice.iloc[0]
+        alike = twice[(twice[names] == first[names]).all(axis=1)]
+        values = " and ".join(", ".join(f"{c} {r[c]}" for c in what) for r in alike[what].to_dict("records"))
+        cell = f"{first['table']}: {first['row']} / {first['column']} (preset {first['preset']}) seed {first['seed']}"
+        cell += f", {first['metric']}" if "metric" in names else ""
+        others = twice[names].drop_duplicates().shape[0] - 1
+        more = f", and {others} more like it" if others else ""
+        raise UserError(f"{where}: {cell} stands there twice: {values}{more}; keep one of them")
+
+
+def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[pd.DataFrame]:
+    """Of each frame the rows of the entries that ``only`` names: ``row=SBN 200`` or ``SBN 200``, ``column=NVIL``.
+
+    Several rows are a union, and rows and columns intersect. Raises UserError for a name that none of the frames has.
+    """
+    known = {kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")}
+    chosen: dict[str, set[str]] = {"row": set(), "column": set()}
+    for text in only:
+        kind, equals, name = text.partition("=")
+        # A row may have a "=" in its name: the whole text is tried first.
+        if text in known["row"] or not equals or kind.strip() not in chosen:
+            kind, name = "row", text
+        kind, name = kind.strip(), name.strip()
+        if name not in known[kind]:
+            raise UserError(f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}")
+        chosen[kind].add(name)
+    return [_of(frame, chosen) for frame in frames]
+
+
+def _of(frame: pd.DataFrame, chosen: dict[str, set[str]]) -> pd.DataFrame:
+    for kind, names in chosen.items():
+        frame = frame[frame[kind].isin(names)] if names else frame
+    return frame.reset_index(drop=True)
+
+
+def points(name: str, sources: Sequence[Path | str], whole: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """What the plot ``name`` shows of the runs in ``chosen``, from the files that lie beside the results.
+
+    Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``. ``whole`` is all that
+    ``sources`` hold. Raises UserError where such a file is missing or lacks a column, and for rows of several presets,
+    which these files do not tell apart.
+    """
+    found = plot(name)
+    if found.from_frame is not None:
+        return found.from_frame(chosen)
+    presets = sorted(set(chosen["preset"]))
+    if len(presets) > 1:
+        raise UserError(
+            f"--plot and --curves show one preset at a time, these rows are of {', '.join(presets)}: add preset=NAME"
+        )
+    beside = [_beside(Path(s), found.files) for s in sources if _has(s, chosen)]
+    import pandas as pd
+
+    frame = pd.concat([_read(path, found.columns) for path in beside], ignore_index=True).drop_duplicates()
+    # Columns that show one run have its points once, under the first of them.
+    whole = whole[whole["preset"].isin(presets)]
+    keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
+    wanted = set(zip(chosen["key"], chosen["row"], chosen["seed"], strict=True))
+    kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]
+    return found.shown(frame[kept].reset_index(drop=True))
+
+
+def _has(source: Path | str, chosen: pd.DataFrame) -> bool:
+    """Whether a file holds any of the chosen runs."""
+    mine = store.read_csv(source)
+    both = set(mine[["preset", "key", "seed"]].itertuples(index=False, name=None))
+    return bool(both & set(chosen[["preset", "key", "seed"]].itertuples(index=False, name=None)))
+
+
+def _beside(source: Path, names: Sequence[str]) -> Path:
+    """The first of ``SOURCE-NAME.csv`` that is there."""
+    paths = [source.with_name(f"{source.stem}-{name}.csv") for name in names]
+    path = next((p for p in paths if p.is_file()), None)
+    if path is None:
+        raise UserError(
+            f"{source}: --plot and --curves need what was recorded beside it in {' or '.join(p.name for p in paths)}, "
+            "which is not there; report --curves FILE writes it from the runs"
+        )
+    return path
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as e:  # pandas' own errors are ValueErrors
+        raise UserError(f"{path}: not a file of points: {' '.join(str(e).split())}") from None
+    missing = [c for c in (*RUN, *columns) if c not in frame]
+    if missing:
+        raise UserError(f"{path}: missing columns {', '.join(missing)}, which this figure shows")
+    for name in frame:
+        if name in WORDS:
+            continue
+        try:  # float() of a printed float is exact, unlike pandas' fast parser
+            frame[name] = [float(text or "nan") for text in frame[name]]
+        except ValueError as e:
+            raise UserError(f"{path}: column {name}: {e}") from None
+        if name in WHOLE and frame[name].notna().all():
+            frame[name] = frame[name].astype("int64")
+    return frame
