@@ -78,7 +78,7 @@ def make_pack(
     """
     pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
     rule = objectives.build(objective, models.build(model, np.full(VISIBLE, 0.13))).to(device)
-    rates = optim.build(descent or {"name": "sgd", "rate": 3e-4})
+    rates = optim.build(descent or {"name": "sgd", "rate": 3e-4}, rule.largest_rates(BATCH))
     params = []
     for seed in range(seeds):
         models.start(rule.cpu(), start or {"init": "normal", "init_scale": 0.1}, seed)

@@ -150,7 +150,7 @@ def train(
     cfg = config["train"]
     model = models.build(config["model"], splits.mean)
     objective = objectives.build(config["objective"], model).to(device)
-    rule = optim.build(config["optim"])
+    rule = optim.build(config["optim"], objective.largest_rates(cfg["batch"]))
     data = torch.from_numpy(splits.train).to(device)
     parts = [_load_or_start(s, objective, rule, config, len(data)) for s in seeds]
     valid = torch.from_numpy(splits.valid).to(device)

@@ -9,7 +9,7 @@ import torch
 from torch import distributions
 from torch.func import functional_call, grad, vmap
 
-from vaebench import check, models, noise, objectives
+from vaebench import check, models, noise, objectives, optim
 from vaebench.errors import UserError
 
 SWITCHES = ("local_signals", "constant_baseline", "input_baseline", "variance_normalization")
@@ -297,3 +297,53 @@ def test_it_cannot_train_continuous_latents():
     model = models.build({"name": "linear_gaussian", "dims": [2]}, torch.zeros(3).numpy())
     with pytest.raises(UserError, match="nvil cannot train LinearGaussian; allowed: iw_bound"):
         objectives.build({"name": "nvil"}, model)
+
+
+# ------------------------------------------------------------------------------------------ rate of the baselines
+
+
+def prediction_after_a_jump(optimiser, rule, steps=60):
+    """Largest prediction, nats, of a saturated baseline while it learns a signal that jumps to -1000 for all cases."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(20, VISIBLE, dtype=torch.float64, generator=generator)
+    net = rule.baseline[0]
+    with torch.no_grad():
+        net.hidden.weight.normal_(generator=generator).mul_(1e3)  # every tanh unit at -1 or 1
+        net.hidden.bias.fill_(1e5)
+        net.output.weight.zero_()
+
+    params = {k: v.detach().unsqueeze(0).clone() for k, v in net.named_parameters()}
+    state, largest = {"mean": torch.zeros(1).double(), "variance": torch.zeros(1).double()}, 0.0
+    for _ in range(steps):
+        own = {k: v[0].requires_grad_() for k, v in params.items()}
+        predicted = functional_call(net, own, (x,)).unsqueeze(0)
+        signal, state = rule.center(torch.full((1, 20), -1000.0, dtype=torch.float64), predicted, state)
+        grads = torch.autograd.grad(-(signal * predicted).sum(), list(own.values()))
+        own_grads = {k: g.unsqueeze(0) for k, g in zip(own, grads, strict=True)}
+        optimiser.apply_(params, own_grads, {}, dict.fromkeys(params, "baseline"), torch.zeros(1))
+        largest = max(largest, float(predicted.detach().abs().max()))
+    return largest, float(predicted.detach().abs().mean())
+
+
+def test_a_jump_of_the_signal_does_not_make_a_saturated_baseline_diverge():
+    """At the model's rate 3e-3 it does: rate x 20 x 101 = 6.06. The largest stable rate is below the printed 3e-4."""
+    rule = rule_of(dims=[3], baseline_units=100, constant_baseline=False)
+    fast = {"name": "sgd", "rate": 3e-3}
+    largest, last = prediction_after_a_jump(optim.build(fast, rule.largest_rates(20)), rule)
+    assert largest < 1010
+    assert abs(last - 1000) < 10
+
+    diverged, _ = prediction_after_a_jump(optim.build(fast), rule)
+    assert diverged > 1e9
+
+
+def test_the_largest_rate_of_the_baselines():
+    """It bounds the rule's default alone: the printed rate, and one that is asked for, stay as they are."""
+    assert rule_of(baseline_units=100).largest_rates(20) == {"baseline": 1 / 2020}
+    assert rule_of(baseline_units=100, reduce="mean").largest_rates(20) == {"baseline": 1 / 101}
+    assert rule_of(input_baseline=False).largest_rates(20) == {}
+    limits = {"baseline": 1 / 2020}
+    rates = lambda **settings: optim.build({"name": "sgd", **settings}, limits).rates  # noqa: E731
+    assert rates(rate=3e-4) == {"model": 3e-4, "posterior": 3e-4 / 5, "baseline": 3e-4}
+    assert rates(rate=3e-3) == {"model": 3e-3, "posterior": 3e-3 / 5, "baseline": 1 / 2020}
+    assert rates(rate=3e-3, baseline_rate=1e-3)["baseline"] == 1e-3

@@ -50,6 +50,10 @@ class Objective(nn.Module):
         """Parameter groups by prefix: generative model, inference network."""
         return {"model": "model.p.", "posterior": "model.q."}
 
+    def largest_rates(self, batch: int) -> dict[str, float]:
+        """Rates of plain gradient descent, by group, above which updates on ``batch`` cases are unstable: none."""
+        return {}
+
     def state(self, seed: int = 0, cases: int = 1) -> State:
         """What persists between updates, at the start of the run with this seed on so many training cases: nothing."""
         return {}

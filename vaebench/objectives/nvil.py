@@ -44,6 +44,7 @@ class NVIL(Objective):
         self.constant_baseline = constant_baseline
         self.variance_normalization = variance_normalization
         self.decay = decay
+        self.baseline_units = baseline_units
         self.reduce = reduction.check(reduce)
         self.baseline = (
             nn.ModuleList([TanhNet(n, baseline_units) for n in model.sizes[:-1]]) if input_baseline else None
@@ -57,6 +58,20 @@ class NVIL(Objective):
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network, input-dependent baselines."""
         return {"model": "model.p.", "posterior": "model.q.", "baseline": "baseline."}
+
+    def largest_rates(self, batch: int) -> dict[str, float]:
+        """The rate up to which a step of a baseline's output layer brings every batch's prediction nearer its signal.
+
+        A step changes the predictions c of a batch by -(rate / s) G (c - l), s = max(1, sd of the signal) and G the
+        Gram matrix of the hidden units and the constant 1. Above rate = 2 s / (largest eigenvalue of G) the error of a
+        jump that is common to the batch grows with every step. Saturated tanh units are all near 1 in size, so the
+        eigenvalue reaches batch (units + 1), its bound; s does not help, for a common jump leaves the variance small.
+        Half the limit at s = 1 is stable whatever the units and the signal do. (Mean gradients: without the batch.)
+        """
+        if self.baseline is None:
+            return {}
+        gram = self.baseline_units + 1
+        return {"baseline": 1.0 / (gram * batch if self.reduce == "sum" else gram)}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
         """Running mean (nats) and variance (nats^2) of each layer's signal, (layers,)."""

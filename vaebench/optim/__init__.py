@@ -16,11 +16,17 @@ __all__ = ["OPTIMS", "SCHEDULES", "SGD", "Adam", "ClippedSGD", "Optimiser", "Ver
 OPTIMS: dict[str, type[Optimiser]] = {"sgd": SGD, "adam": Adam, "clipped_sgd": ClippedSGD}
 
 
-def build(config: dict[str, Any]) -> Optimiser:
-    """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate."""
+def build(config: dict[str, Any], largest: dict[str, float] | None = None) -> Optimiser:
+    """The optimiser of a cell's ``optim`` group; UserError for an unknown name, key or rate.
+
+    ``largest``: the objective's ``largest_rates``, which groups without a rate of their own do not exceed.
+    """
     if config["name"] not in OPTIMS:
         raise UserError(f"optim {config['name']!r}: {nearest(config['name'], OPTIMS)}")
     try:
-        return OPTIMS[config["name"]](**settings_of(config))
+        optimiser = OPTIMS[config["name"]](**settings_of(config))
     except (TypeError, ValueError) as e:
         raise UserError(f"optim {config['name']}: {str(e).split(') ')[-1]}") from None
+
+    optimiser.limit(largest or {})
+    return optimiser

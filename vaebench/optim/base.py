@@ -50,6 +50,12 @@ class Optimiser:
         """
         raise NotImplementedError
 
+    def limit(self, largest: dict[str, float]) -> None:
+        """Bring the rates of groups that were given none of their own down to ``largest``, by group.
+
+        For steps that are proportional to the gradient; here, for optimisers that scale it, without effect.
+        """
+
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """New state of one seed (no leading axis) after its ``validation``-th validation, from 0, and what to do.
 

@@ -11,7 +11,8 @@ class SGD(Optimiser):
     """Plain gradient descent of the loss at fixed rates: no momentum, no weight decay, no state.
 
     ``rate`` is the generative model's. A group without a rate of its own follows the paper's rules: the inference
-    network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1).
+    network (``posterior``) learns five times slower, the baselines at the model's rate (Mnih & Gregor 2014, 4.1) or,
+    if that is too large for them, at the largest that is stable (see ``NVIL.largest_rates``).
     """
 
     def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
@@ -20,6 +21,15 @@ class SGD(Optimiser):
             posterior=rate / 5 if posterior_rate is None else posterior_rate,
             baseline=rate if baseline_rate is None else baseline_rate,
         )
+        self.given = {"model"}
+        self.given |= {"posterior"} if posterior_rate is not None else set()
+        self.given |= {"baseline"} if baseline_rate is not None else set()
+
+    def limit(self, largest):
+        """See Optimiser."""
+        for group, rate in largest.items():
+            if group not in self.given:
+                self.rates[group] = min(self.rates[group], rate)
 
     def apply_(self, params, grads, state, group_of, progress, only=None):
         """One update in place; see Optimiser."""
