@@ -490,12 +490,12 @@ def test_report_of_two_tables(runs, conf, capsys):
 def test_report_writes_curves_and_plots(runs, tmp_path, capsys):
     folder = next(runs.glob("*-nvil-*")) / "seed-0"
     (folder / "curve.csv").write_text(
-        "update,seconds,train_bound,valid_bound\n10,1.0,-120.5,-121.5\n20,2.0,-115,-116\n"
+        "update,seconds,train_bound,valid_bound,unit\n10,1.0,120.5,121.5,nats\n20,2.0,115,116,nats\n"
     )
     curves, plot = tmp_path / "c.csv", tmp_path / "p.svg"
     arguments = ["report", "table=small", f"run.results={runs}", "--curves", str(curves), "--plot", str(plot)]
     assert call(capsys, *arguments)[0] == 0
-    assert curves.read_text().splitlines()[1] == "small,SBN 200,NVIL,0,10,1.0,-120.5,-121.5"
+    assert curves.read_text().splitlines()[1] == "small,SBN 200,NVIL,0,10,1.0,120.5,121.5"
     assert plot.read_text().startswith("<?xml")
 
 

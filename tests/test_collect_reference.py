@@ -34,8 +34,8 @@ def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
     measure = Measure("bound", value, "nats", signature="x")
     runs.write_result(cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]})
     folder = runs.run_dir(cell.key, seed)
-    lines = [f"{u},1.5,-{value + 0.1},-{value}" for u in (10, 20)]
-    (folder / "curve.csv").write_text("\n".join(["update,seconds,train_bound,valid_bound", *lines]) + "\n")
+    lines = [f"{u},1.5,{value + 0.1},{value},nats" for u in (10, 20)]
+    (folder / "curve.csv").write_text("\n".join(["update,seconds,train_bound,valid_bound,unit", *lines]) + "\n")
 
 
 def collected(script, tmp_path, results):
@@ -63,7 +63,7 @@ def test_runs_of_two_places_come_together(script, tmp_path):
     assert curves[["row", "column", "seed", "update"]].values.tolist() == [
         [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
     ]
-    assert curves["valid_bound"].tolist() == pytest.approx([-v for _, _, v in wanted for _ in range(2)], abs=1e-12)
+    assert curves["valid_bound"].tolist() == pytest.approx([v for _, _, v in wanted for _ in range(2)], abs=1e-12)
 
 
 def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
@@ -106,7 +106,7 @@ def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
 
     draw_curves(Figure(), curves)
     of_first = curves[(curves["row"] == first.row) & (curves["column"] == first.column)]
-    assert mean_curve(of_first).to_dict() == pytest.approx({10: -100.5, 20: -100.5})
+    assert mean_curve(of_first).to_dict() == pytest.approx({10: 100.5, 20: 100.5})
 
 
 def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ class Session:
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
             points = min(valid_points(self.config) or math.inf, len(self.splits.valid))
-            found.append(Measure("valid_bound", -value, "nats", None, "none", points, k, protocol, {}))
+            found.append(Measure("valid_bound", value, "nats", None, "none", points, k, protocol, {}))
         if s.ms_per_update is not None:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}

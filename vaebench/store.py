@@ -51,6 +51,12 @@ COLUMNS = {
 }
 """The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
 
+BOUNDS = ("train_bound", "valid_bound")
+"""Columns of curves that are bounds: positive nats, lower is better. Version 1 kept them with the opposite sign."""
+
+UNIT = "nats"
+"""What stands in the column ``unit`` of ``curve.csv``; version 1 has no such column."""
+
 
 class Busy(UserError):
     """Another process holds the lock of this run."""

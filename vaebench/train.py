@@ -4,7 +4,7 @@ A call trains a pack of seeds of one cell that stand at the same update. Every s
 
 - ``checkpoint.safetensors``: everything needed to go on, written at every validation and at least once a minute;
 - ``best.safetensors``: the parameters with the best validation bound so far;
-- ``curve.csv``: one line per validation, a view of what the checkpoint holds;
+- ``curve.csv``: one line per validation, a view of what the checkpoint holds, bounds as positive nats;
 - ``snapshots/``: the parameters after the numbers of updates that ``train.snapshots`` lists.
 
 A process may die at any moment. The best parameters are written before the checkpoint that speaks of them, so a
@@ -36,6 +36,7 @@ from vaebench.files import write_atomic
 from vaebench.inner import inner_updates
 from vaebench.metrics.validation import validation
 from vaebench.objectives.base import Objective
+from vaebench.store import BOUNDS, UNIT
 
 SAVE_SECONDS = 60.0
 """A kill loses at most about so much work, however rare the validations are."""
@@ -48,7 +49,8 @@ class Seed:
     ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
     updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
     there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
-    alone, which are fewer than all where a checkpoint did not keep them.
+    alone, which are fewer than all where a checkpoint did not keep them. Bounds in ``curve`` and ``best_bound`` are
+    positive nats, lower is better, as in results.
     """
 
     seed: int
@@ -61,7 +63,7 @@ class Seed:
     sums: dict[str, float] = field(default_factory=dict)
     count: int = 0
     best_update: int | None = None
-    best_bound: float = -math.inf
+    best_bound: float = math.inf
     stalled: int = 0
     saved: int = 0
     update_seconds: float = 0.0
@@ -71,16 +73,24 @@ class Seed:
     CLOCK = ("update_seconds", "timed")
     """Kept as well, and 0 in a checkpoint that has none."""
 
+    VERSION = 2
+    """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the opposite sign."""
+
     def meta(self) -> dict[str, Any]:
         """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
         best = None if self.best_update is None else self.best_bound
-        return {**{k: getattr(self, k) for k in (*self.META, *self.CLOCK)}, "best_bound": best, "seed": self.seed}
+        kept = {k: getattr(self, k) for k in (*self.META, *self.CLOCK)}
+        return {**kept, "best_bound": best, "seed": self.seed, "version": self.VERSION}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept. KeyError where something is missing."""
+        """Take over what a checkpoint kept, of this version or the first. KeyError where something is missing."""
         kept = {k: meta[k] for k in (*self.META, "best_bound")} | {k: meta.get(k, 0) for k in self.CLOCK}
         self.__dict__.update(kept, saved=kept["update"])
-        self.best_bound = -math.inf if kept["best_bound"] is None else kept["best_bound"]
+        self.best_bound = math.inf if kept["best_bound"] is None else kept["best_bound"]
+
+        if meta.get("version", 1) == 1:
+            self.curve = [{k: -v if k in BOUNDS else v for k, v in point.items()} for point in self.curve]
+            self.best_bound = math.inf if kept["best_bound"] is None else -kept["best_bound"]
 
     def stop(self, status: str, reason: str) -> None:
         """Train this seed no further."""
@@ -312,12 +322,12 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
         {
             "update": s.update,
             "seconds": round(s.seconds, 3),
-            **{f"train_{k}": v / s.count for k, v in s.sums.items()},
+            **_means(s),
             **found,
         }
     )
     s.sums, s.count = {}, 0
-    improved = value > s.best_bound
+    improved = value < s.best_bound
     if improved:
         s.best_bound, s.best_update, s.stalled = value, s.update, 0
     else:
@@ -332,10 +342,16 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
     write_curve(s)
 
 
+def _means(s: Seed) -> dict[str, float]:
+    """The objective's metrics since the last validation; its bound of log p(x) as positive nats."""
+    means = {f"train_{k}": v / s.count for k, v in s.sums.items()}
+    return {k: -v if k in BOUNDS else v for k, v in means.items()}
+
+
 def _react(s: Seed, pack: Pack, r: int, objective: Objective, found: dict[str, float], now: Checkpoint) -> None:
     """Let the rule and the optimiser answer to a validation: new state, the best parameters again, or the end."""
     now.state = objective.validated(now.state, found)
-    now.opt, verdict = pack.optim.validated(now.opt, -found["valid_bound"], len(s.curve) - 1)
+    now.opt, verdict = pack.optim.validated(now.opt, found["valid_bound"], len(s.curve) - 1)
     if verdict.reload and s.best_update != s.update:
         best = checkpoint.read(s.best)
         now.params = best.params
@@ -387,12 +403,12 @@ def write_curve(s: Seed) -> None:
     if not s.curve:
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(s.curve[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=[*s.curve[0], "unit"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(s.curve)
+    writer.writerows({**point, "unit": UNIT} for point in s.curve)
     write_atomic(s.folder / "curve.csv", text.getvalue())
 
 
 def _shown(seeds: list[Seed]) -> dict[str, float]:
     best = [s.best_bound for s in seeds if s.best_update is not None]
-    return {"valid": sum(best) / len(best)} if best else {}
+    return {"valid_bound": sum(best) / len(best)} if best else {}

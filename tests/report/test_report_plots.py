@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from vaebench import config
@@ -11,9 +13,11 @@ from vaebench.config import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
 from vaebench.report.plots.bound import collect_curves, mean_curve
-from vaebench.store import Store
+from vaebench.store import Store, read_csv
 
-HEADER = "update,seconds,train_bound,valid_bound,kl\n"
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+HEADER = "update,seconds,train_bound,valid_bound,kl,unit\n"
 
 
 def make_cell(objective="nvil"):
@@ -30,9 +34,9 @@ def write(store, cell, seed, text):
 @pytest.fixture
 def curves(tmp_path):
     store, a, b = Store(tmp_path), make_cell(), make_cell("wake_sleep")
-    write(store, a, 0, HEADER + "1000,1.5,-200,-210,5\n2000,3.0,-150,-160.5,6\n3000,4.5,-120,-130,7\n")
-    write(store, a, 1, HEADER + "1000,1.5,-220,-230,5\n2000,3.0,,nan,6\n3000,4.")
-    write(store, b, 0, HEADER + "1000,1.0,-300,-310,1\n")
+    write(store, a, 0, HEADER + "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n3000,4.5,120,130,7,nats\n")
+    write(store, a, 1, HEADER + "1000,1.5,220,230,5,nats\n2000,3.0,,nan,6,nats\n3000,4.")
+    write(store, b, 0, HEADER + "1000,1.0,300,310,1,nats\n")
     return collect_curves(store, [a, b], [0, 1, 2])
 
 
@@ -40,7 +44,7 @@ def test_collect(curves):
     columns = ["table", "row", "column", "seed", "update", "seconds", "train_bound", "valid_bound"]
     assert list(curves.columns) == columns
     assert len(curves) == 3 + 2 + 1  # the line that was cut off is left out
-    assert curves.iloc[1].tolist() == ["figure", "SBN 200", "nvil", 0, 2000, 3.0, -150.0, -160.5]
+    assert curves.iloc[1].tolist() == ["figure", "SBN 200", "nvil", 0, 2000, 3.0, 150.0, 160.5]
     assert math.isnan(curves["train_bound"][4])
 
 
@@ -50,15 +54,41 @@ def test_collect_nothing_and_damage(tmp_path):
     write(store, cell, 0, "update,loss\n1,2\n")
     with pytest.raises(UserError, match="missing columns seconds, train_bound, valid_bound"):
         collect_curves(store, [cell], [0])
-    write(store, cell, 1, HEADER + "1000,1,-2,-3,4\nx,1,-2,-3,4\n")
+    write(store, cell, 1, HEADER + "1000,1,2,3,4,nats\nx,1,2,3,4,nats\n")
     with pytest.raises(UserError, match="line 3 is damaged"):
         collect_curves(store, [cell], [1])
+
+
+def test_curves_of_older_versions_are_turned(tmp_path):
+    """They have no unit and bounds of the other sign; what is no bound stays as it is."""
+    store, cell = Store(tmp_path), make_cell("vae")
+    write(store, cell, 0, "update,seconds,train_bound,valid_bound,valid_kl\n10,1.5,-7,-9,0.5\n20,2.5,-6,,0.4\n")
+    found = collect_curves(store, [cell], [0])
+    assert found[["train_bound", "valid_bound", "valid_kl"]].iloc[0].tolist() == [7.0, 9.0, 0.5]
+    assert found["train_bound"][1] == 6.0
+    assert math.isnan(found["valid_bound"][1])
+
+
+def test_recorded_curves_agree_with_recorded_results():
+    """The lowest validation bound of a curve is the bound that selected the run's parameters, sign and all."""
+    compared = 0
+    for path in sorted(REFERENCE.glob("*-curves.csv")):
+        results = read_csv(path.with_name(path.name.replace("-curves", "")))
+        results = results[(results["metric"] == "valid_bound") & (results["status"] == "done")]
+        results = results[results["signature"].str.contains("select:valid_bound")]
+        known = results.groupby(["row", "column", "seed"])["value"].first()
+        lowest = pd.read_csv(path, keep_default_na=False, na_values={"valid_bound": [""]})
+        lowest = lowest.groupby(["row", "column", "seed"])["valid_bound"].min()
+        both = known.index.intersection(lowest.index)
+        assert lowest[both].tolist() == pytest.approx(known[both].tolist(), abs=1e-9), path.name
+        compared += len(both)
+    assert compared > 50
 
 
 def test_mean_goes_as_far_as_every_seed(curves):
     mean = mean_curve(curves[curves["column"] == "nvil"])
     assert list(mean.index) == [1000, 2000]
-    assert mean[1000] == -220.0
+    assert mean[1000] == 220.0
     assert math.isnan(mean[2000])  # one seed is not finite there
 
 
@@ -91,8 +121,9 @@ def test_the_names_are_those_that_tables_may_use():
 
 def test_information_keeps_the_improvements_and_clips(tmp_path):
     store, cell = Store(tmp_path), make_cell("vae")
-    head = "update,valid_bound,valid_kl,valid_mi_batch\n"
-    write(store, cell, 0, head + "10,-9,0.5,-0.1\n20,-9.5,1,0.4\n30,-8,2,0.5\n40,-8,0.2,0.3\n50,-8.5,0.2,0.3\n")
+    head = "update,valid_bound,valid_kl,valid_mi_batch,unit\n"
+    lines = ["10,9,0.5,-0.1", "20,9.5,1,0.4", "30,8,2,0.5", "40,8,0.2,0.3", "50,8.5,0.2,0.3"]
+    write(store, cell, 0, head + "".join(f"{line},nats\n" for line in lines))
     frame = plot("information").collect(store, [cell], [0])
     assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5]]
     assert frame["rest"].tolist() == [0.5, 1.5]

@@ -185,6 +185,6 @@ def test_columns_that_share_a_run_have_one_curve(tmp_path):
     cells = [Cell("t", row, column, "quick", config) for row in ("a", "b") for column in ("test", "train")]
     folder = Store(tmp_path).run_dir(cells[0].key, 0)
     folder.mkdir(parents=True)
-    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound\n10,1.0,-5,-6\n")
+    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound,unit\n10,1.0,5,6,nats\n")
     found = collect_curves(Store(tmp_path), cells, [0])
     assert found[["row", "column"]].values.tolist() == [["a", "test"], ["b", "test"]]

@@ -125,13 +125,13 @@ def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
     progress = Progress([(make_cell(), [0, 1])], 100)
     progress("spared", 40)
     progress("updates", 15)
-    progress("cell", "SBN 4 / NVIL valid -3.00")
+    progress("cell", "SBN 4 / NVIL valid_bound 3.00")
     assert (progress.bar.n, progress.bar.total) == (15, 60)
     progress("spared", 45)
     assert progress.bar.total == progress.bar.n == 15
     progress.line("a line")
     progress.close()
     shown = sys.stderr.getvalue()
-    assert "SBN 4 / NVIL valid -3.00" in shown
+    assert "SBN 4 / NVIL valid_bound 3.00" in shown
     assert "a line\n" in shown
     assert shown.rpartition("\r")[2].strip() == ""

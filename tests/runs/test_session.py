@@ -192,7 +192,7 @@ def test_the_same_evaluation_replaces_its_measures(make_cell, run, load_bits, st
 def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, store, monkeypatch):
     values = {"valid_bound": None, "last": None}
     for select in values:
-        script = iter([-5.0, -6.0, -7.0, -8.0])
+        script = iter([5.0, 6.0, 7.0, 8.0])
         monkeypatch.setattr(train, "validation", lambda *a, script=script: {"valid_bound": next(script)})
         cell = make_cell({"train.select": select})
         run(cell)
@@ -405,7 +405,7 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
 def test_the_validation_bound_is_that_of_the_evaluated_parameters(
     make_cell, run, load_bits, store, monkeypatch, select, expected
 ):
-    values = iter([-6.0, -5.0, -7.0, -7.0, -7.0])
+    values = iter([6.0, 5.0, 7.0, 7.0, 7.0])
     monkeypatch.setattr(train, "validation", lambda *args: {"valid_bound": next(values)})
     cell = make_cell({"train.select": select, "train.updates": 45})
     run(cell)

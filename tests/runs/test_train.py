@@ -10,6 +10,7 @@ import torch
 from vaebench import checkpoint, train
 from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
+from vaebench.store import BOUNDS
 from vaebench.train import Seed, _account, evaluated_checkpoint, load_model, progress_of
 
 CPU = torch.device("cpu")
@@ -179,7 +180,7 @@ def test_stopping_does_not_wait_for_the_end_of_a_block(go, tmp_path):
 def test_progress_is_reported_as_updates_done(go):
     seen = []
     go({"train.updates": 33}, report=lambda update, shown: seen.append((update, sorted(shown))))
-    assert seen == [(15, ["valid"]), (20, ["valid"]), (30, ["valid"]), (33, ["valid"])]
+    assert seen == [(n, ["valid_bound"]) for n in (15, 20, 30, 33)]
 
 
 # ------------------------------------------------------------------------------------------------------- packs
@@ -198,21 +199,50 @@ def test_a_seed_does_not_depend_on_its_pack(go, params_of, engine):
 def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
     (seed,) = go()
     lines = (tmp_path / "run/seed-0/curve.csv").read_text().splitlines()
-    assert lines[0] == "update,seconds,train_bound,valid_bound"
-    assert [float(v) for v in lines[-1].split(",")] == list(seed.curve[-1].values())
+    assert lines[0] == "update,seconds,train_bound,valid_bound,unit"
+    *numbers, unit = lines[-1].split(",")
+    assert [float(v) for v in numbers] == list(seed.curve[-1].values())
+    assert unit == "nats"
     assert [point["update"] for point in seed.curve] == [15, 30, 45, 50]
     assert progress_of(seed.folder, 0).curve == seed.curve
+
+
+def old(path):
+    """The checkpoint as version 1 wrote it: bounds of the other sign, and no version."""
+    found = checkpoint.read(path)
+    del found.meta["version"]
+    found.meta["best_bound"] = -found.meta["best_bound"]
+    found.meta["curve"] = [{k: -v if k in BOUNDS else v for k, v in p.items()} for p in found.meta["curve"]]
+    checkpoint.write(path, found)
+
+
+@pytest.mark.parametrize("stop_at", [1, 3])
+def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, stop_at):
+    """Stopped with something summed up since the last validation as well: what is summed has the objective's sign."""
+    go({"train.patience": 2}, folder="whole")
+    calls = iter(range(1, 100))
+    with pytest.raises(Interrupted):
+        go({"train.patience": 2}, folder="stopped", should_stop=lambda: next(calls) > stop_at)
+    folder = tmp_path / "stopped" / "seed-0"
+    old(folder / "checkpoint.safetensors")
+    old(folder / "best.safetensors")
+    assert progress_of(folder, 0).best_bound > 0
+    go({"train.patience": 2}, folder="stopped")
+    ours, whole = state_of(folder), state_of(tmp_path / "whole" / "seed-0")
+    for state in (ours, whole):
+        assert state.pop("best meta")["update"] == 15  # written before the stop, and of it the update alone is read
+    assert ours == whole
 
 
 # ----------------------------------------------------------------------------------------------- early stopping
 
 
 def test_training_stops_after_so_many_validations_without_improvement(go, scripted, params_of):
-    scripted({0: [-9.0, -7.0, -8.0, -7.0, -7.5, -1.0]})
+    scripted({0: [9.0, 7.0, 8.0, 7.0, 7.5, 1.0]})
     (seed,) = go({"train.updates": 200, "train.patience": 3})
-    assert (seed.status, seed.update, seed.best_update, seed.best_bound) == ("trained", 75, 30, -7.0)
+    assert (seed.status, seed.update, seed.best_update, seed.best_bound) == ("trained", 75, 30, 7.0)
     assert seed.reason == "no improvement in 3 validations"
-    assert [p["valid_bound"] for p in seed.curve] == [-9.0, -7.0, -8.0, -7.0, -7.5]
+    assert [p["valid_bound"] for p in seed.curve] == [9.0, 7.0, 8.0, 7.0, 7.5]
     for updates in (30, 75):
         scripted({0: [0.0]})
         go({"train.updates": updates}, folder=f"to {updates}")
@@ -223,20 +253,20 @@ def test_training_stops_after_so_many_validations_without_improvement(go, script
 
 
 def test_an_improvement_starts_the_patience_anew(go, scripted):
-    scripted({0: [-9.0, -9.0, -8.0, -8.0, -7.0, -7.0, -7.0]})
+    scripted({0: [9.0, 9.0, 8.0, 8.0, 7.0, 7.0, 7.0]})
     (seed,) = go({"train.updates": 200, "train.patience": 2})
     assert (seed.update, seed.best_update) == (105, 75)
 
 
 def test_without_patience_training_never_stops_early(go, scripted):
-    scripted({0: [-1.0, -9.0]})
+    scripted({0: [1.0, 9.0]})
     (seed,) = go({"train.updates": 120})
     assert (seed.update, seed.best_update, seed.stalled) == (120, 15, 7)
 
 
 def test_a_seed_that_stopped_stays_as_it_is_while_its_pack_goes_on(go, scripted, state_of, tmp_path):
     changes = {"train.updates": 90, "train.patience": 1}
-    script = {0: [-5.0, -6.0], 1: [-9.0, -8.0, -7.0, -6.0, -5.0, -4.0]}
+    script = {0: [5.0, 6.0], 1: [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
     scripted(script)
     early, late = go(changes, seeds=(0, 1), folder="pack")
     assert (early.update, late.update) == (30, 90)
@@ -247,7 +277,7 @@ def test_a_seed_that_stopped_stays_as_it_is_while_its_pack_goes_on(go, scripted,
 
 
 def test_a_run_that_stopped_early_is_not_gone_on_with(go, scripted, tmp_path):
-    scripted({0: [-5.0, -6.0]})
+    scripted({0: [5.0, 6.0]})
     go({"train.patience": 1})
     assert progress_of(tmp_path / "run/seed-0", 0).status == "trained"
     before = (tmp_path / "run/seed-0/checkpoint.safetensors").read_bytes()
@@ -257,7 +287,7 @@ def test_a_run_that_stopped_early_is_not_gone_on_with(go, scripted, tmp_path):
 
 
 def test_a_pack_ends_with_its_last_seed(go, scripted):
-    scripted({0: [-5.0, -6.0], 1: [-5.0, -6.0]})
+    scripted({0: [5.0, 6.0], 1: [5.0, 6.0]})
     seen = []
     go({"train.updates": 10_000, "train.patience": 1}, seeds=(0, 1), report=lambda update, shown: seen.append(update))
     assert seen[-1] == 30
@@ -349,7 +379,7 @@ def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeyp
 
 @pytest.mark.parametrize("value", [math.nan, -math.inf, math.inf])
 def test_a_validation_bound_that_is_not_finite_is_the_end(go, scripted, value, tmp_path):
-    scripted({0: [-5.0, value]})
+    scripted({0: [5.0, value]})
     (seed,) = go()
     assert (seed.status, seed.best_update) == ("diverged", 15)
     assert seed.reason == "the validation bound is not finite at update 30; the checkpoint is of update 15"
@@ -412,4 +442,4 @@ def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypat
     at = [0]
     monkeypatch.setattr(Pack, "advance", advance)
     (seed,) = go({"train.updates": 45}, report=lambda update, shown: at.__setitem__(0, update))
-    assert [p["train_bound"] for p in seed.curve] == [-8.0, -23.0, -38.0]  # means of 1..15, 16..30, 31..45
+    assert [p["train_bound"] for p in seed.curve] == [8.0, 23.0, 38.0]  # means of 1..15, 16..30, 31..45

@@ -108,7 +108,7 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, calls, monkeyp
 
 def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatch):
     """Scripted validations: the second and third are worse than the first, so the parameters of the first come back."""
-    script = iter([-5.0, -6.0, -7.0])
+    script = iter([5.0, 6.0, 7.0])
     found = {"valid_mi_batch": 0.0}
     monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": next(script), **found})
     seed = go(objective__name="aggressive")
@@ -120,7 +120,7 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
 
 
 def test_the_last_fall_is_the_end(go, monkeypatch):
-    script = iter([-5.0, -6.0, -7.0])
+    script = iter([5.0, 6.0, 7.0])
     monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0})
     seed = go(optim__decays=1)
     assert (seed.status, seed.reason) == ("trained", "the rates have fallen as often as they may (1)")
@@ -129,7 +129,7 @@ def test_the_last_fall_is_the_end(go, monkeypatch):
 
 def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
     monkeypatch.setattr("vaebench.optim.ClippedSGD.validated", lambda self, s, loss, n: (s, Verdict(reload=True)))
-    monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": 1.0 + a[4], "valid_mi_batch": 0.0})
+    monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0})
     whole = go()
     assert whole.best_update == whole.update
 

@@ -21,7 +21,7 @@ from vaebench.protocol import MI_BATCH
 def latent_use(
     model: nn.Module, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
 ) -> dict[str, float]:
-    """``bound`` (higher is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
+    """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
 
     Of the cases ``x`` (n, d), two at least. ``parts``: rows of the batches of ``mi_batch``; None: batches of 32. Always
     the same noise for the same seed and purpose, so that the numbers of a curve compare.
@@ -34,7 +34,7 @@ def latent_use(
     log_q = p.log_aggregate()
     parts = batches(model, x, MI_BATCH) if parts is None else parts
     return {
-        "bound": found.value,
+        "bound": -found.value,
         "kl": found.kl[0],
         "mi_batch": batchwise(p, parts).value,
         "mi": whole_set(p, log_q).value,

@@ -19,7 +19,7 @@ from vaebench.protocol import VALID_POSTERIOR_TEMPERATURES
 def validation(
     model: nn.Module, x: Tensor, samples: int, seed: int, update: int, settings: dict[str, Any]
 ) -> dict[str, float]:
-    """What a validation finds, by name: ``valid_bound``, see ``validation_bound``.
+    """What a validation finds, by name: ``valid_bound``, positive nats, see ``validation_bound``.
 
     With {"watch": True} also how the latents are used (``valid_kl``, ``valid_mi``, ..., see ``latent_use``), and
     ``valid_mi_batch``, in batches of ``batch`` cases as in training, with noise of its own after every ``update``: He
@@ -36,10 +36,10 @@ def validation(
 
 
 def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
-    """Mean over the cases ``x`` (n, d) of what selects the checkpoint, nats, higher is better.
+    """Mean over the cases ``x`` (n, d) of what selects the checkpoint, positive nats, lower is better.
 
     Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the
-    prior's log Z: minus the importance-weighted NLL, hard bits, log Z exact or annealed by the objective's ``settings``
+    prior's log Z: the importance-weighted NLL, hard bits, log Z exact or annealed by the objective's ``settings``
     ``temperatures`` and ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
     {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
@@ -47,29 +47,29 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
     if settings.get("exact") or ("prior" in model.unnormalised and "temperatures" not in settings):
         return exact_value(model, x)
     if "prior" not in model.unnormalised:
-        return bound(model, x, samples, seed, "valid").value
+        return -bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
     log_z = float(normaliser.estimate(model.prior(), given, seed, purpose="valid_logz").value)
     if "posterior" not in model.unnormalised:
-        return -importance(model, x, samples, seed, "valid", log_z=log_z).nll
+        return importance(model, x, samples, seed, "valid", log_z=log_z).nll
     x = spread(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
     total = rbm_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)
     for part in rbm_posterior.stream(model, x, chains, steps, seed, "valid"):
         total.add(part)
-    return -total.plain.result().nll
+    return total.plain.result().nll
 
 
 @torch.no_grad()
 def exact_value(model: nn.Module, x: Tensor) -> float:
-    """Minus the exact KL of a model that knows it, else the exact mean log p(x). ValueError where neither is known."""
+    """The exact KL of a model that knows it, else the exact NLL, nats. ValueError where neither is known."""
     if hasattr(model, "kl"):
-        return -float(model.kl())
+        return float(model.kl())
     log_p = exact_nll.known(model, x)
     if log_p is None:
         raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")
-    return float(log_p.mean())
+    return -float(log_p.mean())
 
 
 def spread(x: Tensor, points: int | None) -> Tensor:

@@ -71,5 +71,5 @@ class Objective(nn.Module):
         return None
 
     def validated(self, state: State, found: dict[str, float]) -> State:
-        """New state after a validation that ``found`` these numbers (``valid_bound`` and what is watched)."""
+        """New state after a validation that ``found`` these numbers (``valid_bound``, positive nats, and more)."""
         return state

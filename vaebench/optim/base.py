@@ -59,7 +59,7 @@ class Optimiser:
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """New state of one seed (no leading axis) after its ``validation``-th validation, from 0, and what to do.
 
-        ``loss``: minus the bound on the validation cases, nats.
+        ``loss``: the bound on the validation cases, positive nats, lower is better.
         """
         return state, Verdict()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVE = ("seconds", "train_bound", "valid_bound")
-"""Bounds are in nats and negative, as on a paper's axis."""
+"""Bounds are positive nats, lower is better, as in results. ``train_bound`` lacks log Z where training does without."""
 
 MORE = ("train_inner", "valid_kl", "valid_mi_batch", "valid_mi", "valid_active_units")
 """Where a rule has inner loops, and validation watches the latents; not drawn."""
@@ -42,8 +42,8 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
                 _draw(panel, runs, column, f"C{i % 10}")
         panel.set(title=row, xlabel="parameter updates")
         panel.xaxis.set_major_formatter(EngFormatter(sep=""))
-        panel.legend(fontsize="small", loc="lower right")
-    panels[0].set_ylabel("validation bound (nats)")
+        panel.legend(fontsize="small", loc="upper right")
+    panels[0].set_ylabel("validation bound (nats), lower is better")
 
 
 def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:

@@ -1,4 +1,7 @@
-"""The curves that runs keep: ``curve.csv``, a line per validation."""
+"""The curves that runs keep: ``curve.csv``, a line per validation, bounds as positive nats.
+
+Files without the column ``unit`` are of runs by older versions. Their bounds have the opposite sign, and are turned.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 from vaebench.config import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots.base import runs_of
-from vaebench.store import Store
+from vaebench.store import BOUNDS, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +62,12 @@ def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
     if missing:
         raise UserError(f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}")
     try:
-        return [(int(line["update"]), *(float(line.get(c) or "nan") for c in (*wanted, *more))) for line in reader]
+        return [(int(line["update"]), *(_number(line, c) for c in (*wanted, *more))) for line in reader]
     except (TypeError, ValueError):
         raise UserError(f"{path}: line {reader.line_num} is damaged") from None
+
+
+def _number(line: dict[str, str], column: str) -> float:
+    value = float(line.get(column) or "nan")
+    turned = column in BOUNDS and "unit" not in line
+    return -value if turned else value

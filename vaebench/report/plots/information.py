@@ -34,8 +34,8 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 def improvements(frame: pd.DataFrame) -> pd.DataFrame:
     """As ``collect``, from all validations of the runs."""
     frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
-    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(lambda v: v.cummax().shift())
-    frame = frame[~(frame["valid_bound"] <= before)].reset_index(drop=True)
+    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(lambda v: v.cummin().shift())
+    frame = frame[~(frame["valid_bound"] >= before)].reset_index(drop=True)
     frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
     frame["mi"] = frame["mi"].clip(lower=0)
     return frame.assign(rest=(frame["kl"] - frame["mi"]).clip(lower=0))
