@@ -1,0 +1,58 @@
+"""The KL above the least one at which training ends from several starts: results/reference/dvaess_toy-starts.csv.
+
+python scripts/toy_starts.py RESULTS
+
+RESULTS: a folder of runs of table=dvaess_toy, for instance of
+
+    vaebench run table=dvaess_toy --only "row=mixture 6" --seeds 0-4 run.results=RESULTS
+
+A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from vaebench import store
+
+REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
+ORDER = ["mixture", "gradient", "relaxed_sweeps", "rao_blackwell", "seed"]
+
+
+def lines(results: Path) -> pd.DataFrame:
+    """The finished runs of a Boltzmann machine fitted to a mixture, in ``ORDER``."""
+    found = []
+    for path in sorted(results.glob("*/seed-*/result.json")):
+        result = json.loads(path.read_text())
+        model, objective = result["config"]["model"], result["config"]["objective"]
+        if model["name"] != "rbm_target" or result["status"] != "done":
+            continue
+
+        (gap,) = (m["value"] for m in result["measures"] if m["name"] == "kl_gap")
+        found.append(
+            {
+                "mixture": model["mixture"],
+                **{name: objective[name] for name in ("gradient", "relaxed_sweeps", "rao_blackwell")},
+                "seed": result["seed"],
+                "updates": result["updates"],
+                "kl_gap": round(gap, 5),
+            }
+        )
+    return pd.DataFrame(found).sort_values(ORDER).reset_index(drop=True)
+
+
+def main() -> None:
+    """Write the CSV and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path, help="the folder of the runs")
+    frame = lines(parser.parse_args().results)
+    store.write_atomic(REFERENCE / "dvaess_toy-starts.csv", frame.to_csv(index=False, lineterminator="\n"))
+    print(frame.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
