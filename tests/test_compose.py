@@ -116,7 +116,14 @@ def test_seeds_of_the_nearest_source(table):
     assert seeds(table, catalogue.load_preset("paper"), None) == [0, 1, 2]  # the table's
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0-1-2", "0-99999999999", "²"])
+TOO_LARGE = [str(2**63), f"{2**63 - 1}-{2**63}", "9" * 22, "9" * 5000]
+
+
+def test_the_largest_seed(table):
+    assert seeds(table, catalogue.load_preset("paper"), str(2**63 - 1)) == [2**63 - 1]
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0-1-2", "0-99999999999", "²", *TOO_LARGE])
 def test_seeds_that_cannot_be_read(table, text):
     with pytest.raises(UserError, match="--seeds") as caught:
         seeds(table, catalogue.load_preset("paper"), text)

@@ -19,16 +19,9 @@ import vaebench
 ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
-    [
-        "errors",
-        "files",
-        "seeds",
-        "stats",
-        "words",
-        "streams",
-    ],  # errors, whole files, random streams, numbers, how they are written and where
+    ["errors", "files", "seeds", "stats", "words", "streams"],  # errors, whole files, random streams, numbers, output
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
-    ["protocol"],  # what is measured, and how
+    ["protocol", "result_file"],  # what is measured, and how; what a run came to
     ["schema"],  # what a file may hold
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
     [
@@ -53,7 +46,7 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["files", "stats", "words", "config", "validate", "protocol", "schema", "catalogue"]
+NO_TORCH = ["files", "stats", "words", "config", "validate", "protocol", "result_file", "schema", "catalogue"]
 NO_TORCH += ["compose", "store", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 

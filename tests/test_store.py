@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from vaebench import store as store_module
 from vaebench.config import Cell
 from vaebench.errors import UserError
 from vaebench.protocol import signature
-from vaebench.store import COLUMNS, Busy, Store, csv_text, is_current, read_csv, write_csv
+from vaebench.store import COLUMNS, Busy, Store, csv_text, is_current, read_csv, seed_of, seeds_in, write_csv
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -99,6 +100,68 @@ def test_damaged_result_is_a_warning_and_none(tmp_path, caplog, damage):
         assert s.read_result("k", 0) is None
     assert "damaged" in caplog.text
     assert str(path) in caplog.text
+
+
+DEEP = "[" * 100_000
+NOT_RESULTS = ["", "[1, 2]", DEEP, "{}", '{"status": 3}', '{"status": "done", "measures": {}}', b"\xff"]
+
+
+@pytest.mark.parametrize("damage", NOT_RESULTS)
+def test_a_damaged_result_is_kept_aside_when_another_is_written(tmp_path, caplog, damage):
+    s = Store(tmp_path)
+    s.write_result("k", 0, result())
+    path, content = s.run_dir("k", 0) / "result.json", damage if isinstance(damage, bytes) else damage.encode()
+    for number, name in enumerate(["result.json.damaged", "result.json.damaged-2", "result.json.damaged-3"], start=1):
+        path.write_bytes(content + b" " * number)
+        assert [s.read_result("k", 0) for _ in range(3)] == [None] * 3
+        s.write_result("k", 0, result())
+        assert (path.parent / name).read_bytes() == content + b" " * number
+        assert s.read_result("k", 0) == result()
+    assert len(list(path.parent.iterdir())) == 4
+    assert caplog.text.count("damaged and taken as missing") == 1
+    assert caplog.text.count("kept as result.json.damaged") == 3
+    s.write_result("k", 0, result(seconds=1.0))  # a good one is replaced
+    assert len(list(path.parent.iterdir())) == 4
+
+
+def test_a_result_that_cannot_be_read_is_an_error_and_is_not_replaced(tmp_path, caplog):
+    s, c = Store(tmp_path), cell()
+    (s.run_dir(c.key, 0) / "result.json").mkdir(parents=True)
+    s.write_result(c.key, 1, result(1))
+    for act in (s.read_result, lambda *run: s.write_result(*run, result())):
+        with pytest.raises(UserError, match=r"result\.json: cannot be read: Is a directory; nothing was replaced"):
+            act(c.key, 0)
+    assert (s.run_dir(c.key, 0) / "result.json").is_dir()
+    with pytest.raises(UserError, match="cannot be read"):
+        s.frame([c], [0, 1])
+    assert [r["seed"] for r in s.runs()] == [1]
+    assert caplog.text.count("cannot be read") == 1
+
+
+def test_a_result_without_permission_is_not_replaced(tmp_path, monkeypatch):
+    s = Store(tmp_path)
+    s.write_result("k", 0, result())
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as m:
+        m.setattr(Path, "read_bytes", forbidden)
+        with pytest.raises(UserError, match=r"result\.json: cannot be read: Permission denied"):
+            s.write_result("k", 0, result(seconds=99.0))
+    assert s.read_result("k", 0) == result()
+
+
+@pytest.mark.parametrize(
+    "name", [f"seed-{2**63}", "seed-" + "9" * 22, "seed-007", "seed-²", "seed-٣", "seed-", "seed-0 (copy)"]
+)
+def test_a_folder_of_no_seed_is_passed_over(tmp_path, name):
+    s = Store(tmp_path)
+    for folder in (name, "seed-3", f"seed-{2**63 - 1}"):
+        (tmp_path / "k" / folder).mkdir(parents=True)
+        (tmp_path / "k" / folder / "result.json").write_text(json.dumps(result()))
+    assert [r["seed"] for r in s.runs()] == seeds_in(tmp_path / "k") == [3, 2**63 - 1]
+    assert seed_of(tmp_path / "k" / name) is None
 
 
 @pytest.mark.parametrize("stage", ["fsync", "replace"])

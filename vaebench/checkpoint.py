@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.files import write_atomic
+from vaebench.files import parse_json, write_atomic
 
 Tensors = dict[str, Tensor]
 
@@ -63,7 +63,7 @@ def read(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as f:
             metadata = f.metadata() or {}
-            out.meta = json.loads(metadata.get(META, "null"))
+            out.meta = parse_json(metadata.get(META, "null"))
             for key in f.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
                 getattr(out, part)[name] = tensors[key] = f.get_tensor(key)

@@ -19,7 +19,9 @@ from vaebench import catalogue, protocol
 from vaebench.config import GROUPS, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
+from vaebench.seeds import LARGEST_SEED
 from vaebench.validate import typed, validate
+from vaebench.words import shortened
 
 MAX_SEEDS = 10_000
 
@@ -76,13 +78,20 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             raise UserError(f"--seeds {given!r}: write whole numbers and ranges, such as 0-4 or 0,2,5 or 0-2,7")
-        low, high = int(first), int(last or first)
+        low, high = _seed(first), _seed(last or first)
         if high < low:
             raise UserError(f"--seeds {given!r}: the range {part.strip()} runs backwards; write {high}-{low}")
+        if high > LARGEST_SEED:
+            raise UserError(f"--seeds {given!r}: allowed: whole numbers from 0 to {LARGEST_SEED} (2^63 - 1)")
         if high - low + len(found) >= MAX_SEEDS:
             raise UserError(f"--seeds {given!r}: more than {MAX_SEEDS} seeds")
         found.update(dict.fromkeys(range(low, high + 1)))
     return list(found)
+
+
+def _seed(digits: str) -> int:
+    """The number; any with very many digits, of which Python reads no thousands, is just too large."""
+    return int(digits) if len(digits) < 40 else LARGEST_SEED + 1
 
 
 def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> list[Cell]:
@@ -387,6 +396,8 @@ def _read(where: str, key: str, text: str) -> Any:
     except HydraException as e:
         why = " ".join(str(e).split()).partition(" expecting {")[0]
         raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
+    except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
+        raise UserError(f"{where}cannot read the value {shortened(raw)!r} of {key}: too long") from None
     if override.is_sweep_override():
         raise UserError(f"{where}{text}: one value each, please; a list is written {key}=[1,2]")
     return override.value()

@@ -9,7 +9,7 @@ from pathlib import Path
 from vaebench import optim, snapshots
 from vaebench.config import Cell, identity
 from vaebench.errors import UserError
-from vaebench.files import write_atomic
+from vaebench.files import parse_json, write_atomic
 from vaebench.objectives import OBJECTIVES
 from vaebench.store import Busy, Store
 from vaebench.train import Seed, evaluated_checkpoint, progress_of
@@ -77,7 +77,7 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | No
     """The seed in another folder if the cell's own run would pass through its state, else None."""
     wanted = identity(cell.config)
     try:
-        old = json.loads((folder / "config.json").read_text())
+        old = parse_json((folder / "config.json").read_bytes())
         theirs = identity(old["config"])
         budget = theirs["train"]["updates"]
         same = {**theirs, "train": {**theirs["train"], "updates": wanted["train"]["updates"]}} == wanted
@@ -94,6 +94,6 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | No
 def _data_hash(note: Path) -> str:
     """The hash of the data that a run was trained on, from its config.json."""
     try:
-        return str(json.loads(note.read_text())["data_hash"])
+        return str(parse_json(note.read_bytes())["data_hash"])
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{note}: damaged, so its data are unknown; move the run away, or run with --force") from None

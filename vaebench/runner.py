@@ -17,7 +17,7 @@ from typing import Any
 from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
 from vaebench.protocol import evaluated
-from vaebench.stats import Measure
+from vaebench.stats import Measure, repeats_of
 from vaebench.store import Busy, Store, is_current, readable_measures
 
 FINISHED = ("done", "diverged")
@@ -76,7 +76,8 @@ def status(store: Store, cell: Cell, seed: int) -> str:
 
 def _repeats(measure: Measure) -> int:
     """How many evaluations a measure knows of."""
-    return len(measure.extra.get("repeats", {}).get("values", (0,)))
+    repeats = repeats_of(measure.extra)
+    return len(repeats["values"]) if repeats else 1
 
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 from vaebench.config import PLOTS, TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
 from vaebench.errors import UserError, nearest
 from vaebench.protocol import METRICS
+from vaebench.seeds import LARGEST_SEED
 from vaebench.validate import is_number
 
 NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
@@ -177,6 +178,12 @@ def _strings(value: Any, where: str) -> tuple[str, ...]:
 def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or not all(type(v) is int and v >= 0 for v in value) or not value:
-        raise UserError(f"{where}: seeds must be a list of whole numbers from 0, found {value!r}")
+    if not isinstance(value, list) or not all(map(_is_seed, value)) or not value:
+        raise UserError(
+            f"{where}: seeds must be a list of whole numbers from 0 to {LARGEST_SEED} (2^63 - 1), found {value!r}"
+        )
     return tuple(value)
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_SEED

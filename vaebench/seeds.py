@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import hashlib
 
+LARGEST_SEED = 2**63 - 1
+"""Of a run: results hold seeds as whole numbers of 64 bits."""
+
 PURPOSES = (
     *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
     *("inner_order", "inner", "watch", "made_code", "made_start", "made_chain", "made_case"),

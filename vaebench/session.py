@@ -209,7 +209,10 @@ class Session:
     def _fail(self, s: Seed, error: Exception) -> None:
         """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
         self.failures[s.seed] = reason = reason_of(error, s.folder)
-        old = self.store.read_result(self.cell.key, s.seed) or {}
+        try:
+            old = self.store.read_result(self.cell.key, s.seed) or {}
+        except UserError:  # it cannot be read, so it is not replaced
+            return
         if old.get("status") == "done":
             return
         with contextlib.suppress(OSError):
@@ -268,7 +271,8 @@ def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Me
         if known is None or is_timing(m.name):
             found.append(m)
             continue
-        earlier = list(known.extra.get("earlier") or [])
+        earlier = known.extra.get("earlier")
+        earlier = list(earlier) if isinstance(earlier, list) else []
         if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
             log.warning(
                 "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -69,8 +70,18 @@ class Measure:
                 signature=str(content.get("signature") or ""),
                 extra=dict(content.get("extra") or {}),
             )
-        except (KeyError, TypeError, AttributeError) as e:
+        except (KeyError, TypeError, AttributeError, OverflowError) as e:
             raise ValueError(f"not a measure: {content!r} ({type(e).__name__}: {e})") from None
+
+
+def repeats_of(extra: dict[str, Any]) -> dict[str, Any] | None:
+    """What ``extra`` says of repeated evaluations: their ``values``, perhaps ``mean`` and ``variance``; else None."""
+    found = extra.get("repeats")
+    if not isinstance(found, dict) or not isinstance(found.get("values"), list):
+        return None
+    numbers = [found[k] for k in ("mean", "variance") if k in found]
+    good = all(isinstance(n, (int, float)) and abs(n) <= sys.float_info.max for n in numbers)
+    return found if good else None
 
 
 def _whole(value: Any) -> int | None:

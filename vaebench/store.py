@@ -10,15 +10,16 @@ import contextlib
 import json
 import logging
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import Cell
+from vaebench import result_file
+from vaebench.config import Cell, run_key
 from vaebench.errors import UserError
-from vaebench.files import write_atomic
+from vaebench.files import parse_json, write_atomic
 from vaebench.protocol import is_timing, samples_of, signature
+from vaebench.seeds import LARGEST_SEED
 from vaebench.stats import Measure
 from vaebench.words import shortened
 
@@ -73,25 +74,20 @@ class Store:
         return self.root / key / f"seed-{seed}"
 
     def write_result(self, key: str, seed: int, result: dict[str, Any]) -> Path:
-        """result.json, atomically: NaN and infinities become null. OSError (full disk) leaves the old file intact."""
+        """result.json, atomically: NaN and infinities become null. OSError (full disk) leaves the old file intact.
+
+        A damaged one that is there is kept under another name. Raises UserError where it cannot be read.
+        """
         path = self.run_dir(key, seed) / "result.json"
-        write_atomic(path, json.dumps(_jsonable(result), indent=1, allow_nan=False) + "\n")
+        result_file.write(path, json.dumps(_jsonable(result), indent=1, allow_nan=False) + "\n")
         return path
 
     def read_result(self, key: str, seed: int) -> dict[str, Any] | None:
-        """The stored result; None where there is none or, with a warning in the log, where it is damaged."""
-        path = self.run_dir(key, seed) / "result.json"
-        try:
-            result = json.loads(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as e:
-            log.warning("%s is damaged and taken as missing: %s", path, e)
-            return None
-        if not isinstance(result, dict):
-            log.warning("%s is damaged and taken as missing: expected an object", path)
-            return None
-        return result
+        """The stored result; None where there is none or, with a warning in the log, where it is damaged.
+
+        Raises UserError where there is one that cannot be read.
+        """
+        return result_file.read(self.run_dir(key, seed) / "result.json")
 
     @contextlib.contextmanager
     def lock(self, key: str, seed: int) -> Iterator[None]:
@@ -111,12 +107,18 @@ class Store:
             held.release()
 
     def runs(self) -> Iterator[dict[str, Any]]:
-        """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``."""
+        """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``.
+
+        One that cannot be read is left out with a warning.
+        """
         keys = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
         for folder in keys:
-            seeds = [int(m[1]) for p in folder.iterdir() if (m := re.fullmatch(r"seed-(\d+)", p.name))]
-            for seed in sorted(seeds):
-                result = self.read_result(folder.name, seed) or self._partial(folder.name, seed)
+            for seed in seeds_in(folder):
+                try:
+                    result = self.read_result(folder.name, seed) or self._partial(folder.name, seed)
+                except UserError as e:
+                    log.warning("%s", e)
+                    continue
                 if result is not None:
                     yield {**result, "key": folder.name, "seed": seed}
 
@@ -217,25 +219,52 @@ def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
 
 
 def seed_of(folder: Path) -> int | None:
-    """The seed of a run's folder ``seed-<n>``; None where the name is another."""
+    """The seed of a run's folder ``seed-<n>``; None where the name is another, or the number no seed's."""
     word, _, digits = folder.resolve().name.partition("-")
-    return int(digits) if word == "seed" and digits.isdecimal() else None
+    if word != "seed" or not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(LARGEST_SEED)):
+        return None
+    seed = int(digits)
+    return seed if seed <= LARGEST_SEED and str(seed) == digits else None
+
+
+def seeds_in(folder: Path) -> list[int]:
+    """The seeds of which there is a run below ``folder``, ascending."""
+    found = (seed_of(path) for path in folder.glob("seed-*"))
+    return sorted(seed for seed in found if seed is not None)
 
 
 def read_note(folder: Path) -> tuple[dict[str, Any], int]:
     """What ``config.json`` in a run's folder says of the run (config, row, column, data_hash), and its seed.
 
-    Raises UserError where the folder is not a run's, or the file is damaged.
+    Raises UserError where the folder is not a run's, or the file is damaged or cannot be read.
     """
+    path = folder / "config.json"
     try:
-        note, seed = json.loads((folder / "config.json").read_text()), seed_of(folder)
-        note["row"], note["column"], note["data_hash"]
-        note["config"]["run"], note["config"]["eval"], note["config"]["data"], note["config"]["train"]["select"]
-    except (OSError, ValueError, KeyError, TypeError):
-        seed = None
-    if seed is None:
+        note = parse_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        note = None
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
+    seed = seed_of(folder)
+    if seed is None or not _is_note(note):
         raise UserError(f"{folder}: not a run of vaebench, or a damaged one")
     return note, seed
+
+
+def _is_note(note: Any) -> bool:
+    """Whether this is what ``config.json`` holds: texts, and a configuration whose parts can be told apart."""
+    if not isinstance(note, dict) or not all(isinstance(note.get(k), str) for k in ("row", "column", "data_hash")):
+        return False
+    config = note.get("config")
+    if not result_file.is_config(config) or not isinstance(config.get("run"), dict):
+        return False
+    if not isinstance(config["train"].get("select"), str):
+        return False
+    try:
+        run_key(config)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return False
+    return True
 
 
 def csv_text(frame: pd.DataFrame) -> str:
@@ -290,7 +319,7 @@ def _int64(text: str) -> int:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(parse_json(text), dict)
     except ValueError:
         return False
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from vaebench import data
+from vaebench.config import run_key
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.store import read_note
@@ -33,6 +34,8 @@ def load(folder: Path) -> Trained:
     """
     note, number = read_note(folder)
     config, known = note["config"], note["data_hash"]
+    if run_key(config) != folder.resolve().parent.name:
+        raise UserError(f"{folder}: its settings do not fit its name; was it moved, or changed?")
     seed = progress_of(folder, number)
     if not seed.update:
         raise UserError(f"{folder}: nothing is trained there yet")

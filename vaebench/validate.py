@@ -19,7 +19,12 @@ def _whole(value: Any, least: int) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def whole(key: str, value: Any, least: int = 1) -> int:
@@ -53,6 +58,10 @@ def _null_or(least: int) -> tuple[str, Callable[[Any], bool]]:
 
 def _one_of(*allowed: str) -> tuple[str, Callable[[Any], bool]]:
     return " or ".join(allowed), lambda v: v in allowed
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -93,7 +102,9 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     # YAML 1.1 reads a bare on or off as a boolean.
     "run.compile": ("auto, on or off", lambda v: v in ("auto", "on", "off") or isinstance(v, bool)),
     "run.pack": _at_least(1),
-    "run.results": ("a folder", lambda v: isinstance(v, str) and v.strip() != ""),
+    "run.results": ("a folder", lambda v: _is_path(v) and v.strip() != ""),
+    "data.mirror": ("null or a folder", lambda v: v is None or _is_path(v)),
+    **dict.fromkeys(("data.train", "data.valid", "data.test"), ("null or a file", lambda v: v is None or _is_path(v))),
 }
 """Dotted key -> (what is allowed, in words; the test of a value)."""
 

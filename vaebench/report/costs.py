@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.catalogue import conf_dir
 from vaebench.config import Cell, settings_of
 from vaebench.store import COLUMNS
+from vaebench.validate import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,8 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
     if unit == "updates":
         return record.get("updates")
     train = (record.get("config") or {}).get("train", {})
-    return train.get("updates") if train.get("unit") == unit else None
+    budget = train.get("updates")
+    return budget if train.get("unit") == unit and is_number(budget) else None
 
 
 def _settings(key: str) -> str:

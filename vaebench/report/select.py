@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaebench.protocol import is_timing
-from vaebench.stats import combine, mean_error
+from vaebench.stats import combine, mean_error, repeats_of
 from vaebench.store import signature_parts
+from vaebench.validate import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         log_z_error=max(log_z, default=None),
         cases=_part(rows["signature"].iloc[0]),
         over_cases=max(over_cases, default=None),
-        repeats=_repeats([json.loads(e).get("repeats") if e else None for e in rows["extra"]]),
+        repeats=_repeats([repeats_of(json.loads(e)) if e else None for e in rows["extra"]]),
     )
 
 
@@ -115,7 +116,7 @@ def _part(protocol: str) -> int | None:
 
 
 def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:
-    if not all(f and "variance" in f for f in found):
+    if not all(f and "variance" in f and "mean" in f for f in found):
         return None
     counts = {len(f["values"]) for f in found}
     means = (math.fsum(f[key] for f in found) / len(found) for key in ("mean", "variance"))
@@ -124,4 +125,4 @@ def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:
 
 def _extra(extra: str, key: str) -> float | None:
     value = json.loads(extra).get(key) if extra else None
-    return float(value) if isinstance(value, (int, float)) else None
+    return float(value) if is_number(value) else None

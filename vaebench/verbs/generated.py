@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
+from vaebench.seeds import LARGEST_SEED
 from vaebench.verbs import results_root, write
 from vaebench.verbs.eval import find
 
@@ -50,7 +51,7 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
     from vaebench.generation import Decoding
 
-    check_number("--seed", args.seed, 0)
+    check_number("--seed", args.seed, 0, LARGEST_SEED)
     given = {"how": args.how or how, "width": 5 if args.width is None else args.width}
     Decoding(**given, longest=1 if args.longest is None else args.longest)
     return lambda trained: Decoding(**given, longest=args.longest or trained.splits.shape[0])

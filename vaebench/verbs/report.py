@@ -242,6 +242,7 @@ def _from_runs(
 
 def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
     """Every seed at which one of these cells has a run directory, ascending."""
+    from vaebench.store import seeds_in
+
     folders = {store.run_dir(cell.key, 0).parent for cell in cells}
-    names = [path.name for folder in folders for path in folder.glob("seed-*")]
-    return sorted({int(number) for name in names if (number := name.removeprefix("seed-")).isdecimal()})
+    return sorted({seed for folder in folders for seed in seeds_in(folder)})
