@@ -67,10 +67,19 @@ def ids(frame: pd.DataFrame) -> pd.MultiIndex:
 
 
 def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
-    """The lines of ``old`` of other runs than those in ``new``, where a cell of the table is still trained so."""
-    keys = {(c.row, c.column, c.key) for c in cells}
-    known = pd.MultiIndex.from_frame(old[["row", "column", "key"]]).isin(list(keys))
-    return old[known & ~ids(old).isin(ids(new))]
+    """The lines of ``old`` of other runs than those in ``new``, where a cell of the table is still trained so.
+
+    Runs of an earlier version of the cell's options stay as long as there is none of the present one beside them.
+    """
+    present = {(c.row, c.column, c.key) for c in cells}
+    before = {(c.row, c.column, config.run_key(v)) for c in cells for v in config.versions(c.config)} - present
+    what = pd.MultiIndex.from_frame(old[["row", "column", "key"]])
+    kept = old[what.isin(list(present)) & ~ids(old).isin(ids(new))]
+    again = {*zip(*(pd.concat([kept, new])[name] for name in ("row", "column")), strict=True)}
+    stale = old[what.isin([run for run in before if run[:2] not in again])]
+    for row, column in dict.fromkeys(zip(stale["row"], stale["column"], strict=True)):
+        print(f"{row} / {column}: of an earlier version, no run of the present one")
+    return pd.concat([kept, stale]) if len(stale) else kept
 
 
 def in_order(frame: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:

@@ -698,7 +698,7 @@ def complete(line, conf, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("vaebench re", ["report", "reconstruct"]),
+        ("vaebench re", ["report", "reconstruct", "rekey"]),
         ("vaebench report table=sm", ["table=small"]),
         (
             "vaebench report table=small preset=",

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import yaml
 
-from vaebench import catalogue, config
+from vaebench import catalogue
 from vaebench.config import canonical, run_key
 from vaebench.errors import UserError, nearest
 from vaebench.protocol import signature
@@ -235,19 +235,6 @@ def test_signature_names_the_protocol():
     )
     assert "points:100" in signature(_cell_config(eval={"split": "test", "points": 100}), "bound", 10)
     assert "samples" not in signature(_cell_config(), "iw_nll", None)
-
-
-def test_settings_that_came_later_do_not_rename_the_runs_before():
-    old = {"data": {"name": "text", "held_out": None}, "model": {"name": "m"}, "objective": {"name": "o"}}
-    old |= {"optim": {}, "train": {"updates": 5}, "recipe": 1}
-    new = copy.deepcopy(old)
-    for part, later in config.LATER.items():
-        new[part] |= later
-    assert config.run_key(new) == config.run_key(old)
-    for part, changed_ in (("train", {"unit": "epochs"}), ("train", {"snapshots": [3]}), ("data", {"entries": 9})):
-        other = copy.deepcopy(new)
-        other[part] |= changed_
-        assert config.run_key(other) != config.run_key(old)
 
 
 def test_a_table_narrowed_to_some_entries(conf):

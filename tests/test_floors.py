@@ -20,6 +20,7 @@ ROOT = Path(vaebench.__file__).parent
 
 FLOORS: list[list[str]] = [
     ["errors", "files", "seeds", "stats", "words", "streams"],  # errors, whole files, random streams, numbers, output
+    ["defaults", "renamed"],  # what settings are where nothing is said; what options were called before
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
     ["protocol", "result_file"],  # what is measured, and how; what a run came to
     ["schema"],  # what a file may hold
@@ -31,7 +32,12 @@ FLOORS: list[list[str]] = [
         "batches",
         "means_file",
     ],  # command lines -> cells; result files; distributions; rows of an update
-    ["report", "checkpoint", "models"],  # results -> pages; tensors -> files; model families
+    [
+        "rekey",
+        "report",
+        "checkpoint",
+        "models",
+    ],  # folders of other names; results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
     ["inner", "bench_text", "check_line"],  # updates before an update; speed with documents; a line of a check
@@ -46,8 +52,8 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["files", "stats", "words", "config", "validate", "protocol", "result_file", "schema", "catalogue"]
-NO_TORCH += ["compose", "store", "report", "verbs", "cli", "data"]
+NO_TORCH = ["files", "stats", "words", "defaults", "renamed", "config", "validate", "protocol", "result_file"]
+NO_TORCH += ["schema", "catalogue", "compose", "store", "rekey", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 
 

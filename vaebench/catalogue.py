@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vaebench import schema
+from vaebench import defaults, schema
 from vaebench.config import Preset, Table
+from vaebench.defaults import conf_dir
 from vaebench.errors import UserError, nearest
-
-
-@lru_cache(maxsize=1)
-def conf_dir() -> Path:
-    """The folder of the shipped configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    for place in (package / "conf", package.parent / "conf"):
-        if (place / "cell.yaml").is_file():
-            return place
-    raise UserError(f"the configuration is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has it")
+from vaebench.renamed import unknown
 
 
 def options(group: str) -> list[str]:
@@ -30,16 +18,9 @@ def options(group: str) -> list[str]:
 
 def load_yaml(group: str, name: str) -> dict[str, Any]:
     """The mapping in conf/<group>/<name>.yaml; UserError with the nearest right name where there is none."""
-    path = conf_dir() / group / f"{name}.yaml"
     if name not in options(group):
-        raise UserError(f"unknown {group} {name!r}: {nearest(name, options(group))}")
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
-    return content
+        raise UserError(unknown(group, name, options(group)))
+    return defaults.read(conf_dir() / group / f"{name}.yaml")
 
 
 def load_table(name: str) -> Table:

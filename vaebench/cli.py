@@ -58,6 +58,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "bench run.device=cuda --pack 20",
         ),
     ),
+    "rekey": ("rename run folders of earlier versions", ("rekey --dry-run", "rekey run.results=DIR")),
     "completion": ("print the shell code that completes commands", ('eval "$(vaebench completion bash)"',)),
 }
 """Verb -> (one line of help, examples), in the order of a user's first day."""

@@ -19,6 +19,7 @@ from vaebench import catalogue, protocol
 from vaebench.config import GROUPS, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
+from vaebench.renamed import unknown
 from vaebench.seeds import LARGEST_SEED
 from vaebench.validate import typed, validate
 from vaebench.words import shortened
@@ -59,7 +60,7 @@ def parse(arguments: Sequence[str]) -> Selection:
         raise UserError(f"no table given: write table=NAME; {nearest('', known)}")
     for name in tables:
         if name not in known:
-            raise UserError(f"unknown table {name!r}: {nearest(name, known)}")
+            raise UserError(unknown("table", name, known))
     if preset not in catalogue.options("preset"):
         raise UserError(f"unknown preset {preset!r}: {nearest(preset, catalogue.options('preset'))}")
     return Selection(tuple(dict.fromkeys(tables)), preset, tuple(overrides))
@@ -304,7 +305,7 @@ def _option(group: str, name: str, conf: str) -> dict[str, Any]:
 def _known_option(where: str, group: str, value: str) -> str:
     name = value.strip()
     if name not in catalogue.options(group):
-        raise UserError(f"{where}unknown {group} {name!r}: {nearest(name, catalogue.options(group))}")
+        raise UserError(where + unknown(group, name, catalogue.options(group)))
     return name
 
 

@@ -12,25 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vaebench import defaults
+
 GROUPS = ("data", "model", "objective", "optim", "eval")
 """Config groups a cell is made of; each option is one file in conf/<group>/."""
 
-IDENTITY = ("data", "model", "objective", "optim", "train", "recipe")
-"""The parts of a cell that decide what is trained. Evaluation and execution settings are not among them."""
-
+IDENTITY = ("data", "model", "objective", "optim", "train")
+"""The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution are not among them."""
 
 PLACES = ("mirror", "train", "valid", "test")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
 
 PLOTS = ("bound", "information", "means", "path", "units")
 """What the runs of a table can be drawn as; see vaebench.report.plots."""
-
-LATER: dict[str, dict[str, Any]] = {
-    "train": {"unit": "updates", "snapshots": [], "cases": None},
-    "data": {"entries": None},
-    "objective": {"mi_of": "batches"},
-}
-"""Settings that came after the first runs, and the value that those had: it does not enter their names."""
 
 VERSION = "version"
 """A number in the file of an option that says what the option computes; left out, it is 1.
@@ -228,22 +222,46 @@ class Cell:
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a configuration that decide what is trained; where data files are (``PLACES``) is not one.
+    """What decides what is trained, by section: the chosen options, and the settings that differ from their defaults.
 
-    Settings of ``LATER`` are left out where they say nothing new.
+    So a setting that comes later, with a default, changes the identity of no run, and a stored configuration that
+    lacks it is of the same identity as one that has it. In return a default never changes: see ``docs/tables.md``.
+    Where data files are (``PLACES``) does not count. A ``VERSION`` and a recipe count above 1.
     """
-    parts = {k: config.get(k) for k in IDENTITY}
-    for part, later in LATER.items():
-        parts[part] = {k: v for k, v in (parts[part] or {}).items() if k not in later or v != later[k]}
-    parts["data"] = {k: v for k, v in parts["data"].items() if k not in PLACES}
-    return {part: _versioned(content) for part, content in parts.items()}
+    parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
+    recipe = config.get("recipe", 1)
+    return parts if recipe == 1 else {**parts, "recipe": recipe}
 
 
-def _versioned(part: Any) -> Any:
-    """A part of an identity, where a version of 1 is as good as none."""
-    if isinstance(part, dict) and part.get(VERSION) == 1:
-        return {k: v for k, v in part.items() if k != VERSION}
-    return part
+def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What one section of a configuration adds to its identity."""
+    option = str(settings.get("name"))
+    usual = defaults.of_training() if section == "train" else defaults.of_option(section, option)
+    # An option's name is no default, and its version counts from 1, whatever the present one is.
+    usual = {**usual, "name": None, VERSION: 1}
+    out = {}
+    for key, value in settings.items():
+        if section == "data" and key in PLACES:
+            continue
+        if key not in usual or not _equal(value, usual[key]):
+            out[key] = value
+    return out
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings mean the same: 1 and 1.0 do, 1 and true do not."""
+    if type(a) is type(b) and not isinstance(a, (dict, list)):
+        return a == b
+    return canonical(a) == canonical(b)
+
+
+def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configuration as each version of its options had it, from version 1 to the present ones."""
+    present = {section: config[section].get(VERSION, 1) for section in IDENTITY}
+    return [
+        {**config, **{s: {**config[s], VERSION: min(present[s], number)} for s in IDENTITY}}
+        for number in range(1, max(present.values()) + 1)
+    ]
 
 
 def run_key(config: dict[str, Any]) -> str:

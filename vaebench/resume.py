@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from vaebench import optim, snapshots
-from vaebench.config import Cell, identity
+from vaebench.config import Cell, canonical, identity
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
 from vaebench.objectives import OBJECTIVES
@@ -75,20 +75,21 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
 
 def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | None:
     """The seed in another folder if the cell's own run would pass through its state, else None."""
-    wanted = identity(cell.config)
+    wanted = cell.config["train"]
     try:
         old = parse_json((folder / "config.json").read_bytes())
-        theirs = identity(old["config"])
+        theirs = old["config"]
         budget = theirs["train"]["updates"]
-        same = {**theirs, "train": {**theirs["train"], "updates": wanted["train"]["updates"]}} == wanted
+        as_long = {**theirs, "train": {**theirs["train"], "updates": wanted["updates"]}}
+        same = canonical(identity(as_long)) == canonical(identity(cell.config))
         out = progress_of(folder, seed)
-        if not same or old["data_hash"] != data_hash or out.update >= wanted["train"]["updates"]:
+        if not same or old["data_hash"] != data_hash or out.update >= wanted["updates"]:
             return None
         evaluated_checkpoint(out, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
         return None
     # The end of a run is validated even where that is no multiple of the interval: no state of a longer run.
-    return None if out.update == budget and budget % wanted["train"]["valid_every"] else out
+    return None if out.update == budget and budget % wanted["valid_every"] else out
 
 
 def _data_hash(note: Path) -> str:

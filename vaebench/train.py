@@ -18,7 +18,7 @@ import io
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ from vaebench.store import BOUNDS, UNIT
 
 SAVE_SECONDS = 60.0
 """A kill loses at most about so much work, however rare the validations are."""
+
+MEASURED = {"measured": True}
+"""Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with, from its default."""
 
 
 @dataclass
@@ -66,12 +69,11 @@ class Seed:
     best_bound: float = math.inf
     stalled: int = 0
     saved: int = 0
-    update_seconds: float = 0.0
-    timed: int = 0
+    update_seconds: float = field(default=0.0, metadata=MEASURED)
+    timed: int = field(default=0, metadata=MEASURED)
 
     META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
-    CLOCK = ("update_seconds", "timed")
-    """Kept as well, and 0 in a checkpoint that has none."""
+    META += ("update_seconds", "timed")
 
     VERSION = 2
     """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the opposite sign."""
@@ -79,12 +81,14 @@ class Seed:
     def meta(self) -> dict[str, Any]:
         """What the checkpoint keeps beside the tensors; floats survive JSON bit for bit."""
         best = None if self.best_update is None else self.best_bound
-        kept = {k: getattr(self, k) for k in (*self.META, *self.CLOCK)}
+        kept = {k: getattr(self, k) for k in self.META}
         return {**kept, "best_bound": best, "seed": self.seed, "version": self.VERSION}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Take over what a checkpoint kept, of this version or the first. KeyError where something is missing."""
-        kept = {k: meta[k] for k in (*self.META, "best_bound")} | {k: meta.get(k, 0) for k in self.CLOCK}
+        """Take over what a checkpoint kept, of this version or the first. KeyError where state is missing."""
+        measured = {f.name: f.default for f in fields(self) if f.metadata.get("measured")}
+        kept = {k: meta[k] for k in (*self.META, "best_bound") if k in meta or k not in measured}
+        kept = {**measured, **kept}
         self.__dict__.update(kept, saved=kept["update"])
         self.best_bound = math.inf if kept["best_bound"] is None else kept["best_bound"]
 

@@ -49,7 +49,7 @@ class DVAESharpGaussian(WeightedObjective):
     raised. ``beta`` None: 30. The smallest eigenvalue of C is minus the largest singular value of W.
     """
 
-    def __init__(self, model: torch.nn.Module, beta: float | None = None, refresh: int = 1000, **more: Any) -> None:
+    def __init__(self, model: torch.nn.Module, beta: float | None = 30.0, refresh: int = 1000, **more: Any) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)

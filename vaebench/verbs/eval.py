@@ -82,7 +82,10 @@ def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, A
     config["run"]["results"] = str(root)
     cell = Cell("", note["row"], note["column"], "", config)
     if cell.key != folder.resolve().parent.name:
-        raise UserError(f"{folder}: its settings do not fit its name; was it moved?")
+        raise UserError(
+            f"{folder}: its settings do not fit its name; was it moved, or named by an "
+            "earlier version (then: vaebench rekey)?"
+        )
     store = Store(root)
     with store.lock(cell.key, seed):
         result = Session(cell, store, [seed]).evaluate_only(lambda kind, value: None)[0]

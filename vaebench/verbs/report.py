@@ -215,6 +215,7 @@ def _from_runs(
 ) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
     """For each trained table the long frame of its cells, and the training curves of all if they are wanted."""
     from vaebench.compose import seeds
+    from vaebench.rekey import found_outdated
     from vaebench.store import Store
 
     preset = catalogue.load_preset(selection.preset)
@@ -226,6 +227,9 @@ def _from_runs(
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)
+        earlier = found_outdated(store, {c.key: None for c in chosen if not store.run_dir(c.key, 0).parent.exists()})
+        if earlier:
+            print(f"vaebench: {earlier}", file=sys.stderr)
         if not len(frame):
             print(
                 f"vaebench: no runs of {name} with preset={preset.name} in {store.root}; "

@@ -28,6 +28,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench import runner
     from vaebench.compose import cells, parse, seeds
+    from vaebench.rekey import refuse_outdated
     from vaebench.report import render
     from vaebench.store import Store
 
@@ -43,6 +44,8 @@ def run(args: Namespace) -> int:
     store = Store(next(iter(chosen.values()))[0].config["run"]["results"])
     todo = _merge([runner.pending(store, chosen[t.name], wanted[t.name], args.force) for t in tables])
     runner.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
+    if not args.force:
+        refuse_outdated(store, todo)
     if args.dry_run:
         _would_draw(drawn, store.root)
         return _dry_run(store, tables, chosen, wanted, args.force)

@@ -1,0 +1,39 @@
+"""Add new settings and options to tests/identity_defaults.json, which holds every default that names of runs rest on.
+
+python scripts/record_defaults.py
+
+What is recorded is never changed: a default that differs from its record renames runs that are there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vaebench import catalogue, defaults
+from vaebench.config import IDENTITY, settings_of
+from vaebench.files import write_atomic
+
+RECORD = Path(__file__).resolve().parent.parent / "tests" / "identity_defaults.json"
+
+
+def shipped() -> dict[str, dict[str, Any]]:
+    """GROUP/OPTION, and ``train`` -> its settings with their defaults."""
+    groups = [section for section in IDENTITY if section != "train"]
+    names = [(group, name) for group in groups for name in catalogue.options(group)]
+    found = {f"{group}/{name}": settings_of(defaults.of_option(group, name)) for group, name in names}
+    return {**found, "train": settings_of(defaults.of_training())}
+
+
+def main() -> None:
+    """Options in order, the settings of each on a line."""
+    recorded = json.loads(RECORD.read_text())
+    every = {name: {**settings, **recorded.get(name, {})} for name, settings in shipped().items()}
+    every = {**recorded, **every}
+    lines = [f" {json.dumps(name)}: {json.dumps(every[name])}" for name in every]
+    write_atomic(RECORD, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main()

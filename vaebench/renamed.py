@@ -1,0 +1,50 @@
+"""Earlier names of tables and options. An earlier name is refused by a line that gives the present one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from vaebench.errors import nearest
+
+RENAMED: dict[str, dict[str, str]] = {
+    "objective": {
+        "dvaepp": "dvae_pp",
+        "dvaes": "dvae_sharp",
+        "dvaes_gaussian": "dvae_sharp_gaussian",
+        "dvaess": "dvae_sharp_sharp",
+    },
+    "table": {
+        "dvaepp_rbm": "dvae_pp_rbm",
+        "dvaepp_smoothing": "dvae_pp_smoothing",
+        "dvaess_context": "dvae_sharp_sharp_context",
+        "dvaess_gibbs": "dvae_sharp_sharp_gibbs",
+        "dvaess_main": "dvae_sharp_sharp_main",
+        "dvaess_mcmc": "dvae_sharp_sharp_mcmc",
+        "dvaess_toy": "dvae_sharp_sharp_toy",
+    },
+}
+"""Config group -> earlier name -> present name."""
+
+
+def unknown(group: str, name: str, known: Collection[str]) -> str:
+    """The line for a name that is not among the ``known`` ones of its group.
+
+    >>> unknown("objective", "dvaess", ["dvae_sharp_sharp"])
+    "objective 'dvaess' is called 'dvae_sharp_sharp' now"
+    """
+    now = RENAMED.get(group, {}).get(name)
+    if now in known:
+        return f"{group} {name!r} is called {now!r} now"
+    return f"unknown {group} {name!r}: {nearest(name, known)}"
+
+
+def with_present_names(config: dict[str, Any], known: dict[str, Collection[str]]) -> dict[str, Any]:
+    """A stored configuration with the present names of its options; ``known``: the options of each group."""
+    out = dict(config)
+    for group, names in RENAMED.items():
+        section = config.get(group)
+        now = names.get(section.get("name")) if isinstance(section, dict) else None
+        if now in known.get(group, ()):
+            out[group] = {**section, "name": now}
+    return out
