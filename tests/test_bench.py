@@ -108,3 +108,23 @@ def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[4:]] == ["RBM prior 4+4"]
     assert cli.main(["bench", "--only", "x", "run.device=cpu"]) == 2
     assert capsys.readouterr().err.startswith("vaebench: --only x: in no family's name: allowed: ")
+
+
+def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
+    """By a clock of our own: the first block takes 100 s, every later one, its noise included, half a second."""
+    now, blocks = [0.0], []
+
+    def advance(pack, number, length, batch):
+        blocks.append((number, length, batch))
+        now[0] += 100.0 if number == 0 else 0.5
+
+    class Rule:
+        block = None
+
+    class Pack:
+        objective, size = Rule(), 3
+
+    monkeypatch.setattr(bench, "advance", advance)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    assert bench.speed(Pack(), 1.9) == pytest.approx(noise.BLOCK * 3 / 0.5)
+    assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]

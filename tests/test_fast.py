@@ -129,13 +129,15 @@ class Diary(Objective):
         return {"model": "p"}
 
     def state(self, seed=0, cases=1):
-        return {"visits": torch.zeros(cases, 2, dtype=torch.uint8), "progress": torch.zeros(())}
+        clocks = {"progress": torch.zeros(()), "passes": torch.zeros(())}
+        return {"visits": torch.zeros(cases, 2, dtype=torch.uint8), **clocks}
 
     def forward(self, state, batch, noise):
         assert state["visits"].shape == (2, 2), "a step sees the rows of its batch alone"
         when = batch["update"].to(torch.uint8).expand(2, 1)
         visits = torch.cat([state["visits"][:, :1] + 1, when], 1)
-        return -self.p, {"visits": visits, "progress": batch["progress"]}, {"bound": self.p.detach()}
+        clocks = {"progress": batch["progress"], "passes": batch["passes"]}
+        return -self.p, {"visits": visits, **clocks}, {"bound": self.p.detach()}
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed"])
@@ -150,6 +152,8 @@ def test_rows_of_cases_follow_their_cases_and_the_clock_tells_the_update(engine)
     assert one["visits"].tolist() == [[1, 9], [2, 10], [1, 10], [0, 0]]
     assert other["visits"].tolist() == [[1, 10], [0, 0], [1, 9], [2, 10]]
     assert one["progress"] == other["progress"] == 10 / 40
+    # The update of number 10 is the eleventh: with it 22 cases of 4 have been seen.
+    assert one["passes"] == other["passes"] == 22 / 4
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

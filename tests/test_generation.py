@@ -42,6 +42,26 @@ def test_chains_settle_on_their_machine(monkeypatch):
     check_frequencies(one, z1[0], z2[0])
 
 
+@pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
+def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
+    """10,000 of the prior for a drawn image, and as many of a posterior for one again, in blocks of noise."""
+    made = []
+    whole = RBM.gibbs
+
+    def gibbs(self, z1, u2, u1):
+        made.append(len(u1))
+        return whole(self, z1, u2[:1], u1[:1])
+
+    monkeypatch.setattr(RBM, "gibbs", gibbs)
+    model = check.tiny({"name": name, "latents": 4, "units": 3, "layers": 1}).float().requires_grad_(False)
+    x = generation.drawn_images(model, 2, 0)
+    assert sum(made) == 10_000
+
+    made.clear()
+    generation.images_again(model, x, 0)
+    assert sum(made) == (10_000 if name == "rbm_posterior" else 0)
+
+
 def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
     monkeypatch.setattr(generation, "SWEEPS", 130)
     many = machine(2)

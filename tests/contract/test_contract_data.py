@@ -1,0 +1,113 @@
+"""What every data set must keep: hashes, splits without a common case, held-out cases by their seed alone.
+
+Data sets that come with a library or are made here are loaded. Of the others the canonical arrays, which would come
+from files, are random cases of the right kind.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vaebench import data
+from vaebench.data import DATA
+from vaebench.data.loader import BinaryLoader
+from vaebench.data.omniglot import Chardata
+from vaebench.data.splits import array_hash
+from vaebench.data.text import TextLoader
+from vaebench.errors import UserError
+
+ROWS = {"train": 60, "valid": 20, "test": 30}
+PARTS = ("train", "valid", "test")
+
+DOCUMENTS = [name for name, cls in DATA.items() if issubclass(cls, TextLoader)]
+IMAGES = [name for name in DATA if name not in DOCUMENTS]
+
+
+def made(cls):
+    """Canonical arrays of random images, no two alike."""
+    d, rng = math.prod(cls.shape), np.random.default_rng(0)
+    bits = {part: rng.integers(0, 2, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
+    if issubclass(cls, BinaryLoader):
+        return bits
+    if issubclass(cls, Chardata):
+        grey = {part: rng.random((n, d), dtype=np.float32) for part, n in ROWS.items()}
+    else:
+        grey = {part: rng.integers(0, 256, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
+    return {**bits, "train": grey["train"], "valid_grey": grey["valid"]}
+
+
+def images(name, held_out=None, seed=0):
+    cls = DATA[name]
+    if not cls.sources:
+        return data.load({"name": name, "held_out": held_out, "held_out_seed": seed})
+    return cls().splits(made(cls), held_out, seed)
+
+
+def rows(*arrays):
+    """The cases as a sorted list, of which each is a sequence of bytes."""
+    return sorted(row.tobytes() for array in arrays for row in np.ascontiguousarray(array))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_the_splits_of_images_say_of_themselves(name):
+    splits = images(name)
+    assert splits.name == name
+    for part in PARTS:
+        cases = getattr(splits, part)
+        assert cases.shape[1] == math.prod(splits.shape) == len(splits.mean)
+        assert splits.hashes[part] == array_hash(cases)
+        grey = splits.stochastic and part == "train"
+        assert 0 <= cases.min() <= cases.max() <= (255 if grey else 1)
+    top = 255 if splits.stochastic else 1
+    np.testing.assert_allclose(splits.mean, splits.train.mean(0, dtype=np.float64) / top, atol=1e-6)
+    assert images(name).hash == splits.hash
+
+
+@pytest.mark.parametrize("name", [n for n in IMAGES if n != "blank"])
+def test_held_out_images_are_those_of_their_seed_and_no_others(name):
+    whole, held, again, other = images(name), images(name, 7), images(name, 7), images(name, 7, seed=1)
+    assert len(held.valid) == 7
+    assert len(held.train) + 7 == len(whole.train) + len(whole.valid)
+    assert held.hash == again.hash
+    assert held.hashes["valid"] != other.hashes["valid"]
+    assert held.hashes["test"] == other.hashes["test"] == whole.hashes["test"]
+    for impossible in (0, len(whole.train) + len(whole.valid)):
+        with pytest.raises(UserError, match=r"^data\.held_out="):
+            images(name, impossible)
+
+
+@pytest.mark.parametrize("name", [n for n in IMAGES if n != "blank"])
+def test_held_out_images_are_not_trained_on(name):
+    """Training and held-out cases together are the pool, each case once."""
+    whole, held = images(name), images(name, 7)
+    if not whole.stochastic:
+        assert rows(held.train, held.valid) == rows(whole.train, whole.valid)
+        return
+
+    # Training cases are grey and held-out ones made binary: what is not trained on is 7 cases of the grey pool.
+    arrays = made(DATA[name])
+    scale = np.float32(255) if arrays["train"].dtype == np.float32 else np.uint8(1)
+    pool = rows(arrays["train"] * scale, arrays["valid_grey"] * scale)
+    assert len(pool) == len(set(pool))
+    assert set(rows(held.train)) < set(pool)
+    assert len(held.train) == len(pool) - 7
+
+
+@pytest.mark.parametrize("name", [n for n in DOCUMENTS if not DATA[n].sources and not DATA[n].asks])
+def test_what_the_splits_of_documents_say_of_themselves(name):
+    splits = data.load({"name": name})
+    assert splits.tokens
+    for part in PARTS:
+        cases = getattr(splits, part)
+        assert splits.hashes[part] == array_hash(cases)
+        assert (cases[:, 0] == 1).all()
+        assert ((cases == 2).sum(1) == 1).all()
+        assert 0 <= cases.min() <= cases.max() < len(splits.vocabulary)
+    assert len(splits.mean) == len(splits.vocabulary)
+    assert splits.mean.sum() == pytest.approx(1, abs=1e-5)
+    assert data.load({"name": name}).hash == splits.hash
+    with pytest.raises(UserError, match=r"^data\.held_out=7"):
+        data.load({"name": name, "held_out": 7})
