@@ -61,9 +61,44 @@ def test_linked_files_exist() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_table_is_rendered_from_the_reference_results() -> None:
+@pytest.fixture(scope="module")
+def script():
     spec = importlib.util.spec_from_file_location("update_readme", ROOT / "scripts" / "update_readme.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
+    return script
+
+
+def test_the_table_is_rendered_from_the_reference_results(script) -> None:
     shown = script.MARKS.search(README)[0]
     assert shown == f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
+    assert 0 < sum(line.startswith("| ") for line in shown.splitlines()) - 2 <= script.MOST
+    assert f"](docs/{script.PAGE.name})" in shown
+
+
+def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert text == script.page()
+    assert all(f"`results/reference/{path.name}`" in text for path in script.sources())
+
+
+def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
+    """Seeds before updates before the paper's recipe, whatever the results are; eight entries at most."""
+    table = script.load_table(script.TABLE)
+    frame = script.recorded.read(script.sources())
+    one = frame[(frame["row"] == "SBN 200") & (frame["metric"] == "bound")]
+    template = one[(one["column"] == "NVIL")].iloc[:1]
+    long = template.assign(preset="long", key="a", label="long", updates=4000)
+    short = template.assign(preset="short", key="b", label="short", updates=1000, value=1.0)
+
+    def chosen(*parts):
+        found = script.evidenced(table, script.pd.concat(parts, ignore_index=True))
+        return [(r, c, p) for r, c, p in zip(found["row"], found["column"], found["preset"], strict=True)]
+
+    assert chosen(short, long) == [("SBN 200", "NVIL", "long")]
+    assert {p for *_, p in chosen(short, long, short.assign(seed=1))} == {"short"}
+    assert {p for *_, p in chosen(short, long, short.assign(seed=1, status="failed"))} == {"long"}
+    alike = short.assign(preset="tuned", label="tuned"), short.assign(preset="paper", label="", key="c", value=9e9)
+    assert {p for *_, p in chosen(*alike)} == {"paper"}
+    found = script.evidenced(table, frame)
+    assert len(set(zip(found["row"], found["column"], strict=True))) == script.MOST

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ HANDLER = "vaebench_nearest"
 
 ASCII = {"±": "+-", "×": "x", "–": "-", "—": "-", "…": "...", "≤": "<=", "≥": ">=", "−": "-"}  # noqa: RUF001
 """What stands for the characters that reports use where a stream takes ASCII alone."""
+
+
+NARROWEST = 40
+"""Columns below which nothing is fitted to a terminal."""
 
 
 class OutputError(Exception):
@@ -45,6 +50,15 @@ def safe() -> Iterator[None]:
         for stream, errors in changed:
             with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors=errors)
+
+
+def width() -> int | None:
+    """Columns of the terminal that the standard output is, or of COLUMNS; None where it is a file or a pipe."""
+    asked = os.environ.get("COLUMNS", "")
+    terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    if not terminal and not asked.isdecimal():
+        return None
+    return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
 def release(stream: Any) -> None:

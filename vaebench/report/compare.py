@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -185,8 +186,8 @@ def _unlike(signatures: list[str]) -> str:
     return ""
 
 
-def render(comparison: Comparison) -> str:
-    """A text table of all rows, then one line that says how many agree."""
+def render(comparison: Comparison, width: int | None = None) -> str:
+    """A text table of all rows, then how many agree. ``width``: of the terminal, None for no limit."""
     from vaebench.report.cells import number
     from vaebench.report.text import grid
 
@@ -203,8 +204,9 @@ def render(comparison: Comparison) -> str:
         notes = words + "".join(f" ({u})" for u in unlike)
         cells.append((r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, notes))
     right = ("right",) * 7
-    table = grid(headers, tuple(cells), ("left", "left", *right, "left"))
-    return f"{table}\n\n{_count(comparison)}: {_rule(comparison)}\n"
+    table = grid(headers, tuple(cells), ("left", "left", *right, "left"), width)
+    verdict = f"{_count(comparison)}: {_rule(comparison)}"
+    return f"{table}\n\n{textwrap.fill(verdict, width) if width else verdict}\n"
 
 
 def _count(comparison: Comparison) -> str:

@@ -120,5 +120,5 @@ def _kind(error_kind: str) -> str:
 def _preset(table: Table, name: str, label: str) -> str:
     about = load_preset(name).about if name in options("preset") else ""
     extra = table.presets[name].note if name in table.presets else ""
-    recipe = f"not the paper's recipe, so a verdict says {label!r}" if label else ""
+    recipe = f"not the paper's recipe, so a verdict says {label!r}" if label and table.printed else ""
     return f"preset {name}: {'; '.join(p for p in (about, extra, recipe) if p) or 'see its file'}."

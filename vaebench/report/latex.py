@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vaebench.config import Table
-from vaebench.report.layout import lay_out
+from vaebench.report.layout import View, lay_out
 from vaebench.report.summary import summarize
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ ESCAPES = str.maketrans(
 )
 
 
-def render(table: Table, frame: pd.DataFrame) -> str:
+def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
     r"""A table float; ``\usepackage{booktabs}`` is all it needs."""
-    layout = lay_out(table, summarize(table, frame))
+    layout = lay_out(table, summarize(table, frame), view)
     columns = "".join("r" if side == "right" else "l" for side in layout.alignment)
     lines = [
         r"\begin{table}",

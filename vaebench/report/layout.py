@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vaebench.config import Table
 from vaebench.report import across, cells
@@ -11,6 +11,21 @@ from vaebench.report.summary import ReportRow
 
 LEFT = ("row", "column", "preset", "verdict", "device", "notes")
 """Columns of words; all others are numbers and stand to the right."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a report is shown, and how wide.
+
+    ``brief``: of the notes only those that the table's marks name, and ``above``. ``above``: notes that always stand
+    there. ``said``: notes that an earlier page of the same report has; a page adds its own. ``width``: characters of
+    the terminal; None: lines are as long as they are.
+    """
+
+    brief: bool = False
+    width: int | None = None
+    above: tuple[str, ...] = ()
+    said: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -28,13 +43,14 @@ class Layout:
         return tuple("left" if h in LEFT else "right" for h in self.headers)
 
 
-def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
+def lay_out(table: Table, rows: list[ReportRow], view: View | None = None) -> Layout:
     """The grid of a summary. Columns that are empty throughout are left out, except those of the verdict.
 
     Where nothing is published there is no verdict, and so no column of it.
 
     Where the table's columns are measures of the same runs a row is one line, as in print; else every entry is one.
     """
+    view = view or View()
     marks: dict[str, int] = {}
     for row in rows:
         for note in row.footnotes:
@@ -51,8 +67,17 @@ def lay_out(table: Table, rows: list[ReportRow]) -> Layout:
         title=f"{table.title} ({table.where}, {table.paper})",
         headers=tuple(headers),
         cells=tuple(tuple(r[h] for h in headers) for r in records),
-        footnotes=tuple([*(f"[{i}] {note}" for note, i in marks.items()), *footnotes(table, rows)]),
+        footnotes=(*view.above, *(f"[{i}] {note}" for note, i in marks.items()), *_unsaid(table, rows, view)),
     )
+
+
+def _unsaid(table: Table, rows: list[ReportRow], view: View) -> list[str]:
+    """The notes below the marks, each once; none in a brief report."""
+    if view.brief:
+        return []
+    new = [note for note in dict.fromkeys(footnotes(table, rows)) if note not in view.said]
+    view.said.update(new)
+    return new
 
 
 def _records(

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vaebench.config import Table
-from vaebench.report.layout import lay_out
+from vaebench.report.layout import View, lay_out
 from vaebench.report.ranking import HEADERS, rank
 from vaebench.report.summary import summarize
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def render(table: Table, frame: pd.DataFrame) -> str:
+def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
     """Title, pipe table, the ranking as another one where there are three rows of one setting to rank, notes."""
     rows = summarize(table, frame)
-    layout = lay_out(table, rows)
+    layout = lay_out(table, rows, view)
     lines = _table(layout.headers, layout.cells, layout.alignment)
-    for ranks in rank(rows):
+    for ranks in () if view and view.brief else rank(rows):
         lines += ["", *_table(HEADERS, ranks.cells(), ("left", "right", "right")), "", escape(ranks.sentence())]
     notes = [f"- {escape(note)}" for note in layout.footnotes]
-    return "\n".join([f"**{escape(layout.title)}**", "", *lines, "", *notes]) + "\n"
+    return "\n".join([f"**{escape(layout.title)}**", "", *lines, *([""] if notes else []), *notes]) + "\n"
 
 
 def _table(headers: tuple[str, ...], cells: tuple[tuple[str, ...], ...], alignment: tuple[str, ...]) -> list[str]:

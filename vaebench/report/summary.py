@@ -114,7 +114,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     protocols = sorted(set(rows["signature"]))
     if not comparable:
         differs = differing(table, row, column, protocols[0]) if protocols else ""
-        notes.append(f"no verdict: not the paper's protocol ({differs or 'data or evaluation'})")
+        unjudged = "no verdict: " if table.printed else ""
+        notes.append(f"{unjudged}not the paper's protocol ({differs or 'data or evaluation'})")
     elif len(protocols) > 1:
         comparable = False
         notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")

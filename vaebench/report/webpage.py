@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from vaebench.config import Table
-from vaebench.report.layout import lay_out
+from vaebench.report.layout import View, lay_out
 from vaebench.report.summary import summarize
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ STYLE = (
 )
 
 
-def render(table: Table, frame: pd.DataFrame) -> str:
+def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
     """A whole page: title, table, notes."""
-    layout = lay_out(table, summarize(table, frame))
+    layout = lay_out(table, summarize(table, frame), view)
 
     def line(tag: str, cells: tuple[str, ...]) -> str:
         inner = "".join(

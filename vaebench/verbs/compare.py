@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from vaebench import streams
+
 HELP = "Compare two results files row by row. Exits with 1 if a row differs or is in one file only."
 
 
@@ -29,5 +31,5 @@ def run(args: Namespace) -> int:
     if args.only:
         sides = recorded.narrowed_alike(sides, args.only)
     result = compare.compare(*sides, args.tol, args.ignore_protocol, args.common)
-    sys.stdout.write(compare.render(result))
+    sys.stdout.write(compare.render(result, streams.width()))
     return int(result.differs)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench import catalogue
+from vaebench import catalogue, streams
 from vaebench.config import PLOTS
 from vaebench.errors import UserError, nearest
 from vaebench.report import FORMATS
@@ -41,6 +41,7 @@ def configure(parser: ArgumentParser) -> None:
         metavar="CSV",
         help="read results from a CSV instead of the runs; several are read together",
     )
+    parser.add_argument("--brief", action="store_true", help="the table and its marks, without the other notes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (png, svg or pdf)")
@@ -90,7 +91,7 @@ def run(args: Namespace) -> int:
         wrote(args.plot)
     if drawn and (args.curves or args.plot):
         _write_drawn(drawn[0], args)
-    text = _rendered(tables, frames, args.format)
+    text = _rendered(tables, frames, args)
     if args.output is None:
         sys.stdout.write(text)
     else:
@@ -126,18 +127,22 @@ def _write_drawn(table: Table, args: Namespace) -> None:
         write(args.plot, drawn.image(table, points, kind))
 
 
-def _rendered(tables: list[Table], frames: list[pd.DataFrame], format: str) -> str:
-    """The pages of the tables; ``frames`` has one for each that is trained."""
+def _rendered(tables: list[Table], frames: list[pd.DataFrame], args: Namespace) -> str:
+    """The pages of the tables; ``frames``: one for each that is trained. A note stands on the first that needs it."""
     from vaebench import report
     from vaebench.report import drawn
+    from vaebench.report.layout import View
 
-    if format == "csv" and frames:
-        return report.render(tables[0], _joined(frames), format)
-    rest = iter(frames)
-    texts = [
-        drawn.render(table, drawn.points(table), format) if table.drawn else report.render(table, next(rest), format)
-        for table in tables
-    ]
+    if args.format == "csv" and frames:
+        return report.render(tables[0], _joined(frames), args.format)
+    view = View(args.brief, streams.width() if args.output is None else None)
+    rest, texts = iter(frames), []
+    for table in tables:
+        if table.drawn:
+            shown = replace(table, notes=(), ledger=()) if args.brief else table
+            texts.append(drawn.render(shown, drawn.points(table), args.format))
+        else:
+            texts.append(report.render(table, next(rest), args.format, view))
     return "\n\n".join(text.rstrip("\n") for text in texts) + "\n"
 
 

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vaebench import catalogue
+from vaebench import catalogue, streams
 from vaebench.errors import Interrupted, UserError
 from vaebench.verbs import add_overrides, nothing_to_set, results_root, write
 
@@ -30,6 +30,7 @@ def run(args: Namespace) -> int:
     from vaebench.compose import cells, parse, seeds
     from vaebench.rekey import refuse_outdated
     from vaebench.report import render
+    from vaebench.report.layout import View
     from vaebench.store import Store
 
     selection = parse(args.overrides)
@@ -53,9 +54,10 @@ def run(args: Namespace) -> int:
     outcomes, stopped = _run(
         store, [(c, s) for t in tables for c in chosen[t.name] for s in wanted[t.name]], todo, args
     )
+    view = View(width=streams.width())  # one: notes that the tables share are printed once
     for table in tables:
         shown = table.narrowed((c.row, c.column) for c in chosen[table.name]) if args.only else table
-        pages[table.name] = render(shown, store.frame(chosen[table.name], wanted[table.name]), "text")
+        pages[table.name] = render(shown, store.frame(chosen[table.name], wanted[table.name]), "text", view)
     _print(every, pages)
     by_name = {t.name: t for t in tables}
     bad = [

@@ -1,0 +1,134 @@
+"""How much of a report is shown and how wide: brief ones, notes once, narrow terminals, results on other data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vaebench import catalogue
+from vaebench.cli import main
+from vaebench.report import recorded, render
+from vaebench.report.layout import View
+from vaebench.report.text import grid
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+SHORT = REFERENCE / "nvil_mnist-short.csv"
+
+
+@pytest.fixture(scope="module")
+def nvil():
+    return catalogue.load_table("nvil_mnist")
+
+
+@pytest.fixture(scope="module")
+def short():
+    return recorded.read([SHORT])
+
+
+@pytest.mark.parametrize("format", ["text", "md", "latex", "html"])
+def test_a_brief_report_is_the_table_and_its_marks(nvil, short, format):
+    whole, brief = render(nvil, short, format), render(nvil, short, format, View(brief=True))
+    assert "124.74" in brief
+    assert "500 units next to the data" in brief  # what [1] stands for
+    for text in ("ours: bound", "margin: 0.5", "initial values", "preset short", "Kendall"):
+        assert text in whole or format in ("latex", "html")
+        assert text not in brief
+
+
+def test_a_brief_report_of_a_row_is_a_few_lines(capsys):
+    arguments = ["report", "table=nvil_mnist", "--from", str(SHORT), "--only", "SBN 200", "--only", "column=NVIL"]
+    assert main([*arguments, "--brief"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5  # title, blank, header, rule, row
+    assert main(arguments) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 20
+
+
+def test_a_note_stands_once(nvil, short, capsys):
+    """In one page, and in the pages of several tables."""
+    lines = render(nvil, short, "md").splitlines()
+    notes = [line for line in lines if line.startswith("- ")]
+    assert len(notes) == len(set(notes))
+    said = View()
+    first, second = render(nvil, short, "md", said), render(nvil, short, "md", said)
+    assert "- ours: bound in nats" in first
+    assert [line for line in second.splitlines() if line.startswith("- ")] == [notes[0]]  # what the mark stands for
+
+
+def test_tables_of_one_report_share_their_notes(capsys):
+    sources = ["--from", str(SHORT), "--from", str(REFERENCE / "nvil_variance-short.csv")]
+    assert main(["report", "table=nvil_mnist,nvil_variance", "preset=short", *sources]) == 0
+    out = capsys.readouterr().out
+    assert out.count("[..] after a number") == 1
+
+
+@pytest.mark.parametrize("name", ["nvil_mnist-short", "lagging_yahoo-small", "lagging_synthetic-paper"])
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_report_fits_the_terminal(name, columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = name.partition("-")[0]
+    source = REFERENCE / f"{name}.csv"
+    assert main(["report", f"table={table}", "--from", str(source)]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    numbers = [f"{v:.2f}" for v in recorded.read([source]).query("seed == 0 and metric == 'bound'")["value"][:3]]
+    monkeypatch.delenv("COLUMNS")
+    assert main(["report", f"table={table}", "--from", str(source)]) == 0
+    whole = capsys.readouterr().out
+    assert [n in out for n in numbers] == [n in whole for n in numbers]
+    assert max(map(len, whole.splitlines())) > columns  # a file or a pipe gets every line whole
+
+
+def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    path = tmp_path / "out.txt"
+    assert main(["report", "table=nvil_mnist", "--from", str(SHORT), "--output", str(path)]) == 0
+    assert max(map(len, path.read_text().splitlines())) > 100
+
+
+def test_a_broken_grid_loses_nothing():
+    headers = ("row", "first", "second", "notes")
+    cells = (("a", "1" * 20, "2" * 20, ""), ("b", "3" * 20, "", "some words that say why"))
+    text = grid(headers, cells, ("left", "right", "right", "left"), 40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert all(part in text for line in cells for part in line)
+    assert text.count("row") == 3
+    assert text.count("\na ") == 2  # it has nothing in the last part
+    sides = ("left", "right", "right", "left")
+    assert grid(headers, cells, sides, 200) == grid(headers, cells, sides)
+
+
+# -------------------------------------------------------------------------------------------------- other data
+
+
+def on(frame, data):
+    """The same results as if measured on another data set."""
+    signatures = frame["signature"].str.replace(r"data:[^|]*", f"data:{data}@12345678", regex=True)
+    return frame.assign(signature=signatures, paper_protocol=False)
+
+
+@pytest.mark.parametrize("format", ["text", "md", "latex", "html"])
+@pytest.mark.parametrize("brief", [False, True])
+def test_results_on_other_data_stand_alone(nvil, short, format, brief):
+    """No published number, literature, margin or ledger beside them; one note says so, in a brief report too."""
+    shown = render(nvil, on(short, "text"), format, View(brief=brief)).replace(r"\_", "_")
+    assert "124.74" in shown
+    for text in ("113.1", "NADE", "published", "margin: 0.5", "initial values", "difference", "verdict says"):
+        assert text not in shown
+    assert " ".join(shown.split()).count("data: text, not the paper's mnist_static") == 1 or format == "html"
+    assert "table=nvil_mnist" in shown
+
+
+def test_results_on_the_papers_data_keep_its_numbers(nvil, short):
+    other_evaluation = short.assign(paper_protocol=False)
+    assert "113.1" in render(nvil, other_evaluation)
+    some = short.copy()
+    some.loc[some["row"] != "SBN 200"] = on(short, "digits").loc[some["row"] != "SBN 200"]
+    assert "113.1" in render(nvil, some)
+    assert "113.1" in render(nvil, short[:0])  # nothing was run: what the paper printed
+
+
+def test_the_ledger_is_the_tables_own(nvil, short):
+    assert "initial values" in render(nvil, short)
+    assert "initial values" not in render(replace(nvil, ledger=()), short)

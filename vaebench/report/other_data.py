@@ -1,0 +1,42 @@
+"""Results on other data than the table's: what the paper printed and chose says nothing of them, so it is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vaebench.config import Table
+from vaebench.report.protocol import paper_parts
+from vaebench.store import signature_parts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
+    """The table as it stands beside these results, and a note that says what was left out; empty: nothing.
+
+    Where every result is of other data than the paper's, the table has no published numbers, no literature, no ledger
+    and no notes. Where some are the paper's, it stays as it is.
+    """
+    rows = frame[(frame["table"] == table.name) & (frame["signature"] != "")]
+    if not len(rows) or rows["paper_protocol"].any():
+        return table, ""
+    trained = set(table.trained())
+    found, papers = set(), set()
+    for row, column, text in set(zip(rows["row"], rows["column"], rows["signature"], strict=True)):
+        if (row, column) in trained:
+            found.add(signature_parts(text).get("data", "").split("@")[0])
+            papers.add(paper_parts(table, row, column)["data"])
+    if not found or found & papers:
+        return table, ""
+    bare = {
+        name: replace(row, published={}, spread={}, diverges=False)
+        for name, row in table.rows.items()
+        if row.columns is None or row.columns
+    }
+    note = (
+        f"data: {' and '.join(sorted(found))}, not the paper's {' and '.join(sorted(papers))}: its numbers, its margin "
+        f"and its ledger say nothing of these and are left out; vaebench show table={table.name} has them."
+    )
+    return replace(table, rows=bare, ledger=(), notes=()), note
