@@ -1,0 +1,126 @@
+"""Layers of Bernoulli units, a row of logits at a time: samples, log-probabilities, what drives their gradients.
+
+Rows are padded to whole vectors. The logits of the padding are -1e30: such units are 0 and cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import float32
+
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    div,
+    exp_minus_abs,
+    fma,
+    less,
+    load,
+    load_first,
+    lowest,
+    mul,
+    product,
+    splat,
+    store,
+    sub,
+    total,
+)
+
+OFF = -1e30
+"""Logit of a unit that is not there."""
+
+FLUSH = 60
+"""Vectors of factors up to 2 whose product, of 960 factors, stays in the range of a float64."""
+
+
+@kernel
+def sigmoid(logits):
+    """The probability of a 1, and 1 + e^-|logit|."""
+    one = splat(float32(1))
+    e = exp_minus_abs(logits)
+    factor = add(one, e)
+    inverse = div(one, factor)
+    return choose(less(logits, splat(float32(0))), mul(e, inverse), inverse), factor
+
+
+@kernel
+def sample_row(a, at, units, noise, noise_at, ints, list_at):
+    """Sample ``units`` units from the logits at ``a[at:]``: each is 1 where the noise is below its probability.
+
+    The logits become bit - probability. The units that are 1 are listed from ``list_at`` on. Returns the end of the
+    list and the log-probability of the sample, nats.
+    """
+    zero, one = splat(float32(0)), splat(float32(1))
+    factors, wrong = one, zero
+    logs, waiting = 0.0, 0
+    for c in range(0, units, LANES):
+        logits = load(a, at + c)
+        uniform = load(noise, noise_at + c) if c + LANES <= units else load_first(noise, noise_at + c, units - c)
+        q, factor = sigmoid(logits)
+        bits = less(uniform, q)
+        store(a, at + c, sub(choose(bits, one, zero), q))
+
+        # log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one.
+        negative = less(logits, zero)
+        size = choose(negative, logits, sub(zero, logits))
+        wrong = add(wrong, choose(bits ^ negative, zero, size))
+        factors = mul(factors, factor)
+        waiting += 1
+        if waiting == FLUSH:
+            logs += math.log(product(factors))
+            factors, waiting = one, 0
+
+        if c + LANES > units:
+            bits &= (1 << (units - c)) - 1
+        while bits != 0:
+            ints[list_at] = c + lowest(bits)
+            list_at += 1
+            bits &= bits - 1
+    return list_at, total(wrong) - (logs + math.log(product(factors)))
+
+
+@kernel
+def log_prob_row(a, at, units, ints, begin, end, rate):
+    """Log-probability, nats, of the case whose units that are 1 are listed in ``ints[begin:end]``.
+
+    The logits at ``a[at:]`` become ``rate`` (bit - probability).
+    """
+    chosen = 0.0
+    for k in range(begin, end):
+        chosen += a[at + ints[k]]
+
+    zero, one, minus = splat(float32(0)), splat(float32(1)), splat(float32(-rate))
+    factors, above = one, zero
+    logs, waiting = 0.0, 0
+    for c in range(0, units, LANES):
+        logits = load(a, at + c)
+        q, factor = sigmoid(logits)
+        store(a, at + c, mul(minus, q))
+        above = add(above, choose(less(logits, zero), zero, logits))
+        factors = mul(factors, factor)
+        waiting += 1
+        if waiting == FLUSH:
+            logs += math.log(product(factors))
+            factors, waiting = one, 0
+
+    for k in range(begin, end):
+        a[at + ints[k]] += float32(rate)
+    return chosen - total(above) - (logs + math.log(product(factors)))
+
+
+@kernel
+def tanh_row(a, at, units, weights, weights_at):
+    """The ``units`` (padded) numbers at ``a[at:]`` become their tanh; returns its product with ``weights``."""
+    zero, one = splat(float32(0)), splat(float32(1))
+    out = zero
+    for c in range(0, units, LANES):
+        x = load(a, at + c)
+        e = exp_minus_abs(add(x, x))
+        t = div(sub(one, e), add(one, e))
+        t = choose(less(x, zero), sub(zero, t), t)
+        store(a, at + c, t)
+        out = fma(t, load(weights, weights_at + c), out)
+    return total(out)

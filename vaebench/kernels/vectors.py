@@ -1,0 +1,277 @@
+"""Vectors of floats inside Numba functions: explicit SIMD, so that sums stay in registers.
+
+A ``Vector`` of 16 float32 is one register of AVX-512, two of AVX, four of NEON; LLVM splits it as the machine needs.
+The functions below work on one-dimensional contiguous float32 arrays and positions in them. Nothing checks bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel.models import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+LANES = 16
+"""Floats in a vector of the element-by-element functions. Rows are padded to multiples of it."""
+
+_FLOAT, _INT, _DOUBLE = ir.FloatType(), ir.IntType(32), ir.DoubleType()
+
+
+class Vector(types.Type):
+    """``lanes`` floats that Numba keeps in registers."""
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(name=f"Vector{lanes}")
+
+
+@register_model(Vector)
+class _VectorModel(PrimitiveModel):
+    def __init__(self, dmm, fe_type) -> None:
+        super().__init__(dmm, fe_type, ir.VectorType(_FLOAT, fe_type.lanes))
+
+
+class Memory(NamedTuple):
+    """How vectors of one width come and go: ``load(a, at)``, ``store(a, at, v)``, ``add(v, w)``."""
+
+    load: Callable
+    store: Callable
+    add: Callable
+
+
+def _place(context, builder, sig, args):
+    """Pointer to the element ``args[1]`` of the array ``args[0]``, as one to a vector."""
+    array = context.make_array(sig.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
+def memory(lanes: int) -> Memory:
+    """Loads, stores and sums of vectors of ``lanes`` floats, a power of two."""
+    vector, wide = Vector(lanes), ir.VectorType(_FLOAT, lanes)
+
+    @intrinsic
+    def load(typing, a, at):
+        def generate(context, builder, sig, args):
+            place = builder.bitcast(_place(context, builder, sig, args), wide.as_pointer())
+            return builder.load(place, align=4)
+
+        return vector(a, types.intp), generate
+
+    @intrinsic
+    def store(typing, a, at, v):
+        def generate(context, builder, sig, args):
+            place = builder.bitcast(_place(context, builder, sig, args), wide.as_pointer())
+            builder.store(args[2], place, align=4)
+            return context.get_dummy_value()
+
+        return types.void(a, types.intp, vector), generate
+
+    return Memory(load, store, _binary(vector, "fadd"))
+
+
+def _binary(vector: Vector, operation: str) -> Callable:
+    @intrinsic
+    def function(typing, v, w):
+        def generate(context, builder, sig, args):
+            return getattr(builder, operation)(*args)
+
+        return vector(vector, vector), generate
+
+    return function
+
+
+_V = Vector(LANES)
+_WIDE, _WIDE_INT = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
+_WIDE_DOUBLE, _MASK = ir.VectorType(_DOUBLE, LANES), ir.VectorType(ir.IntType(1), LANES)
+
+load, store, add = memory(LANES)
+sub, mul, div = (_binary(_V, name) for name in ("fsub", "fmul", "fdiv"))
+
+
+def _all(value: float) -> ir.Constant:
+    return ir.Constant(_WIDE, [value] * LANES)
+
+
+def _ints(value: int) -> ir.Constant:
+    return ir.Constant(_WIDE_INT, [value] * LANES)
+
+
+def _call(builder, name: str, *args):
+    """A function of LLVM that takes and gives vectors of one type, such as llvm.fma."""
+    kind = args[0].type
+    suffix = f"v{LANES}f32"
+    declared = builder.module.declare_intrinsic(f"llvm.{name}.{suffix}", fnty=ir.FunctionType(kind, [kind] * len(args)))
+    return builder.call(declared, args)
+
+
+def _fma(builder, a, b, c):
+    return _call(builder, "fma", a, b, c)
+
+
+def _polynomial(builder, x, coefficients):
+    """Horner's scheme, the highest power first."""
+    value = _all(coefficients[0])
+    for c in coefficients[1:]:
+        value = _fma(builder, value, x, _all(c))
+    return value
+
+
+@intrinsic
+def splat(typing, x):
+    """A vector of equal floats."""
+
+    def generate(context, builder, sig, args):
+        one = builder.insert_element(ir.Constant(_WIDE, ir.Undefined), args[0], ir.Constant(_INT, 0))
+        return builder.shuffle_vector(one, ir.Constant(_WIDE, ir.Undefined), _ints(0))
+
+    return _V(types.float32), generate
+
+
+@intrinsic
+def fma(typing, v, w, x):
+    """v w + x, rounded once."""
+
+    def generate(context, builder, sig, args):
+        return _fma(builder, *args)
+
+    return _V(_V, _V, _V), generate
+
+
+@intrinsic
+def load_first(typing, a, at, count):
+    """As ``load``, of the first ``count`` floats only: the others are 0, and their memory is not touched."""
+
+    def generate(context, builder, sig, args):
+        place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
+        count = builder.trunc(args[2], _INT)
+        some = builder.insert_element(ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0))
+        limit = builder.shuffle_vector(some, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
+        wanted = builder.icmp_signed("<", ir.Constant(_WIDE_INT, list(range(LANES))), limit)
+        kind = ir.FunctionType(_WIDE, [_WIDE.as_pointer(), _INT, _MASK, _WIDE])
+        declared = builder.module.declare_intrinsic(f"llvm.masked.load.v{LANES}f32.p0", fnty=kind)
+        return builder.call(declared, [place, ir.Constant(_INT, 4), wanted, _all(0.0)])
+
+    return _V(a, types.intp, types.intp), generate
+
+
+@intrinsic
+def less(typing, v, w):
+    """v < w as the bits of an integer, the first lane lowest."""
+
+    def generate(context, builder, sig, args):
+        mask = builder.fcmp_ordered("<", *args)
+        return builder.zext(builder.bitcast(mask, ir.IntType(LANES)), ir.IntType(64))
+
+    return types.int64(_V, _V), generate
+
+
+@intrinsic
+def choose(typing, bits, v, w):
+    """Lane by lane v where the bit is 1, w where it is 0."""
+
+    def generate(context, builder, sig, args):
+        mask = builder.bitcast(builder.trunc(args[0], ir.IntType(LANES)), _MASK)
+        return builder.select(mask, args[1], args[2])
+
+    return _V(types.int64, _V, _V), generate
+
+
+@intrinsic
+def lowest(typing, bits):
+    """Number of zeros below the lowest one of ``bits``, which has one."""
+
+    def generate(context, builder, sig, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def total(typing, v):
+    """The sum of the lanes, a float."""
+
+    def generate(context, builder, sig, args):
+        return _halves(builder, args[0], "fadd")
+
+    return types.float32(_V), generate
+
+
+@intrinsic
+def product(typing, v):
+    """The product of the lanes as a float64, which holds 2^1023."""
+
+    def generate(context, builder, sig, args):
+        return _halves(builder, builder.fpext(args[0], _WIDE_DOUBLE), "fmul")
+
+    return types.float64(_V), generate
+
+
+def _halves(builder, v, operation: str):
+    """Fold a vector to one number: its upper half on its lower one, and so on."""
+    lanes = LANES
+    while lanes > 1:
+        lanes //= 2
+        empty = ir.Constant(v.type, ir.Undefined)
+        picked = ir.VectorType(_INT, lanes)
+        low = builder.shuffle_vector(v, empty, ir.Constant(picked, list(range(lanes))))
+        high = builder.shuffle_vector(v, empty, ir.Constant(picked, list(range(lanes, 2 * lanes))))
+        v = getattr(builder, operation)(low, high)
+    return builder.extract_element(v, ir.Constant(_INT, 0))
+
+
+LOWEST = -87.0
+"""Below it e^x is set to 0: no smaller exponential is a normal float32."""
+
+
+@intrinsic
+def exp_minus_abs(typing, v):
+    """e^-|v|, relative error below 1.2e-7; 0 from |v| = 87.
+
+    |v| = k log 2 - f with whole k: a polynomial for e^f (Cephes, expf), and k into the exponent's bits.
+    """
+
+    def generate(context, builder, sig, args):
+        x = builder.fneg(_call(builder, "fabs", args[0]))
+        seen = builder.fcmp_ordered(">", x, _all(LOWEST))
+        x = builder.select(seen, x, _all(LOWEST))
+        magic = _all(12582912.0)  # 1.5 x 2^23: what is added to it loses its fraction
+        shifted = _fma(builder, x, _all(1.44269504088896341), magic)
+        whole = builder.fsub(shifted, magic)
+        f = _fma(builder, whole, _all(-0.693359375), x)
+        f = _fma(builder, whole, _all(2.12194440e-4), f)
+        coefficients = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+        value = _polynomial(builder, f, coefficients)
+        value = _fma(builder, value, builder.fmul(f, f), builder.fadd(f, _all(1.0)))
+        exponent = builder.shl(builder.add(builder.bitcast(shifted, _WIDE_INT), _ints(127)), _ints(23))
+        value = builder.fmul(value, builder.bitcast(exponent, _WIDE))
+        return builder.select(seen, value, _all(0.0))
+
+    return _V(_V), generate
+
+
+@intrinsic
+def log(typing, v):
+    """Natural logarithm of normal positive floats, absolute error below 1e-7 or two units in the last place."""
+
+    def generate(context, builder, sig, args):
+        bits = builder.bitcast(args[0], _WIDE_INT)
+        # v = m 2^k with m from sqrt(1/2) to sqrt(2): 0x3f3504f3 is sqrt(1/2).
+        moved = builder.sub(bits, _ints(0x3F3504F3))
+        k = builder.ashr(moved, _ints(23))
+        m = builder.bitcast(builder.sub(bits, builder.shl(k, _ints(23))), _WIDE)
+        k = builder.sitofp(k, _WIDE)
+        x = builder.fsub(m, _all(1.0))
+        coefficients = (
+            *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
+            *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+        )
+        square = builder.fmul(x, x)
+        value = builder.fmul(builder.fmul(_polynomial(builder, x, coefficients), x), square)
+        value = _fma(builder, k, _all(-2.12194440e-4), value)
+        value = _fma(builder, square, _all(-0.5), value)
+        return _fma(builder, k, _all(0.693359375), builder.fadd(x, value))
+
+    return _V(_V), generate
