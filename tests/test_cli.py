@@ -572,7 +572,7 @@ def test_a_figure_beside_a_table(runs, conf, capsys, names):
 
 def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
     few = ["data=digits", "model.dims=[5]", "train.updates=2", "train.valid_every=2", "eval.points=10"]
-    here = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.compile=off"]
+    here = [f"run.results={tmp_path}/runs", "run.jobs=1", "run.engine=plain"]
     arguments = ["run", "table=small,drawing", "--only", "fDARN 200", "--seeds", "0", *few, *here]
     (tmp_path / "figures").write_text("a file in the way")
     assert call(capsys, *arguments)[0] == 2

@@ -315,11 +315,9 @@ def test_an_interpolation_sees_later_overrides(table):
     assert one(table, "train.updates=${train.batch}", "train.batch=7").config["train"]["updates"] == 7
 
 
-@pytest.mark.parametrize(
-    ("text", "found"), [("on", "on"), ("off", "off"), ("auto", "auto"), ("true", "on"), ("false", "off")]
-)
-def test_compile_is_a_word_even_if_yaml_reads_a_boolean(table, text, found):
-    assert one(table, f"run.compile={text}").config["run"]["compile"] == found
+def test_a_key_that_has_moved_names_its_successor(table):
+    with pytest.raises(UserError, match=r"run\.compile is gone: write run\.engine=plain for off"):
+        one(table, "run.compile=off")
 
 
 def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):

@@ -12,7 +12,7 @@ from vaebench import cli
 from vaebench.store import Store
 
 TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[5]"]
-FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.compile=off"]
+FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.engine=plain"]
 
 
 @pytest.fixture(scope="module")

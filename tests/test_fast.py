@@ -13,11 +13,22 @@ from vaebench.optim import SGD
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def test_what_is_not_worth_compiling_is_compiled_only_if_told(monkeypatch):
-    monkeypatch.setattr(fast, "compiler_found", lambda: True)
-    assert fast.choose_engine("auto", 2_000_000, CPU, worth=False) == "plain"
-    assert fast.choose_engine("auto", 2_000_000, GPU, worth=False) == "packed"
-    assert fast.choose_engine("on", 2_000_000, CPU, worth=False) == "compiled"
+@pytest.fixture
+def equipped(monkeypatch):
+    """A machine with (or without) a C++ compiler and Numba."""
+
+    def equip(compiler=True, lack=""):
+        monkeypatch.setattr(fast, "compiler_found", lambda: compiler)
+        monkeypatch.setattr(fast.kernels, "missing", lambda: lack)
+
+    equip()
+    return equip
+
+
+def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
+    assert fast.choose_engine("auto", 2_000_000, CPU, worth=False) == ("plain", "")
+    assert fast.choose_engine("auto", 2_000_000, GPU, worth=False) == ("packed", "")
+    assert fast.choose_engine("compiled", 2_000_000, CPU, worth=False) == ("compiled", "")
     assert objectives.OBJECTIVES["nvil"].worth_compiling
     assert not objectives.OBJECTIVES["dvaess"].worth_compiling
 
@@ -28,18 +39,48 @@ def test_what_is_not_worth_compiling_is_compiled_only_if_told(monkeypatch):
         ("auto", 2_000_000, CPU, True, "compiled"),
         ("auto", 2_000_000, CPU, False, "plain"),
         ("auto", 100, CPU, True, "plain"),
-        ("off", 2_000_000, CPU, True, "plain"),
-        ("on", 100, CPU, True, "compiled"),
-        (True, 100, CPU, True, "compiled"),  # YAML reads on and off as booleans
-        (False, 2_000_000, CPU, True, "plain"),
+        ("plain", 2_000_000, CPU, True, "plain"),
+        ("compiled", 100, CPU, True, "compiled"),
         ("auto", 100, GPU, True, "packed"),
-        ("off", 2_000_000, GPU, True, "packed"),
+        ("plain", 2_000_000, GPU, True, "packed"),
         ("auto", 2_000_000, GPU, True, "compiled"),
     ],
 )
-def test_choice_of_engine(monkeypatch, setting, updates, device, compiler, engine):
-    monkeypatch.setattr(fast, "compiler_found", lambda: compiler)
-    assert fast.choose_engine(setting, updates, device) == engine
+def test_choice_of_engine_without_kernels_for_what_is_trained(equipped, setting, updates, device, compiler, engine):
+    equipped(compiler)
+    assert fast.choose_engine(setting, updates, device) == (engine, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "updates", "device", "lack", "engine", "said"),
+    [
+        ("auto", 2_000_000, CPU, "", "kernel", ""),
+        ("auto", 100, CPU, "", "plain", ""),
+        ("kernel", 100, CPU, "", "kernel", ""),
+        ("plain", 2_000_000, CPU, "", "plain", ""),
+        ("compiled", 100, CPU, "", "compiled", ""),
+        ("auto", 2_000_000, CPU, "No module named 'numba'", "compiled", "No module named 'numba'"),
+        ("auto", 100, CPU, "No module named 'numba'", "plain", ""),
+        ("kernel", 100, CPU, "No module named 'numba'", "plain", "No module named 'numba'"),
+        ("auto", 2_000_000, GPU, "", "compiled", ""),
+        ("kernel", 100, GPU, "", "packed", "there is none for this cell"),
+    ],
+)
+def test_choice_of_engine_where_there_are_kernels(equipped, setting, updates, device, lack, engine, said):
+    equipped(lack=lack)
+    assert fast.choose_engine(setting, updates, device, kernel=True) == (engine, said)
+
+
+def test_a_kernel_asked_for_where_there_is_none_is_said(equipped):
+    assert fast.choose_engine("kernel", 100, CPU, kernel=False) == ("plain", "there is none for this cell")
+
+
+def test_the_engines_that_a_run_can_go_on_with(equipped):
+    assert [fast.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [True, False, True, True]
+    assert [fast.usable(e, GPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [False, True, True, False]
+    equipped(False, "no numba")
+    assert [fast.usable(e, CPU, True) for e in ("compiled", "kernel")] == [False, False]
+    assert not fast.usable("kernel", CPU, False)
 
 
 class Recorder(Objective):

@@ -39,6 +39,7 @@ FLOORS: list[list[str]] = [
         "models",
     ],  # folders of other names; results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
+    ["kernels"],  # loops of our own for some of them
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
     ["inner", "bench_text", "check_line"],  # updates before an update; speed with documents; a line of a check
     ["train", "check_documents", "bench"],  # the loop; estimators against exact answers; speed

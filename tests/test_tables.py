@@ -108,7 +108,7 @@ def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureF
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("vaebench.means.POINTS", 5)
     few = ["train.updates=20", "train.valid_every=10", "eval.iw_samples=10", "eval.points=50"]
-    where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.compile=off"]
+    where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.engine=plain"]
     done = set()
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]

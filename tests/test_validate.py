@@ -60,7 +60,7 @@ GOOD = {
     "run.device": ["auto", "cpu", "cuda", "cuda:0", "cuda:12"],
     "run.threads": [1],
     "run.jobs": ["auto", 1],
-    "run.compile": ["auto", "on", "off", True, False],
+    "run.engine": ["auto", "plain", "compiled", "kernel"],
     "run.pack": [1],
     "run.results": ["results/runs"],
     "data.mirror": [None, "", "~/files"],
@@ -101,7 +101,7 @@ BAD = {
     "run.device": ["gpu", "cuda:", "cuda:x", "CPU", 0, "cpu0"],
     "run.threads": [0],
     "run.jobs": [0, "all", None],
-    "run.compile": ["yes", None, 2],
+    "run.engine": ["on", "packed", None, True],
     "run.pack": [0],
     "run.results": ["", " ", 3, "a\0b"],
     "data.mirror": [True, ["a"], "a\0b"],
@@ -195,10 +195,8 @@ def test_values_of_another_type_are_refused(default, value, wanted):
     assert str(caught.value).startswith(f"model.key=TEXT: expected {wanted}, as in model.key=")
 
 
-def test_the_three_keys_of_two_types():
+def test_keys_of_two_types():
     assert typed("eval.iw_samples", 1000, None, "") is None
     assert typed("run.jobs", "auto", 3, "") == 3
-    assert typed("run.compile", "auto", True, "") == "on"
-    assert typed("run.compile", "auto", False, "") == "off"
     with pytest.raises(UserError, match="a whole number or null"):
         typed("eval.iw_samples", 1000, "many", "")

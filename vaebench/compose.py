@@ -248,11 +248,13 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
         else:
             values.append((where, key, text))
     config = _overlay(_defaults(tuple(sorted(choices.items())), conf), values)
-    if isinstance(config["run"]["compile"], bool):
-        config["run"]["compile"] = "on" if config["run"]["compile"] else "off"
     validate(config)
     config["data"] = settle(config["data"])
     return config
+
+
+MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for on"}
+"""Keys that there were, and what stands in their place."""
 
 
 class Defaults(NamedTuple):
@@ -370,6 +372,8 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
         if key == f"{group}.{VERSION}":
             raise UserError(f"{where}{key} says what the code computes; no override changes it")
         return
+    if key in MOVED:
+        raise UserError(f"{where}{key} is gone: {MOVED[key]}")
     settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
     of_group = [k for k in settings if k.partition(".")[0] == group]
     if key in defaults:

@@ -1,11 +1,12 @@
 """The home of speed tricks: packing seeds, compilation, CUDA graphs. (Which library multiplies: ``nn.products``.)
 
-A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Three engines make the
+A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four engines make the
 same numbers within rounding:
 
-- ``plain``: autograd, one seed after the other. The reference, and the fastest without a compiler on a CPU.
+- ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU that has nothing else.
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
+- ``kernel``: loops of our own for belief nets on a CPU, see vaebench.kernels.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
 """
@@ -25,11 +26,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from vaebench import kernels
 from vaebench.optim import Optimiser
 
 log = logging.getLogger(__name__)
 
-ENGINES = ("plain", "packed", "compiled")
+ENGINES = ("plain", "packed", "compiled", "kernel")
+
+WORTH_COMPILING = 20_000
+"""Updates from which a run gains more than a compiler takes, which is up to a minute."""
 
 
 def keep_freed_memory() -> None:
@@ -55,16 +60,48 @@ def compiler_found() -> bool:
     return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
 
 
-def choose_engine(setting: str | bool, updates: int, device: torch.device, worth: bool = True) -> str:
-    """The engine for ``run.compile`` ('auto', 'on', 'off').
+def choose_engine(
+    setting: str, updates: int, device: torch.device, worth: bool = True, kernel: bool = False
+) -> tuple[str, str]:
+    """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
 
-    Compilation costs up to a minute, so short runs do without, and so do rules that are not ``worth`` it.
+    Args:
+        setting: what was asked for. ``auto``: the fastest for a run of so many updates.
+        updates: the budget; short runs do without a compiler.
+        device: on a GPU the plain engine is the packed one.
+        worth: whether the objective gains by torch.compile.
+        kernel: whether there are kernels for what is trained.
     """
-    setting = {True: "on", False: "off"}.get(setting, setting)
-    plain = "packed" if device.type == "cuda" else "plain"
-    if setting == "off" or (setting == "auto" and (not worth or updates < 20_000 or not compiler_found())):
-        return plain
-    return "compiled"
+    on_cpu = device.type == "cpu"
+    plain = "plain" if on_cpu else "packed"
+    if setting == "plain":
+        return plain, ""
+    if setting == "compiled":
+        return "compiled", ""
+
+    lack = kernels.missing()
+    possible = kernel and on_cpu and not lack
+    if setting == "kernel" and possible:
+        return "kernel", ""
+    if updates < WORTH_COMPILING:
+        best = plain
+    elif possible:
+        best = "kernel"
+    else:
+        best = "compiled" if worth and compiler_found() else plain
+    if setting == "kernel":
+        return best, lack if lack and kernel and on_cpu else "there is none for this cell"
+    # Numba is a requirement: its lack is worth a line where it costs speed.
+    return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
+
+
+def usable(engine: str, device: torch.device, kernel: bool) -> bool:
+    """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
+    if engine == "kernel":
+        return kernel and device.type == "cpu" and not kernels.missing()
+    if engine == "compiled":
+        return device.type == "cuda" or compiler_found()
+    return engine == ("packed" if device.type == "cuda" else "plain")
 
 
 class Pack:
@@ -99,6 +136,12 @@ class Pack:
         self.group_of, self.updates = group_of(objective), updates
         self._places = places_of(objective) if engine == "plain" else {}
         self.size, self.engine = len(params), engine
+        self._kernel = None
+        if engine == "kernel":
+            from vaebench.kernels.engine import Engine
+
+            self._kernel = Engine(objective, optim, self.params, data, stochastic)
+            self.params = self._kernel.params
         step = self._plain if engine == "plain" else self._packed
         if engine == "compiled":
             # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
@@ -121,6 +164,8 @@ class Pack:
         ``first`` updates were done before. ``only``: the parameter groups that move (plain engine), None: all. Rows of
         ``index`` may end in -1 where a batch has fewer documents.
         """
+        if self._kernel:
+            return self._kernel.advance(index, noise, binarize, self.state)
         clock = torch.arange(first, first + index.shape[0], device=index.device)
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):

@@ -13,18 +13,18 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vaebench import __version__, data, resume
+from vaebench import __version__, data, kernels, resume
 from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import cases, evaluate
-from vaebench.fast import choose_engine, keep_freed_memory
+from vaebench.fast import choose_engine, keep_freed_memory, usable
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
@@ -58,10 +58,7 @@ class Session:
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // self.config["train"]["updates"]
-        plain = self.splits.tokens or self.rule.alone
-        setting = self.config["run"]["compile"]
-        worth = self.rule.worth_compiling
-        self.engine = "plain" if plain else choose_engine(setting, self.updates, self.device, worth)
+        self.engine = "plain"
         self.asked, self.force = seeds, force
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
@@ -113,7 +110,10 @@ class Session:
         able = [s for s in self.seeds if s.seed not in self.failures]
         open_ = [s for s in able if s.status == "running" and s.update < limit]
         say("spared", self._units(limit) * (len(self.asked) - len(open_)) + sum(self._units(s.update) for s in open_))
-        together = [[s for s in open_ if s.update == start] for start in sorted({s.update for s in open_})]
+        if open_:
+            self._choose_engines(open_)
+        alike = sorted({(s.update, s.engine) for s in open_})
+        together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
         for group in [[s] for s in open_] if self.rule.alone else together:
             done = group[0].update
 
@@ -127,13 +127,39 @@ class Session:
 
             self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
             try:
-                train(self.config, self.splits, group, self.device, self.engine, report, should_stop)
+                train(self.config, self.splits, group, self.device, group[0].engine, report, should_stop)
             except Interrupted:
                 raise
             except Exception as e:
                 for s in group:
                     self._fail(s, e)
             say("spared", (self._units(limit) - self._units(done)) * len(group))
+
+    def _choose_engines(self, seeds: list[Seed]) -> None:
+        """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
+        if self.splits.tokens or self.rule.alone:
+            for s in seeds:
+                s.engine = "plain"
+            return
+        asked = self.config["run"]["engine"]
+        kernel = kernels.covers(self.config)
+        choose = partial(choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling)
+        self.engine, lack = choose(asked, kernel=kernel)
+        if lack:
+            log.warning("no kernel: %s; the engine is %s", lack, self.engine)
+
+        for s in seeds:
+            # Checkpoints that do not say were written before there were kernels.
+            began = s.engine or (choose("auto")[0] if s.update else self.engine)
+            if asked == "auto" and usable(began, self.device, kernel):
+                s.engine = began
+                continue
+            if began != self.engine:
+                log.warning(
+                    "%s: began with the engine %s, goes on with %s: the same in law, not bit for bit",
+                    *(s.folder, began, self.engine),
+                )
+            s.engine = self.engine
 
     def _units(self, updates: int) -> int:
         """Whole units of the budget (see ``train.unit``) that so many updates are."""
@@ -233,7 +259,7 @@ class Session:
             "seconds": s.seconds,
             "pack": self.packs.get(s.seed, 1),
             "device": describe(self.device, self.config["run"]["threads"]),
-            "engine": self.engine,
+            "engine": s.engine or self.engine,
             "peak_memory_mb": peak_memory_mb(self.device),
             "versions": versions(),
             "data": {"name": self.splits.name, "hash": self.splits.hash, "hashes": self.splits.hashes},

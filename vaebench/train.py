@@ -52,8 +52,9 @@ class Seed:
     ``curve`` has one entry per validation; ``sums`` are the metrics since the last one, summed over ``count``
     updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
     there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
-    alone, which are fewer than all where a checkpoint did not keep them. Bounds in ``curve`` and ``best_bound`` are
-    positive nats, lower is better, as in results.
+    alone, which are fewer than all where a checkpoint did not keep them. ``engine``: the one that it is trained by,
+    see vaebench.fast; '' where a checkpoint does not say. Bounds in ``curve`` and ``best_bound`` are positive nats,
+    lower is better, as in results.
     """
 
     seed: int
@@ -71,9 +72,10 @@ class Seed:
     saved: int = 0
     update_seconds: float = field(default=0.0, metadata=MEASURED)
     timed: int = field(default=0, metadata=MEASURED)
+    engine: str = field(default="", metadata=MEASURED)
 
     META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
-    META += ("update_seconds", "timed")
+    META += ("update_seconds", "timed", "engine")
 
     VERSION = 2
     """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the opposite sign."""
@@ -162,6 +164,8 @@ def train(
     nothing is, it is made again), when ``should_stop`` says so. ``config`` is the cell's; ``engine`` see vaebench.fast.
     """
     cfg = config["train"]
+    for s in seeds:
+        s.engine = engine
     model = models.build(config["model"], splits.mean)
     objective = objectives.build(config["objective"], model).to(device)
     rule = optim.build(config["optim"], objective.largest_rates(cfg["batch"]))

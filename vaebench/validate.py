@@ -99,8 +99,7 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "run.device": ("auto, cpu, cuda or cuda:N", lambda v: isinstance(v, str) and _DEVICE.fullmatch(v) is not None),
     "run.threads": _at_least(1),
     "run.jobs": ("auto or a whole number, at least 1", lambda v: v == "auto" or _whole(v, 1)),
-    # YAML 1.1 reads a bare on or off as a boolean.
-    "run.compile": ("auto, on or off", lambda v: v in ("auto", "on", "off") or isinstance(v, bool)),
+    "run.engine": _one_of("auto", "plain", "compiled", "kernel"),
     "run.pack": _at_least(1),
     "run.results": ("a folder", lambda v: _is_path(v) and v.strip() != ""),
     "data.mirror": ("null or a folder", lambda v: v is None or _is_path(v)),
@@ -161,8 +160,6 @@ def typed(key: str, default: Any, value: Any, text: str) -> Any:
     Raises UserError, beginning with ``text`` (the override as it was written), where the value has another type.
     """
     nullable = default is None or key in NULLABLE
-    if key == "run.compile" and isinstance(value, bool):
-        return "on" if value else "off"
     if key == "run.jobs" and type(value) is int:
         return value
     if nullable and value is None:

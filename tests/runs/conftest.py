@@ -38,7 +38,7 @@ CONFIG = {
         "patience": None,
         "select": "valid_bound",
     },
-    "run": {"device": "cpu", "threads": 1, "jobs": 1, "compile": "off", "pack": 8, "results": None},
+    "run": {"device": "cpu", "threads": 1, "jobs": 1, "engine": "plain", "pack": 8, "results": None},
 }
 
 

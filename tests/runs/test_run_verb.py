@@ -22,7 +22,7 @@ from vaebench import config, data, noise
 from vaebench.cli import main
 
 QUICK = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "model.dims=[10]", "eval.iw_samples=10"]
-HERE = ["run.jobs=1", "run.device=cpu", "run.compile=off"]
+HERE = ["run.jobs=1", "run.device=cpu", "run.engine=plain"]
 TINY = [*QUICK, *HERE, "train.updates=300", "train.valid_every=100"]
 
 HOLD = """

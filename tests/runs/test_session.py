@@ -20,6 +20,7 @@ class Died(BaseException):
 VARIANTS = {
     "nvil": {},
     "grey": {},
+    "kernel": {"run.engine": "kernel"},
     "wake-sleep, shuffled": {"objective": {"name": "wake_sleep"}, "train.order": "shuffle"},
     "early stopping, last": {"train.patience": 1, "train.select": "last", "train.valid_every": 4},
 }
@@ -74,6 +75,39 @@ def measures(result):
 def edit(path, **changes):
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **changes}))
+
+
+# ------------------------------------------------------------------------------------------------------- engines
+
+
+def stopped_once(make_cell, changes):
+    """A run of one seed, begun with these settings and stopped on its way."""
+    work(Task(make_cell(changes), (0,)), should_stop=after(2))
+
+
+def test_a_run_goes_on_with_the_engine_that_it_began_with(make_cell, run, load_bits, store, states_of, tmp_path):
+    stopped_once(make_cell, {"run.engine": "kernel"})
+    cell = make_cell({"run.engine": "auto"})  # which takes the plain engine for so few updates
+    assert run(cell) == ["done"]
+    assert result_of(store, cell)["engine"] == "kernel"
+    run(make_cell({"run.engine": "kernel", "run.results": str(tmp_path / "whole")}))
+    assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
+
+
+def test_another_engine_that_is_asked_for_is_said(make_cell, run, load_bits, store, caplog):
+    stopped_once(make_cell, {"run.engine": "kernel"})
+    cell = make_cell({"run.engine": "plain"})
+    assert run(cell) == ["done"]
+    assert result_of(store, cell)["engine"] == "plain"
+    assert "began with the engine kernel, goes on with plain: the same in law, not bit for bit" in caplog.text
+
+
+def test_a_machine_without_numba_says_so_and_goes_on(make_cell, run, load_bits, store, caplog, monkeypatch):
+    monkeypatch.setattr(session.kernels, "missing", lambda: "No module named 'numba'")
+    cell = make_cell({"run.engine": "kernel"})
+    assert run(cell) == ["done"]
+    assert result_of(store, cell)["engine"] == "plain"
+    assert caplog.messages == ["no kernel: No module named 'numba'; the engine is plain"]
 
 
 # ------------------------------------------------------------------------------------------------------- deaths

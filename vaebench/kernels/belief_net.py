@@ -1,8 +1,7 @@
 """Updates of belief nets of binary units by NVIL and by wake-sleep, many in a call, parameters changed in place.
 
-There is no path through hidden units, so every layer's gradient is made where the layer is: its parents are bits, a list
-of rows, and its deltas are what stands in the place of its logits (the bit less its probability, times signal and
-rate).
+There is no path through hidden units, so a layer's gradient is made where the layer is: its parents are bits, a list
+of rows, and its deltas (bit less probability, times signal and rate) stand where its logits stood.
 
 A net of n layers has 2 n + 1 *blocks*: the inference network's n, from the data up, the generative model's n from the
 data up, and the prior. ``blocks`` (2 n + 1, columns below) says where a block's parts lie in ``theta``, ``work`` and

@@ -10,7 +10,7 @@ from numba import float32
 
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.rows import add_rows
-from vaebench.kernels.vectors import LANES, add, choose, fma, less, load, load_first, log, splat, store, sub
+from vaebench.kernels.vectors import LANES, add, choose, fma, load, load_first, log, splat, store, sub
 
 STEP = 4 * LANES
 """Columns of a strip."""
@@ -74,10 +74,7 @@ def sample_chain(a, at, stride, chain, noise, noise_at, batch, units, thresholds
     for b in range(batch):
         for c in range(0, units, LANES):
             place = noise_at + b * units + c
-            if c + LANES <= units:
-                u = load(noise, place)
-            else:
-                u = load_first(noise, place, units - c)
+            u = load(noise, place) if c + LANES <= units else load_first(noise, place, units - c)
             store(a, thresholds + b * stride + c, sub(log(u), log(sub(one, u))))
 
     width = -(-units // LANES) * LANES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,9 +11,11 @@ from torch import Tensor
 from vaebench.kernels import belief_net as net
 from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.vectors import LANES
-from vaebench.models.belief_net import BeliefNet
+from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
+from vaebench.objectives.base import Objective
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.wake_sleep import WakeSleep
+from vaebench.optim import SGD, Optimiser
 
 LINE = 16
 """Floats in a cache line."""
@@ -44,16 +45,35 @@ class _Space:
 
 
 class Engine:
-    """Trains the seeds of a pack: a belief net by NVIL.
+    """Trains the seeds of a pack: a belief net by NVIL or wake-sleep, with plain gradient descent, on the CPU.
 
     ``params`` are views of its memory by the names and shapes of the pack's, (R, ...): whoever writes to them between
     two calls changes what is trained.
+
+    Args:
+        objective: the rule around the model; gives structure and buffers only.
+        optim: gives the rate of each parameter group.
+        params: name -> initial values (R, ...).
+        data: training cases (n, d), zeros and ones; grey levels 0..255 where they are ``stochastic``.
+
+    Raises:
+        ValueError: there is no kernel for these.
     """
 
-    def __init__(self, objective: NVIL, rates: Mapping[str, float], params: dict[str, Tensor], data: Tensor) -> None:
+    def __init__(
+        self, objective: Objective, optim: Optimiser, params: dict[str, Tensor], data: Tensor, stochastic: bool = False
+    ) -> None:
+        if type(optim) is not SGD or type(objective) not in (NVIL, WakeSleep):
+            raise ValueError(f"no kernel for {type(objective).__name__} with {type(optim).__name__}")
+        if type(objective.model) not in (SBN, FDARN, DARN) or data.is_cuda:
+            raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
+        if not stochastic and bool((data > 1).any()):
+            raise ValueError("no kernel for data that are not zeros and ones")
+
         model: BeliefNet = objective.model
-        self.objective, self.rates, self.sizes = objective, rates, model.sizes
+        self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes
         self.layers = model.layers
+        self.data, self.stochastic = data, stochastic
         self.mean = model.mean.numpy().astype(np.float32)
         self.seeds = len(next(iter(params.values())))
         self.blocks = np.full((2 * self.layers + 1, net.BLOCK_COLUMNS), -1, dtype=np.int64)
@@ -63,7 +83,7 @@ class Engine:
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
-        self._ends, self._ones = _lists(data)
+        self._cases = None if stochastic else _lists(data)
         self._batch = 0
 
     # ------------------------------------------------------------------------------------------------------- memory
@@ -76,7 +96,7 @@ class Engine:
 
     def _place(self, i: int, theta: _Space) -> None:
         """Give a block's parameters their places."""
-        name, module = self._module(i)
+        _, module = self._module(i)
         block = self.blocks[i]
         parents = 0 if module.weight is None else module.weight.shape[1]
         units = len(module.bias)
@@ -98,7 +118,7 @@ class Engine:
         """The pack's parameters, copied to their places."""
         out = {}
         for i, block in enumerate(self.blocks):
-            name, module = self._module(i)
+            name, _ = self._module(i)
             units, parents, stride = (int(block[c]) for c in (net.UNITS, net.PARENTS, net.STRIDE))
             self._part(int(block[net.BIAS]), (int(block[net.HIDDEN]),), (1,)).fill_(OFF)
             out[f"{name}.bias"] = self._part(block[net.BIAS], (units,), (1,))
@@ -151,32 +171,44 @@ class Engine:
             row[:] = size, *taken
         places.append(ints.take(2 * batch + LANES * batch + 1))
         self._places = tuple(places)
-        self._memory = [
-            (torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32)) for _ in range(self.seeds)
-        ]
+        self._memory = [(torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32)) for _ in range(self.seeds)]
 
     # ------------------------------------------------------------------------------------------------------ updates
 
-    def advance(self, index: Tensor, noise: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Changes ``state`` (R, ...); returns summed metrics (R,).
+    def advance(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Updates: ``index`` (T, R, batch), noise and ``binarize`` (T, R, ...). Returns summed metrics (R,).
 
-        Every call begins from the parameters as they are and ends with them, so nothing else is to be kept.
+        Changes ``state`` (R, ...). Every call begins from the parameters as they are and ends with them, so nothing
+        else is to be kept.
         """
-        steps, _, batch = index.shape
-        self._work_for(batch)
+        self._work_for(index.shape[-1])
         for i, key in self._chains:
             self._chain(i).copy_(torch.tril(self.params[key], -1).mT)
         blocks = self.blocks.copy()
-        flat = self._noise_places(blocks, noise, steps * batch)
-        rows = np.ascontiguousarray(index.transpose(0, 1).numpy())
-        one = lambda r: self._seed(r, blocks, rows[r], flat[r], state)  # noqa: E731
+        flat = self._place_noise(blocks, noise)
+
+        def train(r: int) -> float:
+            rows = index[:, r]
+            grey = None if binarize is None else binarize[:, r]
+            return self._train(r, blocks, self._read(rows, grey), flat[r], state)
+
         with ThreadPoolExecutor(min(torch.get_num_threads(), self.seeds)) as threads:
-            bounds = list(threads.map(one, range(self.seeds)))
+            bounds = list(threads.map(train, range(self.seeds)))
         for i, key in self._chains:
-            self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + torch.triu(self.params[key]))
+            above = torch.triu(self.params[key])
+            self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + above)
         return {"bound": torch.tensor(bounds, dtype=torch.float64)}
 
-    def _noise_places(self, blocks: np.ndarray, noise: dict[str, Tensor], rows: int) -> np.ndarray:
+    def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Lists of the pixels that are 1, where each ends, and which lists the updates take, (T, batch)."""
+        if self._cases is not None:
+            return *self._cases, np.ascontiguousarray(rows.numpy())
+        x = grey * 255.0 < self.data[rows].to(torch.float32)
+        return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
+
+    def _place_noise(self, blocks: np.ndarray, noise: dict[str, Tensor]) -> np.ndarray:
         """The noise of every seed as one row, block after block, (R, floats)."""
         at, parts = 0, []
         names = [f"q{i + 1}" for i in range(self.layers)]
@@ -189,24 +221,34 @@ class Engine:
             parts.append(part)
         return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).contiguous().numpy()
 
-    def _seed(self, r: int, blocks: np.ndarray, rows: np.ndarray, noise: np.ndarray, state: dict[str, Tensor]) -> float:
+    def _train(
+        self,
+        r: int,
+        blocks: np.ndarray,
+        cases: tuple[np.ndarray, np.ndarray, np.ndarray],
+        noise: np.ndarray,
+        state: dict[str, Tensor],
+    ) -> float:
+        """The updates of one seed; the sum of their bounds."""
         rule = self.objective
+        ones, ends, rows = cases
         share = 1 if rule.reduce == "sum" else rows.shape[1]
         rates = np.array([self.rates[g] / share for g in ("model", "posterior", "baseline")])
         work, ints = self._memory[r]
         memory = self.theta[r].numpy(), work, ints, blocks
-        cases = self._ones, self._ends, rows, noise, self.mean, rates, self._places
+        seen = ones, ends, rows, noise, self.mean, rates, self._places
         units, dreamt = np.split(self.units, 2)
         if isinstance(rule, WakeSleep):
-            return net.wake_sleep(*memory, units, dreamt, *cases)
+            return net.wake_sleep(*memory, units, dreamt, *seen)
+
         switches = rule.local_signals, rule.constant_baseline, rule.variance_normalization
         means, variances = (state[k][r].numpy() for k in ("mean", "variance"))
-        return net.nvil(*memory, units, *cases, rule.decay, switches, means, variances)
+        return net.nvil(*memory, units, *seen, rule.decay, switches, means, variances)
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that are 1 of every case, one list after the other, and where each list begins and the last ends."""
-    x = data.numpy() != 0
+    x = data != 0
     ends = np.zeros(len(x) + 1, dtype=np.int64)
-    np.cumsum(x.sum(1), out=ends[1:])
-    return ends, np.nonzero(x)[1].astype(np.int32)
+    np.cumsum(x.sum(1).numpy(), out=ends[1:])
+    return x.nonzero()[:, 1].to(torch.int32).numpy(), ends

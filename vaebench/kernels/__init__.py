@@ -1,0 +1,30 @@
+"""Hand-made loops that know what a tensor library cannot: that inputs and latents are bits. Compiled by Numba.
+
+Each has plain PyTorch code as its equal, which its tests hold it to. Nothing here is imported before it is used, so
+that a machine without Numba misses nothing but the speed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+RULES = ("nvil", "wake_sleep")
+MODELS = ("sbn", "fdarn", "darn")
+"""Objectives and models, by their registered names, that have kernels. The optimiser is SGD."""
+
+
+@lru_cache(maxsize=1)
+def missing() -> str:
+    """Why there are no kernels on this machine, in words; '' if there are."""
+    try:
+        import numba
+    except ImportError as e:
+        return " ".join(str(e).split())
+    return "" if hasattr(numba, "njit") else "numba is broken"
+
+
+def covers(config: dict[str, Any]) -> bool:
+    """Whether there are kernels for what a cell's configuration trains."""
+    kinds = tuple(config[part]["name"] for part in ("objective", "model", "optim"))
+    return kinds[0] in RULES and kinds[1] in MODELS and kinds[2] == "sgd"
