@@ -645,6 +645,7 @@ def test_doctor(conf, tmp_path, capsys):
         "vaebench",
         "torch",
         "compiler",
+        "kernels",
         "cores",
         "memory",
         "HDF5",

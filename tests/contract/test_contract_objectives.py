@@ -142,6 +142,8 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         pytest.skip("plain alone can run it")
     if engine == "kernel" and (case.objective["name"] not in kernels.RULES or case.model["name"] not in kernels.MODELS):
         pytest.skip("no kernel")
+    if engine == "kernel" and kernels.missing():
+        pytest.skip(kernels.missing())
     parts = map(list, zip(*parts, strict=True))
     return fast.Pack(rule, update, *parts, data=x, engine=engine, updates=UPDATES, tokens=case.tokens)
 

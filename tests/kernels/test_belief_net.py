@@ -8,6 +8,8 @@ import torch
 from vaebench import fast, models, noise, objectives, optim, seeds
 from vaebench.metrics import exact
 
+pytest.importorskip("numba")
+
 CPU = torch.device("cpu")
 CASES, VISIBLE, BATCH, UPDATES = 40, 37, 7, 100
 RATES = {"name": "sgd", "rate": 0.01, "posterior_rate": 0.004, "baseline_rate": 0.02}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("numba")
+
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.vectors import LANES, exp_minus_abs, load, load_first, log, product, store, total
 

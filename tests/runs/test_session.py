@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from vaebench import checkpoint, resume, runner, session, store, train
+from vaebench import checkpoint, kernels, resume, runner, session, store, train
 from vaebench.runner import Task, work
 from vaebench.session import Session
 from vaebench.store import Store
@@ -80,11 +80,15 @@ def edit(path, **changes):
 # ------------------------------------------------------------------------------------------------------- engines
 
 
+needs_numba = pytest.mark.skipif(bool(kernels.missing()), reason="no Numba")
+
+
 def stopped_once(make_cell, changes):
     """A run of one seed, begun with these settings and stopped on its way."""
     work(Task(make_cell(changes), (0,)), should_stop=after(2))
 
 
+@needs_numba
 def test_a_run_goes_on_with_the_engine_that_it_began_with(make_cell, run, load_bits, store, states_of, tmp_path):
     stopped_once(make_cell, {"run.engine": "kernel"})
     cell = make_cell({"run.engine": "auto"})  # which takes the plain engine for so few updates
@@ -94,6 +98,7 @@ def test_a_run_goes_on_with_the_engine_that_it_began_with(make_cell, run, load_b
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
 
+@needs_numba
 def test_another_engine_that_is_asked_for_is_said(make_cell, run, load_bits, store, caplog):
     stopped_once(make_cell, {"run.engine": "kernel"})
     cell = make_cell({"run.engine": "plain"})
@@ -113,7 +118,7 @@ def test_a_machine_without_numba_says_so_and_goes_on(make_cell, run, load_bits, 
 # ------------------------------------------------------------------------------------------------------- deaths
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v != "kernel" or not kernels.missing()])
 def test_a_run_killed_before_any_of_its_writes_ends_as_if_nothing_had_been(
     make_cell, run, dying, load_bits, splits, grey, states_of, tmp_path, variant
 ):

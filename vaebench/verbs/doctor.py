@@ -57,7 +57,7 @@ def _probes(given: dict[str, str]) -> list[Callable[[], Iterator[Line]]]:
     def data() -> Iterator[Line]:
         yield from _data(given.get("data.mirror"))
 
-    return [_versions, _torch, _compiler, _libraries, _machine, results_folder, data_cache, data]
+    return [_versions, _torch, _compiler, _kernels, _libraries, _machine, results_folder, data_cache, data]
 
 
 def _versions() -> Iterator[Line]:
@@ -86,6 +86,18 @@ def _compiler() -> Iterator[Line]:
         yield OK, f"C++ compiler for torch.compile: {found}"
     else:
         yield WARN, "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two to three times slower"
+
+
+def _kernels() -> Iterator[Line]:
+    from vaebench import kernels
+
+    lack = kernels.missing()
+    if lack:
+        yield WARN, f"no kernels ({lack}): belief nets train several times slower; pip install numba"
+        return
+    from importlib import metadata
+
+    yield OK, f"kernels for belief nets: numba {metadata.version('numba')}"
 
 
 def _libraries() -> Iterator[Line]:
