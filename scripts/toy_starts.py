@@ -6,7 +6,8 @@ RESULTS: a folder of runs of table=dvaess_toy, for instance of
 
     vaebench run table=dvaess_toy --only "row=mixture 6" --seeds 0-4 run.results=RESULTS
 
-A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient and seed.
+A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient and seed: the KL
+above the least one after half the updates (``halfway``, by the curve) and at the end (``kl_gap``), in nats.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ def lines(results: Path) -> pd.DataFrame:
         if model["name"] != "rbm_target" or result["status"] != "done":
             continue
 
-        (gap,) = (m["value"] for m in result["measures"] if m["name"] == "kl_gap")
+        measures = {m["name"]: m for m in result["measures"]}
+        curve = pd.read_csv(path.with_name("curve.csv"))
+        halfway = curve[curve["update"] == result["updates"] // 2]["valid_bound"].abs().item()
+        least = measures["exact_kl"]["extra"]["least"]
         found.append(
             {
                 "mixture": model["mixture"],
                 **{name: objective[name] for name in ("gradient", "relaxed_sweeps", "rao_blackwell")},
                 "seed": result["seed"],
                 "updates": result["updates"],
-                "kl_gap": round(gap, 5),
+                "halfway": round(halfway - least, 4),
+                "kl_gap": round(measures["kl_gap"]["value"], 4),
             }
         )
     return pd.DataFrame(found).sort_values(ORDER).reset_index(drop=True)
