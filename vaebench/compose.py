@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench import catalogue, protocol
-from vaebench.config import GROUPS, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
+from vaebench.config import GROUPS, IDENTITY, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
 from vaebench.renamed import unknown
@@ -122,6 +122,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         config = _resolved(_settings(table, preset, row, column, user), conf)
         protocol.check_measure(table.measure_of(column), config)
         protocol.check_log_z(config)
+        label = _label(config, as_preset, as_paper, preset.label)
         made.append(
             Cell(
                 table=table.name,
@@ -129,13 +130,20 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
                 column=column,
                 preset=preset.name,
                 config=copy.deepcopy(config),
-                label=_label(config, as_preset, as_paper, preset.label),
+                label=label,
                 paper_protocol=_protocol(table, column, config) == _protocol(table, column, as_paper),
                 published=table.rows[row].published.get(column),
                 measure=table.measure_of(column),
+                changed=_of_training(overrides) if "modified" in label else (),
             )
         )
     return made
+
+
+def _of_training(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides that may change what is trained."""
+    groups = [text.partition("=")[0].partition(".")[0] for text in overrides]
+    return tuple(text for text, group in zip(overrides, groups, strict=True) if group in IDENTITY)
 
 
 def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

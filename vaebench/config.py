@@ -208,6 +208,8 @@ class Cell:
     paper_protocol: bool = True
     published: float | None = None
     measure: str = "bound"
+    changed: tuple[str, ...] = ()
+    """The overrides, as they were written, by which the training differs from the preset's."""
 
     @property
     def key(self) -> str:

@@ -41,6 +41,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     if s.update and note.exists():  # it says for which cell the run was trained; others may evaluate it
         return s
     content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
+    content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
     return s
 

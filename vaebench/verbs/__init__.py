@@ -6,6 +6,7 @@ Nothing heavy is imported at the top of these modules, so that ``--help`` and ``
 from __future__ import annotations
 
 import sys
+import textwrap
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,37 @@ def results_root(chosen: str | None = None) -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))["run"]["results"])
+
+
+def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:
+    """``aligned``; where that is wider than ``width`` the last ``tail`` columns are wrapped.
+
+    They stand beside the others or, where there is no room, below them. Nothing is cut off and no word is
+    broken, for it may be a path. The first row is the header.
+    """
+    whole = aligned(rows)
+    if width is None or max(map(len, whole.splitlines())) <= width:
+        return whole
+    heads = aligned([row[:-tail] for row in rows]).splitlines()
+    lead = max(map(len, heads)) + 2
+    longest = max((len(word) for row in rows for word in str(row[-1]).split()), default=0)
+    beside = tail == 1 and width - lead >= max(BESIDE, longest)
+    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    lines = []
+    for head, row in zip(heads, rows, strict=True):
+        texts = [str(text) for text in row[-tail:] if str(text) not in ("", "-")]
+        if beside:
+            wrapped = textwrap.wrap(texts[0], width - lead, **whole_words) if texts else [""]
+            lines += [(head.ljust(lead) + wrapped[0]).rstrip(), *(" " * lead + line for line in wrapped[1:])]
+            continue
+        lines.append(head)
+        for text in texts if row is not rows[0] else []:
+            lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", **whole_words)
+    return "\n".join(lines)
+
+
+BESIDE = 30
+"""Characters that the last column of a list needs to stand beside the others."""
 
 
 def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from vaebench import streams
 from vaebench.errors import DataError, UserError, nearest
-from vaebench.verbs import aligned, offer, only_keys
+from vaebench.verbs import listed, offer, only_keys
 
 HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
 ACTIONS = ("ls", "get", "verify")
@@ -37,18 +38,30 @@ def run(args: Namespace) -> int:
         if name not in DATA:
             raise UserError(f"unknown data set {name!r}: {nearest(name, DATA)}")
     if args.action == "ls":
-        print(aligned(listing(mirror, names)))
+        print(listed(listing(mirror, names), streams.width()))
         return 0
     if args.action == "get" and not names:
         raise UserError(f"data get: name the data sets to get; {nearest('', DATA)}")
+    if args.action == "verify":
+        warn_of_mirror(mirror)
     act = _get if args.action == "get" else _verify
     return max([act(name, mirror, bool(names)) for name in names or DATA])
+
+
+def warn_of_mirror(mirror: str | None) -> None:
+    """Say on stderr that the mirror that was named, here or in the environment, is not there."""
+    from vaebench.data.fetch import mirror_root
+
+    root = mirror_root(mirror)
+    if root is not None and not root.is_dir():
+        print(f"vaebench: warning: the mirror {root} is not a folder", file=sys.stderr)
 
 
 def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple]:
     """A header and one line for each data set (``names``, or all)."""
     from vaebench import data
 
+    warn_of_mirror(mirror)
     rows = [("DATA", "STATE", "MB", "FILES")]
     for status in data.status(mirror=mirror):
         if names and status.name not in names:

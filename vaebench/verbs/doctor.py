@@ -54,10 +54,14 @@ def _probes(given: dict[str, str]) -> list[Callable[[], Iterator[Line]]]:
 
         yield from folder("data cache", cache_root())
 
+    def mirror() -> Iterator[Line]:
+        yield from _mirror(given.get("data.mirror"))
+
     def data() -> Iterator[Line]:
         yield from _data(given.get("data.mirror"))
 
-    return [_versions, _torch, _compiler, _kernels, _libraries, _machine, results_folder, data_cache, data]
+    probes = [_versions, _torch, _compiler, _kernels, _libraries, _machine]
+    return [*probes, results_folder, data_cache, mirror, data]
 
 
 def _versions() -> Iterator[Line]:
@@ -147,6 +151,21 @@ def folder(name: str, path: Path) -> Iterator[Line]:
         return
     free = shutil.disk_usage(place).free / 1e9
     yield (OK if free >= SPACE_GB else WARN), f"{name}: {path}, {free:.1f} GB free"
+
+
+def _mirror(chosen: str | None) -> Iterator[Line]:
+    from vaebench.data.fetch import MIRROR_ENV, mirror_root
+
+    root = mirror_root(chosen)
+    if root is None:
+        return
+    named = "data.mirror" if chosen else MIRROR_ENV
+    if not root.is_dir():
+        yield FAIL, f"mirror: {root} is not a folder, so nothing can be fetched; correct or unset {named}"
+    elif not os.access(root, os.R_OK | os.X_OK):
+        yield FAIL, f"mirror: {root} ({named}) cannot be read"
+    else:
+        yield OK, f"mirror: {root}"
 
 
 def _data(mirror: str | None) -> Iterator[Line]:

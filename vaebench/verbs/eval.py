@@ -43,7 +43,10 @@ def run(args: Namespace) -> int:
         asked.append((folder, note, seed, reevaluated(note["config"], overrides)))  # refused before any is evaluated
     for folder, note, seed, config in asked:
         try:
-            _evaluate(folder, note, seed, config)
+            try:
+                _evaluate(folder, note, seed, config)
+            except OSError as e:  # a read-only folder, a full disk
+                raise UserError(f"{folder}: cannot be written: {e.strerror or e}") from None
         except UserError as e:
             if len(folders) == 1:
                 raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
-from vaebench import catalogue
+from vaebench import catalogue, streams
 from vaebench.errors import UserError, nearest
-from vaebench.verbs import add_overrides, aligned, offer, only_keys, results_root
+from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
 KEYS = ("run.results", "data.mirror")
@@ -26,7 +28,7 @@ def run(args: Namespace) -> int:
         raise UserError(f"cannot list {what!r}: {nearest(what, LISTS)}")
     rows = LISTS[what](only_keys(overrides, KEYS, "ls"))
     if len(rows) > 1:
-        print(aligned(rows))
+        print(listed(rows, streams.width(), 2 if what == "runs" else 1))
     else:
         print(f"no {what}")
     return 0
@@ -35,7 +37,22 @@ def run(args: Namespace) -> int:
 def _tables(_: dict[str, str]) -> list[tuple]:
     tables = [catalogue.load_table(name) for name in catalogue.options("table")]
     head = ("TABLE", "PAPER", "WHERE", "CELLS", "TITLE")
-    return [head, *((t.name, t.paper, t.where, "drawn" if t.drawn else len(t.trained()), t.title) for t in tables)]
+    cells = ["drawn" if t.drawn else len(t.trained()) for t in tables]
+    rows = zip(tables, cells, strict=True)
+    return [head, *((t.name, short_paper(t.paper), t.where, count, t.title) for t, count in rows)]
+
+
+def short_paper(paper: str) -> str:
+    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first, of the title the name before its colon."""
+    found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
+    if found is None:
+        return paper
+    authors, year, title = found.groups()
+    names = [name.strip() for name in re.split(r",|&", authors)]
+    if len(names) > 2:
+        authors = f"{names[0]} et al."
+    name, colon, _ = (title or "").partition(":")
+    return ", ".join(part for part in (f"{authors} {year}", name if colon else "") if part)
 
 
 def _options(group: str) -> list[tuple]:
@@ -61,8 +78,9 @@ def _data(given: dict[str, str]) -> list[tuple]:
 def _runs(given: dict[str, str]) -> list[tuple]:
     from vaebench.store import Store
 
-    rows = [("RUN", "SEED", "STATUS", "UPDATES", "MEASURES")]
-    for result in Store(results_root(given.get("run.results"))).runs():
+    rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
+    store = Store(results_root(given.get("run.results")))
+    for result in store.runs():
         measures = [f"{m['name']} {_number(m)}" for m in result.get("measures") or [] if isinstance(m, dict)]
         updates = result.get("updates")
         rows.append(
@@ -71,10 +89,25 @@ def _runs(given: dict[str, str]) -> list[tuple]:
                 result["seed"],
                 result.get("status") or "?",
                 "-" if updates is None else f"{updates:,}",
+                _of(store.run_dir(result["key"], result["seed"])),
                 ", ".join(measures) or result.get("reason") or "-",
             )
         )
     return rows
+
+
+def _of(folder: Path) -> str:
+    """``nvil_mnist: SBN 200 / NVIL, preset=short, optim.rate=1e-2``: for what a run was made; ``-`` where unknown."""
+    from vaebench.store import read_note
+
+    try:
+        note, _ = read_note(folder)
+    except UserError:
+        return "-"
+    table = f"{note['table']}: " if note.get("table") else ""  # earlier versions did not keep it
+    settings = [f"preset={note['preset']}"] if note.get("preset") else []
+    settings += [str(text) for text in note.get("changed") or []]
+    return ", ".join([f"{table}{note['row']} / {note['column']}", *settings])
 
 
 def _number(measure: dict) -> str:

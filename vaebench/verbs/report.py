@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ from vaebench import catalogue, streams
 from vaebench.config import PLOTS
 from vaebench.errors import UserError, nearest
 from vaebench.report import FORMATS
-from vaebench.verbs import add_overrides, nothing_to_set, only_keys, write, wrote
+from vaebench.verbs import add_overrides, nothing_to_set, only_keys, results_root, write, wrote
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vaebench.compose import Selection
-    from vaebench.config import Cell, Table
+    from vaebench.config import Cell, Preset, Table
     from vaebench.store import Store
 
 HELP = (
@@ -228,25 +228,37 @@ def _from_runs(
     for table in tables:
         if table.drawn:
             continue
-        name, chosen = table.name, cells[table.name]
+        chosen = cells[table.name]
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)
         earlier = found_outdated(store, {c.key: None for c in chosen if not store.run_dir(c.key, 0).parent.exists()})
         if earlier:
             print(f"vaebench: {earlier}", file=sys.stderr)
-        if not len(frame):
-            print(
-                f"vaebench: no runs of {name} with preset={preset.name} in {store.root}; "
-                f"vaebench run table={name} preset={preset.name} makes them",
-                file=sys.stderr,
-            )
+        for line in _missed(store, table, preset, chosen, len(frame) > 0):
+            print(f"vaebench: {line}", file=sys.stderr)
         frames.append(frame)
         if args.curves or args.plot:
             from vaebench.report.plots import plot
 
             curves.append(plot(_figure(table, args)).collect(store, chosen, wanted))
     return frames, _joined(curves) if curves else None
+
+
+def _missed(store: Store, table: Table, preset: Preset, cells: list[Cell], found: bool) -> Iterator[str]:
+    """That there are no runs, and which others there are: those whose settings were changed, and other presets."""
+    from vaebench.report import other_runs
+
+    others = other_runs.of_table(store, table.name, {cell.key for cell in cells})
+    if found:
+        others = [o for o in others if o.preset == preset.name and o.changed != cells[0].changed]
+    else:
+        yield (
+            f"no runs of {table.name} with preset={preset.name} in {store.root}; "
+            f"vaebench run table={table.name} preset={preset.name} makes them"
+        )
+    kept = [f"run.results={store.root}"] if str(store.root) != str(results_root()) else []
+    yield from other_runs.lines(table.name, others, kept)
 
 
 def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
