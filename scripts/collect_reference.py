@@ -6,16 +6,20 @@ Only finished, failed and diverged runs are taken. What the files have of runs t
 table still has the same training in that place; a file without any run in the folder is left alone. Where a table is
 drawn as something else than curves, its numbers are written as well, those of the first seed, if its runs are there. A
 figure that is drawn from formulas needs no runs: its points and its image are written.
+
+A run that is flagged (an impossible number, one case that decides a mean, a baseline that went astray, a layer without
+KL) is not taken, and named, unless ``--flagged`` asks for it; what the files have of it stays. Exit code 1 then.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-from vaebench import catalogue, compose, config, store
+from vaebench import catalogue, compose, config, flags, store
 from vaebench.report import drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
@@ -25,18 +29,23 @@ REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 ENDED = ("done", "failed", "diverged")
 
 
-def collect(runs: store.Store, name: str, preset: str) -> None:
-    """One table at one preset."""
+def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) -> int:
+    """One table at one preset. Returns the number of runs that were refused; ``flagged``: none is."""
     table = catalogue.load_table(name)
     cells = compose.cells(table, catalogue.load_preset(preset))
     seeds = seeds_on_disk(runs, cells)
     frame = runs.frame(cells, seeds)
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
+    reasons = {} if flagged else refused(frame, table)
+    for (row, column, seed), why in reasons.items():
+        print(f"{name} preset={preset}: {row} / {column} seed {seed} not taken: {why}", file=sys.stderr)
+    frame = frame[~ids(frame).isin(list(reasons))].reset_index(drop=True)
     if not len(frame):
-        return
+        return len(reasons)
     where, ended = REFERENCE / f"{name}-{preset}.csv", {*zip(frame["row"], frame["column"], strict=True)}
     kept = earlier(store.read_csv(where), frame, cells) if where.exists() else frame[:0]
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
+    curves = curves[~ids(curves).isin(list(reasons))].reset_index(drop=True)
     frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
     store.write_csv(frame, where)
     curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
@@ -44,12 +53,30 @@ def collect(runs: store.Store, name: str, preset: str) -> None:
     if table.figure != "bound":
         first = int(frame["seed"].min())
         shown = plot(table.figure).collect(runs, cells, [first])
+        shown = shown[~ids(shown).isin(list(reasons))].reset_index(drop=True)
         if len(shown):
             path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
             save_plot(table.figure, write_points(path, shown, kept[kept["seed"] == first], cells), image, title)
     elif table.kind == "figure":
         save_plot("bound", curves, image, title)
     print(f"{where.name}: {len(ended)} cells")
+    return len(reasons)
+
+
+def refused(frame: pd.DataFrame, table: config.Table) -> dict[tuple[str, str, int], str]:
+    """The flagged runs of a frame, (row, column, seed) -> why.
+
+    Where the table itself compares the KL, latents that carry none are what it measures, and no reason.
+    """
+    expected = (flags.DEAD_LAYER,) if "kl" in {table.measure_of(c) for c in table.columns} else ()
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for line in frame.itertuples():
+        for flag in flags.split(line.flags):
+            kind = flags.kind_of(flag)
+            if kind not in expected:
+                what = "training" if kind in flags.OF_RUNS else line.metric
+                found.setdefault((line.row, line.column, line.seed), []).append(f"{what}: {flag}")
+    return {run: "; ".join(dict.fromkeys(words)) for run, words in found.items()}
 
 
 def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
@@ -97,21 +124,25 @@ def draw(table: config.Table) -> None:
     print(f"{table.name}.csv: {len(points)} points")
 
 
-def main() -> None:
-    """All presets but quick, which is for trying things out."""
+def main() -> int:
+    """All presets but quick, which is for trying things out. Returns 1 where a run was refused."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="?", type=Path, default=Path("results/runs"))
     parser.add_argument("--table", nargs="+", choices=catalogue.options("table"), default=catalogue.options("table"))
+    parser.add_argument("--flagged", action="store_true", help="take flagged runs as well")
     args = parser.parse_args()
-    runs = store.Store(args.results)
+    runs, refusals = store.Store(args.results), 0
     for name in args.table:
         table = catalogue.load_table(name)
         if table.drawn:
             draw(table)
         for preset in catalogue.presets_of(table):
             if preset != "quick":
-                collect(runs, name, preset)
+                refusals += collect(runs, name, preset, args.flagged)
+    if refusals:
+        print(f"{refusals} flagged runs were not taken; --flagged takes them", file=sys.stderr)
+    return int(refusals > 0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

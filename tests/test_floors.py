@@ -25,6 +25,7 @@ FLOORS: list[list[str]] = [
     ["protocol", "result_file"],  # what is measured, and how; what a run came to
     ["schema"],  # what a file may hold
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
+    ["flags"],  # what is wrong with a number or a run
     [
         "compose",
         "store",

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench import flags
 from vaebench.data.binarize import binarize_once
 from vaebench.data.splits import Splits
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
 from vaebench.metrics.validation import spread
-from vaebench.protocol import METRICS, signature
+from vaebench.protocol import CONTINUOUS, METRICS, signature
 from vaebench.stats import Measure
 
 TRAINING_STREAM = 2
@@ -46,7 +47,15 @@ def evaluate(
     settings = config["eval"]
     each = [_measured(Job(model, x, settings, s), chunk) for s in repeat_seeds(seed, settings.get("repeats") or 1)]
     found = together(each)
-    return [replace(m, points=len(x), signature=signature(config, m.name, m.samples, data_hash)) for m in found]
+    return [_signed(m, len(x), config, data_hash) for m in found]
+
+
+def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str) -> Measure:
+    """With the number of cases, the protocol and the flags, which depend on what the model says of a case."""
+    protocol = signature(config, measure.name, measure.samples, data_hash)
+    extra = {**measure.extra, flags.DENSITY: True} if config["model"]["name"] in CONTINUOUS else measure.extra
+    signed = replace(measure, points=cases, signature=protocol, extra=extra)
+    return replace(signed, flags=flags.of_measure(signed))
 
 
 def _measured(job: Job, chunk: int | None) -> list[Measure]:

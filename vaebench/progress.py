@@ -73,6 +73,8 @@ def summary(outcomes: list[Outcome]) -> str:
             values = [o.value for o in valued if o.measure == measure]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
+        noticed = dict.fromkeys(o.flags for o in group if o.flags)
+        text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
         parts.append(text + "".join(f": {r}" for r in reasons))
     return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
 

@@ -21,7 +21,8 @@ class Metric:
     the setting that says how many samples per case it takes, ``least`` the fewest from which there is a number.
     ``log_z``: whether the prior's log Z enters it. ``timing``: whether it is a time, which is the machine's as much as
     the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
-    that it has a difference from the published number and no verdict.
+    that it has a difference from the published number and no verdict. ``floor``: what it cannot fall below where a case
+    has a probability, and not a density.
     """
 
     heading: str
@@ -31,23 +32,26 @@ class Metric:
     least: int = 1
     timing: bool = False
     descriptive: bool = False
+    floor: float | None = None
 
 
 METRICS: dict[str, Metric] = {
-    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True),
-    "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True),
-    "iw_nll_weighted": Metric("IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True),
-    "nll": Metric("exact NLL", ("exact_nll",)),
+    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True, floor=0.0),
+    "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, floor=0.0),
+    "iw_nll_weighted": Metric(
+        "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, floor=0.0
+    ),
+    "nll": Metric("exact NLL", ("exact_nll",), floor=0.0),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
-    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples")),
+    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), floor=1.0),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
     "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
-    "valid_bound": Metric("", (), ("train", "valid_samples")),
+    "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
     "ms_per_update": Metric("", timing=True),
     "hours": Metric("", timing=True),
 }
@@ -69,6 +73,9 @@ ENCODED = ("text_vae",)
 
 EXACT = ("text_lm",)
 """Models without latents: the likelihood is exact, and there is no bound."""
+
+CONTINUOUS = ("linear_gaussian",)
+"""Models that have a density for a case, whatever the data: its logarithm may be positive."""
 
 MI_BATCH = 32
 """Cases of a batch within which a mutual information is taken, unless told otherwise: He et al. (2019), on text."""
@@ -260,3 +267,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
 def valid_points(config: dict[str, Any]) -> int | None:
     """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
     return config.get("objective", {}).get("valid_points") if "posterior" in _lacking(config) else None
+
+
+def signature_parts(text: str) -> dict[str, str]:
+    """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
+    measure, *rest = text.split("|")
+    return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaebench import flags
 from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
 from vaebench.protocol import evaluated
@@ -41,7 +42,8 @@ class Task:
 class Outcome:
     """What became of one run: status done, failed, diverged, interrupted or busy; and why.
 
-    ``value`` is that of the measure called ``measure``: the cell's own where the run has it.
+    ``value`` is that of the measure called ``measure``: the cell's own where the run has it. ``flags`` says in
+    short what is wrong with the run or its measures, see ``vaebench.flags``.
     """
 
     task: Task
@@ -51,6 +53,7 @@ class Outcome:
     seconds: float = 0.0
     value: float | None = None
     measure: str = "bound"
+    flags: str = ""
 
 
 def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -249,11 +252,11 @@ def _known(store: Store, task: Task, seed: int) -> Outcome:
     return Outcome(task, seed, result.get("status", "failed"), result.get("reason", ""), 0.0, *_shown(task, result))
 
 
-def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str]:
-    """Value and name of what a finished run is told with: the measure of its table, else the bound."""
+def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str, str]:
+    """Value and name of what a finished run is told with, the measure of its table or else the bound; its flags."""
     found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
     name = task.cell.measure if task.cell.measure in found else "bound"
-    return found.get(name), name
+    return found.get(name), name, flags.in_short(flags.of_result(result))
 
 
 def _train_and_evaluate(

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vaebench import __version__, data, kernels, resume
+from vaebench import __version__, data, flags, kernels, resume
 from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
@@ -28,7 +28,7 @@ from vaebench.fast import choose_engine, keep_freed_memory, usable
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol import is_timing, samples_of, signature, valid_points
+from vaebench.protocol import CONTINUOUS, is_timing, samples_of, signature, valid_points
 from vaebench.stats import Measure
 from vaebench.store import Store, readable_measures
 from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
@@ -200,7 +200,9 @@ class Session:
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
             points = min(valid_points(self.config) or math.inf, len(self.splits.valid))
-            found.append(Measure("valid_bound", value, "nats", None, "none", points, k, protocol, {}))
+            extra = {flags.DENSITY: True} if self.config["model"]["name"] in CONTINUOUS else {}
+            measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
+            found.append(replace(measure, flags=flags.of_measure(measure)))
         if s.ms_per_update is not None:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}
@@ -250,6 +252,7 @@ class Session:
             "schema": 1,
             "status": status,
             "reason": reason,
+            "flags": list(flags.of_curve(s.curve)),
             "key": self.cell.key,
             "seed": s.seed,
             "config": self.config,

@@ -24,6 +24,8 @@ class Measure:
     protocol, see ``vaebench.protocol.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
     number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
 
+    ``flags`` say what is wrong with the number, see ``vaebench.flags``.
+
     Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It stands beside
     ``error``, because it is the same for all cases and so does not average out over them.
     """
@@ -37,6 +39,7 @@ class Measure:
     samples: int | None = None
     signature: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.error_kind not in ERROR_KINDS:
@@ -69,6 +72,7 @@ class Measure:
                 samples=_whole(content.get("samples")),
                 signature=str(content.get("signature") or ""),
                 extra=dict(content.get("extra") or {}),
+                flags=tuple(str(flag) for flag in content.get("flags") or ()),
             )
         except (KeyError, TypeError, AttributeError, OverflowError) as e:
             raise ValueError(f"not a measure: {content!r} ({type(e).__name__}: {e})") from None

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench import result_file
+from vaebench import flags, result_file
 from vaebench.config import Cell, run_key
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
-from vaebench.protocol import is_timing, samples_of, signature
+from vaebench.protocol import is_timing, samples_of, signature, signature_parts
 from vaebench.seeds import LARGEST_SEED
 from vaebench.stats import Measure
 from vaebench.words import shortened
@@ -49,8 +49,12 @@ COLUMNS = {
     "device": TEXT,
     "peak_memory_mb": NUMBER,
     **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
+    "flags": TEXT,
 }
 """The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
+
+LATER = ("flags",)
+"""Columns that CSV files of earlier versions lack: they are read as empty."""
 
 BOUNDS = ("train_bound", "valid_bound")
 """Columns of curves that are bounds: positive nats, lower is better. Version 1 kept them with the opposite sign."""
@@ -163,6 +167,9 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         "key": cell.key,
         "reason": " ".join(str(result.get("reason") or "").split()),
     }
+    stored = result.get("flags")
+    of_run = tuple(map(str, stored)) if isinstance(stored, list) else ()
+    run["flags"] = flags.join(of_run)
     rows = []
     for content in result.get("measures") or []:
         try:
@@ -179,7 +186,8 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
         mine = run["published"] if m.name == cell.measure else None
-        rows.append({**run, **numbers, "metric": m.name, "published": mine, "extra": text})
+        marks = flags.join((*of_run, *m.flags))
+        rows.append({**run, **numbers, "metric": m.name, "published": mine, "extra": text, "flags": marks})
     return rows or [run]
 
 
@@ -199,12 +207,6 @@ def is_current(cell: Cell, measure: Measure) -> bool:
     found = signature_parts(measure.signature)
     found["data"] = found.get("data", "").split("@")[0]  # a configuration does not know the hash of the data
     return all(found.get(k) == v for k, v in wanted.items())
-
-
-def signature_parts(text: str) -> dict[str, str]:
-    """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
-    measure, *rest = text.split("|")
-    return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
 
 
 # ---------------------------------------------------------------------------------------------- CSV and files
@@ -284,7 +286,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None
-    missing = [c for c in COLUMNS if c not in header]
+    missing = [c for c in COLUMNS if c not in header and c not in LATER]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}")
@@ -301,13 +303,17 @@ def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
     convert = {TEXT: str, NUMBER: float, WHOLE: _int64, SEED: _int64, FLAG: {"True": True, "False": False}.__getitem__}
     row: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
-        text = record[name]
+        text = record.get(name, "")
         try:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
             raise UserError(f"{where}: column {name}: {shortened(text)!r} is not a {kind}") from None
     if row["extra"] and not _is_object(row["extra"]):
         raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")
+    try:
+        flags.split(row["flags"])
+    except ValueError:
+        raise UserError(f"{where}: column flags: {shortened(row['flags'])!r} is not a JSON list of texts") from None
     return row
 
 
@@ -325,8 +331,10 @@ def _is_object(text: str) -> bool:
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame with exactly COLUMNS and their types, empty or not."""
+    """Rows as a frame with exactly COLUMNS and their types, empty or not; flags that follow from a row are added."""
     import pandas as pd
+
+    rows = [{**row, "flags": flags.of_row(row)} for row in rows]
 
     def column(name: str, kind: str) -> pd.Series:
         values = [row.get(name) for row in rows]

@@ -411,7 +411,9 @@ def write_curve(s: Seed) -> None:
     if not s.curve:
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=[*s.curve[0], "unit"], lineterminator="\n")
+    # A run that goes on from the checkpoint of an earlier version may have columns that its first points lack.
+    names = dict.fromkeys(name for point in s.curve for name in point)
+    writer = csv.DictWriter(text, fieldnames=[*names, "unit"], lineterminator="\n")
     writer.writeheader()
     writer.writerows({**point, "unit": UNIT} for point in s.curve)
     write_atomic(s.folder / "curve.csv", text.getvalue())

@@ -19,6 +19,7 @@ class Blank(BinaryLoader):
 
     name = "blank"
     shape = (1, 1)
+    empty = True
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         import numpy as np

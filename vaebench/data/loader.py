@@ -22,6 +22,7 @@ class Loader:
     sources : the files needed, by a short name; none where the data come with a library, are made here, or are the
         user's own.
     keep : whether the arrays are kept on disk although there are no sources, because making them takes long.
+    empty : whether there are no data to learn from: the model fits a distribution it knows.
     asks : settings without which nothing can be loaded, as the user writes them.
     """
 
@@ -29,6 +30,7 @@ class Loader:
     version: ClassVar[int] = 1
     sources: ClassVar[dict[str, Source]] = {}
     keep: ClassVar[bool] = False
+    empty: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -6,7 +6,7 @@ The mean KL of the bound is the sum of the two: mean_i KL(q(z|x_i) || p) = I(x; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -28,20 +28,21 @@ class AggregateKL:
 
     ``value``: mean KL minus mutual information, so that the sum is kept exactly; it has no noise where the posteriors
     are all alike, or all far apart. ``direct``: mean of log q(z_i) - log p(z_i); it has none where q(z) is the prior.
-    Errors as in ``Information``. Either can be slightly negative.
+    Errors as in ``Information``, ``each``: the cases' terms of ``value``. Either can be slightly negative.
     """
 
     value: float
     error: float | None
     direct: float
     direct_error: float | None
+    each: Tensor = field(compare=False, repr=False)
 
 
 def aggregate_kl(p: Posteriors, log_q: Tensor | None = None) -> AggregateKL:
     """Both estimates; ``log_q``: log q(z_i) of every case, ``p.log_aggregate()``, where it is known."""
     log_q = p.log_aggregate() if log_q is None else log_q
-    remainder = mean_and_error(p.kl() - (p.log_own() - log_q))
-    return AggregateKL(*remainder, *mean_and_error(log_q - p.log_prior()))
+    each = p.kl() - (p.log_own() - log_q)
+    return AggregateKL(*mean_and_error(each), *mean_and_error(log_q - p.log_prior()), each)
 
 
 def measures(job: Job, gathered: Gather) -> list[Measure]:
@@ -50,6 +51,8 @@ def measures(job: Job, gathered: Gather) -> list[Measure]:
     log_q = p.log_aggregate()
     mi, kl = mutual_information.whole_set(p, log_q), aggregate_kl(p, log_q)
     return [
-        job.measure("mi", mi.value, mi.error, None, ceiling=mi.ceiling),
-        job.measure("aggregate_kl", kl.value, kl.error, None, direct=kl.direct, direct_error=kl.direct_error),
+        job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
+        job.measure(
+            "aggregate_kl", kl.value, kl.error, None, each=kl.each, direct=kl.direct, direct_error=kl.direct_error
+        ),
     ]

@@ -47,6 +47,7 @@ class BoundSum:
         self.total = torch.zeros(cases, dtype=torch.float64, device=device)
         self.square, self.shared = torch.zeros_like(self.total), torch.zeros_like(self.total)
         self.kl: list[Tensor] = []
+        self.case_kl = torch.zeros_like(self.total)
         self.analytic = False
 
     def add(self, part: Pass) -> None:
@@ -57,15 +58,27 @@ class BoundSum:
         if part.seen is None:
             log_w = part.log_w[:k]
             # log_p holds the data term first, then one prior term for each term of log_q.
-            kl = [(q[:k].double() - p[:k].double()).sum() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
+            ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
+            kl = [ratio.sum() for ratio in ratios]
+            case_kl = sum(ratio.sum(0) for ratio in ratios)
         else:
             exact = gaussian.kl_standard(*(v.double() for v in part.seen))
             log_w, kl, self.analytic = part.log_p[0][:k].double() - exact, [k * exact.sum()], True
+            case_kl = k * exact
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
+        self.case_kl[part.cases] += case_kl
         if part.error is not None:
             self.shared[part.cases] = part.error.double() ** 2
         self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
+
+    def each(self) -> Tensor:
+        """The bound of every case as a positive number, (n,), nats."""
+        return self.log_z - self.total / self.samples
+
+    def each_kl(self) -> Tensor:
+        """The KL of every case, all layers together, (n,), nats."""
+        return self.case_kl / self.samples + self.log_z
 
     def result(self) -> Bound:
         """The mean and its error; with one sample per case the Monte Carlo error is unknown (None)."""
@@ -92,8 +105,8 @@ def measures(job: Job, total: BoundSum) -> list[Measure]:
     b = total.result()
     how = {"analytic": True} if b.analytic else {}
     return [
-        job.with_log_z("bound", -b.value, b.error, b.samples),
-        job.with_log_z("kl", sum(b.kl), None, b.samples, layers=b.kl, **how),
+        job.with_log_z("bound", -b.value, b.error, b.samples, each=total.each()),
+        job.with_log_z("kl", sum(b.kl), None, b.samples, each=total.each_kl(), layers=b.kl, **how),
     ]
 
 

@@ -67,5 +67,5 @@ def start(job: Job) -> Tensor | None:
 def measures(job: Job, log_p: Tensor) -> list[Measure]:
     """Minus the mean of log p(x), without error; ``spread``: its standard error over cases. Perplexity of documents."""
     nll, spread = -float(log_p.mean()), float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
-    found = [job.measure("nll", nll, None, None, spread=spread)]
-    return found + ([perplexity.measure(job, nll, None, None)] if reads_documents(job.model) else [])
+    found = [job.measure("nll", nll, None, None, each=-log_p, spread=spread)]
+    return found + ([perplexity.measure(job, nll, None, None, -log_p)] if reads_documents(job.model) else [])

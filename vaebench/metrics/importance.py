@@ -69,6 +69,10 @@ class ImportanceSum:
             if k in self.at:
                 self.at[k][cases] = self.log_sum[cases] - math.log(k)
 
+    def each(self) -> Tensor:
+        """The NLL of every case, (n,), nats."""
+        return self.log_z - self.at[self.samples]
+
     def result(self) -> Importance:
         """The estimate. Raises RuntimeError when a case has not had all its samples."""
         log_p = self.at[self.samples]
@@ -102,8 +106,9 @@ def start(job: Job) -> ImportanceSum | None:
 def measures(job: Job, total: ImportanceSum) -> list[Measure]:
     """The NLL with its curve over the number of samples; of documents the perplexity besides."""
     w = total.result()
-    found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, **details(w))]
-    return found + ([perplexity.measure(job, w.nll, w.error, w.samples)] if reads_documents(job.model) else [])
+    each = total.each()
+    found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, each=each, **details(w))]
+    return found + ([perplexity.measure(job, w.nll, w.error, w.samples, each)] if reads_documents(job.model) else [])
 
 
 def details(w: Importance) -> dict[str, object]:

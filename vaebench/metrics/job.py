@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaebench.metrics import normaliser, rbm_posterior, weights
+from vaebench.metrics.outlier import noticed
 from vaebench.metrics.partition import LogZ
 from vaebench.protocol import posterior_chains
 from vaebench.stats import Measure
@@ -50,9 +51,22 @@ class Job:
         return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk)
 
     def measure(
-        self, name: str, value: float, error: float | None, samples: int | None, unit: str = "nats", **extra: Any
+        self,
+        name: str,
+        value: float,
+        error: float | None,
+        samples: int | None,
+        unit: str = "nats",
+        *,
+        each: Tensor | None = None,
+        **extra: Any,
     ) -> Measure:
-        """A Measure whose error is a Monte Carlo error, None where it is unknown."""
+        """A Measure whose error is a Monte Carlo error, None where it is unknown.
+
+        ``each``: the cases' values (n,) where ``value`` is their mean, which are looked through for outliers.
+        """
+        if each is not None:
+            extra |= noticed(each)
         return Measure(name, value, unit, error, "none" if error is None else "monte carlo", None, samples, "", extra)
 
     def with_log_z(self, name: str, value: float, error: float | None, samples: int, **extra: Any) -> Measure:

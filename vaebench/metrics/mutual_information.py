@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 class Information:
     """``value`` nats. ``ceiling``: what its expectation cannot exceed, nats.
 
+    ``each``: the cases' terms, (n,), nats, of which it is the mean.
     ``error``: standard deviation over cases of their terms, by the root of their number; None for one case. Given the
     posteriors the terms are independent, each with the noise of its one sample, so it is the Monte Carlo error and
     more: differences between cases are in it, as if the cases had been drawn anew under the same q(z).
@@ -37,6 +38,7 @@ class Information:
     value: float
     error: float | None
     ceiling: float
+    each: Tensor = field(compare=False, repr=False)
 
 
 def batchwise(p: Posteriors, parts: Sequence[Tensor]) -> Information:
@@ -46,8 +48,8 @@ def batchwise(p: Posteriors, parts: Sequence[Tensor]) -> Information:
     exact and the second has one sample of each case, so a single value can be below 0 or above the ceiling, the mean of
     log b. ValueError for batches that do not hold each case once.
     """
-    value, error = mean_and_error(p.expected_log_own() - p.log_aggregate(parts))
-    return Information(value, error, sum(len(part) * math.log(len(part)) for part in parts) / len(p))
+    each = p.expected_log_own() - p.log_aggregate(parts)
+    return Information(*mean_and_error(each), sum(len(part) * math.log(len(part)) for part in parts) / len(p), each)
 
 
 def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:
@@ -57,8 +59,8 @@ def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:
     sample: so no value exceeds log n, and where all posteriors are alike it is 0 without noise. ``log_q``: the second
     term, ``p.log_aggregate()``, where it is known.
     """
-    value, error = mean_and_error(p.log_own() - (p.log_aggregate() if log_q is None else log_q))
-    return Information(value, error, math.log(len(p)))
+    each = p.log_own() - (p.log_aggregate() if log_q is None else log_q)
+    return Information(*mean_and_error(each), math.log(len(p)), each)
 
 
 def batches(model: nn.Module, x: Tensor, batch: int) -> list[Tensor]:
@@ -79,4 +81,4 @@ def measures(job: Job, gathered: Gather) -> list[Measure]:
     parts = batches(job.model, job.x, size)
     found = batchwise(gathered.result(), parts)
     extra = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
-    return [job.measure("mi_batch", found.value, found.error, None, **extra)]
+    return [job.measure("mi_batch", found.value, found.error, None, each=found.each, **extra)]

@@ -157,6 +157,13 @@ def measures(job: Job, total: AnnealedSum) -> list[Measure]:
     annealing = {"posterior_log_z_error": float(sd.mean()), "posterior_log_z_error_max": float(sd.max())}
     extra = {**details(plain), **annealing, "modes": total.modes(job.model, job.x)}
     return [
-        job.with_log_z("iw_nll", plain.nll, plain.error, plain.samples, **extra),
-        job.with_log_z("iw_nll_weighted", weighted.nll, weighted.error, weighted.samples, **details(weighted)),
+        job.with_log_z("iw_nll", plain.nll, plain.error, plain.samples, each=total.plain.each(), **extra),
+        job.with_log_z(
+            "iw_nll_weighted",
+            weighted.nll,
+            weighted.error,
+            weighted.samples,
+            each=total.weighted.each(),
+            **details(weighted),
+        ),
     ]

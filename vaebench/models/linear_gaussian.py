@@ -16,6 +16,7 @@ class LinearGaussian(nn.Module):
     """z ~ N(0, I), x | z ~ N(W z + b, s^2 I); Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned."""
 
     latent = "gaussian"
+    continuous = True
     reparameterised = True
     unnormalised: tuple[str, ...] = ()
 

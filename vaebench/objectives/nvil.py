@@ -17,6 +17,9 @@ from vaebench.objectives.base import Objective
 
 State = dict[str, Tensor]
 
+RANGE = 5.0
+"""A baseline's prediction of more than so many times the largest signal of its batch is no prediction of it."""
+
 
 class NVIL(Objective):
     """NVIL with every part of its variance reduction switchable (Figure 1 of the paper, and its 0.4 nat remark).
@@ -127,4 +130,18 @@ class NVIL(Objective):
             # The baselines minimise (l - C - c)^2; as in all published code the normalised signal drives them.
             gain = gain + (s * predicted).sum(0, keepdim=True)
         loss = -reduction.over_cases(gain, self.reduce)
-        return loss, new_state, {"bound": raw[0].mean()}
+        metrics = {"bound": raw[0].mean()}
+        if predicted is not None:
+            metrics["baseline_outside"] = outside(raw, predicted.detach())
+        return loss, new_state, metrics
+
+
+def outside(raw: Tensor, predicted: Tensor) -> Tensor:
+    """1 if a baseline's prediction is far outside the range of the signal of its batch in any layer, else 0.
+
+    Args:
+        raw: signals, (layers, batch), nats. A range below one nat counts as one, as it does in ``center``.
+        predicted: what the input-dependent baselines say of them, (layers, batch), nats.
+    """
+    limit = RANGE * raw.abs().amax(-1).clamp(min=1.0)
+    return (predicted.abs().amax(-1) > limit).any().to(raw.dtype)

@@ -73,7 +73,8 @@ def _cell(table: Table, row: ReportRow | None) -> str:
     if row is None:
         return ""
     published = cells.published(table, row)
-    return " ".join(p for p in (cells.number(row.ours), f"({published})" if published else "") if p)
+    number = cells.number(row.ours) or cells.lost(row, row.measure)
+    return " ".join(p for p in (number, f"({published})" if published else "") if p)
 
 
 def _verdict(entries: list[ReportRow]) -> str:

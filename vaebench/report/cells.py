@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vaebench import flags
 from vaebench.config import Table
 from vaebench.protocol import METRICS
 from vaebench.report.select import Estimate
 from vaebench.report.summary import ReportRow
 from vaebench.words import duration
+
+MARK = "!"
+"""Behind a number, or in its place, that is flagged."""
 
 BESIDE_HEADERS = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
 
@@ -45,7 +49,7 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
     cells = {}
     for metric, header in BESIDE_HEADERS.items():
         e = row.beside.get(metric)
-        text = number(e)
+        text = _by_layer(metric, e) if e and len(e.layers) > 1 else number(e) or lost(row, metric)
         if metric == "iw_nll" and samples is not None:
             header = f"{header} (K={samples})"
         elif metric == "iw_nll" and e and e.samples is not None:
@@ -55,9 +59,30 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
 
 
 def number(e: Estimate | None) -> str:
-    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation."""
+    """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation.
+
+    With a ``!`` if it is flagged.
+    """
     if e is None:
         return ""
+    return _plain(e) + (MARK if flags.DEAD_LAYER in e.flags or e.faulty else "")
+
+
+def lost(row: ReportRow, metric: str) -> str:
+    """``impossible!`` where every value of a metric was such, and so there is no number."""
+    return "".join(f"{kind}{MARK}" for kind in row.lost.get(metric, ())[:1])
+
+
+def _by_layer(metric: str, e: Estimate) -> str:
+    """``31.1 / 13.3 / 0.06!``: each latent layer, the one next to the data first; dead ones are marked."""
+    if metric != "kl":
+        return " / ".join(f"{v:g}" if v == round(v) else f"{v:.1f}" for v in e.layers)
+    parts = [f"{v:.1f}" if abs(v) >= 10 else f"{round(v, 2) + 0.0:.2f}" for v in e.layers]  # no minus before 0.00
+    marks = [MARK if flags.is_dead(v) else "" for v in e.layers]
+    return " / ".join(f"{part}{mark}" for part, mark in zip(parts, marks, strict=True)) + (MARK if e.faulty else "")
+
+
+def _plain(e: Estimate) -> str:
     if e.unit == "units":
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
     mean = f"{round(e.mean, 2) + 0.0:.2f}"  # no minus before 0.00

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from vaebench import flags
 from vaebench.catalogue import load_table, options
 from vaebench.errors import UserError
 from vaebench.protocol import is_timing
-from vaebench.report.select import Estimate, estimate, measured
+from vaebench.report.select import Estimate, estimate, measured, taken
 from vaebench.stats import combine
 from vaebench.store import signature_parts
 
@@ -32,7 +33,8 @@ class ComparedRow:
     ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
     the largest difference that counts as agreement, None where the row is not judged: it is a time, or no error is
     known on either side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were
-    compared anyway, ``settings`` unlike presets, labels or else training settings.
+    compared anyway, ``settings`` unlike presets, labels or else training settings, ``flagged`` the kinds of flags of
+    either side.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ComparedRow:
     allowed: float | None
     protocols: str = ""
     settings: str = ""
+    flagged: str = ""
 
     @property
     def judged(self) -> bool:
@@ -106,6 +109,8 @@ def compare(
     shared = [name for name in names if name in sides[0] and name in sides[1]]
     shown = shared if common else names
     rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in shown]
+    marks = _flags(a, by, "first"), _flags(b, by, "second")
+    rows = [replace(r, flagged="; ".join(m[n] for m in marks if n in m)) for n, r in zip(shown, rows, strict=True)]
     return Comparison(tuple(rows), tol, left_out=len(names) - len(shown))
 
 
@@ -121,6 +126,17 @@ def _groups(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ..
             groups[(*name, metric)] = part
     order = {n: i for i, n in enumerate(dict.fromkeys(frame[by].itertuples(index=False, name=None)))}
     return dict(sorted(groups.items(), key=lambda item: order[item[0][:-1]]))
+
+
+def _flags(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], str]:
+    """``first: impossible`` for every metric of an entry of which a value is flagged, whether or not it counts."""
+    out = {}
+    for metric in dict.fromkeys(m for m in frame["metric"] if m):
+        for name, part in taken(frame, metric).groupby(by, sort=False):
+            found = flags.kinds(flag for marks in part["flags"] for flag in flags.split(marks))
+            if found:
+                out[(*name, metric)] = f"{side}: {', '.join(found)}"
+    return out
 
 
 def _row(
@@ -201,6 +217,7 @@ def render(comparison: Comparison, width: int | None = None) -> str:
         values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
         counts = [str(e.n) if e else "" for e in (r.a, r.b)]
         unlike = [f"protocols: {r.protocols}"] * bool(r.protocols) + [r.settings] * bool(r.settings)
+        unlike += [f"flagged, {r.flagged}"] * bool(r.flagged)
         notes = words + "".join(f" ({u})" for u in unlike)
         cells.append((r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, notes))
     right = ("right",) * 7

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+from vaebench import flags
 from vaebench.catalogue import load_preset, options
 from vaebench.config import Table
 from vaebench.protocol import heading, is_timing
 from vaebench.report import across, repeats, times
+from vaebench.report.cells import MARK
+from vaebench.report.select import Estimate
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
 
 VERDICTS = {
@@ -53,6 +56,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         + times.footnotes(table, rows)
         + repeats.footnotes(table, rows)
     )
+    lines += _marks(rows, estimates)
     words = {r.verdict.split(", ")[0] for r in rows} if table.printed else set()
     if table.printed:
         lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
@@ -106,6 +110,25 @@ def _effective_samples(rows: list[ReportRow]) -> list[str]:
         f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, the Monte "
         "Carlo error is too small."
     ]
+
+
+def _marks(rows: list[ReportRow], estimates: list[Estimate]) -> list[str]:
+    """What stands behind a flagged number means, and the order of layers."""
+    lines = []
+    if any(len(e.layers) > 1 for r in rows for e in r.beside.values()):
+        lines.append(
+            "KL and active units of several latent layers: by layer, the one next to the data first; of several seeds "
+            "the mean of each."
+        )
+    kinds = {kind for e in estimates for kind in e.flags}
+    kinds |= {kind for r in rows for lost in r.lost.values() for kind in lost}
+    faulty = bool(kinds & set(flags.FAULTS))
+    if faulty or flags.DEAD_LAYER in kinds:
+        rule = (
+            "; a number that is impossible or not finite enters no mean, one that a single case decides has no verdict"
+        )
+        lines.append(f"{MARK}: flagged, the notes of the row say why{rule if faulty else ''}.")
+    return lines
 
 
 def _significant(error: float) -> str:

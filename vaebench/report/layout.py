@@ -91,7 +91,7 @@ def _records(
             "column": row.column,
             "preset": row.preset,
             "published": cells.published(table, row),
-            "ours": cells.number(row.ours),
+            "ours": cells.number(row.ours) or cells.lost(row, row.measure),
             "seeds": str(row.n) if row.n else "",
             "difference": "" if row.difference is None else f"{row.difference:+.2f}",
             "verdict": row.verdict,

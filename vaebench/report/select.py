@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vaebench import flags
 from vaebench.protocol import is_timing
 from vaebench.stats import combine, mean_error, repeats_of
 from vaebench.store import signature_parts
@@ -37,7 +38,8 @@ class Estimate:
     ``cases`` are the cases it was measured on where they are a part of the set, else None; ``over_cases`` the standard
     error over cases as one of a number of the whole set (stored as ``spread``), the largest of the seeds, or None.
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
-    one.
+    one. ``layers``: the value of each latent layer, the one next to the data first, means over seeds; empty where they
+    are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.flags``.
     """
 
     mean: float
@@ -54,6 +56,13 @@ class Estimate:
     cases: int | None = None
     over_cases: float | None = None
     repeats: tuple[int, float, float] | None = None
+    layers: tuple[float, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it is not a number to judge by."""
+        return any(kind in flags.FAULTS for kind in self.flags)
 
     @property
     def error(self) -> float | None:
@@ -73,11 +82,22 @@ def _is_current(extra: str) -> bool:
 
 
 def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows that count for a metric: run done, measure current, value finite; one per cell and seed (the last)."""
-    rows = frame[(frame["status"] == "done") & (frame["metric"] == metric)]
-    rows = only_current(rows)
-    finite = rows["value"].abs() < float("inf")  # False for NaN
-    return rows[finite].drop_duplicates([*CELL, "key", "seed"], keep="last")
+    """The rows that count for a metric: run done, measure current, one per cell and seed (the last).
+
+    Values that are not finite, or impossible, do not count.
+    """
+    rows = taken(frame, metric)
+    return rows[~rows["flags"].map(is_lost).astype(bool)].drop_duplicates([*CELL, "key", "seed"], keep="last")
+
+
+def taken(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a metric of finished runs, measured as the cell asks, whatever their values."""
+    return only_current(frame[(frame["status"] == "done") & (frame["metric"] == metric)])
+
+
+def is_lost(marks: str) -> bool:
+    """Whether a row with these flags (the column's text) enters no mean."""
+    return any(kind in flags.LOST for kind in flags.kinds(flags.split(marks)))
 
 
 def estimate(rows: pd.DataFrame) -> Estimate | None:
@@ -107,6 +127,8 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         cases=_part(rows["signature"].iloc[0]),
         over_cases=max(over_cases, default=None),
         repeats=_repeats([repeats_of(json.loads(e)) if e else None for e in rows["extra"]]),
+        layers=_layers([json.loads(e).get("layers") if e else None for e in rows["extra"]]),
+        flags=flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks)),
     )
 
 
@@ -121,6 +143,15 @@ def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:
     counts = {len(f["values"]) for f in found}
     means = (math.fsum(f[key] for f in found) / len(found) for key in ("mean", "variance"))
     return (counts.pop(), *means) if len(counts) == 1 else None
+
+
+def _layers(found: list[list | None]) -> tuple[float, ...]:
+    """The mean of each layer over the seeds, where all have the same number of them."""
+    if not all(isinstance(layers, list) and all(map(is_number, layers)) for layers in found):
+        return ()
+    if len({len(layers) for layers in found}) > 1:
+        return ()
+    return tuple(math.fsum(layer) / len(found) for layer in zip(*found, strict=True))
 
 
 def _extra(extra: str, key: str) -> float | None:

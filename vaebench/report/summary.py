@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vaebench import flags
 from vaebench.config import Table
-from vaebench.protocol import METRICS, is_descriptive, is_timing
+from vaebench.protocol import METRICS, heading, is_descriptive, is_timing
 from vaebench.report.protocol import differing
-from vaebench.report.select import Estimate, estimate, measured, only_current
+from vaebench.report.select import CELL, Estimate, estimate, is_lost, measured, taken
 from vaebench.stats import verdict
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class ReportRow:
     Numbers are in the unit of the measure (nats). ``spread`` is the standard deviation over the paper's runs, where it
     prints one. ``difference`` is ours minus published, None where the two may not be compared; ``measure`` is what both
     are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells
-    of the other seeds. ``scope`` is the data and the split that the measure is of.
+    of the other seeds. ``scope`` is the data and the split that the measure is of. ``lost``: metrics without an estimate
+    because every value of them was impossible or not finite, and the kinds of their flags.
     """
 
     row: str
@@ -52,6 +54,7 @@ class ReportRow:
     measure: str = ""
     key: str = ""
     scope: str = ""
+    lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -122,12 +125,15 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
     comparable = comparable and not is_timing(measure)
     judged = comparable and not is_descriptive(measure)
+    if ours and ours.faulty:
+        comparable = judged = False
     word = verdict(published, ours.values if ours else (), table.margin, label, judged)
     if table.rows[row].diverges and bool(runs["paper_protocol"].all()):
         word = _divergence(runs, label)
-    beside = {
-        m: estimate(measured(runs, m)) for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column))
-    }
+    shown = [measure, *(m for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column)))]
+    beside = {m: estimate(measured(runs, m)) for m in shown if m != measure}
+    missing = {m: _kinds(taken(runs, m)) for m in shown if not (ours if m == measure else beside[m])}
+    notes += _flagged(shown, runs)
     return ReportRow(
         row=row,
         column=column,
@@ -149,6 +155,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         measure=measure,
         key=runs["key"].iloc[0],
         scope=_scope(protocols[0]) if protocols else "",
+        lost={m: kinds for m, kinds in missing.items() if kinds},
     )
 
 
@@ -156,6 +163,31 @@ def _scope(signature: str) -> str:
     """Data and split of a protocol signature: ``mnist_static, test``."""
     parts = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
     return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
+
+
+def _kinds(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The kinds of flags by which all these rows are lost."""
+    found = flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks))
+    return tuple(kind for kind in found if kind in flags.LOST)
+
+
+def _flagged(metrics: list[str], runs: pd.DataFrame) -> list[str]:
+    """The flags of the runs and of these measures in words, seeds with the same flag together."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for metric in ("", *metrics):
+        # A flag of the run stands in all its rows, whatever became of it.
+        rows = taken(runs, metric).drop_duplicates([*CELL, "key", "seed"], keep="last") if metric else runs
+        for seed, marks in zip(rows["seed"], rows["flags"], strict=True):
+            for flag in flags.split(marks):
+                if (flags.kind_of(flag) in flags.OF_RUNS) == (metric == ""):
+                    known = seeds.setdefault((metric, flag), [])
+                    known += [] if seed in known else [seed]
+    several = runs["seed"].nunique() > 1
+    lines = []
+    for (metric, flag), found in seeds.items():
+        which = f" (seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))})" if several else ""
+        lines.append(f"{heading(metric) if metric else 'training'}{which}: {flag}")
+    return lines
 
 
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
@@ -176,11 +208,11 @@ def _divergence(runs: pd.DataFrame, label: str) -> str:
 def _survivors(measure: str, runs: pd.DataFrame) -> str:
     """``, k of n seeds`` where some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
 
-    A finished run whose measure is not finite has diverged too; a partial run may yet finish.
+    A finished run whose measure is not finite, or impossible, has diverged too; a partial run may yet finish.
     """
     done = runs[runs["status"] == "done"]
-    numbers = only_current(done[done["metric"] == measure])
-    broken = set(numbers[~(numbers["value"].abs() < float("inf"))]["seed"])
+    numbers = taken(runs, measure)
+    broken = set(numbers[numbers["flags"].map(is_lost).astype(bool)]["seed"])
     lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | broken
     tried = set(done["seed"]) | lost
     return f", {len(tried) - len(lost)} of {len(tried)} seeds" if lost else ""
@@ -208,8 +240,9 @@ def _why_without(measure: str, runs: pd.DataFrame, seeds: set[int]) -> str:
     which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
     if not len(some):
         return f"{which}: {measure} was not measured"
-    if some["value"].isna().any():
-        return f"{which}: {measure} is not finite"
+    kinds = _kinds(some)
+    if kinds:
+        return f"{which}: {measure} is {' or '.join(kinds)}"
     return f"{which}: {measure} was measured under another evaluation than is asked for"
 
 

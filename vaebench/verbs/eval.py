@@ -77,6 +77,7 @@ def find(root: Path, name: str) -> list[Path]:
 def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, Any]) -> None:
     """Evaluate one run and print its measures. Raises UserError where it was moved, is damaged or in use."""
     from vaebench.config import Cell
+    from vaebench.flags import of_measure
     from vaebench.session import Session
     from vaebench.stats import Measure
     from vaebench.store import Store
@@ -96,3 +97,5 @@ def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, A
     for m in map(Measure.from_dict, result["measures"]):
         error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
         print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
+        for flag in of_measure(m):
+            print(f"    flagged: {flag}")

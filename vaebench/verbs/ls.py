@@ -76,6 +76,7 @@ def _data(given: dict[str, str]) -> list[tuple]:
 
 
 def _runs(given: dict[str, str]) -> list[tuple]:
+    from vaebench import flags
     from vaebench.store import Store
 
     rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
@@ -83,6 +84,7 @@ def _runs(given: dict[str, str]) -> list[tuple]:
     for result in store.runs():
         measures = [f"{m['name']} {_number(m)}" for m in result.get("measures") or [] if isinstance(m, dict)]
         updates = result.get("updates")
+        marks = flags.in_short(flags.of_result(result))
         rows.append(
             (
                 result["key"],
@@ -90,7 +92,7 @@ def _runs(given: dict[str, str]) -> list[tuple]:
                 result.get("status") or "?",
                 "-" if updates is None else f"{updates:,}",
                 _of(store.run_dir(result["key"], result["seed"])),
-                ", ".join(measures) or result.get("reason") or "-",
+                (f"flagged: {marks}; " if marks else "") + (", ".join(measures) or result.get("reason") or "-"),
             )
         )
     return rows

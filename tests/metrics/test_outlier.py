@@ -1,0 +1,143 @@
+"""One case that outweighs all the others, cases that are not finite: found by every mean over cases, and only then."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vaebench.evaluate import evaluate
+from vaebench.metrics import outlier
+from vaebench.metrics.outlier import noticed
+from vaebench.models.belief_net import SBN
+from vaebench.nn.init import initialize
+
+CASES = 30
+
+
+def test_one_case_is_found_by_its_distance_from_the_median():
+    each = torch.tensor([100.0, 101.0] * 20)
+    assert noticed(each) == {}
+    each[7] = 100.0 - 19.0  # 19 against 0 + 20 from the others: the median is the lower of the two middle ones
+    assert noticed(each) == {}
+    each[7] = 100.0 - 21.0
+    found = noticed(each)["one_case"]
+    assert found == {"case": 7, "value": 79.0, "median": 100.0, "shift": pytest.approx(-21 / 40)}
+
+
+def test_either_side_counts_whatever_the_size():
+    for value in (1e12, -7e6, 1e300):
+        each = torch.linspace(80, 120, 1000, dtype=torch.float64)
+        each[500] = value
+        assert noticed(each)["one_case"]["case"] == 500
+
+
+def test_two_equal_outliers_are_not_one():
+    each = torch.linspace(80, 120, 1000)
+    each[3] = each[4] = 1e6
+    assert noticed(each) == {}
+
+
+def test_heavy_tails_are_no_outlier():
+    """Log-normal with a sd of 1 of the logarithm, 200 sets of 1,000: the largest is far below the sum of the others."""
+    generator = torch.Generator().manual_seed(0)
+    sets = torch.randn(200, 1000, generator=generator).exp()
+    assert [noticed(each) for each in sets] == [{}] * 200
+
+
+def test_few_cases_or_a_shift_of_nothing_are_left_alone():
+    each = torch.zeros(outlier.LEAST_CASES)
+    each[0] = 1.0
+    assert "one_case" in noticed(each)
+    assert noticed(each[:-1]) == {}
+    assert noticed(each * 0.09) == {}  # 0.0045 nats
+
+
+def test_cases_that_are_not_finite_come_first():
+    each = torch.ones(CASES)
+    each[[4, 9]] = torch.tensor([math.nan, -math.inf])
+    assert noticed(each) == {"not_finite": {"cases": 2, "first": 4}}
+
+
+# ------------------------------------------------------------------------------------------------ in every measure
+
+
+class Poisoned(SBN):
+    """A belief net that says ``value`` more of the likelihood of one case than is true."""
+
+    def __init__(self, *args, value: float = 0.0, case: torch.Tensor | None = None) -> None:
+        super().__init__(*args)
+        self.value, self.case = value, case
+
+    def log_joint_terms(self, x, z):
+        first, *rest = super().log_joint_terms(x, z)
+        hit = torch.ones(len(x), dtype=torch.bool) if self.case is None else (x == self.case).all(-1)
+        return [torch.where(hit, first + self.value, first), *rest]
+
+
+@pytest.fixture
+def config():
+    return {
+        "data": {"name": "digits"},
+        "model": {"name": "sbn"},
+        "eval": {"split": "test", "points": None, "bound_samples": 10, "iw_samples": 20},
+        "train": {"select": "last"},
+        "recipe": 1,
+    }
+
+
+@pytest.fixture
+def cases():
+    x = torch.randint(0, 2, (CASES, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    x[:, :5] = torch.tensor([[i >> b & 1 for b in range(5)] for i in range(CASES)], dtype=torch.uint8)  # all different
+    return x
+
+
+def evaluated(cases, config, **poison):
+    model = Poisoned(torch.full((12,), 0.5), [4, 3], **poison)
+    initialize(model, torch.Generator().manual_seed(0), "normal", 0.5)
+    return {m.name: m for m in evaluate(model, cases, config, "8f3a12cd", 0)}
+
+
+def test_healthy_cases_have_no_flags(cases, config):
+    found = evaluated(cases, config)
+    assert {name: m.flags for name, m in found.items() if name != "kl"} == {
+        "bound": (),
+        "iw_nll": (),
+        "active_units": (),
+    }
+
+
+@pytest.mark.parametrize("value", [1e6, -1e6])
+def test_one_case_marks_bound_and_nll(value, cases, config):
+    found = evaluated(cases, config, value=value, case=cases[17])
+    for name in ("bound", "iw_nll"):
+        m = found[name]
+        assert m.extra["one_case"]["case"] == 17
+        # The rest of the mean is that of the model without the fault.
+        assert m.extra["one_case"]["shift"] == pytest.approx(-value / CASES, rel=1e-3)
+        assert [f for f in m.flags if f.startswith("one case: case 17,")]
+        assert ("impossible" in m.flags[0]) == (value > 0)
+    assert "one_case" not in found["kl"].extra
+
+
+def test_a_case_without_a_number_is_named(cases, config):
+    found = evaluated(cases, config, value=math.nan, case=cases[17])
+    for name in ("bound", "iw_nll"):
+        assert math.isnan(found[name].value)
+        assert found[name].flags == ("not finite: 1 of 30 cases, case 17 the first of them",)
+
+
+def test_a_continuous_model_may_have_a_negative_nll(cases, config):
+    from vaebench.models.linear_gaussian import LinearGaussian
+
+    config["model"]["name"] = "linear_gaussian"
+    model = LinearGaussian(torch.zeros(12), [2])
+    with torch.no_grad():
+        model.p["log_sd"].fill_(-3.0)
+    found = {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}
+    assert found["bound"].value < 0
+    assert found["bound"].flags == ()
+    config["model"]["name"] = "sbn"
+    assert {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}["bound"].flags
