@@ -95,7 +95,7 @@ def test_verdict_names_the_seeds_that_were_lost(table, frame, entry, failed):
 def test_number_that_is_not_finite_is_named_and_left_out(table, frame, entry):
     r = one(table, frame(entry("SBN 200", [113.0, math.nan, 113.2])))
     assert (r.n, r.status, r.verdict) == (2, "1 without a number", "yes, 2 of 3 seeds")
-    assert r.footnotes == ("seed 1: bound is not finite",)
+    assert r.footnotes == ("bound (seed 1): not finite: the value is no number",)
     assert r.ours.mean == pytest.approx(113.1)
 
 

@@ -211,11 +211,15 @@ def _survivors(measure: str, runs: pd.DataFrame) -> str:
     A finished run whose measure is not finite, or impossible, has diverged too; a partial run may yet finish.
     """
     done = runs[runs["status"] == "done"]
-    numbers = taken(runs, measure)
-    broken = set(numbers[numbers["flags"].map(is_lost).astype(bool)]["seed"])
-    lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | broken
+    lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | _lost_seeds(measure, runs)
     tried = set(done["seed"]) | lost
     return f", {len(tried) - len(lost)} of {len(tried)} seeds" if lost else ""
+
+
+def _lost_seeds(measure: str, runs: pd.DataFrame) -> set[int]:
+    """Finished seeds whose value of the measure enters no mean; the flags say why."""
+    numbers = taken(runs, measure)
+    return set(numbers[numbers["flags"].map(is_lost).astype(bool)]["seed"])
 
 
 def _status(measure: str, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:
@@ -231,7 +235,8 @@ def _status(measure: str, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, 
     without = len(done) - len(rows)
     if without:
         parts.append(f"{without} without a number")
-        notes.append(_why_without(measure, runs, set(done["seed"]) - set(rows["seed"])))
+        unflagged = set(done["seed"]) - set(rows["seed"]) - _lost_seeds(measure, runs)
+        notes += [_why_without(measure, runs, unflagged)] if unflagged else []
     return ", ".join(parts), notes
 
 
@@ -240,9 +245,6 @@ def _why_without(measure: str, runs: pd.DataFrame, seeds: set[int]) -> str:
     which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
     if not len(some):
         return f"{which}: {measure} was not measured"
-    kinds = _kinds(some)
-    if kinds:
-        return f"{which}: {measure} is {' or '.join(kinds)}"
     return f"{which}: {measure} was measured under another evaluation than is asked for"
 
 
