@@ -365,6 +365,17 @@ def test_ls_runs(runs, capsys):
     assert call(capsys, "ls", "runs", f"run.results={runs}/none")[1] == "no runs\n"
 
 
+def test_ls_runs_shows_flags_first(runs, capsys):
+    from vaebench.compose import cells
+
+    (cell,) = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200", "column=NVIL"])
+    _store_run(runs, cell, 7, -626.3)
+    _, out, _ = call(capsys, "ls", "runs", f"run.results={runs}")
+    lines = out.splitlines()
+    assert sum("flagged" in line for line in lines) == 1
+    assert "flagged: bound impossible; bound -626.30(0.10)" in out
+
+
 @pytest.mark.parametrize("what", ["tables", "models", "objectives", "presets", "data", "runs"])
 def test_ls_imports_nothing_heavy(what, runs):
     arguments = ["ls", what, *([f"run.results={runs}"] if what == "runs" else [])]

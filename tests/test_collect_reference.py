@@ -124,3 +124,71 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
     found = pd.read_csv(path)
     assert found[["row", "seed", "model"]].values.tolist() == [[first.row, 0, 0.5], [second.row, 0, 0.25]]
     assert drawn[-1]["model"].tolist() == [0.5, 0.25]
+
+
+# ------------------------------------------------------------------------------------------------- flagged runs
+
+
+def reference(tmp_path, name="nvil_mnist-short"):
+    path = tmp_path / "reference" / f"{name}.csv"
+    return store.read_csv(path) if path.exists() else None
+
+
+def marked(root: Path, cell: config.Cell, seed: int, flag: str) -> None:
+    """A finished run whose training was flagged."""
+    finished(root, cell, seed, 100.0)
+    runs = Store(root)
+    runs.write_result(cell.key, seed, {**runs.read_result(cell.key, seed), "flags": [flag]})
+
+
+def test_flagged_runs_are_refused_unless_asked_for(script, tmp_path, capsys):
+    first, second = cells_of()[:2]
+    marked(tmp_path / "a", first, 0, "baseline: astray")
+    finished(tmp_path / "a", first, 1, 101.0)
+    finished(tmp_path / "a", second, 0, 90.0)
+    assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short") == 1
+    assert f"{first.row} / {first.column} seed 0 not taken: training: baseline: astray" in capsys.readouterr().err
+    wanted = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
+    assert values(reference(tmp_path)) == wanted
+    curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
+    assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {w[:3] for w in wanted}
+
+    assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short", flagged=True) == 0
+    frame = reference(tmp_path)
+    assert values(frame) == [(first.row, first.column, 0, 100.0), *wanted]
+    assert frame["flags"].tolist() == ['["baseline: astray"]', "", ""]
+
+
+def test_a_run_that_is_flagged_leaves_what_the_file_has_of_it(script, tmp_path):
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    script.collect(Store(tmp_path / "a"), "nvil_mnist", "short")
+    marked(tmp_path / "b", first, 0, "baseline: astray")
+    finished(tmp_path / "b", first, 1, 101.0)
+    assert script.collect(Store(tmp_path / "b"), "nvil_mnist", "short") == 1
+    assert values(reference(tmp_path)) == [(first.row, first.column, 0, 100.0), (first.row, first.column, 1, 101.0)]
+    assert reference(tmp_path)["flags"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize(("table", "refused"), [("nvil_mnist", 1), ("lagging_synthetic", 0)])
+def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(script, tmp_path, table, refused):
+    cell = cells_of(table)[0]
+    finished(tmp_path / "a", cell, 0, 100.0)
+    runs = Store(tmp_path / "a")
+    protocol = f"kl|data:{cell.config['data']['name']}@8f|split:test|points:all"
+    kl = Measure("kl", 0.01, "nats", signature=protocol, extra={"layers": [0.01]}).to_dict()
+    result = runs.read_result(cell.key, 0)
+    runs.write_result(cell.key, 0, {**result, "measures": [*result["measures"], kl]})
+    assert script.collect(runs, table, "short") == refused
+
+
+def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, capsys):
+    marked(tmp_path / "a", cells_of()[0], 0, "baseline: astray")
+    arguments = ["collect_reference.py", str(tmp_path / "a"), "--table", "nvil_mnist"]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert script.main() == 1
+    assert "1 flagged runs were not taken" in capsys.readouterr().err
+    assert reference(tmp_path) is None
+    monkeypatch.setattr("sys.argv", [*arguments, "--flagged"])
+    assert script.main() == 0
+    assert len(reference(tmp_path)) == 1

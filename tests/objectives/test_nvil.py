@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import check, models, noise, objectives, optim
 from vaebench.errors import UserError
+from vaebench.objectives.nvil import outside
 
 SWITCHES = ("local_signals", "constant_baseline", "input_baseline", "variance_normalization")
 ALL = {name: True for name in SWITCHES}
@@ -347,3 +348,41 @@ def test_the_largest_rate_of_the_baselines():
     assert rates(rate=3e-4) == {"model": 3e-4, "posterior": 3e-4 / 5, "baseline": 3e-4}
     assert rates(rate=3e-3) == {"model": 3e-3, "posterior": 3e-3 / 5, "baseline": 1 / 2020}
     assert rates(rate=3e-3, baseline_rate=1e-3)["baseline"] == 1e-3
+
+
+# ------------------------------------------------------------------------------------- baselines that went astray
+
+
+@pytest.mark.parametrize(
+    ("raw", "predicted", "astray"),
+    [
+        ([[-100.0, -20.0], [-2.0, 1.0]], [[499.0, 0.0], [9.0, -9.9]], 0),
+        ([[-100.0, -20.0], [-2.0, 1.0]], [[0.0, -501.0], [0.0, 0.0]], 1),
+        ([[-100.0, -20.0], [-2.0, 1.0]], [[0.0, 0.0], [10.1, 0.0]], 1),  # by the range of its own layer
+        ([[-100.0, -20.0], [-0.1, 0.1]], [[0.0, 0.0], [4.9, 0.0]], 0),  # a range below a nat counts as one
+        ([[-100.0, -20.0], [-0.1, 0.1]], [[0.0, 0.0], [math.inf, 0.0]], 1),
+    ],
+)
+def test_a_prediction_of_five_times_the_range_of_its_signal_is_noticed(raw, predicted, astray):
+    assert float(outside(torch.tensor(raw), torch.tensor(predicted))) == astray
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+def test_every_update_tells_whether_a_baseline_is_astray(engine):
+    rule = rule_of()
+    arguments, _ = one_step(rule)
+    assert float(rule(*arguments)[2]["baseline_outside"]) == 0
+    with torch.no_grad():
+        list(rule.baseline[0].parameters())[-1].fill_(1e4)  # the bias of what it says
+    params = dict(rule.named_parameters())
+
+    def metrics(params):
+        return functional_call(rule, params, arguments)[2]["baseline_outside"]
+
+    if engine == "packed":
+        both = {k: torch.stack([v.detach(), v.detach()]) for k, v in params.items()}
+        both["baseline.0." + list(dict(rule.baseline[0].named_parameters()))[-1]][1] = 0.0
+        assert vmap(metrics)(both).tolist() == [1.0, 0.0]
+    else:
+        assert float(metrics(params)) == 1
+    assert "baseline_outside" not in rule_of(input_baseline=False)(*one_step(rule_of())[0])[2]

@@ -40,6 +40,11 @@ def test_a_cell_in_a_line(outcome):
     )
 
 
+def test_a_flagged_run_is_told_with_its_flags(outcome):
+    told = [outcome(0, value=99.0), replace(outcome(1, value=101.0), flags="iw_nll impossible")]
+    assert summary(told) == "done (seeds 0,1) bound 100.00 (flagged: iw_nll impossible) in 2.0 s"
+
+
 def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
     cell = make_cell()
     told = [

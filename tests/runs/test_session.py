@@ -618,3 +618,69 @@ def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
     total = told(early, (0,))
     assert 0 < total["updates"] < 50
     assert sum(total.values()) == 50
+
+
+# ------------------------------------------------------------------------------------------------------- flags
+
+
+@pytest.fixture
+def astray(monkeypatch):
+    """Say of the updates whose bound is below a limit that a baseline is far outside the range of its signal."""
+    from vaebench.objectives import nvil
+
+    def when(limit):
+        monkeypatch.setattr(nvil, "outside", lambda raw, predicted: (raw[0].mean() > limit).to(raw.dtype))
+
+    return when
+
+
+def test_a_baseline_that_went_astray_marks_the_run(make_cell, run, load_bits, store, astray):
+    cell = make_cell()
+    astray(-1e9)  # in every update
+    assert run(cell) == ["done"]
+    result = result_of(store, cell)
+    (flag,) = result["flags"]
+    assert flag.startswith("baseline: predictions far outside the range of the learning signal")
+    assert "validation of update 15," in flag
+    frame = store.frame([cell], [0])
+    assert all("baseline" in marks for marks in frame["flags"])
+    assert [o.flags for o in work(Task(cell, (0,)))] == ["baseline"]  # as it is told when it is met again
+
+
+def test_a_healthy_run_has_no_flags(make_cell, run, load_bits, store):
+    cell = make_cell()
+    run(cell)
+    assert result_of(store, cell)["flags"] == []
+    lines = (store.run_dir(cell.key, 0) / "curve.csv").read_text().splitlines()
+    place = lines[0].split(",").index("train_baseline_outside")
+    assert {line.split(",")[place] for line in lines[1:]} == {"0.0"}
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_is_new(make_cell, run, load_bits, store):
+    """Its curve lacks the columns that were added since."""
+    whole, cell = make_cell(row="whole"), make_cell({"train.updates": 30, "objective.decay": 0.8})
+    assert run(cell) == ["done"]
+    folder = store.run_dir(cell.key, 0)
+    kept = checkpoint.read(folder / "checkpoint.safetensors")
+    for point in kept.meta["curve"]:
+        del point["train_baseline_outside"]
+    checkpoint.write(folder / "checkpoint.safetensors", kept)
+    longer = make_cell({"train.updates": 45, "objective.decay": 0.8})
+    assert run(longer) == ["done"]
+    assert whole.key != longer.key
+    header, *lines = (store.run_dir(longer.key, 0) / "curve.csv").read_text().splitlines()
+    column = header.split(",").index("train_baseline_outside")
+    assert [line.split(",")[column] for line in lines] == ["", "", "0.0"]
+
+
+def test_an_impossible_validation_is_flagged_where_it_is_stored(make_cell, run, load_bits, store, monkeypatch):
+    from vaebench.data import DATA, Digits
+
+    monkeypatch.setitem(DATA, "bits", Digits)  # a name under which binary images are known
+    monkeypatch.setattr(train, "validation", lambda *args: {"valid_bound": -5.0})
+    cell = make_cell()
+    run(cell)
+    stored = {m["name"]: m["flags"] for m in result_of(store, cell)["measures"]}
+    assert stored["bound"] == []
+    assert stored["valid_bound"] == ["impossible: -5.00, and of discrete data it is never below 0"]
+    assert [o.flags for o in work(Task(cell, (0,)))] == ["kl dead layer, valid_bound impossible"]
