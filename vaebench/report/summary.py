@@ -29,8 +29,8 @@ class ReportRow:
     Numbers are in the unit of the measure (nats). ``spread`` is the standard deviation over the paper's runs, where it
     prints one. ``difference`` is ours minus published, None where the two may not be compared; ``measure`` is what both
     are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells
-    of the other seeds. ``scope`` is the data and the split that the measure is of. ``lost``: metrics without an estimate
-    because every value of them was impossible or not finite, and the kinds of their flags.
+    of the other seeds. ``scope`` is the data and the split that the measure is of. ``lost``: metrics without an
+    estimate because every value of them was impossible or not finite, and the kinds of their flags.
     """
 
     row: str
