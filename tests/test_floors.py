@@ -55,7 +55,7 @@ FLOORS: list[list[str]] = [
 """Rooms (files and packages of vaebench) from the ground up."""
 
 NO_TORCH = ["files", "stats", "words", "defaults", "renamed", "config", "validate", "protocol", "result_file"]
-NO_TORCH += ["schema", "catalogue", "compose", "store", "rekey", "report", "verbs", "cli", "data"]
+NO_TORCH += ["schema", "catalogue", "flags", "compose", "store", "rekey", "report", "verbs", "cli", "data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from vaebench.data import DATA
 from vaebench.protocol import METRICS, signature_parts
 from vaebench.stats import Measure
+from vaebench.validate import is_number
 
 IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
 """Kinds that say that a number is not one to quote."""
@@ -99,7 +100,7 @@ def _impossible(measure: Measure) -> tuple[str, str] | None:
     metric = METRICS.get(measure.name)
     if metric is None or metric.floor is None or measure.extra.get(DENSITY) or _data(measure) is None:
         return None
-    errors = [e for e in (measure.error, measure.extra.get("log_z_error")) if _is_number(e)]
+    errors = [e for e in (measure.error, measure.extra.get("log_z_error")) if is_number(e)]
     if not measure.value < metric.floor - ROUNDING - SIGMAS * math.hypot(*errors):
         return None
     return IMPOSSIBLE, f"{_short(measure.value)}, and of discrete data it is never below {metric.floor:g}"
@@ -112,7 +113,7 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
         value, shift = _short(case.get("value")), _short(case.get("shift"))
         text = f"case {case.get('case')}, at {value}, moves the mean by {shift}, more than all others together"
         return ONE_CASE, text
-    if _is_number(spread) and _is_number(measure.value) and spread > abs(measure.value) > 0:
+    if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
         return ONE_CASE, f"the standard error over cases, {spread:.2f}, exceeds the mean itself: few cases carry it"
     return None
 
@@ -133,15 +134,11 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
 
 def is_dead(kl: Any) -> bool:
     """Whether a layer with so much KL, in nats, carries nothing."""
-    return _is_number(kl) and abs(kl) < LEAST_KL
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(kl) and abs(kl) < LEAST_KL
 
 
 def _short(value: Any) -> str:
-    if not _is_number(value):
+    if not is_number(value):
         return "?"
     return f"{value:,.2f}" if abs(value) < 1e9 else f"{value:.3g}"
 
