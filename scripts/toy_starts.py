@@ -1,4 +1,4 @@
-"""The KL above the least one at which training ends from several starts: results/reference/dvaess_toy-starts.csv.
+"""The KL above the least at which training ends, by starts: writes results/reference/dvaess_toy-starts.csv.
 
 python scripts/toy_starts.py RESULTS
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ import pytest
 from vaebench import catalogue, rekey
 from vaebench.cli import main
 from vaebench.compose import cells
-from vaebench.config import canonical
+from vaebench.config import VERSION, canonical, versions
 from vaebench.errors import UserError
-from vaebench.rekey import found_outdated, outdated, refuse_outdated
+from vaebench.rekey import found_outdated, of_earlier_version, outdated, refuse_outdated
 from vaebench.renamed import RENAMED, unknown, with_present_names
 from vaebench.store import Store
+from vaebench.verbs.completion import complete_overrides
 
 OLD = "mnist_static-sbn200-older-0123456789"
 
@@ -81,6 +83,29 @@ def test_a_report_says_so(cell, store, capsys):
     put(store, cell)
     assert main(["report", "table=nvil_mnist", f"run.results={store.root}"]) == 0
     assert f"vaebench rekey run.results={store.root}" in capsys.readouterr().err
+
+
+def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, capsys):
+    settings = {**cell.config["objective"], VERSION: 7}
+    now = replace(cell, config={**cell.config, "objective": settings})
+    first = replace(cell, config=versions(now.config)[0])
+    place = put(store, first, key=first.key, name="nvil")
+    before = files(store.root)
+    refuse_outdated(store, [(now, [0])])
+    assert of_earlier_version(store, [now, now]).startswith("a cell has runs of an earlier version")
+    assert list(outdated(store)) == []
+    store.run_dir(now.key, 1).mkdir(parents=True)
+    assert of_earlier_version(store, [now]) == ""
+    assert files(store.root) == before
+    assert place.is_dir()
+
+
+@pytest.mark.parametrize("group", RENAMED)
+def test_an_earlier_name_is_not_offered(group):
+    known, offered = catalogue.options(group), complete_overrides(f"{group}=")
+    for before, now in RENAMED[group].items():
+        assert (before in known) != (now in known), "one of the two is shipped"
+        assert (f"{group}={before}" in offered) == (before in known)
 
 
 def test_runs_get_their_present_names(cell, store, capsys):

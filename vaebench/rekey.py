@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench import catalogue
-from vaebench.config import GROUPS, Cell, run_key
+from vaebench.config import GROUPS, Cell, run_key, versions
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
 from vaebench.renamed import with_present_names
@@ -75,6 +75,19 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
         return ""
     which = f"{found[0].folder} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
     return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
+
+
+def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
+    """A line for cells that have runs of an earlier version of their options, and none of the present; '' for none."""
+    count = 0
+    for key, config in {cell.key: cell.config for cell in cells}.items():
+        before = [run_key(old) for old in versions(config)[:-1]]
+        present = (store.root / key).is_dir()
+        count += not present and any((store.root / old).is_dir() for old in before)
+    if not count:
+        return ""
+    have = "a cell has" if count == 1 else f"{count} cells have"
+    return f"{have} runs of an earlier version of their options in {store.root}; they are kept, and not taken for these"
 
 
 def rekey(store: Store, found: Outdated) -> str:

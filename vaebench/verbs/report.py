@@ -220,7 +220,7 @@ def _from_runs(
 ) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
     """For each trained table the long frame of its cells, and the training curves of all if they are wanted."""
     from vaebench.compose import seeds
-    from vaebench.rekey import found_outdated
+    from vaebench.rekey import found_outdated, of_earlier_version
     from vaebench.store import Store
 
     preset = catalogue.load_preset(selection.preset)
@@ -232,10 +232,9 @@ def _from_runs(
         store = Store(chosen[0].config["run"]["results"])
         wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)
-        earlier = found_outdated(store, {c.key: None for c in chosen if not store.run_dir(c.key, 0).parent.exists()})
-        if earlier:
-            print(f"vaebench: {earlier}", file=sys.stderr)
-        for line in _missed(store, table, preset, chosen, len(frame) > 0):
+        lacking = {c.key: None for c in chosen if not store.run_dir(c.key, 0).parent.exists()}
+        notices = (found_outdated(store, lacking), of_earlier_version(store, chosen))
+        for line in (*filter(None, notices), *_missed(store, table, preset, chosen, len(frame) > 0)):
             print(f"vaebench: {line}", file=sys.stderr)
         frames.append(frame)
         if args.curves or args.plot:

@@ -28,7 +28,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench import runner
     from vaebench.compose import cells, parse, seeds
-    from vaebench.rekey import refuse_outdated
+    from vaebench.rekey import of_earlier_version, refuse_outdated
     from vaebench.report import render
     from vaebench.report.layout import View
     from vaebench.store import Store
@@ -47,6 +47,9 @@ def run(args: Namespace) -> int:
     runner.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
     if not args.force:
         refuse_outdated(store, todo)
+        earlier = of_earlier_version(store, [cell for cell, _ in todo])
+        if earlier:
+            print(f"vaebench: {earlier}", file=sys.stderr)
     if args.dry_run:
         _would_draw(drawn, store.root)
         return _dry_run(store, tables, chosen, wanted, args.force)
