@@ -22,6 +22,7 @@ FLOORS: list[list[str]] = [
     ["errors", "files", "seeds", "stats", "words", "streams"],  # errors, whole files, random streams, numbers, output
     ["defaults", "renamed"],  # what settings are where nothing is said; what options were called before
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
+    ["steps", "status"],  # loops that can be stopped and gone on with; how far work is
     ["protocol", "result_file"],  # what is measured, and how; what a run came to
     ["schema"],  # what a file may hold
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
@@ -39,7 +40,7 @@ FLOORS: list[list[str]] = [
         "checkpoint",
         "models",
     ],  # folders of other names; results -> pages; tensors -> files; model families
-    ["objectives", "metrics", "snapshots"],  # learning rules; measures; parameters kept on the way
+    ["objectives", "metrics", "snapshots", "partial"],  # learning rules; measures; what is kept on the way
     ["kernels"],  # loops of our own for some of them
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
     ["inner", "bench_text", "check_line"],  # updates before an update; speed with documents; a line of a check
@@ -54,8 +55,9 @@ FLOORS: list[list[str]] = [
 ]
 """Rooms (files and packages of vaebench) from the ground up."""
 
-NO_TORCH = ["files", "stats", "words", "defaults", "renamed", "config", "validate", "protocol", "result_file"]
-NO_TORCH += ["schema", "catalogue", "flags", "compose", "store", "rekey", "report", "verbs", "cli", "data"]
+NO_TORCH = ["files", "stats", "words", "steps", "status", "defaults", "renamed", "config", "validate", "protocol"]
+NO_TORCH += ["result_file", "schema", "catalogue", "flags", "compose", "store", "rekey", "report", "verbs", "cli"]
+NO_TORCH += ["data"]
 """Rooms that start without torch, so that the commands that only read answer at once."""
 
 

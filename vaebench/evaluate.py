@@ -14,9 +14,11 @@ from vaebench.data.binarize import binarize_once
 from vaebench.data.splits import Splits
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
+from vaebench.metrics.sums import Together
 from vaebench.metrics.validation import spread
 from vaebench.protocol import CONTINUOUS, METRICS, signature
 from vaebench.stats import Measure
+from vaebench.steps import Box, steps
 
 TRAINING_STREAM = 2
 """Of the noise that makes grey training cases binary; those of the files are 0 and 1."""
@@ -42,11 +44,16 @@ def evaluate(
 
     ``config`` is a cell's configuration; its ``eval`` group says how many samples. All measures share one stream of
     posterior samples. NLL and bound are positive nats, mean over cases. ``eval.repeats``: so many times, with other
-    samples; a measure then knows all its values. ``chunk``: samples per pass, for speed only.
+    samples; a measure then knows all its values. ``chunk``: samples per pass, for speed only. Within a ``steps.Work``
+    the evaluation can be stopped, and gone on with.
     """
     settings = config["eval"]
-    each = [_measured(Job(model, x, settings, s), chunk) for s in repeat_seeds(seed, settings.get("repeats") or 1)]
-    found = together(each)
+    seeds = repeat_seeds(seed, settings.get("repeats") or 1)
+    each = Box(found=[])
+    for number in steps("evaluations", len(seeds), each):
+        measures = _measured(Job(model, x, settings, seeds[number]), chunk)
+        each.found = [*each.found, [m.to_dict() for m in measures]]
+    found = together([[Measure(**m) for m in measures] for measures in each.found])
     return [_signed(m, len(x), config, data_hash) for m in found]
 
 
@@ -64,7 +71,7 @@ def _measured(job: Job, chunk: int | None) -> list[Measure]:
     gathered = [(metric, sums) for metric in metrics if (sums := metric.start(job)) is not None]
     streamed = [sums for _, sums in gathered if hasattr(sums, "samples")]
     if streamed:
-        for part in job.stream(max(sums.samples for sums in streamed), chunk):
+        for part in job.stream(max(sums.samples for sums in streamed), chunk, Together(streamed)):
             for sums in streamed:
                 if part.first < sums.samples:
                     sums.add(part)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from vaebench.files import write_atomic
 from vaebench.means_file import SELECTED, Point
 from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean, scalar
 from vaebench.metrics.validation import spread
+from vaebench.steps import Box, steps
 from vaebench.train import load_model
 
 POINTS = 500
@@ -43,13 +43,17 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: nn.
     every, device = torch.from_numpy(getattr(splits, split)), model.mean.device
     cases = spread(torch.arange(len(every)), POINTS).tolist()
     x = every[cases].to(device)
+    lines = Box(found=[])
+    for number in steps("posterior means", len(wanted), lines):
+        at_end = number == len(kept)
+        one = model if at_end else load_model(config, splits.mean, _snapshot(kept[number].path)).to(device)
+        means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
+        lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Point._fields)
-    on_the_way = (load_model(config, splits.mean, _snapshot(s.path)).to(device) for s in kept)
-    for where, one in zip(wanted, itertools.chain(on_the_way, [model]), strict=True):
-        means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
-        writer.writerows((*where, case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means)
+    writer.writerows(lines.found)
     write_atomic(folder / "means.csv", text.getvalue())
 
 

@@ -1,40 +1,54 @@
-"""What a person sees while cells run, on stderr: one line per finished cell, one bar where stderr is a terminal."""
+"""What a person sees while cells run, on stderr: one line per finished cell, and how far the others are.
+
+On a terminal that is a bar; elsewhere a line when a cell begins and then one a minute at most.
+"""
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from typing import Any
 
 from vaebench.config import Cell
 from vaebench.protocol import EXACT, METRICS, log_z_parts
 from vaebench.runner import Outcome, unit
+from vaebench.status import Status
 from vaebench.words import duration
+
+LINE_SECONDS = 60.0
+"""Where there is no terminal: the least time between two lines about the same work."""
 
 
 class Progress:
-    """Receives what workers say. ``todo``: cells with the seeds to wait for; ``updates``: all of them together."""
+    """Receives what workers say.
 
-    def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int) -> None:
+    ``todo``: cells with the seeds to wait for; ``updates``: all of them together, None where nothing is trained.
+    """
+
+    def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int | None) -> None:
         self.waiting = {unit(cell): set(seeds) for cell, seeds in todo}
         self.outcomes: dict[tuple[str, str], list[Outcome]] = {key: [] for key in self.waiting}
         self.total, self.finished = len(self.waiting), 0
+        self.told: dict[str, float] = {}
         self.bar = None
-        if sys.stderr.isatty() and updates:
+        if sys.stderr.isatty() and updates != 0:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=updates, unit=" updates", unit_scale=True, dynamic_ncols=True, smoothing=0.05)
+            shape = {"bar_format": "{desc}"} if updates is None else {"unit": " updates", "unit_scale": True}
+            self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
 
     def __call__(self, kind: str, value: Any) -> None:
         """One message of a worker; see vaebench.runner.Say."""
         if kind == "outcome":
             self._outcome(value)
+        elif kind == "status":
+            self._status(value)
         elif self.bar is not None and kind == "updates":
             self.bar.update(value)
         elif self.bar is not None and kind == "spared":
             self.bar.total = max(self.bar.total - value, 0)
             self.bar.refresh()
-        elif self.bar is not None and kind == "cell":
-            self.bar.set_description_str(value)
 
     def line(self, text: str) -> None:
         """A line above the bar."""
@@ -48,6 +62,15 @@ class Progress:
         if self.bar is not None:
             self.bar.leave = False
             self.bar.close()
+
+    def _status(self, s: Status) -> None:
+        if self.bar is not None:
+            self.bar.set_description_str(f"{s.who} {s.line if s.beside is None else s.beside}".rstrip())
+            return
+        now = time.monotonic()
+        if now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
+            self.told[s.who] = now
+            self.line(f"{s.who}: {s.line}")
 
     def _outcome(self, o: Outcome) -> None:
         key = unit(o.task.cell)

@@ -6,7 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from vaebench import optim, snapshots
+from vaebench import optim, partial, snapshots
 from vaebench.config import Cell, canonical, identity
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
@@ -26,7 +26,8 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         left.unlink(missing_ok=True)
     if force:
-        for name in ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv", "means.csv"):
+        names = ("result.json", "checkpoint.safetensors", "best.safetensors", "curve.csv", "means.csv", partial.NAME)
+        for name in names:
             (folder / name).unlink(missing_ok=True)
         for kept in snapshots.listed(folder):
             kept.path.unlink(missing_ok=True)

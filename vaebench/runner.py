@@ -198,7 +198,7 @@ def preflight(cells: Iterable[Cell]) -> None:
 
 Say = Callable[[str, Any], None]
 """Progress: ('updates', n) more updates of one seed; ('spared', n) updates that need not be made, because they were
-before or training stopped early; ('cell', text) the cell in hand; ('outcome', Outcome)."""
+before or training stopped early; ('status', Status) how far the work in hand is; ('outcome', Outcome)."""
 
 
 def work(

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from vaebench import __version__, data, flags, kernels, resume
+from vaebench.checkpoint import Checkpoint
 from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
@@ -28,8 +29,11 @@ from vaebench.fast import choose_engine, keep_freed_memory, usable
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
+from vaebench.partial import Partial, fingerprint
 from vaebench.protocol import CONTINUOUS, is_timing, samples_of, signature, valid_points
 from vaebench.stats import Measure
+from vaebench.status import Status, training
+from vaebench.steps import Kept, Work
 from vaebench.store import Store, readable_measures
 from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
 
@@ -60,6 +64,7 @@ class Session:
         self.per_unit = self.updates // self.config["train"]["updates"]
         self.engine = "plain"
         self.asked, self.force = seeds, force
+        self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
         self.seeds: list[Seed] = []
@@ -93,7 +98,10 @@ class Session:
                 results.append(_unfinished("interrupted", stopped))
             else:
                 try:
-                    results.append(self._finish(ready[seed], say))
+                    results.append(self._finish(ready[seed], say, should_stop))
+                except Interrupted as e:
+                    stopped = str(e)
+                    results.append(_unfinished("interrupted", stopped))
                 except Exception as e:
                     self._fail(ready[seed], e)
                     results.append(_unfinished("failed", self.failures[seed]))
@@ -115,14 +123,17 @@ class Session:
         alike = sorted({(s.update, s.engine) for s in open_})
         together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
         for group in [[s] for s in open_] if self.rule.alone else together:
-            done = group[0].update
+            done = first = group[0].update
+            began = time.monotonic()
+            say("status", training(self.who, first, limit, {}, None))
 
-            def report(update: int, shown: dict[str, float], n: int = len(group)) -> None:
+            def report(
+                update: int, shown: dict[str, float], n: int = len(group), first: int = first, began: float = began
+            ) -> None:
                 nonlocal done
                 say("updates", (self._units(update) - self._units(done)) * n)
-                say(
-                    "cell", f"{self.cell.row} / {self.cell.column}" + "".join(f" {k} {v:.2f}" for k, v in shown.items())
-                )
+                rate = (update - first) / max(time.monotonic() - began, 1e-9)
+                say("status", training(self.who, update, limit, shown, rate))
                 done = update
 
             self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
@@ -165,32 +176,70 @@ class Session:
         """Whole units of the budget (see ``train.unit``) that so many updates are."""
         return updates // self.per_unit
 
-    def evaluate_only(self, say) -> list[dict[str, Any]]:
+    def evaluate_only(self, say, should_stop=lambda: False) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
 
-        Raises UserError for a seed without a checkpoint, or with a damaged one.
+        Raises UserError for a seed without a checkpoint, or with a damaged one, and Interrupted, with what was found
+        kept, when ``should_stop`` says so.
         """
         if self.failures:
             raise UserError(next(iter(self.failures.values())))
         for s in self.seeds:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
-        return [self._finish(s, say) for s in self.seeds]
+        return [self._finish(s, say, should_stop) for s in self.seeds]
 
-    def _finish(self, s: Seed, say) -> dict[str, Any]:
+    def _finish(self, s: Seed, say, should_stop) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
-        say("cell", f"{self.cell.row} / {self.cell.column} evaluating seed {s.seed}")
-        began = time.monotonic()
         found = evaluated_checkpoint(s, self.config["train"]["select"])
         model = load_model(self.config, self.splits.mean, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
-        measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
-        result = self._write(s, status, measures + self._of_training(s), time.monotonic() - began)
-        write_means(s.folder, self.config, self.splits, model, found.meta["update"])
+
+        partial = Partial(s.folder, self._evaluation(s, found))
+        kept, spent = partial.read()
+
+        def keep(loops: list[Kept], seconds: float) -> None:
+            try:
+                partial.write(loops, seconds)
+            except OSError as e:  # the evaluation itself is none the worse for it
+                log.warning("%s: what the evaluation has found is not kept: %s", partial.path, e.strerror or e)
+
+        def tell(text: str) -> None:
+            say("status", Status(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
+
+        tell("")
+        failure = None
+        try:
+            with Work(should_stop, keep=keep, kept=kept, spent=spent, tell=tell) as work:
+                measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+                try:
+                    write_means(s.folder, self.config, self.splits, model, found.meta["update"])
+                except Interrupted:
+                    raise
+                except Exception as e:  # told when the measures, none the worse for it, are written
+                    failure = e
+        except Interrupted as e:
+            raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
+        result = self._write(s, status, measures + self._of_training(s), work.seconds)
+        partial.remove()
+        if failure is not None:
+            raise failure
         return result
+
+    def _evaluation(self, s: Seed, found: Checkpoint) -> dict[str, Any]:
+        """All that the numbers of an evaluation depend on, rounding included."""
+        return {
+            "eval": self.config["eval"],
+            "model": self.config["model"],
+            "data": self.splits.hash,
+            "seed": s.seed,
+            "parameters": fingerprint({**found.params, **found.state}),
+            "device": describe(self.device, self.config["run"]["threads"]),
+            "versions": versions(),
+        }
 
     def _of_training(self, s: Seed) -> list[Measure]:
         """What the training itself measured: the bound that selected the checkpoint, and its clock."""

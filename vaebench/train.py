@@ -36,10 +36,14 @@ from vaebench.files import write_atomic
 from vaebench.inner import inner_updates
 from vaebench.metrics.validation import validation
 from vaebench.objectives.base import Objective
+from vaebench.steps import Work
 from vaebench.store import BOUNDS, UNIT
 
 SAVE_SECONDS = 60.0
 """A kill loses at most about so much work, however rare the validations are."""
+
+PATIENCE = 1.0
+"""Seconds that a validation may take before it is stopped within: one that ends so soon is let end."""
 
 MEASURED = {"measured": True}
 """Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with, from its default."""
@@ -212,7 +216,7 @@ def train(
             if update % every == 0 or update == updates:
                 for r, s in enumerate(seeds):
                     if s.status == "running":
-                        _validate(s, pack, r, objective, valid, cfg)
+                        _validate(s, pack, r, objective, valid, cfg, should_stop)
                 saved = time.monotonic()
             elif time.monotonic() - saved > SAVE_SECONDS:
                 _save_running(seeds, pack)
@@ -312,8 +316,19 @@ def _diverge(s: Seed, what: str, update: int) -> None:
     s.stop("diverged", f"{what} is not finite at update {update}; {kept}")
 
 
-def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, cfg: dict[str, Any]) -> None:
-    """The bound of the validation cases, always with the same noise so that checkpoints compare paired; save."""
+def _validate(
+    s: Seed,
+    pack: Pack,
+    r: int,
+    objective: Objective,
+    valid: Tensor,
+    cfg: dict[str, Any],
+    should_stop: Callable[[], bool],
+) -> None:
+    """The bound of the validation cases, always with the same noise so that checkpoints compare paired; save.
+
+    Raises Interrupted when ``should_stop`` says so in a validation that takes long; the checkpoint is an earlier one.
+    """
     began = time.monotonic()
     now = _snapshot(s, pack, r)
     if now is None:
@@ -321,7 +336,12 @@ def _validate(s: Seed, pack: Pack, r: int, objective: Objective, valid: Tensor, 
     buffers = {k: now.state[k] for k, _ in objective.named_buffers() if k in now.state}
     objective.load_state_dict({**now.params, **buffers}, strict=False)
     settings = {**objective.validation, "batch": cfg["batch"]}
-    found = validation(objective.model, valid, cfg["valid_samples"], s.seed, s.update, settings)
+    try:
+        with Work(should_stop, patience=PATIENCE):
+            found = validation(objective.model, valid, cfg["valid_samples"], s.seed, s.update, settings)
+    except Interrupted:
+        where = f"stopped in the validation at update {s.update}"
+        raise Interrupted(f"{where}; the state of update {s.saved} is saved") from None
     value = found["valid_bound"]
     if not math.isfinite(value):
         _diverge(s, "the validation bound", s.update)

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from vaebench import models, objectives
+from vaebench import progress as progress_module
 from vaebench.catalogue import load_preset, load_table, options
 from vaebench.compose import cells
 from vaebench.progress import Progress, summary, validated_by
 from vaebench.runner import Outcome, Task
+from vaebench.status import Status, training
 
 
 @pytest.fixture
@@ -85,7 +87,6 @@ def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys
     progress = Progress([(a, [0, 1]), (b, [0])], 100)
     progress("outcome", outcome(0, cell=a))
     progress("updates", 50)
-    progress("cell", "A")
     assert capsys.readouterr().err == ""
     progress("outcome", outcome(0, cell=b))
     progress("outcome", outcome(1, cell=a, value=3.0))
@@ -118,11 +119,45 @@ def test_cells_that_share_a_run_and_evaluate_it_in_other_ways_are_two(outcome, m
 def test_there_is_no_bar_where_there_is_no_terminal(make_cell, capsys):
     progress = Progress([(make_cell(), [0])], 100)
     assert progress.bar is None
-    for kind, value in (("updates", 5), ("spared", 5), ("cell", "text")):
+    for kind, value in (("updates", 5), ("spared", 5)):
         progress(kind, value)
     progress.line("a line")
     progress.close()
     assert capsys.readouterr() == ("", "a line\n")
+
+
+def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and_every_minute(
+    make_cell, monkeypatch, capsys
+):
+    now = [100.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    progress = Progress([(make_cell(), [0])], 100)
+    progress("status", training("A", 0, 50_000, {}, None))
+    progress("status", training("B", 0, 20, {}, None))
+    for now[0], update in ((130.0, 1000), (159.0, 2000), (160.0, 3000), (200.0, 4000)):
+        progress("status", training("A", update, 50_000, {"valid": 97.123}, 100.0))
+    now[0] = 220.0
+    progress("status", Status("A", "evaluating seed 0: posterior samples 3/20, 42 s left"))
+    progress("status", training("A", 30, 50_000, {}, 0.5))
+    progress.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "A: training, update 0 of 50,000",
+        "B: training, update 0 of 20",
+        "A: training, update 3,000 of 50,000, valid 97.12, 100 updates/s, 7.8 min left",
+        "A: evaluating seed 0: posterior samples 3/20, 42 s left",
+    ]
+
+
+def test_an_evaluation_alone_has_a_line_that_is_replaced_and_disappears(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    progress = Progress([], None)
+    progress("status", Status("A seed 0", "evaluating: posterior samples 3/20"))
+    progress.close()
+    shown = sys.stderr.getvalue()
+    assert "A seed 0 evaluating: posterior samples 3/20" in shown
+    assert "updates" not in shown
+    assert "\n" not in shown
+    assert shown.rpartition("\r")[2].strip() == ""
 
 
 def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
@@ -130,13 +165,14 @@ def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
     progress = Progress([(make_cell(), [0, 1])], 100)
     progress("spared", 40)
     progress("updates", 15)
-    progress("cell", "SBN 4 / NVIL valid_bound 3.00")
+    progress("status", training("SBN 4 / NVIL seeds 0,1", 15, 50, {"valid_bound": 3.0}, 7.5))
     assert (progress.bar.n, progress.bar.total) == (15, 60)
     progress("spared", 45)
     assert progress.bar.total == progress.bar.n == 15
     progress.line("a line")
     progress.close()
     shown = sys.stderr.getvalue()
-    assert "SBN 4 / NVIL valid_bound 3.00" in shown
+    assert "SBN 4 / NVIL seeds 0,1 valid_bound 3.00" in shown
+    assert "7.50 updates/s" not in shown, "the bar has its own"
     assert "a line\n" in shown
     assert shown.rpartition("\r")[2].strip() == ""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vaebench.noise import inside
 from vaebench.protocol import MAX_SIDE
+from vaebench.steps import tick
 
 if TYPE_CHECKING:
     from vaebench.dists.rbm import RBM
@@ -125,6 +126,8 @@ def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
     """The running log-sum and, weighted by each chunk's share of it, the running means."""
     out = None
     for piece in pieces:
+        if not torch.compiler.is_compiling():
+            tick()
         log_w, z, logits = _log_weights(machine, *piece)
         part = torch.logsumexp(log_w, -1)
         p, mean = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2), torch.sigmoid(logits)

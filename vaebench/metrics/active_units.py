@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vaebench.metrics.posteriors import Gather
+from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass
 from vaebench.models.kinds import gaussian_posterior, latent
 from vaebench.stats import Measure
@@ -25,7 +26,7 @@ DDOF = 1
 """Variances over n cases have n - 1 degrees of freedom."""
 
 
-class ActiveUnits:
+class ActiveUnits(Sums):
     """Streaming estimate of Var_x(E_Q[z | x]) of every unit from an even number of samples per case.
 
     The mean of a few samples varies within a case too, by Var[z | x] / k, which for binary units is more than the

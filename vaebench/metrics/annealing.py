@@ -11,6 +11,7 @@ Hence log mean w is too small on average, and -log mean (1 / w) of the reverse r
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from vaebench.dists.resampling import parents
 from vaebench.metrics.partition import LogZ, fill, flat, generators, groups, log_mean
 from vaebench.nn.products import products
 from vaebench.noise import dithered, uniform_
+from vaebench.steps import steps
 
 Base = str | tuple[Tensor, Tensor]
 
@@ -129,24 +131,39 @@ class _Chains:
         self.u1, self.u2 = self.noise.split([n1, n2], -1)
         self.log_w = self.w.new_zeros(m, chains, dtype=torch.float64)
 
-    def forward(self, steps: int, sweeps: int) -> Tensor:
+    def forward(self, temperatures: int, sweeps: int) -> Tensor:
         """log w, (m, chains)."""
         self.draw()
         torch.lt(self.u1, torch.sigmoid(self.c1), out=self.z1)
         self.refresh()
-        for i in range(steps):
-            self.weigh(i / steps, (i + 1) / steps)
-            self.move((i + 1) / steps, sweeps)
+        for i in steps("annealing", temperatures, self):
+            self.weigh(i / temperatures, (i + 1) / temperatures)
+            self.move((i + 1) / temperatures, sweeps)
         return self.log_w
 
-    def backward(self, z1: Tensor, steps: int, sweeps: int) -> Tensor:
+    def backward(self, z1: Tensor, temperatures: int, sweeps: int) -> Tensor:
         """log w of the path from the given samples ``z1`` (m, chains, n1) of the machine down to the base."""
         self.z1.copy_(z1)
         self.refresh()
-        for i in reversed(range(steps)):
-            self.move((i + 1) / steps, sweeps)
-            self.weigh(i / steps, (i + 1) / steps)
+        for done in steps("annealing from above", temperatures, self):
+            i = temperatures - 1 - done
+            self.move((i + 1) / temperatures, sweeps)
+            self.weigh(i / temperatures, (i + 1) / temperatures)
         return self.log_w
+
+    def state(self) -> dict[str, Any]:
+        """Bits, log-weights and generators, between two steps: the field follows from the bits."""
+        makers = [generator.get_state() for generator in self.makers]
+        return {"z1": self.z1.bool(), "z2": self.z2.bool(), "log_w": self.log_w, "makers": makers}
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.z1.copy_(kept["z1"])
+        self.z2.copy_(kept["z2"])
+        self.log_w.copy_(kept["log_w"])
+        for generator, state in zip(self.makers, kept["makers"], strict=True):
+            generator.set_state(state.cpu())
+        self.refresh()
 
     def draw(self) -> None:
         """Noise of a sweep."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
+from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass, stream
 from vaebench.models.kinds import latent
 from vaebench.stats import Measure
@@ -36,7 +37,7 @@ class Bound:
     analytic: bool = False
 
 
-class BoundSum:
+class BoundSum(Sums):
     """Streaming sums of the bound over the first ``samples`` samples of every case.
 
     ``log_z`` is what the log-prior lacks: it is subtracted from the bound and added to the KL, once.

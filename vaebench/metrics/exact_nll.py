@@ -16,6 +16,7 @@ from vaebench.dists import boltzmann_exact
 from vaebench.metrics import perplexity
 from vaebench.models.kinds import reads_documents
 from vaebench.stats import Measure
+from vaebench.steps import Box, steps
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job
@@ -37,18 +38,27 @@ def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
     units, n = sum(model.sizes[1:]), len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
     log_z = total.new_full((), -torch.inf)
-    for first in range(0, 2**units, STATES):
-        states = boltzmann_exact.states(units, model.mean, first, min(first + STATES, 2**units))
-        z = list(states.split(model.sizes[1:], 1))
-        energy = model.prior().negative_energy(*model.sides(z)).double()
-        logits = model.decode(z)
-        constant = energy - F.softplus(logits).sum(-1, dtype=torch.float64)
-        log_z = torch.logaddexp(log_z, torch.logsumexp(energy, 0))
-        for start in range(0, n, CASES):
-            rows = slice(start, start + CASES)
-            log_p = (x[rows].to(logits.dtype) @ logits.mT).double() + constant
-            total[rows] = torch.logaddexp(total[rows], torch.logsumexp(log_p, -1))
-    return total - log_z
+    sums = Box(total=total, log_z=log_z)
+    blocks = -(-(2**units) // STATES)
+    parts = -(-n // CASES)
+    decoded = None
+    for number in steps("enumeration", blocks * parts, sums):
+        block, part = divmod(number, parts)
+        if block != decoded:
+            first = block * STATES
+            states = boltzmann_exact.states(units, model.mean, first, min(first + STATES, 2**units))
+            z = list(states.split(model.sizes[1:], 1))
+            energy = model.prior().negative_energy(*model.sides(z)).double()
+            logits = model.decode(z)
+            constant = energy - F.softplus(logits).sum(-1, dtype=torch.float64)
+            decoded = block
+        if part == 0:
+            sums.log_z = torch.logaddexp(sums.log_z, torch.logsumexp(energy, 0))
+
+        rows = slice(part * CASES, (part + 1) * CASES)
+        log_p = (x[rows].to(logits.dtype) @ logits.mT).double() + constant
+        sums.total[rows] = torch.logaddexp(sums.total[rows], torch.logsumexp(log_p, -1))
+    return sums.total - sums.log_z
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.metrics import perplexity
+from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass, stream
 from vaebench.models.kinds import latent, reads_documents
 from vaebench.stats import Measure
@@ -45,7 +46,7 @@ def nested(samples: int) -> list[int]:
     return [10**i for i in range(int(math.log10(samples)) + 1) if 10**i < samples] + [samples]
 
 
-class ImportanceSum:
+class ImportanceSum(Sums):
     """Streaming log-sum-exp of w and of w^2 over the samples of every case; ``log_z`` is what log P(x, z) lacks."""
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:

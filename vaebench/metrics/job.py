@@ -14,6 +14,7 @@ from vaebench.metrics.outlier import noticed
 from vaebench.metrics.partition import LogZ
 from vaebench.protocol import posterior_chains
 from vaebench.stats import Measure
+from vaebench.steps import Stateful
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,18 @@ class Job:
         """Whether the posterior of every case is a Boltzmann machine, unnormalised."""
         return "posterior" in self.model.unnormalised
 
-    def stream(self, samples: int, chunk: int | None = None) -> Iterator[weights.Pass]:
-        """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only."""
+    def stream(self, samples: int, chunk: int | None = None, state: Stateful | None = None) -> Iterator[weights.Pass]:
+        """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only.
+
+        ``state``: what the caller gathers from them, so that a stream which was stopped can be gone on with.
+        """
         if self.boltzmann_posterior:
             samples = posterior_chains(self.settings)
             temperatures = rbm_posterior.temperatures(self.settings)
-            return rbm_posterior.stream(self.model, self.x, samples, temperatures, self.seed, chunk=chunk)
-        return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk)
+            return rbm_posterior.stream(
+                *(self.model, self.x, samples, temperatures, self.seed), chunk=chunk, state=state
+            )
+        return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk, state=state)
 
     def measure(
         self,

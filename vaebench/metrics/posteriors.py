@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
+from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Moments, Pass, draws, plan
+from vaebench.steps import tick
 
 BLOCK = 2**21
 """Numbers of a block of densities (samples x posteriors), so that memory stays bounded whatever the size of the set."""
@@ -84,7 +86,10 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     else:
         each, density = BLOCK // len(mean), _expanded
         z, mean = z - centre, mean - centre
-    parts = [torch.logsumexp(density(part, mean, precision) + constant, -1) for part in z.split(max(1, each))]
+    parts = []
+    for part in z.split(max(1, each)):
+        tick()
+        parts.append(torch.logsumexp(density(part, mean, precision) + constant, -1))
     return torch.cat(parts)
 
 
@@ -97,7 +102,7 @@ def _direct(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
     return -0.5 * ((z[:, None] - mean).square() * precision).sum(-1)
 
 
-class Gather:
+class Gather(Sums):
     """Takes the moments and the first sample of every case from the passes of a stream."""
 
     samples = 1
@@ -126,6 +131,7 @@ def posteriors(model: nn.Module, x: Tensor, seed: int, purpose: str = "eval") ->
     """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream."""
     rows = []
     for cases, _, xs in plan(model, x, 1):
+        tick()
         seen = model.encode(xs)
         z = model.sample_posterior(xs, 1, draws(model, cases, 0, 1, seed, purpose, x.device), seen=seen)
         rows.append((*seen, z[0][0]))

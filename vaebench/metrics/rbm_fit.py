@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vaebench.dists import boltzmann_exact
+from vaebench.steps import tick
 
 STARTS = 40
 """Random starts of the search for the global minimum, from small parameters to large ones."""
@@ -44,6 +45,7 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
     target, features = np.frombuffer(log_p), statistics(n1, n2)
 
     def kl(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        tick()
         energy = features @ theta
         top = energy.max()
         log_q = energy - top - np.log(np.exp(energy - top).sum())

@@ -24,9 +24,11 @@ from torch import Tensor, nn
 from vaebench.dists.rbm import RBM
 from vaebench.metrics.annealing import MAX_FLOATS, ais
 from vaebench.metrics.importance import ImportanceSum, details
+from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass
 from vaebench.protocol import LOG_Z_DEFAULTS
 from vaebench.stats import Measure
+from vaebench.steps import Stateful, steps
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job
@@ -55,28 +57,30 @@ def stream(
     model: nn.Module,
     x: Tensor,
     chains: int,
-    steps: int,
+    temperatures: int,
     seed: int,
     purpose: str = "eval",
     *,
     chunk: int | None = None,
     batch: int | None = None,
     max_floats: int | None = None,
+    state: Stateful | None = None,
 ) -> Iterator[AnnealedPass]:
-    """All ``chains`` final states of every case of ``x`` (n, d), annealed over ``steps`` temperatures, as passes.
+    """All ``chains`` final states of every case of ``x`` (n, d), annealed over ``temperatures`` steps, as passes.
 
     ``batch`` cases are annealed together and ``chunk`` of their states decoded at a time; None: as many as fit
     ``max_floats``. A case's noise is its own, by its position. The encoder sees every case once. The number of chains
-    is part of an estimate: the first of many are not those of few.
+    is part of an estimate: the first of many are not those of few. ``state``: what the caller gathers from the passes.
     """
     max_floats = max_floats or MAX_FLOATS.get(x.device.type, MAX_FLOATS["cuda"])
     units, widest = sum(model.sizes[1:]), max(model.sizes)
     batch = batch or max(1, max_floats // (chains * units))
-    for start in range(0, len(x), batch):
+    for group in steps("posteriors", -(-len(x) // batch), state):
+        start = group * batch
         cases = slice(start, min(start + batch, len(x)))
         xs = x[cases].to(model.mean.dtype)
         machine = model.posterior(xs)
-        found = ais(machine, steps, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
+        found = ais(machine, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
         log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
         size = chunk or max(1, max_floats // (len(xs) * widest))
         for first in range(0, chains, size):
@@ -88,7 +92,7 @@ def stream(
             yield AnnealedPass(cases, first, log_p, [log_q], z, found.error, log_a[rows])
 
 
-class AnnealedSum:
+class AnnealedSum(Sums):
     """Streaming sums of w and of w a over the samples of every case, and what the annealing was like."""
 
     def __init__(

@@ -14,6 +14,7 @@ best where C is the ratio itself. C comes from the runs that place the temperatu
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ from vaebench.dists.rbm import RBM
 from vaebench.metrics.annealing import Base, base_biases
 from vaebench.metrics.partition import LogZ, flat, generators
 from vaebench.noise import uniform_
+from vaebench.steps import Box, steps, tick
 
 ROUNDS, MOST = 20, 512
 """Rounds of placing at most, and intervals at most. Beyond them the run goes on with what it has and says so."""
@@ -60,10 +62,15 @@ def parallel_tempering(
     out = []
     for i, maker in enumerate(makers):
         ladder = _Ladder(RBM(*(p[i] for p in own)), RBM(*(p[i] for p in start)), chains, maker)
-        log_c = ladder.place(low, high, pilot)
-        for step in range(sweeps // 10 if burn is None else burn):
+        placed = Box()
+        for _ in steps("placing of temperatures", 1, placed):
+            log_c = ladder.place(low, high, pilot)
+            placed.load({"log_c": log_c, **ladder.state()})
+        ladder.load(placed.state())  # where placing was passed over, this is what it found
+
+        for step in steps("tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder):
             ladder.step(step)
-        out.append((*ladder.bridge(log_c, sweeps), ladder.t))
+        out.append((*ladder.bridge(placed.log_c, sweeps), ladder.t))
     value, error, rates, temperatures = zip(*out, strict=True)
     fit = all(float(r.min()) >= low for r in rates)
     counts = sorted(len(t) for t in temperatures)
@@ -83,6 +90,9 @@ class _Ladder:
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
         self.own, self.base, self.generator = own, base, generator
         self.d1, self.d2 = own.b1 - base.b1, own.b2 - base.b2
+        self.above: Tensor | float = 0.0
+        self.below: Tensor | float = 0.0
+        self.rates: Tensor | float = 0.0
         self.t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.w.device)
         self.z1 = (self.uniform(chains, 2, len(own.b1)) < torch.sigmoid(base.b1)).to(own.w.dtype)
         self.heat()
@@ -137,26 +147,42 @@ class _Ladder:
             self.heat()
         return bennett(at_low.flatten(0, 1), at_high.flatten(0, 1))
 
-    def pilot(self, steps: int) -> tuple[Tensor, Tensor]:
-        """u at both ends of every interval, (steps, chains, intervals), of the latter half of ``steps``."""
-        pairs = [self.step(i) for i in range(steps)][steps // 2 :]
-        at_low, at_high = zip(*pairs, strict=True)
+    def pilot(self, sweeps: int) -> tuple[Tensor, Tensor]:
+        """u at both ends of every interval, (steps, chains, intervals), of the latter half of ``sweeps``."""
+        pairs = []
+        for i in range(sweeps):
+            tick()
+            pairs.append(self.step(i))
+        at_low, at_high = zip(*pairs[sweeps // 2 :], strict=True)
         return torch.stack(at_low), torch.stack(at_high)
 
-    def bridge(self, log_c: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """log Z, its standard error, and the exchange rates (intervals,) over ``steps`` steps."""
-        above = below = rates = 0.0
-        for i in range(steps):
+    def bridge(self, log_c: Tensor, sweeps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """log Z, its standard error, and the exchange rates (intervals,) over ``sweeps`` steps."""
+        self.above = self.below = self.rates = 0.0
+        for i in steps("tempering", sweeps, self):
             at_low, at_high = self.step(i)
-            above = above + torch.sigmoid(at_low - log_c) / steps
-            below = below + torch.sigmoid(log_c - at_high) / steps
-            rates = rates + exchange_rates(at_low, at_high) / steps
+            self.above = self.above + torch.sigmoid(at_low - log_c) / sweeps
+            self.below = self.below + torch.sigmoid(log_c - at_high) / sweeps
+            self.rates = self.rates + exchange_rates(at_low, at_high) / sweeps
+        above, below = self.above, self.below
         log_z0 = F.softplus(self.base.b1.double()).sum() + F.softplus(self.base.b2.double()).sum()
         top, bottom = above.mean(0), below.mean(0)
         # To first order each ladder moves the sum of log ratios by this much; ladders are independent.
         share = (above / top - below / bottom).sum(-1)
         error = share.std() / math.sqrt(len(share))
-        return log_z0 + (log_c + top.log() - bottom.log()).sum(), error, rates
+        return log_z0 + (log_c + top.log() - bottom.log()).sum(), error, self.rates
+
+    def state(self) -> dict[str, Any]:
+        """Temperatures, replicas, generator and sums, between two steps."""
+        sums = {"above": self.above, "below": self.below, "rates": self.rates}
+        return {"t": self.t, "z1": self.z1, "generator": self.generator.get_state(), **sums}
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.t, self.z1 = kept["t"], kept["z1"]
+        self.above, self.below, self.rates = kept["above"], kept["below"], kept["rates"]
+        self.generator.set_state(kept["generator"].cpu())
+        self.heat()
 
 
 def exchange_rates(at_low: Tensor, at_high: Tensor) -> Tensor:

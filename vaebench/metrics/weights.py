@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from vaebench import noise
 from vaebench.batches import lengths_of
 from vaebench.models.kinds import gaussian_posterior, reads_documents
+from vaebench.steps import Stateful, steps
 
 CASES, SAMPLES = 100, 10
 """A grain: the noise of this many cases times this many samples comes from one generator."""
@@ -80,17 +82,25 @@ def stream(
     *,
     chunk: int | None = None,
     batch: int | None = None,
+    state: Stateful | None = None,
 ) -> Iterator[Pass]:
     """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of ``chunk`` samples and ``batch`` cases.
 
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
+    ``state``: what the caller gathers from the passes.
     """
-    for cases, size, xs in plan(model, x, samples, chunk, batch):
-        seen = model.encode(xs) if gaussian_posterior(model) else None
-        for first in range(0, samples, size):
-            k = min(size, samples - first)
-            noises = draws(model, cases, first, k, seed, purpose, x.device)
-            yield Pass(cases, first, *terms(model, xs, k, noises, seen), seen=seen)
+    groups = _groups(model, x, samples, chunk, batch)
+    passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
+    encoded = xs = seen = None
+    for number in steps("posterior samples", len(passes), state):
+        group, first = passes[number]
+        if group is not encoded:
+            xs = _taken(model, x, group)
+            seen = model.encode(xs) if gaussian_posterior(model) else None
+            encoded = group
+        k = min(group.size, samples - first)
+        noises = draws(model, group.cases, first, k, seed, purpose, x.device)
+        yield Pass(group.cases, first, *terms(model, xs, k, noises, seen), seen=seen)
 
 
 Plan = Iterator[tuple[slice, int, Tensor]]
@@ -99,11 +109,31 @@ Plan = Iterator[tuple[slice, int, Tensor]]
 
 def plan(model: nn.Module, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
     """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
+    for group in _groups(model, x, samples, chunk, batch):
+        yield group.cases, group.size, _taken(model, x, group)
+
+
+class Group(NamedTuple):
+    """Neighbouring ``cases``, ``size`` of whose samples are taken at a time; ``width``: columns of documents."""
+
+    cases: slice
+    size: int
+    width: int | None = None
+
+
+def _groups(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     kind = documents if reads_documents(model) else vectors
     return kind(model, x, samples, chunk, batch)
 
 
-def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Plan:
+def _taken(model: nn.Module, x: Tensor, group: Group) -> Tensor:
+    """The cases of a group as the model takes them."""
+    if group.width is None:
+        return x[group.cases].to(model.mean.dtype)
+    return x[group.cases, : group.width]
+
+
+def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one."""
     n, device = len(x), x.device
     widest = max(model.sizes)
@@ -115,10 +145,10 @@ def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch:
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
     for start in range(0, n, batch):
         cases = slice(start, min(start + batch, n))
-        yield cases, chunk, x[cases].to(model.mean.dtype)
+        yield Group(cases, chunk)
 
 
-def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Plan:
+def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     """Groups of neighbouring documents, without the columns in which all are padding.
 
     As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; then as many
@@ -135,7 +165,7 @@ def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batc
             stop = stop // CASES * CASES
         cases = slice(start, min(stop, len(x)))
         room = CODES // (latents * (cases.stop - start))
-        yield cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), x[cases, : max(tokens[cases])]
+        yield Group(cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), max(tokens[cases]))
         start = cases.stop
 
 

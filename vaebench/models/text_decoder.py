@@ -16,6 +16,7 @@ from vaebench.errors import UserError
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.word_softmax import log_probs, log_sums
+from vaebench.steps import Box, steps, tick
 
 Drop = dict[str, Tensor]
 
@@ -116,15 +117,21 @@ class TextDecoder(nn.Module):
         k, batch, rows = 1 if z is None else len(z), len(documents.lengths), ROWS[kind]
         room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
         lengths, order = torch.sort(documents.lengths, descending=True, stable=True)
-        out, group = self.output.new_empty(k, batch), max(1, min(rows // k, room))
-        for chosen, longs in zip(order.split(group), lengths.split(group), strict=True):
-            counts = (longs - 1).tolist()
-            tokens = documents.tokens[chosen, : counts[0] + 1].t()
-            inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))  # (steps, group, 4 units)
-            for first in range(0, k, rows):
-                codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
-                out[first : first + rows, chosen] = self._score_group(tokens[1:], inputs, counts, codes).t()
-        return out
+        group = max(1, min(rows // k, room))
+        groups = zip(order.split(group), lengths.split(group), strict=True)
+        parts = [(*same, first) for same in groups for first in range(0, k, rows)]
+        scored = Box(out=self.output.new_empty(k, batch))
+        prepared = None
+        for number in steps("documents", len(parts), scored):
+            chosen, longs, first = parts[number]
+            if chosen is not prepared:
+                counts = (longs - 1).tolist()
+                tokens = documents.tokens[chosen, : counts[0] + 1].t()
+                inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))  # (steps, group, 4 units)
+                prepared = chosen
+            codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
+            scored.out[first : first + rows, chosen] = self._score_group(tokens[1:], inputs, counts, codes).t()
+        return scored.out
 
     def _score_group(self, targets: Tensor, inputs: Tensor, counts: list[int], z: Tensor | None) -> Tensor:
         """log p of documents, longest first, and samples ``z`` (documents, k, n): (documents, k).
@@ -139,6 +146,7 @@ class TextDecoder(nn.Module):
         gates = inputs.new_empty(n, k, inputs.shape[-1])
         total, live = inputs.new_zeros(n, k), n
         for t in range(counts[0]):
+            tick()
             while counts[live - 1] <= t:
                 live -= 1
             if flat is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.catalogue import conf_dir
-from vaebench.config import Cell, settings_of
+from vaebench.config import Cell, canonical, settings_of
 from vaebench.store import COLUMNS
 from vaebench.validate import is_number
 
@@ -43,6 +43,27 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell, kind
             (theirs := _budget(r, unit)) and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), mine)
         ):
             alike.append(training / theirs * updates + evaluation)
+    some = same or alike
+    return math.fsum(some) / len(some) if some else None
+
+
+def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
+    """Seconds of the evaluation of one seed of a cell, from results (``Store.runs``); None where nothing is recorded.
+
+    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training settings; else
+    those with the same data, model, sizes and objective. ``kind`` as for ``estimate``.
+    """
+    same, alike = [], []
+    for r in recorded:
+        seconds, config = _known(r.get("eval_seconds")), r.get("config")
+        if not seconds or not config or not (r.get("device") or "").startswith(kind):
+            continue
+        if canonical(config["eval"]) != canonical(cell.config["eval"]):
+            continue
+        if r["key"] == cell.key:
+            same.append(seconds)
+        elif _settings(r["key"]) == _settings(cell.key) and _as_large(config, cell.config):
+            alike.append(seconds)
     some = same or alike
     return math.fsum(some) / len(some) if some else None
 

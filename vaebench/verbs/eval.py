@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vaebench.errors import UserError, nearest
+from vaebench.errors import Interrupted, UserError, nearest
 from vaebench.verbs import results_root
+from vaebench.words import duration
+
+if TYPE_CHECKING:
+    from vaebench.progress import Progress
 
 HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
 
@@ -25,6 +31,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from vaebench.compose import reevaluated
+    from vaebench.pool import Stop
+    from vaebench.progress import Progress
     from vaebench.store import read_note
 
     overrides = [a for a in args.runs if "=" in a]
@@ -41,16 +49,20 @@ def run(args: Namespace) -> int:
             bad += _failed(e)
             continue
         asked.append((folder, note, seed, reevaluated(note["config"], overrides)))  # refused before any is evaluated
-    for folder, note, seed, config in asked:
-        try:
+    stop = Stop()
+    with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
+        for folder, note, seed, config in asked:
+            if stop():
+                raise Interrupted("interrupted before all were evaluated; the same command goes on from here")
             try:
-                _evaluate(folder, note, seed, config)
-            except OSError as e:  # a read-only folder, a full disk
-                raise UserError(f"{folder}: cannot be written: {e.strerror or e}") from None
-        except UserError as e:
-            if len(folders) == 1:
-                raise
-            bad += _failed(e)  # the others need not suffer
+                try:
+                    _evaluate(folder, note, seed, config, progress, stop)
+                except OSError as e:  # a read-only folder, a full disk
+                    raise UserError(f"{folder}: cannot be written: {e.strerror or e}") from None
+            except UserError as e:
+                if len(folders) == 1:
+                    raise
+                bad += _failed(e)  # the others need not suffer
     return 1 if bad else 0
 
 
@@ -74,10 +86,21 @@ def find(root: Path, name: str) -> list[Path]:
     raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
 
 
-def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, Any]) -> None:
-    """Evaluate one run and print its measures. Raises UserError where it was moved, is damaged or in use."""
+def _evaluate(
+    folder: Path,
+    note: dict[str, Any],
+    seed: int,
+    config: dict[str, Any],
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Evaluate one run and print its measures.
+
+    Raises UserError where it was moved, is damaged or in use, and Interrupted when ``should_stop`` says so.
+    """
     from vaebench.config import Cell
     from vaebench.flags import of_measure
+    from vaebench.report.costs import evaluation
     from vaebench.session import Session
     from vaebench.stats import Measure
     from vaebench.store import Store
@@ -92,7 +115,13 @@ def _evaluate(folder: Path, note: dict[str, Any], seed: int, config: dict[str, A
         )
     store = Store(root)
     with store.lock(cell.key, seed):
-        result = Session(cell, store, [seed]).evaluate_only(lambda kind, value: None)[0]
+        session = Session(cell, store, [seed])
+        cost = evaluation(store.runs(), cell, session.device.type)
+        progress.line(f"{folder}: an evaluation of {'unknown cost' if cost is None else f'about {duration(cost)}'}")
+        try:
+            result = session.evaluate_only(progress, should_stop)[0]
+        except Interrupted as e:
+            raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
     print(f"{folder}: {result['status']}, {result['updates']} updates")
     for m in map(Measure.from_dict, result["measures"]):
         error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"

@@ -210,12 +210,12 @@ def _figure(results: Path, table) -> Path:
 
 def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
     from vaebench import runner
-    from vaebench.report.costs import estimate, reference_records
+    from vaebench.report.costs import estimate, evaluation, reference_records
     from vaebench.verbs import aligned
     from vaebench.words import duration
 
     recorded = [*store.runs(), *reference_records()]
-    known_total, counted = 0.0, {}
+    known_total, evaluations, counted = 0.0, 0.0, {}
     for t in tables:
         rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
         for cell in chosen[t.name]:
@@ -230,19 +230,25 @@ def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
                 if left and (cell.key, s) not in counted:  # tables may share runs
                     counted[cell.key, s] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * left
-                elif not left and state not in runner.FINISHED:
-                    counted[runner.unit(cell), s] = "evaluation"
+                elif not left and state not in runner.FINISHED and (runner.unit(cell), s) not in counted:
+                    seconds = evaluation(recorded, cell, kind)
+                    counted[runner.unit(cell), s] = "evaluation" if seconds else "evaluation of unknown cost"
+                    evaluations += seconds or 0.0
             found = list(states.values())
             count = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
             seeds = ",".join(map(str, wanted[t.name]))
             rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else duration(cost)))
         print(f"{t.name} preset={chosen[t.name][0].preset}\n{aligned(rows, '  ')}")
-    print(f"to do: {_to_do(list(counted.values()), duration(known_total))}")
+    print(f"to do: {_to_do(list(counted.values()), duration(known_total), duration(evaluations))}")
     return 0
 
 
-def _to_do(runs: list[str], known: str) -> str:
-    """What is left in words; ``runs``: 'known', 'unknown' (by cost) or 'evaluation' for each; ``known``: their time."""
+def _to_do(runs: list[str], known: str, evaluations: str) -> str:
+    """What is left in words.
+
+    ``runs``: for each 'known', 'unknown' (by its cost), 'evaluation' or 'evaluation of unknown cost'; ``known`` and
+    ``evaluations``: the time of those whose cost is known.
+    """
 
     def several(kind: str, words: str) -> list[str]:
         count = runs.count(kind)
@@ -251,7 +257,8 @@ def _to_do(runs: list[str], known: str) -> str:
 
     parts = several("known", f"about {known} of one process for {{count}} run{{s}}")
     parts += several("unknown", "{count} run{s} of unknown cost (nothing like {them} is recorded)")
-    parts += several("evaluation", "the evaluation of {count} trained run{s}")
+    parts += several("evaluation", f"the evaluation of {{count}} trained run{{s}} (about {evaluations})")
+    parts += several("evaluation of unknown cost", "the evaluation of {count} trained run{s} (of unknown cost)")
     return ", and ".join(parts) or "nothing"
 
 
