@@ -190,7 +190,7 @@ def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
     (folder / "result.json").write_text(json.dumps(result))
     assert cli.main(["eval", str(folder)]) == 0
     said = capsys.readouterr().err
-    assert said.count("\n") == 1
+    assert said.count("\n") == 2, "what the evaluation will cost, and what differs"
     assert f"bound is {true:.6g} now and was {true + 0.25:.6g} before" in said
     for _ in range(2):  # and stays beside it
         (bound,) = measures(tmp_path, 0)["bound"]

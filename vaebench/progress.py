@@ -50,6 +50,11 @@ class Progress:
             self.bar.total = max(self.bar.total - value, 0)
             self.bar.refresh()
 
+    def begin(self, who: str, text: str) -> None:
+        """A line about work that begins; the next one about it comes a minute later."""
+        self.told[who] = time.monotonic()
+        self.line(text)
+
     def line(self, text: str) -> None:
         """A line above the bar."""
         if self.bar is not None:

@@ -79,7 +79,7 @@ class _Loop:
     state: Stateful | None
     first: int = 0
     at: int = 0
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
     names: dict[str, int] = field(default_factory=dict)
     """How many loops of a name were opened within the present step."""
 

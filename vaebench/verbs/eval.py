@@ -117,7 +117,8 @@ def _evaluate(
     with store.lock(cell.key, seed):
         session = Session(cell, store, [seed])
         cost = evaluation(store.runs(), cell, session.device.type)
-        progress.line(f"{folder}: an evaluation of {'unknown cost' if cost is None else f'about {duration(cost)}'}")
+        known = "unknown cost" if cost is None else f"about {duration(cost)}"
+        progress.begin(session.who, f"{folder}: an evaluation of {known}")
         try:
             result = session.evaluate_only(progress, should_stop)[0]
         except Interrupted as e:

@@ -1,0 +1,270 @@
+"""Evaluations that are stopped between two steps, wherever that is, and gone on with: the same numbers, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench import check, models, steps
+from vaebench.data.text import END, PAD, START
+from vaebench.errors import Interrupted
+from vaebench.evaluate import evaluate
+from vaebench.metrics import exact, rbm_fit
+from vaebench.metrics.logz import parallel_tempering
+from vaebench.metrics.posterior_mean import posterior_mean
+from vaebench.models import text_decoder
+from vaebench.partial import Partial
+from vaebench.steps import Box, Work, tick
+
+EVAL = {
+    "bound_samples": 4,
+    "iw_samples": 25,
+    "split": "test",
+    "points": None,
+    "logz_method": "ais",
+    "logz_temperatures": 3,
+    "logz_chains": 4,
+    "logz_sweeps": 4,
+    "posterior_temperatures": 3,
+}
+DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 2, "layers": 1, "units": 3}
+POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
+TEXT = {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}
+LM = {"name": "text_lm", "embedding": 3, "units": 4}
+
+EVALUATIONS = {
+    "belief net": ({"name": "sbn", "dims": [3, 2]}, {}),
+    "repeats": ({"name": "sbn", "dims": [3]}, {"repeats": 2, "iw_samples": 10}),
+    "annealed log Z": (DIRECTED, {}),
+    "tempered log Z": (DIRECTED, {"logz_method": "tempering", "iw_samples": 5}),
+    "enumerated log Z": (DIRECTED, {"logz_method": "exact", "iw_samples": 5}),
+    "Boltzmann posteriors": (POSTERIOR, {"iw_samples": 5}),
+    "documents": (TEXT, {"iw_samples": 12}),
+    "language model": (LM, {}),
+}
+
+
+def documents(count: int) -> torch.Tensor:
+    """Words 4 to 8 in documents of 1 to 4 words, longest first."""
+    words = torch.randint(4, 9, (count, 6), generator=torch.Generator().manual_seed(0))
+    words[:, 0] = START
+    for i, row in enumerate(words):
+        row[5 - i * 4 // count] = END
+        row[6 - i * 4 // count :] = PAD
+    return words
+
+
+def tiny(settings):
+    """A model of check.VISIBLE pixels, or of nine words."""
+    if not settings["name"].startswith("text"):
+        return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
+    model = models.build(settings, np.zeros(9)).double()
+    check.randomize(model, 1, 0.6)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture
+def make(monkeypatch):
+    """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
+    from vaebench.metrics import annealing, exact_nll, posteriors, rbm_posterior, tempering, weights
+
+    monkeypatch.setattr(exact_nll, "STATES", 24)
+    monkeypatch.setattr(exact_nll, "CASES", 60)
+    monkeypatch.setattr(posteriors, "BLOCK", 1500)
+    monkeypatch.setattr(weights, "TOKENS", {"cpu": 200, "cuda": 200})
+    monkeypatch.setattr(rbm_posterior, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
+    monkeypatch.setattr(annealing, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
+    monkeypatch.setattr(tempering, "ROUNDS", 1)
+    monkeypatch.setattr(text_decoder, "ROWS", {"cpu": 10, "cuda": 10})
+
+    def make(name):
+        settings, changed = EVALUATIONS[name]
+        shared = {"data": {"name": "tiny"}, "train": {"select": "last", "valid_samples": 5}, "recipe": 1}
+        config = {**shared, "model": settings, "eval": {**EVAL, **changed}}
+        read = settings in (TEXT, LM)
+        x = documents(40) if read else exact.states(check.VISIBLE).repeat(8, 1)[:120]
+        return tiny(settings), x, config
+
+    return make
+
+
+class Stopping:
+    """Asks to stop at its n-th question, and counts them."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.count = at, 0
+
+    def __call__(self) -> bool:
+        self.count += 1
+        return self.count == self.at
+
+
+def gone_on_with(job, partial: Partial, at: int | None):
+    """(result, None) of a job that goes on from what is kept, or (None, where) it was stopped at its ``at``-th step."""
+    kept, spent = partial.read()
+    stop = Stopping(at)
+    try:
+        with Work(stop, keep=partial.write, kept=kept, spent=spent):
+            return job(), stop.count
+    except Interrupted:
+        return None, stop.count
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tmp_path, name):
+    model, x, config = make(name)
+
+    def job():
+        return evaluate(model, x, config, "0" * 16, seed=0)
+
+    alone = job()
+    whole, count = gone_on_with(job, Partial(tmp_path / "none", {}), None)
+    assert whole == alone, "to be watched changes nothing"
+    assert count > 4
+    stride = max(1, count // (8 if name in ("tempered log Z", "documents") else 25))
+    for at in range(1, count + 1, stride):
+        partial = Partial(tmp_path, {"at": at})
+        assert gone_on_with(job, partial, at)[0] is None
+        again, left = gone_on_with(job, partial, None)
+        assert again == whole, f"stopped at {at} of {count}"
+        assert left <= count
+    assert left < count / 2 + stride, "a late stop leaves little to do"
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
+    model, x, config = make(name)
+
+    def job():
+        return evaluate(model, x, config, "0" * 16, seed=0)
+
+    partial, stops = Partial(tmp_path, {}), itertools.count()
+    longest = 60 if name == "tempered log Z" else 12  # the pilot runs that place temperatures begin anew
+    while (found := gone_on_with(job, partial, longest)[0]) is None:
+        assert next(stops) < 200
+    assert found == job()
+
+
+def test_work_without_a_state_of_its_own_stops_too():
+    """The search for the least KL, and the quadrature of posterior means."""
+    log_p = torch.log_softmax(torch.arange(8.0, dtype=torch.float64), 0).numpy().tobytes()
+    model = tiny({**TEXT, "latents": 1})
+    x = documents(6)
+    for job in (lambda: rbm_fit.optimum(log_p, 1, 2, starts=3), lambda: posterior_mean(model, x, step=0.5)):
+        stop = Stopping(3)
+        with pytest.raises(Interrupted), Work(stop):
+            job()
+        assert stop.count == 3
+
+
+# ------------------------------------------------------------------------------------------------- the mechanism
+
+
+def summed(box: Box, total: int, inside: int = 0) -> float:
+    for i in steps.steps("numbers", total, box):
+        part = float(i)
+        for j in steps.steps("inner", inside):
+            part += j / 7
+        tick()
+        box.value = box.value * 1.1 + part
+    return box.value
+
+
+def test_loops_outside_of_any_work_are_plain_loops():
+    assert list(steps.steps("numbers", 3)) == [0, 1, 2]
+    tick()
+
+
+def test_what_is_kept_in_the_middle_of_a_step_is_the_state_before_it():
+    whole, kept = summed(Box(value=0.0), 5, 3), []
+    stop = Stopping(8)
+    with (
+        pytest.raises(Interrupted, match=r"stopped at numbers 1/5, inner 1/3"),
+        Work(stop, keep=lambda loops, seconds: kept.extend(loops)),
+    ):
+        summed(Box(value=0.0), 5, 3)
+    (loop,) = kept
+    assert (loop.path, loop.at, loop.total, loop.state) == ("/0:numbers", 1, 5, {"value": 1.0 / 7 + 2.0 / 7})
+    with Work(kept=kept):
+        assert summed(Box(value=0.0), 5, 3) == whole
+    with Work(kept=kept):
+        assert summed(Box(value=0.0), 6, 3) == summed(Box(value=0.0), 6, 3), "another loop begins anew"
+
+
+def test_loops_of_one_name_are_told_apart():
+    def job():
+        return [summed(Box(value=float(i)), 4) for i in range(3)]
+
+    for at in range(1, 24):
+        kept = []
+        with pytest.raises(Interrupted), Work(Stopping(at), keep=lambda loops, seconds, kept=kept: kept.extend(loops)):
+            job()
+        with Work(kept=kept):
+            assert job() == [summed(Box(value=float(i)), 4) for i in range(3)], at
+
+
+def test_patience_lets_what_ends_soon_end(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
+    stop = Stopping()
+    with Work(stop, patience=1.0):
+        for i in steps.steps("numbers", 6):
+            now[0] = i / 2
+    assert stop.count == 3
+
+
+def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
+    now, kept, told = [0.0], [], []
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
+    with Work(keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append):
+        for i in steps.steps("numbers", 800, Box(value=0)):
+            now[0] = (i + 1) * 0.25
+    assert kept == [(241, 65.25), (482, 125.5), (723, 185.75)]
+    assert told[0] == "numbers 0/800"
+    assert told[1] == "numbers 2/800, 3.3 min left"
+    assert told[-1] == "numbers 798/800, 0.5 s left"
+
+
+def test_a_file_of_another_evaluation_or_a_damaged_one_is_not_gone_on_with(tmp_path):
+    partial = Partial(tmp_path, {"seed": 0, "eval": {"points": None}})
+    state = {"a": torch.arange(3), "b": [(slice(0, 2), torch.ones(2, dtype=torch.float64))], "c": {10: 1.5, "x": None}}
+    partial.write([steps.Kept("/0:numbers", 3, 9, state)], 12.5)
+    (loop,), seconds = Partial(tmp_path, {"eval": {"points": None}, "seed": 0}).read()
+    assert (loop.path, loop.at, loop.total, seconds) == ("/0:numbers", 3, 9, 12.5)
+    assert torch.equal(loop.state["a"], state["a"])
+    assert loop.state["b"][0][0] == slice(0, 2)
+    assert torch.equal(loop.state["b"][0][1], state["b"][0][1])
+    assert loop.state["c"] == state["c"]
+    assert Partial(tmp_path, {"seed": 1, "eval": {"points": None}}).read() == ([], 0.0)
+    partial.path.write_bytes(partial.path.read_bytes()[:-1])
+    assert partial.read() == ([], 0.0)
+    partial.remove()
+    assert partial.read() == ([], 0.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_states_too_large_to_write_begin_anew(tmp_path, monkeypatch):
+    from vaebench import partial as module
+
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
+    partial = Partial(tmp_path, {})
+    large, small = ({"a": torch.zeros(n, dtype=torch.uint8)} for n in (101, 100))
+    partial.write([steps.Kept("large", 1, 2, large), steps.Kept("small", 1, 2, small)], 0.0)
+    assert [loop.path for loop in partial.read()[0]] == ["small"]
+
+
+def test_a_ladder_that_is_gone_on_with_is_the_same(tmp_path):
+    machine = tiny(DIRECTED).prior()
+
+    def job():
+        found = parallel_tempering(machine, 6, 4, 0, pilot=4)
+        return float(found.value), float(found.error), found.swap_rates[0].tolist()
+
+    whole, count = gone_on_with(job, Partial(tmp_path, {}), None)
+    for at in range(1, count + 1):
+        partial = Partial(tmp_path, {"at": at})
+        gone_on_with(job, partial, at)
+        assert gone_on_with(job, partial, None)[0] == whole, f"{at} of {count}"
