@@ -349,7 +349,7 @@ def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):
         ("train.updates=", ["train.updates=", "a whole number"]),
         ("train.updates=2.5", ["train.updates=2.5", "a whole number"]),
         ("train.updates=true", ["train.updates=true", "a whole number"]),
-        ("train.updates=0", ["train.updates=0", "at least 1"]),
+        ("train.updates=0", ["train.updates=0", "from 1 to 1,000,000,000"]),
         ("train.updates=${nope}", ["train.updates=${nope}", "nope"]),
         ("train.order=random", ["train.order=random", "replacement or shuffle"]),
         ("optim.rate=nan", ["optim.rate=nan", "a number"]),

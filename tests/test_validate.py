@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
 
 import pytest
 import yaml
@@ -112,6 +114,52 @@ BAD = {
     "optim.posterior_rate": [0, float("inf")],
     "optim.baseline_rate": [-1],
 }
+
+
+TOO_LARGE = {
+    "data.held_out": 1e20,
+    "data.held_out_seed": 2**63,
+    "train.updates": 1e20,
+    "train.batch": 1e8,
+    "train.valid_every": 1e20,
+    "train.valid_samples": 1e9,
+    "train.snapshots": [10**10],
+    "eval.points": 1e20,
+    "eval.bound_samples": 1e9,
+    "eval.iw_samples": 1e9,
+    "eval.mi_batch": 1e8,
+    "eval.repeats": 1e9,
+    "eval.logz_chains": 1e9,
+    "eval.logz_sweeps": 1e9,
+    "eval.logz_temperatures": 1e9,
+    "eval.posterior_temperatures": 1e9,
+    "run.threads": 9999,
+    "run.jobs": 9999,
+    "run.pack": 1e9,
+    "model.dims": [200, 10**8],
+    "model.units": 10**8,
+    "objective.baseline_units": 10**8,
+    "objective.prior_chains": 10**9,
+    "objective.kl_warmup": 10**12,
+    "optim.patience": 10**12,
+}
+
+
+@pytest.mark.parametrize("key", TOO_LARGE)
+def test_a_size_without_bound_is_refused_and_the_bound_said(cell, key):
+    value = TOO_LARGE[key]
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*: allowed: .*[0-9]$"):
+        validate(put(cell, key, int(value) if isinstance(value, float) else value))
+
+
+def test_every_count_has_an_upper_bound(cell):
+    for key, (allowed, good) in RULES.items():
+        assert not good(10**30), f"{key}: allowed: {allowed}"
+
+
+def test_threads_may_be_those_of_a_larger_machine(cell):
+    validate(put(cell, "run.threads", 64))
+    validate(put(cell, "run.threads", 4 * (os.cpu_count() or 1)))
 
 
 def test_every_rule_has_cases():

@@ -131,10 +131,14 @@ def jobs(setting: str | int, device: str) -> int:
 
 
 def check(cells: Iterable[Cell]) -> None:
-    """The models, objectives and optimisers of ``cells`` take their settings: every distinct one is built once.
+    """What can be known of ``cells`` before anything is read or written.
 
-    That costs no memory and needs no data. Raises UserError for the first that refuses, naming its row and column.
+    Their devices are there. Their models, objectives and optimisers take their settings: every distinct one is built
+    once, which costs no memory. Their data have as many cases as are asked for, and are of the kind that the model
+    reads; what only the files know is left to ``preflight``. Raises UserError for the first that refuses, naming its
+    row and column.
     """
+    cells = list(cells)
     distinct: dict[str, Cell] = {}
     for cell in cells:
         parts = ("model", "objective", "optim")
@@ -150,13 +154,45 @@ def check(cells: Iterable[Cell]) -> None:
         config = cell.config
         try:
             with torch.device("meta"):
-                objectives.build(config["objective"], models.build(config["model"], np.zeros(_width(cell))))
+                objective = objectives.build(config["objective"], models.build(config["model"], np.zeros(_width(cell))))
+            _check_size(objective)
             models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
             optim.build(config["optim"])
         except UserError as e:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # sizes whose product is no number of torch's
             raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
+    _check_places(cells)
+
+
+MOST_PARAMETERS = 10**9
+"""Of a model: 4 GB, and as much again for every moment that the optimiser keeps."""
+
+
+def _check_size(objective: Any) -> None:
+    count = sum(p.numel() for p in objective.parameters())
+    if count > MOST_PARAMETERS:
+        raise UserError(f"a model of {count:,} parameters by these settings; allowed: at most {MOST_PARAMETERS:,}")
+
+
+def _check_places(cells: list[Cell]) -> None:
+    """The devices of cells are there, and their data fit, as far as that is known without reading them."""
+    from vaebench import data, models
+    from vaebench.batches import FIXED
+    from vaebench.session import pick_device
+
+    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+        pick_device(device)
+    distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
+    for cell in distinct.values():
+        settings, order = cell.config["data"], cell.config["train"]["order"]
+        loader = data.DATA.get(settings["name"])
+        if loader is None:
+            continue
+        models.check_data(cell.config["model"]["name"], loader.name, loader.tokens)
+        data.check(settings, cell.config["train"].get("cases"))
+        if order in FIXED and not loader.tokens:
+            raise UserError(f"train.order={order}: for documents only, and data={loader.name} has none")
 
 
 def _line(e: Exception) -> str:

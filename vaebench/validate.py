@@ -6,15 +6,31 @@ Models and objectives check the ranges of their own settings where they are buil
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from typing import Any
 
 from vaebench.errors import UserError
+from vaebench.seeds import LARGEST_SEED
+
+MANY = 1_000_000_000
+"""Most updates, cases and other things that are counted off one by one."""
+SAMPLES = 1_000_000
+"""Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
+WIDTH = 100_000
+"""Most units of a layer, and most cases of a batch: several times the largest that is published."""
+SEVERAL = 10_000
+"""Most seeds in a pack, repeated evaluations and snapshots."""
+WIDE = ("samples", "chains", "sweeps", "temperatures", "units", "points")
+"""Last words of the names of an objective's settings that multiply its memory."""
+
+PROCESSES = max(64, 4 * (os.cpu_count() or 1))
+"""Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must still be readable."""
 
 
-def _whole(value: Any, least: int) -> bool:
-    return type(value) is int and value >= least
+def _whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def is_number(value: Any) -> bool:
@@ -48,12 +64,13 @@ def flag(key: str, value: Any) -> bool:
     return value
 
 
-def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
-    return f"a whole number, at least {least}", lambda v: _whole(v, least)
+def _from(least: int, most: int = MANY) -> tuple[str, Callable[[Any], bool]]:
+    return f"a whole number from {least} to {most:,}", lambda v: _whole(v, least, most)
 
 
-def _null_or(least: int) -> tuple[str, Callable[[Any], bool]]:
-    return f"null or a whole number, at least {least}", lambda v: v is None or _whole(v, least)
+def _null_or(least: int, most: int = MANY) -> tuple[str, Callable[[Any], bool]]:
+    words, good = _from(least, most)
+    return f"null or {words}", lambda v: v is None or good(v)
 
 
 def _one_of(*allowed: str) -> tuple[str, Callable[[Any], bool]]:
@@ -67,40 +84,40 @@ def _is_path(value: Any) -> bool:
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "recipe": _at_least(1),
+    "recipe": _from(1),
     "data.held_out": _null_or(1),
-    "data.held_out_seed": _at_least(0),
+    "data.held_out_seed": _from(0, LARGEST_SEED),
     "data.entries": _null_or(1),
-    "train.updates": _at_least(1),
-    "train.batch": _at_least(1),
+    "train.updates": _from(1),
+    "train.batch": _from(1, WIDTH),
     "train.unit": _one_of("updates", "epochs"),
     "train.order": _one_of("replacement", "shuffle", "lengths", "buckets"),
-    "train.valid_every": _at_least(1),
-    "train.valid_samples": _at_least(1),
+    "train.valid_every": _from(1),
+    "train.valid_samples": _from(1, SAMPLES),
     "train.patience": _null_or(1),
     "train.cases": _null_or(1),
     "train.snapshots": (
-        "a list of whole numbers, at least 0",
-        lambda v: isinstance(v, list) and all(_whole(n, 0) for n in v),
+        f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}",
+        lambda v: isinstance(v, list) and len(v) <= SEVERAL and all(_whole(n, 0, MANY) for n in v),
     ),
     "train.select": _one_of("valid_bound", "last"),
     "eval.split": _one_of("test", "valid", "train"),
     "eval.points": _null_or(1),
     "eval.means": _one_of("test", "valid", "train"),
-    "eval.bound_samples": _at_least(1),
-    "eval.iw_samples": _null_or(1),
-    "eval.mi_batch": _at_least(2),
-    "eval.repeats": _at_least(1),
+    "eval.bound_samples": _from(1, SAMPLES),
+    "eval.iw_samples": _null_or(1, SAMPLES),
+    "eval.mi_batch": _from(2, WIDTH),
+    "eval.repeats": _from(1, SEVERAL),
     "eval.logz_method": _one_of("auto", "exact", "ais", "tempering"),
-    "eval.logz_temperatures": _at_least(1),
-    "eval.logz_chains": _at_least(2),
-    "eval.logz_sweeps": _at_least(1),
-    "eval.posterior_temperatures": _at_least(1),
+    "eval.logz_temperatures": _from(1, SAMPLES),
+    "eval.logz_chains": _from(2, SAMPLES),
+    "eval.logz_sweeps": _from(1, SAMPLES),
+    "eval.posterior_temperatures": _from(1, SAMPLES),
     "run.device": ("auto, cpu, cuda or cuda:N", lambda v: isinstance(v, str) and _DEVICE.fullmatch(v) is not None),
-    "run.threads": _at_least(1),
-    "run.jobs": ("auto or a whole number, at least 1", lambda v: v == "auto" or _whole(v, 1)),
+    "run.threads": _from(1, PROCESSES),
+    "run.jobs": (f"auto or a whole number from 1 to {PROCESSES}", lambda v: v == "auto" or _whole(v, 1, PROCESSES)),
     "run.engine": _one_of("auto", "plain", "compiled", "kernel"),
-    "run.pack": _at_least(1),
+    "run.pack": _from(1, SEVERAL),
     "run.results": ("a folder", lambda v: _is_path(v) and v.strip() != ""),
     "data.mirror": ("null or a folder", lambda v: v is None or _is_path(v)),
     **dict.fromkeys(("data.train", "data.valid", "data.test"), ("null or a file", lambda v: v is None or _is_path(v))),
@@ -120,6 +137,7 @@ def validate(config: dict[str, Any]) -> None:
         section = config.get(group, {}) if group else config
         if name in section and not good(section[name]):
             raise UserError(f"{key}={shown(section[name])}: allowed: {allowed}")
+    _check_sizes(config)
     for name, value in config.get("optim", {}).items():
         if name != "rate" and not name.endswith("_rate"):
             continue
@@ -127,6 +145,17 @@ def validate(config: dict[str, Any]) -> None:
             continue
         if not is_number(value) or value <= 0:
             raise UserError(f"optim.{name}={shown(value)}: allowed: a finite number above 0")
+
+
+def _check_sizes(config: dict[str, Any]) -> None:
+    """Refuse sizes of a model or an objective beyond what any machine could hold; the rest they check themselves."""
+    for group in ("model", "objective", "optim"):
+        for name, value in config.get(group, {}).items():
+            most = WIDTH if group == "model" else SAMPLES if name.rpartition("_")[2] in WIDE else MANY
+            numbers = value if isinstance(value, list) else [value]
+            counts = not name.endswith("rate")  # a number that was written without a point
+            if counts and any(type(n) is int and n > most for n in numbers):
+                raise UserError(f"{group}.{name}={shown(value)}: allowed: at most {most:,}")
 
 
 def shown(value: Any) -> str:

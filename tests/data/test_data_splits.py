@@ -6,9 +6,10 @@ import hashlib
 import numpy as np
 import pytest
 
+from vaebench.data import DATA, check, load
 from vaebench.data.binarize import binarize_once
 from vaebench.data.digits import Digits
-from vaebench.data.splits import array_hash, held_out_mask, make_splits
+from vaebench.data.splits import array_hash, held_out_mask, make_splits, with_cases
 from vaebench.errors import DataError, UserError
 
 
@@ -183,3 +184,50 @@ def test_digits_are_every_case_of_scikit_learn():
     grey = load_digits().data
     assert sorted(map(bytes, found)) == sorted(map(bytes, (grey >= 8).astype(np.uint8)))
     assert (found != (grey >= 8)).any()  # in another order
+
+
+@pytest.mark.parametrize("name", ["digits", "blank", "toy_text"])
+def test_sizes_are_known_without_reading(name):
+    loader = DATA[name]()
+    splits = load({"name": name, "held_out": None})
+    assert loader.sizes == {split: len(getattr(splits, split)) for split in ("train", "valid", "test")}
+    assert loader.tokens is splits.tokens
+    assert loader.entries == len(splits.vocabulary)
+
+
+def test_sizes_of_files_are_known_without_reading_them(tiny):
+    loader, arrays, _ = tiny
+    assert loader.sizes == {split: len(arrays[split]) for split in ("train", "valid", "test")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "cases"),
+    [
+        ({"held_out": 1497}, None),
+        ({"held_out": 0}, None),
+        ({"held_out": 497}, 1001),
+        ({}, 1201),
+        ({"name": "toy_text", "held_out": 5}, None),
+        ({"name": "toy_text"}, 601),
+        ({"name": "toy_text", "entries": 38}, None),
+        ({"name": "toy_text", "entries": 5}, None),
+        ({"entries": 5}, None),
+    ],
+    ids=str,
+)
+def test_what_is_refused_beforehand_is_refused_with_the_data_in_the_same_words(changes, cases):
+    config = {"name": "digits", "held_out": None, **changes}
+    with pytest.raises(UserError) as before:
+        check(config, cases)
+    with pytest.raises(UserError) as after:
+        with_cases(load(config), cases)
+    assert str(before.value) == str(after.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cases"), [({"held_out": 1496}, 1), ({"held_out": 497}, 1000), ({}, 1200)], ids=str
+)
+def test_what_is_there_is_not_refused_beforehand(changes, cases):
+    config = {"name": "digits", "held_out": None, **changes}
+    check(config, cases)
+    with_cases(load(config), cases)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from vaebench import config, data, noise
 from vaebench.cli import main
@@ -528,6 +529,28 @@ def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(
     monkeypatch.setattr(data, "load", None)
     assert main(["run", f"table={table}", wrong, f"run.results={tmp_path}/runs", *more]) == 2
     refused(capsys, tmp_path, says)
+
+
+PLACES = {
+    "run.device=cuda:7": "run.device=cuda:7: this machine has 0 CUDA devices",
+    "data.held_out=1497": "data.held_out=1497: allowed: null, or a whole number from 1 to 1496",
+    "train.cases=1498": "train.cases=1498: allowed: null, or a whole number from 1 to ",
+    "data=toy_text": "data=toy_text has documents, which model=sbn cannot read",
+    "train.order=lengths": "train.order=lengths: for documents only",
+    "model.dims=[99999,99999]": "SBN 200 / NVIL: a model of ",
+}
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["run", "dry run"])
+@pytest.mark.parametrize("override", PLACES)
+def test_a_dry_run_refuses_what_a_run_refuses(tmp_path, capsys, monkeypatch, override, more):
+    monkeypatch.setattr(data, "load", None)  # nothing is read for it
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["run", *TINY, f"run.results={tmp_path}/runs", override, *more]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert PLACES[override] in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_reads_no_data(tmp_path, capsys, monkeypatch):

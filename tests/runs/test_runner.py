@@ -210,7 +210,10 @@ def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell
 
 
 def test_checking_takes_no_memory(make_cell):
-    check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
+    with pytest.raises(
+        UserError, match=r"a model of 200,002,070,000,414 parameters .*; allowed: at most 1,000,000,000"
+    ):
+        check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
     with torch.device("meta"):
         model = models.build({"name": "rbm_vae"}, np.full(3, 0.5))
     assert {p.device.type for p in model.parameters()} == {"meta"}

@@ -78,6 +78,38 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
     return with_entries(splits, config["entries"])
 
 
+def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path | None = None) -> None:
+    """Refuse what ``load`` would refuse, from what is known of a data set without reading or fetching it.
+
+    Args:
+        config: A cell's ``data`` group.
+        cases: ``train.cases`` of the cell.
+        root: As in ``load``.
+
+    Raises:
+        UserError: If more cases are held out, more are trained on or more entries are kept than there are.
+        DataError: If the data are not prepared yet and the mirror is no folder.
+    """
+    loader = _class(config.get("name")).of(config)
+    held_out, entries = config.get("held_out"), config.get("entries")
+    loader.check_held_out(held_out)
+    if loader.sizes:
+        from vaebench.data.splits import check_cases
+
+        check_cases(cases, loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out))
+    if entries is not None and loader.entries is not None:
+        from vaebench.data.tokens import check_entries
+
+        check_entries(entries, loader.entries)
+    mirror = mirror_root(config.get("mirror"))
+    if loader.sources and mirror is not None and not mirror.is_dir():
+        from vaebench.data.fetch import fetch
+        from vaebench.data.prepare import prepared_path
+
+        if not prepared_path(loader, cache_root(root)).is_file():
+            fetch(next(iter(loader.sources.values())), mirror, cache_root(root))  # refuses the mirror
+
+
 def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:
     """Fetch and prepare a data set so that it loads without a network. Raises UserError, DataError."""
     from vaebench.data.inventory import status_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vaebench.data.loader import BinaryLoader
 
@@ -20,6 +20,7 @@ class Blank(BinaryLoader):
     name = "blank"
     shape = (1, 1)
     empty = True
+    rows: ClassVar[dict[str, int]] = dict.fromkeys(("train", "valid", "test"), CASES)
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         import numpy as np

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from vaebench.data.loader import BinaryLoader
 from vaebench.errors import DataError
@@ -23,6 +23,7 @@ class Digits(BinaryLoader):
 
     name = "digits"
     shape = (8, 8)
+    rows: ClassVar[dict[str, int]] = {"train": 1_200, "valid": 297, "test": 300}
     raw_sha256 = "f4196bc3555039c2e854165db83844ec65b8f9ec65a8885feb758b9d8e4d89c4"
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:

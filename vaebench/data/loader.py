@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.sources import Source
+from vaebench.errors import UserError
 
 if TYPE_CHECKING:  # numpy is loaded with the first array, so that listing the data sets starts at once
     import numpy as np
@@ -24,6 +25,8 @@ class Loader:
     keep : whether the arrays are kept on disk although there are no sources, because making them takes long.
     empty : whether there are no data to learn from: the model fits a distribution it knows.
     asks : settings without which nothing can be loaded, as the user writes them.
+    tokens : whether the cases are documents.
+    entries : of documents, how many the vocabulary has, the special ones among them; None where only the files know.
     """
 
     name: ClassVar[str]
@@ -32,6 +35,8 @@ class Loader:
     keep: ClassVar[bool] = False
     empty: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = ()
+    tokens: ClassVar[bool] = False
+    entries: ClassVar[int | None] = 0
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +49,11 @@ class Loader:
         return cls()
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Cases of 'train', 'valid' and 'test' as prepared; empty where only the files know."""
+        return {}
+
+    @property
     def kept(self) -> bool:
         """Whether the canonical arrays are kept on disk."""
         return bool(self.sources) or self.keep
@@ -52,6 +62,13 @@ class Loader:
     def stem(self) -> str:
         """The name of the prepared file, its version apart."""
         return self.name
+
+    def check_held_out(self, held_out: int | None) -> None:
+        """Raises UserError where so many cases cannot be held out, as far as ``sizes`` are known."""
+        if held_out is not None and self.sizes:
+            pool = self.sizes["train"] + self.sizes["valid"]
+            if not 1 <= held_out < pool:
+                raise UserError(f"data.held_out={held_out!r}: allowed: null, or a whole number from 1 to {pool - 1}")
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         """The canonical arrays, 'train', 'valid' and 'test' among them, from the checked files of ``sources``."""
@@ -66,10 +83,29 @@ class Loader:
         raise NotImplementedError
 
 
+class GreyLoader(Loader):
+    """A data set of grey cases, the last of whose training cases validate.
+
+    rows : cases in the files for training and test; valid : how many of the former validate.
+    """
+
+    rows: ClassVar[dict[str, int]]
+    valid: ClassVar[int]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"train": self.rows["train"] - self.valid, "valid": self.valid, "test": self.rows["test"]}
+
+
 class BinaryLoader(Loader):
     """A data set whose canonical splits are binary: (n, d) uint8 of 0 and 1."""
 
     shape: ClassVar[tuple[int, ...]]
+    rows: ClassVar[dict[str, int]] = {}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return dict(self.rows)
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         import numpy as np

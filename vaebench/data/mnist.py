@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vaebench.data.loader import BinaryLoader, Loader
+from vaebench.data.loader import BinaryLoader, GreyLoader
 from vaebench.data.sources import BINARIZED_MNIST, MNIST
 from vaebench.errors import DataError
 
@@ -38,7 +38,7 @@ class MnistStatic(BinaryLoader):
         return arrays
 
 
-class MnistDynamic(Loader):
+class MnistDynamic(GreyLoader):
     """Grey MNIST: train 50,000 x 784 grey levels; validation (the last 10,000 training images) and test binary.
 
     Evaluation cases are binarized once with fixed noise, training cases by the training loop at each visit.

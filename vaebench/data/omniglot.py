@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vaebench.data.loader import Loader
+from vaebench.data.loader import GreyLoader
 from vaebench.data.sources import OMNIGLOT, OMNIGLOT_RECONSTRUCTED, Source
 from vaebench.errors import DataError
 
@@ -19,7 +19,7 @@ SEED = 1
 """Of the evaluation noise: NumPy's RandomState, the seed of Vahdat et al. (2018). Changing it changes the data."""
 
 
-class Chardata(Loader):
+class Chardata(GreyLoader):
     """The form of Burda, Grosse & Salakhutdinov (2016), a MATLAB file: 23,000 for training, 1,345 for validation.
 
     ``data`` and ``testdata`` hold one case per column, pixels from 0 (paper) to 1 (ink), column by column; here every

@@ -76,9 +76,14 @@ def with_cases(splits: Splits, n: int | None) -> Splits:
     """
     if n is None:
         return splits
-    if n > len(splits.train):
-        raise UserError(f"train.cases={n}: allowed: null, or a whole number from 1 to {len(splits.train)}")
+    check_cases(n, len(splits.train))
     return replace(splits, train=splits.train[np.arange(n) * len(splits.train) // n])
+
+
+def check_cases(n: int | None, most: int) -> None:
+    """Raises UserError where ``train.cases`` asks for more than the ``most`` there are."""
+    if n is not None and n > most:
+        raise UserError(f"train.cases={n}: allowed: null, or a whole number from 1 to {most}")
 
 
 def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:

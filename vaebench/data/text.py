@@ -113,12 +113,17 @@ class TextLoader(Loader):
 
     labels : whether lines are ``label<TAB>document``.
     documents : how many there must be of each split; none where any number will do.
-    entries : how many entries the vocabulary must have, the special ones among them; None where any number will do.
+    entries : how many entries the vocabulary must have; None where any number will do.
     """
 
+    tokens = True
     labels: ClassVar[bool] = False
     documents: ClassVar[dict[str, int]] = {}
     entries: ClassVar[int | None] = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return dict(self.documents)
 
     def read(self, files: dict[str, Path]) -> dict[str, Iterable[list[str]]]:
         """The documents of each split, from the files."""
@@ -147,10 +152,13 @@ class TextLoader(Loader):
             )
         return arrays
 
+    def check_held_out(self, held_out: int | None) -> None:
+        if held_out is not None:
+            raise UserError(f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null")
+
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         """The splits as the files have them. Raises UserError where documents are to be held out."""
         from vaebench.data.tokens import make_text_splits
 
-        if held_out is not None:
-            raise UserError(f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null")
+        self.check_held_out(held_out)
         return make_text_splits(self.name, arrays)

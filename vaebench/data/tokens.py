@@ -93,12 +93,8 @@ def with_entries(splits: Splits, n: int) -> Splits:
     Frequent in the training documents; of equally frequent words the earlier stays. The order of the entries does.
     Raises UserError where the data are no documents, or n leaves fewer than two words, or is more than all entries.
     """
-    entries, least = len(splits.vocabulary), len(SPECIALS) + 2
-    if not splits.tokens or not least <= n <= entries:
-        allowed = (
-            f"null, or a whole number from {least} to {entries}" if splits.tokens else "null alone, without documents"
-        )
-        raise UserError(f"data.entries={n}: allowed: {allowed}")
+    entries = len(splits.vocabulary)
+    check_entries(n, entries)
     common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(SPECIALS)
     kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
     number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
@@ -109,6 +105,14 @@ def with_entries(splits: Splits, n: int) -> Splits:
     vocabulary = tuple(splits.vocabulary[i] for i in kept)
     hashes = {split: array_hash(v) for split, v in rows.items()} | {"vocabulary": array_hash(packed(vocabulary))}
     return replace(splits, **rows, mean=mean.astype(np.float32), hashes=hashes, vocabulary=vocabulary)
+
+
+def check_entries(n: int, entries: int) -> None:
+    """Raises UserError unless ``n`` of a vocabulary's ``entries`` can be kept; data without documents have none."""
+    least = len(SPECIALS) + 2
+    if not least <= n <= entries:
+        allowed = f"null, or a whole number from {least} to {entries}" if entries else "null alone, without documents"
+        raise UserError(f"data.entries={n}: allowed: {allowed}")
 
 
 def ids_of(words: Sequence[str], vocabulary: Sequence[str]) -> list[int]:
