@@ -1,4 +1,4 @@
-"""The KL above the least at which training ends, by starts: writes results/reference/dvaess_toy-starts.csv.
+"""The KL above the least at which training ends, by starts: writes results/reference/toy_starts.csv.
 
 python scripts/toy_starts.py RESULTS
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", type=Path, help="the folder of the runs")
     frame = lines(parser.parse_args().results)
-    store.write_atomic(REFERENCE / "dvaess_toy-starts.csv", frame.to_csv(index=False, lineterminator="\n"))
+    store.write_atomic(REFERENCE / "toy_starts.csv", frame.to_csv(index=False, lineterminator="\n"))
     print(frame.to_string(index=False))
 
 
