@@ -126,7 +126,8 @@ class Preset:
 class Table:
     """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one.
 
-    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise.
+    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``: how many runs of the
+    paper's are behind a printed standard deviation (``Row.spread``), None where it does not say.
     ``drawn`` names a figure of formulas alone (``vaebench.report.drawn.FIGURES``), which has nothing of ``TRAINING``;
     empty: the cells are trained.
     """
@@ -151,6 +152,7 @@ class Table:
     published_csv: str = ""
     figure: str = "bound"
     notes: tuple[str, ...] = ()
+    published_runs: int | None = None
 
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""

@@ -76,6 +76,9 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: figure {table.figure!r}: {nearest(str(table.figure), PLOTS)}")
     if type(table.recipe) is not int or table.recipe < 1:
         raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
+    runs = table.published_runs
+    if runs is not None and (type(runs) is not int or runs < 2):
+        raise UserError(f"{at}: published_runs: expected a whole number from 2, or nothing, found {runs!r}")
     if not is_number(table.margin) or table.margin < 0:
         raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
 

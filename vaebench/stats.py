@@ -1,4 +1,4 @@
-"""Numbers with named errors: measures, means over seeds, error budgets, verdicts. Standard library only."""
+"""Numbers with named errors: measures, means over seeds, error budgets, verdicts. scipy is imported when needed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 ERROR_KINDS = ("monte carlo", "seeds", "log Z", "none")
 """What the error of a measure is an error of."""
+
+LEVEL = 0.95
+"""Two-sided level of confidence of every verdict: by chance alone a 'better' or a 'no' comes in one of twenty cases."""
 
 ROUNDING = 1e-9
 """Slack at the edge of a margin: printed decimals such as 113.1 + 0.5 are not exact in binary."""
@@ -123,18 +127,83 @@ def combine(*errors: float | None) -> float | None:
     return math.hypot(*known) if known else None
 
 
-def verdict(published: float | None, values: Sequence[float], margin: float, label: str, comparable: bool) -> str:
+def t_quantile(df: float, level: float = LEVEL) -> float:
+    """Half-width, in standard errors, of the two-sided interval of Student's t with ``df`` degrees of freedom.
+
+    12.7 for one degree of freedom at 95 %, 4.3 for two, 1.96 for infinitely many.
+    """
+    if math.isinf(df):
+        return NormalDist().inv_cdf((1 + level) / 2)
+
+    from scipy.special import stdtrit  # a fifth of a second, which listing runs need not wait for
+
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> float:
+    """Half-width of the confidence interval of a difference of means with independent errors.
+
+    The one place where errors decide: verdicts and ``compare`` ask it.
+
+    Args:
+        parts: standard error and degrees of freedom of each mean, ``math.inf`` for an error that is known.
+        level: two-sided level of confidence.
+
+    Returns:
+        The half-width in the unit of the errors, 0 where all errors are.
+
+    Raises:
+        ValueError: for an error that is not finite.
+
+    Reference:
+        Welch 1947; degrees of freedom by Satterthwaite 1946.
+    """
+    errors = _finite([error for error, _ in parts], "errors")
+    total = math.hypot(*errors)
+    if total == 0:
+        return 0.0
+
+    # Shares of the variance, so that small errors do not underflow.
+    shares = [(error / total) ** 2 for error in errors]
+    inverse = math.fsum(share**2 / df for share, (_, df) in zip(shares, parts, strict=True))
+    return total * t_quantile(1 / inverse if inverse else math.inf, level)
+
+
+def published_error(spread: float, runs: int | None) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a published mean with the standard deviation ``spread`` over ``runs``.
+
+    Where the paper does not say how many runs it made, the number is taken as that of a single one whose standard
+    deviation is known: (spread, inf). That is no smaller than the error of any mean, and asks for no quantile of an
+    unknown number of degrees of freedom.
+    """
+    if runs is None or runs < 2:
+        return spread, math.inf
+    return spread / math.sqrt(runs), runs - 1
+
+
+def verdict(
+    published: float | None,
+    values: Sequence[float],
+    margin: float,
+    label: str,
+    comparable: bool,
+    spread: float | None = None,
+    runs: int | None = None,
+) -> str:
     """Whether the mean of ``values`` (one per seed, lower is better) reproduces the published number.
 
-    With d the difference of the mean from the published number and se its standard error over the seeds:
+    With d the difference of the mean from the published number and w the half-width of its 95 % confidence interval,
+    by Student's t with n - 1 degrees of freedom for n seeds:
 
     ``-``        nothing published, nothing measured, or the data or the evaluation are not the paper's
     ``n=1``      one seed: never a yes or a no from it
-    ``yes``      |d| <= ``margin`` and 2 se <= ``margin``, edges included
-    ``better``   d < 0, |d| > ``margin`` and |d| > 2 se
-    ``no``       d > 0, |d| > ``margin`` and |d| > 2 se
-    ``unclear``  all else: the seeds scatter too much for either, more of them are needed
+    ``yes``      |d| <= ``margin`` and w <= ``margin``, edges included
+    ``better``   d < 0, |d| > ``margin`` and |d| > w
+    ``no``       d > 0, |d| > ``margin`` and |d| > w
+    ``unclear``  all else: the seeds, or the paper's runs, scatter too much for either
 
+    Where the paper prints a standard deviation over its runs (``spread``), the error of its number is part of w, by
+    Welch's t with the number of ``runs``; see ``published_error`` where that is not known.
     A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``: ``yes, tuned``.
     Raises ValueError for NaN or infinity.
     """
@@ -142,13 +211,20 @@ def verdict(published: float | None, values: Sequence[float], margin: float, lab
     if published is None or not comparable or not numbers:
         return "-"
     _finite([published, margin], "the published number and the margin")
-    mean, _, se, _ = mean_error(numbers)
-    difference = mean - published
+
+    mean, _, se, n = mean_error(numbers)
     if se is None:
-        word = "n=1"
-    elif abs(difference) <= margin + ROUNDING:
-        word = "yes" if 2 * se <= margin + ROUNDING else "unclear"
-    elif abs(difference) > 2 * se:
+        return f"n=1, {label}" if label else "n=1"
+
+    parts = [(se, n - 1)]
+    if spread is not None:
+        parts.append(published_error(spread, runs))
+    width = half_width(parts)
+
+    difference = mean - published
+    if abs(difference) <= margin + ROUNDING:
+        word = "yes" if width <= margin + ROUNDING else "unclear"
+    elif abs(difference) > width:
         word = "better" if difference < 0 else "no"
     else:
         word = "unclear"

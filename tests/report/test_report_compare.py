@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.stats import ttest_ind
 
 from vaebench.catalogue import load_table
 from vaebench.errors import UserError
-from vaebench.report.compare import compare, render
+from vaebench.report.compare import LEVEL, compare, render
+from vaebench.stats import half_width
 
 
 def test_same_results_agree(frame, entry):
@@ -31,15 +33,18 @@ def test_tolerance_on_both_sides(frame, entry, shift, differs):
     assert ("DIFFERS" in render(c)) is differs
 
 
-def test_without_tolerance_three_combined_errors_decide(frame, entry):
-    a, b = [113.0, 113.2], [113.5, 113.9]  # standard errors 0.1 and 0.2
-    error = math.hypot(0.1, 0.2)
+def test_without_tolerance_the_interval_by_welchs_t_decides(frame, entry):
+    """As scipy has it: of two seeds a side it is many standard errors wide."""
+    a, b = [113.0, 113.1, 113.2], [113.2, 113.4, 113.6]
     c = compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", b)))
-    assert c.rows[0].error == pytest.approx(error)
-    assert c.rows[0].allowed == pytest.approx(3 * error)
-    assert c.rows[0].difference == pytest.approx(0.6)
+    interval = ttest_ind(b, a, equal_var=False).confidence_interval(LEVEL)
+    assert c.rows[0].error == pytest.approx(math.hypot(0.1, 0.2) / math.sqrt(3))
+    assert c.rows[0].allowed == pytest.approx((interval.high - interval.low) / 2)
+    assert c.rows[0].difference == pytest.approx(0.3)
     assert not c.differs
-    assert compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", [113.6, 114.0]))).differs
+    assert compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", [v + 1.0 for v in b]))).differs
+    few = compare(frame(entry("SBN 200", a[:2])), frame(entry("SBN 200", [v + 1.0 for v in b[:2]])))
+    assert not few.differs
 
 
 def test_one_seed_uses_the_error_of_its_evaluation_and_the_margin(frame, entry):
@@ -77,7 +82,7 @@ def test_without_any_error_nothing_is_judged(frame, entry):
     assert compare(a, b, tol=8.9).differs
     assert not compare(a, b, tol=9.0).differs
     assert compare(a, frame(bound)).differs  # a metric in one file only is always told
-    one_known = compare(a, frame(bound, entry("SBN 200", [29.0, 29.2], metric="kl")))
+    one_known = compare(a, frame(bound, entry("SBN 200", [29.0, 29.01], metric="kl")))
     assert one_known.rows[1].judged
     assert one_known.differs
 
@@ -87,14 +92,15 @@ def test_tolerance_is_for_nats_only(frame, entry):
     single = compare(frame(entry("SBN 200", [20.0], **units)), frame(entry("SBN 200", [90.0], **units)), tol=0.1)
     assert not single.rows[0].judged
     assert not single.differs
-    several = frame(entry("SBN 200", [20.0, 22.0], **units))  # standard error 1
-    near = compare(several, frame(entry("SBN 200", [24.0, 26.0], **units)), tol=0.1)
-    assert near.rows[0].allowed == pytest.approx(3 * math.sqrt(2))
+    several = frame(entry("SBN 200", [20.0, 22.0, 20.0, 22.0], **units))
+    wide = half_width([(1 / math.sqrt(3), 3)] * 2, LEVEL)
+    near = compare(several, frame(entry("SBN 200", [24.0, 26.0, 24.0, 26.0], **units)), tol=0.1)
+    assert near.rows[0].allowed == pytest.approx(wide)
     assert not near.differs
-    assert "<= 0.1 nats; in other units 3 combined standard errors" in render(near)
-    assert compare(several, frame(entry("SBN 200", [25.0, 27.0], **units)), tol=100.0).differs
-    one_seed = compare(several, frame(entry("SBN 200", [21.0], **units)))
-    assert one_seed.rows[0].allowed == pytest.approx(3.0)  # a margin in nats says nothing about units
+    assert "<= 0.1 nats; in other units the 99.7% interval, by Student's t" in render(near)
+    assert compare(several, frame(entry("SBN 200", [27.0, 29.0, 27.0, 29.0], **units)), tol=100.0).differs
+    one_seed = compare(several, frame(entry("SBN 200", [21.0], **units)))  # a margin in nats says nothing about units
+    assert one_seed.rows[0].allowed == pytest.approx(half_width([(1 / math.sqrt(3), 3)], LEVEL))
 
 
 def test_rows_in_one_side_only_differ(frame, entry, failed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from vaebench import flags
@@ -61,7 +62,7 @@ def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
 def number(e: Estimate | None) -> str:
     """``113.25 ± 0.12`` over seeds, ``113.25 [0.05]`` for one seed with the error of its evaluation.
 
-    With a ``!`` if it is flagged.
+    No more digits than the error supports, and two decimals at most. With a ``!`` if it is flagged.
     """
     if e is None:
         return ""
@@ -85,10 +86,45 @@ def _by_layer(metric: str, e: Estimate) -> str:
 def _plain(e: Estimate) -> str:
     if e.unit == "units":
         return f"{e.mean:.1f} ± {e.se:.1f}" if e.n > 1 else f"{e.mean:g}"
-    mean = f"{round(e.mean, 2) + 0.0:.2f}"  # no minus before 0.00
-    if e.se is not None:
-        return f"{mean} ± {e.se:.2f}"
-    return mean if e.error is None else f"{mean} [{e.error:.2f}]"
+    digits = supported(e.error)
+    mean = rounded(e.mean, digits)
+    if e.error is None:
+        return mean
+    error = rounded(e.error, digits) if e.error >= 0.005 or e.error == 0 else "<0.01"
+    return f"{mean} ± {error}" if e.se is not None else f"{mean} [{error}]"
+
+
+def difference(row: ReportRow) -> str:
+    """Ours minus published, with its sign and the digits of ours; nothing where the two may not be compared."""
+    if row.difference is None:
+        return ""
+    text = rounded(row.difference, supported(row.ours.error))
+    return text if text.startswith("-") else f"+{text}"
+
+
+PLACES = 2
+"""Decimals at most, and where no error is known."""
+
+
+def supported(error: float | None) -> int:
+    """Decimals that a number with this standard error has, negative for tens and hundreds.
+
+    By the rule of the Particle Data Group: the error keeps two digits where its three leading ones are 100 to 354, one
+    from 355 to 949, and from 950 on it becomes 1000 and keeps two. 0.35 has two decimals, 0.36 one, 3.6 none, 36 tens.
+    """
+    if not error:
+        return PLACES
+    exponent = math.floor(math.log10(error))
+    leading = round(error / 10.0**exponent * 100)
+    digits = 1 if 355 <= leading < 950 else 2
+    if leading >= 950:
+        exponent += 1
+    return min(PLACES, digits - 1 - exponent)
+
+
+def rounded(value: float, digits: int) -> str:
+    """To so many decimals, in plain notation, without a minus before zero."""
+    return f"{round(value, digits) + 0.0:.{max(digits, 0)}f}"
 
 
 def cost(row: ReportRow) -> dict[str, str]:

@@ -13,14 +13,15 @@ from vaebench.catalogue import load_table, options
 from vaebench.errors import UserError
 from vaebench.protocol import is_timing
 from vaebench.report.select import Estimate, estimate, measured, taken
-from vaebench.stats import combine
+from vaebench.stats import combine, half_width
 from vaebench.store import signature_parts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SIGMAS = 3.0
-"""Without a tolerance two means agree within so many combined standard errors."""
+LEVEL = math.erf(3 / math.sqrt(2))
+"""Without a tolerance two means agree within this interval: three standard errors where these are known, more by
+Student's t where they come from few seeds. Many rows are compared at once, so it is higher than that of a verdict."""
 
 FLOOR = 1e-6
 """... and always within this much: the last digits of a sum depend on the order of its terms."""
@@ -83,11 +84,11 @@ def compare(
     """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
 
     A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
-    within three combined standard errors (over seeds; for a single seed the error of its evaluation) and never less
-    than 1e-6; without ``tol``, a row in nats with a single seed on either side also within the margin of its table,
-    because the spread over seeds is unknown. Such a row is not judged where neither side has an error, and a time is
-    not judged at all. Where a side holds several presets of a table entry, the preset is part of the row. With
-    ``common`` what is in one side only is left out, and counted.
+    within the interval of ``LEVEL`` by Welch's t and never less than 1e-6. The errors are those over seeds; for a
+    single seed that of its evaluation, which counts as known. Without ``tol``, a row in nats with a single seed on
+    either side agrees also within the margin of its table, because the spread over seeds is unknown. Such a row is not
+    judged where neither side has an error, and a time is not judged at all. Where a side holds several presets of a
+    table entry, the preset is part of the row. With ``common`` what is in one side only is left out, and counted.
 
     Raises UserError for a bad ``tol``, for no row that is in both sides, for several training settings of one row in
     one side, and for unlike signatures unless ``ignore_protocol``.
@@ -159,9 +160,15 @@ def _row(
     elif error is None or is_timing(metric):
         allowed = None
     else:
-        allowed = max(FLOOR, SIGMAS * error, _margin(cell[0]) if nats and single else 0.0)
+        allowed = max(FLOOR, _width(left, right), _margin(cell[0]) if nats and single else 0.0)
     difference = right.mean - left.mean
     return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, unlike, _settings(a, b))
+
+
+def _width(*sides: Estimate) -> float:
+    """Half-width of the interval of the difference; the error of a single evaluation counts as known."""
+    parts = [(e.error, e.n - 1 if e.n > 1 else math.inf) for e in sides if e.error is not None]
+    return half_width(parts, LEVEL)
 
 
 @lru_cache
@@ -241,7 +248,7 @@ def _count(comparison: Comparison) -> str:
 
 def _rule(comparison: Comparison) -> str:
     """By what the rows were judged, in words, as far as it applied to any of them."""
-    errors = "3 combined standard errors (±: over seeds; [..]: of the evaluation of a single seed)"
+    errors = f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the evaluation of a single seed)"
     both = [r for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
     if comparison.tol is not None:
         other = any(r.a.unit != "nats" or r.b.unit != "nats" for r in both)

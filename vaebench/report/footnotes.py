@@ -12,18 +12,22 @@ from vaebench.report import across, repeats, times
 from vaebench.report.cells import MARK
 from vaebench.report.select import Estimate
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
+from vaebench.stats import LEVEL
 
 VERDICTS = {
-    "yes": "within the margin of the published number; two standard errors over seeds are no more than the margin",
-    "better": "lower than the published number by more than the margin and more than two standard errors over seeds",
-    "no": "higher than the published number by more than the margin and more than two standard errors over seeds",
-    "unclear": "the seeds scatter too much for a yes, a better or a no: more seeds are needed",
+    "yes": f"within the margin of the published number; half the {LEVEL:.0%} interval is no more than that",
+    "better": f"lower than the published number by more than the margin; the {LEVEL:.0%} interval does not reach it",
+    "no": f"higher than the published number by more than the margin; the {LEVEL:.0%} interval does not reach it",
+    "unclear": "the seeds, or the paper's runs, scatter too much for a yes, a better or a no",
     "n=1": "one seed, from which no yes or no is given",
     "-": "no verdict: nothing published or measured, not the paper's data or evaluation, or a time",
     NOT_TRAINED: "a number from the literature, for comparison",
     DIVERGED: "every seed diverged, as the paper's run did",
     NOT_DIVERGED: "the paper's run diverged, and not every seed of ours did",
 }
+
+JUDGED = {"yes", "better", "no", "unclear"}
+"""Words that errors decide."""
 
 
 def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
@@ -61,6 +65,8 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     if table.printed:
         lines.append(f"margin: {table.margin:g} {unit}: {table.margin_why}")
     lines += [f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words]
+    if words & JUDGED:
+        lines.append(_interval(table, rows))
     if any(r.verdict.endswith(" seeds") for r in rows):
         lines.append("k of n seeds: the others failed or diverged; the mean is over the k that finished.")
     lines += [_preset(table, p, label) for p, label in sorted({(r.preset, r.label) for r in rows if r.preset})]
@@ -76,6 +82,19 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         )
         lines += [f"{entry.topic}: {entry.here}" for entry in table.ledger]
     return lines
+
+
+def _interval(table: Table, rows: list[ReportRow]) -> str:
+    """What the interval is that verdicts speak of."""
+    seeds = f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees of freedom for n seeds"
+    if not any(r.spread is not None for r in rows if r.verdict.split(", ")[0] in JUDGED):
+        return f"{seeds}; the published number is taken as exact."
+    if table.published_runs:
+        return f"{seeds}, and by Welch's where the paper prints a standard deviation, over {table.published_runs} runs."
+    return (
+        f"{seeds}, and by Welch's where the paper prints a standard deviation; over how many runs it does not say, so "
+        "it is taken as the error of the number itself."
+    )
 
 
 def _legend(table: Table, unit: str) -> str:
@@ -99,17 +118,26 @@ def _part_of_the_cases(rows: list[ReportRow]) -> list[str]:
 
 
 def _effective_samples(rows: list[ReportRow]) -> list[str]:
-    """How far the error of the importance-weighted NLL may be trusted, where one is shown."""
+    """How far the importance-weighted NLL and its error may be trusted, where one is shown.
+
+    Errors that do not name their method are by the delta method, of an earlier version.
+    """
     shown = [r.ours if r.measure == "iw_nll" else r.iw_nll for r in rows]
     known = [e for e in shown if e and e.ess is not None]
     if not known:
         return []
     worst = min(known, key=lambda e: e.ess)
     k = "" if worst.samples is None else f" of K={worst.samples}"
-    return [
-        f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, the Monte "
-        "Carlo error is too small."
+    lines = [
+        f"IW-NLL: the smallest mean effective sample size of a row is {worst.ess:.1f}{k}; where it is low, more "
+        "samples would lower the NLL by more than its error."
     ]
+    if any(e.n == 1 and e.own_error is not None and not e.error_by for e in known):
+        lines.append(
+            "IW-NLL: errors recorded by the delta method, which are too small where the effective sample size is low; "
+            "vaebench eval measures anew, by the jackknife."
+        )
+    return lines
 
 
 def _marks(rows: list[ReportRow], estimates: list[Estimate]) -> list[str]:

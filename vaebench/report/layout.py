@@ -93,7 +93,7 @@ def _records(
             "published": cells.published(table, row),
             "ours": cells.number(row.ours) or cells.lost(row, row.measure),
             "seeds": str(row.n) if row.n else "",
-            "difference": "" if row.difference is None else f"{row.difference:+.2f}",
+            "difference": cells.difference(row),
             "verdict": row.verdict,
             **cells.beside(row, samples),
             **cells.cost(row),

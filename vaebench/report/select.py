@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Estimate:
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
     one. ``layers``: the value of each latent layer, the one next to the data first, means over seeds; empty where they
     are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.flags``.
+    ``error_by``: how the errors of all seeds were estimated, where that is stored and the same.
     """
 
     mean: float
@@ -58,6 +60,7 @@ class Estimate:
     repeats: tuple[int, float, float] | None = None
     layers: tuple[float, ...] = ()
     flags: tuple[str, ...] = ()
+    error_by: str = ""
 
     @property
     def faulty(self) -> bool:
@@ -126,10 +129,16 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         log_z_error=max(log_z, default=None),
         cases=_part(rows["signature"].iloc[0]),
         over_cases=max(over_cases, default=None),
+        error_by=_error_by(rows["extra"]),
         repeats=_repeats([repeats_of(json.loads(e)) if e else None for e in rows["extra"]]),
         layers=_layers([json.loads(e).get("layers") if e else None for e in rows["extra"]]),
         flags=flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks)),
     )
+
+
+def _error_by(extras: Iterable[str]) -> str:
+    found = {json.loads(e).get("error_by", "") if e else "" for e in extras}
+    return str(found.pop()) if len(found) == 1 else ""
 
 
 def _part(protocol: str) -> int | None:

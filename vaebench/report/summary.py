@@ -127,7 +127,9 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     judged = comparable and not is_descriptive(measure)
     if ours and ours.faulty:
         comparable = judged = False
-    word = verdict(published, ours.values if ours else (), table.margin, label, judged)
+    spread = table.rows[row].spread.get(column)
+    values = ours.values if ours else ()
+    word = verdict(published, values, table.margin, label, judged, spread, table.published_runs)
     if table.rows[row].diverges and bool(runs["paper_protocol"].all()):
         word = _divergence(runs, label)
     shown = [measure, *(m for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column)))]
@@ -138,7 +140,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         row=row,
         column=column,
         published=published,
-        spread=table.rows[row].spread.get(column),
+        spread=spread,
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word if word == "-" or table.rows[row].diverges else word + _survivors(measure, runs),

@@ -17,7 +17,7 @@ def configure(parser: ArgumentParser) -> None:
         "--tol",
         type=float,
         metavar="NATS",
-        help="largest difference that agrees; default: three standard errors, and for one seed at least the margin",
+        help="largest difference that agrees; default: the 99.7%% interval, and for one seed at least the margin",
     )
     parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
     parser.add_argument("--common", action="store_true", help="leave out what is in one file only, instead of failing")
