@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.metrics import perplexity
+from vaebench.metrics import jackknife, perplexity
 from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass, stream
 from vaebench.models.kinds import latent, reads_documents
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Importance:
     """``nll``: minus the mean over cases of log (1/K) sum_k w_k, nats, positive for discrete data.
 
-    In expectation it is an upper bound of the exact NLL that falls to it as K grows. ``error``: Monte Carlo standard
-    error given the cases, by the delta method (with few effective samples it is itself too small, so look at ``ess``);
-    None with one sample.
+    In expectation it is an upper bound of the exact NLL that falls to it as K grows: a bias of about 1 / (2 ESS), and
+    more where ``ess`` is small, that is no part of ``error``, the Monte Carlo standard error given the cases, by the
+    jackknife over groups of samples; None with one sample.
     ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum w^2, between 1 and K;
     ``ess_min`` the smallest of any case. ``spread``: standard error over cases, as if they were a sample of a
     population.
@@ -47,12 +47,16 @@ def nested(samples: int) -> list[int]:
 
 
 class ImportanceSum(Sums):
-    """Streaming log-sum-exp of w and of w^2 over the samples of every case; ``log_z`` is what log P(x, z) lacks."""
+    """Streaming log-sum-exp of w and of w^2 over the samples of every case; ``log_z`` is what log P(x, z) lacks.
+
+    ``groups`` has the sums of groups of samples, from which the error is taken.
+    """
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
         self.cases, self.samples, self.log_z = cases, samples, log_z
         self.log_sum = torch.full((cases,), -math.inf, dtype=torch.float64, device=device)
         self.log_square = self.log_sum.clone()
+        self.groups = jackknife.LogSums(cases, samples, device)
         self.points = nested(samples)
         self.at = {k: torch.full_like(self.log_sum, math.nan) for k in self.points}
 
@@ -61,6 +65,7 @@ class ImportanceSum(Sums):
         if part.first >= self.samples:
             return
         log_w, cases = part.log_w[: self.samples - part.first], part.cases
+        self.groups.add(log_w, part.first, cases)
         done = 0
         for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [part.first + len(log_w)]:
             piece = log_w[done : k - part.first]
@@ -82,7 +87,7 @@ class ImportanceSum(Sums):
         ess = torch.exp(2 * self.log_sum - self.log_square)
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,
-            error=float(self.variance(ess).sum().sqrt() / self.cases) if self.samples > 1 else None,
+            error=float(self.variance().sum().sqrt() / self.cases) if self.samples > 1 else None,
             spread=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
             curve={k: float(-v.mean()) + self.log_z for k, v in self.at.items()},
             ess=float(ess.mean()),
@@ -91,9 +96,9 @@ class ImportanceSum(Sums):
             samples=self.samples,
         )
 
-    def variance(self, ess: Tensor) -> Tensor:
-        """Var[log p^] of every case, (n,): about Var[w] / (K E[w]^2) = 1/ESS - 1/K."""
-        return (1 / ess - 1 / self.samples).clamp(min=0)
+    def variance(self) -> Tensor:
+        """Var[log p^] of every case, (n,), by the jackknife."""
+        return jackknife.variance(self.groups.groups, self.samples)
 
 
 def start(job: Job) -> ImportanceSum | None:
@@ -114,7 +119,7 @@ def measures(job: Job, total: ImportanceSum) -> list[Measure]:
 
 def details(w: Importance) -> dict[str, object]:
     """What a result keeps beside the value and its error."""
-    return {"curve": w.curve, "ess": w.ess, "ess_min": w.ess_min, "spread": w.spread}
+    return {"curve": w.curve, "ess": w.ess, "ess_min": w.ess_min, "spread": w.spread, "error_by": "jackknife"}
 
 
 def importance(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vaebench import seeds
 from vaebench.dists.rbm import RBM
+from vaebench.metrics import jackknife
 from vaebench.noise import uniform_
 
 
@@ -68,9 +69,8 @@ def fill(noise: Tensor, makers: list[torch.Generator]) -> Tensor:
 
 
 def log_mean(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Over axis 0: log mean w, its standard error sd(w) / (mean(w) sqrt(k)) by the delta method, and ESS."""
+    """Over axis 0: log mean w, its standard error by the jackknife over groups, and the effective sample size."""
     k = log_w.shape[0]
     w = torch.exp(log_w - log_w.amax(0))
-    mean = w.mean(0)
-    error = w.std(0) / (mean * math.sqrt(k))
+    error = jackknife.variance(jackknife.group_sums(log_w), k).sqrt()
     return torch.logsumexp(log_w, 0) - math.log(k), error, w.sum(0) ** 2 / (w**2).sum(0)

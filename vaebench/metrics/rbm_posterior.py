@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists.rbm import RBM
+from vaebench.metrics import jackknife
 from vaebench.metrics.annealing import MAX_FLOATS, ais
 from vaebench.metrics.importance import ImportanceSum, details
 from vaebench.metrics.sums import Sums
 from vaebench.metrics.weights import Pass
-from vaebench.protocol import LOG_Z_DEFAULTS
+from vaebench.protocol import LOG_Z_DEFAULTS, posterior_chains
 from vaebench.stats import Measure
 from vaebench.steps import Stateful, steps
 
@@ -96,16 +97,25 @@ class AnnealedSum(Sums):
     """Streaming sums of w and of w a over the samples of every case, and what the annealing was like."""
 
     def __init__(
-        self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0, shown: int = SHOWN
+        self,
+        cases: int,
+        samples: int,
+        device: torch.device | str = "cpu",
+        *,
+        chains: int | None = None,
+        log_z: float = 0.0,
+        shown: int = SHOWN,
     ) -> None:
-        self.samples, self.shown = samples, min(shown, cases)
+        """``samples`` of the ``chains`` of every case are averaged (None: all); log Z_x^ is that of all of them."""
+        self.samples, self.shown = chains or samples, min(shown, cases)
         self.weighted = ImportanceSum(cases, samples, device, log_z=log_z)
-        self.plain = _Plain(self.weighted, cases, samples, device, log_z=log_z)
+        self.plain = _Plain(self.samples, cases, samples, device, log_z=log_z)
         self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
 
     def add(self, part: AnnealedPass) -> None:
-        """Take the samples of ``part`` that are among the first ``samples``."""
+        """Take the first samples of ``part`` that are asked for, and the weights of all."""
         self.plain.add(part)
+        self.plain.annealing.add(part.log_a, part.first, part.cases)
         self.plain.sd[part.cases] = part.error.double()
         # log_q + log a in the place of log_q: importance weights against states that come with weights.
         self.weighted.add(Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z))
@@ -120,16 +130,24 @@ class AnnealedSum(Sums):
 
 
 class _Plain(ImportanceSum):
-    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains."""
+    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains: one jackknife over both.
 
-    def __init__(self, weighted: ImportanceSum, cases: int, samples: int, *args: Any, **more: Any) -> None:
+    ``annealing`` has the sums of the weights a of all ``chains``, in the groups of the samples; ``sd`` (n,) is the
+    error of log Z_x^ alone.
+    """
+
+    def __init__(self, chains: int, cases: int, samples: int, *args: Any, **more: Any) -> None:
         super().__init__(cases, samples, *args, **more)
-        self.weighted, self.sd = weighted, torch.full_like(self.log_sum, math.nan)
+        self.chains = chains
+        self.annealing = jackknife.LogSums(cases, samples, self.log_sum.device)
+        self.sd = torch.full_like(self.log_sum, math.nan)
 
-    def variance(self, ess: Tensor) -> Tensor:
-        """Delta method for log mean w + log mean a: both variances and twice the covariance."""
-        covariance = (torch.exp(self.weighted.log_sum - self.log_sum) - 1) / self.samples
-        return (super().variance(ess) + self.sd**2 + 2 * covariance).clamp(min=0)
+    def variance(self) -> Tensor:
+        """Var[log mean w + log mean a] of every case, (n,): a group of chains is left out of both means at once."""
+        w, a = self.groups.groups, self.annealing.groups
+        left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
+        whole = torch.logsumexp(w, 0) - math.log(self.samples) + torch.logsumexp(a, 0) - math.log(self.chains)
+        return jackknife.jackknife(left, whole, self.samples)
 
 
 @torch.no_grad()
@@ -152,7 +170,7 @@ def start(job: Job) -> AnnealedSum | None:
     samples = job.settings["iw_samples"]
     if not samples or not job.boltzmann_posterior:
         return None
-    return AnnealedSum(len(job.x), samples, job.x.device, log_z=job.log_z)
+    return AnnealedSum(len(job.x), samples, job.x.device, chains=posterior_chains(job.settings), log_z=job.log_z)
 
 
 def measures(job: Job, total: AnnealedSum) -> list[Measure]:

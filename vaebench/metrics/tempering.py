@@ -167,9 +167,11 @@ class _Ladder:
         above, below = self.above, self.below
         log_z0 = F.softplus(self.base.b1.double()).sum() + F.softplus(self.base.b2.double()).sum()
         top, bottom = above.mean(0), below.mean(0)
-        # To first order each ladder moves the sum of log ratios by this much; ladders are independent.
-        share = (above / top - below / bottom).sum(-1)
-        error = share.std() / math.sqrt(len(share))
+
+        # Ladders are independent: leave out one at a time.
+        k = len(above)
+        left = ((k * top - above).log() - (k * bottom - below).log()).sum(-1)
+        error = ((k - 1) * left.var(unbiased=False)).sqrt()
         return log_z0 + (log_c + top.log() - bottom.log()).sum(), error, self.rates
 
     def state(self) -> dict[str, Any]:
