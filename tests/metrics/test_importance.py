@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaebench import check
-from vaebench.metrics import exact
+from vaebench.metrics import exact, jackknife
 from vaebench.metrics.importance import ImportanceSum, importance, nested
 from vaebench.metrics.weights import Pass, stream
 
@@ -62,9 +62,9 @@ def test_it_is_the_direct_formula(model, x, samples):
     assert (got.cases, got.samples) == (120, samples)
     if samples == 1:
         assert got.error is None  # one weight says nothing about the spread of weights
-    else:  # delta method: sd(w) / (mean(w) sqrt(K)) of every case, independent between cases
-        variance = w.var(0, unbiased=False) / w.mean(0) ** 2 / samples
-        assert got.error == pytest.approx(math.sqrt(float(variance.sum())) / len(x), rel=1e-6)
+    else:  # independent between cases
+        variance = jackknife.variance(jackknife.group_sums(log_w), samples)
+        assert got.error == pytest.approx(math.sqrt(float(variance.sum())) / len(x), rel=1e-9)
 
 
 def test_chunk_and_batch_do_not_change_it(model, x):
@@ -72,6 +72,7 @@ def test_chunk_and_batch_do_not_change_it(model, x):
     for chunk, batch in ((10, 100), (1000, 1000), (70, None)):
         got = importance(model, x, 230, 0, chunk=chunk, batch=batch)
         assert got.nll == pytest.approx(wanted.nll, rel=1e-12)
+        assert got.error == pytest.approx(wanted.error, rel=1e-9)
         assert got.curve == pytest.approx(wanted.curve, rel=1e-12)
 
 
@@ -132,7 +133,9 @@ def test_one_weight_dominates():
     got = summed(log_w)
     assert got.nll == pytest.approx(math.log(40), rel=1e-12)
     assert got.ess == pytest.approx(1.0, rel=1e-9)
-    assert got.error == pytest.approx(math.sqrt(2 * (1 - 1 / 40)) / 2, rel=1e-9)
+    # One group left out of 40 moves the estimate by all but log 39/40 of 50 nats; the others by log 40/39.
+    moved = 50 - math.log(40) - math.log(40 / 39) + math.log(39 / 39)
+    assert got.error == pytest.approx(39 / 40 * moved / math.sqrt(2), rel=0.1)
 
 
 @pytest.mark.parametrize("shift", [1e4, -1e4])

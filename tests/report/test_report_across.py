@@ -30,8 +30,8 @@ def runs(entry):
     """The rows of some runs of one table row, in all its columns."""
 
     def make(row, columns, **other):
-        numbers = {"iw_nll": [328.9, 329.1], "bound": [329.9, 330.1], "kl": [0.5, 0.7], "mi_batch": [0.1, 0.3]}
-        numbers |= {"mi": [0.02, 0.04], "nll": [327.9, 328.3]}
+        numbers = {"iw_nll": [328.99, 329.01], "bound": [329.99, 330.01], "kl": [0.5, 0.7], "mi_batch": [0.1, 0.3]}
+        numbers |= {"mi": [0.02, 0.04], "nll": [328.09, 328.11]}
         wanted = ["nll"] if row == "LSTM-LM" else [m for m in numbers if m != "nll"]
         return [e for c in columns for m in wanted for e in entry(row, numbers[m], column=c, metric=m, **other)]
 
@@ -59,15 +59,15 @@ def test_a_row_is_a_line(wide, frame, runs):
     )
     assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
     vae, lm, literature, missing = lines
-    assert vae["IW"] == "329.00 ± 0.10 (329.0)"
-    assert vae["-ELBO"] == "330.00 ± 0.10 (329.1)"
+    assert vae["IW"] == "329.00 ± 0.01 (329.0)"
+    assert vae["-ELBO"] == "330.00 ± 0.01 (329.1)"
     assert vae["KL"] == "0.60 ± 0.10 (0.0)"
     assert vae["MI"] == "0.20 ± 0.10 (0)"
     assert vae["MI (whole set)"] == "0.03 ± 0.01"
     assert vae["seeds"] == "2"
     assert vae["verdict"] == "IW yes; -ELBO no"
     assert vae["NLL (exact)"] == ""
-    assert lm["NLL (exact)"] == "328.10 ± 0.20 (328)"
+    assert lm["NLL (exact)"] == "328.10 ± 0.01 (328)"
     assert lm["verdict"] == "yes"
     assert lm["notes"] == "[1]"
     assert literature["verdict"] == "not trained here"
@@ -99,8 +99,8 @@ def test_lines_are_told_apart_by_their_runs_not_by_their_order(wide, frame, runs
     lines, _ = grid(wide, frame(second, runs("VAE", ["-ELBO"], key="a"), runs("VAE", ["-ELBO"], key="b")))
     vae = [line for line in lines if line["row"] == "VAE"]
     assert [(line["IW"], line["-ELBO"]) for line in vae] == [
-        ("330.00 ± 0.10 (329.0)", "330.00 ± 0.10 (329.1)"),
-        ("", "330.00 ± 0.10 (329.1)"),
+        ("330.00 ± 0.01 (329.0)", "330.00 ± 0.01 (329.1)"),
+        ("", "330.00 ± 0.01 (329.1)"),
     ]
 
 
@@ -142,7 +142,7 @@ def test_without_published_numbers_there_are_no_brackets(wide, frame, runs):
     bare = replace(wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))})
     negative = [{**e, "value": -0.001} for e in runs("VAE", ["KL"], key="a")]
     lines, layout = grid(bare, frame(runs("VAE", ["IW"], key="a"), negative))
-    assert lines[0]["IW"] == "329.00 ± 0.10"
+    assert lines[0]["IW"] == "329.00 ± 0.01"
     assert lines[0]["KL"] == "0.00 ± 0.00"
     assert "bracket" not in layout.footnotes[0]
 
@@ -166,7 +166,7 @@ def test_nothing(wide, frame):
 def test_the_spread_of_the_papers_runs_stands_beside_its_number(wide, frame, runs):
     rows = {**wide.rows, "VAE": replace(wide.rows["VAE"], spread={"IW": 0.1, "KL": 0.0})}
     lines, layout = grid(replace(wide, rows=rows), frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae")))
-    assert (lines[0]["IW"], lines[0]["KL"]) == ("329.00 ± 0.10 (329.0 ± 0.1)", "0.60 ± 0.10 (0.0 ± 0.0)")
-    assert lines[0]["-ELBO"] == "330.00 ± 0.10 (329.1)"
+    assert (lines[0]["IW"], lines[0]["KL"]) == ("329.00 ± 0.01 (329.0 ± 0.1)", "0.60 ± 0.10 (0.0 ± 0.0)")
+    assert lines[0]["-ELBO"] == "330.00 ± 0.01 (329.1)"
     assert any("standard deviation over the paper's runs" in line for line in layout.footnotes)
     assert not any("paper's runs" in line for line in grid(wide, frame([]))[1].footnotes)

@@ -15,11 +15,11 @@ from vaebench.store import csv_text, read_csv
 @pytest.fixture
 def filled(frame, entry, failed):
     return frame(
-        entry("SBN 200", [113.0, 113.4], preset="tuned", label="tuned"),
+        entry("SBN 200", [113.19, 113.21], preset="tuned", label="tuned"),
         entry("SBN 200", [110.0, 111.0], metric="iw_nll", samples=1000, preset="tuned", label="tuned"),
         failed("SBN 200", 2, preset="tuned", label="tuned"),
         entry("SBN 200", [121.0], column="WS", preset="tuned", label="tuned"),
-        entry("SBN 500", [112.0, 112.4], preset="tuned", label="tuned", pack=5, device="cuda (NVIDIA H200)"),
+        entry("SBN 500", [112.19, 112.21], preset="tuned", label="tuned", pack=5, device="cuda (NVIDIA H200)"),
     )
 
 
@@ -29,7 +29,7 @@ def test_text(table, filled):
     assert lines[0] == "Binarized MNIST (Table 1, mnih2014nvil)"
     header = "row,column,published,ours,seeds,difference,verdict,IW-NLL (K=1000),updates,time,device,notes"
     assert ",".join(re.split(r"\s{2,}", lines[2].strip())) == header
-    first = "SBN 200;NVIL;113.1;113.20 ± 0.20;2;+0.10;yes, tuned, 2 of 3 seeds;110.50 ± 0.50;200,000;10.0 min;cpu;"
+    first = "SBN 200;NVIL;113.1;113.20 ± 0.01;2;+0.10;yes, tuned, 2 of 3 seeds;110.5 ± 0.5;200,000;10.0 min;cpu;"
     assert ";".join(re.split(r"\s{2,}", lines[4].strip())) == first + "1 failed [1]"
     assert re.search(r"10\.0 min  cuda +\[2\]$", lines[6])
     assert "121.00 [0.05]" in lines[5]

@@ -137,8 +137,8 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
 
 
 def _error_by(extras: Iterable[str]) -> str:
-    found = {json.loads(e).get("error_by", "") if e else "" for e in extras}
-    return str(found.pop()) if len(found) == 1 else ""
+    found = {str(json.loads(e).get("error_by", "")) if e else "" for e in extras}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _part(protocol: str) -> int | None:
