@@ -71,7 +71,10 @@ def test_samples_of_the_importance_weighted_nll(table, frame, entry):
     assert " IW-NLL (K=1000) " in text
     assert "109.94 [0.01]" in text
     assert "[0.01] K=" not in text
-    assert "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, the Monte Carlo" in text
+    assert "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, more samples" in text
+    assert "errors recorded by the delta method, which are too small" in text
+    jackknife = alike.assign(extra=alike["extra"].str.replace("}", ', "error_by": "jackknife"}'))
+    assert "delta method" not in render(table, jackknife)
     unlike = " ".join(render(table, frame(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))).split())
     assert " IW-NLL updates " in unlike
     assert "109.94 [0.01] K=1000" in unlike
@@ -79,6 +82,26 @@ def test_samples_of_the_importance_weighted_nll(table, frame, entry):
     assert "of a row is 12.0 of K=1000" in unlike
     measured = replace(table, measure="iw_nll")
     assert "of a row is 4.5 of K=1000" in " ".join(render(measured, alike).split())
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (0.0, "1234.57 [0.00]"),
+        (0.004, "1234.57 [<0.01]"),
+        (0.012, "1234.57 [0.01]"),
+        (0.354, "1234.57 [0.35]"),
+        (0.36, "1234.6 [0.4]"),
+        (0.96, "1234.6 [1.0]"),
+        (1.234, "1234.6 [1.2]"),
+        (3.6, "1235 [4]"),
+        (36.0, "1230 [40]"),
+    ],
+)
+def test_a_number_has_the_digits_that_its_error_supports(table, frame, entry, error, text):
+    f = frame(entry("SBN 200", [1234.567], error=error))
+    assert text in render(table, f)
+    assert "1234.567" in render(table, f, "csv")
 
 
 def test_ranking_is_shown_for_one_setting_only(table, filled, frame, entry):
@@ -118,7 +141,7 @@ def test_latex_escapes(table, filled):
     text = render(table, filled, "latex")
     assert r"NADE\_500 \textbar{} 100\% & NLL & 88.9" in text
     assert r"Larochelle \& Murray 2011" in text
-    assert r"113.20 $\pm$ 0.20" in text
+    assert r"113.20 $\pm$ 0.01" in text
     assert "$-0.60$" in text
     for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
         assert text.count(command) == 1
