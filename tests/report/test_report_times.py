@@ -140,7 +140,7 @@ def test_shares_of_a_pack_are_not_several_times(frame, both):
     alone, packed = (estimate(measured(frame(both("fast", [20.0, 20.0], pack=p)), "ms_per_update")) for p in (1, 2))
     assert (alone.n, alone.se, packed.n, packed.se, packed.error) == (2, 0.0, 2, None, None)
     bound = estimate(measured(frame(both("fast", [20.0, 20.0], pack=2)), "bound"))
-    assert bound.se == pytest.approx(0.05)
+    assert bound.se == pytest.approx(0.01)
 
 
 # ------------------------------------------------------------------------------------------------------- compare
