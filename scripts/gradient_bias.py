@@ -3,8 +3,9 @@
 python scripts/gradient_bias.py RUN [--images 20] [--chains 4000]
 
 RUN: a run of table=dvaess_mcmc, row DVAE##, whose posteriors of 16 bits can be enumerated.
-Writes results/reference/dvaess_gradient_bias.csv: of every image's posterior, at its trained parameters (biases and
-couplings, running averages in batch normalisation), the gradient of the bound E_q[log p(x | z)] - KL(q || p):
+Writes results/reference/dvaess_gradient_bias.csv: of every image's posterior, at its trained parameters
+(biases and couplings, running averages in batch normalisation), the gradient of the bound
+E_q[log p(x | z)] - KL(q || p):
 
 exact : by enumeration, which is E_q of nothing but the bound's own derivative;
 relaxed : the mean over chains that start from exact samples of q and take t relaxed sweeps, as the rule has it.
