@@ -18,8 +18,9 @@ from vaebench.files import parse_json, write_atomic
 
 Tensors = dict[str, Tensor]
 
-META, CHECKSUM = "vaebench", "sha256"
-"""Names in the file's metadata: of ``Checkpoint.meta`` as JSON, and of the hex digest of all that the file holds."""
+META = "vaebench"
+"""The one entry of the file's metadata: checksum, a blank, and ``Checkpoint.meta`` as JSON. One, because safetensors
+writes several in any order, and equal states are to be equal files."""
 
 
 @dataclass
@@ -37,7 +38,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
     tensors = {f"{part}/{k}": v.detach().cpu().contiguous() for part, vs in parts.items() for k, v in vs.items()}
     meta = json.dumps(checkpoint.meta)
-    write_atomic(path, save(tensors, {META: meta, CHECKSUM: checksum(tensors, meta)}))
+    write_atomic(path, save(tensors, {META: f"{checksum(tensors, meta)} {meta}"}))
 
 
 def checksum(tensors: Tensors, meta: str) -> str:
@@ -62,8 +63,10 @@ def read(path: Path) -> Checkpoint:
     tensors: Tensors = {}
     try:
         with safe_open(path, framework="pt") as f:
-            metadata = f.metadata() or {}
-            out.meta = parse_json(metadata.get(META, "null"))
+            kept = (f.metadata() or {}).get(META, "null")
+            # Earlier versions wrote the JSON alone.
+            known, _, meta = ("", "", kept) if kept[:1] in "{n" else kept.partition(" ")
+            out.meta = parse_json(meta)
             for key in f.keys():  # noqa: SIM118 - not a mapping
                 part, name = key.split("/", 1)
                 getattr(out, part)[name] = tensors[key] = f.get_tensor(key)
@@ -75,10 +78,7 @@ def read(path: Path) -> Checkpoint:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
     if not isinstance(out.meta, dict):
         raise damaged(path, "it says nothing of the training")
-    # A damaged name of the checksum would make a file look as if it never had one.
-    if set(metadata) - {META, CHECKSUM}:
-        raise damaged(path, "unknown entries in its header")
-    if CHECKSUM in metadata and metadata[CHECKSUM] != checksum(tensors, metadata[META]):
+    if known and known != checksum(tensors, meta):
         raise damaged(path, "its content does not fit its checksum")
     return out
 

@@ -122,7 +122,7 @@ def run_state(folder):
         if path.exists():
             with safe_open(path, framework="np") as f:
                 out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
-                meta = json.loads(f.metadata()["vaebench"])
+                meta = json.loads(f.metadata()["vaebench"].partition(" ")[2])
             meta["curve"] = [{k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]]
             out[f"{name} meta"] = {k: v for k, v in meta.items() if k not in ("seconds", "update_seconds")}
     if (folder / "curve.csv").exists():

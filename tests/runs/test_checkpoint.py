@@ -134,6 +134,13 @@ def test_a_checkpoint_without_a_part_of_its_progress_is_damaged(tmp_path, lackin
         progress_of(tmp_path, 0)
 
 
+def test_equal_states_are_equal_files(path):
+    whole = path.read_bytes()
+    for _ in range(20):
+        checkpoint.write(path, STATE)
+        assert path.read_bytes() == whole
+
+
 def test_a_flipped_bit_of_any_byte_is_noticed(tmp_path):
     path = tmp_path / "c.safetensors"
     tensors = {"w": torch.tensor([1.5, -2.0])}, {"n": torch.tensor(3)}, {"m": torch.zeros(2, 1)}
