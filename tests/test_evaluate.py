@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from vaebench import flags, models
 from vaebench.data.splits import make_splits
-from vaebench.evaluate import cases
+from vaebench.evaluate import cases, evaluate
 
 
 def splits(stochastic=False):
@@ -49,3 +50,18 @@ def test_grey_training_cases_are_made_binary_once():
     assert torch.equal(x, cases(grey, {"split": "train", "points": None}))
     assert torch.equal(x[::200], cases(grey, {"split": "train", "points": 5})), "a case is the same among few"
     assert numbers(cases(grey, {"split": "test", "points": None})) == list(range(9))
+
+
+@pytest.mark.parametrize(("words", "share"), [([4, 5, 6, 7], 0.0), ([4, 5, 6, 3], 0.25), ([3, 3, 3, 3], 1.0)])
+def test_unknown_words_are_counted_with_every_likelihood_of_documents(words, share, caplog):
+    torch.manual_seed(0)
+    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, np.full(8, 1 / 8))
+    x = torch.tensor([[1, *words, 2], [1, *words, 2]])
+    settings = {"split": "test", "points": None, "bound_samples": 1, "iw_samples": None}
+    config = {"data": {"name": "text"}, "model": {"name": "text_lm"}, "eval": settings, "train": {"select": "last"}}
+    config["recipe"] = 1
+    found = evaluate(model, x, config, "ab", 0)
+    assert {m.name for m in found} == {"nll", "perplexity"}
+    assert {m.extra["unknown"] for m in found} == {share}
+    assert all(("unknown words" in flags.kinds(m.flags)) is (share > 0.2) for m in found)
+    assert ("not in the vocabulary" in caplog.text) is (share > 0.2)

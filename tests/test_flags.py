@@ -97,6 +97,13 @@ def test_a_layer_that_carries_nothing_is_dead(layers, why):
     assert kinds(measure("active_units", 5, layers=[5, 0])) == ()
 
 
+def test_documents_of_unknown_words_are_flagged_above_a_fifth():
+    assert kinds(measure(data="text", unknown=0.2)) == ()
+    (flag,) = flags.of_measure(measure(data="text", unknown=0.314))
+    assert flag == "unknown words: 31 % of the words are not in the vocabulary and are scored as <unk>"
+    assert not set(flags.kinds([flag])) & set(flags.FAULTS)  # the number itself is right
+
+
 def test_a_model_without_data_has_no_dead_layer():
     assert kinds(measure("kl", 0.05, "blank", layers=[0.05])) == ()
 

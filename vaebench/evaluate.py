@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -12,16 +13,24 @@ from torch import Tensor, nn
 from vaebench import flags
 from vaebench.data.binarize import binarize_once
 from vaebench.data.splits import Splits
+from vaebench.data.tokens import unknown_share
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
 from vaebench.metrics.sums import Together
 from vaebench.metrics.validation import spread
+from vaebench.models.kinds import reads_documents
 from vaebench.protocol import CONTINUOUS, METRICS, signature
 from vaebench.stats import Measure
 from vaebench.steps import Box, steps
 
+log = logging.getLogger(__name__)
+
 TRAINING_STREAM = 2
 """Of the noise that makes grey training cases binary; those of the files are 0 and 1."""
+
+
+OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
+"""Measures of how well words are predicted."""
 
 
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
@@ -54,14 +63,27 @@ def evaluate(
         measures = _measured(Job(model, x, settings, seeds[number]), chunk)
         each.found = [*each.found, [m.to_dict() for m in measures]]
     found = together([[Measure(**m) for m in measures] for measures in each.found])
-    return [_signed(m, len(x), config, data_hash) for m in found]
+    more = {flags.DENSITY: True} if config["model"]["name"] in CONTINUOUS else {}
+    of_words = {flags.UNKNOWN: _unknown(x)} if reads_documents(model) else {}
+    out = []
+    for m in found:
+        extra = {**m.extra, **more, **(of_words if m.name in OF_WORDS else {})}
+        out.append(_signed(replace(m, extra=extra), len(x), config, data_hash))
+    return out
+
+
+def _unknown(x: Tensor) -> float:
+    """The share of unknown words in documents (n, d), with a warning where it is large."""
+    share = unknown_share(x.cpu().numpy())
+    if share > flags.MOST_UNKNOWN:
+        log.warning("%.0f %% of the words to be scored are not in the vocabulary: they count as <unk>", 100 * share)
+    return share
 
 
 def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str) -> Measure:
-    """With the number of cases, the protocol and the flags, which depend on what the model says of a case."""
+    """With the number of cases, the protocol, and the flags that follow from them."""
     protocol = signature(config, measure.name, measure.samples, data_hash)
-    extra = {**measure.extra, flags.DENSITY: True} if config["model"]["name"] in CONTINUOUS else measure.extra
-    signed = replace(measure, points=cases, signature=protocol, extra=extra)
+    signed = replace(measure, points=cases, signature=protocol)
     return replace(signed, flags=flags.of_measure(signed))
 
 

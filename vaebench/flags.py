@@ -22,6 +22,9 @@ IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
 DEAD_LAYER, BASELINE = "dead layer", "baseline"
 """Kinds that say that a model or its training is not what it seems to be; the number itself is right."""
 
+UNKNOWN_WORDS = "unknown words"
+"""Kind that says that a number is largely one of another text: the words it was measured on are mostly <unk>."""
+
 LOST = (IMPOSSIBLE, NOT_FINITE)
 """Values with such a flag enter no mean."""
 
@@ -42,6 +45,12 @@ ROUNDING = 1e-6
 
 DENSITY = "density"
 """Key in ``extra`` of a measure whose model has a density for its cases, of which a negative NLL is nothing special."""
+
+MOST_UNKNOWN = 0.2
+"""Share of unknown words above which documents are hardly scored any more."""
+
+UNKNOWN = "unknown"
+"""Key in ``extra`` of a measure of documents: the share of their words that the vocabulary lacks."""
 
 OUTSIDE = "train_baseline_outside"
 """Key in a curve: the share of updates in which a baseline's prediction was far outside the signal's range."""
@@ -75,7 +84,7 @@ def derived(measure: Measure) -> tuple[str, ...]:
 
     Nothing is said of the sign of a measure, or of its layers, where the data are unknown here.
     """
-    found = [_not_finite(measure), _impossible(measure), _one_case(measure), _dead_layer(measure)]
+    found = [_not_finite(measure), _impossible(measure), _one_case(measure), _dead_layer(measure), _unknown(measure)]
     return tuple(f"{kind}: {text}" for kind, text in filter(None, found))
 
 
@@ -130,6 +139,14 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
         return DEAD_LAYER, f"the latents carry less than {LEAST_KL:g} nat"
     which = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
     return DEAD_LAYER, f"{which} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat"
+
+
+def _unknown(measure: Measure) -> tuple[str, str] | None:
+    """Documents of which the vocabulary lacks a large part."""
+    share = measure.extra.get(UNKNOWN)
+    if not is_number(share) or share <= MOST_UNKNOWN:
+        return None
+    return UNKNOWN_WORDS, f"{100 * share:.0f} % of the words are not in the vocabulary and are scored as <unk>"
 
 
 def is_dead(kl: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from vaebench.data.text import SPECIALS
-from vaebench.data.tokens import encode, make_text_splits, with_entries, words_of
+from vaebench.data.tokens import encode, make_text_splits, unknown_share, with_entries, words_of
 from vaebench.errors import UserError
 
 
@@ -25,3 +26,10 @@ def test_the_most_frequent_entries_are_kept_in_their_order():
     for n in (5, 9):
         with pytest.raises(UserError, match=rf"data\.entries={n}: allowed: null, or a whole number from 6 to 8"):
             with_entries(whole, n)
+
+
+def test_the_share_of_unknown_words_leaves_out_frame_and_padding():
+    rows = np.array([[1, 3, 5, 3, 2], [1, 4, 2, 0, 0]])
+    assert unknown_share(rows) == 2 / 4
+    assert unknown_share(rows[1:]) == 0.0
+    assert unknown_share(np.array([[1, 2, 0]])) == 0.0

@@ -132,6 +132,12 @@ def words_of(ids: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
     return words
 
 
+def unknown_share(rows: np.ndarray) -> float:
+    """Of the words in padded rows (n, d), the share that are ``<unk>``; 0 where there is no word."""
+    words = np.count_nonzero((rows != PAD) & (rows != START) & (rows != END))
+    return np.count_nonzero(rows == UNKNOWN) / words if words else 0.0
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Of one split: documents, predicted tokens (words and ends), and the most of these in one document."""
