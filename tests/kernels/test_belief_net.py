@@ -109,6 +109,22 @@ def test_grey_cases_are_binarized_anew(objective):
     assert_equal_training(packs, [train(p, stochastic=True) for p in packs])
 
 
+@pytest.mark.parametrize("run", ["mean", "fdarn"])
+def test_baselines_outside_their_signal_are_counted(bits, run):
+    """Predictions that start far away, and come nearer in some updates: as many times as in the plain engine."""
+    found = []
+    for engine in ("kernel", "plain"):
+        pack = pack_of(*RUNS[run], bits, engine, 2)
+        pack.params["baseline.0.output.bias"].fill_(3e3)
+        ids = list(range(pack.size))
+        draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, 30)
+        order = noise.order_block(CASES, BATCH, "replacement", ids, 0, 30)
+        found.append(pack.advance(order, draws, None))
+    assert found[0].keys() == found[1].keys()
+    assert torch.equal(found[0]["baseline_outside"], found[1]["baseline_outside"])
+    assert (found[0]["baseline_outside"] > 0).all()
+
+
 def test_threads_and_packs_change_nothing(bits):
     before = torch.get_num_threads()
     together = pack_of(DEEP, NVIL, bits, "kernel", 3)

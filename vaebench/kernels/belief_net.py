@@ -262,11 +262,23 @@ def centre_signals(signals, means, variances, decay, constant, normalised):
 
 
 @kernel
-def nvil(
-    theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches, means, variances
-):
-    """Updates by NVIL, one for each of ``rows`` (updates, batch); returns the sum of their mean bounds, nats.
+def is_outside(signal, predicted, limit):
+    """Whether a baseline's prediction is far outside the range of its signal, both (batch,), nats."""
+    largest, furthest = 1.0, 0.0
+    for b in range(len(signal)):
+        largest = max(largest, abs(signal[b]))
+        furthest = max(furthest, abs(predicted[b]))
+    return furthest > limit * largest
 
+
+@kernel
+def nvil(
+    theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches, means, variances,
+    limit,
+):  # fmt: skip
+    """Updates by NVIL, one for each of ``rows`` (updates, batch).
+
+    Returns the sum of their mean bounds, nats, and in how many a baseline was outside ``limit`` times its signal.
     ``switches``: local signals, constant baseline, normalisation of the variance. ``means``, ``variances`` (layers,):
     running statistics of the signals. ``places``: thresholds in ``work``, scratch in ``ints``.
     """
@@ -276,7 +288,7 @@ def nvil(
     predicted, signals, overlaps = np.zeros(batch), np.empty((layers, batch)), np.empty(batch, np.float32)
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
-    bound = 0.0
+    bound, outside = 0.0, 0.0
 
     for t in range(len(rows)):
         read_cases(ints, units[0], ones, ends, rows[t])
@@ -303,10 +315,13 @@ def nvil(
             if not switches[0]:
                 signals[:, b] = running
             bound += running / batch
+        found = False
         for i in range(layers):
             if blocks[i, HIDDEN] < blocks[i, WIDTH]:
                 baseline(theta, work, blocks[i], batch, predicted)
+                found = found or is_outside(signals[i], predicted, limit)
                 signals[i] -= predicted
+        outside += 1.0 if found else 0.0
         centre_signals(signals, means, variances, decay, switches[1], switches[2])
 
         for i in range(layers + 1):
@@ -324,7 +339,7 @@ def nvil(
             learn(theta, work, ints, blocks[layers + i], units[i], units[min(i + 1, layers)], batch)
 
     end_centring(theta, work, blocks[0], mean)
-    return bound
+    return bound, outside
 
 
 # --------------------------------------------------------------------------------------------------------- wake-sleep

@@ -13,7 +13,7 @@ from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.vectors import LANES
 from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
 from vaebench.objectives.base import Objective
-from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.nvil import NVIL, RANGE
 from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.optim import SGD, Optimiser
 
@@ -189,17 +189,17 @@ class Engine:
         blocks = self.blocks.copy()
         flat = self._place_noise(blocks, noise)
 
-        def train(r: int) -> float:
+        def train(r: int) -> dict[str, float]:
             rows = index[:, r]
             grey = None if binarize is None else binarize[:, r]
             return self._train(r, blocks, self._read(rows, grey), flat[r], state)
 
         with ThreadPoolExecutor(min(torch.get_num_threads(), self.seeds)) as threads:
-            bounds = list(threads.map(train, range(self.seeds)))
+            sums = list(threads.map(train, range(self.seeds)))
         for i, key in self._chains:
             above = torch.triu(self.params[key])
             self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + above)
-        return {"bound": torch.tensor(bounds, dtype=torch.float64)}
+        return {name: torch.tensor([s[name] for s in sums], dtype=torch.float64) for name in sums[0]}
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lists of the pixels that are 1, where each ends, and which lists the updates take, (T, batch)."""
@@ -228,8 +228,8 @@ class Engine:
         cases: tuple[np.ndarray, np.ndarray, np.ndarray],
         noise: np.ndarray,
         state: dict[str, Tensor],
-    ) -> float:
-        """The updates of one seed; the sum of their bounds."""
+    ) -> dict[str, float]:
+        """The updates of one seed; their metrics, summed, as the rule names them."""
         rule = self.objective
         ones, ends, rows = cases
         share = 1 if rule.reduce == "sum" else rows.shape[1]
@@ -239,11 +239,12 @@ class Engine:
         seen = ones, ends, rows, noise, self.mean, rates, self._places
         units, dreamt = np.split(self.units, 2)
         if isinstance(rule, WakeSleep):
-            return net.wake_sleep(*memory, units, dreamt, *seen)
+            return {"bound": net.wake_sleep(*memory, units, dreamt, *seen)}
 
         switches = rule.local_signals, rule.constant_baseline, rule.variance_normalization
         means, variances = (state[k][r].numpy() for k in ("mean", "variance"))
-        return net.nvil(*memory, units, *seen, rule.decay, switches, means, variances)
+        bound, outside = net.nvil(*memory, units, *seen, rule.decay, switches, means, variances, RANGE)
+        return {"bound": bound} if rule.baseline is None else {"bound": bound, "baseline_outside": outside}
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
