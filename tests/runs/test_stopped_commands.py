@@ -10,7 +10,7 @@ from vaebench import partial
 
 TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
 TINY += ["model.dims=[5]", "train.updates=100", "train.valid_every=50", "eval.iw_samples=200"]
-TINY += ["run.jobs=1", "run.compile=off"]
+TINY += ["run.jobs=1", "run.engine=plain"]
 
 SLOW = """
 import time, vaebench.metrics.weights as w, vaebench.progress as p
