@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     families = {"SBN 3": SBN, "RBM prior 4+4, PWL": (SMALL, FEW), "RBM prior 1+1, bit by bit": BITS}
     monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(fast.kernels, "missing", lambda: "none here")
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
 
@@ -93,14 +96,81 @@ def test_the_command(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("updates per second and seed, batch 20")
-    assert float(lines[4].removeprefix("SBN 3").replace(",", "")) > 1
-    assert lines[5] == ""
-    assert lines[6].startswith("milliseconds per update and seed, batch 100, Adam")
-    pwl, bits = lines[9], lines[10]
+    assert lines[4].split() == ["plain", "products"]
+    plain, products = (float(v.replace(",", "")) for v in lines[5].removeprefix("SBN 3").split())
+    assert 1 < plain < products
+    assert lines[6] == ""
+    assert lines[7].startswith("milliseconds per update and seed, batch 100, Adam")
+    pwl, bits = lines[10], lines[11]
     assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
     assert 0 < float(pwl.split()[4]) < 1000
     assert bits.split()[-2:] == ["-", "-"]
-    assert len(lines) == 11
+    assert len(lines) == 12
+
+
+def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert "torch" in out["where"]
+    assert [m["family"] for m in out["measured"]] == list(bench.FAMILIES)
+    assert [set(m) - {"family", "unit"} for m in out["measured"]] == [
+        *({"plain", "products"}, {"update", "chains", "noise"}, {"update"})
+    ]
+
+
+@pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
+def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.CaptureFixture):
+    linear = {"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 1}
+    monkeypatch.setattr(bench.fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(bench.kernels, "missing", lambda: "")
+    monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+    heads, sbn, linear = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
+    assert heads == ["plain", "kernel", "1", "products"]
+    assert linear[-2:] == ["-", "-"]
+    plain, kernel = (float(sbn[n].replace(",", "")) for n in (2, 3))
+    assert kernel > 2 * plain
+
+
+def test_the_products_of_an_update(monkeypatch):
+    """Every weight once forwards and once backwards; twice forwards where there are dreams."""
+    made = []
+    monkeypatch.setattr(bench, "_per_second", lambda work, seconds, device: work(0) or 1.0)
+    monkeypatch.setattr(bench.noise, "BLOCK", 1)
+    monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    bench.floor(bench.make_pack(*SBN, 1, "plain", CPU), 1.0)
+    up, down, baseline = [(20, 784, 3), (3, 20, 784)], [(20, 3, 784), (784, 20, 3)], [(20, 784, 100), (100, 20, 784)]
+    assert sorted(made) == sorted(up + down + baseline)
+    made.clear()
+    bench.floor(bench.make_pack(SBN[0], {"name": "wake_sleep"}, 1, "plain", CPU), 1.0)
+    assert sorted(made) == sorted([*up, *down, up[0], down[0]])
+
+
+def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert cli.main(["bench", "--with", "jax", "run.device=cpu"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("vaebench: --with jax: ")
+    assert err.endswith('pip install "vaebench[jax]"\n')
+
+
+@pytest.mark.slow
+def test_the_jax_loop_is_nvil(monkeypatch):
+    """On the same data it and the plain engine get from the same sort of start to the same bound."""
+    pytest.importorskip("jax")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    pack = bench.make_pack({"name": "sbn", "dims": [10, 20]}, {"name": "nvil"}, 1, "plain", CPU)
+    loop = bench.bench_jax.updates([10, 20], pack.data.numpy(), 20, 100)
+    for block in range(10):
+        theirs = loop(block)
+        draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
+        ours = float(pack.advance(noise.order_block(5000, 20, "replacement", [0], block), draws, None)["bound"]) / 100
+    assert -330 < ours < -300
+    assert theirs == pytest.approx(ours, abs=2)
 
 
 def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
@@ -126,5 +196,6 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 
     monkeypatch.setattr(bench, "advance", advance)
     monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
-    assert bench.speed(Pack(), 1.9) == pytest.approx(noise.BLOCK * 3 / 0.5)
+    monkeypatch.setattr(bench, "_clock", lambda device: now[0])
+    assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]

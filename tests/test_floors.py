@@ -43,7 +43,12 @@ FLOORS: list[list[str]] = [
     ["objectives", "metrics", "snapshots", "partial"],  # learning rules; measures; what is kept on the way
     ["kernels"],  # loops of our own for some of them
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
-    ["inner", "bench_text", "check_line"],  # updates before an update; speed with documents; a line of a check
+    [
+        "inner",
+        "bench_text",
+        "bench_jax",
+        "check_line",
+    ],  # updates before an update; speed with documents; a line of a check
     ["train", "check_documents", "bench"],  # the loop; estimators against exact answers; speed
     ["resume", "means", "trained", "check"],  # where a run stands; posterior means on its way; the model it gave
     ["session"],  # a cell's seeds in one process

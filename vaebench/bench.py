@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from vaebench import bench_text, fast, models, noise, objectives, optim
+from vaebench import bench_jax, bench_text, fast, kernels, models, noise, objectives, optim
 from vaebench.errors import UserError, nearest
+from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.rbm_prior import RBMPriorObjective
+from vaebench.objectives.wake_sleep import WakeSleep
 
 FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "SBN 200, NVIL": ({"name": "sbn", "dims": [200]}, {"name": "nvil"}),
     "SBN 200, wake-sleep": ({"name": "sbn", "dims": [200]}, {"name": "wake_sleep"}),
+    "SBN 500, NVIL": ({"name": "sbn", "dims": [500]}, {"name": "nvil"}),
+    "SBN 200-200, NVIL": ({"name": "sbn", "dims": [200, 200]}, {"name": "nvil"}),
     "SBN 200-200-200, NVIL": ({"name": "sbn", "dims": [200, 200, 200]}, {"name": "nvil"}),
     "fDARN 200, NVIL": ({"name": "fdarn", "dims": [200]}, {"name": "nvil"}),
     "fDARN 200, wake-sleep": ({"name": "fdarn", "dims": [200]}, {"name": "wake_sleep"}),
@@ -97,15 +102,51 @@ def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
     _wait(device)
 
 
-def speed(pack: fast.Pack, seconds: float) -> float:
+def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
     """Seed-updates per second, drawing the noise included; compilation and the first block are not counted."""
     length = pack.objective.block or noise.BLOCK
-    advance(pack, 0, length, BATCH)
-    began, blocks = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        blocks += 1
-        advance(pack, blocks, length, BATCH)
-    return blocks * length * pack.size / (time.perf_counter() - began)
+    work = partial(advance, pack, length=length, batch=BATCH)
+    return length * pack.size * _per_second(work, seconds, device)
+
+
+def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device) -> float:
+    """Calls of ``work``, with a rising number, in a second of ``_clock``; the first is not counted."""
+    work(0)
+    ends, began, calls = time.perf_counter() + seconds, _clock(device), 0
+    while not calls or time.perf_counter() < ends:
+        calls += 1
+        work(calls)
+    return calls / (_clock(device) - began)
+
+
+def floor(pack: fast.Pack, seconds: float) -> float:
+    """Updates per second of an engine that did nothing but an update's matrix products, by the library.
+
+    Those of a case's logits, forwards, and of their weights' gradient.
+    """
+    rule, device = pack.objective, pack.data.device
+    sleep = isinstance(rule, WakeSleep)
+    shapes: list[tuple[int, int, int, int]] = []  # inputs, outputs, times forwards, times for the gradient
+    for units in [*rule.model.p, *rule.model.q]:
+        own = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
+        shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in own]
+    for net in getattr(rule, "baseline", None) or []:
+        outputs, inputs = net.hidden.weight.shape
+        shapes.append((inputs, outputs, 1, 1))
+    full = partial(torch.full, fill_value=0.5, device=device)
+    work = []
+    for inputs, outputs, forwards, backwards in shapes:
+        x, weights, deltas = full((BATCH, inputs)), full((outputs, inputs)), full((BATCH, outputs))
+        gradient = torch.empty_like(weights)
+        work += [(x, weights.mT, deltas.clone())] * forwards + [(deltas.mT, x, gradient)] * backwards
+
+    def products(number: int) -> None:
+        for _ in range(noise.BLOCK):
+            for a, b, out in work:
+                torch.mm(a, b, out=out)
+        _wait(device)
+
+    return noise.BLOCK * _per_second(products, seconds, device)
 
 
 def cost(model: dict, objective: dict, seeds: int, engine: str, device: torch.device, seconds: float) -> Cost:
@@ -164,11 +205,35 @@ def chosen(only: str | None) -> dict[str, tuple[dict, dict]]:
     return {k: v for k, v in FAMILIES.items() if only is None or only.lower() in k.lower()}
 
 
-def run(device: torch.device, seconds: float, packed: int, only: str | None = None) -> Iterator[str]:
-    """A heading and one line per family, section by section; ``only``: those with this in their name.
+Record = Callable[[dict[str, Any]], None]
+"""Takes what was measured of a family, as plain data."""
 
-    Raises UserError where there is none.
+
+def run(
+    device: torch.device,
+    seconds: float,
+    packed: int,
+    only: str | None = None,
+    jax: bool = False,
+    record: Record = lambda found: None,
+) -> Iterator[str]:
+    """A heading and one line per family, section by section.
+
+    Args:
+        device: where.
+        seconds: time for each measurement.
+        packed: seeds packed together.
+        only: families with this in their name; None: all.
+        jax: measure a plain JAX loop beside them (see bench_jax), on the CPU.
+        record: is given what each line is made of.
+
+    Raises:
+        UserError: there is no such family, or no JAX.
     """
+    if jax:
+        if device.type != "cpu":
+            raise UserError("--with jax: on the CPU only; add run.device=cpu")
+        bench_jax.load()
     families = chosen(only)
     third = {k: v for k, v in bench_text.FAMILIES.items() if only is None or only.lower() in k.lower()}
     if not families and not third:
@@ -176,36 +241,63 @@ def run(device: torch.device, seconds: float, packed: int, only: str | None = No
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
     if first:
-        yield from updates_per_second(first, device, seconds, packed)
+        yield from updates_per_second(first, device, seconds, packed, record, jax)
     if first and second:
         yield ""
     if second:
-        yield from milliseconds(second, device, seconds, packed)
+        yield from milliseconds(second, device, seconds, packed, record)
     if third:
         if families:
             yield ""
-        yield from bench_text.run(third, device, seconds)
+        yield from bench_text.run(third, device, seconds, record)
 
 
-def updates_per_second(families: dict, device: torch.device, seconds: float, packed: int) -> Iterator[str]:
+def updates_per_second(
+    families: dict, device: torch.device, seconds: float, packed: int, record: Record, jax: bool = False
+) -> Iterator[str]:
     """The section of the models that are updated hundreds of times in a second, beside a plain autograd loop."""
     yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
     yield "plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds together, relative to plain"
+    yield "kernel: x: relative to the best of compiled and plain too. products: an update's matrix products alone"
     engines = [("packed", packed)] if device.type == "cuda" else []
     if device.type == "cuda" or fast.compiler_found():
         engines += [("compiled", 1), ("compiled", packed)]
-    heads = ["plain", *(f"{engine} {n}" for engine, n in engines)]
-    yield f"{'':42}" + "".join(f"{h:>18}" for h in heads)
+    if device.type == "cpu" and not kernels.missing():
+        engines.append(("kernel", 1))
+    heads = ["plain", *(f"{engine} {n}" for engine, n in engines), "products", *(["jax"] if jax else [])]
+    widths = [26 if head.startswith("kernel") else 18 for head in heads]
+    yield f"{'':42}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
     for name, (model, objective) in families.items():
-        plain = speed(make_pack(model, objective, 1, "plain", device), seconds)
-        cells = [f"{plain:,.0f}"]
+        found = {"plain": speed(make_pack(model, objective, 1, "plain", device), seconds, device)}
+        cells = [f"{found['plain']:,.0f}"]
         for engine, n in engines:
-            rate = speed(make_pack(model, objective, n, engine, device), seconds)
-            cells.append(f"{rate / n:,.0f} (x{rate / plain:.1f})")
-        yield f"{name:42}" + "".join(f"{c:>18}" for c in cells)
+            if engine == "kernel" and not _has_kernel(model, objective):
+                cells.append("-")
+                continue
+            rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
+            ratios = f"x{rate / found['plain']:.1f}"
+            if engine == "kernel":
+                ratios += f", x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
+            found[f"{engine} {n}"] = rate / n
+            cells.append(f"{rate / n:,.0f} ({ratios})")
+        if issubclass(models.MODELS[model["name"]], BeliefNet):
+            found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
+        cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
+        if jax and bench_jax.covers(model, objective):
+            pixels = make_pack(model, objective, 1, "plain", device).data.numpy()
+            loop = bench_jax.updates(model["dims"], pixels, BATCH, noise.BLOCK)
+            found["jax"] = noise.BLOCK * _per_second(loop, seconds, device)
+        if jax:
+            cells.append(f"{found['jax']:,.0f}" if "jax" in found else "-")
+        record({"family": name, "unit": "updates per second and seed", **found})
+        yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
 
 
-def milliseconds(families: dict, device: torch.device, seconds: float, packed: int) -> Iterator[str]:
+def _has_kernel(model: dict, objective: dict) -> bool:
+    return kernels.covers({"model": model, "objective": objective, "optim": {"name": "sgd"}})
+
+
+def milliseconds(families: dict, device: torch.device, seconds: float, packed: int, record: Record) -> Iterator[str]:
     """The section of the models with a Boltzmann prior. They are not worth compiling: packed on a GPU, else plain."""
     seeds, engine = (packed, "packed") if device.type == "cuda" else (1, "plain")
     what = f", {seeds} seeds packed" if seeds > 1 else ""
@@ -214,6 +306,8 @@ def milliseconds(families: dict, device: torch.device, seconds: float, packed: i
     yield f"{'':42}{'update':>10}{'chains':>18}{'noise':>10}"
     for name, (model, objective) in families.items():
         c = cost(model, objective, seeds, engine, device, seconds)
+        numbers = {k: v for k, v in c._asdict().items() if not math.isnan(v)}
+        record({"family": name, "unit": "ms per update and seed", **numbers})
         share = "-" if math.isnan(c.chains) else f"{c.chains:,.1f} ({c.chains / c.update:.0%})"
         drawn = "-" if math.isnan(c.noise) else f"{c.noise:,.1f}"
         yield f"{name:42}{c.update:>10,.1f}{share:>18}{drawn:>10}"

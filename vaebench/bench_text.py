@@ -95,7 +95,9 @@ def milliseconds(work: Callable[[int], None], seconds: float, device: torch.devi
     return 1e3 * sum(took[1:]) / (len(took) - 1)
 
 
-def run(families: dict, device: torch.device, seconds: float) -> Iterator[str]:
+def run(
+    families: dict, device: torch.device, seconds: float, record: Callable[[dict], None] = lambda found: None
+) -> Iterator[str]:
     """A heading and a line per family."""
     cuda = device.type == "cuda"
     yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
@@ -108,5 +110,6 @@ def run(families: dict, device: torch.device, seconds: float) -> Iterator[str]:
         pack, count = make_pack(size, model, objective, device), 32 if key == "synthetic" else 1
         step = milliseconds(lambda n, p=pack, s=size: update(p, s, n), seconds, device)
         scored = milliseconds(lambda n, p=pack, s=size, c=count: evaluated(p, s, c), seconds, device) / count
+        record({"family": name, "unit": "ms", "update": step, "document": scored})
         line = f"{name:42}{step:>10,.1f}{scored:>18,.1f}{step * size.documents / size.batch / 1e3:>12,.0f}"
         yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")

@@ -24,7 +24,7 @@ from numba import float32
 from vaebench.kernels.bernoulli import log_prob_row, sample_row, tanh_row
 from vaebench.kernels.chained import add_chain, learn_chain, sample_chain
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.rows import add_rows, transpose
+from vaebench.kernels.rows import add_many_rows, add_rows, transpose
 from vaebench.kernels.vectors import LANES, add, fma, load, mul, splat, store, sub
 
 # Columns of ``blocks``. In theta: weights (rows of parents) and biases, chain weights (-1: none), the baseline's output
@@ -118,29 +118,37 @@ def start_centred(theta, work, block, batch, overlaps, square):
 
 
 @kernel
-def add_parents(theta, work, ints, block, parents, batch):
-    """Add the rows of the parents that are 1 to the logits; a block without parents has none."""
+def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
+    """Add the rows of the parents that are 1 to the logits; a block without parents has none.
+
+    ``hidden``: the parents are no pixels, and many of them are 1.
+    """
     if not block[PARENTS]:
         return
     logits, weights, stride = block[DELTA], block[WEIGHT], block[STRIDE]
-    add_rows(work, logits, stride, theta, weights, stride, ints, parents[ONES], 0, batch, 0, block[WIDTH])
+    ones, width = parents[ONES], block[WIDTH]
+    if hidden:
+        rows = block[PARENTS]
+        add_many_rows(work, logits, stride, theta, weights, stride, ints, ones, batch, width, rows, scratch)
+    else:
+        add_rows(work, logits, stride, theta, weights, stride, ints, ones, 0, batch, 0, width)
 
 
 @kernel
-def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square):
+def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square, scratch):
     """Logits of a layer of the inference network, and its baseline's hidden units before their tanh."""
     if centred:
         start_centred(theta, work, block, batch, overlaps, square)
     else:
         start_logits(theta, work, block, batch)
-    add_parents(theta, work, ints, block, parents, batch)
+    add_parents(theta, work, ints, block, parents, batch, not centred, scratch)
 
 
 @kernel
-def generate_logits(theta, work, ints, block, parents, batch):
+def generate_logits(theta, work, ints, block, parents, batch, scratch):
     """Logits of a layer of the generative model."""
     start_logits(theta, work, block, batch)
-    add_parents(theta, work, ints, block, parents, batch)
+    add_parents(theta, work, ints, block, parents, batch, True, scratch)
 
 
 @kernel
@@ -297,13 +305,13 @@ def nvil(
         # Up: one sample of each layer, the baselines' hidden units beside it.
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square)
+            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
             sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, log_q[i])
 
         # Down: what the generative model says of each layer.
         for i in range(layers + 1):
             block = blocks[layers + i]
-            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch)
+            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], log_p[i])
 
         # Signals, from the top down by a running sum (equation 12).
@@ -362,7 +370,7 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         # Dreams, from the top down.
         for i in range(layers, -1, -1):
             block = blocks[layers + i]
-            generate_logits(theta, work, ints, block, dreamt[min(i + 1, layers)], batch)
+            generate_logits(theta, work, ints, block, dreamt[min(i + 1, layers)], batch, scratch)
             sample_layer(theta, work, ints, block, dreamt[i], noise, t, batch, thresholds, scratch, logs)
 
         # Awake: a sample of every layer, and what the generative model says of it.
@@ -370,12 +378,12 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         list_overlaps(mean, ints, units[0], overlaps)
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square)
+            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
             sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, logs)
             bound -= logs.mean()
         for i in range(layers + 1):
             block = blocks[layers + i]
-            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch)
+            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()
 
@@ -383,7 +391,7 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         list_overlaps(mean, ints, dreamt[0], overlaps)
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square)
+            infer_logits(theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square, scratch)
             score_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR], logs)
 
         for i in range(layers + 1):

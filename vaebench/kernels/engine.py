@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebench.kernels import belief_net as net
 from vaebench.kernels.bernoulli import OFF
+from vaebench.kernels.rows import RESIDENT
 from vaebench.kernels.vectors import LANES
 from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
 from vaebench.objectives.base import Objective
@@ -169,7 +170,8 @@ class Engine:
         for row, size in zip(self.units, self.sizes * 2, strict=True):
             taken = [ints.take(count) for count in (2 * batch, batch * size, 2 * size, batch * size)]
             row[:] = size, *taken
-        places.append(ints.take(2 * batch + LANES * batch + 1))
+        parts = -(-max(self.sizes) // RESIDENT)
+        places.append(ints.take(max(2 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
         self._memory = [(torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32)) for _ in range(self.seeds)]
 

@@ -47,7 +47,10 @@ def _strip(lanes: int) -> Callable:
     return strip
 
 
-_strip_16, _strip_32, _strip_64 = (_strip(n * LANES) for n in (1, 2, 4))
+_strip_16, _strip_32, _strip_64, _strip_128 = (_strip(n * LANES) for n in (1, 2, 4, 8))
+
+RESIDENT = 96
+"""Rows of a strip of 64 columns that fill half of a first cache of 48 KB."""
 
 
 @kernel
@@ -58,7 +61,10 @@ def add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bound
     ``stop - start`` is a multiple of 16.
     """
     c = start
-    while c + 64 <= stop:
+    while c + 128 <= stop:
+        _strip_128(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
+        c += 128
+    if c + 64 <= stop:
         _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
         c += 64
     if c + 32 <= stop:
@@ -69,26 +75,42 @@ def add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bound
 
 
 @kernel
+def add_many_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, lists, width, rows, scratch):
+    """As ``add_rows``, where the rising lists name many of the ``rows`` rows: these are taken in parts.
+
+    A part of a strip stays in the first cache while every list passes over it. ``scratch``: a place in ``ints`` for the
+    bounds of every part.
+    """
+    parts = -(-rows // RESIDENT)
+    for s in range(lists):
+        k, end = ints[bounds + 2 * s], ints[bounds + 2 * s + 1]
+        for part in range(parts):
+            place = scratch + 2 * (part * lists + s)
+            ints[place] = k
+            while k < end and ints[k] < (part + 1) * RESIDENT:
+                k += 1
+            ints[place + 1] = k
+
+    c = 0
+    while c + 64 <= width:
+        for part in range(parts):
+            at = scratch + 2 * part * lists
+            _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, at, 0, lists, c)
+        c += 64
+    add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, 0, lists, c, width)
+
+
+@kernel
 def transpose(ints, bounds, cases, units, to_bounds, to_at):
     """From lists of the units that are 1 in each case, lists of the cases in which each unit is 1.
 
-    The new lists lie one after the other from ``to_at`` on, each in the order of the cases.
+    Every new list has room for all cases, one after the other from ``to_at`` on, and is in the order of the cases.
     """
     for u in range(units):
-        ints[to_bounds + 2 * u + 1] = 0
+        ints[to_bounds + 2 * u] = to_at + u * cases
+        ints[to_bounds + 2 * u + 1] = to_at + u * cases
     for b in range(cases):
         for k in range(ints[bounds + 2 * b], ints[bounds + 2 * b + 1]):
-            ints[to_bounds + 2 * ints[k] + 1] += 1
-
-    at = to_at
-    for u in range(units):
-        count = ints[to_bounds + 2 * u + 1]
-        ints[to_bounds + 2 * u] = at
-        ints[to_bounds + 2 * u + 1] = at
-        at += count
-
-    for b in range(cases):
-        for k in range(ints[bounds + 2 * b], ints[bounds + 2 * b + 1]):
-            place = to_bounds + 2 * ints[k] + 1
-            ints[ints[place]] = b
-            ints[place] += 1
+            end = to_bounds + 2 * ints[k] + 1
+            ints[ints[end]] = b
+            ints[end] += 1

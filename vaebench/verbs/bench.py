@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from argparse import ArgumentParser, Namespace
+from typing import Any
 
 from vaebench.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
@@ -19,6 +21,8 @@ def configure(parser: ArgumentParser) -> None:
     add_overrides(parser, "run.device=cpu|cuda, run.threads=N", ["run.device", "run.threads"])
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each measurement; default 3")
     parser.add_argument("--pack", type=int, default=5, metavar="R", help="seeds packed together; default 5")
+    parser.add_argument("--json", action="store_true", help="one JSON object with every number, instead of the lines")
+    parser.add_argument("--with", choices=["jax"], dest="beside", help="measure a plain loop in JAX beside NVIL's")
     parser.add_argument("--only", metavar="TEXT", help='families with TEXT in their name, as "RBM" or "DVAE#"')
 
 
@@ -41,7 +45,15 @@ def run(args: Namespace) -> int:
     device = pick_device(asked)
     torch.set_num_threads(threads)
     where = f"{describe(device, threads)}, torch {torch.__version__}"
+    found: list[dict[str, Any]] = []
+    lines = bench.run(device, args.seconds, args.pack, args.only, args.beside == "jax", found.append)
+    if args.json:
+        for _ in lines:
+            pass
+        print(json.dumps({"where": where, "measured": found}, indent=1))
+        return 0
+
     print(where)
-    for line in bench.run(device, args.seconds, args.pack, args.only):
+    for line in lines:
         print(line, flush=True)
     return 0
