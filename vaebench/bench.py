@@ -261,7 +261,7 @@ def updates_per_second(
     yield "kernel: x: relative to the best of compiled and plain too. products: an update's matrix products alone"
     engines = [("packed", packed)] if device.type == "cuda" else []
     if device.type == "cuda" or fast.compiler_found():
-        engines += [("compiled", 1), ("compiled", packed)]
+        engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
     if device.type == "cpu" and not kernels.missing():
         engines.append(("kernel", 1))
     heads = ["plain", *(f"{engine} {n}" for engine, n in engines), "products", *(["jax"] if jax else [])]
