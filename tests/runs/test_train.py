@@ -199,7 +199,7 @@ def test_a_seed_does_not_depend_on_its_pack(go, params_of, engine):
 def test_the_curve_is_a_view_of_the_checkpoint(go, tmp_path):
     (seed,) = go()
     lines = (tmp_path / "run/seed-0/curve.csv").read_text().splitlines()
-    assert lines[0] == "update,seconds,train_bound,valid_bound,unit"
+    assert lines[0] == "update,seconds,train_bound,train_baseline_outside,valid_bound,unit"
     *numbers, unit = lines[-1].split(",")
     assert [float(v) for v in numbers] == list(seed.curve[-1].values())
     assert unit == "nats"
