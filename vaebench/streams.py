@@ -41,7 +41,8 @@ def safe() -> Iterator[None]:
     changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
     try:
         for stream, _ in changed:
-            stream.reconfigure(errors=HANDLER)
+            with contextlib.suppress(OSError, ValueError):  # it flushes, which a pipe behind a file's buffer refuses
+                stream.reconfigure(errors=HANDLER)
         sys.stdout = _Stream(sys.stdout, _raise)
         sys.stderr = _Stream(sys.stderr, _drop)
         yield
