@@ -2,8 +2,8 @@
 
 python scripts/gradient_bias.py RUN [--images 20] [--chains 4000]
 
-RUN: a run of table=dvaess_mcmc, row DVAE##, whose posteriors of 16 bits can be enumerated.
-Writes results/reference/dvaess_gradient_bias.csv: of every image's posterior, at its trained parameters
+RUN: a run of table=dvae_sharp_sharp_mcmc, row DVAE##, whose posteriors of 16 bits can be enumerated.
+Writes results/reference/dvae_sharp_sharp_gradient_bias.csv: of every image's posterior, at its trained parameters
 (biases and couplings, running averages in batch normalisation), the gradient of the bound
 E_q[log p(x | z)] - KL(q || p):
 
@@ -111,7 +111,7 @@ def main() -> None:
     writer.writerow(["run", "updates", "images", "chains", "relaxed_sweeps", "beta", *columns])
     for (t, beta), rows in found.items():
         writer.writerow([args.run.resolve().parent.name, run.update, args.images, args.chains, t, beta, *line(rows)])
-    store.write_atomic(REFERENCE / "dvaess_gradient_bias.csv", text.getvalue())
+    store.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", text.getvalue())
     print(text.getvalue(), end="")
 
 

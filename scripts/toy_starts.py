@@ -2,9 +2,9 @@
 
 python scripts/toy_starts.py RESULTS
 
-RESULTS: a folder of runs of table=dvaess_toy, for instance of
+RESULTS: a folder of runs of table=dvae_sharp_sharp_toy, for instance of
 
-    vaebench run table=dvaess_toy --only "row=mixture 6" --seeds 0-4 run.results=RESULTS
+    vaebench run table=dvae_sharp_sharp_toy --only "row=mixture 6" --seeds 0-4 run.results=RESULTS
 
 A seed draws the couplings from which training starts, and all noise. A line per mixture, gradient and seed: the KL
 above the least one after half the updates (``halfway``, by the curve) and at the end (``kl_gap``), in nats.

@@ -62,7 +62,11 @@ def test_the_protocol_of_a_cell_is_that_of_its_columns_measure(table, override, 
 
 def test_the_signature_of_a_time_has_the_data_and_the_recipe():
     config = {"data": {"name": "digits"}, "eval": {"split": "test", "points": None}, "train": {"select": "last"}}
-    config |= {"recipe": 2, "model": {"name": "rbm_posterior"}, "objective": {"name": "dvaess", "valid_points": 50}}
+    config |= {
+        "recipe": 2,
+        "model": {"name": "rbm_posterior"},
+        "objective": {"name": "dvae_sharp_sharp", "valid_points": 50},
+    }
     assert signature(config, "ms_per_update", None, "8f3a12cd99") == "ms_per_update|data:digits@8f3a12cd|recipe:2"
     assert [m for m in METRICS if is_timing(m)] == ["ms_per_update", "hours"]
     assert not is_timing("no such measure")
@@ -75,7 +79,7 @@ def test_training_images_are_called_so(monkeypatch, table):
 
 
 def test_table_7_shows_three_numbers_of_each_run():
-    table = catalogue.load_table("dvaess_mcmc")
+    table = catalogue.load_table("dvae_sharp_sharp_mcmc")
     for row, entry in table.rows.items():
         some = [c for c in compose.cells(table, catalogue.load_preset("paper")) if c.row == row]
         assert [c.measure for c in some] == ["nll", "nll", "ms_per_update"]

@@ -192,7 +192,7 @@ def test_a_table_lists_the_presets_it_supports(conf):
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short", "tuned"]
     write(conf, changed(presets=None))
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
-    assert catalogue.presets_of(catalogue.load_table("dvaepp_smoothing")) == []
+    assert catalogue.presets_of(catalogue.load_table("dvae_pp_smoothing")) == []
 
 
 def test_nearest_lists_what_is_allowed():

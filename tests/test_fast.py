@@ -30,7 +30,7 @@ def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
     assert fast.choose_engine("auto", 2_000_000, GPU, worth=False) == ("packed", "")
     assert fast.choose_engine("compiled", 2_000_000, CPU, worth=False) == ("compiled", "")
     assert objectives.OBJECTIVES["nvil"].worth_compiling
-    assert not objectives.OBJECTIVES["dvaess"].worth_compiling
+    assert not objectives.OBJECTIVES["dvae_sharp_sharp"].worth_compiling
 
 
 @pytest.mark.parametrize(

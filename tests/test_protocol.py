@@ -63,7 +63,7 @@ def test_validation_by_importance_samples(latents, objective, parts):
 
 @pytest.mark.parametrize(("points", "said"), [(3, "3"), (None, "all")])
 def test_validation_of_boltzmann_posteriors(points, said):
-    objective = {"name": "dvaess", **CHAINS, "valid_points": points, "posterior_temperatures": 9}
+    objective = {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": points, "posterior_temperatures": 9}
     text = of_validation({**POSTERIOR, "latents": 42}, objective)
     assert f"|split:valid|points:{said}|samples:7|logz:ais-30x40|posterior:ais-9x7|select" in text
     del objective["posterior_temperatures"]
@@ -81,14 +81,14 @@ def test_validation_by_summation_takes_no_samples():
 
 
 def test_a_time_has_nothing_of_validation():
-    objective = {"name": "dvaess", **CHAINS, "valid_points": 3}
+    objective = {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3}
     assert log_z_parts(config(POSTERIOR, objective), "ms_per_update") == []
 
 
 RULES = [
     (DIRECTED, {"name": "gumbolt", **CHAINS}),
-    (POSTERIOR, {"name": "dvaess", **CHAINS, "valid_points": 3, "posterior_temperatures": 9}),
-    (POSTERIOR, {"name": "dvaess", **CHAINS, "valid_points": None, "posterior_temperatures": 9}),
+    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3, "posterior_temperatures": 9}),
+    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": None, "posterior_temperatures": 9}),
     (GENERATOR, {"name": "bit_gibbs"}),
 ]
 
@@ -133,12 +133,12 @@ def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
 def test_all_validation_cases_may_be_annealed():
     """objective.valid_points=null, and no other word or number that is none."""
     model = check.tiny(POSTERIOR, seed=1)
-    rule = objectives.build({"name": "dvaess", "valid_points": None}, model)
+    rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
     assert rule.validation["points"] is None
     assert torch.equal(validation.spread(torch.arange(5), rule.validation["points"]), torch.arange(5))
     for points in (0, -1, 2.5, True, "all"):
         with pytest.raises(UserError, match=r"objective\.valid_points"):
-            objectives.build({"name": "dvaess", "valid_points": points}, model)
+            objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)
 
 
 # ------------------------------------------------------------------------------ a measure that is switched off

@@ -69,9 +69,9 @@ def _close_all() -> None:
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_ascii_output_has_the_nearest_characters(env: dict[str, str]) -> None:
     """A report with a standard error over seeds, which is behind a ±."""
-    source = ROOT / "results" / "reference" / "dvaess_mcmc-short.csv"
+    source = ROOT / "results" / "reference" / "dvae_sharp_sharp_mcmc-short.csv"
     env |= {"PYTHONCOERCECLOCALE": "0"}
-    code, out, err = shell(f"vaebench report table=dvaess_mcmc --from {source}", **env)
+    code, out, err = shell(f"vaebench report table=dvae_sharp_sharp_mcmc --from {source}", **env)
     assert (code, err) == (0, "")
     assert " +- " in out
     assert out.isascii()

@@ -36,8 +36,8 @@ def _sweeps(r: dict[str, str]) -> tuple[str, str]:
 
 
 PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
-    "dvaess_table5.csv": _context,
-    "dvaess_table6.csv": _sweeps,
+    "dvae_sharp_sharp_table5.csv": _context,
+    "dvae_sharp_sharp_table6.csv": _sweeps,
 }
 """A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
 

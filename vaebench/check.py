@@ -163,7 +163,7 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     no part in it. The last group's bits are followed by nothing, so their zeta is not needed.
     """
     model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
-    rule = objectives.build({"name": "dvaepp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
+    rule = objectives.build({"name": "dvae_pp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
     x, missing = exact.states(VISIBLE)[5:6].to(device), _missing(model)
     with torch.no_grad():
         draws = _double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))

@@ -51,12 +51,12 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "wake_sleep": [{}],
     "iw_bound": [{"samples": 1}, {"samples": 3}],
     "dvae": [PRIOR],
-    "dvaepp": [{**PRIOR, "samples": 2}],
-    "dvaes": [{**PRIOR, "samples": 2}],
-    "dvaes_gaussian": [{**PRIOR, "refresh": 3}],
+    "dvae_pp": [{**PRIOR, "samples": 2}],
+    "dvae_sharp": [{**PRIOR, "samples": 2}],
+    "dvae_sharp_gaussian": [{**PRIOR, "refresh": 3}],
     "gumbolt": [{**PRIOR, "samples": 2}],
     "pwl": [PRIOR],
-    "dvaess": [
+    "dvae_sharp_sharp": [
         {**PRIOR, "discrete_sweeps": 2},
         {**PRIOR, "discrete_sweeps": 1, "samples": 2},
         {**PRIOR, "discrete_sweeps": 1, "prior_sampler": "population"},

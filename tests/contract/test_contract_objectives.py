@@ -243,12 +243,12 @@ COMPILED = [
     pytest.param({"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 3}, marks=pytest.mark.slow),
     pytest.param(
         {"name": "rbm_vae", "latents": 4, "groups": 2, "layers": 1, "units": 3},
-        {"name": "dvaepp", "prior_chains": 6, "prior_sweeps": 2},
+        {"name": "dvae_pp", "prior_chains": 6, "prior_sweeps": 2},
         marks=pytest.mark.slow,
     ),
     pytest.param(
         {"name": "rbm_posterior", "latents": 4, "layers": 1, "units": 3},
-        {"name": "dvaess", "prior_chains": 6, "prior_sweeps": 2, "discrete_sweeps": 2},
+        {"name": "dvae_sharp_sharp", "prior_chains": 6, "prior_sweeps": 2, "discrete_sweeps": 2},
         marks=pytest.mark.slow,
     ),
 ]

@@ -142,9 +142,9 @@ OVERLAPPING = [
 
 
 @pytest.mark.parametrize(("smoothing", "beta", "groups", "latents", "points"), OVERLAPPING)
-def test_dvaepp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, latents, points):
+def test_dvae_pp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, latents, points):
     """E over zeta of log p(x | zeta) - gamma KL(q(z, zeta) || p(z, zeta)), where r cancels."""
-    rule = rule_of("dvaepp", groups, latents, smoothing=smoothing, beta=beta)
+    rule = rule_of("dvae_pp", groups, latents, smoothing=smoothing, beta=beta)
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, log_q, log_p = pieces(rule, rule.relax, nodes)
     q = joint.exp() * w
@@ -195,9 +195,9 @@ def exact_partition(machine, evidence1, evidence2, iterations=5):
 
 
 @pytest.mark.parametrize(("smoothing", "beta", "groups", "latents", "points"), OVERLAPPING)
-def test_dvaes_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing, beta, groups, latents, points):
+def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing, beta, groups, latents, points):
     """E over zeta of log p(x | zeta) + gamma [log p(zeta) - log q(zeta | x)], with p(zeta) summed over all bits."""
-    rule = rule_of("dvaes", groups, latents, smoothing=smoothing, beta=beta)
+    rule = rule_of("dvae_sharp", groups, latents, smoothing=smoothing, beta=beta)
     nodes, w = grid(rule.relax, latents, points)
     likelihood, joint, _, log_p = pieces(rule, rule.relax, nodes)
     z, _ = log_prior(rule.model)
@@ -217,9 +217,9 @@ def test_dvaes_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing, bet
 
 @pytest.mark.parametrize("estimator", ["plain", "doubly_reparameterized"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_dvaes_with_two_samples_has_the_weighted_bounds_gradient_as_mean(monkeypatch, estimator, groups):
+def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(monkeypatch, estimator, groups):
     monkeypatch.setattr(mean_field, "log_partition", exact_partition)
-    rule = rule_of("dvaes", groups, 2, beta=2.0, samples=2, estimator=estimator)
+    rule = rule_of("dvae_sharp", groups, 2, beta=2.0, samples=2, estimator=estimator)
     nodes, w = grid(rule.relax, 4, 8)
     nodes = torch.stack(nodes.split(2, -1))
     z, _ = log_prior(rule.model)
@@ -283,7 +283,7 @@ def test_plug_in_forms_by_loops(name, groups, samples):
             assert bound[case].item() == pytest.approx(sum(log_v) / samples)
 
 
-@pytest.mark.parametrize("name", ["dvae", "dvaepp", "gumbolt", "pwl"])
+@pytest.mark.parametrize("name", ["dvae", "dvae_pp", "gumbolt", "pwl"])
 def test_one_group_has_the_kl_of_bits(name):
     """Whatever the sample: value and gradient are those of sum_z q (log q - log p)."""
     rule = rule_of(name, 1)
@@ -304,8 +304,12 @@ def test_one_group_has_the_kl_of_bits(name):
     "settings",
     [
         {"name": "dvae"},
-        *[{"name": n, "smoothing": s} for n in ("dvaepp", "dvaes") for s in ("exponential", "logistic", "gaussian")],
-        {"name": "dvaes", "smoothing": "power"},
+        *[
+            {"name": n, "smoothing": s}
+            for n in ("dvae_pp", "dvae_sharp")
+            for s in ("exponential", "logistic", "gaussian")
+        ],
+        {"name": "dvae_sharp", "smoothing": "power"},
         {"name": "gumbolt"},
         {"name": "pwl"},
     ],

@@ -12,9 +12,9 @@ from vaebench.errors import UserError
 VISIBLE, CASES = 4, 6
 RULES = [
     {"name": "dvae", "samples": 2},
-    {"name": "dvaepp", "samples": 2},
-    {"name": "dvaes"},
-    {"name": "dvaes", "samples": 3, "smoothing": "power"},
+    {"name": "dvae_pp", "samples": 2},
+    {"name": "dvae_sharp"},
+    {"name": "dvae_sharp", "samples": 3, "smoothing": "power"},
     {"name": "gumbolt", "samples": 2},
     {"name": "pwl"},
 ]
@@ -188,17 +188,23 @@ def test_packed_equals_plain(settings):
     ("settings", "message"),
     [
         (
-            {"name": "dvaepp", "smoothing": "concrete"},
+            {"name": "dvae_pp", "smoothing": "concrete"},
             "objective.smoothing='concrete': .*exponential, gaussian, logistic",
         ),
-        ({"name": "dvaes", "smoothing": "powr"}, "objective.smoothing='powr': did you mean 'power'?"),
-        ({"name": "dvaes", "estimator": "iwae"}, "objective.estimator='iwae': allowed: doubly_reparameterized, plain"),
+        ({"name": "dvae_sharp", "smoothing": "powr"}, "objective.smoothing='powr': did you mean 'power'?"),
+        (
+            {"name": "dvae_sharp", "estimator": "iwae"},
+            "objective.estimator='iwae': allowed: doubly_reparameterized, plain",
+        ),
         ({"name": "dvae", "beta": 0}, "objective.beta=0: must be a positive number"),
-        ({"name": "dvaes", "smoothing": "logistic", "beta": True}, "objective.beta=True: must be a positive number"),
+        (
+            {"name": "dvae_sharp", "smoothing": "logistic", "beta": True},
+            "objective.beta=True: must be a positive number",
+        ),
         ({"name": "gumbolt", "groups": 3}, "model.groups=3: GumBolt and PWL take 1 group or an even number"),
         ({"name": "pwl", "stop_slope": 1}, "stop_slope=1: must be true or false"),
         ({"name": "dvae", "smoothing": "power"}, "objective dvae: .*smoothing"),
-        ({"name": "dvaepp", "estimator": "plain"}, "objective dvaepp: .*estimator"),
+        ({"name": "dvae_pp", "estimator": "plain"}, "objective dvae_pp: .*estimator"),
     ],
 )
 def test_settings_that_are_refused(settings, message):
@@ -211,9 +217,9 @@ def test_settings_that_are_refused(settings, message):
     ("settings", "smoothing", "beta"),
     [
         ({"name": "dvae"}, "SpikeExponential", 5.0),
-        ({"name": "dvaepp"}, "Exponential", 8.0),
-        ({"name": "dvaes"}, "Exponential", 8.0),
-        ({"name": "dvaes", "smoothing": "power"}, "Power", 30.0),
+        ({"name": "dvae_pp"}, "Exponential", 8.0),
+        ({"name": "dvae_sharp"}, "Exponential", 8.0),
+        ({"name": "dvae_sharp", "smoothing": "power"}, "Power", 30.0),
         ({"name": "gumbolt"}, "Concrete", 10.0),
         ({"name": "pwl"}, "PiecewiseLinear", 4.0),
         ({"name": "pwl", "beta": 3}, "PiecewiseLinear", 3.0),
@@ -225,5 +231,5 @@ def test_the_smoothing_of_each_rule(settings, smoothing, beta):
 
 
 def test_the_sharpness_of_the_logistic_is_one_over_its_scale():
-    assert rule_of({"name": "dvaepp", "smoothing": "logistic", "beta": 4}).relax.scale == 0.25
+    assert rule_of({"name": "dvae_pp", "smoothing": "logistic", "beta": 4}).relax.scale == 0.25
     assert rule_of({"name": "pwl", "stop_slope": True}).relax.stop_slope

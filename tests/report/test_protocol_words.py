@@ -24,7 +24,7 @@ GIBBS = ("s=5", "t=2")
 
 
 def test_the_papers_parts_are_those_of_its_signature():
-    assert paper_parts(load_table("dvaess_gibbs"), *GIBBS) == {
+    assert paper_parts(load_table("dvae_sharp_sharp_gibbs"), *GIBBS) == {
         "data": "mnist_static",
         "split": "test",
         "points": "all",
@@ -32,7 +32,7 @@ def test_the_papers_parts_are_those_of_its_signature():
         "logz": "ais-10000x1024",
         "posterior": "ais-500x4000",
     }
-    table = load_table("dvaess_mcmc")
+    table = load_table("dvae_sharp_sharp_mcmc")
     assert paper_parts(table, "MCMC", "test") == {"data": "mnist_static", "split": "test", "points": "all"}
 
 
@@ -61,12 +61,12 @@ def test_settings_of_an_entry_count():
     ],
 )
 def test_log_z_is_named_where_it_differs(overrides, words):
-    table = load_table("dvaess_gibbs")
+    table = load_table("dvae_sharp_sharp_gibbs")
     assert differing(table, *GIBBS, signed(table, *GIBBS, "paper", *overrides)) == words
 
 
 def test_a_shorter_evaluation_is_told_in_full():
-    table = load_table("dvaess_gibbs")
+    table = load_table("dvae_sharp_sharp_gibbs")
     assert differing(table, *GIBBS, signed(table, *GIBBS, "short")) == (
         "test cases 500, not all; samples per case 500, not 4000; log Z ais-1000x512, not ais-10000x1024; "
         "log Z of the posteriors ais-100x500, not ais-500x4000"
@@ -74,7 +74,7 @@ def test_a_shorter_evaluation_is_told_in_full():
 
 
 def test_a_part_that_one_side_lacks_is_no_difference():
-    table = load_table("dvaess_gibbs")
+    table = load_table("dvae_sharp_sharp_gibbs")
     old = "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"
     assert differing(table, *GIBBS, old) == ""
 

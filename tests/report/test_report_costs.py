@@ -47,7 +47,7 @@ def test_alike_runs_are_as_large():
         cell = make_cell(updates, rate=rate)
         model = {"name": "rbm_vae", "latents": 200, "context": "shared", "momentum": 0.99, "init": "fan_in"}
         cell.config["model"] = {k: changes.get(k, v) for k, v in model.items()}
-        rule = {"name": "dvaes", "samples": 1, "warmup": 0.3, "stop": True}
+        rule = {"name": "dvae_sharp", "samples": 1, "warmup": 0.3, "stop": True}
         cell.config["objective"] = {k: changes.get(k, v) for k, v in rule.items()}
         cell.config["train"]["batch"] = batch
         return cell
@@ -120,7 +120,7 @@ def test_reference_records_are_read_without_pandas(monkeypatch):
     reference_records()
 
 
-@pytest.mark.parametrize("name", ["nvil_mnist", "dvaess_toy"])
+@pytest.mark.parametrize("name", ["nvil_mnist", "dvae_sharp_sharp_toy"])
 def test_the_costs_of_reference_runs_are_known(name):
     """Where this is a checkout: the keys of its tables are those of its results."""
     recorded = reference_records()

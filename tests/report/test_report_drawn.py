@@ -18,7 +18,7 @@ NAMES = [name for name in catalogue.options("table") if catalogue.load_table(nam
 
 @pytest.fixture(scope="module")
 def table():
-    return catalogue.load_table("dvaepp_smoothing")
+    return catalogue.load_table("dvae_pp_smoothing")
 
 
 @pytest.fixture(scope="module")

@@ -514,12 +514,20 @@ def test_wrong_words_are_one_line_and_nothing_is_written(results, tmp_path, caps
 @pytest.mark.parametrize(
     ("table", "wrong", "says"),
     [
-        ("dvaess_main", "objective.beta=-1", "MNIST 100+100 K=1 / DVAE##: objective.beta=-1"),
-        ("dvaess_main", "objective.prior_chains=0", "objective.prior_chains=0: must be a whole number from 1"),
-        ("dvaepp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
-        ("dvaepp_smoothing,dvaepp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a number above 0"),
+        ("dvae_sharp_sharp_main", "objective.beta=-1", "MNIST 100+100 K=1 / DVAE##: objective.beta=-1"),
+        (
+            "dvae_sharp_sharp_main",
+            "objective.prior_chains=0",
+            "objective.prior_chains=0: must be a whole number from 1",
+        ),
+        ("dvae_pp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
+        ("dvae_pp_smoothing,dvae_pp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a number above 0"),
         ("nvil_mnist", "model.init=zeros", "SBN 200 / NVIL: model.init='zeros'"),
-        ("dvaess_main", "eval.logz_method=exact", "eval.logz_method=exact: 100 units on the smaller side; allowed: 20"),
+        (
+            "dvae_sharp_sharp_main",
+            "eval.logz_method=exact",
+            "eval.logz_method=exact: 100 units on the smaller side; allowed: 20",
+        ),
     ],
 )
 def test_a_value_that_is_refused_is_one_line_and_nothing_is_written(

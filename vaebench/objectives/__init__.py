@@ -34,10 +34,10 @@ from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
 from vaebench.objectives.bit_gibbs import BitGibbs
 from vaebench.objectives.dvae import DVAE
-from vaebench.objectives.dvaepp import DVAEPlusPlus
-from vaebench.objectives.dvaes import DVAESharp
-from vaebench.objectives.dvaes_gaussian import DVAESharpGaussian
-from vaebench.objectives.dvaess import DVAESharpSharp
+from vaebench.objectives.dvae_pp import DVAEPlusPlus
+from vaebench.objectives.dvae_sharp import DVAESharp
+from vaebench.objectives.dvae_sharp_gaussian import DVAESharpGaussian
+from vaebench.objectives.dvae_sharp_sharp import DVAESharpSharp
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
@@ -51,10 +51,10 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "wake_sleep": WakeSleep,
     "iw_bound": IWBound,
     "dvae": DVAE,
-    "dvaepp": DVAEPlusPlus,
-    "dvaes": DVAESharp,
-    "dvaes_gaussian": DVAESharpGaussian,
-    "dvaess": DVAESharpSharp,
+    "dvae_pp": DVAEPlusPlus,
+    "dvae_sharp": DVAESharp,
+    "dvae_sharp_gaussian": DVAESharpGaussian,
+    "dvae_sharp_sharp": DVAESharpSharp,
     "rbm_kl": RBMKL,
     "gumbolt": GumBolt,
     "pwl": PWL,

@@ -20,7 +20,7 @@ GRADIENTS = ("path", "exact")
 
 
 class RBMKL(Objective):
-    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains, as ``dvaess`` does.
+    """``gradient`` 'path': through relaxed sweeps at the end of persistent chains, as ``dvae_sharp_sharp`` does.
 
     The loss is log q(zeta) - log p(zeta) without log Z, q's parameters stopped inside it; log p is put to values
     between 0 and 1 by its formula for bits. With ``rao_blackwell`` side 1 enters it by its mean given side 2, which is

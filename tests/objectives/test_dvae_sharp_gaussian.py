@@ -13,7 +13,7 @@ from vaebench import check, fast, models, noise, objectives
 from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
-from vaebench.objectives import dvaes_gaussian as rules
+from vaebench.objectives import dvae_sharp_gaussian as rules
 from vaebench.optim import SGD
 
 D = 4
@@ -49,7 +49,7 @@ def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **s
     config = {"name": "rbm_vae_gaussian", "latents": latents, "groups": groups, "layers": 0, "context": "none"}
     net = models.build({**config, **(model or {})}, torch.linspace(0.2, 0.7, D).numpy())
     small = {"prior_chains": 4, "prior_sweeps": 2, "beta": 6.0, "weight_decay": 0.0, "warmup": 0.0}
-    rule = objectives.build({"name": "dvaes_gaussian", **small, **settings}, net)
+    rule = objectives.build({"name": "dvae_sharp_gaussian", **small, **settings}, net)
     check.randomize(rule, seed, scale)
     return rule.double() if double else rule
 
@@ -372,8 +372,8 @@ def test_compiled_equals_plain(samples):
 
 def test_it_trains_models_with_mixtures_only():
     net = models.build({"name": "rbm_vae", "latents": 4}, torch.full((D,), 0.5).numpy())
-    with pytest.raises(UserError, match=r"objective dvaes_gaussian cannot train RBMVAE; allowed: .*dvaepp"):
-        objectives.build({"name": "dvaes_gaussian"}, net)
+    with pytest.raises(UserError, match=r"objective dvae_sharp_gaussian cannot train RBMVAE; allowed: .*dvae_pp"):
+        objectives.build({"name": "dvae_sharp_gaussian"}, net)
 
 
 @pytest.mark.parametrize(

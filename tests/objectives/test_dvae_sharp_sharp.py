@@ -21,7 +21,7 @@ def rule_of(seed=0, latents=5, layers=1, scale=0.6, **settings):
     """The rule around a tiny model, every parameter N(0, scale^2), float64."""
     model = {"name": "rbm_posterior", "latents": latents, "layers": layers, "units": 3}
     built = models.build(model, torch.linspace(0.2, 0.7, VISIBLE).numpy())
-    rule = objectives.build({"name": "dvaess", **FEW, **settings}, built).double()
+    rule = objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(rule.named_parameters()):
@@ -268,10 +268,10 @@ def test_state_and_noise():
 
 def test_what_it_trains():
     other = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, torch.zeros(VISIBLE).numpy())
-    with pytest.raises(UserError, match="dvaess cannot train RBMVAE"):
-        objectives.build({"name": "dvaess"}, other)
+    with pytest.raises(UserError, match="dvae_sharp_sharp cannot train RBMVAE"):
+        objectives.build({"name": "dvae_sharp_sharp"}, other)
     for key, value in (("relaxation", "gaussian"), ("relaxed_sweeps", 0), ("rao_blackwell", 1), ("beta", 0)):
         with pytest.raises(UserError, match=key):
             rule_of(**{key: value})
-    with pytest.raises(UserError, match=r"dvaepp cannot train RBMPosteriorVAE; allowed: dvaess$"):
-        objectives.build({"name": "dvaepp"}, rule_of().model)
+    with pytest.raises(UserError, match=r"dvae_pp cannot train RBMPosteriorVAE; allowed: dvae_sharp_sharp$"):
+        objectives.build({"name": "dvae_pp"}, rule_of().model)
