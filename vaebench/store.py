@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +274,12 @@ def csv_text(frame: pd.DataFrame) -> str:
     return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
 
 
+def lacking(header: Iterable[str]) -> list[str]:
+    """Columns without which a CSV is no results CSV, of this version or an earlier one, and that ``header`` lacks."""
+    given = set(header)
+    return [name for name in COLUMNS if name not in given and name not in LATER]
+
+
 def read_csv(path: Path | str) -> pd.DataFrame:
     """A long frame from ``write_csv``. Raises UserError if the file is missing or is not such a CSV."""
     import csv
@@ -286,7 +292,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None
-    missing = [c for c in COLUMNS if c not in header and c not in LATER]
+    missing = lacking(header)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}")

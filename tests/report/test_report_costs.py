@@ -11,7 +11,7 @@ from vaebench.compose import cells
 from vaebench.config import Cell
 from vaebench.report import costs
 from vaebench.report.costs import FIELDS, estimate, reference_records
-from vaebench.store import csv_text, write_csv
+from vaebench.store import LATER, csv_text, read_csv, write_csv
 
 
 def make_cell(updates=4000, data="digits", rate=1e-3):
@@ -89,6 +89,8 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
     last = entry("SBN 200", [1.0], first=3, key="a-c", seconds=None, updates=None, eval_seconds=2.5)
     write_csv(frame(shared, last), folder / "two.csv")
     (folder / "curves.csv").write_text("table,row,update\nt,r,1000\n")
+    earlier = read_csv(folder / "one.csv").drop(columns=list(LATER)).to_csv(index=False)
+    (folder / "one.csv").write_text(earlier)  # as earlier versions wrote it
     (folder / "README.md").write_text("not a CSV")
     assert reference_records() == [
         dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu"), strict=True)),
@@ -123,9 +125,9 @@ def test_reference_records_are_read_without_pandas(monkeypatch):
 @pytest.mark.parametrize("name", ["nvil_mnist", "dvae_sharp_sharp_toy"])
 def test_the_costs_of_reference_runs_are_known(name):
     """Where this is a checkout: the keys of its tables are those of its results."""
-    recorded = reference_records()
-    if not recorded:
+    if not (costs.conf_dir().parent / "results" / "reference").is_dir():
         pytest.skip("no results/reference here")
+    recorded = reference_records()
     for cell in cells(load_table(name), load_preset("paper")):
         assert estimate(recorded, cell) is not None, cell
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.catalogue import conf_dir
-from vaebench.config import Cell, canonical, settings_of
-from vaebench.store import COLUMNS
+from vaebench.config import Cell, canonical, run_key, settings_of, versions
+from vaebench.store import lacking
 from vaebench.validate import is_number
 
 if TYPE_CHECKING:
@@ -25,19 +25,21 @@ def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell, kind
     """Seconds per seed of a cell, from a long frame or from results (``Store.runs``); None where nothing is recorded.
 
     Training (``seconds``) and evaluation (``eval_seconds``, nothing where it is missing): the mean over finished runs
-    of the same training settings; else, from runs with the same data, model, sizes and objective, their seconds per
-    update times the cell's upper limit of updates, plus their evaluation as it is. A run's sizes are known from its
-    ``config``, without one from its key where that shows them. ``kind``: runs on a 'cpu' or on 'cuda' only.
+    of the same training settings, by any version of their options; else, from runs with the same data, model, sizes and
+    objective, their seconds per update times the cell's upper limit of updates, plus their evaluation as it is. A run's
+    sizes are known from its ``config``, without one from its key where that shows them. ``kind``: runs on a 'cpu' or on
+    'cuda' only.
     """
     records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
     mine, key = cell.config, cell.key
+    keys = {run_key(version) for version in versions(mine)}
     updates, unit = mine["train"]["updates"], mine["train"].get("unit", "updates")
     same, alike = [], []
     for r in records:
         training, evaluation = _known(r.get("seconds")), _known(r.get("eval_seconds"))
         if r.get("status") != "done" or not training or not (r.get("device") or "").startswith(kind):
             continue
-        if r["key"] == key:
+        if r["key"] in keys:
             same.append(training + evaluation)
         elif (
             (theirs := _budget(r, unit)) and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), mine)
@@ -119,7 +121,7 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
     numbers = ("seconds", "eval_seconds", "updates")
     with path.open(encoding="utf-8", newline="") as f:
         lines = csv.DictReader(f, strict=True)
-        if not set(COLUMNS) <= set(lines.fieldnames or ()):
+        if lacking(lines.fieldnames or ()):
             raise ValueError(f"{path} is no results CSV")
         records = list(lines)
     if any(None in r or None in r.values() for r in records):  # too many fields, too few
