@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vaebench.config import Column, Row
+from vaebench.report.footnotes import footnotes
 from vaebench.report.protocol import differing, paper_parts
 from vaebench.report.ranking import rankings
 from vaebench.report.summary import summarize
@@ -278,3 +279,15 @@ def test_where_the_papers_run_diverged(table, frame, entry, failed, seeds, word,
     assert found.verdict == (word if word == "-" or not label else f"{word}, {label}")
     other = frame([{**r, "paper_protocol": False} for r in runs])
     assert summarize(diverging, other)[0].verdict == "-"
+
+
+def test_the_share_of_unknown_words_stands_below_the_report(table, frame, entry):
+    """The largest of the rows and seeds; nothing where every word is known."""
+    made = frame(
+        entry("SBN 200", [100.0, 101.0], extra={"unknown": 0.031}), entry("SBN 500", [100.0], extra={"unknown": 0.012})
+    )
+    lines = footnotes(table, summarize(table, made))
+    assert "<unk>: up to 3.1% of the documents' words are not in the vocabulary and scored as <unk>." in lines
+
+    known = frame(entry("SBN 200", [100.0], extra={"unknown": 0.0}), entry("SBN 500", [100.0]))
+    assert not any("<unk>" in line for line in footnotes(table, summarize(table, known)))

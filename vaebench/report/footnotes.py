@@ -56,6 +56,7 @@ def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
         )
     lines += (
         _part_of_the_cases(rows)
+        + _unknown_words(estimates)
         + _effective_samples(rows)
         + times.footnotes(table, rows)
         + repeats.footnotes(table, rows)
@@ -115,6 +116,14 @@ def _part_of_the_cases(rows: list[ReportRow]) -> list[str]:
         f"{_significant(worst.over_cases)} {worst.unit} at most, no part of the errors above; rows measured on the "
         "same cases differ by less."
     ]
+
+
+def _unknown_words(estimates: list[Estimate]) -> list[str]:
+    """How much of the documents a vocabulary lacks: each such word is scored as the one entry <unk>."""
+    shares = [e.unknown for e in estimates if e.unknown]
+    if not shares:
+        return []
+    return [f"<unk>: up to {max(shares):.1%} of the documents' words are not in the vocabulary and scored as <unk>."]
 
 
 def _effective_samples(rows: list[ReportRow]) -> list[str]:

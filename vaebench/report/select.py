@@ -22,7 +22,7 @@ CELL = ("table", "row", "column", "preset")
 """What names a cell in the long frame. Cells may share runs, so the key alone does not."""
 
 
-EXTRA = ("ess", "log_z_error", "spread")
+EXTRA = ("ess", "log_z_error", "spread", flags.UNKNOWN)
 """Numbers in ``extra`` that an estimate carries on."""
 
 
@@ -41,7 +41,8 @@ class Estimate:
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
     one. ``layers``: the value of each latent layer, the one next to the data first, means over seeds; empty where they
     are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.flags``.
-    ``error_by``: how the errors of all seeds were estimated, where that is stored and the same.
+    ``error_by``: how the errors of all seeds were estimated, where that is stored and the same. ``unknown``: of
+    documents the share of their words that the vocabulary lacks, the largest of the seeds, None where it is not stored.
     """
 
     mean: float
@@ -61,6 +62,7 @@ class Estimate:
     layers: tuple[float, ...] = ()
     flags: tuple[str, ...] = ()
     error_by: str = ""
+    unknown: float | None = None
 
     @property
     def faulty(self) -> bool:
@@ -114,7 +116,8 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
     samples = set(rows["samples"])
     if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
         sd = se = None
-    ess, log_z, over_cases = ([v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA)
+    found = {key: [v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA}
+    ess, log_z, over_cases, unknown = found.values()
     return Estimate(
         mean=mean,
         sd=sd,
@@ -126,6 +129,7 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         values=values,
         samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
         ess=min(ess, default=None),
+        unknown=max(unknown, default=None),
         log_z_error=max(log_z, default=None),
         cases=_part(rows["signature"].iloc[0]),
         over_cases=max(over_cases, default=None),
