@@ -36,7 +36,7 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
         line, _, source = command.partition(" < ")
         words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
         assert words[0] == "vaebench"
-        few = ["train.updates=2", "train.valid_every=2", "run.compile=off"] if words[1] in ("run", "report") else []
+        few = ["train.updates=2", "train.valid_every=2", "run.engine=plain"] if words[1] in ("run", "report") else []
         with open(source or os.devnull, encoding="utf-8") as documents:
             monkeypatch.setattr("sys.stdin", documents)
             assert main([*words[1:], *few]) == 0, command

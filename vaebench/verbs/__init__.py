@@ -76,7 +76,7 @@ def results_root(chosen: str | None = None) -> Path:
 
 
 def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:
-    """``aligned``; where that is wider than ``width`` the last ``tail`` columns are wrapped.
+    """``aligned``; where that is wider than ``width`` the last ``tail`` columns, or more if need be, are wrapped.
 
     They stand beside the others or, where there is no room, below them. Nothing is cut off and no word is
     broken, for it may be a path. The first row is the header.
@@ -86,6 +86,9 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
         return whole
     heads = aligned([row[:-tail] for row in rows]).splitlines()
     lead = max(map(len, heads)) + 2
+    if lead - 2 > width and tail < len(rows[0]) - 1:
+        return listed(rows, width, tail + 1)
+
     longest = max((len(word) for row in rows for word in str(row[-1]).split()), default=0)
     beside = tail == 1 and width - lead >= max(BESIDE, longest)
     whole_words = {"break_long_words": False, "break_on_hyphens": False}
@@ -97,7 +100,10 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
             lines += [(head.ljust(lead) + wrapped[0]).rstrip(), *(" " * lead + line for line in wrapped[1:])]
             continue
         lines.append(head)
-        for text in texts if row is not rows[0] else []:
+        if row is rows[0]:
+            lines += [f"    {'  '.join(texts)}"] if tail > 1 else []
+            continue
+        for text in texts:
             lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", **whole_words)
     return "\n".join(lines)
 
