@@ -159,13 +159,14 @@ def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytes
 
 
 def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, tmp_path: Path, capsys) -> None:
-    """A kept measure that was not finite is null in the file; a run that somebody else holds is busy."""
+    """A kept measure that was not finite is null in the file, or cannot be read; a run that somebody holds is busy."""
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
     result = json.loads((folders[1] / "result.json").read_text())
     kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
     kept |= {"value": None, "samples": 7, "signature": kept["signature"].replace("samples:10|", "samples:7|")}
+    result["measures"].append({"name": "bound"})
     (folders[1] / "result.json").write_text(json.dumps(result))
     with Store(tmp_path).lock(name, 0):
         assert cli.main(["eval", *map(str, folders), "eval.iw_samples=11"]) == 1

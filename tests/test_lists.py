@@ -14,7 +14,7 @@ from vaebench.store import Store
 from vaebench.verbs import listed
 from vaebench.verbs.ls import short_paper
 
-FEW = ["train.updates=2", "train.valid_every=2", "run.compile=off", "eval.points=5"]
+FEW = ["train.updates=2", "train.valid_every=2", "run.engine=plain", "eval.points=5"]
 ONE = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL"]
 
 
@@ -37,7 +37,7 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
     code, out, _ = call(capsys, "ls", "runs", f"run.results={made}")
     assert code == 0
     words = "nvil_mnist: SBN 200 / NVIL, preset=quick, model.dims=[5], train.updates=2, train.valid_every=2"
-    assert f"  {words}  bound " in out.splitlines()[1]
+    assert f"  {words}  flagged: kl dead layer; bound " in out.splitlines()[1]
     assert "eval.points" not in out  # it changes no training
     monkeypatch.setenv("COLUMNS", "80")
     narrow = call(capsys, "ls", "runs", f"run.results={made}")[1]
@@ -164,3 +164,13 @@ def test_a_read_only_folder_under_eval_is_one_line(made, monkeypatch, capsys):
     code, out, err = call(capsys, "eval", folder)
     assert (code, out) == (2, "")
     assert err == f"vaebench: {folder}: cannot be written: Read-only file system\n"
+
+
+@pytest.mark.parametrize("odd", [{}, {"name": "bound"}, {"name": "bound", "unit": "nats", "value": 10**400}, 3])
+def test_a_measure_that_cannot_be_read_is_left_out(capsys, tmp_path, odd):
+    good = {"name": "kl", "unit": "nats", "value": 1.5, "error": None}
+    unknown = {"name": "bound", "unit": "nats", "value": None}
+    Store(tmp_path).write_result("a-b-0123456789", 0, {"status": "done", "measures": [odd, good, unknown]})
+    code, out, _ = call(capsys, "ls", "runs", f"run.results={tmp_path}")
+    assert code == 0
+    assert out.rstrip().endswith("kl 1.50, bound ?")

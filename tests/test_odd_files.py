@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vaebench import catalogue, cli, runner
+from vaebench import catalogue, cli, flags, runner
 from vaebench.compose import cells, reevaluated
 from vaebench.config import Cell, run_key
 from vaebench.errors import UserError
@@ -134,7 +134,8 @@ def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 VALUES = {NUMBER: st.none() | st.floats(), WHOLE: st.none() | INT64, SEED: INT64, FLAG: st.booleans()}
-ROWS = st.fixed_dictionaries({name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()})
+FLAGS = st.lists(TEXTS, max_size=2).map(flags.join)
+ROWS = st.fixed_dictionaries({name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()} | {"flags": FLAGS})
 
 
 @FEW

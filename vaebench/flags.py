@@ -13,6 +13,7 @@ from typing import Any
 
 from vaebench.data import DATA
 from vaebench.protocol import METRICS, signature_parts
+from vaebench.result_file import readable_measures
 from vaebench.stats import Measure
 from vaebench.validate import is_number
 
@@ -174,7 +175,7 @@ def _of(measure: Measure) -> str:
 
 def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """The flags of a training by its curve, whose points are means over the updates since the last validation."""
-    points = [p for p in curve if isinstance(p.get(OUTSIDE), (int, float)) and p[OUTSIDE] > 0]
+    points = [p for p in curve if is_number(p.get(OUTSIDE)) and p[OUTSIDE] > 0]
     if not points:
         return ()
     worst, first = max(points, key=lambda p: p[OUTSIDE]), points[0]
@@ -185,14 +186,16 @@ def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return (text,)
 
 
+def of_run(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """The flags that a stored result has of its run as a whole."""
+    stored = result.get("flags")
+    return tuple(map(str, stored)) if isinstance(stored, list) else ()
+
+
 def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """All flags of a stored result: ('', flag) of the run, then (measure, flag), as far as its measures can be read."""
-    found = [("", str(flag)) for flag in _list(result.get("flags"))]
-    for content in _list(result.get("measures")):
-        try:
-            measure = Measure.from_dict(content)
-        except ValueError:
-            continue
+    found = [("", flag) for flag in of_run(result)]
+    for measure in readable_measures(result):
         found += [(measure.name, flag) for flag in of_measure(measure)]
     return found
 
@@ -200,10 +203,6 @@ def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 def in_short(found: Iterable[tuple[str, str]]) -> str:
     """``iw_nll impossible, kl dead layer``: flags of a result in a few words."""
     return ", ".join(dict.fromkeys(f"{measure} {kind_of(flag)}".strip() for measure, flag in found))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 # ---------------------------------------------------------------------------------------------- in the long frame

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vaebench.config import IDENTITY
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
+from vaebench.stats import Measure
 from vaebench.validate import is_number
 
 log = logging.getLogger(__name__)
 
-GROUPS = ("data", "model", "objective", "optim", "train", "eval")
+SECTIONS = (*IDENTITY, "eval")
 """Parts of a ``config`` that are mappings."""
 
 
@@ -23,8 +26,8 @@ def _whole(value: Any) -> bool:
 
 
 def is_config(value: Any) -> bool:
-    """Whether ``value`` is an object with the objects GROUPS, as a cell's configuration is."""
-    return isinstance(value, dict) and all(isinstance(value.get(group), dict) for group in GROUPS)
+    """Whether ``value`` is an object with the objects SECTIONS, as a cell's configuration is."""
+    return isinstance(value, dict) and all(isinstance(value.get(group), dict) for group in SECTIONS)
 
 
 Test = tuple[str, Callable[[Any], bool]]
@@ -37,7 +40,7 @@ MAPPING: Test = ("an object", lambda v: isinstance(v, dict))
 FIELDS: dict[str, Test] = {
     "status": TEXT,
     "reason": TEXT,
-    "config": (f"an object with the objects {', '.join(GROUPS)}", is_config),
+    "config": (f"an object with the objects {', '.join(SECTIONS)}", is_config),
     **dict.fromkeys(("updates", "best_update", "pack"), WHOLE),
     **dict.fromkeys(("seconds", "eval_seconds", "updates_per_second", "peak_memory_mb"), NUMBER),
     **dict.fromkeys(("device", "engine"), TEXT),
@@ -62,6 +65,16 @@ def parse(content: bytes) -> dict[str, Any]:
         if not good(value) and (value is not None or name == "status"):
             raise ValueError(f"{name}: expected {wanted}")
     return result
+
+
+def readable_measures(result: Mapping[str, Any]) -> list[Measure]:
+    """The measures of a result, without those that cannot be read."""
+    found = []
+    measures = result.get("measures")
+    for content in measures if isinstance(measures, list) else []:
+        with contextlib.suppress(ValueError):
+            found.append(Measure.from_dict(content))
+    return found
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -18,8 +18,9 @@ from vaebench import flags
 from vaebench.config import Cell, canonical
 from vaebench.errors import UserError
 from vaebench.protocol import evaluated
+from vaebench.result_file import readable_measures
 from vaebench.stats import Measure, repeats_of
-from vaebench.store import Busy, Store, is_current, readable_measures
+from vaebench.store import Busy, Store, is_current
 
 FINISHED = ("done", "diverged")
 """Statuses that are not run again unless forced: the same run would end the same way."""

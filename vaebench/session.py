@@ -31,10 +31,11 @@ from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
 from vaebench.partial import Partial, fingerprint
 from vaebench.protocol import CONTINUOUS, is_timing, samples_of, signature, valid_points
+from vaebench.result_file import readable_measures
 from vaebench.stats import Measure
 from vaebench.status import Status, training
 from vaebench.steps import Kept, Work
-from vaebench.store import Store, readable_measures
+from vaebench.store import Store
 from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
 
 log = logging.getLogger(__name__)
@@ -176,17 +177,21 @@ class Session:
         """Whole units of the budget (see ``train.unit``) that so many updates are."""
         return updates // self.per_unit
 
-    def evaluate_only(self, say, should_stop=lambda: False) -> list[dict[str, Any]]:
-        """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
-
-        Raises UserError for a seed without a checkpoint, or with a damaged one, and Interrupted, with what was found
-        kept, when ``should_stop`` says so.
-        """
+    def check_trained(self) -> None:
+        """Raises UserError for a seed without a checkpoint, or with a damaged one."""
         if self.failures:
             raise UserError(next(iter(self.failures.values())))
         for s in self.seeds:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
+
+    def evaluate_only(self, say, should_stop=lambda: False) -> list[dict[str, Any]]:
+        """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
+
+        Raises UserError as ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
+        so.
+        """
+        self.check_trained()
         return [self._finish(s, say, should_stop) for s in self.seeds]
 
     def _finish(self, s: Seed, say, should_stop) -> dict[str, Any]:

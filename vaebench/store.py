@@ -167,8 +167,7 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         "key": cell.key,
         "reason": " ".join(str(result.get("reason") or "").split()),
     }
-    stored = result.get("flags")
-    of_run = tuple(map(str, stored)) if isinstance(stored, list) else ()
+    of_run = flags.of_run(result)
     run["flags"] = flags.join(of_run)
     rows = []
     for content in result.get("measures") or []:
@@ -189,16 +188,6 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         marks = flags.join((*of_run, *m.flags))
         rows.append({**run, **numbers, "metric": m.name, "published": mine, "extra": text, "flags": marks})
     return rows or [run]
-
-
-def readable_measures(result: dict[str, Any]) -> list[Measure]:
-    """The measures of a result, without those that cannot be read."""
-    found = []
-    measures = result.get("measures")
-    for content in measures if isinstance(measures, list) else []:
-        with contextlib.suppress(ValueError):
-            found.append(Measure.from_dict(content))
-    return found
 
 
 def is_current(cell: Cell, measure: Measure) -> bool:

@@ -101,8 +101,8 @@ def _evaluate(
     from vaebench.config import Cell
     from vaebench.flags import of_measure
     from vaebench.report.costs import evaluation
+    from vaebench.result_file import readable_measures
     from vaebench.session import Session
-    from vaebench.stats import Measure
     from vaebench.store import Store
 
     root = folder.resolve().parent.parent
@@ -116,6 +116,7 @@ def _evaluate(
     store = Store(root)
     with store.lock(cell.key, seed):
         session = Session(cell, store, [seed])
+        session.check_trained()  # before a cost is told
         cost = evaluation(store.runs(), cell, session.device.type)
         known = "unknown cost" if cost is None else f"about {duration(cost)}"
         progress.begin(session.who, f"{folder}: an evaluation of {known}")
@@ -124,7 +125,7 @@ def _evaluate(
         except Interrupted as e:
             raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
     print(f"{folder}: {result['status']}, {result['updates']} updates")
-    for m in map(Measure.from_dict, result["measures"]):
+    for m in readable_measures(result):
         error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
         print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
         for flag in of_measure(m):

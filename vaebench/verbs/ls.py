@@ -8,6 +8,9 @@ from pathlib import Path
 
 from vaebench import catalogue, streams
 from vaebench.errors import UserError, nearest
+from vaebench.result_file import readable_measures
+from vaebench.stats import Measure
+from vaebench.validate import is_number
 from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
@@ -36,10 +39,10 @@ def run(args: Namespace) -> int:
 
 def _tables(_: dict[str, str]) -> list[tuple]:
     tables = [catalogue.load_table(name) for name in catalogue.options("table")]
-    head = ("TABLE", "PAPER", "WHERE", "CELLS", "TITLE")
+    head = ("TABLE", "WHERE", "CELLS", "PAPER", "TITLE")
     cells = ["drawn" if t.drawn else len(t.trained()) for t in tables]
     rows = zip(tables, cells, strict=True)
-    return [head, *((t.name, short_paper(t.paper), t.where, count, t.title) for t, count in rows)]
+    return [head, *((t.name, t.where, count, short_paper(t.paper), t.title) for t, count in rows)]
 
 
 def short_paper(paper: str) -> str:
@@ -82,7 +85,7 @@ def _runs(given: dict[str, str]) -> list[tuple]:
     rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     store = Store(results_root(given.get("run.results")))
     for result in store.runs():
-        measures = [f"{m['name']} {_number(m)}" for m in result.get("measures") or [] if isinstance(m, dict)]
+        measures = [f"{m.name} {_number(m)}" for m in readable_measures(result)]
         updates = result.get("updates")
         marks = flags.in_short(flags.of_result(result))
         rows.append(
@@ -112,11 +115,10 @@ def _of(folder: Path) -> str:
     return ", ".join([f"{table}{note['row']} / {note['column']}", *settings])
 
 
-def _number(measure: dict) -> str:
-    value, error = measure.get("value"), measure.get("error")
-    if not isinstance(value, (int, float)):
+def _number(measure: Measure) -> str:
+    if not is_number(measure.value):
         return "?"
-    return f"{value:.2f}" + (f"({error:.2f})" if isinstance(error, (int, float)) else "")
+    return f"{measure.value:.2f}" + (f"({measure.error:.2f})" if is_number(measure.error) else "")
 
 
 LISTS = {
