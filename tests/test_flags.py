@@ -7,17 +7,20 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
 from vaebench import flags, models, store
+from vaebench.metrics.importance import ImportanceSum
+from vaebench.metrics.weights import Pass
 from vaebench.protocol import CONTINUOUS, METRICS
 from vaebench.stats import Measure
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 
 
-def measure(name="iw_nll", value=90.0, data="mnist_static", error=0.01, **extra):
+def measure(name="iw_nll", value=90.0, data="mnist_static", error=0.01, points=10_000, **extra):
     signature = f"{name}|data:{data}@8f3a12cd|split:test|points:all"
-    return Measure(name, value, "nats", error, "monte carlo", 10_000, 100, signature, extra)
+    return Measure(name, value, "nats", error, "monte carlo", points, 100, signature, extra)
 
 
 def kinds(m):
@@ -40,10 +43,29 @@ def test_a_perplexity_below_one_is_a_negative_nll():
 
 
 def test_noise_around_nothing_is_possible():
-    assert kinds(measure("bound", -0.02, error=0.01)) == ()
-    assert kinds(measure("bound", -0.04, error=0.01)) == ("impossible",)
+    assert kinds(measure("bound", -0.02, error=0.01, points=100)) == ()
+    assert kinds(measure("bound", -0.04, error=0.01, points=100)) == ("impossible",)
     assert kinds(measure("bound", -0.04, error=0.01, log_z_error=0.05)) == ()
     assert kinds(measure("nll", -1e-9, error=None)) == ()
+
+
+@pytest.mark.parametrize("cases", [1, 2, 40])
+def test_an_error_as_large_as_the_value_excuses_nothing(cases):
+    log_w = -110 + 3 * torch.randn(100, 10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    log_w[0, :cases] = 7.4e6 / cases
+    total = ImportanceSum(10_000, 100)
+    total.add(Pass(slice(0, 10_000), 0, [log_w], [torch.zeros_like(log_w)], []))
+    found = total.result()
+
+    assert found.nll < -600
+    assert found.error > 100
+    assert "impossible" in kinds(measure(value=found.nll, error=found.error, spread=found.spread))
+
+
+def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():
+    assert kinds(measure(value=-13.0 / 20, error=10.0, points=20)) == ()
+    assert kinds(measure(value=-15.0 / 20, error=10.0, points=20)) == ("impossible",)
+    assert kinds(measure(value=-15.0 / 20, error=10.0, points=20, log_z_error=0.5)) == ()
 
 
 def test_a_density_may_exceed_one():

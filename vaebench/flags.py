@@ -41,6 +41,13 @@ LEAST_KL = 0.1
 SIGMAS = 3.0
 """Noise that an estimate may have: so many of its standard errors beyond what is possible are no fault."""
 
+SURPRISE = 14.0
+"""Nats that noise may carry the log-probability of all cases together above 0, however large its error is.
+
+A weight has a mean of at most 1, so the log of a mean of weights, the mean of their logs, and the sum of either over
+independent cases exceed t with probability exp(-t) at most (Markov, Jensen): here, once in a million.
+"""
+
 ROUNDING = 1e-6
 """Nats by which a sum of many terms may be wrong."""
 
@@ -110,10 +117,20 @@ def _impossible(measure: Measure) -> tuple[str, str] | None:
     metric = METRICS.get(measure.name)
     if metric is None or metric.floor is None or measure.extra.get(DENSITY) or _data(measure) is None:
         return None
-    errors = [e for e in (measure.error, measure.extra.get("log_z_error")) if is_number(e)]
-    if not measure.value < metric.floor - ROUNDING - SIGMAS * math.hypot(*errors):
+    if not measure.value < metric.floor - ROUNDING - _noise(measure):
         return None
     return IMPOSSIBLE, f"{_short(measure.value)}, and of discrete data it is never below {metric.floor:g}"
+
+
+def _noise(measure: Measure) -> float:
+    """How far noise may carry a measure beyond what is possible, in its unit.
+
+    The error alone excuses nothing: a weight without bound makes it as large as the value that it spoils. The error of
+    log Z is the same for all cases, so SURPRISE says nothing of it.
+    """
+    error, log_z = (v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error")))
+    own = min(SIGMAS * error, SURPRISE / (measure.points or 1))
+    return math.hypot(own, SIGMAS * log_z)
 
 
 def _one_case(measure: Measure) -> tuple[str, str] | None:
