@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vaebench import catalogue, compose, config, flags, store
+from vaebench import catalogue, compose, config, files, flags, store
 from vaebench.report import drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
@@ -84,7 +84,7 @@ def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[
     if path.exists() and len(kept):
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
         new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
-    store.write_atomic(path, new.to_csv(index=False, lineterminator="\n"))
+    files.write_atomic(path, new.to_csv(index=False, lineterminator="\n"))
     return pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("train_bound", "valid_bound")})
 
 
@@ -119,8 +119,8 @@ def in_order(frame: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
 def draw(table: config.Table) -> None:
     """A figure that is drawn from formulas."""
     points = drawn.points(table)
-    store.write_atomic(REFERENCE / f"{table.name}.csv", drawn.csv_text(points))
-    store.write_atomic(REFERENCE / f"{table.name}.png", drawn.image(table, points, "png"))
+    files.write_atomic(REFERENCE / f"{table.name}.csv", drawn.csv_text(points))
+    files.write_atomic(REFERENCE / f"{table.name}.png", drawn.image(table, points, "png"))
     print(f"{table.name}.csv: {len(points)} points")
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vaebench import noise, store, trained
+from vaebench import files, noise, trained
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.metrics.validation import spread
@@ -111,7 +111,7 @@ def main() -> None:
     writer.writerow(["run", "updates", "images", "chains", "relaxed_sweeps", "beta", *columns])
     for (t, beta), rows in found.items():
         writer.writerow([args.run.resolve().parent.name, run.update, args.images, args.chains, t, beta, *line(rows)])
-    store.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", text.getvalue())
+    files.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", text.getvalue())
     print(text.getvalue(), end="")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vaebench import store
+from vaebench import files
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 ORDER = ["mixture", "gradient", "relaxed_sweeps", "rao_blackwell", "seed"]
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", type=Path, help="the folder of the runs")
     frame = lines(parser.parse_args().results)
-    store.write_atomic(REFERENCE / "toy_starts.csv", frame.to_csv(index=False, lineterminator="\n"))
+    files.write_atomic(REFERENCE / "toy_starts.csv", frame.to_csv(index=False, lineterminator="\n"))
     print(frame.to_string(index=False))
 
 

@@ -16,9 +16,16 @@ import torch
 from torch import Tensor
 
 from vaebench import noise, seeds
+from vaebench.errors import UserError
 
 FIXED = ("lengths", "buckets")
 """Orders with fixed batches."""
+
+
+def check_order(order: str, data: str, tokens: bool) -> None:
+    """Raises UserError for an order that the data set ``data`` does not have; ``tokens``: its cases are documents."""
+    if order in FIXED and not tokens:
+        raise UserError(f"train.order={order}: for documents only, and data={data} has none")
 
 
 def groups(lengths: Tensor, batch: int, exact: bool = True) -> list[Tensor]:

@@ -41,8 +41,11 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     write_atomic(path, save(tensors, {META: f"{checksum(tensors, meta)} {meta}"}))
 
 
-def checksum(tensors: Tensors, meta: str) -> str:
-    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor, in order of names."""
+def checksum(tensors: Tensors, meta: str = "") -> str:
+    """Hex SHA-256 over the text ``meta`` and over name, type, shape and bytes of every tensor, in order of names.
+
+    The tensors are contiguous and on the CPU, as those of a checkpoint that was read are.
+    """
     digest = hashlib.sha256(f"{len(meta.encode())}\n{meta}\n".encode())
     for name in sorted(tensors):
         tensor = tensors[name]

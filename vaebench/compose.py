@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -189,16 +189,21 @@ def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, s
     return how, canonical(identity(config)["data"])
 
 
+def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
+    """What one ``--only`` names: 'row' or 'column', and the name. ``rows``: the names of rows."""
+    kind, equals, name = (part.strip() for part in text.partition("="))
+    # A row may have a "=" in its name: the whole text is tried first.
+    if text in rows or not equals or kind not in ("row", "column"):
+        return "row", text.strip()
+    return kind, name
+
+
 def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
     """(row, column) of the trained entries that ``only`` names, all where it is empty; see ``cells``."""
     rows: set[str] = set()
     columns: set[str] = set()
     for text in only:
-        kind, equals, name = text.partition("=")
-        # A row may have a "=" in its name: the whole text is tried first.
-        if text in table.rows or not equals or kind.strip() not in ("row", "column"):
-            kind, name = "row", text
-        kind, name = kind.strip(), name.strip()
+        kind, name = entry_named(text, table.rows)
         known = table.rows if kind == "row" else table.columns
         if name not in known:
             raise UserError(f"--only: table {table.name} has no {kind} {name!r}: {nearest(name, known)}")

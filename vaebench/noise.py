@@ -13,9 +13,7 @@ from vaebench import seeds
 
 BLOCK = 100
 """Updates per block where the objective does not say otherwise. Part of what a run is: another value would give other
-
-(equally good) numbers.
-"""
+(equally good) numbers."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 

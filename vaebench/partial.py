@@ -7,12 +7,10 @@ taken as missing; so is a damaged one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vaebench import checkpoint
@@ -62,16 +60,6 @@ class Partial:
     def remove(self) -> None:
         """The evaluation has ended."""
         self.path.unlink(missing_ok=True)
-
-
-def fingerprint(tensors: dict[str, Tensor]) -> str:
-    """A hash of names and contents: of the parameters that are evaluated."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 # -------------------------------------------------------------------------------- plain values and tensors as JSON

@@ -179,21 +179,20 @@ def _check_size(objective: Any) -> None:
 def _check_places(cells: list[Cell]) -> None:
     """The devices of cells are there, and their data fit, as far as that is known without reading them."""
     from vaebench import data, models
-    from vaebench.batches import FIXED
+    from vaebench.batches import check_order
     from vaebench.session import pick_device
 
     for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
         pick_device(device)
     distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
     for cell in distinct.values():
-        settings, order = cell.config["data"], cell.config["train"]["order"]
+        settings = cell.config["data"]
         loader = data.DATA.get(settings["name"])
         if loader is None:
             continue
         models.check_data(cell.config["model"]["name"], loader.name, loader.tokens)
         data.check(settings, cell.config["train"].get("cases"))
-        if order in FIXED and not loader.tokens:
-            raise UserError(f"train.order={order}: for documents only, and data={loader.name} has none")
+        check_order(cell.config["train"]["order"], loader.name, loader.tokens)
 
 
 def _line(e: Exception) -> str:

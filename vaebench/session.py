@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vaebench import __version__, data, flags, kernels, resume
-from vaebench.checkpoint import Checkpoint
+from vaebench.checkpoint import Checkpoint, checksum
 from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
@@ -29,7 +29,7 @@ from vaebench.fast import choose_engine, keep_freed_memory, usable
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.partial import Partial, fingerprint
+from vaebench.partial import Partial
 from vaebench.protocol import CONTINUOUS, is_timing, samples_of, signature, valid_points
 from vaebench.result_file import readable_measures
 from vaebench.stats import Measure
@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
 """What a result says of how its run was trained; a later evaluation leaves it as it is."""
+
+ROUNDING = 1e-5
+"""Relative difference that another device or another number of threads may make to a value."""
 
 
 class Session:
@@ -203,14 +206,14 @@ class Session:
         model = load_model(self.config, self.splits.mean, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
 
-        partial = Partial(s.folder, self._evaluation(s, found))
-        kept, spent = partial.read()
+        begun = Partial(s.folder, self._evaluation(s, found))
+        kept, spent = begun.read()
 
         def keep(loops: list[Kept], seconds: float) -> None:
             try:
-                partial.write(loops, seconds)
+                begun.write(loops, seconds)
             except OSError as e:  # the evaluation itself is none the worse for it
-                log.warning("%s: what the evaluation has found is not kept: %s", partial.path, e.strerror or e)
+                log.warning("%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e)
 
         def tell(text: str) -> None:
             say("status", Status(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
@@ -229,7 +232,7 @@ class Session:
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
         result = self._write(s, status, measures + self._of_training(s), work.seconds)
-        partial.remove()
+        begun.remove()
         if failure is not None:
             raise failure
         return result
@@ -241,7 +244,7 @@ class Session:
             "model": self.config["model"],
             "data": self.splits.hash,
             "seed": s.seed,
-            "parameters": fingerprint({**found.params, **found.state}),
+            "parameters": checksum({**found.params, **found.state}),
             "device": describe(self.device, self.config["run"]["threads"]),
             "versions": versions(),
         }
@@ -335,10 +338,6 @@ def reason_of(e: Exception, where: Path | str = "") -> str:
         return f"{e.strerror}: {e.filename or where}".rstrip(": ")
     text = " ".join(str(e).split()) or type(e).__name__
     return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
-
-
-ROUNDING = 1e-5
-"""Relative difference that another device or another number of threads may make to a value."""
 
 
 def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Measure]:

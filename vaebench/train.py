@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import checkpoint, models, noise, objectives, optim, snapshots
-from vaebench.batches import FIXED, Batches, lengths_of
+from vaebench.batches import Batches, check_order, lengths_of
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted, UserError
@@ -40,7 +40,7 @@ from vaebench.steps import Work
 from vaebench.store import BOUNDS, UNIT
 
 SAVE_SECONDS = 60.0
-"""A kill loses at most about so much work, however rare the validations are."""
+"""Upper limit, in seconds, of the updates lost when the process is killed, however rare the validations are."""
 
 PATIENCE = 1.0
 """Seconds that a validation may take before it is stopped within: one that ends so soon is let end."""
@@ -266,8 +266,7 @@ def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> n
 def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
     """The batches of a cell's training. Raises UserError for an order that the data do not have."""
     cfg = config["train"]
-    if cfg["order"] in FIXED and not splits.tokens:
-        raise UserError(f"train.order={cfg['order']}: for documents only, and data={splits.name} has none")
+    check_order(cfg["order"], splits.name, splits.tokens)
     lengths = lengths_of(torch.from_numpy(splits.train)) if splits.tokens else None
     return Batches(len(splits.train), cfg["batch"], cfg["order"], lengths)
 

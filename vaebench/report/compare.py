@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from vaebench import flags
 from vaebench.catalogue import load_table, options
 from vaebench.errors import UserError
-from vaebench.protocol import is_timing
+from vaebench.protocol import is_timing, signature_parts
 from vaebench.report.select import Estimate, estimate, measured, taken
 from vaebench.stats import combine, half_width
-from vaebench.store import signature_parts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaebench.config import Table
+from vaebench.protocol import signature_parts
 from vaebench.report.protocol import paper_parts
-from vaebench.store import signature_parts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vaebench.catalogue import load_preset
 from vaebench.config import Table
-from vaebench.protocol import samples_of, signature
-from vaebench.store import signature_parts
+from vaebench.protocol import samples_of, signature, signature_parts
 
 WORDS = {
     "data": "data",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench import store
+from vaebench.compose import entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 RUN = ["table", "row", "column", "seed"]
 """What names a run in a file of points."""
 
+MEASUREMENT = ["table", "row", "column", "preset", "label", "key", "seed", "metric", "signature"]
+"""What names one number of the long frame."""
 
 WORDS = ("table", "row", "column", "split", "kind")
 WHOLE = ("seed", "update", "case")
@@ -34,10 +37,6 @@ def read(paths: Sequence[Path | str]) -> pd.DataFrame:
     frame = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
     refuse_conflicts(frame, ", ".join(map(str, paths)))
     return frame
-
-
-MEASUREMENT = ["table", "row", "column", "preset", "label", "key", "seed", "metric", "signature"]
-"""What names one number of the long frame."""
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
@@ -69,11 +68,7 @@ def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[
     known = {kind: {name for frame in frames for name in frame[kind]} for kind in ("row", "column")}
     chosen: dict[str, set[str]] = {"row": set(), "column": set()}
     for text in only:
-        kind, equals, name = text.partition("=")
-        # A row may have a "=" in its name: the whole text is tried first.
-        if text in known["row"] or not equals or kind.strip() not in chosen:
-            kind, name = "row", text
-        kind, name = kind.strip(), name.strip()
+        kind, name = entry_named(text, known["row"])
         if name not in known[kind]:
             raise UserError(f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}")
         chosen[kind].add(name)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vaebench import flags
-from vaebench.protocol import is_timing
+from vaebench.protocol import is_timing, signature_parts
 from vaebench.stats import combine, mean_error, repeats_of
-from vaebench.store import signature_parts
 from vaebench.validate import is_number
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaebench import flags
 from vaebench.config import Table
-from vaebench.protocol import METRICS, heading, is_descriptive, is_timing
+from vaebench.protocol import METRICS, heading, is_descriptive, is_timing, signature_parts
 from vaebench.report.protocol import differing
 from vaebench.report.select import CELL, Estimate, estimate, is_lost, measured, taken
 from vaebench.stats import verdict
@@ -163,7 +163,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
 
 def _scope(signature: str) -> str:
     """Data and split of a protocol signature: ``mnist_static, test``."""
-    parts = dict(part.split(":", 1) for part in signature.split("|") if ":" in part)
+    parts = signature_parts(signature)
     return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
 
 
