@@ -311,7 +311,7 @@ def test_ls_tables(conf, capsys):
     code, out, _ = call(capsys, "ls")
     line = next(line for line in out.splitlines() if line.startswith("small"))
     assert code == 0
-    assert line.split() == ["small", "someone2014", "Table", "1", "3", "A", "small", "table"]
+    assert line.split() == ["small", "Table", "1", "3", "someone2014", "A", "small", "table"]
     assert call(capsys, "ls", "tables")[1] == out
 
 
@@ -605,7 +605,7 @@ def test_report_writes_what_is_drawn(conf, tmp_path, capsys):
 
 def test_a_drawn_figure_is_listed_and_shown(conf, capsys):
     line = next(line for line in call(capsys, "ls")[1].splitlines() if line.startswith("drawing"))
-    assert line.split() == ["drawing", "someone2018", "Figure", "5", "drawn", "A", "figure", "of", "formulas"]
+    assert line.split() == ["drawing", "Figure", "5", "drawn", "someone2018", "A", "figure", "of", "formulas"]
     code, out, _ = call(capsys, "show", "table=drawing")
     assert code == 0
     assert all(text in out for text in ("Figure 5 of someone2018 (figure)", "nothing is trained", "here   chosen"))

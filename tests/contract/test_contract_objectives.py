@@ -173,12 +173,12 @@ def trained(case, seeds, engine, x, descent="sgd"):
     return pack, sums
 
 
-def assert_same(a, b, exactly=False):
-    """Parameters, state and optimiser state of a seed; a dozen updates of float32 rounding stay below 1e-4."""
+def assert_same(a, b, exactly=False, rtol=1e-4):
+    """Parameters, state and optimiser state of a seed; a dozen updates of float32 rounding stay below ``rtol``."""
     for part, other in zip(a, b, strict=True):
         assert part.keys() == other.keys()
         for name, v in part.items():
-            tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-4, "atol": 1e-5}
+            tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": rtol, "atol": 1e-5}
             torch.testing.assert_close(v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance)
 
 
@@ -193,7 +193,8 @@ def test_packed_equals_plain(objective_case, x, descent):
         assert v.dtype == torch.float64
         torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
     for r in range(len(SEEDS)):
-        assert_same(plain.seed(r), packed.seed(r))
+        # Adam divides by the root of the second moment, so a gradient near 0 passes on its rounding in full.
+        assert_same(plain.seed(r), packed.seed(r), rtol=5e-4 if descent == "adam" else 1e-4)
 
 
 def test_kernels_equal_plain(objective_case, x):

@@ -53,7 +53,9 @@ def test_a_note_stands_once(nvil, short, capsys):
     said = View()
     first, second = render(nvil, short, "md", said), render(nvil, short, "md", said)
     assert "- ours: bound in nats" in first
-    assert [line for line in second.splitlines() if line.startswith("- ")] == [notes[0]]  # what the mark stands for
+    marks = [note for note in notes if note.startswith("- \\[1") or note.startswith("- \\[2")]
+    assert len(marks) == 2
+    assert [line for line in second.splitlines() if line.startswith("- ")] == marks  # what the numbers stand for
 
 
 def test_tables_of_one_report_share_their_notes(capsys):

@@ -111,7 +111,8 @@ def test_a_folder_without_a_run(tmp_path, capsys):
 
 
 def test_data_that_are_others_now_are_refused(runs, capsys, tmp_path):
-    folder = shutil.copytree(runs["nvil_mnist"], tmp_path / "seed-0")
+    key = runs["nvil_mnist"].parent.name
+    folder = shutil.copytree(runs["nvil_mnist"], tmp_path / key / "seed-0")
     note = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**note, "data_hash": "0" * 64}))
     assert main(["sample", str(folder)]) == 2
