@@ -386,3 +386,19 @@ def test_every_update_tells_whether_a_baseline_is_astray(engine):
     else:
         assert float(metrics(params)) == 1
     assert "baseline_outside" not in rule_of(input_baseline=False)(*one_step(rule_of())[0])[2]
+
+
+def test_an_offset_that_the_constant_baseline_takes_back_is_not_outside():
+    """The prediction drifts by 1,000 nats and the running mean by as much the other way: what is subtracted fits."""
+    rule = rule_of()
+    (state, batch, draws), _ = one_step(rule)
+    with torch.no_grad():
+        for net in rule.baseline:
+            net.output.weight.zero_()
+            net.output.bias.fill_(1000.0)
+    there = {**state, "mean": torch.full_like(state["mean"], -1000.0)}
+    assert float(rule(there, batch, draws)[2]["baseline_outside"]) == 0
+    assert float(rule(state, batch, draws)[2]["baseline_outside"]) == 1
+    alone = rule_of(constant_baseline=False)
+    alone.load_state_dict(rule.state_dict())
+    assert float(alone(there, batch, draws)[2]["baseline_outside"]) == 1

@@ -270,12 +270,15 @@ def centre_signals(signals, means, variances, decay, constant, normalised):
 
 
 @kernel
-def is_outside(signal, predicted, limit):
-    """Whether a baseline's prediction is far outside the range of its signal, both (batch,), nats."""
+def is_outside(signal, predicted, common, limit):
+    """Whether a baseline's prediction is far outside the range of its signal, both (batch,), nats.
+
+    ``common``: what the constant baseline takes away as well.
+    """
     largest, furthest = 1.0, 0.0
     for b in range(len(signal)):
         largest = max(largest, abs(signal[b]))
-        furthest = max(furthest, abs(predicted[b]))
+        furthest = max(furthest, abs(predicted[b] + common))
     return furthest > limit * largest
 
 
@@ -327,7 +330,8 @@ def nvil(
         for i in range(layers):
             if blocks[i, HIDDEN] < blocks[i, WIDTH]:
                 baseline(theta, work, blocks[i], batch, predicted)
-                found = found or is_outside(signals[i], predicted, limit)
+                common = means[i] if switches[1] else 0.0
+                found = found or is_outside(signals[i], predicted, common, limit)
                 signals[i] -= predicted
         outside += 1.0 if found else 0.0
         centre_signals(signals, means, variances, decay, switches[1], switches[2])

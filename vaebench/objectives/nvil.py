@@ -132,7 +132,9 @@ class NVIL(Objective):
         loss = -reduction.over_cases(gain, self.reduce)
         metrics = {"bound": raw[0].mean()}
         if predicted is not None:
-            metrics["baseline_outside"] = outside(raw, predicted.detach())
+            # What the constant baseline takes away as well belongs to the prediction: only their sum is learned.
+            common = state["mean"] if self.constant_baseline else torch.zeros_like(state["mean"])
+            metrics["baseline_outside"] = outside(raw, predicted.detach() + common.unsqueeze(-1))
         return loss, new_state, metrics
 
 
@@ -141,7 +143,7 @@ def outside(raw: Tensor, predicted: Tensor) -> Tensor:
 
     Args:
         raw: signals, (layers, batch), nats. A range below one nat counts as one, as it does in ``center``.
-        predicted: what the input-dependent baselines say of them, (layers, batch), nats.
+        predicted: what all baselines together say of them, (layers, batch), nats.
     """
     limit = RANGE * raw.abs().amax(-1).clamp(min=1.0)
     return (predicted.abs().amax(-1) > limit).any().to(raw.dtype)
