@@ -114,7 +114,7 @@ def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureF
         picked = [word for text in only for word in ("--only", text)]
         assert cli.main(["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]) == 0
         shown = capsys.readouterr().out
-        for row in catalogue.load_table(name).rows if not only else {r for r, _ in entries}:
+        for row in {r for r, _ in entries}:  # on other data than the paper's, rows of the literature are left out
             assert row in shown
         done |= set(entries)
     results = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-0/result.json")]

@@ -19,14 +19,15 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     Where every result is of other data than the paper's, the table has no published numbers, no literature, no ledger
     and no notes. Where some are the paper's, it stays as it is.
     """
-    rows = frame[(frame["table"] == table.name) & (frame["signature"] != "")]
+    rows = frame[frame["table"] == table.name]
     if not len(rows) or rows["paper_protocol"].any():
         return table, ""
     trained = set(table.trained())
     found, papers = set(), set()
-    for row, column, text in set(zip(rows["row"], rows["column"], rows["signature"], strict=True)):
+    for row, column, key, text in set(zip(rows["row"], rows["column"], rows["key"], rows["signature"], strict=True)):
         if (row, column) in trained:
-            found.add(signature_parts(text).get("data", "").split("@")[0])
+            # A run without measures names its data in its key alone.
+            found.add(signature_parts(text).get("data", key.partition("-")[0]).split("@")[0])
             papers.add(paper_parts(table, row, column)["data"])
     if not found or found & papers:
         return table, ""
