@@ -43,14 +43,17 @@ def inside(u: Tensor) -> Tensor:
     sigmoid(logit) or its logarithm fires whatever the logit is, once in 2^24 draws, and a hard sampler then returns
     bits of probability exp(-1000).
     """
-    eps = torch.finfo(u.dtype).eps
-    return torch.where(u > 0, u, eps / 4).clamp(max=1.0 - eps / 2)
+    return torch.where(u > 0, u, _least(u.dtype)).clamp(max=1.0 - torch.finfo(u.dtype).eps / 2)
+
+
+def _least(dtype: torch.dtype) -> float:
+    """What a zero is replaced by: half the step between the uniforms of a type."""
+    return torch.finfo(dtype).eps / 4
 
 
 def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
     """Fill ``out`` with uniforms on (0, 1), in place."""
-    eps = torch.finfo(out.dtype).eps
-    return out.uniform_(generator=generator).clamp_(min=eps / 4)
+    return out.uniform_(generator=generator).clamp_(min=_least(out.dtype))
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

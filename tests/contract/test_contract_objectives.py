@@ -182,30 +182,26 @@ def assert_same(a, b, exactly=False, rtol=1e-4):
             torch.testing.assert_close(v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance)
 
 
-@pytest.mark.parametrize("descent", OPTIMS)
-def test_packed_equals_plain(objective_case, x, descent):
-    (plain, sums), (packed, others) = (
-        trained(objective_case, SEEDS, engine, x, descent) for engine in ("plain", "packed")
-    )
+def assert_equals_plain(engine, case, x, descent="sgd", rtol=1e-4):
+    """Sums of the metrics, and all that belongs to each seed, are those of the plain engine."""
+    (plain, sums), (other, others) = (trained(case, SEEDS, e, x, descent) for e in ("plain", engine))
     assert sums.keys() == others.keys()
     for name, v in sums.items():
         assert v.shape == (len(SEEDS),)
         assert v.dtype == torch.float64
         torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
     for r in range(len(SEEDS)):
-        # Adam divides by the root of the second moment, so a gradient near 0 passes on its rounding in full.
-        assert_same(plain.seed(r), packed.seed(r), rtol=5e-4 if descent == "adam" else 1e-4)
+        assert_same(plain.seed(r), other.seed(r), rtol=rtol)
+
+
+@pytest.mark.parametrize("descent", OPTIMS)
+def test_packed_equals_plain(objective_case, x, descent):
+    # Adam divides by the root of the second moment, so a gradient near 0 passes on its rounding in full.
+    assert_equals_plain("packed", objective_case, x, descent, rtol=5e-4 if descent == "adam" else 1e-4)
 
 
 def test_kernels_equal_plain(objective_case, x):
-    (kernel, sums), (plain, others) = (trained(objective_case, SEEDS, engine, x) for engine in ("kernel", "plain"))
-    assert sums.keys() == others.keys()
-    for name, v in sums.items():
-        assert v.shape == (len(SEEDS),)
-        assert v.dtype == torch.float64
-        torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
-    for r in range(len(SEEDS)):
-        assert_same(kernel.seed(r), plain.seed(r))
+    assert_equals_plain("kernel", objective_case, x)
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed", "kernel"])
