@@ -24,7 +24,7 @@ FLOORS: list[list[str]] = [
     ["config", "validate"],  # what a table, a cell and a run are; what a setting may be
     ["steps", "status"],  # loops that can be stopped and gone on with; how far work is
     ["protocol", "result_file"],  # what is measured, and how; what a run came to
-    ["schema"],  # what a file may hold
+    ["schema", "kernels"],  # what a file may hold; loops of our own, which know arrays alone
     ["catalogue", "noise", "optim", "nn", "data"],  # what is shipped, drawn, descended, built from, read
     ["flags"],  # what is wrong with a number or a run
     [
@@ -41,7 +41,7 @@ FLOORS: list[list[str]] = [
         "models",
     ],  # folders of other names; results -> pages; tensors -> files; model families
     ["objectives", "metrics", "snapshots", "partial"],  # learning rules; measures; what is kept on the way
-    ["kernels"],  # loops of our own for some of them
+    ["kernel_engine"],  # the kernels that train, as an engine
     ["fast", "evaluate", "generation"],  # many seeds at once; model -> measures; model -> cases
     [
         "inner",

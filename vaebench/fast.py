@@ -138,7 +138,7 @@ class Pack:
         self.size, self.engine = len(params), engine
         self._kernel = None
         if engine == "kernel":
-            from vaebench.kernels.engine import Engine
+            from vaebench.kernel_engine import Engine
 
             self._kernel = Engine(objective, optim, self.params, data, stochastic)
             self.params = self._kernel.params

@@ -86,6 +86,10 @@ class Session:
         A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
         the others are not touched by it. Nothing is raised.
         """
+        with self._kernels():
+            return self._run(say, should_stop)
+
+    def _run(self, say, should_stop) -> list[dict[str, Any]]:
         stopped = ""
         try:
             self._train(say, should_stop)
@@ -110,6 +114,10 @@ class Session:
                     self._fail(ready[seed], e)
                     results.append(_unfinished("failed", self.failures[seed]))
         return results
+
+    def _kernels(self) -> contextlib.AbstractContextManager[None]:
+        """No kernels, of training or of evaluation, where the engine is to be the plain one."""
+        return kernels.use(self.config["run"]["engine"] != "plain")
 
     def _train(self, say, should_stop) -> None:
         limit = self.updates
@@ -195,7 +203,8 @@ class Session:
         so.
         """
         self.check_trained()
-        return [self._finish(s, say, should_stop) for s in self.seeds]
+        with self._kernels():
+            return [self._finish(s, say, should_stop) for s in self.seeds]
 
     def _finish(self, s: Seed, say, should_stop) -> dict[str, Any]:
         if s.status == "diverged":
@@ -246,6 +255,7 @@ class Session:
             "seed": s.seed,
             "parameters": checksum({**found.params, **found.state}),
             "device": describe(self.device, self.config["run"]["threads"]),
+            "kernels": kernels.allowed(),
             "versions": versions(),
         }
 

@@ -115,6 +115,27 @@ def test_a_machine_without_numba_says_so_and_goes_on(make_cell, run, load_bits, 
     assert caplog.messages == ["no kernel: No module named 'numba'; the engine is plain"]
 
 
+@pytest.mark.parametrize("engine", ["plain", "auto"])
+def test_the_plain_engine_forbids_kernels_everywhere(make_cell, run, load_bits, monkeypatch, engine):
+    seen = {}
+
+    def watched(name):
+        work = getattr(session, name)
+
+        def wrapped(*args, **more):
+            seen[name] = kernels.allowed()
+            return work(*args, **more)
+
+        return wrapped
+
+    monkeypatch.setattr(session.kernels, "missing", lambda: "")
+    for name in ("train", "evaluate"):
+        monkeypatch.setattr(session, name, watched(name))
+    assert run(make_cell({"run.engine": engine})) == ["done"]
+    assert seen == dict.fromkeys(("train", "evaluate"), engine != "plain")
+    assert kernels.allowed()
+
+
 # ------------------------------------------------------------------------------------------------------- deaths
 
 

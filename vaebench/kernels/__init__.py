@@ -6,12 +6,34 @@ that a machine without Numba misses nothing but the speed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 RULES = ("nvil", "wake_sleep")
 MODELS = ("sbn", "fdarn", "darn")
 """Objectives and models, by their registered names, that have kernels. The optimiser is SGD."""
+
+
+_wanted = True
+
+
+@contextmanager
+def use(wanted: bool) -> Iterator[None]:
+    """Allow kernels in this block, or forbid them: ``run.engine=plain`` means that there is none anywhere."""
+    global _wanted
+    before = _wanted
+    _wanted = wanted
+    try:
+        yield
+    finally:
+        _wanted = before
+
+
+def allowed() -> bool:
+    """Whether code that has a kernel may take it here: nothing forbids it, and there are kernels on this machine."""
+    return _wanted and not missing()
 
 
 @lru_cache(maxsize=1)
