@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench import seeds
+from vaebench import kernels, seeds
 
 BLOCK = 100
 """Updates per block where the objective does not say otherwise. Part of what a run is: another value would give other
 (equally good) numbers."""
+
+WORTH_A_KERNEL = 5_000
+"""Numbers from which on a kernel draws them faster than PyTorch, although the generator's state is copied."""
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -52,8 +55,21 @@ def _least(dtype: torch.dtype) -> float:
 
 
 def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill ``out`` with uniforms on (0, 1), in place."""
+    """Fill ``out`` with uniforms on (0, 1), in place: the same numbers with and without kernels."""
+    if _by_kernel(out, generator):
+        from vaebench.kernels import twister
+
+        if twister.equals_torch():
+            twister.fill(out, generator, _least(out.dtype))
+            return out
     return out.uniform_(generator=generator).clamp_(min=_least(out.dtype))
+
+
+def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
+    """Whether a kernel draws faster. One that has to be loaded first does not."""
+    on_cpu = out.device.type == generator.device.type == "cpu"
+    fits = on_cpu and out.dtype == torch.float32 and out.is_contiguous() and out.numel() >= WORTH_A_KERNEL
+    return fits and kernels.allowed() and kernels.loaded()
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

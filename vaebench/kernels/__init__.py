@@ -6,6 +6,7 @@ that a machine without Numba misses nothing but the speed.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -34,6 +35,11 @@ def use(wanted: bool) -> Iterator[None]:
 def allowed() -> bool:
     """Whether code that has a kernel may take it here: nothing forbids it, and there are kernels on this machine."""
     return _wanted and not missing()
+
+
+def loaded() -> bool:
+    """Whether this process has loaded the compiler already, which takes as long as a second."""
+    return f"{__name__}.compiler" in sys.modules
 
 
 @lru_cache(maxsize=1)
