@@ -158,6 +158,18 @@ def load_first(typing, a, at, count):
 
 
 @intrinsic
+def load_short(typing, a, at):
+    """16 numbers of 16 bits with a sign, as floats; ``a`` is an array of int16."""
+
+    def generate(context, builder, sig, args):
+        kind = ir.VectorType(ir.IntType(16), LANES)
+        place = builder.bitcast(_place(context, builder, sig, args), kind.as_pointer())
+        return builder.sitofp(builder.sext(builder.load(place, align=2), _WIDE_INT), _WIDE)
+
+    return _V(a, types.intp), generate
+
+
+@intrinsic
 def less(typing, v, w):
     """v < w as the bits of an integer, the first lane lowest."""
 

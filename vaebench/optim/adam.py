@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from vaebench.errors import UserError, nearest
 from vaebench.optim.base import Optimiser, rates_of
@@ -67,14 +68,55 @@ class Adam(Optimiser):
         if only is not None:
             raise ValueError("Adam moves all groups at once")
         with torch.no_grad():
-            count = state["count"].add_(1)
-            # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
-            root = torch.sqrt(1 - self.beta2**count)
-            scale = self.factor(progress) * root / (1 - self.beta1**count)
-            for name, p in params.items():
-                g = grads[name]
-                first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
-                second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-                shape = (-1,) + (1,) * (p.dim() - 1)
-                step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
-                p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
+            if _fusable(params):
+                self._fused(params, grads, state, group_of, progress)
+            else:
+                self._by_parts(params, grads, state, group_of, progress)
+
+    def _by_parts(self, params, grads, state, group_of, progress) -> None:
+        """Operation by operation, all seeds at once: for compilers and graphs."""
+        count = state["count"].add_(1)
+        # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+        root = torch.sqrt(1 - self.beta2**count)
+        scale = self.factor(progress) * root / (1 - self.beta1**count)
+        for name, p in params.items():
+            g = grads[name]
+            first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
+            second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+            shape = (-1,) + (1,) * (p.dim() - 1)
+            step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
+            p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
+
+    def _fused(self, params, grads, state, group_of, progress) -> None:
+        """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
+        factors = self.factor(progress).tolist()
+        for r, factor in enumerate(factors):
+            for rate in set(self.rates.values()):
+                names = [name for name in params if self.rates[group_of[name]] == rate]
+                if not names:
+                    continue
+                adam(
+                    [params[name][r] for name in names],
+                    [grads[name][r].contiguous() for name in names],
+                    [state[f"first/{name}"][r] for name in names],
+                    [state[f"second/{name}"][r] for name in names],
+                    [],
+                    [state["count"][r].clone() for _ in names],  # it adds 1 to each
+                    fused=True,
+                    amsgrad=False,
+                    beta1=self.beta1,
+                    beta2=self.beta2,
+                    lr=rate * factor,
+                    weight_decay=0.0,
+                    eps=self.epsilon,
+                    maximize=False,
+                )
+        state["count"].add_(1)
+
+
+def _fusable(params: dict[str, Tensor]) -> bool:
+    """Whether PyTorch's fused step can be taken: float32 on a CPU, and nobody records what is done."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    return not torch.compiler.is_compiling() and all(
+        p.device.type == "cpu" and p.dtype == torch.float32 and not wrapped(p) for p in params.values()
+    )

@@ -1,0 +1,146 @@
+"""Markov chains of a restricted Boltzmann machine as fused loops: product, noise and comparison in one pass.
+
+A chain's sides are words of 16 bits. Chains pass, one after the other, over a strip of 16 units at a time, so that the
+strip's table (see ``bits``) stays in the first cache, and nothing between the old bits and the new ones is stored.
+
+Arrays of units (biases and the like) are padded to whole strips; the bias of the padding is -1e30, so its bits are 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from numba import float32
+
+from vaebench.kernels.bits import ENTRIES, ROW_GROUPS, WORD, sum_rows
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    exp_minus_abs,
+    fma,
+    less,
+    load,
+    load_short,
+    mul,
+    product,
+    splat,
+    store,
+    sub,
+    total,
+)
+
+
+@kernel
+def read_floats(noise, at, low):
+    """16 uniforms as they lie in an array of floats."""
+    return load(noise, at)
+
+
+@kernel
+def read_digits(noise, at, low):
+    """16 uniforms from their upper digits, int16, and the lower ones."""
+    return fma(load_short(noise, at), splat(float32(2.0**-16)), low)
+
+
+def _half(read: Callable) -> Callable:
+    """Half a sweep with noise that ``read`` reads: every chain's ``units`` bits of one side, given the other side.
+
+    Logits are ``bias`` + ``scale`` (``field`` + product). A chain's noise begins ``stride`` after that of the one
+    before, the first's at ``at``. ``tail`` has room for 16 numbers.
+    """
+
+    @kernel
+    def half(table, given, words, chains, drawn, units, bias, field, scale, noise, at, stride, low, low_at, tail):
+        zero, one, scales = splat(float32(0)), splat(float32(1)), splat(float32(scale))
+        strips = -(-units // LANES)
+        for c in range(strips):
+            strip = c * words * WORD
+            b = load(bias, c * LANES)
+            f = load(field, c * LANES)
+            digits = load(low, low_at + c * LANES)
+            place = at + c * LANES
+            for k in range(chains):
+                logit = fma(scales, add(f, sum_rows(table, strip, words, given, k * words)), b)
+                if place + LANES <= len(noise):
+                    u = read(noise, place, digits)
+                else:
+                    for j in range(len(noise) - place):
+                        tail[j] = noise[place + j]
+                    u = read(tail, 0, digits)
+                place += stride
+
+                # u > sigmoid(-l), which is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
+                e = exp_minus_abs(logit)
+                level = choose(less(logit, zero), one, e)
+                drawn[k * strips + c] = less(level, mul(u, add(one, e)))
+
+    return half
+
+
+_halves = {"digits": _half(read_digits), "floats": _half(read_floats)}
+
+
+def _gibbs(half: Callable) -> Callable:
+    """Sweeps: side 2 given side 1, then side 1 given the new side 2.
+
+    ``table2`` and the like are of the product that gives side 2. Noise ``u2`` (sweeps, chains, n2), ``u1``. ``low2``
+    and ``low1`` have a row for every sweep, padded.
+    """
+
+    @kernel
+    def gibbs(table2, table1, z1, z2, chains, n1, n2, bias2, bias1, none2, none1, u2, u1, low2, low1, sweeps, tail):
+        words1, words2 = -(-n1 // LANES), -(-n2 // LANES)
+        for s in range(sweeps):
+            at2, at1 = s * chains * n2, s * chains * n1
+            row2 = s * words2 * LANES if len(low2) > words2 * LANES else 0
+            row1 = s * words1 * LANES if len(low1) > words1 * LANES else 0
+            half(table2, z1, words1, chains, z2, n2, bias2, none2, 1.0, u2, at2, n2, low2, row2, tail)
+            half(table1, z2, words2, chains, z1, n1, bias1, none1, 1.0, u1, at1, n1, low1, row1, tail)
+
+    return gibbs
+
+
+gibbs_by_digits, gibbs_by_floats = (_gibbs(_halves[kind]) for kind in ("digits", "floats"))
+half_by_digits, half_by_floats = _halves["digits"], _halves["floats"]
+
+@kernel
+def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
+    """Add to every chain's log-weight what moving the scale from ``low`` to ``high`` adds to minus its free energy.
+
+    That is sum softplus(bias + high f) - softplus(bias + low f), f the field of the side that is summed out, and
+    (high - low) times the sum of ``slopes`` (a table of one column) over the bits of ``given``.
+
+    softplus(x) = relu(x) + log(1 + e^-|x|): of the factors in [1, 2] a product is taken before the logarithm. Terms are
+    subtracted, or divided, before they are summed up. ``sums``: room for 48 numbers a chain.
+    """
+    zero, one = splat(float32(0)), splat(float32(1))
+    lows, highs = splat(float32(low)), splat(float32(high))
+    for k in range(chains):
+        store(sums, 48 * k, zero)
+        store(sums, 48 * k + 16, one)
+        store(sums, 48 * k + 32, one)
+    for c in range(-(-units // LANES)):
+        strip = c * words * WORD
+        b = load(bias, c * LANES)
+        f = load(field, c * LANES)
+        for k in range(chains):
+            total_field = add(f, sum_rows(table, strip, words, given, k * words))
+            before, after = fma(lows, total_field, b), fma(highs, total_field, b)
+            rise = sub(choose(less(zero, after), after, zero), choose(less(zero, before), before, zero))
+            at = 48 * k
+            store(sums, at, add(load(sums, at), rise))
+            store(sums, at + 16, mul(load(sums, at + 16), add(one, exp_minus_abs(before))))
+            store(sums, at + 32, mul(load(sums, at + 32), add(one, exp_minus_abs(after))))
+
+    for k in range(chains):
+        at = 48 * k
+        slope = 0.0
+        for s in range(words):
+            bits = given[k * words + s]
+            for group in range(ROW_GROUPS):
+                slope += slopes[(s * ROW_GROUPS + group) * ENTRIES + ((bits >> (4 * group)) & 15)]
+        ratio = product(load(sums, at + 32)) / product(load(sums, at + 16))
+        log_w[k] += total(load(sums, at)) + math.log(ratio) + (high - low) * slope
