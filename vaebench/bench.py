@@ -97,7 +97,7 @@ def make_pack(
 def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
     """Block ``number``, of ``length`` updates: draw its noise, train on it, wait until all is done."""
     device, seeds = pack.data.device, list(range(pack.size))
-    draws = noise.update_block(pack.objective.draws(batch, VISIBLE), seeds, number, device, length)
+    draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
     pack.advance(noise.order_block(CASES, batch, "replacement", seeds, number, length).to(device), draws, None)
     _wait(device)
 
@@ -294,7 +294,7 @@ def updates_per_second(
 
 
 def _has_kernel(model: dict, objective: dict) -> bool:
-    return kernels.covers({"model": model, "objective": objective, "optim": {"name": "sgd"}})
+    return fast.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})
 
 
 def milliseconds(families: dict, device: torch.device, seconds: float, packed: int, record: Record) -> Iterator[str]:

@@ -6,7 +6,8 @@ same numbers within rounding:
 - ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU that has nothing else.
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
-- ``kernel``: loops of our own for belief nets on a CPU, see vaebench.kernels.
+- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
+  Boltzmann prior the chains alone, the rest is the plain engine's.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
 """
@@ -21,12 +22,17 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from vaebench import kernels
+from vaebench.models import MODELS
+from vaebench.models.belief_net import BeliefNet
+from vaebench.noise import Shapes
+from vaebench.objectives import OBJECTIVES
 from vaebench.optim import Optimiser
 
 log = logging.getLogger(__name__)
@@ -95,6 +101,14 @@ def choose_engine(
     return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
 
 
+def has_kernel(config: dict[str, Any]) -> bool:
+    """Whether there are kernels for what a cell's configuration trains."""
+    rule = OBJECTIVES[config["objective"]["name"]]
+    if rule.kernel == "all":
+        return issubclass(MODELS[config["model"]["name"]], BeliefNet) and config["optim"]["name"] == "sgd"
+    return rule.kernel == "chains"
+
+
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:
     """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
     if engine == "kernel":
@@ -134,15 +148,16 @@ class Pack:
         self.tokens = tokens
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of, self.updates = group_of(objective), updates
-        self._places = places_of(objective) if engine == "plain" else {}
         self.size, self.engine = len(params), engine
         self._kernel = None
-        if engine == "kernel":
+        alone = engine == "plain" or (engine == "kernel" and objective.kernel == "chains")
+        self._places = places_of(objective) if alone else {}
+        if engine == "kernel" and not alone:
             from vaebench.kernel_engine import Engine
 
             self._kernel = Engine(objective, optim, self.params, data, stochastic)
             self.params = self._kernel.params
-        step = self._plain if engine == "plain" else self._packed
+        step = self._plain if alone else self._packed
         if engine == "compiled":
             # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
             # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
@@ -150,6 +165,17 @@ class Pack:
             step = torch.compile(step, dynamic=False, fullgraph=True)
         self._step: Callable[..., dict[str, Tensor]] = step
         self._graph: _Captured | None = None
+
+    def draws(self, batch: int) -> Shapes:
+        """Noise of one update of so many cases: name -> (kind, shape)."""
+        shapes = self.objective.draws(batch, self.data.shape[1])
+        if self.engine != "kernel":
+            return shapes
+        # Loops of our own take the same numbers digit by digit.
+        return {
+            name: ("digits" if kind == "dithered" and name in self.objective.chain_noise else kind, shape)
+            for name, (kind, shape) in shapes.items()
+        }
 
     def advance(
         self,
@@ -267,7 +293,7 @@ class Pack:
         seen, grads, states, metrics = self._seen(index), [], [], []
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
-            with self._lent(params):
+            with self._lent(params), kernels.use(self.engine == "kernel"):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
             grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)

@@ -25,7 +25,7 @@ from vaebench.config import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import cases, evaluate
-from vaebench.fast import choose_engine, keep_freed_memory, usable
+from vaebench.fast import choose_engine, has_kernel, keep_freed_memory, usable
 from vaebench.means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
@@ -165,7 +165,7 @@ class Session:
                 s.engine = "plain"
             return
         asked = self.config["run"]["engine"]
-        kernel = kernels.covers(self.config)
+        kernel = has_kernel(self.config)
         choose = partial(choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling)
         self.engine, lack = choose(asked, kernel=kernel)
         if lack:

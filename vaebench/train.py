@@ -179,7 +179,7 @@ def train(
     batches = batches_of(config, splits)
     updates, every = in_updates(config, batches, "updates"), in_updates(config, batches, "valid_every")
     pack = Pack(objective, rule, *_on(parts, device), data, splits.stochastic, engine, updates, splits.tokens)
-    ids, length, width = [s.seed for s in seeds], objective.block or noise.BLOCK, data.shape[1]
+    ids, length = [s.seed for s in seeds], objective.block or noise.BLOCK
     update, saved = seeds[0].update, time.monotonic()
     stops = sorted(cfg.get("snapshots", ()))
     if not update:  # later ones were taken before the checkpoint from which a run goes on
@@ -191,7 +191,7 @@ def train(
     while unfinished():
         block, offset = divmod(update, length)
         began = time.monotonic()  # the first updates of a block pay for its noise
-        draws = noise.update_block(objective.draws(cfg["batch"], width), ids, block, device, length)
+        draws = noise.update_block(pack.draws(cfg["batch"]), ids, block, device, length)
         order = batches.block(ids, block, length).to(device)
         pixels = (cfg["batch"], data.shape[1])
         grey = noise.binarize_block(pixels, ids, block, device, length) if splits.stochastic else None

@@ -140,7 +140,7 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         parts = [(p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)]
     if engine != "plain" and (case.tokens or rule.alone):
         pytest.skip("plain alone can run it")
-    if engine == "kernel" and (case.objective["name"] not in kernels.RULES or case.model["name"] not in kernels.MODELS):
+    if engine == "kernel" and not fast.has_kernel({**vars(case), "optim": {"name": descent}}):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())
@@ -155,8 +155,7 @@ def advance(pack, seeds, rows=slice(0, UPDATES)):
     for block in range(rows.start // length, -(-rows.stop // length)):
         first = block * length
         own = slice(max(rows.start - first, 0), min(rows.stop - first, length))
-        shapes = pack.objective.draws(BATCH, pack.data.shape[1])
-        draws = noise.update_block(shapes, seeds, block, torch.device("cpu"), length)
+        draws = noise.update_block(pack.draws(BATCH), seeds, block, torch.device("cpu"), length)
         order = noise.order_block(len(pack.data), BATCH, "replacement", seeds, block, length)
         sums = pack.advance(order[own], {k: v[own] for k, v in draws.items()}, None, first + own.start)
         total = {k: v + total.get(k, 0.0) for k, v in sums.items()}

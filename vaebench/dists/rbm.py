@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.dists import boltzmann_exact
 from vaebench.nn.products import product
-from vaebench.noise import inside
+from vaebench.noise import Digits, inside
 
 
 def bits(logit: Tensor, u: Tensor) -> Tensor:
@@ -89,11 +90,18 @@ class RBM(NamedTuple):
         """
         return self.gibbs(z1, u2.unsqueeze(0), u1.unsqueeze(0))
 
-    def gibbs(self, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+    def gibbs(self, z1: Tensor, u2: Tensor | Digits, u1: Tensor | Digits) -> tuple[Tensor, Tensor]:
         """s block Gibbs sweeps with noise ``u2`` (s, k, *batch, n2) and ``u1`` (s, k, *batch, n1), s at least 1.
 
+        Noise by its digits is for the kernels, of a single machine; where they do not take it, it is put together.
         Returns the new (z1, z2). No gradient passes. Raises ValueError without a sweep.
         """
+        if isinstance(u2, Digits) and isinstance(u1, Digits):
+            if kernels.allowed() and kernels.fits(self.w):
+                from vaebench.kernels.machine import Machine
+
+                return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
+            u2, u1 = u2.uniforms(), u1.uniforms()
         if len(u2) != len(u1) or len(u1) < 1:
             raise ValueError(f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1")
         # Minus the logits come straight out of the product: u > sigmoid(-logit) then needs no pass to turn the sign.

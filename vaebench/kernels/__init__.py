@@ -10,12 +10,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
 
-RULES = ("nvil", "wake_sleep")
-MODELS = ("sbn", "fdarn", "darn")
-"""Objectives and models, by their registered names, that have kernels. The optimiser is SGD."""
-
+import torch
+from torch import Tensor
 
 _wanted = True
 
@@ -52,7 +49,11 @@ def missing() -> str:
     return "" if hasattr(numba, "njit") else "numba is broken"
 
 
-def covers(config: dict[str, Any]) -> bool:
-    """Whether there are kernels for what a cell's configuration trains."""
-    kinds = tuple(config[part]["name"] for part in ("objective", "model", "optim"))
-    return kinds[0] in RULES and kinds[1] in MODELS and kinds[2] == "sgd"
+LEAST, MOST = 16, 800
+"""Units of a side of a Boltzmann machine that the kernels take: a vector at least, and no product overflows."""
+
+
+def fits(w: Tensor) -> bool:
+    """Whether there are kernels for the chains of a machine with these couplings, (n1, n2)."""
+    single = w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape)
+    return single and w.dtype == torch.float32 and w.device.type == "cpu"

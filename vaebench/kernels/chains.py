@@ -106,6 +106,7 @@ def _gibbs(half: Callable) -> Callable:
 gibbs_by_digits, gibbs_by_floats = (_gibbs(_halves[kind]) for kind in ("digits", "floats"))
 half_by_digits, half_by_floats = _halves["digits"], _halves["floats"]
 
+
 @kernel
 def weigh(table, given, words, chains, units, bias, field, slopes, low, high, sums, log_w):
     """Add to every chain's log-weight what moving the scale from ``low`` to ``high`` adds to minus its free energy.

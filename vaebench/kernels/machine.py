@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.kernels import bits, chains
 from vaebench.kernels.vectors import LANES
-
-LEAST, MOST = LANES, 50 * LANES
-"""Units of a side that the kernels take: a row of noise is no shorter than a vector; products of factors stay finite."""
 
 OFF = -1e30
 """Bias of a unit that is not there."""
@@ -30,11 +28,11 @@ def padded(v: Tensor, fill: float = 0.0) -> np.ndarray:
 class Machine:
     """One machine on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
 
-    Raises ValueError for sides that the kernels do not take, see ``fits``.
+    Raises ValueError for sides that the kernels do not take, see ``kernels.fits``.
     """
 
     def __init__(self, b1: Tensor, b2: Tensor, w: Tensor) -> None:
-        if not fits(w):
+        if not kernels.fits(w):
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
         self.n1, self.n2 = w.shape
         self.words1, self.words2 = words_of(self.n1), words_of(self.n2)
@@ -60,8 +58,8 @@ class Machine:
         (high2, low2, kind), (high1, low1, _) = _noise(u2, self.none2), _noise(u1, self.none1)
         run = chains.gibbs_by_digits if kind == np.int16 else chains.gibbs_by_floats
         machine = self.n1, self.n2, self.bias2, self.bias1, self.none2, self.none1
-        sweeps = len(high2) // (k * self.n2)
-        run(self.table2, self.table1, state1, state2, k, *machine, high2, high1, low2, low1, sweeps, np.empty(LANES, kind))
+        noise = high2, high1, low2, low1, len(high2) // (k * self.n2), np.empty(LANES, kind)
+        run(self.table2, self.table1, state1, state2, k, *machine, *noise)
         return self.unpacked(state1, k, self.n1), self.unpacked(state2, k, self.n2)
 
     def packed(self, z1: Tensor) -> np.ndarray:
@@ -78,12 +76,6 @@ class Machine:
         out = torch.empty(chains, words * LANES)
         bits.unpack(state, words, chains, out.numpy().reshape(-1))
         return out[:, :units]
-
-
-def fits(w: Tensor) -> bool:
-    """Whether the kernels take machines with these couplings (n1, n2)."""
-    sides = w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape)
-    return sides and w.dtype == torch.float32 and w.device.type == "cpu"
 
 
 def _noise(u: tuple[Tensor, Tensor] | Tensor, none: np.ndarray) -> tuple[np.ndarray, np.ndarray, type]:

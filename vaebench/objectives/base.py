@@ -32,15 +32,18 @@ class Objective(nn.Module):
     ``budget_free``: a step is the same however many updates there will be. ``per_case``: names of the state that has a
     row for every training case, of which a step sees and returns only its batch's. ``block``: updates whose noise is
     drawn at once, None for the usual number; rules that draw much take few. ``worth_compiling``: False where a step is
-    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``alone``: seeds are trained one by one, by
-    the plain engine; so it is where an update depends on what the last one found. ``validation``: how the bound that
-    selects the checkpoint is taken, see vaebench.metrics.validation.
+    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``kernel``: what of a step has loops of our
+    own: 'all', or only its 'chains' of bits, whose noise has the names ``chain_noise``, or '' nothing. ``alone``: seeds
+    are trained one by one, by the plain engine; so it is where an update depends on what the last one found.
+    ``validation``: how the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
     budget_free = True
     per_case: tuple[str, ...] = ()
+    chain_noise: ClassVar[tuple[str, ...]] = ()
     block: int | None = None
     worth_compiling = True
+    kernel: ClassVar[str] = ""
     alone = False
     validation: ClassVar[dict[str, Any]] = {}
 

@@ -27,6 +27,8 @@ class NVIL(Objective):
     The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
     """
 
+    kernel = "all"
+
     def __init__(
         self,
         model: nn.Module,

@@ -36,6 +36,8 @@ class RBMPriorObjective(Objective):
     budget_free = False  # the warm-up is a share of the budget
     block = 1  # a thousand chains times forty sweeps of noise
     worth_compiling = False
+    kernel = "chains"
+    chain_noise = ("prior2", "prior1")
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class RBMPriorObjective(Objective):
         Millions of numbers: most of the time of an update, were they not ``dithered``.
         """
         machine, lead = self.model.prior(), (self.prior_sweeps, self.prior_chains)
-        sides = {"prior2": machine.b2.shape[-1], "prior1": machine.b1.shape[-1]}
+        sides = dict(zip(self.chain_noise, (machine.b2.shape[-1], machine.b1.shape[-1]), strict=True))
         more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
         return {**{k: ("dithered", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch), **more}
 
@@ -103,7 +105,7 @@ class RBMPriorObjective(Objective):
 
     def follow(self, machine: RBM, state: dict, noise: dict) -> tuple[Tensor, dict[str, Tensor]]:
         """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
-        z1, u2, u1 = state["prior"], noise["prior2"], noise["prior1"]
+        z1, u2, u1 = state["prior"], draws.taken(noise, "prior2"), draws.taken(noise, "prior1")
         if not self.reweighted:
             z1, z2 = machine.gibbs(z1, u2, u1)
             return rate_of_log_z(machine, z1, z2), {"prior": z1}

@@ -15,6 +15,8 @@ class WakeSleep(Objective):
     are centred like data. There is no state.
     """
 
+    kernel = "all"
+
     def __init__(self, model: nn.Module, reduce: str = "sum") -> None:
         super().__init__()
         self.model = model

@@ -1,0 +1,99 @@
+"""Chains of Boltzmann machines by kernels: bit for bit the plain ones, and in law by enumeration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import kernels, noise
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+
+pytest.importorskip("numba")
+
+from vaebench.kernels.machine import Machine
+
+LIMIT = 5.0
+"""|z| of one comparison; by chance once in 1.7 million."""
+
+SIZES = [(16, 16, 1), (17, 100, 33), (100, 31, 40), (64, 48, 7)]
+"""Units of both sides and chains: whole words, words with one bit, more and fewer words on side 2."""
+
+
+def machine(n1, n2, scale=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    b1, b2, w = (torch.randn(*shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2)))
+    return RBM(scale * b1, scale * b2, scale * w / n1**0.5)
+
+
+def drawn(kind, sweeps, chains, n1, n2):
+    """Noise of one kind, by name, and the same numbers as floats."""
+    shapes = {"u2": (kind, (sweeps, chains, n2)), "u1": (kind, (sweeps, chains, n1))}
+    found = noise.fixed(shapes, 3, "noise")
+    taken = [noise.taken(found, name) for name in ("u2", "u1")]
+    return taken, [u.uniforms() if isinstance(u, noise.Digits) else u for u in taken]
+
+
+def bits(k, n, seed=1):
+    return (torch.rand(k, n, generator=torch.Generator().manual_seed(seed)) < 0.5).to(torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["digits", "uniform"])
+@pytest.mark.parametrize(("n1", "n2", "k"), SIZES)
+def test_chains_are_the_plain_ones(n1, n2, k, kind):
+    """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
+    m, z1 = machine(n1, n2, scale=2.0), bits(k, n1)
+    own, floats = drawn(kind, 7, k, n1, n2)
+    for got, wanted in zip(Machine(*m).gibbs(z1, *own), m.gibbs(z1, *floats), strict=True):
+        assert got.shape == wanted.shape
+        assert torch.equal(got, wanted)
+
+
+def test_machines_take_noise_by_its_digits(monkeypatch):
+    """By the kernel where that is allowed, else put together: the same bits."""
+    m, z1 = machine(40, 20), bits(9, 40)
+    own, floats = drawn("digits", 4, 9, 40, 20)
+    wanted = m.gibbs(z1, *floats)
+    with kernels.use(False):
+        assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), wanted, strict=True))
+
+    used = []
+    monkeypatch.setattr(Machine, "gibbs", lambda self, *a: used.append(a) or wanted)
+    with kernels.use(True):
+        m.gibbs(z1, *own)
+    assert len(used) == 1
+
+
+@pytest.mark.parametrize("n", [15, 801])
+def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
+    m, z1 = machine(n, 20), bits(3, n)
+    own, floats = drawn("digits", 2, 3, n, 20)
+    assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), m.gibbs(z1, *floats), strict=True))
+    with pytest.raises(ValueError, match=rf"no kernel for couplings \({n}, 20\)"):
+        Machine(*m)
+
+
+@pytest.mark.parametrize("kind", ["digits", "uniform"])
+def test_chains_stay_with_the_law_of_their_machine(kind):
+    """Started at exact samples, three sweeps on: all means and pair products of 16 + 17 units, 305 z."""
+    n1, n2, k = 16, 17, 40_000
+    m = machine(n1, n2, scale=2.0)
+    u = torch.rand(k, 1 + n2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    start, _ = boltzmann_exact.sample(m, u[:, 0].float(), u[:, 1:].float())
+    own, _ = drawn(kind, 3, k, n1, n2)
+    z1, z2 = Machine(*m).gibbs(start, *own)
+    exact = RBM(*(p.double() for p in m)).moments()
+    for found, wanted in ((z1, exact.mean1), (z2, exact.mean2), (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12)):
+        sd = (wanted * (1 - wanted) / k).sqrt()
+        assert ((found.double().mean(0) - wanted).abs() < LIMIT * sd).all()
+
+
+def test_bits_that_cannot_be_are_not():
+    """Logits of +-200 with noise at both ends of its range."""
+    b = 200.0 * torch.tensor([1.0, -1.0]).repeat(10)
+    m = RBM(b, b.flip(0), torch.zeros(20, 20))
+    for high in (-(2**15), 2**15 - 1):
+        digits = torch.full((1, 3, 20), high, dtype=torch.int16), torch.full((1, 1, 20), 0.5 + 2.0**-24)
+        z1, z2 = Machine(*m).gibbs(torch.zeros(3, 20), digits, digits)
+        assert torch.equal(z1, (b > 0).float().expand(3, 20))
+        assert torch.equal(z2, (b < 0).float().expand(3, 20))
