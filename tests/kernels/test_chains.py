@@ -8,6 +8,9 @@ import torch
 from vaebench import kernels, noise
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
+from vaebench.errors import Interrupted
+from vaebench.metrics import annealing, tempering
+from vaebench.steps import Work
 
 pytest.importorskip("numba")
 
@@ -97,3 +100,87 @@ def test_bits_that_cannot_be_are_not():
         z1, z2 = Machine(*m).gibbs(torch.zeros(3, 20), digits, digits)
         assert torch.equal(z1, (b > 0).float().expand(3, 20))
         assert torch.equal(z2, (b < 0).float().expand(3, 20))
+
+
+# -------------------------------------------------------------------------------------------- log Z
+
+
+@pytest.fixture
+def worth(monkeypatch):
+    """Kernels pay however little there is to do."""
+    monkeypatch.setattr(annealing, "WORTH", 1)
+    monkeypatch.setattr(tempering, "WORTH", 1)
+
+
+def both(estimate):
+    """An estimate by the kernels and by the plain code."""
+    out = []
+    for wanted in (True, False):
+        with kernels.use(wanted):
+            out.append(estimate())
+    return out
+
+
+@pytest.mark.parametrize("chains", [30, 700])
+@pytest.mark.parametrize("base", ["uniform", "biases"])
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
+    """Two machines, up and down, with noise as floats and by its digits; the same bits at the end."""
+    used, weigh = [], annealing._BitChains.weigh
+    monkeypatch.setattr(annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a))
+    m = RBM(*(torch.stack(p) for p in zip(machine(20, 35, 2.0), machine(20, 35, 1.0, seed=1), strict=True)))
+    given = bits(2 * chains, 20).reshape(chains, 2, 20)
+
+    def estimate():
+        return annealing.ais(m, 8, chains, 0, base=base, sweeps=sweeps, reverse=given, keep=True)
+
+    a, b = both(estimate)
+    assert len(used) == 2 * 2 * 8
+    assert torch.equal(a.z1, b.z1)
+    assert torch.equal(a.z2, b.z2)
+    for name in ("log_w", "value", "error", "ess", "upper", "upper_error"):
+        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("base", ["uniform", "biases"])
+def test_log_z_by_kernels_is_the_enumerated_one(worth, base):
+    """Annealing, which encloses it, and tempering; within five standard errors."""
+    m = machine(16, 20, 2.0)
+    exact = RBM(*(p.double() for p in m)).log_z()
+    found = annealing.ais(m, 100, 500, 0, base=base, reverse=True)
+    assert abs(found.value - exact) < LIMIT * found.error
+    assert abs(found.upper - exact) < LIMIT * found.upper_error
+    found = tempering.parallel_tempering(m, 60, 50, 0, base=base, pilot=20)
+    assert abs(found.value - exact) < LIMIT * found.error
+
+
+@pytest.mark.parametrize("base", ["uniform", "biases"])
+def test_tempering_is_the_plain_one(worth, base):
+    m = machine(20, 35, 3.0)
+    a, b = both(lambda: tempering.parallel_tempering(m, 20, 15, 0, base=base, pilot=10))
+    assert torch.equal(a.temperatures[0].isnan(), b.temperatures[0].isnan())
+    torch.testing.assert_close(a.temperatures[0], b.temperatures[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(a.swap_rates[0], b.swap_rates[0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(a.value, b.value, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("at", [3, 9])
+def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
+    """On the way up and on the way down, the first and the second machine."""
+    m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
+
+    def estimate():
+        return annealing.ais(m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True)
+
+    asked, kept = [], []
+    with (
+        pytest.raises(Interrupted),
+        Work(lambda: asked.append(0) or len(asked) > at, keep=lambda loops, seconds: kept.extend(loops)),
+    ):
+        estimate()
+    with Work(kept=kept):
+        again = estimate()
+    whole = estimate()
+    assert torch.equal(again.value, whole.value)
+    assert torch.equal(again.upper, whole.upper)
+    assert torch.equal(again.z2, whole.z2)

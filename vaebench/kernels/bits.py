@@ -23,30 +23,22 @@ WORD = ROW_GROUPS * ENTRIES * LANES
 
 
 @kernel
-def fill_table(table, matrix, rows, columns, row_stride, column_stride, words):
-    """The table of ``matrix`` (rows, columns), by words and strips of 16, (strips, words, 4, 16, 16).
+def fill_table(table, matrix, rows, columns):
+    """The table of ``matrix`` (rows, columns), by strips and words, (strips, words, 4, 16, 16).
 
-    Element (r, c) of the matrix lies at r ``row_stride`` + c ``column_stride``. Rows and columns that there are not are
-    zeros.
+    Rows and columns that there are not are zeros.
     """
     zero = splat(float32(0))
-    strips = -(-columns // LANES)
-    for c in range(strips):
-        width = min(LANES, columns - c * LANES)
+    words = -(-rows // LANES)
+    for c in range(-(-columns // LANES)):
         for group in range(words * ROW_GROUPS):
             place = (c * words * ROW_GROUPS + group) * ENTRIES * LANES
             store(table, place, zero)
             for bit in range(4):
                 row = group * 4 + bit
-                own = place + (1 << bit) * LANES
-                store(table, own, zero)
-                if row < rows:
-                    first = row * row_stride + c * LANES * column_stride
-                    for j in range(width):
-                        table[own + j] = matrix[first + j * column_stride]
-                added = load(table, own)
-                for i in range(1, 1 << bit):
-                    store(table, own + i * LANES, add(added, load(table, place + i * LANES)))
+                added = load_first(matrix, row * columns + c * LANES, columns - c * LANES) if row < rows else zero
+                for i in range(1 << bit):
+                    store(table, place + ((1 << bit) + i) * LANES, add(added, load(table, place + i * LANES)))
 
 
 @kernel

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from numba import float32
 
-from vaebench.kernels.bits import ENTRIES, ROW_GROUPS, WORD, sum_rows
+from vaebench.kernels.bits import WORD, sum_rows
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.vectors import (
     LANES,
@@ -33,28 +33,20 @@ from vaebench.kernels.vectors import (
 )
 
 
-@kernel
-def read_floats(noise, at, low):
-    """16 uniforms as they lie in an array of floats."""
-    return load(noise, at)
+def _half(raw: Callable) -> Callable:
+    """Half a sweep with noise that ``raw`` reads: every chain's ``units`` bits of one side, given the other side.
 
-
-@kernel
-def read_digits(noise, at, low):
-    """16 uniforms from their upper digits, int16, and the lower ones."""
-    return fma(load_short(noise, at), splat(float32(2.0**-16)), low)
-
-
-def _half(read: Callable) -> Callable:
-    """Half a sweep with noise that ``read`` reads: every chain's ``units`` bits of one side, given the other side.
-
-    Logits are ``bias`` + ``scale`` (``field`` + product). A chain's noise begins ``stride`` after that of the one
-    before, the first's at ``at``. ``tail`` has room for 16 numbers.
+    Logits are ``bias`` + ``scale`` (``field`` + product). A bit is 1 where u > sigmoid(-logit). A uniform u is ``low``
+    + ``factor`` times what lies in ``noise``, of which a chain's part begins ``stride`` after that of the one before,
+    the first's at ``at``. ``tail`` has room for 16 numbers.
     """
 
     @kernel
-    def half(table, given, words, chains, drawn, units, bias, field, scale, noise, at, stride, low, low_at, tail):
-        zero, one, scales = splat(float32(0)), splat(float32(1)), splat(float32(scale))
+    def half(
+        table, given, words, chains, drawn, units, bias, field, scale, noise, at, stride, factor, low, low_at, tail
+    ):
+        zero, one = splat(float32(0)), splat(float32(1))
+        scales, factors = splat(float32(scale)), splat(float32(factor))
         strips = -(-units // LANES)
         for c in range(strips):
             strip = c * words * WORD
@@ -65,14 +57,15 @@ def _half(read: Callable) -> Callable:
             for k in range(chains):
                 logit = fma(scales, add(f, sum_rows(table, strip, words, given, k * words)), b)
                 if place + LANES <= len(noise):
-                    u = read(noise, place, digits)
+                    u = raw(noise, place)
                 else:
                     for j in range(len(noise) - place):
                         tail[j] = noise[place + j]
-                    u = read(tail, 0, digits)
+                    u = raw(tail, 0)
+                u = fma(u, factors, digits)
                 place += stride
 
-                # u > sigmoid(-l), which is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
+                # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
                 e = exp_minus_abs(logit)
                 level = choose(less(logit, zero), one, e)
                 drawn[k * strips + c] = less(level, mul(u, add(one, e)))
@@ -80,31 +73,50 @@ def _half(read: Callable) -> Callable:
     return half
 
 
-_halves = {"digits": _half(read_digits), "floats": _half(read_floats)}
+half_by_digits, half_by_floats = _half(load_short), _half(load)
 
 
 def _gibbs(half: Callable) -> Callable:
     """Sweeps: side 2 given side 1, then side 1 given the new side 2.
 
     ``table2`` and the like are of the product that gives side 2. Noise ``u2`` (sweeps, chains, n2), ``u1``. ``low2``
-    and ``low1`` have a row for every sweep, padded.
+    and ``low1`` have a row for every sweep, ``row2`` and ``row1`` apart, or one for all, where these are 0.
     """
 
     @kernel
-    def gibbs(table2, table1, z1, z2, chains, n1, n2, bias2, bias1, none2, none1, u2, u1, low2, low1, sweeps, tail):
+    def gibbs(
+        table2,
+        table1,
+        z1,
+        z2,
+        chains,
+        n1,
+        n2,
+        bias2,
+        bias1,
+        field2,
+        field1,
+        u2,
+        u1,
+        factor,
+        low2,
+        low1,
+        row2,
+        row1,
+        sweeps,
+        tail,
+    ):
         words1, words2 = -(-n1 // LANES), -(-n2 // LANES)
         for s in range(sweeps):
             at2, at1 = s * chains * n2, s * chains * n1
-            row2 = s * words2 * LANES if len(low2) > words2 * LANES else 0
-            row1 = s * words1 * LANES if len(low1) > words1 * LANES else 0
-            half(table2, z1, words1, chains, z2, n2, bias2, none2, 1.0, u2, at2, n2, low2, row2, tail)
-            half(table1, z2, words2, chains, z1, n1, bias1, none1, 1.0, u1, at1, n1, low1, row1, tail)
+            low_at2, low_at1 = s * row2, s * row1
+            half(table2, z1, words1, chains, z2, n2, bias2, field2, 1.0, u2, at2, n2, factor, low2, low_at2, tail)
+            half(table1, z2, words2, chains, z1, n1, bias1, field1, 1.0, u1, at1, n1, factor, low1, low_at1, tail)
 
     return gibbs
 
 
-gibbs_by_digits, gibbs_by_floats = (_gibbs(_halves[kind]) for kind in ("digits", "floats"))
-half_by_digits, half_by_floats = _halves["digits"], _halves["floats"]
+gibbs_by_digits, gibbs_by_floats = _gibbs(half_by_digits), _gibbs(half_by_floats)
 
 
 @kernel
@@ -138,10 +150,6 @@ def weigh(table, given, words, chains, units, bias, field, slopes, low, high, su
 
     for k in range(chains):
         at = 48 * k
-        slope = 0.0
-        for s in range(words):
-            bits = given[k * words + s]
-            for group in range(ROW_GROUPS):
-                slope += slopes[(s * ROW_GROUPS + group) * ENTRIES + ((bits >> (4 * group)) & 15)]
         ratio = product(load(sums, at + 32)) / product(load(sums, at + 16))
+        slope = total(sum_rows(slopes, 0, words, given, k * words))
         log_w[k] += total(load(sums, at)) + math.log(ratio) + (high - low) * slope

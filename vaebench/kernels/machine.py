@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench import kernels
@@ -19,54 +22,119 @@ def words_of(units: int) -> int:
     return -(-units // LANES)
 
 
+def row_of(units: int) -> int:
+    """Numbers of a row of lower digits: whole words, and one more, since sides may share a row."""
+    return (words_of(units) + 1) * LANES
+
+
 def padded(v: Tensor, fill: float = 0.0) -> np.ndarray:
     """(..., n) floats as (..., n rounded up to whole words), the rest ``fill``."""
     more = words_of(v.shape[-1]) * LANES - v.shape[-1]
-    return torch.nn.functional.pad(v.to(torch.float32), (0, more), value=fill).contiguous().numpy()
+    return F.pad(v.to(torch.float32), (0, more), value=fill).contiguous().numpy()
+
+
+class Noise(NamedTuple):
+    """Uniforms as the kernels read them: ``low`` + ``factor`` times ``numbers``, floats or int16.
+
+    ``low`` has a row of ``row`` floats for every sweep, or, where that is 0, one for all.
+    """
+
+    numbers: np.ndarray
+    factor: float
+    low: np.ndarray
+    row: int
+
+    def mirrored(self) -> Noise:
+        """1 - u for every u."""
+        return Noise(self.numbers, -self.factor, 1 - self.low, self.row)
+
+
+def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
+    """Noise (..., k, n) as uniforms, or as upper digits (..., k, n), int16, and lower digits (..., 1, n)."""
+    if isinstance(u, Tensor):
+        return Noise(u.to(torch.float32).contiguous().numpy().reshape(-1), 1.0, _zeros(row_of(u.shape[-1])), 0)
+    high, low = u
+    rows = F.pad(low.flatten(0, -2), (0, row_of(low.shape[-1]) - low.shape[-1]), value=0.5)
+    return Noise(high.contiguous().numpy().reshape(-1), 2.0**-16, rows.numpy().reshape(-1), rows.shape[-1])
 
 
 class Machine:
     """One machine on the CPU: biases ``b1`` (n1,), ``b2`` (n2,), couplings ``w`` (n1, n2).
 
-    Raises ValueError for sides that the kernels do not take, see ``kernels.fits``.
+    ``d1`` and ``d2`` are biases that are scaled together with the couplings: at scale t the machine has the biases
+    b + t d and the couplings t w. Raises ValueError for sides that the kernels do not take, see ``kernels.fits``.
     """
 
-    def __init__(self, b1: Tensor, b2: Tensor, w: Tensor) -> None:
+    def __init__(self, b1: Tensor, b2: Tensor, w: Tensor, d1: Tensor | None = None, d2: Tensor | None = None) -> None:
         if not kernels.fits(w):
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
         self.n1, self.n2 = w.shape
         self.words1, self.words2 = words_of(self.n1), words_of(self.n2)
         self.bias1, self.bias2 = padded(b1, OFF), padded(b2, OFF)
-        self.none1, self.none2 = np.zeros_like(self.bias1), np.zeros_like(self.bias2)
-
-        # torch aligns its memory to whole cache lines, without which every load would touch two.
-        own = w.detach().contiguous().numpy().reshape(-1)
-        size = self.words1 * self.words2 * bits.WORD
-        self.table2, self.table1 = torch.empty(size).numpy(), torch.empty(size).numpy()
-        bits.fill_table(self.table2, own, self.n1, self.n2, self.n2, 1, self.words1)
-        bits.fill_table(self.table1, own, self.n2, self.n1, 1, self.n2, self.words2)
+        self.field1 = padded(torch.zeros(self.n1) if d1 is None else d1)
+        self.field2 = padded(torch.zeros(self.n2) if d2 is None else d2)
+        self.table2 = _table(w)
+        self.table1 = _table(w.mT)
+        self._slopes = _table(torch.from_numpy(self.field1)[: self.n1, None])
+        self._sums = _zeros(0)
 
     def gibbs(
         self, z1: Tensor, u2: tuple[Tensor, Tensor] | Tensor, u1: tuple[Tensor, Tensor] | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sweeps of chains from ``z1`` (k, n1), zeros and ones; the new (z1, z2), float32.
+        """Sweeps of chains from ``z1`` (k, n1), zeros and ones, at scale 1; the new (z1, z2), float32.
 
-        Noise (sweeps, k, n) as uniforms, or as upper digits (sweeps, k, n), int16, and lower digits (sweeps, 1, n).
+        Noise (sweeps, k, n) for each side, see ``laid_out``.
         """
-        k = len(z1)
+        k, sweeps = len(z1), len(u2[0] if isinstance(u2, tuple) else u2)
         state1, state2 = self.packed(z1), np.empty(k * self.words2, np.uint16)
-        (high2, low2, kind), (high1, low1, _) = _noise(u2, self.none2), _noise(u1, self.none1)
-        run = chains.gibbs_by_digits if kind == np.int16 else chains.gibbs_by_floats
-        machine = self.n1, self.n2, self.bias2, self.bias1, self.none2, self.none1
-        noise = high2, high1, low2, low1, len(high2) // (k * self.n2), np.empty(LANES, kind)
-        run(self.table2, self.table1, state1, state2, k, *machine, *noise)
+        v2, v1 = laid_out(u2), laid_out(u1)
+        run = chains.gibbs_by_floats if v2.numbers.dtype == np.float32 else chains.gibbs_by_digits
+        run(
+            *(self.table2, self.table1, state1, state2, k, self.n1, self.n2),
+            *(self.bias2, self.bias1, self.field2, self.field1),
+            *(v2.numbers, v1.numbers, v2.factor, v2.low, v1.low, v2.row, v1.row),
+            *(sweeps, np.zeros(LANES, v2.numbers.dtype)),
+        )
         return self.unpacked(state1, k, self.n1), self.unpacked(state2, k, self.n2)
 
-    def packed(self, z1: Tensor) -> np.ndarray:
-        """Bits of side 1 (k, n1) as words."""
-        z1 = z1.to(torch.float32).contiguous()
-        state = np.empty(len(z1) * self.words1, np.uint16)
-        bits.pack(z1.numpy().reshape(-1), self.n1, len(z1), self.n1, self.words1, state)
+    def half2(self, state1: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0) -> np.ndarray:
+        """Bits of side 2 of every chain given those of side 1, as words, at a scale.
+
+        The noise of the first chain begins ``at``, that of the next ones ``stride`` further each, lower digits at
+        ``low_at``.
+        """
+        k = len(state1) // self.words1
+        drawn = np.empty(k * self.words2, np.uint16)
+        given = self.table2, state1, self.words1, k, drawn, self.n2, self.bias2, self.field2, scale
+        _run_half(given, u, at, stride, low_at)
+        return drawn
+
+    def half1(self, state2: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0) -> np.ndarray:
+        """Bits of side 1 of every chain given those of side 2, as words; see ``half2``."""
+        k = len(state2) // self.words2
+        drawn = np.empty(k * self.words1, np.uint16)
+        given = self.table1, state2, self.words2, k, drawn, self.n1, self.bias1, self.field1, scale
+        _run_half(given, u, at, stride, low_at)
+        return drawn
+
+    def weigh(self, state1: np.ndarray, low: float, high: float, log_w: np.ndarray) -> None:
+        """``log_w`` (k,), float64, += log f_high(z1) - log f_low(z1), f_t the density of side 1 at scale t, but for Z.
+
+        The bits of the biases b1 do not change with t and are left out of both.
+        """
+        k = len(log_w)
+        if len(self._sums) < 48 * k:
+            self._sums = _zeros(48 * k)
+        given = self.table2, state1, self.words1, k
+        chains.weigh(*given, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w)
+
+    @staticmethod
+    def packed(z: Tensor) -> np.ndarray:
+        """Bits (k, n) of either side as words."""
+        k, units = z.shape
+        state = np.empty(k * words_of(units), np.uint16)
+        own = z.detach().to(torch.float32).contiguous().numpy().reshape(-1)
+        bits.pack(own, units, k, units, words_of(units), state)
         return state
 
     @staticmethod
@@ -78,9 +146,20 @@ class Machine:
         return out[:, :units]
 
 
-def _noise(u: tuple[Tensor, Tensor] | Tensor, none: np.ndarray) -> tuple[np.ndarray, np.ndarray, type]:
-    """Noise as an array in one row, the lower digits of every sweep in one row, and its type."""
-    if isinstance(u, Tensor):
-        return u.to(torch.float32).contiguous().numpy().reshape(-1), none, np.float32
-    high, low = u
-    return high.contiguous().numpy().reshape(-1), padded(low.flatten(0, -2)).reshape(-1), np.int16
+def _run_half(given: tuple, u: Noise, at: int, stride: int, low_at: int) -> None:
+    run = chains.half_by_floats if u.numbers.dtype == np.float32 else chains.half_by_digits
+    run(*given, u.numbers, at, stride, u.factor, u.low, low_at, np.zeros(LANES, u.numbers.dtype))
+
+
+def _table(matrix: Tensor) -> np.ndarray:
+    """The table of products with a matrix (rows, columns)."""
+    rows, columns = matrix.shape
+    table = _zeros(words_of(rows) * words_of(columns) * bits.WORD)
+    own = matrix.detach().to(torch.float32).contiguous().numpy().reshape(-1)
+    bits.fill_table(table, own, rows, columns)
+    return table
+
+
+def _zeros(count: int) -> np.ndarray:
+    """Floats that begin at a whole cache line, as torch's do; else every load would touch two."""
+    return torch.zeros(count).numpy()

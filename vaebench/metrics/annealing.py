@@ -11,19 +11,23 @@ Hence log mean w is too small on average, and -log mean (1 / w) of the reverse r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
 from vaebench.metrics.partition import LogZ, fill, flat, generators, groups, log_mean
 from vaebench.nn.products import products
-from vaebench.noise import dithered, uniform_
+from vaebench.noise import digits, dithered, uniform, uniform_
 from vaebench.steps import steps
+
+if TYPE_CHECKING:
+    from vaebench.kernels.machine import Noise
 
 Base = str | tuple[Tensor, Tensor]
 
@@ -36,6 +40,9 @@ FACTORS = 64
 
 MANY = 20_000
 """Numbers from which on ``dithered`` pays for its beginning."""
+
+WORTH = 1 << 32
+"""Multiplications of a machine from which on the kernels pay for their beginning, a second or two."""
 
 
 @torch.no_grad()
@@ -76,12 +83,15 @@ def ais(
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
     if max_floats is None:
         max_floats = MAX_FLOATS.get(m.w.device.type, MAX_FLOATS["cuda"])
+    make: type[_Annealing] = _Chains
+    if temperatures * sweeps * chains * n1 * n2 >= WORTH and kernels.allowed() and kernels.fits(m.w[0]):
+        make, max_floats = _BitChains, 1  # one machine after the other
     lower, upper, ends = [], [], []
     for part in groups(count, chains * (n1 + n2), max_floats):
         own, from_ = RBM(*(p[part] for p in m)), RBM(*(p[part] for p in start))
         positions = range(first + part.start, first + part.stop)
         makers = generators(positions, seed, purpose, 0, m.w.device)
-        run = _Chains(own, from_, chains, makers, base == "biases")
+        run = make(own, from_, chains, makers, base == "biases")
         log_w = run.forward(temperatures, sweeps).T
         lower.append(log_mean(log_w))
         if keep:
@@ -92,7 +102,7 @@ def ais(
                 z1 = given[part]
             else:
                 z1 = _exact(own, chains, makers) if enumerable else _resampled(run, makers)
-            back = _Chains(own, from_, z1.shape[1], makers, run.same)
+            back = make(own, from_, z1.shape[1], makers, run.same)
             upper.append(log_mean(-back.backward(z1, temperatures, sweeps).T))
 
     def shaped(parts: Iterable[Tensor]) -> Tensor:
@@ -113,7 +123,65 @@ def ais(
     return LogZ(log_z0 + value, error, method, ess, **more)
 
 
-class _Chains:
+class _Annealing:
+    """Chains of a group of m machines on their way between the base and the machine.
+
+    A subclass makes the sides (m, chains, n), from ``noise`` (m, chains, n1 + n2), and the log-weights.
+    """
+
+    z1: Tensor
+    z2: Tensor
+    log_w: Tensor
+    makers: list[torch.Generator]
+    same: bool
+
+    def start(self) -> None:
+        """Draw side 1 from the base."""
+        raise NotImplementedError
+
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
+        """Take the bits ``z1`` (m, chains, n1) as side 1, and ``z2`` as side 2 if given: the next sweep makes it."""
+        raise NotImplementedError
+
+    def weigh(self, low: float, high: float) -> None:
+        """log w += F_high - F_low at the present z1."""
+        raise NotImplementedError
+
+    def move(self, t: float, sweeps: int) -> None:
+        """Block sweeps at temperature ``t``."""
+        raise NotImplementedError
+
+    def forward(self, temperatures: int, sweeps: int) -> Tensor:
+        """log w, (m, chains)."""
+        self.start()
+        for i in steps("annealing", temperatures, self):
+            self.weigh(i / temperatures, (i + 1) / temperatures)
+            self.move((i + 1) / temperatures, sweeps)
+        return self.log_w
+
+    def backward(self, z1: Tensor, temperatures: int, sweeps: int) -> Tensor:
+        """log w of the path from the given samples ``z1`` (m, chains, n1) of the machine down to the base."""
+        self.put(z1)
+        for done in steps("annealing from above", temperatures, self):
+            i = temperatures - 1 - done
+            self.move((i + 1) / temperatures, sweeps)
+            self.weigh(i / temperatures, (i + 1) / temperatures)
+        return self.log_w
+
+    def state(self) -> dict[str, Any]:
+        """Bits, log-weights and generators, between two steps: the field follows from the bits."""
+        makers = [generator.get_state() for generator in self.makers]
+        return {"z1": self.z1.bool(), "z2": self.z2.bool(), "log_w": self.log_w, "makers": makers}
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.put(kept["z1"].to(self.z1.dtype), kept["z2"].to(self.z1.dtype))
+        self.log_w.copy_(kept["log_w"])
+        for generator, state in zip(self.makers, kept["makers"], strict=True):
+            generator.set_state(state.cpu())
+
+
+class _Chains(_Annealing):
     """All chains (m, chains, n) of a group of machines, with every buffer made once.
 
     ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next conditional share it.
@@ -131,38 +199,15 @@ class _Chains:
         self.u1, self.u2 = self.noise.split([n1, n2], -1)
         self.log_w = self.w.new_zeros(m, chains, dtype=torch.float64)
 
-    def forward(self, temperatures: int, sweeps: int) -> Tensor:
-        """log w, (m, chains)."""
+    def start(self) -> None:
         self.draw()
         torch.lt(self.u1, torch.sigmoid(self.c1), out=self.z1)
         self.refresh()
-        for i in steps("annealing", temperatures, self):
-            self.weigh(i / temperatures, (i + 1) / temperatures)
-            self.move((i + 1) / temperatures, sweeps)
-        return self.log_w
 
-    def backward(self, z1: Tensor, temperatures: int, sweeps: int) -> Tensor:
-        """log w of the path from the given samples ``z1`` (m, chains, n1) of the machine down to the base."""
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
         self.z1.copy_(z1)
-        self.refresh()
-        for done in steps("annealing from above", temperatures, self):
-            i = temperatures - 1 - done
-            self.move((i + 1) / temperatures, sweeps)
-            self.weigh(i / temperatures, (i + 1) / temperatures)
-        return self.log_w
-
-    def state(self) -> dict[str, Any]:
-        """Bits, log-weights and generators, between two steps: the field follows from the bits."""
-        makers = [generator.get_state() for generator in self.makers]
-        return {"z1": self.z1.bool(), "z2": self.z2.bool(), "log_w": self.log_w, "makers": makers}
-
-    def load(self, kept: dict[str, Any]) -> None:
-        """Take over what ``state`` gave."""
-        self.z1.copy_(kept["z1"])
-        self.z2.copy_(kept["z2"])
-        self.log_w.copy_(kept["log_w"])
-        for generator, state in zip(self.makers, kept["makers"], strict=True):
-            generator.set_state(state.cpu())
+        if z2 is not None:
+            self.z2.copy_(z2)
         self.refresh()
 
     def draw(self) -> None:
@@ -207,6 +252,54 @@ class _Chains:
             torch.add(self.c1, self.logit1, alpha=t, out=self.logit1)
             torch.lt(self.u1, torch.sigmoid(self.logit1, out=self.logit1), out=self.z1)
             self.refresh()
+
+
+class _BitChains(_Annealing):
+    """The chains of one machine by the kernels: the same noise, the same bits within rounding."""
+
+    def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
+        from vaebench.kernels.machine import Machine
+
+        biases, differences = (base.b1[0], base.b2[0]), (own.b1[0] - base.b1[0], own.b2[0] - base.b2[0])
+        self.machine = Machine(*biases, own.w[0], *differences)
+        self.makers, self.same, self.chains = makers, same, chains
+        self.log_w = own.w.new_zeros(1, chains, dtype=torch.float64)
+        self.stride = self.machine.n1 + self.machine.n2
+        self._side1 = self.machine.packed(own.w.new_zeros(chains, self.machine.n1))
+        self._side2 = self.machine.packed(own.w.new_zeros(chains, self.machine.n2))
+
+    @property
+    def z1(self) -> Tensor:
+        return self.machine.unpacked(self._side1, self.chains, self.machine.n1).unsqueeze(0)
+
+    @property
+    def z2(self) -> Tensor:
+        return self.machine.unpacked(self._side2, self.chains, self.machine.n2).unsqueeze(0)
+
+    def draw(self) -> Noise:
+        """Noise of a sweep, both sides in a row."""
+        from vaebench.kernels.machine import laid_out
+
+        shape = self.chains, self.stride
+        u = (uniform if self.chains * self.stride < MANY else digits)(shape, self.makers[0])
+        return laid_out(u).mirrored()  # u < sigmoid(l) where the kernels have u > sigmoid(-l)
+
+    def start(self) -> None:
+        self._side1 = self.machine.half1(self._side2, 0.0, self.draw(), 0, self.stride)
+
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
+        self._side1 = self.machine.packed(z1[0])
+        if z2 is not None:
+            self._side2 = self.machine.packed(z2[0])
+
+    def weigh(self, low: float, high: float) -> None:
+        self.machine.weigh(self._side1, low, high, self.log_w[0].numpy())
+
+    def move(self, t: float, sweeps: int) -> None:
+        for _ in range(sweeps):
+            u = self.draw()
+            self._side2 = self.machine.half2(self._side1, t, u, self.machine.n1, self.stride, self.machine.n1)
+            self._side1 = self.machine.half1(self._side2, t, u, 0, self.stride)
 
 
 def base_biases(machine: RBM, base: Base) -> tuple[Tensor, Tensor]:

@@ -14,14 +14,16 @@ best where C is the ratio itself. C comes from the runs that place the temperatu
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.dists.rbm import RBM
-from vaebench.metrics.annealing import Base, base_biases
+from vaebench.metrics.annealing import WORTH, Base, base_biases
 from vaebench.metrics.partition import LogZ, flat, generators
 from vaebench.noise import uniform_
 from vaebench.steps import Box, steps, tick
@@ -59,9 +61,11 @@ def parallel_tempering(
         raise ValueError(f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising")
     own, start = flat(machine), flat(RBM(*base_biases(machine, base), machine.w))
     makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, machine.w.device)
+    work = sweeps * chains * own.w[0].numel()
+    make = _BitLadder if work >= WORTH and kernels.allowed() and kernels.fits(own.w[0]) else _Ladder
     out = []
     for i, maker in enumerate(makers):
-        ladder = _Ladder(RBM(*(p[i] for p in own)), RBM(*(p[i] for p in start)), chains, maker)
+        ladder = make(RBM(*(p[i] for p in own)), RBM(*(p[i] for p in start)), chains, maker)
         placed = Box()
         for _ in steps("placing of temperatures", 1, placed):
             log_c = ladder.place(low, high, pilot)
@@ -114,9 +118,7 @@ class _Ladder:
         Returns u of every interval before the exchange, at its lower and at its upper end, (chains, intervals).
         """
         k, r, n1 = self.z1.shape
-        self.z1, _ = self.machines.sweep(self.z1, self.uniform(k, r, len(self.own.b2)), self.uniform(k, r, n1))
-        field, slope = self.z1 @ self.own.w + self.d2, self.z1 @ self.d1
-        at_low, at_high = self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
+        at_low, at_high = self.move(self.uniform(k, r, len(self.own.b2)), self.uniform(k, r, n1))
         accept = self.uniform(k, r - 1) < torch.exp(at_low - at_high)
         accept &= torch.arange(r - 1, device=accept.device) % 2 == number % 2
         # No two accepted pairs overlap, so the shifts up and down make a permutation of the replicas.
@@ -124,6 +126,12 @@ class _Ladder:
         source = torch.arange(r, device=accept.device) + move
         self.z1 = self.z1.gather(1, source.unsqueeze(-1).expand(-1, -1, n1))
         return at_low, at_high
+
+    def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """A sweep of all replicas; u of every interval at both ends, as ``step`` returns it."""
+        self.z1, _ = self.machines.sweep(self.z1, u2, u1)
+        field, slope = self.z1 @ self.own.w + self.d2, self.z1 @ self.d1
+        return self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
 
     def gain(self, field: Tensor, slope: Tensor) -> Tensor:
         """u = F_high - F_low of every interval at states with these fields z1 W + d2 and slopes z1.d1."""
@@ -185,6 +193,37 @@ class _Ladder:
         self.above, self.below, self.rates = kept["above"], kept["below"], kept["rates"]
         self.generator.set_state(kept["generator"].cpu())
         self.heat()
+
+
+class _BitLadder(_Ladder):
+    """The replicas by the kernels: the same noise, the same bits within rounding."""
+
+    def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
+        from vaebench.kernels.machine import Machine
+
+        self.machine = Machine(base.b1, base.b2, own.w, own.b1 - base.b1, own.b2 - base.b2)
+        super().__init__(own, base, chains, generator)
+
+    def heat(self) -> None:
+        """The scales of the present temperatures."""
+        self.scales = self.t.tolist()
+
+    def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        from vaebench.kernels.machine import laid_out
+
+        (k, r, n1), n2 = self.z1.shape, u2.shape[-1]
+        noise2, noise1 = laid_out(u2), laid_out(u1)
+        states = []
+        for i, t in enumerate(self.scales):
+            side2 = self.machine.half2(self.machine.packed(self.z1[:, i]), t, noise2, i * n2, r * n2)
+            states.append(self.machine.half1(side2, t, noise1, i * n1, r * n1))
+        self.z1 = torch.stack([self.machine.unpacked(state, k, n1) for state in states], 1)
+
+        gains = torch.zeros(2, r - 1, k, dtype=torch.float64)
+        for i, (low, high) in enumerate(pairwise(self.scales)):
+            self.machine.weigh(states[i], low, high, gains[0, i].numpy())
+            self.machine.weigh(states[i + 1], low, high, gains[1, i].numpy())
+        return gains[0].T, gains[1].T
 
 
 def exchange_rates(at_low: Tensor, at_high: Tensor) -> Tensor:
