@@ -150,6 +150,14 @@ def fixed(
     return draw(shapes, _generator(torch.device(device), seed, purpose, *index))
 
 
+def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None:
+    """What ``fixed`` gives for noise that is uniform throughout, in place."""
+    device = next(iter(out.values())).device
+    generator = _generator(device, seed, purpose, *index)
+    for v in out.values():
+        uniform_(v, generator)
+
+
 def random_bits(shape: tuple[int, ...], seed: int, *index: int) -> Tensor:
     """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
     return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(torch.uint8)

@@ -11,15 +11,17 @@ Models of documents (``tokens``) have passes that are cut by length: see ``docum
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vaebench import noise
+from vaebench import kernels, noise
 from vaebench.batches import lengths_of
+from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.kinds import gaussian_posterior, reads_documents
 from vaebench.steps import Stateful, steps
 
@@ -34,6 +36,15 @@ TOKENS = {"cpu": 2**14, "cuda": 2**17}
 
 CODES = 2**23
 """Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own care: see TextVAE."""
+
+WORTH_KERNELS = 200_000
+"""Samples, of all cases together, from which on kernels are loaded, which takes about a second.
+
+The first time on a machine they are compiled, for some ten seconds.
+"""
+
+KERNEL_SAMPLES = 50
+"""Samples of a case in a pass of the kernels: passes so large that what each begins with costs nothing."""
 
 Moments = tuple[Tensor, Tensor]
 """Mean and log-variance of q(z | x), (batch, n) each."""
@@ -53,7 +64,7 @@ class Pass:
     first: int
     log_p: list[Tensor]
     log_q: list[Tensor]
-    z: list[Tensor]
+    z: Sequence[Tensor]
     error: Tensor | None = None
     seen: Moments | None = field(default=None, kw_only=True)
 
@@ -70,6 +81,23 @@ def terms(
     known = {} if seen is None else {"seen": seen}
     z = model.sample_posterior(x, k, noises, **known)
     return model.log_joint_terms(x, z), model.log_posterior_terms(z, x, **known), z
+
+
+def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:
+    """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
+    if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
+        return False
+    fits = x.device.type == "cpu" and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
+    return fits and bool(((x == 0) | (x == 1)).all())
+
+
+def _terms_of(model: nn.Module, x: Tensor, samples: int) -> Callable[..., tuple[list, list, list]]:
+    """``terms`` of a model, by kernels where these give them: the same within rounding."""
+    if not by_kernel(model, x, samples):
+        return partial(terms, model)
+    from vaebench.metrics.kernel_terms import KernelTerms
+
+    return KernelTerms(model)
 
 
 @torch.no_grad()
@@ -89,6 +117,9 @@ def stream(
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
     ``state``: what the caller gathers from the passes.
     """
+    score = _terms_of(model, x, samples)
+    if chunk is None and by_kernel(model, x, samples):
+        chunk = KERNEL_SAMPLES
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
     encoded = xs = seen = None
@@ -100,7 +131,7 @@ def stream(
             encoded = group
         k = min(group.size, samples - first)
         noises = draws(model, group.cases, first, k, seed, purpose, x.device)
-        yield Pass(group.cases, first, *terms(model, xs, k, noises, seen), seen=seen)
+        yield Pass(group.cases, first, *score(xs, k, noises, seen), seen=seen)
 
 
 Plan = Iterator[tuple[slice, int, Tensor]]
@@ -183,11 +214,30 @@ def draws(
     model: nn.Module, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
 ) -> dict[str, Tensor]:
     """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
-    shapes = model.posterior_noise(SAMPLES, CASES)
-    columns = []
-    for g in range(cases.start // CASES, -(-cases.stop // CASES)):
-        blocks = range(first // SAMPLES, -(-(first + k) // SAMPLES))
-        rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in blocks]
-        columns.append({name: torch.cat([r[name] for r in rows])[:k] for name in shapes})
+    columns = [
+        _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
+        for g in range(cases.start // CASES, -(-cases.stop // CASES))
+    ]
     own = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
-    return {name: torch.cat([c[name] for c in columns], 1)[:, own] for name in shapes}
+    return {name: _joined([c[name] for c in columns], 1)[:k, own] for name in columns[0]}
+
+
+def _column(
+    model: nn.Module, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
+) -> dict[str, Tensor]:
+    """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
+    shapes = model.posterior_noise(SAMPLES, CASES)
+    if {kind for kind, _ in shapes.values()} != {"uniform"}:
+        rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in range(start, stop)]
+        return {name: _joined([r[name] for r in rows], 0) for name in shapes}
+
+    whole = {n: torch.empty((stop - start) * SAMPLES, *shape[1:], device=device) for n, (_, shape) in shapes.items()}
+    for b in range(start, stop):
+        place = slice((b - start) * SAMPLES, (b - start + 1) * SAMPLES)
+        noise.fixed_({name: v[place] for name, v in whole.items()}, seed, purpose, g, b)
+    return whole
+
+
+def _joined(parts: list[Tensor], axis: int) -> Tensor:
+    """``torch.cat``, which would copy a single one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)

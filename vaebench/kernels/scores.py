@@ -1,0 +1,262 @@
+"""Layers of Bernoulli units whose weights stand still: log-probabilities and samples, thousands of rows at a time.
+
+Parents are bits, in words of 16, so logits are sums of rows of a table (compare ``bits``, which has strips of 16). A
+layer is taken by strips of 32 units: all rows pass over a part of a strip's table, which stays in the first cache, and
+the logits of the strip are used up before the next one.
+
+A row is a sample of a case. ``memory`` has for every row the 32 logits of the strip, then for every row what the units
+cost that do not have their likelier value, and a product of factors 1 + e^-|logit|, 16 floats each: see ``bernoulli``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float32
+
+from vaebench.kernels.bernoulli import FLUSH, sigmoid
+from vaebench.kernels.chained import sample_chain
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    exp_minus_abs,
+    less,
+    load,
+    load_first,
+    memory,
+    mul,
+    product,
+    splat,
+    store,
+    sub,
+    total,
+)
+
+STRIP = 2 * LANES
+"""Units taken at a time: what a word selects is looked up once for two vectors."""
+
+ROW_GROUPS, ENTRIES = LANES // 4, 16
+"""Groups of four rows in a word of bits; sums of every four rows."""
+
+WORD = ROW_GROUPS * ENTRIES * STRIP
+"""Floats of a strip of a table for every word of bits."""
+
+PART = 5
+"""Words of a strip taken at a time: their 40 KB nearly fill a first cache."""
+
+SUMS = STRIP + 2 * LANES
+"""Floats of ``memory`` for a row."""
+
+TURNS = 64
+"""Rows whose autoregressive units are sampled side by side."""
+
+_load, _store, _add = memory(STRIP)
+
+
+@kernel
+def fill_table(table, matrix, rows, columns, row_stride, column_stride):
+    """The sums of every four rows of ``matrix`` (rows, columns), by strips and words: (strips, words, 4, 16, 32).
+
+    Element (r, c) of the matrix lies at r ``row_stride`` + c ``column_stride``. ``table`` is zeros before.
+    """
+    words = -(-rows // LANES)
+    for c in range(columns):
+        strip = c // STRIP * words * WORD + c % STRIP
+        for group in range(words * ROW_GROUPS):
+            place = strip + group * ENTRIES * STRIP
+            for bit in range(4):
+                row = group * 4 + bit
+                weight = matrix[row * row_stride + c * column_stride] if row < rows else float32(0)
+                for i in range(1 << bit):
+                    table[place + ((1 << bit) + i) * STRIP] = table[place + i * STRIP] + weight
+
+
+@kernel
+def start_strip(memory, c, base, stride, cycle, first, rows):
+    """Logits before any parent: row ``r`` has those in row (``first`` + r) modulo ``cycle`` of ``base``."""
+    i = first % cycle
+    for r in range(rows):
+        _store(memory, r * STRIP, _load(base, i * stride + c))
+        i += 1
+        if i == cycle:
+            i = 0
+
+
+@kernel
+def add_table(memory, c, table, words, state, first, rows):
+    """Add to the logits of a strip what the bits in ``state``, ``words`` a row, give."""
+    strip = c // STRIP * words * WORD
+    step = ENTRIES * STRIP
+    for start in range(0, words, PART):
+        stop = min(start + PART, words)
+        for r in range(rows):
+            # Two sums, since an addition waits for the one before it.
+            one = _load(memory, r * STRIP)
+            other = _load(table, strip)  # of no row: zeros
+            for s in range(start, stop):
+                # An index without a sign spares the look whether it counts from the end.
+                bits = np.int64(state[np.uint64((first + r) * words + s)])
+                place = strip + s * WORD
+                one = _add(one, _load(table, place + (bits & 15) * STRIP))
+                other = _add(other, _load(table, place + step + ((bits >> 4) & 15) * STRIP))
+                one = _add(one, _load(table, place + 2 * step + ((bits >> 8) & 15) * STRIP))
+                other = _add(other, _load(table, place + 3 * step + (bits >> 12) * STRIP))
+            _store(memory, r * STRIP, _add(one, other))
+
+
+@kernel
+def find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows):
+    """The logits of a strip from ``base`` and the parents."""
+    start_strip(memory, c, base, stride, cycle, first, rows)
+    if len(table):
+        add_table(memory, c, table, words, parents, first, rows)
+
+
+@kernel
+def account(memory, place, logits, bits, factor):
+    """Take 16 units into a row's sums: log p = -log(1 + e^-|l|), less |l| where the bit is not the likelier one."""
+    zero = splat(float32(0))
+    against = choose(bits, logits, sub(zero, logits))
+    cost = choose(less(against, zero), against, zero)
+    store(memory, place, add(load(memory, place), cost))
+    store(memory, place + LANES, mul(load(memory, place + LANES), factor))
+
+
+@kernel
+def begin(memory, logs):
+    """Nothing accounted for."""
+    rows = len(logs)
+    for r in range(rows):
+        logs[r] = 0.0
+        place = rows * STRIP + r * 2 * LANES
+        store(memory, place, splat(float32(0)))
+        store(memory, place + LANES, splat(float32(1)))
+
+
+@kernel
+def flush(memory, logs):
+    """Take the logarithms of the products of factors, before they leave the range of a float."""
+    rows = len(logs)
+    for r in range(rows):
+        place = rows * STRIP + r * 2 * LANES + LANES
+        logs[r] -= math.log(product(load(memory, place)))
+        store(memory, place, splat(float32(1)))
+
+
+@kernel
+def end(memory, logs):
+    """Log-probabilities, nats."""
+    rows = len(logs)
+    flush(memory, logs)
+    for r in range(rows):
+        logs[r] += total(load(memory, rows * STRIP + r * 2 * LANES))
+
+
+@kernel
+def score(memory, logs, first, units, base, stride, cycle, table, words, parents, chain, bits, bits_cycle):
+    """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on, as many as ``logs`` has.
+
+    Args:
+        base: logits without parents, ``cycle`` rows of ``stride`` floats, see ``start_strip``; OFF beyond the last unit.
+        table: of the weights of the parents; empty where there are none.
+        words: words of bits for every row of ``parents``.
+        chain: table of what units give to later ones; empty where they give nothing.
+        bits: of the units, ``bits_cycle`` rows.
+    """
+    rows, own = len(logs), -(-units // LANES)
+    one = splat(float32(1))
+    begin(memory, logs)
+    for c in range(0, units, STRIP):
+        find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
+        if len(chain):
+            add_table(memory, c, chain, own, bits, first, rows)
+        for half in range(c, min(c + STRIP, own * LANES), LANES):
+            i = first % bits_cycle
+            for r in range(rows):
+                logits = load(memory, r * STRIP + half - c)
+                factor = add(one, exp_minus_abs(logits))
+                account(memory, (rows + r) * STRIP, logits, np.int64(bits[i * own + half // LANES]), factor)
+                i += 1
+                if i == bits_cycle:
+                    i = 0
+            if half // LANES % FLUSH == FLUSH - 1:
+                flush(memory, logs)
+    end(memory, logs)
+
+
+@kernel
+def score_fixed(logs, first, units, logits, constant, bits):
+    """As ``score``, where all rows have the same ``logits``; ``constant``: the log-probability of zeros alone, nats."""
+    own = -(-units // LANES)
+    zero = splat(float32(0))
+    for r in range(len(logs)):
+        chosen = zero
+        for strip in range(own):
+            fired = np.int64(bits[np.uint64((first + r) * own + strip)])
+            chosen = add(chosen, choose(fired, load(logits, strip * LANES), zero))
+        logs[r] = constant + total(chosen)
+
+
+@kernel
+def sample(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits):
+    """As ``score``, of samples: a unit is 1 where its ``noise`` is below its probability; ``bits`` gets them."""
+    rows, own = len(logs), -(-units // LANES)
+    begin(memory, logs)
+    for c in range(0, units, STRIP):
+        find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
+        for half in range(c, min(c + STRIP, own * LANES), LANES):
+            for r in range(rows):
+                place = (first + r) * units + half
+                uniform = load(noise, place) if half + LANES <= units else load_first(noise, place, units - half)
+                logits = load(memory, r * STRIP + half - c)
+                q, factor = sigmoid(logits)
+                fired = less(uniform, q)
+                bits[(first + r) * own + half // LANES] = fired
+                account(memory, (rows + r) * STRIP, logits, fired, factor)
+            if half // LANES % FLUSH == FLUSH - 1:
+                flush(memory, logs)
+    end(memory, logs)
+
+
+@kernel
+def sample_chained(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits, chain, rooms):
+    """As ``sample``, of autoregressive units, which take turns.
+
+    Args:
+        chain: weights by source, zero up to the source itself, and the length of their rows: see ``chained``.
+        rooms: ``stored`` logits of all rows and thresholds of TURNS, 32 x vectors each; integers for TURNS rows.
+    """
+    rows, own = len(logs), -(-units // LANES)
+    weights, weights_stride = chain
+    room, ints = rooms
+    length = -(-units // STRIP) * STRIP
+    for c in range(0, units, STRIP):
+        find_logits(memory, c, base, stride, cycle, table, words, parents, first, rows)
+        for r in range(rows):
+            _store(room, r * length + c, _load(memory, r * STRIP))
+
+    thresholds = rows * length
+    source = weights, 0, weights_stride
+    for r in range(0, rows, TURNS):
+        count = min(TURNS, rows - r)
+        noise_at, at = (first + r) * units, r * length
+        sample_chain(room, at, length, source, noise, noise_at, count, units, thresholds, ints, 0)
+        for b in range(r, r + count):
+            for strip in range(own):
+                threshold = load(room, thresholds + (b - r) * length + strip * LANES)
+                fired = less(threshold, load(room, b * length + strip * LANES))
+                bits[(first + b) * own + strip] = fired
+
+    begin(memory, logs)
+    one = splat(float32(1))
+    for strip in range(own):
+        for r in range(rows):
+            logits = load(room, r * length + strip * LANES)
+            fired = np.int64(bits[(first + r) * own + strip])
+            account(memory, (rows + r) * STRIP, logits, fired, add(one, exp_minus_abs(logits)))
+        if strip % FLUSH == FLUSH - 1:
+            flush(memory, logs)
+    end(memory, logs)

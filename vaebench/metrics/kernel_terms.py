@@ -1,0 +1,224 @@
+"""The terms of belief nets' importance weights by kernels: what ``weights.terms`` gives, several times as fast.
+
+Weights stand still while a model is evaluated, so each matrix is made into a table once (``vaebench.kernels.scores``).
+What a case gives to all its samples is computed once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.dists.autoregressive import strictly_lower
+from vaebench.kernels import bits, scores
+from vaebench.kernels.bernoulli import OFF
+from vaebench.kernels.vectors import LANES
+from vaebench.models.belief_net import BeliefNet, Units
+
+ROWS = 2500
+"""Rows at a time: their sums stay in the second cache."""
+
+NONE = np.zeros(0, np.float32)
+NO_BITS = np.zeros(0, np.uint16)
+
+
+class Base(NamedTuple):
+    """Logits without parents: ``cycle`` rows of ``stride`` floats; row r of the samples has row r modulo ``cycle``."""
+
+    values: np.ndarray
+    stride: int
+    cycle: int
+
+
+class Table(NamedTuple):
+    """A matrix of weights as ``scores.fill_table`` lays it out, and how many words of bits its parents have."""
+
+    values: np.ndarray
+    words: int
+
+
+def words_of(units: int) -> int:
+    """Words of 16 bits of so many units."""
+    return -(-units // LANES)
+
+
+def base_of(logits: Tensor) -> Base:
+    """Logits (cycle, units), or (units,), with units beyond the last that are never 1."""
+    logits = torch.atleast_2d(logits.detach())
+    cycle, units = logits.shape
+    stride = -(-units // scores.STRIP) * scores.STRIP
+    values = torch.nn.functional.pad(logits, (0, stride - units), value=OFF).contiguous()
+    return Base(values.view(-1).numpy(), stride, cycle)
+
+
+def table_of(weight: Tensor | None) -> Table:
+    """The table of weights (units, parents)."""
+    if weight is None:
+        return Table(NONE, 0)
+    units, parents = weight.shape
+    words = words_of(parents)
+    # torch aligns its memory to whole cache lines, without which every load would touch two.
+    values = torch.zeros(-(-units // scores.STRIP) * words * scores.WORD).numpy()
+    scores.fill_table(values, weight.detach().contiguous().view(-1).numpy(), parents, units, 1, parents)
+    return Table(values, words)
+
+
+def packed(x: Tensor) -> np.ndarray:
+    """Zeros and ones (rows, units) as words."""
+    rows, units = x.shape
+    state = np.empty(rows * words_of(units), np.uint16)
+    bits.pack(x.contiguous().view(-1).numpy(), units, rows, units, words_of(units), state)
+    return state
+
+
+class Chain:
+    """Autoregressive weights (units, units): of ``source`` k what it gives to later units, as the sampler reads it."""
+
+    def __init__(self, weight: Tensor) -> None:
+        units = len(weight)
+        self.stride = words_of(units) * LANES
+        lower = strictly_lower(weight.detach())
+        self.table = table_of(lower)
+        self.source = torch.nn.functional.pad(lower.mT, (0, self.stride - units)).contiguous().view(-1).numpy()
+
+
+class Layer:
+    """A layer of a belief net, ready to be scored and sampled."""
+
+    def __init__(self, units: Units) -> None:
+        self.module = units
+        self.units = len(units.bias)
+        self.bias = base_of(units.bias)
+        self.off = -float(torch.nn.functional.softplus(units.bias.detach().double()).sum())
+        self.table = table_of(units.weight)
+        self.chain = None if units.autoregressive is None else Chain(units.autoregressive)
+
+
+class KernelTerms:
+    """Terms of log P(x, z), terms of log Q(z | x), and z, of a float32 belief net on the CPU, whose cases are bits.
+
+    It is called as ``weights.terms`` is, without the model. The model's parameters must not change after it is made.
+    """
+
+    def __init__(self, model: BeliefNet) -> None:
+        self.model = model
+        self.p = [Layer(units) for units in model.p]
+        self.q = [Layer(units) for units in model.q]
+        self._x: Tensor | None = None
+
+    def __call__(
+        self, x: Tensor, k: int, noises: dict[str, Tensor], seen: None = None
+    ) -> tuple[list[Tensor], list[Tensor], Layers]:
+        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats; z (k, batch, units)."""
+        self._read(x)
+        rows, batch = k * len(x), len(x)
+        shape = (k, batch)
+        log_q: list[Tensor] = []
+        states: list[np.ndarray] = []
+        for i, layer in enumerate(self.q):
+            uniform = noises[f"q{i + 1}"].contiguous().view(-1).numpy()
+            state = np.empty(rows * words_of(layer.units), np.uint16)
+            base = self._drive if i == 0 else layer.bias
+            parents = (NONE, 0, NO_BITS) if i == 0 else (*layer.table, states[-1])
+            log_q.append(self._sample(layer, base, parents, uniform, state, rows).view(shape))
+            states.append(state)
+
+        log_p = []
+        targets = [(self._cases, batch), *((state, rows) for state in states)]
+        for i, (layer, (state, cycle)) in enumerate(zip(self.p, targets, strict=True)):
+            base = self._visible if i == 0 else layer.bias
+            parents = (*layer.table, states[i]) if i < len(states) else (NONE, 0, NO_BITS)
+            chain = layer.chain.table.values if layer.chain and i else NONE
+            log_p.append(self._score(layer, base, parents, chain, state, cycle, rows).view(shape))
+        return log_p, log_q, Layers(states, [layer.units for layer in self.q], k)
+
+    def _read(self, x: Tensor) -> None:
+        """What the cases give to all their samples."""
+        if x is self._x:
+            return
+        self._x = x
+        self._cases = packed(x)
+        self._drive = base_of(self.model.q[0].drive(x - self.model.mean))
+        self._visible = self.p[0].bias
+        if self.p[0].chain:
+            visible = self.p[0].module
+            self._visible = base_of(visible.bias + x @ strictly_lower(visible.autoregressive).mT)
+
+    def _score(
+        self,
+        layer: Layer,
+        base: Base,
+        parents: tuple[np.ndarray, int, np.ndarray],
+        chain: np.ndarray,
+        state: np.ndarray,
+        cycle: int,
+        rows: int,
+    ) -> Tensor:
+        def work(logs: np.ndarray, first: int) -> None:
+            if layer.table.words == 0 and layer.chain is None:
+                scores.score_fixed(logs, first, layer.units, base.values, layer.off, state)
+                return
+            memory = torch.empty(len(logs) * scores.SUMS).numpy()
+            scores.score(memory, logs, first, layer.units, *base, *parents, chain, state, cycle)
+
+        return _shared(work, rows)
+
+    def _sample(
+        self,
+        layer: Layer,
+        base: Base,
+        parents: tuple[np.ndarray, int, np.ndarray],
+        uniform: np.ndarray,
+        state: np.ndarray,
+        rows: int,
+    ) -> Tensor:
+        def work(logs: np.ndarray, first: int) -> None:
+            memory = torch.empty(len(logs) * scores.SUMS).numpy()
+            given = memory, logs, first, layer.units, *base, *parents, uniform, state
+            if layer.chain is None:
+                scores.sample(*given)
+                return
+            room = torch.empty((len(logs) + scores.TURNS) * base.stride).numpy()
+            ints = np.empty((2 + LANES) * scores.TURNS + 1, np.int32)
+            scores.sample_chained(*given, (layer.chain.source, layer.chain.stride), (room, ints))
+
+        return _shared(work, rows)
+
+
+def _shared(work: Callable[[np.ndarray, int], None], rows: int) -> Tensor:
+    """``work`` on the log-probabilities of ``rows`` rows, ROWS at a time; them, (rows,), float32."""
+    logs = np.empty(rows)
+    starts = range(0, rows, ROWS)
+    parts = [logs[start : start + ROWS] for start in starts]
+    workers = min(torch.get_num_threads(), len(parts))
+    if workers == 1:
+        for part, start in zip(parts, starts, strict=True):
+            work(part, start)
+    else:
+        with ThreadPoolExecutor(workers) as threads:
+            list(threads.map(work, parts, starts))
+    return torch.from_numpy(logs).to(torch.float32)
+
+
+class Layers(Sequence[Tensor]):
+    """Layers of zeros and ones (k, batch, units), made from words when they are asked for: few measures do."""
+
+    def __init__(self, states: list[np.ndarray], units: list[int], k: int) -> None:
+        self._states = states
+        self._units = units
+        self._k = k
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def __getitem__(self, i: int) -> Tensor:
+        state, units = self._states[i], self._units[i]
+        words = words_of(units)
+        values = torch.empty(len(state) * LANES)
+        bits.unpack(state, words, len(state) // words, values.numpy())
+        return values.view(self._k, -1, words * LANES)[..., :units]
