@@ -160,7 +160,8 @@ def score(memory, logs, first, units, base, stride, cycle, table, words, parents
     """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on, as many as ``logs`` has.
 
     Args:
-        base: logits without parents, ``cycle`` rows of ``stride`` floats, see ``start_strip``; OFF beyond the last unit.
+        base: logits without parents, ``cycle`` rows of ``stride`` floats, as ``start_strip`` takes them; OFF beyond the
+            last unit.
         table: of the weights of the parents; empty where there are none.
         words: words of bits for every row of ``parents``.
         chain: table of what units give to later ones; empty where they give nothing.

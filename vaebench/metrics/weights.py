@@ -11,7 +11,7 @@ Models of documents (``tokens``) have passes that are cut by length: see ``docum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -91,15 +91,6 @@ def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:
     return fits and bool(((x == 0) | (x == 1)).all())
 
 
-def _terms_of(model: nn.Module, x: Tensor, samples: int) -> Callable[..., tuple[list, list, list]]:
-    """``terms`` of a model, by kernels where these give them: the same within rounding."""
-    if not by_kernel(model, x, samples):
-        return partial(terms, model)
-    from vaebench.metrics.kernel_terms import KernelTerms
-
-    return KernelTerms(model)
-
-
 @torch.no_grad()
 def stream(
     model: nn.Module,
@@ -117,9 +108,12 @@ def stream(
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
     ``state``: what the caller gathers from the passes.
     """
-    score = _terms_of(model, x, samples)
-    if chunk is None and by_kernel(model, x, samples):
-        chunk = KERNEL_SAMPLES
+    score = partial(terms, model)
+    if by_kernel(model, x, samples):
+        from vaebench.metrics.kernel_terms import KernelTerms
+
+        score = KernelTerms(model)
+        chunk = chunk or KERNEL_SAMPLES
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
     encoded = xs = seen = None
