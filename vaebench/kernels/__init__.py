@@ -57,3 +57,13 @@ def fits(w: Tensor) -> bool:
     """Whether there are kernels for the chains of a machine with these couplings, (n1, n2)."""
     single = w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape)
     return single and w.dtype == torch.float32 and w.device.type == "cpu"
+
+
+def takes(*tensors: Tensor) -> bool:
+    """Whether kernels may read these: float32 on the CPU, in eager code, no gradient asked for."""
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    tracked = torch.is_grad_enabled()
+    return not torch.compiler.is_compiling() and all(
+        v.dtype == torch.float32 and v.device.type == "cpu" and not wrapped(v) and not (tracked and v.requires_grad)
+        for v in tensors
+    )

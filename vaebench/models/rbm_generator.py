@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.models.rbm_vae import Noise, RBMPriorModel, Shapes
@@ -124,14 +125,28 @@ class RBMGenerator(RBMPriorModel):
             hidden.append((dense.weight.detach() * scale.unsqueeze(1), shift))
         weight, bias = output.weight.detach(), output.bias.detach() + self.p.decoder.offset
         machine = self.prior().detach()
+        log_prob = _log_prob()
 
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             h = z
             for w, b in hidden:
                 h = torch.tanh(product(h, w, b))
-            return bernoulli.log_prob(x, product(h, weight, bias)) + machine.negative_energy(*self.sides([z]))
+            return log_prob(x, product(h, weight, bias)) + machine.negative_energy(*self.sides([z]))
 
         return log_joint
+
+
+def _log_prob() -> Callable[[Tensor, Tensor], Tensor]:
+    """log p(x) of Bernoulli units with given logits, (batch,), without gradient."""
+    if not kernels.allowed():
+        return bernoulli.log_prob
+    from vaebench.kernels import likelihood
+
+    def found(x: Tensor, logits: Tensor) -> Tensor:
+        fit = kernels.takes(x, logits) and x.shape == logits.shape and x.dim() == 2
+        return (likelihood if fit else bernoulli).log_prob(x, logits)
+
+    return found
 
 
 def _equal(a: list[Tensor], b: list[Tensor]) -> bool:

@@ -33,7 +33,8 @@ class Objective(nn.Module):
     row for every training case, of which a step sees and returns only its batch's. ``block``: updates whose noise is
     drawn at once, None for the usual number; rules that draw much take few. ``worth_compiling``: False where a step is
     mostly a long loop, which a compiler unrolls, slowly and for nothing. ``kernel``: what of a step has loops of our
-    own: 'all', or only its 'chains' of bits, whose noise has the names ``chain_noise``, or '' nothing. ``alone``: seeds
+    own: 'all', or only its 'chains' of bits, or '' nothing; ``chain_noise``: names of the noise that these take by its
+    digits. ``alone``: seeds
     are trained one by one, by the plain engine; so it is where an update depends on what the last one found.
     ``validation``: how the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vaebench import kernels, validate
 from vaebench import noise as draws
-from vaebench import validate
 from vaebench.dists.rbm import bits
 from vaebench.errors import UserError, nearest
 from vaebench.nn import batch_norm
@@ -37,6 +37,7 @@ class BitGibbs(Objective):
 
     per_case = ("posterior",)
     worth_compiling = False
+    kernel = "chains"
 
     def __init__(
         self, model: torch.nn.Module, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
@@ -71,7 +72,8 @@ class BitGibbs(Objective):
         x, machine, tape = batch["x"], self.model.prior(), {}
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
-        z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
+        with torch.no_grad():
+            z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
         layers = [z.unsqueeze(0)]
         log_p = self.model.log_likelihood(x, layers, tape) + machine.negative_energy(*self.model.sides(layers))
         bound = (log_p - machine.log_z()).mean()
@@ -94,6 +96,10 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
     ``log_p`` gives log p(z) up to a constant, (batch, n) -> (batch,); it is called once for every bit drawn, since the
     present state's value is kept, and once before. ``u`` (sweeps, n, batch) is uniform on (0, 1).
     """
+    if kernels.allowed() and kernels.takes(z, u):
+        from vaebench.kernels import likelihood
+
+        return likelihood.sweep_bits(log_p, z, u)
     now = log_p(z)
     for sweep in u.unbind():
         for i, v in enumerate(sweep.unbind()):

@@ -1,0 +1,92 @@
+"""log p(x) of independent Bernoulli units in one pass over their logits, and Gibbs sweeps over bits by means of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from numba import float32
+from torch import Tensor
+
+from vaebench.kernels.bernoulli import FLUSH
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    exp_minus_abs,
+    less,
+    load,
+    load_first,
+    mul,
+    product,
+    splat,
+    sub,
+    total,
+)
+
+
+@kernel
+def score_rows(x, logits, rows, units, scores):
+    """sum x l - softplus(l) of every row of ``units`` values ``x`` and logits, float32.
+
+    softplus(l) = relu(l) + log(1 + e^-|l|): of the factors in [1, 2] a product is taken before the logarithm.
+    """
+    zero, one = splat(float32(0)), splat(float32(1))
+    for r in range(rows):
+        sums, factors = zero, one
+        logs, waiting = 0.0, 0
+        for c in range(0, units, LANES):
+            at = r * units + c
+            if c + LANES <= units:
+                values, logit = load(x, at), load(logits, at)
+            else:  # each number beyond the row is a factor of 2
+                values, logit = load_first(x, at, units - c), load_first(logits, at, units - c)
+                logs -= (c + LANES - units) * math.log(2.0)
+            sums = add(sums, sub(mul(values, logit), choose(less(zero, logit), logit, zero)))
+            factors = mul(factors, add(one, exp_minus_abs(logit)))
+            waiting += 1
+            if waiting == FLUSH:
+                logs += math.log(product(factors))
+                factors, waiting = one, 0
+        scores[r] = total(sums) - (logs + math.log(product(factors)))
+
+
+def log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """log p(x), nats, (rows,), for zeros and ones ``x`` and ``logits`` (rows, n), float32 on the CPU; no gradient."""
+    rows, units = logits.shape
+    out = torch.empty(rows)
+    own = (v.detach().contiguous().numpy().reshape(-1) for v in (x, logits))
+    score_rows(*own, rows, units, out.numpy())
+    return out
+
+
+@kernel
+def settle(z, units, i, now, other, uniform):
+    """Gibbs draws of bit ``i`` of every row of ``z`` (rows, units), which is flipped on entry, in place.
+
+    ``now`` is log p before the flip, which becomes that of the bits drawn; ``other`` that of the flipped ones. A bit is
+    1 where u > sigmoid(-logit); a zero counts as 2^-25.
+    """
+    for r in range(len(now)):
+        flipped = z[r * units + i]
+        logit = other[r] - now[r] if flipped > 0.5 else now[r] - other[r]
+        u = uniform[r] if uniform[r] > 0.0 else float32(2.0**-25)
+        one = u * (1.0 + math.exp(-abs(logit))) > (math.exp(-abs(logit)) if logit >= 0.0 else 1.0)
+        bit = float32(1.0) if one else float32(0.0)
+        if bit == flipped:
+            now[r] = other[r]
+        else:
+            z[r * units + i] = bit
+
+
+def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tensor:
+    """As ``objectives.bit_gibbs.sweep_bits``, for float32 on the CPU; ``log_p`` is called with bits that change."""
+    z, now = z.detach().clone(), log_p(z).clone()
+    flat, values = z.numpy().reshape(-1), now.numpy()
+    for sweep in u.unbind():
+        for i, v in enumerate(sweep.unbind()):
+            z[:, i] = 1 - z[:, i]
+            settle(flat, z.shape[1], i, values, log_p(z).numpy(), v.contiguous().numpy())
+    return z
