@@ -7,32 +7,55 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->"
 COLUMNS = ("plain", "compiled 1", "jax", "products", "kernel 1")
 
 
-def table() -> str:
-    """A line per family with a kernel: updates per second, and the kernel's ratio to the others."""
+def measured() -> tuple[str, list[dict]]:
+    """Where it was measured, and what, of all the files."""
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "results" / "reference").glob("bench-kernels-*.json"))
     ]
     (where,) = {part["where"] for part in found}
+    return where, [row for part in found for row in part["measured"]]
+
+
+def table() -> str:
+    """A line per family with a kernel: updates per second, and the kernel's ratio to the others."""
+    where, rows = measured()
     heads = [c.removesuffix(" 1") for c in COLUMNS]
     lines = [f"| updates per second | {' | '.join(heads)} | kernel / compiled | kernel / jax |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
-    for row in (row for part in found for row in part["measured"] if "kernel 1" in row):
+    for row in (row for row in rows if "kernel 1" in row):
         cells = [f"{row[c]:,.0f}" if c in row else "" for c in COLUMNS]
         ratios = [f"{row['kernel 1'] / row[c]:.1f}" if c in row else "" for c in ("compiled 1", "jax")]
         lines.append(f"| {' | '.join([row['family'], *cells, *ratios])} |")
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
+def importance_table() -> str:
+    """A line per family: milliseconds for 1,000 importance samples of a case, and the share of the product rate."""
+    where, rows = measured()
+    lines = ["| ms for 1,000 samples of a case | plain | kernel | products | plain / kernel | products / kernel |"]
+    lines.append("| --- |" + " ---: |" * 5)
+    for row in (row for row in rows if "rate" in row and "kernel" in row):
+        cells = [f"{row[c]:.2f}" for c in ("plain", "kernel", "products")]
+        gain = f"{row['plain'] / row['kernel']:.1f}"
+        lines.append(f"| {' | '.join([row['family'], *cells, gain])} | {row['products'] / row['kernel']:.0%} |")
+    return "\n".join(lines) + f"\n\n{where}.\n"
+
+
+def put(text: str, name: str, content: str) -> str:
+    """``text`` with ``content`` between the marks of this name."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    return before + begin + content + end + rest.partition(end)[2]
+
+
 def page() -> str:
-    """The page with the table in its place."""
+    """The page with the tables in their places."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + table() + END + rest.partition(END)[2]
+    return put(put(text, "bench", table()), "importance", importance_table())
 
 
 if __name__ == "__main__":

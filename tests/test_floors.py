@@ -46,9 +46,10 @@ FLOORS: list[list[str]] = [
     [
         "inner",
         "bench_text",
+        "bench_importance",
         "bench_jax",
         "check_line",
-    ],  # updates before an update; speed with documents; a line of a check
+    ],  # updates before an update; speed with documents, of an evaluation; a line of a check
     ["train", "check_documents", "bench"],  # the loop; estimators against exact answers; speed
     ["resume", "means", "trained", "check"],  # where a run stands; posterior means on its way; the model it gave
     ["session"],  # a cell's seeds in one process

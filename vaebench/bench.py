@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vaebench import bench_jax, bench_text, fast, kernels, models, noise, objectives, optim
+from vaebench import bench_importance, bench_jax, bench_text, fast, kernels, models, noise, objectives, optim
 from vaebench.errors import UserError, nearest
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.rbm_prior import RBMPriorObjective
@@ -202,7 +202,11 @@ def boltzmann(model: dict) -> bool:
 
 def chosen(only: str | None) -> dict[str, tuple[dict, dict]]:
     """The families whose name has ``only`` in it, all for None."""
-    return {k: v for k, v in FAMILIES.items() if only is None or only.lower() in k.lower()}
+    return _named(only, FAMILIES)
+
+
+def _named(only: str | None, families: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in families.items() if only is None or only.lower() in k.lower()}
 
 
 Record = Callable[[dict[str, Any]], None]
@@ -235,21 +239,27 @@ def run(
             raise UserError("--with jax: on the CPU only; add run.device=cpu")
         bench_jax.load()
     families = chosen(only)
-    third = {k: v for k, v in bench_text.FAMILIES.items() if only is None or only.lower() in k.lower()}
-    if not families and not third:
-        raise UserError(f"--only {only}: in no family's name: {nearest(str(only), [*FAMILIES, *bench_text.FAMILIES])}")
+    third = _named(only, bench_text.FAMILIES)
+    scored = _named(only, bench_importance.FAMILIES)
+    if not families and not third and not scored:
+        every = [*FAMILIES, *bench_importance.FAMILIES, *bench_text.FAMILIES]
+        raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
-    if first:
-        yield from updates_per_second(first, device, seconds, packed, record, jax)
-    if first and second:
-        yield ""
-    if second:
-        yield from milliseconds(second, device, seconds, packed, record)
-    if third:
-        if families:
+    sections = [
+        (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
+        (scored, lambda: bench_importance.run(scored, device, seconds, partial(_clock, device), record)),
+        (second, lambda: milliseconds(second, device, seconds, packed, record)),
+        (third, lambda: bench_text.run(third, device, seconds, record)),
+    ]
+    between = False
+    for chosen_families, section in sections:
+        if not chosen_families:
+            continue
+        if between:
             yield ""
-        yield from bench_text.run(third, device, seconds, record)
+        yield from section()
+        between = True
 
 
 def updates_per_second(

@@ -10,7 +10,7 @@ from typing import Any
 from vaebench.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
 
-HELP = "Updates per second of each model family, packed and single; milliseconds of those with Boltzmann priors."
+HELP = "Updates per second of each model family; milliseconds of an IW-NLL, and of updates with Boltzmann priors."
 
 
 MOST_PACKED = 10_000
