@@ -32,7 +32,7 @@ from vaebench import kernels
 from vaebench.models import MODELS
 from vaebench.models.belief_net import BeliefNet
 from vaebench.noise import Shapes
-from vaebench.objectives import OBJECTIVES
+from vaebench.objectives import OBJECTIVES, decay
 from vaebench.optim import Optimiser
 
 log = logging.getLogger(__name__)
@@ -152,6 +152,7 @@ class Pack:
         self._kernel = None
         alone = engine == "plain" or (engine == "kernel" and objective.kernel == "chains")
         self._places = places_of(objective) if alone else {}
+        self._decay = decay.strengths(objective) if engine == "kernel" and alone else {}
         if engine == "kernel" and not alone:
             from vaebench.kernel_engine import Engine
 
@@ -293,9 +294,12 @@ class Pack:
         seen, grads, states, metrics = self._seen(index), [], [], []
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
-            with self._lent(params), kernels.use(self.engine == "kernel"):
+            with self._lent(params), kernels.use(self.engine == "kernel"), decay.apart(bool(self._decay)):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
-            grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
+            own = dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
+            for name, strength in self._decay.items():
+                own[name] = own[name].add(params[name].detach(), alpha=strength)
+            grads.append(own)
             states.append(state)
             metrics.append(metric)
         self._apply(_beside(grads), _beside(states), index, clock, only)

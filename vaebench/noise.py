@@ -107,9 +107,18 @@ def digits(shape: tuple[int, ...], generator: torch.Generator) -> Digits:
     low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
     count = math.prod(shape)
-    high = torch.from_numpy(source.random_raw(-(-count // 4)).view(np.int16))[:count].reshape(shape)
+    high = torch.from_numpy(_words(source, -(-count // 4)).view(np.int16))[:count].reshape(shape)
     # From -2^15 up, hence the half.
     return Digits(high, low.to(torch.float32).mul_(2.0**-24).add_(0.5))
+
+
+def _words(source: np.random.SFC64, count: int) -> np.ndarray:
+    """The next words of a generator that is not used again: the same with and without kernels."""
+    if count >= WORTH_A_KERNEL and kernels.allowed() and kernels.loaded():
+        from vaebench.kernels import sfc
+
+        return sfc.words(source, count)
+    return source.random_raw(count)
 
 
 def taken(noise: dict[str, Tensor], name: str) -> Tensor | Digits:

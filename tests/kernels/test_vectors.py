@@ -8,7 +8,20 @@ import pytest
 pytest.importorskip("numba")
 
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.vectors import LANES, exp_minus_abs, load, load_first, log, product, store, total
+from vaebench.kernels.vectors import (
+    LANES,
+    exp_minus_abs,
+    load,
+    load_first,
+    load_row,
+    log,
+    product,
+    sqrt,
+    store,
+    store_first,
+    store_row,
+    total,
+)
 
 
 @kernel
@@ -27,6 +40,17 @@ def each_log(a):
 def folded(a, count):
     v = load_first(a, 0, count)
     return total(v), product(load(a, 0))
+
+
+@kernel
+def each_root(a):
+    for c in range(0, len(a), LANES):
+        store_row(a, c, sqrt(load_row(a, c, len(a) - c)), len(a) - c)
+
+
+@kernel
+def copied(a, out, count):
+    store_first(out, 1, load(a, 0), count)
 
 
 def test_the_exponential_of_minus_the_size():
@@ -58,6 +82,22 @@ def test_part_of_a_vector_is_read_and_no_more(count):
     x = np.arange(1, LANES + 1, dtype=np.float32)
     found, _ = folded(x, count)
     assert found == x[:count].sum()
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 16])
+def test_part_of_a_vector_is_written_and_no_more(count):
+    x, out = np.arange(1, LANES + 1, dtype=np.float32), np.zeros(LANES + 2, dtype=np.float32)
+    copied(x, out, count)
+    assert out.tolist() == [0.0, *x[:count], *[0.0] * (LANES + 1 - count)]
+
+
+@pytest.mark.parametrize("size", [1, 16, 17, 45])
+def test_the_square_root_of_rows_of_any_length(size):
+    x = np.linspace(0, 3, size, dtype=np.float32)
+    memory = np.concatenate([x, np.full(LANES, 4, np.float32)])
+    each_root(memory[:size])
+    assert np.array_equal(memory[:size], np.sqrt(x))
+    assert (memory[size:] == 4).all()
 
 
 def test_a_product_beyond_float32():

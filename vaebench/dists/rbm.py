@@ -57,6 +57,9 @@ class RBM(NamedTuple):
 
     def logits1(self, z2: Tensor) -> Tensor:
         """Logits (k, *batch, n1) of side 1 given ``z2`` (k, *batch, n2), bits or values in between."""
+        if kernels.few(self.w, z2) and kernels.allowed():
+            # Couplings from the left: their gradient then lies in memory as they do.
+            return (self.w @ z2.movedim(0, -1)).movedim(-1, 0) + self.b1
         return _affine(self.b1, z2, self.w.mT)
 
     def logits2(self, z1: Tensor) -> Tensor:
@@ -97,13 +100,17 @@ class RBM(NamedTuple):
         Returns the new (z1, z2). No gradient passes. Raises ValueError without a sweep.
         """
         if isinstance(u2, Digits) and isinstance(u1, Digits):
-            if kernels.allowed() and kernels.fits(self.w):
+            if kernels.fits(self.w) and kernels.allowed():
                 from vaebench.kernels.machine import Machine
 
                 return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
             u2, u1 = u2.uniforms(), u1.uniforms()
         if len(u2) != len(u1) or len(u1) < 1:
             raise ValueError(f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1")
+        if kernels.few(self.w, z1) and kernels.allowed():
+            from vaebench.kernels.case_chains import gibbs
+
+            return gibbs(*self.detach(), z1.detach(), u2, u1)
         # Minus the logits come straight out of the product: u > sigmoid(-logit) then needs no pass to turn the sign.
         down = RBM(*(-p for p in self.detach()))
         z1 = z1.detach()

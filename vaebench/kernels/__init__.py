@@ -53,17 +53,29 @@ LEAST, MOST = 16, 800
 """Units of a side of a Boltzmann machine that the kernels take: a vector at least, and no product overflows."""
 
 
-def fits(w: Tensor) -> bool:
-    """Whether there are kernels for the chains of a machine with these couplings, (n1, n2)."""
-    single = w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape)
-    return single and w.dtype == torch.float32 and w.device.type == "cpu"
+def plain(v: Tensor) -> bool:
+    """Whether loops of our own can be handed a tensor: float32 on a CPU, while nobody maps or records what is done."""
+    if torch.compiler.is_compiling():
+        return False
+    mapped = torch._C._functorch.is_functorch_wrapped_tensor(v)
+    return v.device.type == "cpu" and v.dtype == torch.float32 and not mapped
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Whether kernels may read these: float32 on the CPU, in eager code, no gradient asked for."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+    """Whether kernels may read these: ``plain`` ones, of which no gradient is asked for."""
     tracked = torch.is_grad_enabled()
-    return not torch.compiler.is_compiling() and all(
-        v.dtype == torch.float32 and v.device.type == "cpu" and not wrapped(v) and not (tracked and v.requires_grad)
-        for v in tensors
-    )
+    return all(plain(v) and not (tracked and v.requires_grad) for v in tensors)
+
+
+def fits(w: Tensor) -> bool:
+    """Whether there are kernels for the chains of a machine with these couplings, (n1, n2)."""
+    return w.dim() == 2 and all(LEAST <= n <= MOST for n in w.shape) and plain(w)
+
+
+FEW = 3
+"""Chains of each of many machines up to which it is faster to take one after the other than all by a product."""
+
+
+def few(w: Tensor, z: Tensor) -> bool:
+    """Whether there is a kernel for chains ``z`` (k, batch, n) of many machines with couplings (batch, n1, n2)."""
+    return w.dim() == z.dim() == 3 and len(z) <= FEW and plain(w)

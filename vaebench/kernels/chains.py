@@ -33,19 +33,28 @@ from vaebench.kernels.vectors import (
 )
 
 
+@kernel
+def rises(logit, u):
+    """1[u > sigmoid(-logit)] of 16 units as the bits of an integer."""
+    one = splat(float32(1))
+    # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
+    e = exp_minus_abs(logit)
+    level = choose(less(logit, splat(float32(0))), one, e)
+    return less(level, mul(u, add(one, e)))
+
+
 def _half(raw: Callable) -> Callable:
     """Half a sweep with noise that ``raw`` reads: every chain's ``units`` bits of one side, given the other side.
 
-    Logits are ``bias`` + ``scale`` (``field`` + product). A bit is 1 where u > sigmoid(-logit). A uniform u is ``low``
-    + ``factor`` times what lies in ``noise``, of which a chain's part begins ``stride`` after that of the one before,
-    the first's at ``at``. ``tail`` has room for 16 numbers.
+    Logits are ``bias`` + ``scale`` (``field`` + product). A uniform u is ``low`` + ``factor`` times what
+    lies in ``noise``, of which a chain's part begins ``stride`` after that of the one before, the first's at ``at``.
+    ``tail`` has room for 16 numbers.
     """
 
     @kernel
     def half(
         table, given, words, chains, drawn, units, bias, field, scale, noise, at, stride, factor, low, low_at, tail
     ):
-        zero, one = splat(float32(0)), splat(float32(1))
         scales, factors = splat(float32(scale)), splat(float32(factor))
         strips = -(-units // LANES)
         for c in range(strips):
@@ -65,10 +74,7 @@ def _half(raw: Callable) -> Callable:
                 u = fma(u, factors, digits)
                 place += stride
 
-                # sigmoid(-l) is e^-|l| / (1 + e^-|l|), or 1 / (1 + e^-|l|) where l < 0.
-                e = exp_minus_abs(logit)
-                level = choose(less(logit, zero), one, e)
-                drawn[k * strips + c] = less(level, mul(u, add(one, e)))
+                drawn[k * strips + c] = rises(logit, u)
 
     return half
 

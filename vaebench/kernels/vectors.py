@@ -14,6 +14,8 @@ from numba import types
 from numba.core.datamodel.models import PrimitiveModel
 from numba.extending import intrinsic, register_model
 
+from vaebench.kernels.compiler import kernel
+
 LANES = 16
 """Floats in a vector of the element-by-element functions. Rows are padded to multiples of it."""
 
@@ -140,21 +142,64 @@ def fma(typing, v, w, x):
     return _V(_V, _V, _V), generate
 
 
+def _mask(builder, count):
+    """1 in the first ``count`` lanes."""
+    count = builder.trunc(count, _INT)
+    some = builder.insert_element(ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0))
+    limit = builder.shuffle_vector(some, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
+    return builder.icmp_signed("<", ir.Constant(_WIDE_INT, list(range(LANES))), limit)
+
+
 @intrinsic
 def load_first(typing, a, at, count):
     """As ``load``, of the first ``count`` floats only: the others are 0, and their memory is not touched."""
 
     def generate(context, builder, sig, args):
         place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
-        count = builder.trunc(args[2], _INT)
-        some = builder.insert_element(ir.Constant(_WIDE_INT, ir.Undefined), count, ir.Constant(_INT, 0))
-        limit = builder.shuffle_vector(some, ir.Constant(_WIDE_INT, ir.Undefined), _ints(0))
-        wanted = builder.icmp_signed("<", ir.Constant(_WIDE_INT, list(range(LANES))), limit)
         kind = ir.FunctionType(_WIDE, [_WIDE.as_pointer(), _INT, _MASK, _WIDE])
         declared = builder.module.declare_intrinsic(f"llvm.masked.load.v{LANES}f32.p0", fnty=kind)
-        return builder.call(declared, [place, ir.Constant(_INT, 4), wanted, _all(0.0)])
+        return builder.call(declared, [place, ir.Constant(_INT, 4), _mask(builder, args[2]), _all(0.0)])
 
     return _V(a, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_first(typing, a, at, v, count):
+    """As ``store``, of the first ``count`` floats only."""
+
+    def generate(context, builder, sig, args):
+        place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [_WIDE, _WIDE.as_pointer(), _INT, _MASK])
+        declared = builder.module.declare_intrinsic(f"llvm.masked.store.v{LANES}f32.p0", fnty=kind)
+        builder.call(declared, [args[2], place, ir.Constant(_INT, 4), _mask(builder, args[3])])
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, _V, types.intp), generate
+
+
+@kernel
+def load_row(a, at, left):
+    """16 floats, or the ``left`` last ones of a row and zeros."""
+    return load(a, at) if left >= LANES else load_first(a, at, left)
+
+
+@kernel
+def store_row(a, at, v, left):
+    """16 floats, or the ``left`` last ones of a row."""
+    if left >= LANES:
+        store(a, at, v)
+    else:
+        store_first(a, at, v, left)
+
+
+@intrinsic
+def sqrt(typing, v):
+    """The square root, rounded once."""
+
+    def generate(context, builder, sig, args):
+        return _call(builder, "sqrt", args[0])
+
+    return _V(_V), generate
 
 
 @intrinsic

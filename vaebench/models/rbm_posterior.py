@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vaebench import validate
+from vaebench import kernels, validate
 from vaebench.dists.rbm import RBM
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
@@ -37,9 +37,21 @@ class Encoder(nn.Module):
         self.couplings = BatchNorm(self.n1 * self.n2, momentum)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> RBM:
-        h1, h2, j = self.output(self.net(x, tape)).split([self.n1, self.n2, self.n1 * self.n2], -1)
-        j = (COUPLING / math.sqrt(self.n1)) * self.couplings(j, tape)
+        out = self.output(self.net(x, tape))
+        factor = COUPLING / math.sqrt(self.n1)
+        if tape is not None and out.dim() == 2 and kernels.plain(out) and kernels.allowed():
+            return self._by_kernel(out, factor, tape)
+        h1, h2, j = out.split([self.n1, self.n2, self.n1 * self.n2], -1)
+        j = factor * self.couplings(j, tape)
         return from_spins(h1, h2, j.reshape(*j.shape[:-1], self.n1, self.n2))
+
+    def _by_kernel(self, out: Tensor, factor: float, tape: Tape) -> RBM:
+        from vaebench.kernels.couplings import machines
+
+        norm, sides = self.couplings, (self.n1, self.n2)
+        *machine, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
+        tape[norm.path] = mean, variance
+        return RBM(*machine)
 
 
 def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:

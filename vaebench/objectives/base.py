@@ -36,6 +36,7 @@ class Objective(nn.Module):
     own: 'all', or only its 'chains' of bits, or '' nothing; ``chain_noise``: names of the noise that these take by its
     digits. ``alone``: seeds
     are trained one by one, by the plain engine; so it is where an update depends on what the last one found.
+    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
     ``validation``: how the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
@@ -46,6 +47,7 @@ class Objective(nn.Module):
     worth_compiling = True
     kernel: ClassVar[str] = ""
     alone = False
+    weight_decay = 0.0
     validation: ClassVar[dict[str, Any]] = {}
 
     model: nn.Module

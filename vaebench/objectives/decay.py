@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,6 +19,34 @@ def check_decay(value: Any) -> float:
     return float(value)
 
 
-def penalty(model: nn.Module, strength: float) -> Tensor:
-    """strength / 2 |.|^2 over what ``model.decayed()`` names, ()."""
+_apart = False
+
+
+@contextmanager
+def apart(wanted: bool) -> Iterator[None]:
+    """Leave the penalty out of losses in this block: the caller adds its gradient, see ``strengths``.
+
+    Autograd passes over all parameters eight times for it; to add it to the gradient takes one pass.
+    """
+    global _apart
+    before = _apart
+    _apart = wanted
+    try:
+        yield
+    finally:
+        _apart = before
+
+
+def penalty(model: nn.Module, strength: float) -> Tensor | float:
+    """strength / 2 |.|^2 over what ``model.decayed()`` names, (); 0 in a block of ``apart``."""
+    if _apart:
+        return 0.0
     return 0.5 * strength * sum((p**2).sum() for p in model.decayed())
+
+
+def strengths(objective: nn.Module) -> dict[str, float]:
+    """Names of the parameters that decay -> what each is multiplied by in the gradient of the penalty."""
+    if not objective.weight_decay:
+        return {}
+    decayed = {id(p) for p in objective.model.decayed()}
+    return {name: objective.weight_decay for name, p in objective.named_parameters() if id(p) in decayed}

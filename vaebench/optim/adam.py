@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
+from vaebench import kernels
 from vaebench.errors import UserError, nearest
 from vaebench.optim.base import Optimiser, rates_of
 
@@ -116,7 +117,4 @@ class Adam(Optimiser):
 
 def _fusable(params: dict[str, Tensor]) -> bool:
     """Whether PyTorch's fused step can be taken: float32 on a CPU, and nobody records what is done."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return not torch.compiler.is_compiling() and all(
-        p.device.type == "cpu" and p.dtype == torch.float32 and not wrapped(p) for p in params.values()
-    )
+    return all(kernels.plain(p) for p in params.values())

@@ -1,0 +1,91 @@
+"""Chains of many machines by the kernel: bit for bit the plain ones, and in law by enumeration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import kernels
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+
+pytest.importorskip("numba")
+
+from vaebench.kernels import case_chains
+
+LIMIT = 5.0
+"""|z| of one comparison; by chance once in 1.7 million."""
+
+
+def machines(batch, n1, n2, scale=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    b1, b2, w = (torch.randn(batch, *shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2)))
+    return RBM(scale * b1, scale * b2, scale * w / n1**0.5)
+
+
+def uniform(*shape, seed=1):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).clamp_(min=2.0**-25)
+
+
+@pytest.mark.parametrize(("batch", "n1", "n2", "k"), [(1, 1, 2, 1), (5, 17, 23, 3), (4, 32, 16, 2), (3, 100, 31, 1)])
+def test_chains_are_the_plain_ones(batch, n1, n2, k):
+    """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
+    m, z1 = machines(batch, n1, n2, scale=2.0), (uniform(k, batch, n1) < 0.5).float()
+    kept, noise = z1.clone(), (uniform(7, k, batch, n2, seed=2), uniform(7, k, batch, n1, seed=3))
+    with kernels.use(False):
+        wanted = m.gibbs(z1, *noise)
+    for got, plain in zip(case_chains.gibbs(*m, z1, *noise), wanted, strict=True):
+        assert got.shape == plain.shape
+        assert torch.equal(got, plain)
+    assert torch.equal(z1, kept)
+
+
+def test_chains_stay_with_the_laws_of_their_machines():
+    """Each of 40,000 equal machines has a chain that starts at an exact sample; the means and pair products, 76 z."""
+    n1, n2, cases = 3, 17, 40_000
+    m = machines(1, n1, n2, scale=2.0)
+    alone = RBM(*(p[0] for p in m))
+    u = uniform(cases, 1 + n2)
+    start, _ = boltzmann_exact.sample(alone, u[:, 0], u[:, 1:])
+    many = RBM(*(p.expand(cases, *p.shape[1:]) for p in m))
+    z1, z2 = (z[0] for z in case_chains.gibbs(*many, start[None], uniform(3, 1, cases, n2), uniform(3, 1, cases, n1)))
+    exact = RBM(*(p.double() for p in alone)).moments()
+    for found, wanted in ((z1, exact.mean1), (z2, exact.mean2), (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12)):
+        sd = (wanted * (1 - wanted) / cases).sqrt()
+        assert ((found.double().mean(0) - wanted).abs() < LIMIT * sd).all()
+
+
+def test_noise_of_another_type_is_turned_into_floats():
+    m, z1, noise = machines(2, 5, 4), torch.zeros(1, 2, 5), (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5))
+    wanted = case_chains.gibbs(*m, z1, *noise)
+    got = case_chains.gibbs(*m, z1.to(torch.uint8), *(u.double() for u in noise))
+    assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    with pytest.raises(RuntimeError, match="expanded size"):
+        case_chains.gibbs(*m, z1, noise[0], noise[0])
+
+
+def test_machines_take_the_kernel_where_they_may(monkeypatch):
+    used = []
+    gibbs = case_chains.gibbs
+    monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
+    m = machines(2, 20, 20)
+    for k, machine, allowed in ((3, m, True), (4, m, True), (1, m.to(torch.float64), True), (1, m, False)):
+        with kernels.use(allowed):
+            u = uniform(2, k, 2, 20).to(machine.w.dtype)
+            machine.gibbs(torch.zeros(k, 2, 20, dtype=machine.w.dtype), u, u)
+    assert used == [3]
+
+
+def test_logits_of_few_chains_and_their_gradient_are_the_plain_ones():
+    m, z = machines(4, 9, 6), uniform(2, 4, 6).requires_grad_()
+    leaves = [p.requires_grad_() for p in m]
+    found = {}
+    for wanted in (True, False):
+        with kernels.use(wanted):
+            logits = m.logits1(z)
+        found[wanted] = [logits, *torch.autograd.grad((logits**2).sum(), [z, leaves[0], leaves[2]])]
+    for a, b in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(a, b)
+    assert found[True][3].is_contiguous()
+    with kernels.use(True), pytest.raises(ValueError, match="need the shape"):
+        m.logits1(z[0])

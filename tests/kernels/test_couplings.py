@@ -1,0 +1,94 @@
+"""Machines from an encoder's output by the kernel, held to the plain code in float64, gradients included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import kernels
+from vaebench.models.rbm_posterior import Encoder
+from vaebench.nn.batch_norm import name_norms
+
+pytest.importorskip("numba")
+
+from vaebench.kernels import couplings
+
+INPUTS = 6
+SIZES = [(1, 1, 2), (3, 2, 7), (16, 32, 4), (17, 23, 5), (40, 17, 30)]
+"""Sides and cases: whole vectors, none, and rows that end within one."""
+
+
+def encoder(n1, n2, seed=0):
+    """An encoder with every parameter standard normal, scales and shifts of the couplings included."""
+    made = Encoder(INPUTS, (n1, n2), 5, 1, 0.99)
+    name_norms(made)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(made.named_parameters()):
+            p.normal_(generator=generator)
+    return made
+
+
+def inputs(batch, seed=1):
+    return torch.randn(batch, INPUTS, generator=torch.Generator().manual_seed(seed))
+
+
+def step(made, x, weights, by_kernel):
+    """By name the machines, the statistics of the batch, and the gradients of a product with ``weights``.
+
+    The biases of the couplings and of the hidden layer are left out: normalisation takes away what they do, and their
+    gradients are rounding.
+    """
+    tape = {}
+    with kernels.use(by_kernel):
+        machine = made(x, tape)
+    loss = sum((p * v.to(x.dtype)).sum() for p, v in zip(machine, weights, strict=True))
+    names, leaves = zip(*made.named_parameters(), strict=True)
+    found = dict(zip(names, torch.autograd.grad(loss, leaves), strict=True))
+    found["output.bias"] = found["output.bias"][: made.n1 + made.n2]
+    del found["net.dense.0.bias"]
+    mean, variance = tape["couplings"]
+    assert not mean.requires_grad
+    assert not variance.requires_grad
+    return {**found, **machine.detach()._asdict(), "mean": mean, "variance": variance}
+
+
+@pytest.mark.parametrize(("n1", "n2", "batch"), SIZES)
+def test_machines_statistics_and_gradients(n1, n2, batch):
+    made, x = encoder(n1, n2), inputs(batch)
+    generator = torch.Generator().manual_seed(2)
+    weights = [torch.randn(batch, *s, generator=generator) for s in ((n1,), (n2,), (n1, n2))]
+    found = step(made, x, weights, True)
+    exact = step(made.double(), x.double(), weights, False)
+    assert found.keys() == exact.keys()
+    for name, wanted in exact.items():
+        size = float(wanted.abs().max())
+        assert (found[name].double() - wanted).abs().max() < 3e-5 * max(size, 1e-3), name
+
+
+def test_a_machine_of_which_one_part_alone_is_used():
+    """Gradients of what is not used count as zeros."""
+    made, x = encoder(4, 3), inputs(6)
+    zeros = [torch.zeros(6, 4), torch.zeros(6, 3), torch.zeros(6, 4, 3)]
+    weights = [torch.ones(6, 4), *zeros[1:]]
+    wanted = step(made, x, weights, True)["net.dense.0.weight"]
+    with kernels.use(True):
+        grad, *_ = torch.autograd.grad(made(x, {}).b1.sum(), [made.net.dense[0].weight])
+    torch.testing.assert_close(grad, wanted)
+
+
+def test_where_the_kernel_is_taken(monkeypatch):
+    """In training, in float32, for a batch, where it is allowed, and not while gradients are mapped."""
+    used = []
+    machines = couplings.machines
+    monkeypatch.setattr(couplings, "machines", lambda raw, *more: (used.append(len(raw)), machines(raw, *more))[1])
+    made, x = encoder(3, 4).requires_grad_(False), inputs(5)
+    with kernels.use(True):
+        made(x, {})
+        made(x)
+        made(x.expand(2, 5, INPUTS), {})
+        torch.func.vmap(lambda v: tuple(made(v, {})))(x.expand(2, 5, INPUTS))
+        made.double()(x.double(), {})
+    with kernels.use(False):
+        made.float()(x, {})
+    assert used == [5]

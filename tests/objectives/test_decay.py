@@ -1,0 +1,43 @@
+"""Weight decay as a term of the loss, and as one that the caller adds to the gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench import models, objectives
+from vaebench.objectives import decay
+
+
+@pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
+def test_strengths_are_the_gradient_of_the_penalty(name):
+    model = models.build({"name": name, "latents": 4, "layers": 1, "units": 3}, np.full(5, 0.3))
+    models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
+    rule = {"rbm_vae": "dvae_sharp", "rbm_posterior": "dvae_sharp_sharp"}[name]
+    rule = objectives.build({"name": rule, "weight_decay": 0.3}, model)
+    names, leaves = zip(*rule.named_parameters(), strict=True)
+    grads = torch.autograd.grad(decay.penalty(model, rule.weight_decay), leaves, allow_unused=True)
+    strengths = decay.strengths(rule)
+    assert set(strengths) == {name for name, g in zip(names, grads, strict=True) if g is not None}
+    for name, p, g in zip(names, leaves, grads, strict=True):
+        if g is not None:
+            torch.testing.assert_close(strengths[name] * p.detach(), g)
+
+
+def test_the_penalty_is_left_out_in_a_block_alone():
+    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, np.full(5, 0.3))
+    models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
+    before = decay.penalty(model, 0.3)
+    with decay.apart(True):
+        assert decay.penalty(model, 0.3) == 0
+        with decay.apart(False):
+            assert torch.equal(decay.penalty(model, 0.3), before)
+    assert torch.equal(decay.penalty(model, 0.3), before)
+
+
+def test_rules_without_decay_have_no_strengths():
+    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, np.full(5, 0.3))
+    assert decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
+    sbn = models.build({"name": "sbn", "dims": [3]}, np.full(5, 0.3))
+    assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}

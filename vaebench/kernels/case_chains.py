@@ -1,0 +1,100 @@
+"""Markov chains of many restricted Boltzmann machines, of each a few chains: of the posteriors of a batch of cases.
+
+A machine has too few chains for tables. It is taken through all its sweeps at once instead, so that its couplings come
+from far memory once: rows of the bits that are 1 are summed one way, and products of rows with the bits taken back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import float32
+from torch import Tensor
+
+from vaebench.kernels.chains import rises
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    fma,
+    load,
+    load_first,
+    load_row,
+    splat,
+    store_row,
+    total,
+)
+
+
+@kernel
+def sum_listed(w, first, stride, listed, count, left):
+    """16 columns of the sum of the rows ``listed[:count]``, or the ``left`` last columns."""
+    one = splat(float32(0))
+    two = one
+    if left >= LANES:
+        for j in range(0, count - 1, 2):
+            one = add(one, load(w, first + listed[j] * stride))
+            two = add(two, load(w, first + listed[j + 1] * stride))
+        if count % 2:
+            one = add(one, load(w, first + listed[count - 1] * stride))
+    else:
+        for j in range(count):
+            one = add(one, load_first(w, first + listed[j] * stride, left))
+    return add(one, two)
+
+
+@kernel
+def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed, logits):
+    """Sweeps, side 2 first, of ``chains`` chains of every machine: ``z1`` (chains, batch, n1) is moved in place.
+
+    ``w`` (batch, n1, n2), noise (sweeps, chains, batch, n). ``listed``: room for n1 numbers, ``logits``: for 16.
+    """
+    zero, one = splat(float32(0)), splat(float32(1))
+    for m in range(batch):
+        first = m * n1 * n2
+        for k in range(chains):
+            at1, at2 = (k * batch + m) * n1, (k * batch + m) * n2
+            for s in range(sweeps):
+                count = 0
+                for i in range(n1):
+                    listed[count] = i
+                    count += z1[at1 + i] > 0.5
+                noise = ((s * chains + k) * batch + m) * n2
+                for c in range(0, n2, LANES):
+                    product = sum_listed(w, first + c, n2, listed, count, n2 - c)
+                    logit = add(load_row(b2, m * n2 + c, n2 - c), product)
+                    bits = rises(logit, load_row(u2, noise + c, n2 - c))
+                    store_row(z2, at2 + c, choose(bits, one, zero), n2 - c)
+
+                noise = ((s * chains + k) * batch + m) * n1
+                for r in range(0, n1, LANES):
+                    for i in range(r, min(r + LANES, n1)):
+                        product = zero
+                        for c in range(0, n2, LANES):
+                            row = load_row(w, first + i * n2 + c, n2 - c)
+                            product = fma(row, load_row(z2, at2 + c, n2 - c), product)
+                        logits[i - r] = total(product)
+                    logit = add(load_row(b1, m * n1 + r, n1 - r), load(logits, 0))
+                    bits = rises(logit, load_row(u1, noise + r, n1 - r))
+                    store_row(z1, at1 + r, choose(bits, one, zero), n1 - r)
+
+
+def gibbs(b1: Tensor, b2: Tensor, w: Tensor, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+    """Sweeps of chains from ``z1`` (k, batch, n1), zeros and ones; the new (z1, z2), float32.
+
+    Biases (batch, n), couplings (batch, n1, n2), noise (sweeps, k, batch, n).
+    """
+    chains, (batch, n1, n2) = len(z1), w.shape
+    z1 = z1.to(torch.float32, copy=True).contiguous()
+    z2 = torch.empty(chains, batch, n2)
+    machine = (_row(v) for v in (w, b1, b2))
+    noise = (_row(u.expand(-1, *z.shape)) for u, z in ((u2, z2), (u1, z1)))
+    room = np.empty(n1, np.int64), np.empty(LANES, np.float32)
+    gibbs_each(*machine, _row(z1), _row(z2), chains, batch, n1, n2, *noise, len(u2), *room)
+    return z1, z2
+
+
+def _row(v: Tensor) -> np.ndarray:
+    """A tensor as an array of one axis, float32."""
+    return v.detach().to(torch.float32).contiguous().numpy().reshape(-1)

@@ -1,0 +1,173 @@
+"""Machines of bits, one for every case, from an encoder's output: normalised couplings, scaled, from spins to bits.
+
+What ``models.rbm_posterior`` does in fifteen passes over a million couplings, twice as many backwards, is here one pass
+over memory each way: n2 couplings of the whole batch at a time, which the second cache holds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import float32
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.machine import padded
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    div,
+    fma,
+    load,
+    load_row,
+    mul,
+    splat,
+    sqrt,
+    store,
+    store_row,
+    sub,
+    total,
+)
+
+
+@kernel
+def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, slope, w, b1, b2):
+    """Machines of the rows h1, h2, x of ``raw``: with J = factor (scale (x - mean) / sd + shift) as in ``from_spins``.
+
+    Of each coupling, (n1 n2,): ``scale``, ``shift``, ``mean`` and ``variance``, which begin as zeros, and ``slope``,
+    which becomes factor scale / sd. ``b2`` (batch, n2 padded) begins as zeros.
+    """
+    width, size = -(-n2 // LANES) * LANES, n1 * n2
+    row = n1 + n2 + size
+    share, factors = splat(float32(1 / batch)), splat(float32(factor))
+    epsilons, two, four = splat(float32(epsilon)), splat(float32(2)), splat(float32(4))
+    for k in range(batch):
+        first = k * row + n1 + n2
+        for c in range(0, size, LANES):
+            left = size - c
+            store_row(mean, c, fma(share, load_row(raw, first + c, left), load_row(mean, c, left)), left)
+    for k in range(batch):
+        first = k * row + n1 + n2
+        for c in range(0, size, LANES):
+            left = size - c
+            x = sub(load_row(raw, first + c, left), load_row(mean, c, left))
+            store_row(variance, c, fma(mul(share, x), x, load_row(variance, c, left)), left)
+    for c in range(0, size, LANES):
+        left = size - c
+        sd = sqrt(add(load_row(variance, c, left), epsilons))
+        store_row(slope, c, mul(factors, div(load_row(scale, c, left), sd)), left)
+
+    for k in range(batch):
+        for i in range(n1):
+            sums = splat(float32(0))
+            for c in range(0, n2, LANES):
+                at, left = i * n2 + c, n2 - c
+                x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
+                j = fma(x, load_row(slope, at, left), mul(factors, load_row(shift, at, left)))
+                store_row(w, k * size + at, mul(four, j), left)
+                store(b2, k * width + c, add(load(b2, k * width + c), j))
+                sums = add(sums, j)
+            b1[k * n1 + i] = float32(2) * (raw[k * row + i] - total(sums))
+        for c in range(0, n2, LANES):
+            h2 = load_row(raw, k * row + n1 + c, n2 - c)
+            store(b2, k * width + c, mul(two, sub(h2, load(b2, k * width + c))))
+
+
+@kernel
+def backward(raw, batch, n1, n2, epsilon, factor, mean, variance, slope, dw, db1, db2, draw, dscale, dshift, pull):
+    """Gradients of ``raw``, scale and shift from those of the machines; ``db2`` (batch, n2 padded).
+
+    Of a coupling let x be less its mean and g the gradient of J. Then dshift = factor sum g,
+    dscale = factor sum g x / sd and dx = slope (g - sum g / batch - x (sum g x / sd^2) / batch). ``dscale`` and
+    ``dshift`` begin as zeros; ``pull`` has room for as many numbers.
+    """
+    width, size = -(-n2 // LANES) * LANES, n1 * n2
+    row = n1 + n2 + size
+    share, factors, epsilons = splat(float32(1 / batch)), splat(float32(factor)), splat(float32(epsilon))
+    two, four = splat(float32(-2)), splat(float32(4))
+    for k in range(batch):
+        for i in range(n1):
+            field = splat(db1[k * n1 + i])
+            for c in range(0, n2, LANES):
+                at, left = i * n2 + c, n2 - c
+                g = mul(two, add(field, load(db2, k * width + c)))
+                g = fma(four, load_row(dw, k * size + at, left), g)
+                x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
+                store_row(dshift, at, add(load_row(dshift, at, left), g), left)
+                store_row(dscale, at, fma(g, x, load_row(dscale, at, left)), left)
+    for c in range(0, size, LANES):
+        left = size - c
+        square = add(load_row(variance, c, left), epsilons)
+        product = load_row(dscale, c, left)
+        store_row(pull, c, mul(share, div(product, square)), left)
+        store_row(dscale, c, mul(factors, div(product, sqrt(square))), left)
+
+    for k in range(batch):
+        for i in range(n1):
+            field = splat(db1[k * n1 + i])
+            draw[k * row + i] = float32(2) * db1[k * n1 + i]
+            for c in range(0, n2, LANES):
+                at, left = i * n2 + c, n2 - c
+                g = mul(two, add(field, load(db2, k * width + c)))
+                g = fma(four, load_row(dw, k * size + at, left), g)
+                x = sub(load_row(raw, k * row + n1 + n2 + at, left), load_row(mean, at, left))
+                g = sub(g, fma(x, load_row(pull, at, left), mul(share, load_row(dshift, at, left))))
+                store_row(draw, k * row + n1 + n2 + at, mul(load_row(slope, at, left), g), left)
+        for c in range(0, n2, LANES):
+            field = load(db2, k * width + c)
+            store_row(draw, k * row + n1 + c, add(field, field), n2 - c)
+    for c in range(0, size, LANES):
+        left = size - c
+        store_row(dshift, c, mul(factors, load_row(dshift, c, left)), left)
+
+
+class Couplings(torch.autograd.Function):
+    """``machines`` with its gradient."""
+
+    @staticmethod
+    def forward(ctx, raw, scale, shift, n1, n2, epsilon, factor):
+        batch = len(raw)
+        raw = raw.contiguous()
+        mean, variance, slope = (torch.zeros(n1 * n2) for _ in range(3))
+        b1, b2, w = torch.empty(batch, n1), padded(torch.zeros(batch, n2)), torch.empty(batch, n1, n2)
+        units = (_row(v) for v in (mean, variance, slope, w, b1))
+        forward(_row(raw), batch, n1, n2, _row(scale), _row(shift), epsilon, factor, *units, b2.reshape(-1))
+
+        ctx.save_for_backward(raw, mean, variance, slope)
+        ctx.settings = batch, n1, n2, epsilon, factor
+        ctx.mark_non_differentiable(mean, variance)
+        return b1, torch.from_numpy(b2)[:, :n2].contiguous(), w, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, db1, db2, dw, *_):
+        raw, mean, variance, slope = ctx.saved_tensors
+        draw, dscale, dshift, pull = (v(like) for v, like in ((torch.empty_like, raw), *[(torch.zeros_like, mean)] * 3))
+        given = (_row(dw.contiguous()), _row(db1.contiguous()), padded(db2).reshape(-1))
+        wanted = (_row(v) for v in (draw, dscale, dshift, pull))
+        backward(_row(raw), *ctx.settings, _row(mean), _row(variance), _row(slope), *given, *wanted)
+        return draw, dscale, dshift, None, None, None, None
+
+
+def _row(v: Tensor) -> np.ndarray:
+    """A contiguous tensor as an array of one axis."""
+    return v.detach().numpy().reshape(-1)
+
+
+def machines(
+    raw: Tensor, scale: Tensor, shift: Tensor, sides: tuple[int, int], epsilon: float, factor: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Machines of bits from fields and couplings of spins, with the couplings normalised by their batch.
+
+    Args:
+        raw: what an encoder gives, (batch, n1 + n2 + n1 n2): fields h1, h2, and couplings x.
+        scale, shift: of the normalisation, (n1 n2,).
+        sides: n1, n2.
+        epsilon: what is added to a variance.
+        factor: of the normalised couplings.
+
+    Returns:
+        b1 (batch, n1), b2 (batch, n2), w (batch, n1, n2); mean and variance of the batch, (n1 n2,), without gradient.
+    """
+    return Couplings.apply(raw, scale, shift, *sides, epsilon, factor)
