@@ -78,7 +78,7 @@ class Estimate:
 
 def only_current(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the measures that were taken under another evaluation than the cell asks for."""
-    return frame[frame["extra"].map(_is_current).astype(bool)]
+    return _without(frame, ~frame["extra"].map(_is_current).astype(bool))
 
 
 def _is_current(extra: str) -> bool:
@@ -91,7 +91,13 @@ def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     Values that are not finite, or impossible, do not count.
     """
     rows = taken(frame, metric)
-    return rows[~rows["flags"].map(is_lost).astype(bool)].drop_duplicates([*CELL, "key", "seed"], keep="last")
+    rows = _without(rows, rows["flags"].map(is_lost).astype(bool))
+    return _without(rows, rows.duplicated([*CELL, "key", "seed"], keep="last"))
+
+
+def _without(frame: pd.DataFrame, marked: pd.Series) -> pd.DataFrame:
+    """The rows that are not marked: the frame itself if none is, since a copy of so many columns is slow."""
+    return frame[~marked] if marked.any() else frame
 
 
 def taken(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -132,7 +132,10 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     word = verdict(published, values, table.margin, label, judged, spread, table.published_runs)
     if table.rows[row].diverges and bool(runs["paper_protocol"].all()):
         word = _divergence(runs, label)
-    shown = [measure, *(m for m in BESIDE if m not in (measure, *_in_other_columns(table, row, column)))]
+    # Selecting rows is slow, so what no run has is not looked for.
+    known = set(runs["metric"])
+    elsewhere = _in_other_columns(table, row, column)
+    shown = [measure, *(m for m in BESIDE if m in known and m not in (measure, *elsewhere))]
     beside = {m: estimate(measured(runs, m)) for m in shown if m != measure}
     missing = {m: _kinds(taken(runs, m)) for m in shown if not (ours if m == measure else beside[m])}
     notes += _flagged(shown, runs)
@@ -178,7 +181,11 @@ def _flagged(metrics: list[str], runs: pd.DataFrame) -> list[str]:
     seeds: dict[tuple[str, str], list[int]] = {}
     for metric in ("", *metrics):
         # A flag of the run stands in all its rows, whatever became of it.
-        rows = taken(runs, metric).drop_duplicates([*CELL, "key", "seed"], keep="last") if metric else runs
+        rows = taken(runs, metric) if metric else runs
+        if not any(rows["flags"]):
+            continue
+        if metric:
+            rows = rows.drop_duplicates([*CELL, "key", "seed"], keep="last")
         for seed, marks in zip(rows["seed"], rows["flags"], strict=True):
             for flag in flags.split(marks):
                 if (flags.kind_of(flag) in flags.OF_RUNS) == (metric == ""):
