@@ -6,6 +6,7 @@ A new model or objective needs one line here; all cases of this folder then appl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -123,13 +124,14 @@ def model_cases() -> list[Case]:
 
 def objective_cases() -> list[Case]:
     """Every objective with every model that it trains."""
+    built = [(case, None if case.missing else case.build()) for case in model_cases()]
     out = []
     for name, cls in objectives.OBJECTIVES.items():
         if name not in OBJECTIVE_SETTINGS:
             out.append(Case(missing=f"objective {name}"))
             continue
-        for case in model_cases():
-            if case.missing or cls.trains(case.build()):
+        for case, model in built:
+            if case.missing or cls.trains(model):
                 out += [Case(case.model, {"name": name, **s}, case.missing) for s in OBJECTIVE_SETTINGS[name]]
     return out
 
@@ -138,8 +140,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_case" in metafunc.fixturenames:
         coded = [c for c in model_cases() if c.missing or models.MODELS[c.model["name"]].latent != "none"]
         metafunc.parametrize("model_case", coded, ids=str)
+    # The scope brings the tests of one case together, so that they find each other's trained packs.
     if "objective_case" in metafunc.fixturenames:
-        metafunc.parametrize("objective_case", objective_cases(), ids=str)
+        metafunc.parametrize("objective_case", _objective_cases(), ids=str, scope="module")
+    if "case_of_objective" in metafunc.fixturenames:
+        images_last = sorted(_objective_cases(), key=lambda case: not case.tokens)
+        last = {case.objective.get("name", case.missing): case for case in images_last}
+        metafunc.parametrize("case_of_objective", last.values(), ids=str)
+
+
+@lru_cache(maxsize=1)
+def _objective_cases() -> list[Case]:
+    """Made once for all tests, since it builds every model."""
+    return objective_cases()
 
 
 @pytest.fixture

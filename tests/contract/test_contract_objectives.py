@@ -162,7 +162,18 @@ def advance(pack, seeds, rows=slice(0, UPDATES)):
     return total
 
 
+TRAINED = {}
+
+
 def trained(case, seeds, engine, x, descent="sgd"):
+    """A pack after all updates, to be looked at only, and the metrics' sums; the same one each time it is asked for."""
+    key = (repr(case), tuple(seeds), engine, descent)
+    if key not in TRAINED:
+        TRAINED[key] = _trained(case, seeds, engine, x, descent)
+    return TRAINED[key]
+
+
+def _trained(case, seeds, engine, x, descent):
     pack = make_pack(case, seeds, engine, x, descent=descent)
     start = pack.seed(0)[0]
     sums = advance(pack, seeds)
@@ -193,10 +204,14 @@ def assert_equals_plain(engine, case, x, descent="sgd", rtol=1e-4):
         assert_same(plain.seed(r), other.seed(r), rtol=rtol)
 
 
-@pytest.mark.parametrize("descent", OPTIMS)
-def test_packed_equals_plain(objective_case, x, descent):
+def test_packed_equals_plain(objective_case, x):
+    assert_equals_plain("packed", objective_case, x)
+
+
+def test_packed_equals_plain_by_adam(case_of_objective, x):
+    """Its moments lie beside the parameters in the pack, whatever their shapes: one model of each objective."""
     # Adam divides by the root of the second moment, so a gradient near 0 passes on its rounding in full.
-    assert_equals_plain("packed", objective_case, x, descent, rtol=5e-4 if descent == "adam" else 1e-4)
+    assert_equals_plain("packed", case_of_objective, x, "adam", rtol=5e-4)
 
 
 def test_kernels_equal_plain(objective_case, x):

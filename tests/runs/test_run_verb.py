@@ -24,7 +24,7 @@ from vaebench.cli import main
 
 QUICK = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "model.dims=[10]", "eval.iw_samples=10"]
 HERE = ["run.jobs=1", "run.device=cpu", "run.engine=plain"]
-TINY = [*QUICK, *HERE, "train.updates=300", "train.valid_every=100"]
+TINY = [*QUICK, *HERE, "train.updates=120", "train.valid_every=40"]
 
 HOLD = """
 import os, time, vaebench.fast as f
@@ -173,7 +173,7 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
     code, out, err = command.wait()
     assert code == 130
     lines = err.splitlines()
-    assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 300"
+    assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
     assert lines[1] == "vaebench: saving the state and stopping; once more to end at once"
     assert lines[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
     assert "Traceback" not in err
@@ -283,7 +283,7 @@ def test_an_absurd_rate_is_reported_again_without_training_until_forced(vaebench
     for seed, line in enumerate(bad):
         head = f"vaebench: nvil_mnist: SBN 200 / NVIL seed {seed} diverged: "
         assert line.startswith(head)
-        assert "is not finite at update 100; there is no checkpoint yet" in line
+        assert "is not finite at update 40; there is no checkpoint yet" in line
     assert "diverged" in out
     found = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-*/result.json")]
     assert [r["status"] for r in found] == ["diverged", "diverged"]
@@ -393,10 +393,10 @@ def test_what_is_finished_is_skipped_and_new_evaluations_need_no_training(vaeben
 
 def test_a_larger_budget_goes_on_from_the_smaller_one(vaebench, results, whole, expected, states_of, tmp_path, log):
     args = [*TINY, results, "--only", "column=NVIL"]
-    assert vaebench("run", *args, "train.updates=200").wait()[0] == 0
+    assert vaebench("run", *args, "train.updates=80").wait()[0] == 0
     code, _, err = vaebench("run", *args, code=log[0]).wait()
     assert code == 0, err
-    assert [line.split()[3] for line in log[1]() if line.startswith("train")] == ["200", "200"]
+    assert [line.split()[3] for line in log[1]() if line.startswith("train")] == ["80", "80"]
     states = states_of(tmp_path / "runs")
     assert len(states) == 4, "the smaller run's folders stay"
     assert {k: v for k, v in states.items() if k in expected} == {k: v for k, v in expected.items() if "nvil" in k[0]}
@@ -431,14 +431,14 @@ def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
 
 
 def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(noise, "BLOCK", 100)
+    monkeypatch.setattr(noise, "BLOCK", 40)
     assert main(["run", *TINY, f"run.results={tmp_path / 'none'}", "--dry-run"]) == 0
     out, err = capsys.readouterr()
     assert not (tmp_path / "none").exists()
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["nvil_mnist", "preset=quick"]
-    assert lines[2] == ["SBN", "200", "NVIL", "0,1", "2", "new", "300", "?"]
-    assert lines[3] == ["SBN", "200", "WS", "0,1", "2", "new", "300", "?"]
+    assert lines[2] == ["SBN", "200", "NVIL", "0,1", "2", "new", "120", "?"]
+    assert lines[3] == ["SBN", "200", "WS", "0,1", "2", "new", "120", "?"]
     assert out.endswith("to do: 4 runs of unknown cost (nothing like them is recorded)\n")
     assert err == ""
 
@@ -452,12 +452,12 @@ def test_a_dry_run_writes_nothing_and_tells_what_is_left(whole, tmp_path, capsys
     shutil.rmtree(ws / "seed-1")
     (ws / "seed-2").mkdir()
     (ws / "seed-2" / "checkpoint.safetensors").touch()
-    (ws / "seed-2" / "curve.csv").write_text("update,seconds\n100,9\n")
+    (ws / "seed-2" / "curve.csv").write_text("update,seconds\n40,9\n")
     assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0-2"]) == 0
     out = capsys.readouterr().out
     lines = [line.split() for line in out.splitlines()]
-    assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "300", "50", "s"]
-    assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "300", "50", "s"]
+    assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "120", "50", "s"]
+    assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "120", "50", "s"]
     # a new NVIL run, a new one of WS, and two thirds of the third
     assert out.endswith("to do: about 2.2 min of one process for 3 runs\n")
     assert main(["run", *TINY, f"run.results={root}", "--dry-run", "--seeds", "0", "--force"]) == 0
@@ -573,9 +573,9 @@ def test_the_table_goes_to_stdout_and_all_else_to_stderr(whole):
     assert "[1/2]" not in out
     lines = err.splitlines()
     assert len(lines) == 4, "a line when a cell begins and one when it ends, and no bar where there is no terminal"
-    assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 300"
+    assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
     assert lines[1].startswith("[1/2] nvil_mnist: SBN 200 / NVIL: done (seeds 0,1) bound ")
-    assert lines[2] == "SBN 200 / WS seeds 0,1: training, update 0 of 300"
+    assert lines[2] == "SBN 200 / WS seeds 0,1: training, update 0 of 120"
     assert lines[3].startswith("[2/2] nvil_mnist: SBN 200 / WS: done (seeds 0,1) bound ")
     assert not {"\r", "\x1b", "|"} & set(out + err)
 
@@ -645,7 +645,7 @@ def test_it_runs_as_a_module_in_a_fresh_interpreter(results, tmp_path):
     """The one test that pays for its own imports."""
     env = {**os.environ, "PYTHONPATH": str(Path(config.__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
     env["VAEBENCH_DATA"] = str(tmp_path / "data")
-    command = [sys.executable, "-m", "vaebench", "run", *TINY, results, "--only", "column=NVIL", "train.updates=200"]
+    command = [sys.executable, "-m", "vaebench", "run", *TINY, results, "--only", "column=NVIL"]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Belief nets on binarized MNIST")

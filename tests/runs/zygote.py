@@ -58,6 +58,9 @@ def _command(request: dict) -> int:
     return vaebench(request["args"])
 
 
+BLOCK = 40
+"""Updates per block of noise, so that short runs pass through several."""
+
 if __name__ == "__main__":
     import h5py  # noqa: F401
     import hydra  # noqa: F401
@@ -68,6 +71,7 @@ if __name__ == "__main__":
 
     import vaebench.compose
     import vaebench.data.prepare
+    import vaebench.noise
     import vaebench.pool
     import vaebench.progress
     import vaebench.report
@@ -76,10 +80,14 @@ if __name__ == "__main__":
     import vaebench.verbs.run
 
     torch.set_num_threads(1)
+    vaebench.noise.BLOCK = BLOCK
     Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
     for name in ("nvil_mnist", "nvil_autoreg"):
         vaebench.compose.cells(vaebench.catalogue.load_table(name), vaebench.catalogue.load_preset("quick"))
     main()
 elif __name__ == "__mp_main__":
+    import vaebench.noise
+
+    vaebench.noise.BLOCK = BLOCK
     exec(os.environ.get("ZYGOTE_CHILD", ""))
