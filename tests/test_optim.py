@@ -217,3 +217,25 @@ def test_a_group_without_a_rate_is_named():
     rule, params = clipped(), {"baseline.w": torch.zeros(1, 2)}
     with pytest.raises(UserError, match="baseline"):
         rule.apply_(params, params, rule.state(params), {"baseline.w": "baseline"}, torch.zeros(1))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_adam_adds_decay_to_the_gradient(kind):
+    """Of the parameters that have some, by the fused step (float32) and by parts."""
+    generator = torch.Generator().manual_seed(0)
+    start = {k: torch.randn(2, 3, generator=generator, dtype=kind) for k in "abc"}
+    groups, decay, found = {"a": "model", "b": "posterior", "c": "model"}, {"a": 0.3, "b": 0.2}, []
+    for apart in (True, False):
+        rule = optim.build({"name": "adam", "rate": 0.1, "posterior_rate": 0.01})
+        params = {k: v.clone() for k, v in start.items()}
+        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in start.items()}
+        state = {**moments, "count": torch.zeros(2, dtype=kind)}
+        for _ in range(5):
+            grads = {k: v.sin() for k, v in start.items()}
+            if not apart:
+                grads = {k: g + decay.get(k, 0.0) * params[k] for k, g in grads.items()}
+            rule.apply_(params, grads, state, groups, torch.zeros(2), decay=decay if apart else None)
+        found.append({**params, **state})
+    for name, v in found[0].items():
+        torch.testing.assert_close(v, found[1][name])
+    assert not torch.equal(found[0]["a"], start["a"])

@@ -296,10 +296,7 @@ class Pack:
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
             with self._lent(params), kernels.use(self.engine == "kernel"), decay.apart(bool(self._decay)):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
-            own = dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
-            for name, strength in self._decay.items():
-                own[name] = own[name].add(params[name].detach(), alpha=strength)
-            grads.append(own)
+            grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)
             metrics.append(metric)
         self._apply(_beside(grads), _beside(states), index, clock, only)
@@ -314,7 +311,12 @@ class Pack:
         only: tuple[str, ...] | None = None,
     ) -> None:
         progress = self._clocks(index.shape[-1], clock)["progress"]
-        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only)
+        more = {}
+        if self.optim.adds_decay:
+            more["decay"] = self._decay
+        else:
+            grads |= {name: grads[name].add(self.params[name], alpha=v) for name, v in self._decay.items()}
+        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, **more)
         for name, v in state.items():
             if name in self.objective.per_case:
                 self.state[name][self._seeds(index), index] = v.detach()

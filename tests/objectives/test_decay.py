@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import models, objectives
+from vaebench import bench, kernels, models, objectives
 from vaebench.objectives import decay
 
 
@@ -41,3 +41,26 @@ def test_rules_without_decay_have_no_strengths():
     assert decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
     sbn = models.build({"name": "sbn", "dims": [3]}, np.full(5, 0.3))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
+
+
+@pytest.mark.parametrize("descent", [{"name": "adam", "rate": 0.1, "epsilon": 1.0}, {"name": "sgd", "rate": 0.02}])
+def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
+    """A hundred updates of a whole pack, with decay as strong as the gradient; sides of 20 and 21 units.
+
+    Adam with so large an epsilon does not blow the rounding up that is all the gradient of biases before a norm.
+    """
+    if kernels.missing():
+        pytest.skip(kernels.missing())
+    model = {"name": "rbm_posterior", "latents": 41, "layers": 1, "units": 17}
+    rule = {"name": "dvae_sharp_sharp", "weight_decay": 0.05, "prior_chains": 40, "prior_sweeps": 2}
+    packs = {}
+    for engine in ("plain", "kernel"):
+        packs[engine] = bench.make_pack(model, rule, 1, engine, torch.device("cpu"), descent)
+        start = packs[engine].seed(0)[0]
+        for number in range(100):
+            bench.advance(packs[engine], number, 1, 10)
+    plain, kernel = (packs[engine].seed(0) for engine in ("plain", "kernel"))
+    for name, v in plain[0].items():
+        moved = (v - start[name]).norm()
+        assert (kernel[0][name] - v).norm() < 0.02 * moved + 1e-4, name
+    assert torch.equal(kernel[1]["posterior"], plain[1]["posterior"])

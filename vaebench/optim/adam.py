@@ -30,6 +30,8 @@ class Adam(Optimiser):
     of updates done.
     """
 
+    adds_decay = True
+
     def __init__(
         self,
         rate: float,
@@ -64,14 +66,16 @@ class Adam(Optimiser):
             out = torch.where(progress >= start, value, out)
         return out
 
-    def apply_(self, params, grads, state, group_of, progress, only=None):
+    def apply_(self, params, grads, state, group_of, progress, only=None, decay=None):
         """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
+        decay = decay or {}
         if only is not None:
             raise ValueError("Adam moves all groups at once")
         with torch.no_grad():
             if _fusable(params):
-                self._fused(params, grads, state, group_of, progress)
+                self._fused(params, grads, state, group_of, progress, decay)
             else:
+                grads = {k: g.add(params[k], alpha=decay[k]) if k in decay else g for k, g in grads.items()}
                 self._by_parts(params, grads, state, group_of, progress)
 
     def _by_parts(self, params, grads, state, group_of, progress) -> None:
@@ -88,14 +92,14 @@ class Adam(Optimiser):
             step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
             p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
 
-    def _fused(self, params, grads, state, group_of, progress) -> None:
+    def _fused(self, params, grads, state, group_of, progress, decay) -> None:
         """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
         factors = self.factor(progress).tolist()
         for r, factor in enumerate(factors):
-            for rate in set(self.rates.values()):
-                names = [name for name in params if self.rates[group_of[name]] == rate]
-                if not names:
-                    continue
+            alike: dict[tuple[float, float], list[str]] = {}
+            for name in params:
+                alike.setdefault((self.rates[group_of[name]], decay.get(name, 0.0)), []).append(name)
+            for (rate, strength), names in alike.items():
                 adam(
                     [params[name][r] for name in names],
                     [grads[name][r].contiguous() for name in names],
@@ -108,7 +112,7 @@ class Adam(Optimiser):
                     beta1=self.beta1,
                     beta2=self.beta2,
                     lr=rate * factor,
-                    weight_decay=0.0,
+                    weight_decay=strength,
                     eps=self.epsilon,
                     maximize=False,
                 )

@@ -24,10 +24,12 @@ class Optimiser:
     """Base: how gradients change parameters, in place, with a rate for each parameter group.
 
     Parameters are name -> tensor, all with the leading axis of packed seeds. ``budget_free``: updates do not depend on
-    how many there will be.
+    how many there will be. ``adds_decay``: ``apply_`` takes ``decay`` as well, by name what is added to the gradient as
+    a multiple of the parameter; else its caller adds that.
     """
 
     budget_free = True
+    adds_decay = False
     rates: dict[str, float]
 
     def state(self, params: Tensors) -> Tensors:
