@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from vaebench import bench, cli, noise
+from vaebench import bench, bench_boltzmann, cli, noise
 from vaebench.errors import UserError
 
 CPU = torch.device("cpu")
@@ -29,6 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
 
 
 def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
@@ -51,18 +52,18 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
         drawn.append((tuple(shapes), tuple(run_seeds), length))
         now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
 
-    monkeypatch.setattr(bench, "_clock", lambda device: now[0])
-    monkeypatch.setattr(bench, "advance", step)
+    monkeypatch.setattr(bench_boltzmann, "clock", lambda device: now[0])
+    monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
-    found = bench.cost(SMALL, FEW, 1, "plain", CPU, 0.0)
+    found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
     assert found == pytest.approx((22.0, 19.0, 2.0))
     assert set(batches) == {(100, 1, "Adam", "plain")}
     assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
     packing.append(True)
-    packed = bench.cost(SMALL, FEW, 4, "plain", CPU, 0.0)
+    packed = bench_boltzmann.costs(SMALL, FEW, 4, ("plain",), CPU, 0.0)["plain"]
     assert packed == pytest.approx((5.5, 4.75, 0.5))
     packing.clear()
-    bits = bench.cost(*BITS, 1, "plain", CPU, 0.0)
+    bits = bench_boltzmann.costs(*BITS, 1, ("plain",), CPU, 0.0)["plain"]
     assert bits.update == pytest.approx(2.0)
     assert math.isnan(bits.chains)
     assert math.isnan(bits.noise)
@@ -102,11 +103,12 @@ def test_the_command(small, capsys: pytest.CaptureFixture):
     assert 1 < plain < products
     assert lines[6] == ""
     assert lines[7].startswith("milliseconds per update and seed, batch 100, Adam")
-    pwl, bits = lines[10], lines[11]
+    assert lines[10].split() == ["plain", "chains", "noise", "kernel", "chains", "products"]
+    pwl, bits = lines[11], lines[12]
     assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
     assert 0 < float(pwl.split()[4]) < 1000
-    assert bits.split()[-2:] == ["-", "-"]
-    assert len(lines) == 12
+    assert bits.split()[-5:-1] == ["-", "-", "-", "-"]
+    assert len(lines) == 13
 
 
 def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
@@ -115,7 +117,7 @@ def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
     assert "torch" in out["where"]
     assert [m["family"] for m in out["measured"]] == list(bench.FAMILIES)
     assert [set(m) - {"family", "unit"} for m in out["measured"]] == [
-        *({"plain", "products"}, {"update", "chains", "noise"}, {"update"})
+        *({"plain", "products"}, {"update", "chains", "noise", "products"}, {"update", "products"})
     ]
 
 
@@ -127,6 +129,7 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
     monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
     heads, sbn, linear = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
     assert heads == ["plain", "kernel", "1", "products"]
@@ -165,7 +168,7 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench.bench_importance, "score", score)
     monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda: work("products"))
-    monkeypatch.setattr(bench, "_clock", lambda device: now[0])
+    monkeypatch.setattr(bench, "clock", lambda device: now[0])
     assert cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["measured"]
     assert found["unit"] == "ms for 1,000 samples of a case"
@@ -218,7 +221,7 @@ def test_the_jax_loop_is_nvil(monkeypatch):
 
 def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--only", "pwl", "--seconds", "0.01", "run.device=cpu"]) == 0
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[4:]] == ["RBM prior 4+4"]
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[5:]] == ["RBM prior 4+4"]
     assert cli.main(["bench", "--only", "x", "run.device=cpu"]) == 2
     assert capsys.readouterr().err.startswith("vaebench: --only x: in no family's name: allowed: ")
 
@@ -239,6 +242,31 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 
     monkeypatch.setattr(bench, "advance", advance)
     monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(bench, "_clock", lambda device: now[0])
+    monkeypatch.setattr(bench, "clock", lambda device: now[0])
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
+
+
+def test_the_products_of_an_update_with_chains(monkeypatch):
+    """Layers once forwards and twice backwards; both sides of every sweep; what a sweep over bits decodes."""
+    made = []
+    monkeypatch.setattr(bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    bench_boltzmann.products(bench.make_pack(SMALL, FEW, 1, "plain", CPU))()
+    assert sorted(made) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
+    made.clear()
+    bench_boltzmann.products(bench.make_pack(*BITS, 1, "plain", CPU))()
+    assert made == (3 + 2) * [(100, 2, 784)]
+
+
+@pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
+def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, capsys: pytest.CaptureFixture):
+    families = {"RBM prior 4+4, PWL": (SMALL, FEW)}
+    size = bench_boltzmann.Annealing(5, 3, 20)
+    monkeypatch.setattr(bench, "FAMILIES", families)
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {"log Z of a small RBM": size})
+    assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+    rows = {m["family"]: m for m in json.loads(capsys.readouterr().out)["measured"]}
+    assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(rows["RBM prior 4+4, PWL"])
+    assert set(rows["log Z of a small RBM"]) == {"family", "unit", "plain", "kernel"}
