@@ -47,11 +47,20 @@ FLOORS: list[list[str]] = [
         "inner",
         "bench_text",
         "bench_importance",
+        "bench_packs",
         "bench_jax",
         "check_line",
     ],  # updates before an update; speed with documents, of an evaluation; a line of a check
-    ["train", "check_documents", "bench"],  # the loop; estimators against exact answers; speed
-    ["resume", "means", "trained", "check"],  # where a run stands; posterior means on its way; the model it gave
+    ["run_state", "schedule"],  # where a seed stands; what is due when; settings -> model, rule, optimiser
+    ["build", "bookkeeping"],  # what is written down on the way
+    ["train", "check_documents", "bench_boltzmann"],  # the loop; estimators against exact answers; speed
+    [
+        "resume",
+        "means",
+        "trained",
+        "check",
+        "bench",
+    ],  # where a run stands; posterior means on its way; the model it gave
     ["session"],  # a cell's seeds in one process
     ["runner"],  # cells x seeds
     ["pool", "progress"],  # processes; what a person sees

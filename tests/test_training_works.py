@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from vaebench import catalogue, compose, data, train
+from vaebench.build import load_model
 from vaebench.metrics.importance import importance
+from vaebench.run_state import RunState, evaluated_checkpoint
 
 
 def independent_pixels(splits):
@@ -26,10 +28,10 @@ def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
     settings = ["train.updates=3000", "train.valid_every=1000"]
     (cell,) = compose.cells(table, preset, settings, ["row=SBN 200", f"column={column}"])
     splits = data.load(cell.config["data"])
-    (seed,) = train.train(cell.config, splits, [train.Seed(0, tmp_path)], torch.device("cpu"), "plain")
+    (seed,) = train.train(cell.config, splits, [RunState(0, tmp_path)], torch.device("cpu"), "plain")
     assert seed.status == "trained"
 
-    model = train.load_model(cell.config, splits.mean, train.evaluated_checkpoint(seed, "valid_bound"))
+    model = load_model(cell.config, splits.mean, evaluated_checkpoint(seed, "valid_bound"))
     found = importance(model.requires_grad_(False), torch.from_numpy(splits.test), 50, 0)
     assert math.isfinite(found.nll)
     assert 0 < found.nll < independent_pixels(splits) - 3

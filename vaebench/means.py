@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vaebench import checkpoint, means_file, snapshots
+from vaebench.build import load_model
 from vaebench.checkpoint import Checkpoint
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
@@ -22,7 +23,6 @@ from vaebench.means_file import SELECTED, Point
 from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean, scalar
 from vaebench.metrics.validation import spread
 from vaebench.steps import Box, steps
-from vaebench.train import load_model
 
 POINTS = 500
 """Cases, spread evenly over the split ``eval.means``, as many as in the paper."""

@@ -11,11 +11,11 @@ from vaebench.config import Cell, canonical, identity
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
 from vaebench.objectives import OBJECTIVES
+from vaebench.run_state import RunState, evaluated_checkpoint, progress_of
 from vaebench.store import Busy, Store
-from vaebench.train import Seed, evaluated_checkpoint, progress_of
 
 
-def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> Seed:
+def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> RunState:
     """The folder of a run whose lock is held, made ready; returns where the seed stands.
 
     ``force`` throws away what is there. Raises UserError when the folder holds a run of other data or is damaged, and
@@ -47,7 +47,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     return s
 
 
-def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
+def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
     """Let a run that has not begun go on from the one that got furthest on its way, if any.
 
     Where neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ in their
@@ -75,7 +75,7 @@ def extend(s: Seed, store: Store, cell: Cell, data_hash: str) -> None:
             return
 
 
-def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> Seed | None:
+def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState | None:
     """The seed in another folder if the cell's own run would pass through its state, else None."""
     wanted = cell.config["train"]
     try:

@@ -213,9 +213,9 @@ def preflight(cells: Iterable[Cell]) -> None:
     is not so, before anything is trained.
     """
     from vaebench import data, models
+    from vaebench.build import batches_of
     from vaebench.data.splits import with_cases
     from vaebench.session import pick_device
-    from vaebench.train import batches_of
 
     cells = list(cells)
     for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 
 from vaebench import __version__, data, flags, kernels, resume
+from vaebench.bookkeeping import write_curve
+from vaebench.build import batches_of, in_updates, load_model
 from vaebench.checkpoint import Checkpoint, checksum
 from vaebench.config import Cell
 from vaebench.data.splits import with_cases
@@ -32,11 +34,12 @@ from vaebench.objectives.base import Objective
 from vaebench.partial import Partial
 from vaebench.protocol import CONTINUOUS, is_timing, samples_of, signature, valid_points
 from vaebench.result_file import readable_measures
+from vaebench.run_state import RunState, evaluated_checkpoint
 from vaebench.stats import Measure
 from vaebench.status import Status, training
 from vaebench.steps import Kept, Work
 from vaebench.store import Store
-from vaebench.train import Seed, batches_of, evaluated_checkpoint, in_updates, load_model, train, write_curve
+from vaebench.train import train
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Session:
         self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
-        self.seeds: list[Seed] = []
+        self.seeds: list[RunState] = []
         for seed in seeds:
             try:
                 self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
@@ -158,7 +161,7 @@ class Session:
                     self._fail(s, e)
             say("spared", (self._units(limit) - self._units(done)) * len(group))
 
-    def _choose_engines(self, seeds: list[Seed]) -> None:
+    def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
         if self.splits.tokens or self.rule.alone:
             for s in seeds:
@@ -206,7 +209,7 @@ class Session:
         with self._kernels():
             return [self._finish(s, say, should_stop) for s in self.seeds]
 
-    def _finish(self, s: Seed, say, should_stop) -> dict[str, Any]:
+    def _finish(self, s: RunState, say, should_stop) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
@@ -246,7 +249,7 @@ class Session:
             raise failure
         return result
 
-    def _evaluation(self, s: Seed, found: Checkpoint) -> dict[str, Any]:
+    def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:
         """All that the numbers of an evaluation depend on, rounding included."""
         return {
             "eval": self.config["eval"],
@@ -259,7 +262,7 @@ class Session:
             "versions": versions(),
         }
 
-    def _of_training(self, s: Seed) -> list[Measure]:
+    def _of_training(self, s: RunState) -> list[Measure]:
         """What the training itself measured: the bound that selected the checkpoint, and its clock."""
         found = []
         if s.best_update is not None:
@@ -278,13 +281,13 @@ class Session:
             found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
         return found
 
-    def _status(self, s: Seed) -> str:
+    def _status(self, s: RunState) -> str:
         if s.status == "trained" or s.update >= self.updates:
             return "done"
         old = self.store.read_result(self.cell.key, s.seed) or {}
         return "diverged" if old.get("status") == "diverged" else "partial"
 
-    def _write(self, s: Seed, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
+    def _write(self, s: RunState, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
         old = self.store.read_result(self.cell.key, s.seed) or {}
         # Measures of the same parameters under other protocols stay; those of an earlier update do not.
         same = status != "diverged" and old.get("updates") == s.update
@@ -301,7 +304,7 @@ class Session:
         self.store.write_result(self.cell.key, s.seed, result)
         return result
 
-    def _fail(self, s: Seed, error: Exception) -> None:
+    def _fail(self, s: RunState, error: Exception) -> None:
         """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
         self.failures[s.seed] = reason = reason_of(error, s.folder)
         try:
@@ -314,7 +317,7 @@ class Session:
             result = {**self._head(s, "failed", reason), "measures": _kept(old, [])}
             self.store.write_result(self.cell.key, s.seed, result)
 
-    def _head(self, s: Seed, status: str, reason: str) -> dict[str, Any]:
+    def _head(self, s: RunState, status: str, reason: str) -> dict[str, Any]:
         return {
             "schema": 1,
             "status": status,

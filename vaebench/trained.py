@@ -9,11 +9,12 @@ from typing import Any
 from torch import nn
 
 from vaebench import data
+from vaebench.build import load_model
 from vaebench.config import run_key
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.run_state import evaluated_checkpoint, progress_of
 from vaebench.store import read_note
-from vaebench.train import evaluated_checkpoint, load_model, progress_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from vaebench import checkpoint
 from vaebench.checkpoint import Checkpoint
 from vaebench.errors import UserError
-from vaebench.train import progress_of
+from vaebench.run_state import progress_of
 
 STATE = Checkpoint(
     {"model.p.w": torch.arange(6.0).reshape(2, 3) / 7, "baseline.0.b": torch.tensor(1 / 3)},

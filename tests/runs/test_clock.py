@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vaebench import checkpoint, session, train
+from vaebench import bookkeeping, checkpoint, session, train
 from vaebench.errors import Interrupted
 from vaebench.fast import Pack
+from vaebench.run_state import RunState, progress_of
 from vaebench.runner import Task, pending, status, work
-from vaebench.train import Seed, progress_of
 
 UPDATE, VALIDATION, NOISE = 1.0, 1000.0, 0.125
 """Seconds, on a clock that only these move: of an update, of a validation, of a block's noise."""
@@ -33,9 +33,10 @@ def clock(monkeypatch):
         return call
 
     monkeypatch.setattr(Pack, "advance", takes(lambda pack, index, *rest: UPDATE * len(index), Pack.advance))
-    monkeypatch.setattr(train, "validation", takes(VALIDATION, train.validation))
+    monkeypatch.setattr(bookkeeping, "validation", takes(VALIDATION, bookkeeping.validation))
     monkeypatch.setattr(train.noise, "update_block", takes(NOISE, train.noise.update_block))
-    monkeypatch.setattr(train, "time", types.SimpleNamespace(monotonic=lambda: now.at))
+    for module in (train, bookkeeping):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now.at))
     return now
 
 
@@ -108,7 +109,7 @@ def test_a_result_has_the_time_and_evaluating_again_keeps_it(make_cell, store, l
 
 
 def test_a_run_without_a_clock_has_no_time(make_cell, store, load_bits, monkeypatch):
-    monkeypatch.setattr(Seed, "ms_per_update", None)
+    monkeypatch.setattr(RunState, "ms_per_update", None)
     cell = make_cell()
     assert work(Task(cell, (0,)))[0].status == "done"
     assert measures(store, cell, "ms_per_update") == []
@@ -157,14 +158,14 @@ def test_each_column_has_its_own_measures(columns, store, load_bits):
 
 
 def test_a_column_of_times_without_one_has_a_row_that_says_so(columns, store, load_bits, monkeypatch):
-    monkeypatch.setattr(Seed, "ms_per_update", None)
+    monkeypatch.setattr(RunState, "ms_per_update", None)
     work(Task(columns[0], (0,)))
     frame = store.frame(columns[2:], [0])
     assert (frame["status"].tolist(), frame["metric"].tolist()) == (["done"], [""])
 
 
 def test_hours_are_of_all_and_say_what_had_inner_loops(tmp_path):
-    seed = Seed(0, tmp_path, update=30, seconds=7200.0, update_seconds=3600.0, timed=30)
+    seed = RunState(0, tmp_path, update=30, seconds=7200.0, update_seconds=3600.0, timed=30)
     seed.curve = [
         {"update": 10, "seconds": 1800.0, "train_inner": 20.0},
         {"update": 20, "seconds": 3600.0, "train_inner": 0.0},

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from vaebench import checkpoint, data, means, snapshots
+from vaebench.build import load_model
 from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean
-from vaebench.train import evaluated_checkpoint, load_model, progress_of, train
+from vaebench.run_state import evaluated_checkpoint, progress_of
+from vaebench.train import train
 
 CPU = torch.device("cpu")
 CONFIG = {

@@ -132,7 +132,7 @@ def killed_at_random(vaebench, args, kills, rng, seconds):
     """Start a command again and again and kill it at random moments; how many kills found it at work."""
     found = 0
     for i in range(kills):  # the first ones early, in case the machine was slower when ``seconds`` were taken
-        command = vaebench("run", *args, code="import vaebench.train as t; t.SAVE_SECONDS = 0.0")
+        command = vaebench("run", *args, code="import vaebench.bookkeeping as t; t.SAVE_SECONDS = 0.0")
         time.sleep(rng.uniform(0.05, 0.25) * min(i + 1, 3) * seconds)
         found += command.running()
         with contextlib.suppress(ProcessLookupError):

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from vaebench import checkpoint, kernels, resume, runner, session, store, train
+from vaebench import bookkeeping, checkpoint, kernels, resume, runner, session, store
 from vaebench.runner import Task, work
 from vaebench.session import Session
 from vaebench.store import Store
@@ -37,7 +37,7 @@ def dying(monkeypatch):
             raise Died
         real(path, content)
 
-    for module in (checkpoint, resume, store, train):
+    for module in (checkpoint, resume, store, bookkeeping):
         monkeypatch.setattr(module, "write_atomic", write)
 
     def before(n=None):
@@ -253,7 +253,7 @@ def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, st
     values = {"valid_bound": None, "last": None}
     for select in values:
         script = iter([5.0, 6.0, 7.0, 8.0])
-        monkeypatch.setattr(train, "validation", lambda *a, script=script: {"valid_bound": next(script)})
+        monkeypatch.setattr(bookkeeping, "validation", lambda *a, script=script: {"valid_bound": next(script)})
         cell = make_cell({"train.select": select})
         run(cell)
         values[select] = measures(result_of(store, cell))
@@ -466,7 +466,7 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
     make_cell, run, load_bits, store, monkeypatch, select, expected
 ):
     values = iter([6.0, 5.0, 7.0, 7.0, 7.0])
-    monkeypatch.setattr(train, "validation", lambda *args: {"valid_bound": next(values)})
+    monkeypatch.setattr(bookkeeping, "validation", lambda *args: {"valid_bound": next(values)})
     cell = make_cell({"train.select": select, "train.updates": 45})
     run(cell)
     measures = store.read_result(cell.key, 0)["measures"]
@@ -697,7 +697,7 @@ def test_an_impossible_validation_is_flagged_where_it_is_stored(make_cell, run, 
     from vaebench.data import DATA, Digits
 
     monkeypatch.setitem(DATA, "bits", Digits)  # a name under which binary images are known
-    monkeypatch.setattr(train, "validation", lambda *args: {"valid_bound": -5.0})
+    monkeypatch.setattr(bookkeeping, "validation", lambda *args: {"valid_bound": -5.0})
     cell = make_cell()
     run(cell)
     stored = {m["name"]: m["flags"] for m in result_of(store, cell)["measures"]}

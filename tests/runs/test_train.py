@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 
-from vaebench import checkpoint, train
+from vaebench import bookkeeping, checkpoint, train
+from vaebench.bookkeeping import _account
+from vaebench.build import load_model
 from vaebench.errors import Interrupted, UserError
 from vaebench.fast import Pack
+from vaebench.run_state import RunState, evaluated_checkpoint, progress_of
 from vaebench.store import BOUNDS
-from vaebench.train import Seed, _account, evaluated_checkpoint, load_model, progress_of
 
 CPU = torch.device("cpu")
 
@@ -67,7 +69,7 @@ def scripted(monkeypatch):
             values = left[seed]
             return {"valid_bound": values.pop(0) if len(values) > 1 else values[0]}
 
-        monkeypatch.setattr(train, "validation", found)
+        monkeypatch.setattr(bookkeeping, "validation", found)
 
     return put
 
@@ -131,7 +133,7 @@ def test_what_is_compared_depends_on_the_noise(go, state_of, tmp_path):
 def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(go, state_of, tmp_path, monkeypatch):
     changes = {"train.updates": 90, "train.valid_every": 45}
     go(changes, folder="whole")
-    monkeypatch.setattr(train, "SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", -1.0)
     at = []
 
     def die(update, shown):
@@ -367,7 +369,7 @@ def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeyp
         return parts
 
     monkeypatch.setattr(Pack, "seed", seed_of)
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr("vaebench.noise.BLOCK", 5)
     (seed,) = go()
     assert seed.status == "diverged"
@@ -415,7 +417,7 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
 
 
 def test_sums_are_kept_over_updates_until_the_validation(tmp_path):
-    s = Seed(0, tmp_path)
+    s = RunState(0, tmp_path)
     _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
     _account(s, {"bound": -2.0, "other": 3.0}, 2, 6, 0.25)
     assert (s.update, s.count, s.seconds, s.sums) == (6, 6, 0.75, {"bound": -10.0, "other": 4.0})
@@ -423,7 +425,7 @@ def test_sums_are_kept_over_updates_until_the_validation(tmp_path):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
-    s = Seed(0, tmp_path)
+    s = RunState(0, tmp_path)
     _account(s, {"bound": -8.0, "other": 1.0}, 4, 4, 0.5)
     _account(s, {"bound": -2.0, "other": bad}, 2, 6, 0.25)
     assert (s.status, s.update, s.count, s.seconds) == ("diverged", 4, 4, 0.5)

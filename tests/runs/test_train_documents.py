@@ -9,10 +9,10 @@ import itertools
 import pytest
 import torch
 
-from vaebench import checkpoint, data, snapshots, train
+from vaebench import bookkeeping, build, checkpoint, data, snapshots, train
 from vaebench.errors import Interrupted, UserError
 from vaebench.optim import Verdict
-from vaebench.train import Seed, progress_of
+from vaebench.run_state import RunState, progress_of
 
 CPU = torch.device("cpu")
 
@@ -48,7 +48,7 @@ def go(splits, tmp_path):
     return run
 
 
-def same(a: Seed, b: Seed) -> None:
+def same(a: RunState, b: RunState) -> None:
     for path in ("last", "best"):
         one, other = (checkpoint.read(getattr(s, path)) for s in (a, b))
         for part in ("params", "state", "opt"):
@@ -61,7 +61,7 @@ def same(a: Seed, b: Seed) -> None:
 
 
 def test_a_pass_is_the_unit(go, splits):
-    per = train.batches_of(CONFIG, splits).per_epoch
+    per = build.batches_of(CONFIG, splits).per_epoch
     seed = go()
     assert [p["update"] for p in seed.curve] == [per, 2 * per, 3 * per]
     assert seed.status == "trained"
@@ -98,7 +98,7 @@ def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
     """The stop is asked for within inner loops and after every update; with and without a checkpoint at hand."""
     whole = go("whole")
     for calls, save in ((1, 60.0), (3, 0.0), (9, 0.0), (9, 60.0), (40, 0.0), (77, 60.0)):
-        monkeypatch.setattr(train, "SAVE_SECONDS", save)
+        monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", save)
         left = iter([False] * calls + [True] * 9)
         with pytest.raises(Interrupted):
             go(f"{calls} {save}", stop=lambda left=left: next(left))
@@ -109,7 +109,7 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
     """Scripted validations: the second and third are worse than the first, so the parameters of the first come back."""
     script = iter([5.0, 6.0, 7.0])
     found = {"valid_mi_batch": 0.0}
-    monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": next(script), **found})
+    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **found})
     seed = go(objective__name="aggressive")
     best, last = checkpoint.read(seed.best), checkpoint.read(seed.last)
     assert seed.best_update == seed.curve[0]["update"]
@@ -120,7 +120,7 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
 
 def test_the_last_fall_is_the_end(go, monkeypatch):
     script = iter([5.0, 6.0, 7.0])
-    monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0})
+    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0})
     seed = go(optim__decays=1)
     assert (seed.status, seed.reason) == ("trained", "the rates have fallen as often as they may (1)")
     assert len(seed.curve) == 2
@@ -128,7 +128,7 @@ def test_the_last_fall_is_the_end(go, monkeypatch):
 
 def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
     monkeypatch.setattr("vaebench.optim.ClippedSGD.validated", lambda self, s, loss, n: (s, Verdict(reload=True)))
-    monkeypatch.setattr(train, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0})
+    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0})
     whole = go()
     assert whole.best_update == whole.update
 
@@ -136,7 +136,7 @@ def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
 def test_images_have_no_lengths(tmp_path):
     config = copy.deepcopy(CONFIG)
     with pytest.raises(UserError, match=r"train\.order=lengths: for documents only, and data=blank has none"):
-        train.batches_of(config, data.load({"name": "blank", "held_out": None, "held_out_seed": 0}))
+        build.batches_of(config, data.load({"name": "blank", "held_out": None, "held_out_seed": 0}))
 
 
 def test_snapshots_are_the_parameters_that_training_passes_through(go):
@@ -155,7 +155,7 @@ def test_snapshots_are_the_parameters_that_training_passes_through(go):
 
 
 def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
     whole = go("whole")
     left = iter([False] * 40 + [True] * 9)
     with pytest.raises(Interrupted):
@@ -184,7 +184,7 @@ def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
         assert kept[0] == kept[1]
 
 
-def snapshots_of(seed: Seed):
+def snapshots_of(seed: RunState):
     return snapshots.listed(seed.folder)
 
 
@@ -226,4 +226,4 @@ def test_a_checkpoint_of_another_size_is_one_line(go, splits):
     config = copy.deepcopy(CONFIG)
     config["model"]["units"] += 1
     with pytest.raises(UserError, match="does not fit its settings: other sizes of"):
-        train.load_model(config, splits.mean, checkpoint.read(seed.best))
+        build.load_model(config, splits.mean, checkpoint.read(seed.best))
