@@ -19,10 +19,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from vaebench import catalogue, compose, config, files, flags, store
+from vaebench import files
+from vaebench.config import catalogue, compose
+from vaebench.config import cells as config
 from vaebench.report import drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
+from vaebench.results import flags, store
 from vaebench.verbs.report import seeds_on_disk
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"

@@ -27,11 +27,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vaebench import files, noise, trained
+from vaebench import files
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.dists.rbm import RBM
+from vaebench.evaluation import trained_run as trained
 from vaebench.metrics.validation import spread
 from vaebench.objectives import chains
+from vaebench.rng import noise
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 SETTINGS = [(1, 4.0), (2, 4.0), (5, 4.0), (1, 2.0), (1, 10.0), (1, 20.0)]

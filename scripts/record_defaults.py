@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaebench import catalogue, defaults
-from vaebench.config import IDENTITY, settings_of
+from vaebench.config import catalogue
+from vaebench.config.cells import IDENTITY, settings_of
 from vaebench.files import write_atomic
+from vaebench.settings import defaults
 
 RECORD = Path(__file__).resolve().parent.parent / "tests" / "identity_defaults.json"
 

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vaebench import catalogue, compose
-from vaebench.config import GROUPS, IDENTITY, VERSION, canonical, identity, run_key, versions
+from vaebench.config import catalogue, compose
+from vaebench.config.cells import GROUPS, IDENTITY, VERSION, canonical, identity, run_key, versions
 from vaebench.files import write_atomic
-from vaebench.renamed import RENAMED, with_present_names
+from vaebench.settings.renamed import RENAMED, with_present_names
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from vaebench import report
-from vaebench.catalogue import load_table
-from vaebench.config import Table
+from vaebench.config.catalogue import load_table
+from vaebench.config.cells import Table
 from vaebench.report import recorded
 from vaebench.report.layout import View
 

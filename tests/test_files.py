@@ -34,16 +34,16 @@ write(MnistStatic(), {"train": noise, "valid": noise, "test": noise}, folder / "
 """,
     "checkpoint": """
 import torch
-from vaebench.checkpoint import Checkpoint, write
+from vaebench.training.checkpoint import Checkpoint, write
 write(folder / "out.safetensors", Checkpoint({"w": torch.zeros(1000)}))
 """,
     "result": """
-from vaebench.store import Store
+from vaebench.results.store import Store
 Store(folder).write_result("key", 0, {"status": "done", "reason": "long" * 1000})
 """,
     "csv": """
-from vaebench.config import Cell
-from vaebench.store import Store, _typed, write_csv
+from vaebench.config.cells import Cell
+from vaebench.results.store import Store, _typed, write_csv
 write_csv(_typed([{"seed": i, "paper_protocol": True} for i in range(100)]), folder / "out.csv")
 """,
     "report": """

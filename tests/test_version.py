@@ -8,9 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from vaebench import catalogue, models, objectives, optim
-from vaebench.compose import cells
-from vaebench.config import GROUPS, VERSION, run_key
+from vaebench import models, objectives, optim
+from vaebench.config import catalogue
+from vaebench.config.cells import GROUPS, VERSION, run_key
+from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.report.costs import estimate
 from vaebench.verbs.completion import complete_overrides

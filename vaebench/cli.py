@@ -15,8 +15,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from vaebench import __version__, streams
+from vaebench import __version__
 from vaebench.errors import Interrupted, UserError, nearest
+from vaebench.verbs import streams
 
 VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": (

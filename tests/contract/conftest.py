@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaebench import models, noise, objectives, seeds
+from vaebench import models, objectives
+from vaebench.rng import noise, seeds
 
 VISIBLE = 5
 

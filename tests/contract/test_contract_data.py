@@ -13,10 +13,10 @@ import pytest
 
 from vaebench import data
 from vaebench.data import DATA
+from vaebench.data.images.omniglot import Chardata
 from vaebench.data.loader import BinaryLoader
-from vaebench.data.omniglot import Chardata
 from vaebench.data.splits import array_hash
-from vaebench.data.text import TextLoader
+from vaebench.data.text.corpus import TextLoader
 from vaebench.errors import UserError
 
 ROWS = {"train": 60, "valid": 20, "test": 30}

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 
-from vaebench import store
-from vaebench.config import Cell
-from vaebench.evaluate import evaluate
+from vaebench.config.cells import Cell
+from vaebench.evaluation.evaluate import evaluate
 from vaebench.models.kinds import latent
-from vaebench.protocol import METRICS
+from vaebench.protocol.registry import METRICS
+from vaebench.results import store
 
 CONFIG = {
     "data": {"name": "tiny"},

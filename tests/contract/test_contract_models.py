@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vaebench import models
-from vaebench.metrics import exact
-from vaebench.protocol import UNNORMALISED
+from vaebench.estimators import exact
+from vaebench.protocol.families import UNNORMALISED
 
 K = 4
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.func import functional_call, grad
 
-from vaebench import fast, kernels, noise, objectives, optim
+from vaebench import kernels, objectives, optim
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 SEEDS, UPDATES, BATCH = [0, 1, 2], 12, 4
 

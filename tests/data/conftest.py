@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench.data import MnistDynamic, MnistStatic, fetch
-from vaebench.data.sources import Source
+from vaebench.data import MnistDynamic, MnistStatic
+from vaebench.data.files import fetch
+from vaebench.data.files.sources import Source
 
 
 def amat(cases: np.ndarray) -> bytes:

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from vaebench.data import fetch
-from vaebench.data.sources import Source
+from vaebench.data.files import fetch
+from vaebench.data.files.sources import Source
 from vaebench.errors import DataError
 
 CONTENT = b"grey" * 50_000

@@ -7,8 +7,8 @@ import logging
 import pytest
 import requests
 
-from vaebench.data import fetch
-from vaebench.data.sources import BINARIZED_MNIST, MNIST, Source
+from vaebench.data.files import fetch
+from vaebench.data.files.sources import BINARIZED_MNIST, MNIST, Source
 from vaebench.errors import DataError
 
 TEXT = b"0 1 1\n1 0 0\n"

@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from vaebench.data import formats
-from vaebench.data.content import digest_of
+from vaebench.data.files import formats
+from vaebench.data.files.content import digest_of
 from vaebench.errors import DataError
 
 CASES = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8)

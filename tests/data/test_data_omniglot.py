@@ -15,11 +15,11 @@ import scipy.sparse
 from scipy.io import savemat
 
 from vaebench import data
-from vaebench.catalogue import load_yaml
+from vaebench.config.catalogue import load_yaml
 from vaebench.data import Caltech101Silhouettes, Omniglot, OmniglotReconstructed, prepare
-from vaebench.data.formats import read_mat, upright
-from vaebench.data.omniglot import _binarize_in_turn
-from vaebench.data.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
+from vaebench.data.files.formats import read_mat, upright
+from vaebench.data.files.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
+from vaebench.data.images.omniglot import _binarize_in_turn
 from vaebench.data.splits import array_hash, held_out_mask
 from vaebench.errors import DataError, UserError
 

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from vaebench.data import MnistStatic, fetch, prepare
-from vaebench.data.sources import Source
+from vaebench.data import MnistStatic, prepare
+from vaebench.data.files import fetch
+from vaebench.data.files.sources import Source
 from vaebench.data.splits import array_hash
 from vaebench.errors import DataError
 

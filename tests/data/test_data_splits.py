@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vaebench.data import DATA, check, load
-from vaebench.data.binarize import binarize_once
-from vaebench.data.digits import Digits
+from vaebench.data.images.binarize import binarize_once
+from vaebench.data.images.digits import Digits
 from vaebench.data.splits import array_hash, held_out_mask, make_splits, with_cases
 from vaebench.errors import DataError, UserError
 

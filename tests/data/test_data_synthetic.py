@@ -14,9 +14,9 @@ import pytest
 import torch
 from scipy.stats import chi2, norm
 
-from vaebench.data import synthetic
 from vaebench.data.splits import array_hash
-from vaebench.data.synthetic import CENTRES, SyntheticText, draw_parameters, draw_z, generate, sample
+from vaebench.data.text import synthetic
+from vaebench.data.text.synthetic import CENTRES, SyntheticText, draw_parameters, draw_z, generate, sample
 
 ALARM = 1e-6
 FIRST = 400

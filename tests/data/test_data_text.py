@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 
 from vaebench import data
-from vaebench.catalogue import load_yaml
-from vaebench.data import archive, fetch, inventory, prepare, tokens
-from vaebench.data.own_text import OwnText
-from vaebench.data.sources import YAHOO, YELP, Source
+from vaebench.config.catalogue import load_yaml
+from vaebench.data import inventory, prepare
+from vaebench.data.files import archive, fetch
+from vaebench.data.files.sources import YAHOO, YELP, Source
 from vaebench.data.splits import array_hash, make_splits
-from vaebench.data.text import SPECIALS, read_documents
-from vaebench.data.tokens import encode, ids_of, make_text_splits, packed, padded, statistics, unpacked, words_of
-from vaebench.data.toy_text import ToyText
-from vaebench.data.yahoo import Yahoo, YahooSmall
-from vaebench.data.yelp import Yelp
+from vaebench.data.text import tokens
+from vaebench.data.text.corpus import SPECIALS, read_documents
+from vaebench.data.text.own import OwnText
+from vaebench.data.text.tokens import encode, ids_of, make_text_splits, packed, padded, statistics, unpacked, words_of
+from vaebench.data.text.toy import ToyText
+from vaebench.data.text.yahoo import Yahoo, YahooSmall
+from vaebench.data.text.yelp import Yelp
 from vaebench.errors import DataError, UserError
 
 REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")

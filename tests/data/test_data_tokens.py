@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vaebench.data.text import SPECIALS
-from vaebench.data.tokens import encode, make_text_splits, unknown_share, with_entries, words_of
+from vaebench.data.text.corpus import SPECIALS
+from vaebench.data.text.tokens import encode, make_text_splits, unknown_share, with_entries, words_of
 from vaebench.errors import UserError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vaebench import data
-from vaebench.catalogue import load_yaml, options
+from vaebench.config.catalogue import load_yaml, options
 from vaebench.data.splits import Splits
 from vaebench.errors import DataError, UserError
 

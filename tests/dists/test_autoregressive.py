@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.func import vmap
 
-from vaebench.check import autoregressive_sample_by_units
+from vaebench.check.checks import autoregressive_sample_by_units
 from vaebench.dists import autoregressive
-from vaebench.metrics import exact
+from vaebench.estimators import exact
 
 
 def inputs(n, cases=20, strength=3.0, seed=0, dtype=torch.float64):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.func import grad, vmap
 
-from vaebench import fast
 from vaebench.dists import smoothing
+from vaebench.training import engines as fast
 
 SHARP = (1.0, 8.0, 30.0, 100.0)
 OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gaussian"]

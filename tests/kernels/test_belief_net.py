@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import fast, models, noise, objectives, optim, seeds
-from vaebench.metrics import exact
+from vaebench import models, objectives, optim
+from vaebench.estimators import exact
+from vaebench.rng import noise, seeds
+from vaebench.training import engines as fast
 
 pytest.importorskip("numba")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import kernels, noise
+from vaebench import kernels
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import Interrupted
-from vaebench.metrics import annealing, tempering
-from vaebench.steps import Work
+from vaebench.estimators.log_z import annealing, tempering
+from vaebench.rng import noise
+from vaebench.work.steps import Work
 
 pytest.importorskip("numba")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import kernels, noise
+from vaebench import kernels
+from vaebench.rng import noise
 
 pytest.importorskip("numba")
 

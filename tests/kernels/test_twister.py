@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import kernels, noise
+from vaebench import kernels
+from vaebench.rng import noise
 
 pytest.importorskip("numba")
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vaebench import check
+from vaebench.check import checks as check
 from vaebench.models.rbm_posterior import COUPLING
 
 

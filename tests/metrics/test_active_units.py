@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.metrics import exact
+from vaebench.check import checks as check
+from vaebench.estimators import exact
+from vaebench.estimators.weights import stream
 from vaebench.metrics.active_units import THRESHOLD, ActiveUnits
-from vaebench.metrics.weights import stream
 
 SAMPLES, REPEATS = 4, 400
 

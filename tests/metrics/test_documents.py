@@ -8,25 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench import check
-from vaebench.batches import predicted
+from vaebench.check import checks as check
 from vaebench.dists import gaussian
-from vaebench.metrics import (
-    active_units,
-    aggregate,
-    bound,
-    importance,
-    mutual_information,
-    perplexity,
-    repeats,
-    weights,
-)
+from vaebench.estimators import weights
+from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean
+from vaebench.estimators.weights import stream
+from vaebench.metrics import active_units, aggregate, bound, importance, mutual_information, perplexity, repeats
 from vaebench.metrics.job import Job
 from vaebench.metrics.latent_use import information, latent_use
-from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean
 from vaebench.metrics.posteriors import posteriors
-from vaebench.metrics.weights import stream
 from vaebench.models.text_vae import TextVAE
+from vaebench.nn.tokens import predicted
 
 WORDS = 9
 SETTINGS = {"bound_samples": 1, "iw_samples": 30, "mi_batch": 4}

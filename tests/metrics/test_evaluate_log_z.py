@@ -9,12 +9,15 @@ import math
 import pytest
 import torch
 
-from vaebench import catalogue, check, protocol
+from vaebench.check import checks as check
+from vaebench.config import catalogue
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
-from vaebench.evaluate import evaluate
-from vaebench.metrics import exact, normaliser
-from vaebench.stats import Measure
+from vaebench.estimators import exact
+from vaebench.evaluation.evaluate import evaluate
+from vaebench.metrics import normaliser
+from vaebench.protocol import log_z, registry, signature
+from vaebench.results.stats import Measure
 
 EVAL = {
     "bound_samples": 20,
@@ -120,7 +123,7 @@ def test_too_large_for_enumeration():
         normaliser.estimate(machine, {"logz_method": "exact"}, 0)
     quick = {"logz_temperatures": 1, "logz_chains": 2}
     assert normaliser.estimate(machine, quick, 0).method.startswith("AIS, 1 steps")
-    assert protocol.MAX_SIDE == boltzmann_exact.MAX_SIDE
+    assert log_z.MAX_SIDE == boltzmann_exact.MAX_SIDE
 
 
 # ------------------------------------------------------------------------------------------------------ protocol
@@ -143,25 +146,25 @@ def test_too_large_for_enumeration():
     ],
 )
 def test_the_protocol_says_how_log_z_is_found(model, measure, ev, parts):
-    text = protocol.signature(cell(model, **ev), measure, 7)
+    text = signature.signature(cell(model, **ev), measure, 7)
     assert text.partition("samples:7|")[2] == f"{parts}select:last|recipe:1"
 
 
 def test_settings_that_an_option_does_not_have():
     bare = {k: EVAL[k] for k in ("bound_samples", "iw_samples", "split", "points")}
-    parts = protocol.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
+    parts = log_z.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
     assert parts == ["logz:ais-10000x1024", "posterior:ais-500x400"]
 
 
 @pytest.mark.parametrize("name", ["dvae", "dvae_short"])
 def test_options_have_every_setting(name):
-    assert set(protocol.LOG_Z_DEFAULTS) <= set(catalogue.load_yaml("eval", name))
+    assert set(log_z.LOG_Z_DEFAULTS) <= set(catalogue.load_yaml("eval", name))
     if name == "dvae":
-        assert catalogue.load_yaml("eval", name).items() >= protocol.LOG_Z_DEFAULTS.items()
+        assert catalogue.load_yaml("eval", name).items() >= log_z.LOG_Z_DEFAULTS.items()
 
 
 def test_every_file_in_the_registry_is_there():
-    files = {file for metric in protocol.METRICS.values() for file in metric.files}
+    files = {file for metric in registry.METRICS.values() for file in metric.files}
     for file in files:
         module = importlib.import_module(f"vaebench.metrics.{file}")
         assert callable(module.start)
@@ -172,8 +175,8 @@ def test_every_measure_is_in_the_registry_with_its_samples(x):
     for settings in (DIRECTED, POSTERIOR, {"name": "rbm_target", "side": 2}, {"name": "sbn", "dims": [3]}):
         _, got = measured(settings, x[:40], iw_samples=30)
         for name, m in got.items():
-            assert name in protocol.METRICS
-            assert m.samples == protocol.samples_of(cell(settings, iw_samples=30), name), name
+            assert name in registry.METRICS
+            assert m.samples == signature.samples_of(cell(settings, iw_samples=30), name), name
             assert m.points == 40
 
 
@@ -203,7 +206,7 @@ def test_a_report_shows_both_errors(x):
     from vaebench.report.footnotes import footnotes
     from vaebench.report.select import estimate
     from vaebench.report.select import measured as chosen
-    from vaebench.store import _typed
+    from vaebench.results.store import _typed
 
     base = {"table": "nvil_mnist", "row": "r", "column": "c", "preset": "paper", "status": "done", "metric": "iw_nll"}
     one = {**base, "seed": 0, "value": 84.97, "unit": "nats", "error": 0.03, "error_kind": "monte carlo", "key": "k"}

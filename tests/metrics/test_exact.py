@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.metrics import exact
+from vaebench.check import checks as check
+from vaebench.estimators import exact
 
 
 @pytest.fixture(scope="module")

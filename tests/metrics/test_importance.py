@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.metrics import exact, jackknife
+from vaebench.check import checks as check
+from vaebench.estimators import exact, jackknife
+from vaebench.estimators.weights import Pass, stream
 from vaebench.metrics.importance import ImportanceSum, importance, nested
-from vaebench.metrics.weights import Pass, stream
 
 CONFIG = {"name": "sbn", "dims": [2, 3]}
 

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.metrics import jackknife
+from vaebench.check import checks as check
+from vaebench.estimators import jackknife
+from vaebench.estimators.jackknife import LogSums, group_sums, left_out, variance
+from vaebench.estimators.log_z.methods import ais
 from vaebench.metrics.importance import ImportanceSum, importance
-from vaebench.metrics.jackknife import LogSums, group_sums, left_out, variance
-from vaebench.metrics.logz import ais
 
 
 def normal(*shape, seed=0):

@@ -7,9 +7,11 @@ import copy
 import pytest
 import torch
 
-from vaebench import check, kernels, models, noise
-from vaebench.metrics import exact, weights
+from vaebench import kernels, models
+from vaebench.check import checks as check
+from vaebench.estimators import exact, weights
 from vaebench.metrics.importance import importance
+from vaebench.rng import noise
 
 pytest.importorskip("numba")
 
@@ -76,7 +78,7 @@ def gathered(model, x, samples, wanted, **more):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_terms_and_samples_are_those_of_the_plain_code(x, anyhow, monkeypatch, family, threads):
     """The same bits; terms as near to those in float64 as the plain code in float32 is, or nearer."""
-    from vaebench.metrics import kernel_terms
+    from vaebench.estimators import kernel_terms
 
     monkeypatch.setattr(kernel_terms, "ROWS", 700)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)

@@ -9,9 +9,10 @@ import torch
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
-from vaebench.metrics import annealing, logz, tempering
-from vaebench.metrics.partition import generators, groups, log_mean
-from vaebench.noise import dithered
+from vaebench.estimators.log_z import annealing, tempering
+from vaebench.estimators.log_z import methods as logz
+from vaebench.estimators.log_z.partition import generators, groups, log_mean
+from vaebench.rng.noise import dithered
 
 LIMIT = 4.75
 """|z| of one comparison; exceeded by chance once in 490,000."""

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vaebench.evaluate import evaluate
+from vaebench.evaluation.evaluate import evaluate
 from vaebench.metrics import outlier
 from vaebench.metrics.outlier import noticed
 from vaebench.models.belief_net import SBN

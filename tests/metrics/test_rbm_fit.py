@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vaebench import models
-from vaebench.metrics import rbm_fit
+from vaebench.estimators import rbm_fit
 
 RESTARTS = 50
 

@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 
-from vaebench import check
+from vaebench.check import checks as check
 from vaebench.dists.rbm import RBM
-from vaebench.metrics import exact, rbm_posterior
+from vaebench.estimators import exact
+from vaebench.metrics import rbm_posterior
 from vaebench.metrics.bound import BoundSum
 from vaebench.metrics.rbm_posterior import AnnealedSum, count_modes, stream
 

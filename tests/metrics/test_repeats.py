@@ -7,7 +7,7 @@ import math
 import pytest
 
 from vaebench.metrics.repeats import repeat_seeds, together
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 
 def measures(*values, **extra):

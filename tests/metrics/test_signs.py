@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.evaluate import evaluate
-from vaebench.metrics import exact
+from vaebench.check import checks as check
+from vaebench.estimators import exact
+from vaebench.evaluation.evaluate import evaluate
 
 CONFIG = {
     "data": {"name": "tiny"},

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import check, models, steps
-from vaebench.data.text import END, PAD, START
+from vaebench import models
+from vaebench.check import checks as check
+from vaebench.data.text.corpus import END, PAD, START
 from vaebench.errors import Interrupted
-from vaebench.evaluate import evaluate
-from vaebench.metrics import exact, rbm_fit
-from vaebench.metrics.logz import parallel_tempering
-from vaebench.metrics.posterior_mean import posterior_mean
+from vaebench.estimators import exact, rbm_fit
+from vaebench.estimators.log_z.methods import parallel_tempering
+from vaebench.estimators.posterior_mean import posterior_mean
+from vaebench.evaluation.evaluate import evaluate
+from vaebench.evaluation.partial import Partial
 from vaebench.models import text_decoder
-from vaebench.partial import Partial
-from vaebench.steps import Box, Work, tick
+from vaebench.work import steps
+from vaebench.work.steps import Box, Work, tick
 
 EVAL = {
     "bound_samples": 4,
@@ -69,7 +71,9 @@ def tiny(settings):
 @pytest.fixture
 def make(monkeypatch):
     """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
-    from vaebench.metrics import annealing, exact_nll, posteriors, rbm_posterior, tempering, weights
+    from vaebench.estimators import weights
+    from vaebench.estimators.log_z import annealing, tempering
+    from vaebench.metrics import exact_nll, posteriors, rbm_posterior
 
     monkeypatch.setattr(exact_nll, "STATES", 24)
     monkeypatch.setattr(exact_nll, "CASES", 60)
@@ -247,7 +251,7 @@ def test_a_file_of_another_evaluation_or_a_damaged_one_is_not_gone_on_with(tmp_p
 
 
 def test_states_too_large_to_write_begin_anew(tmp_path, monkeypatch):
-    from vaebench import partial as module
+    from vaebench.evaluation import partial as module
 
     monkeypatch.setattr(module, "MAX_BYTES", 100)
     partial = Partial(tmp_path, {})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import check
-from vaebench.metrics import weights
-from vaebench.metrics.weights import stream
+from vaebench.check import checks as check
+from vaebench.estimators import weights
+from vaebench.estimators.weights import stream
 
 CONFIG = {"name": "sbn", "dims": [2, 3]}
 

@@ -8,9 +8,11 @@ import math
 import pytest
 import torch
 
-from vaebench import check, models, noise
+from vaebench import models
+from vaebench.check import checks as check
 from vaebench.errors import UserError
-from vaebench.metrics import exact
+from vaebench.estimators import exact
+from vaebench.rng import noise
 
 MEAN = torch.linspace(0.2, 0.7, 4).numpy()
 

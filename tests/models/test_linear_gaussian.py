@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import distributions
 
-from vaebench import check
-from vaebench.metrics.weights import stream
+from vaebench.check import checks as check
+from vaebench.estimators.weights import stream
 
 D = check.VISIBLE
 

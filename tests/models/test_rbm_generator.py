@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import distributions
 
-from vaebench import models, noise
+from vaebench import models
 from vaebench.errors import UserError
-from vaebench.metrics import exact, exact_nll
+from vaebench.estimators import exact
+from vaebench.metrics import exact_nll
 from vaebench.models import rbm_generator
+from vaebench.rng import noise
 
 VISIBLE = 5
 LIMIT = 5.0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import check, models, noise
+from vaebench import models
+from vaebench.check import checks as check
+from vaebench.rng import noise
 
 D, K = 5, 3
 LAYOUTS = [

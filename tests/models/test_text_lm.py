@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench import models, noise
+from vaebench import models
 from vaebench.errors import UserError
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
+from vaebench.rng import noise
 
 VOCABULARY, EMBEDDING, UNITS = 6, 4, 3
 DOCUMENTS = [[1, 4, 5, 2], [1, 5, 2], [1, 3, 3, 5, 4, 2], [1, 2]]

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from vaebench import models, noise
+from vaebench import models
 from vaebench.errors import UserError
 from vaebench.models import text_decoder
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn import word_softmax
+from vaebench.rng import noise
 
 VOCABULARY, LATENTS, EMBEDDING, UNITS, K = 7, 2, 4, 3, 3
 

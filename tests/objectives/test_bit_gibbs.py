@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch.func import functional_call, grad, vmap
 
-from vaebench import fast, models, noise, objectives, optim
+from vaebench import models, objectives, optim
 from vaebench.errors import UserError
-from vaebench.metrics import exact
+from vaebench.estimators import exact
 from vaebench.nn.batch_norm import BatchNorm
 from vaebench.objectives.bit_gibbs import sweep_bits
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 VISIBLE, BITS = 5, 4
 LIMIT = 5.0

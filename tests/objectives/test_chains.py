@@ -7,11 +7,11 @@ import itertools
 import pytest
 import torch
 
-from vaebench import noise
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.objectives import chains
+from vaebench.rng import noise
 
 LIMIT = 5.0
 """|z| of one comparison; by chance once in 1.7 million."""

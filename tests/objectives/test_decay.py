@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import bench, kernels, models, objectives
+from vaebench import kernels, models, objectives
+from vaebench.bench import sections as bench
 from vaebench.objectives import decay
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vaebench import check, models, objectives
+from vaebench import models, objectives
+from vaebench.check import checks as check
 from vaebench.dists import mean_field
 from vaebench.dists.rbm import RBM
 

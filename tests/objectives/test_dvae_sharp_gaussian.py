@@ -9,12 +9,15 @@ import torch
 from torch import distributions
 from torch.func import functional_call, grad, vmap
 
-from vaebench import check, fast, models, noise, objectives
+from vaebench import models, objectives
+from vaebench.check import checks as check
 from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.objectives import dvae_sharp_gaussian as rules
 from vaebench.optim import SGD
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 D = 4
 LIMIT = 5.0

@@ -8,10 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vaebench import fast, models, noise, objectives, optim
+from vaebench import models, objectives, optim
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 VISIBLE = 5
 FEW = {"prior_chains": 6, "prior_sweeps": 2, "discrete_sweeps": 2}

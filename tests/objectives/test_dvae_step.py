@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import check, fast, models, noise, objectives, optim
+from vaebench import models, objectives, optim
+from vaebench.check import checks as check
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 VISIBLE, CASES = 4, 6
 RULES = [

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import distributions
 
-from vaebench import check, models, noise, objectives
+from vaebench import models, objectives
+from vaebench.check import checks as check
 from vaebench.errors import UserError
+from vaebench.rng import noise
 
 CASES, VISIBLE = 5, 4
 

@@ -9,9 +9,11 @@ import torch
 from torch import distributions
 from torch.func import functional_call, grad, vmap
 
-from vaebench import check, models, noise, objectives, optim
+from vaebench import models, objectives, optim
+from vaebench.check import checks as check
 from vaebench.errors import UserError
 from vaebench.objectives.nvil import outside
+from vaebench.rng import noise
 
 SWITCHES = ("local_signals", "constant_baseline", "input_baseline", "variance_normalization")
 ALL = {name: True for name in SWITCHES}

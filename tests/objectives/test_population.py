@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
-from vaebench import models, noise, objectives
+from vaebench import models, objectives
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
 from vaebench.errors import UserError
 from vaebench.objectives import population
 from vaebench.objectives.rbm_prior import RBMPriorObjective
+from vaebench.rng import noise
 
 SIDE = 3
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import data, fast, models, noise, objectives, optim
+from vaebench import data, models, objectives, optim
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
-from vaebench.metrics.rbm_fit import rbm_fit
+from vaebench.estimators.rbm_fit import rbm_fit
+from vaebench.rng import noise
+from vaebench.training import engines as fast
 
 
 def built(scale=0.5, **settings):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import models, noise
+from vaebench import models
 from vaebench.errors import UserError
 from vaebench.objectives.aggressive import Aggressive, Window
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.vae import VAE
+from vaebench.rng import noise
 
 
 def weights(at, batch=32, cases=100_000, **settings):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench import check, models, noise, objectives
+from vaebench import models, objectives
+from vaebench.check import checks as check
 from vaebench.errors import UserError
+from vaebench.rng import noise
 
 CASES, VISIBLE = 5, 4
 

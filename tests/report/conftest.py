@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vaebench.config import Column, Ledger, Row, Table, TablePreset
+from vaebench.config.cells import Column, Ledger, Row, Table, TablePreset
 
 SIGNATURE = "{metric}|data:{data}@8f3a12cd|split:test|points:{points}|samples:{samples}|select:valid_bound|recipe:1"
 
@@ -41,7 +41,7 @@ def table():
 @pytest.fixture
 def frame():
     """A function from entries (see ``entry``) to the long frame, by way of the store's own types."""
-    from vaebench.store import _typed
+    from vaebench.results.store import _typed
 
     def make(*entries):
         return _typed([row for rows in entries for row in rows])

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.catalogue import load_preset, load_table
-from vaebench.compose import cells
-from vaebench.protocol import samples_of, signature
+from vaebench.config.catalogue import load_preset, load_table
+from vaebench.config.compose import cells
+from vaebench.protocol.signature import samples_of, signature
 from vaebench.report.protocol import differing, paper_parts
 from vaebench.report.select import Estimate
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 
 def signed(table, row, column, preset="paper", *overrides):

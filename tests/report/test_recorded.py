@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vaebench import store
 from vaebench.cli import main
 from vaebench.errors import UserError
 from vaebench.report import recorded
+from vaebench.results import store
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"

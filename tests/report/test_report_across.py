@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config import Column, Row
+from vaebench.config.cells import Column, Row
 from vaebench.report import FORMATS, across, render
 from vaebench.report.layout import lay_out
 from vaebench.report.summary import summarize

@@ -7,10 +7,10 @@ import math
 import pytest
 from scipy.stats import ttest_ind
 
-from vaebench.catalogue import load_table
+from vaebench.config.catalogue import load_table
 from vaebench.errors import UserError
 from vaebench.report.compare import LEVEL, compare, render
-from vaebench.stats import half_width
+from vaebench.results.stats import half_width
 
 
 def test_same_results_agree(frame, entry):

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from vaebench.catalogue import load_preset, load_table
-from vaebench.compose import cells
-from vaebench.config import Cell
+from vaebench.config.catalogue import load_preset, load_table
+from vaebench.config.cells import Cell
+from vaebench.config.compose import cells
 from vaebench.report import costs
 from vaebench.report.costs import FIELDS, estimate, reference_records
-from vaebench.store import LATER, csv_text, read_csv, write_csv
+from vaebench.results.store import LATER, csv_text, read_csv, write_csv
 
 
 def make_cell(updates=4000, data="digits", rate=1e-3):

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from vaebench import catalogue
+from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.report import drawn
 from vaebench.report.drawn import smoothing

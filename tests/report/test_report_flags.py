@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.catalogue import load_table
+from vaebench.config.catalogue import load_table
 from vaebench.report.compare import compare, render
 from vaebench.report.layout import lay_out
 from vaebench.report.ranking import rankings
 from vaebench.report.summary import summarize
-from vaebench.store import read_csv
+from vaebench.results.store import read_csv
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
@@ -114,7 +114,7 @@ def test_results_of_an_earlier_version_are_judged_as_well(column):
             record |= {"value": -626.3034452967347, "error": 0.00711, "extra": json.dumps(fault)}
         if record["metric"] == "kl":
             record |= {"value": 35.62, "extra": json.dumps({"layers": [35.591, 0.0002, 0.033]})}
-    from vaebench.store import _typed
+    from vaebench.results.store import _typed
 
     line, notes = line_of(table, _typed(old), "SBN 200-200-500", "autoregressive")
     shown = {"IW-NLL": "impossible!", "KL": "35.6 / 0.00! / 0.03!"}

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from vaebench import config
-from vaebench.config import Cell
+from vaebench.config import cells as config
+from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
 from vaebench.report.plots.bound import collect_curves, mean_curve
-from vaebench.store import Store, read_csv
+from vaebench.results.store import Store, read_csv
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config import Column, Row
+from vaebench.config.cells import Column, Row
 from vaebench.report.footnotes import footnotes
 from vaebench.report.protocol import differing, paper_parts
 from vaebench.report.ranking import rankings

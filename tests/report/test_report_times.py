@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config import Cell, Column, Row
+from vaebench.config.cells import Cell, Column, Row
 from vaebench.report import FORMATS, render
 from vaebench.report.compare import compare
 from vaebench.report.compare import render as compared
@@ -18,7 +18,7 @@ from vaebench.report.ranking import rank
 from vaebench.report.select import estimate, measured
 from vaebench.report.summary import summarize
 from vaebench.report.times import ratios
-from vaebench.store import Store, csv_text, read_csv
+from vaebench.results.store import Store, csv_text, read_csv
 
 CLOCK = "ms_per_update|data:mnist_static@8f3a12cd|recipe:1"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import catalogue
 from vaebench.cli import main
+from vaebench.config import catalogue
 from vaebench.report import recorded, render
 from vaebench.report.layout import View
 from vaebench.report.text import grid

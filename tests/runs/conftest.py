@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebench import noise
-from vaebench.config import Cell
+from vaebench.config.cells import Cell
 from vaebench.data.splits import make_splits
-from vaebench.store import Store
+from vaebench.results.store import Store
+from vaebench.rng import noise
 
 ROOT = Path(__file__).resolve().parents[2]
 

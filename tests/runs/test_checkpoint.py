@@ -12,10 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vaebench import checkpoint
-from vaebench.checkpoint import Checkpoint
 from vaebench.errors import UserError
-from vaebench.run_state import progress_of
+from vaebench.training import checkpoint
+from vaebench.training.checkpoint import Checkpoint
+from vaebench.training.run_state import progress_of
 
 STATE = Checkpoint(
     {"model.p.w": torch.arange(6.0).reshape(2, 3) / 7, "baseline.0.b": torch.tensor(1 / 3)},

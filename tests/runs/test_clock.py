@@ -10,11 +10,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vaebench import bookkeeping, checkpoint, session, train
 from vaebench.errors import Interrupted
-from vaebench.fast import Pack
-from vaebench.run_state import RunState, progress_of
-from vaebench.runner import Task, pending, status, work
+from vaebench.running import session
+from vaebench.running.tasks import Task, pending, status, work
+from vaebench.training import bookkeeping, checkpoint
+from vaebench.training import loop as train
+from vaebench.training.engines import Pack
+from vaebench.training.run_state import RunState, progress_of
 
 UPDATE, VALIDATION, NOISE = 1.0, 1000.0, 0.125
 """Seconds, on a clock that only these move: of an update, of a validation, of a block's noise."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench.batches import Batches
 from vaebench.errors import Interrupted
-from vaebench.inner import inner_updates
 from vaebench.objectives.aggressive import INNER, OUTER, Aggressive
+from vaebench.training.batches import Batches
+from vaebench.training.inner_loop import inner_updates
 
 LENGTHS = torch.tensor([3, 3, 3, 4, 4])
 TOKENS = torch.tensor([[1, 5, 2, 0], [1, 6, 2, 0], [1, 7, 2, 0], [1, 5, 5, 2], [1, 6, 6, 2]])

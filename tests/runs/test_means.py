@@ -7,11 +7,13 @@ import csv
 import pytest
 import torch
 
-from vaebench import checkpoint, data, means, snapshots
-from vaebench.build import load_model
-from vaebench.metrics.posterior_mean import encoder_mean, posterior_mean
-from vaebench.run_state import evaluated_checkpoint, progress_of
-from vaebench.train import train
+from vaebench import data
+from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean
+from vaebench.evaluation import posterior_means as means
+from vaebench.training import checkpoint, snapshots
+from vaebench.training.build import load_model
+from vaebench.training.loop import train
+from vaebench.training.run_state import evaluated_checkpoint, progress_of
 
 CPU = torch.device("cpu")
 CONFIG = {

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from vaebench import pool
-from vaebench.pool import run_all
-from vaebench.protocol import signature
-from vaebench.runner import Outcome, Task
-from vaebench.stats import Measure
+from vaebench.protocol.signature import signature
+from vaebench.results.stats import Measure
+from vaebench.running import pool
+from vaebench.running.pool import run_all
+from vaebench.running.tasks import Outcome, Task
 
 
 class Fatal:

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench import progress as progress_module
-from vaebench.catalogue import load_preset, load_table, options
-from vaebench.compose import cells
-from vaebench.progress import Progress, summary, validated_by
-from vaebench.runner import Outcome, Task
-from vaebench.status import Status, training
+from vaebench.config.catalogue import load_preset, load_table, options
+from vaebench.config.compose import cells
+from vaebench.running import progress as progress_module
+from vaebench.running.progress import Progress, summary, validated_by
+from vaebench.running.tasks import Outcome, Task
+from vaebench.work.status import Status, training
 
 
 @pytest.fixture

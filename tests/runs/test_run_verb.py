@@ -19,15 +19,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import config, data, noise
+from vaebench import data
 from vaebench.cli import main
+from vaebench.config import cells as config
+from vaebench.rng import noise
 
 QUICK = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "model.dims=[10]", "eval.iw_samples=10"]
 HERE = ["run.jobs=1", "run.device=cpu", "run.engine=plain"]
 TINY = [*QUICK, *HERE, "train.updates=120", "train.valid_every=40"]
 
 HOLD = """
-import os, time, vaebench.fast as f
+import os, time, vaebench.training.engines as f
 real, calls = f.Pack.advance, []
 def advance(self, *a):
     calls.append(1)
@@ -43,7 +45,7 @@ SPOKEN = "'saving the state' in open('/proc/self/fd/2').read()"
 """It has said on stderr that it received a signal."""
 
 LOG = """
-import os, vaebench.session as s
+import os, vaebench.running.session as s
 train, evaluate = s.train, s.evaluate
 def note(*words):
     with open({path!r}, "a") as f:
@@ -56,14 +58,14 @@ def logged_evaluate(model, x, config, data_hash, seed):
     note("evaluate", config["objective"]["name"], seed, config["eval"]["bound_samples"])
     return evaluate(model, x, config, data_hash, seed)
 s.train, s.evaluate = logged_train, logged_evaluate
-import vaebench.runner
-vaebench.runner.WAIT_SECONDS = 0.1
+import vaebench.running.tasks
+vaebench.running.tasks.WAIT_SECONDS = 0.1
 """
 """Code for a command: what it trains and evaluates is noted in a file."""
 
 MORE_SAMPLES = """
 from dataclasses import replace
-from vaebench import catalogue
+from vaebench.config import catalogue
 load, options = catalogue.load_table, catalogue.options
 def load_table(name):
     table = load("nvil_autoreg" if name == "more_samples" else name)
@@ -81,7 +83,7 @@ os.fsync = full
 """
 
 BROKEN = """
-import vaebench.session as s
+import vaebench.running.session as s
 real = s.train
 def train(config, *rest):
     if config["objective"]["name"] == "nvil":
@@ -132,7 +134,7 @@ def killed_at_random(vaebench, args, kills, rng, seconds):
     """Start a command again and again and kill it at random moments; how many kills found it at work."""
     found = 0
     for i in range(kills):  # the first ones early, in case the machine was slower when ``seconds`` were taken
-        command = vaebench("run", *args, code="import vaebench.bookkeeping as t; t.SAVE_SECONDS = 0.0")
+        command = vaebench("run", *args, code="import vaebench.training.bookkeeping as t; t.SAVE_SECONDS = 0.0")
         time.sleep(rng.uniform(0.05, 0.25) * min(i + 1, 3) * seconds)
         found += command.running()
         with contextlib.suppress(ProcessLookupError):
@@ -643,7 +645,7 @@ def test_ctrl_c_on_a_terminal(vaebench, terminal, results, until, tmp_path):
 
 def test_it_runs_as_a_module_in_a_fresh_interpreter(results, tmp_path):
     """The one test that pays for its own imports."""
-    env = {**os.environ, "PYTHONPATH": str(Path(config.__file__).resolve().parents[1]), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": str(Path(config.__file__).resolve().parents[2]), "OMP_NUM_THREADS": "1"}
     env["VAEBENCH_DATA"] = str(tmp_path / "data")
     command = [sys.executable, "-m", "vaebench", "run", *TINY, results, "--only", "column=NVIL"]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import data, models, runner
-from vaebench.config import run_key
+from vaebench import data, models
+from vaebench.config.cells import run_key
 from vaebench.errors import DataError, UserError
-from vaebench.fast import Pack
-from vaebench.protocol import signature
-from vaebench.runner import Outcome, Task, check, pending, preflight, status, tasks, unit, work
-from vaebench.stats import Measure
-from vaebench.store import Store
+from vaebench.protocol.signature import signature
+from vaebench.results.stats import Measure
+from vaebench.results.store import Store
+from vaebench.running import tasks as runner
+from vaebench.running.tasks import Outcome, Task, check, pending, preflight, status, tasks, unit, work
+from vaebench.training.engines import Pack
 
 
 def measure(cell, name, **settings):
@@ -222,7 +223,7 @@ def test_checking_takes_no_memory(make_cell):
 
 
 def test_nothing_to_check_is_known_without_torch():
-    code = "import sys; from vaebench import runner; runner.check([]); print('torch' in sys.modules)"
+    code = "import sys; from vaebench.running import tasks as runner; runner.check([]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

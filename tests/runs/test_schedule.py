@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vaebench.schedule import schedule
+from vaebench.training.schedule import schedule
 
 PLANS = st.tuples(
     st.integers(0, 50),  # first

@@ -7,10 +7,14 @@ import types
 
 import pytest
 
-from vaebench import bookkeeping, checkpoint, kernels, resume, runner, session, store
-from vaebench.runner import Task, work
-from vaebench.session import Session
-from vaebench.store import Store
+from vaebench import kernels
+from vaebench.results import store
+from vaebench.results.store import Store
+from vaebench.running import session
+from vaebench.running import tasks as runner
+from vaebench.running.session import Session
+from vaebench.running.tasks import Task, work
+from vaebench.training import bookkeeping, checkpoint, resume
 
 
 class Died(BaseException):

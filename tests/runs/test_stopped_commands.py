@@ -6,14 +6,14 @@ import json
 import signal
 import time
 
-from vaebench import partial
+from vaebench.results import run_files
 
 TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
 TINY += ["model.dims=[5]", "train.updates=100", "train.valid_every=50", "eval.iw_samples=200"]
 TINY += ["run.jobs=1", "run.engine=plain"]
 
 SLOW = """
-import time, vaebench.metrics.weights as w, vaebench.progress as p
+import time, vaebench.estimators.weights as w, vaebench.running.progress as p
 real, p.LINE_SECONDS = w.draws, 0.0
 def draws(model, cases, first, k, seed, purpose, device):
     time.sleep(0.2 if purpose == "eval" else 0)
@@ -46,7 +46,7 @@ def test_an_evaluation_at_the_end_of_a_run(vaebench, until, tmp_path):
     assert err.splitlines()[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
     assert "evaluating seed 0: posterior samples 3/" in err
     assert " left\n" in err, "a time left"
-    (kept,) = root.glob(f"*/seed-0/{partial.NAME}")
+    (kept,) = root.glob(f"*/seed-0/{run_files.EVALUATION}")
     assert kept.stat().st_mtime - at < 2
     code, _, err = vaebench("run", *TINY, f"run.results={root}").wait()
     assert code == 0, err
@@ -66,12 +66,12 @@ def test_an_evaluation_of_a_stored_run(vaebench, until, tmp_path):
     last = err.splitlines()[-1]
     assert last.startswith("vaebench: interrupted: the evaluation of seed 0 stopped at posterior samples ")
     assert last.endswith("; what it has found is kept, the same command goes on from here")
-    assert (folder / partial.NAME).stat().st_mtime - at < 2
+    assert (folder / run_files.EVALUATION).stat().st_mtime - at < 2
     before = json.loads((folder / "result.json").read_text())
     assert "190" not in {str(m["samples"]) for m in before["measures"]}, "nothing is recorded of half an evaluation"
     code, _, err = vaebench(*more, str(folder)).wait()
     assert code == 0, err
     assert measures(roots[1]) == measures(roots[0])
-    assert not (folder / partial.NAME).exists()
+    assert not (folder / run_files.EVALUATION).exists()
     _, _, err = vaebench(*more, str(folder)).wait()
     assert "an evaluation of about " in err

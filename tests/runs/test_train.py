@@ -7,13 +7,14 @@ import math
 import pytest
 import torch
 
-from vaebench import bookkeeping, checkpoint, train
-from vaebench.bookkeeping import _account
-from vaebench.build import load_model
 from vaebench.errors import Interrupted, UserError
-from vaebench.fast import Pack
-from vaebench.run_state import RunState, evaluated_checkpoint, progress_of
-from vaebench.store import BOUNDS
+from vaebench.results.store import BOUNDS
+from vaebench.training import bookkeeping, checkpoint
+from vaebench.training import loop as train
+from vaebench.training.bookkeeping import _account
+from vaebench.training.build import load_model
+from vaebench.training.engines import Pack
+from vaebench.training.run_state import RunState, evaluated_checkpoint, progress_of
 
 CPU = torch.device("cpu")
 
@@ -370,7 +371,7 @@ def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeyp
 
     monkeypatch.setattr(Pack, "seed", seed_of)
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr("vaebench.noise.BLOCK", 5)
+    monkeypatch.setattr("vaebench.rng.noise.BLOCK", 5)
     (seed,) = go()
     assert seed.status == "diverged"
     assert seed.reason.endswith("is not finite at update 10; the checkpoint is of update 5")

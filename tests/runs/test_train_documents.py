@@ -9,10 +9,12 @@ import itertools
 import pytest
 import torch
 
-from vaebench import bookkeeping, build, checkpoint, data, snapshots, train
+from vaebench import data
 from vaebench.errors import Interrupted, UserError
 from vaebench.optim import Verdict
-from vaebench.run_state import RunState, progress_of
+from vaebench.training import bookkeeping, build, checkpoint, snapshots
+from vaebench.training import loop as train
+from vaebench.training.run_state import RunState, progress_of
 
 CPU = torch.device("cpu")
 

@@ -69,25 +69,27 @@ if __name__ == "__main__":
     import torch
     import tqdm  # noqa: F401
 
-    import vaebench.compose
+    import vaebench.config.compose
     import vaebench.data.prepare
-    import vaebench.noise
-    import vaebench.pool
-    import vaebench.progress
     import vaebench.report
     import vaebench.report.costs
-    import vaebench.session
+    import vaebench.rng.noise
+    import vaebench.running.pool
+    import vaebench.running.progress
+    import vaebench.running.session
     import vaebench.verbs.run
 
     torch.set_num_threads(1)
-    vaebench.noise.BLOCK = BLOCK
+    vaebench.rng.noise.BLOCK = BLOCK
     Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
     for name in ("nvil_mnist", "nvil_autoreg"):
-        vaebench.compose.cells(vaebench.catalogue.load_table(name), vaebench.catalogue.load_preset("quick"))
+        vaebench.config.compose.cells(
+            vaebench.config.catalogue.load_table(name), vaebench.config.catalogue.load_preset("quick")
+        )
     main()
 elif __name__ == "__mp_main__":
-    import vaebench.noise
+    import vaebench.rng.noise
 
-    vaebench.noise.BLOCK = BLOCK
+    vaebench.rng.noise.BLOCK = BLOCK
     exec(os.environ.get("ZYGOTE_CHILD", ""))

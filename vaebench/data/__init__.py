@@ -13,18 +13,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.data.blank import Blank
-from vaebench.data.caltech101 import Caltech101Silhouettes
-from vaebench.data.digits import Digits
-from vaebench.data.fetch import cache_root, mirror_root
+from vaebench.data.files.fetch import cache_root, mirror_root
+from vaebench.data.images.blank import Blank
+from vaebench.data.images.caltech101 import Caltech101Silhouettes
+from vaebench.data.images.digits import Digits
+from vaebench.data.images.mnist import MnistDynamic, MnistStatic
+from vaebench.data.images.omniglot import Omniglot, OmniglotReconstructed
 from vaebench.data.loader import Loader
-from vaebench.data.mnist import MnistDynamic, MnistStatic
-from vaebench.data.omniglot import Omniglot, OmniglotReconstructed
-from vaebench.data.own_text import OwnText
-from vaebench.data.synthetic import SyntheticText
-from vaebench.data.toy_text import ToyText
-from vaebench.data.yahoo import Yahoo, YahooSmall
-from vaebench.data.yelp import Yelp
+from vaebench.data.text.own import OwnText
+from vaebench.data.text.synthetic import SyntheticText
+from vaebench.data.text.toy import ToyText
+from vaebench.data.text.yahoo import Yahoo, YahooSmall
+from vaebench.data.text.yelp import Yelp
 from vaebench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
     splits = loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
     if config.get("entries") is None:
         return splits
-    from vaebench.data.tokens import with_entries
+    from vaebench.data.text.tokens import with_entries
 
     return with_entries(splits, config["entries"])
 
@@ -98,12 +98,12 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
 
         check_cases(cases, loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out))
     if entries is not None and loader.entries is not None:
-        from vaebench.data.tokens import check_entries
+        from vaebench.data.text.tokens import check_entries
 
         check_entries(entries, loader.entries)
     mirror = mirror_root(config.get("mirror"))
     if loader.sources and mirror is not None and not mirror.is_dir():
-        from vaebench.data.fetch import fetch
+        from vaebench.data.files.fetch import fetch
         from vaebench.data.prepare import prepared_path
 
         if not prepared_path(loader, cache_root(root)).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaebench.data.fetch import local_archives, local_copies, mistake
+from vaebench.data.files.fetch import local_archives, local_copies, mistake
 from vaebench.data.loader import Loader
 from vaebench.data.prepare import contents, prepared_path, read
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vaebench.data.sources import Source
+from vaebench.data.files.sources import Source
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:  # numpy is loaded with the first array, so that listing the data sets starts at once

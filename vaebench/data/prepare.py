@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vaebench.data.content import UNREADABLE, digest_of
-from vaebench.data.fetch import CACHE_ENV, fetch, local_copies
+from vaebench.data.files.content import UNREADABLE, digest_of
+from vaebench.data.files.fetch import CACHE_ENV, fetch, local_copies
 from vaebench.data.loader import Loader
 from vaebench.data.splits import array_hash
 from vaebench.errors import DataError

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists import bernoulli
-from vaebench.noise import inside
+from vaebench.rng.noise import inside
 
 BLOCK = 64
 """Units solved together; earlier blocks enter by one matrix product. Decides the speed only, never the sample."""

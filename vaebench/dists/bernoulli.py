@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.noise import inside
+from vaebench.rng.noise import inside
 
 
 def log_prob(x: Tensor, logits: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.noise import inside
-from vaebench.protocol import MAX_SIDE
-from vaebench.steps import tick
+from vaebench.protocol.log_z import MAX_SIDE
+from vaebench.rng.noise import inside
+from vaebench.work.steps import tick
 
 if TYPE_CHECKING:
     from vaebench.dists.rbm import RBM

@@ -5,7 +5,7 @@ machine per case, the posterior of DVAE## (Vahdat, Andriyash & Macready 2020). G
 independent, so a whole side is drawn at once: block Gibbs sampling.
 
 Machines come batched over any leading shape, samples carry one more axis in front: z (k, *batch, n). All randomness is
-uniform noise on (0, 1) given by the caller; a chain's must not hold an exact 0 (``vaebench.noise`` draws none).
+uniform noise on (0, 1) given by the caller; a chain's must not hold an exact 0 (``vaebench.rng.noise`` draws none).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from vaebench import kernels
 from vaebench.dists import boltzmann_exact
 from vaebench.nn.products import product
-from vaebench.noise import Digits, inside
+from vaebench.rng.noise import Digits, inside
 
 
 def bits(logit: Tensor, u: Tensor) -> Tensor:

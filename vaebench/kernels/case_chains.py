@@ -13,18 +13,7 @@ from torch import Tensor
 
 from vaebench.kernels.chains import rises
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.vectors import (
-    LANES,
-    add,
-    choose,
-    fma,
-    load,
-    load_first,
-    load_row,
-    splat,
-    store_row,
-    total,
-)
+from vaebench.kernels.vectors import LANES, add, choose, fma, load, load_first, load_row, splat, store_row, total
 
 
 @kernel

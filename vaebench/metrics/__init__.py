@@ -1,6 +1,7 @@
 """Measures of a trained model. A metric knows models, never objectives.
 
-The registry is ``vaebench.protocol.METRICS``: it names, for every measure, the files here that take it. Such a file has
+The registry is ``vaebench.protocol.registry.METRICS``: it names, for every measure, the files here that take it. Such a
+file has
 
 - ``start(job)``: None where it does not apply to the job's model or settings, else what it gathers. If that has
   ``samples``, a number, and ``add(part)``, it is given the passes of the job's stream of posterior samples with the

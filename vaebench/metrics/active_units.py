@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass
 from vaebench.metrics.posteriors import Gather
-from vaebench.metrics.sums import Sums
-from vaebench.metrics.weights import Pass
 from vaebench.models.kinds import gaussian_posterior, latent
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

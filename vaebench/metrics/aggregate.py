@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebench.metrics import mutual_information
 from vaebench.metrics.mutual_information import start
 from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

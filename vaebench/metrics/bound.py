@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
-from vaebench.metrics.sums import Sums
-from vaebench.metrics.weights import Pass, stream
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass, stream
 from vaebench.models.kinds import latent
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

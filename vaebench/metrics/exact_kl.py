@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaebench.metrics.rbm_fit import rbm_fit
-from vaebench.stats import Measure
+from vaebench.estimators.rbm_fit import rbm_fit
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

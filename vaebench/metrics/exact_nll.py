@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from vaebench.dists import boltzmann_exact
 from vaebench.metrics import perplexity
 from vaebench.models.kinds import reads_documents
-from vaebench.stats import Measure
-from vaebench.steps import Box, steps
+from vaebench.results.stats import Measure
+from vaebench.work.steps import Box, steps
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

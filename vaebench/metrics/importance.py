@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.metrics import jackknife, perplexity
-from vaebench.metrics.sums import Sums
-from vaebench.metrics.weights import Pass, stream
+from vaebench.estimators import jackknife
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass, stream
+from vaebench.metrics import perplexity
 from vaebench.models.kinds import latent, reads_documents
-from vaebench.stats import Measure
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

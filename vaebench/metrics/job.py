@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vaebench.metrics import normaliser, rbm_posterior, weights
+from vaebench.estimators import weights
+from vaebench.estimators.log_z.partition import LogZ
+from vaebench.metrics import normaliser, rbm_posterior
 from vaebench.metrics.outlier import noticed
-from vaebench.metrics.partition import LogZ
-from vaebench.protocol import posterior_chains
-from vaebench.stats import Measure
-from vaebench.steps import Stateful
+from vaebench.protocol.log_z import posterior_chains
+from vaebench.results.stats import Measure
+from vaebench.work.steps import Stateful
 
 
 @dataclass(frozen=True)

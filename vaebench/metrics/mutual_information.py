@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from vaebench.batches import groups, lengths_of
 from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
 from vaebench.models.kinds import gaussian_posterior, reads_documents
-from vaebench.protocol import mi_batch
-from vaebench.stats import Measure
+from vaebench.nn.tokens import groups, lengths_of
+from vaebench.protocol.signature import mi_batch
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

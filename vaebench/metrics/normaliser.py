@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
-from vaebench.metrics import logz
-from vaebench.metrics.partition import LogZ
-from vaebench.protocol import LOG_Z_DEFAULTS, log_z_method
-from vaebench.stats import Measure
+from vaebench.estimators.log_z import methods as logz
+from vaebench.estimators.log_z.partition import LogZ
+from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

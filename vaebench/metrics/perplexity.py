@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vaebench.batches import predicted
-from vaebench.stats import Measure
+from vaebench.nn.tokens import predicted
+from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
-from vaebench.metrics.sums import Sums
-from vaebench.metrics.weights import Moments, Pass, draws, plan
-from vaebench.steps import tick
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Moments, Pass, draws, plan
+from vaebench.work.steps import tick
 
 BLOCK = 2**21
 """Numbers of a block of densities (samples x posteriors), so that memory stays bounded whatever the size of the set."""

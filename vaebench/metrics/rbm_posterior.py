@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists.rbm import RBM
-from vaebench.metrics import jackknife
-from vaebench.metrics.annealing import MAX_FLOATS, ais
+from vaebench.estimators import jackknife
+from vaebench.estimators.log_z.annealing import MAX_FLOATS, ais
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass
 from vaebench.metrics.importance import ImportanceSum, details
-from vaebench.metrics.sums import Sums
-from vaebench.metrics.weights import Pass
-from vaebench.protocol import LOG_Z_DEFAULTS, posterior_chains
-from vaebench.stats import Measure
-from vaebench.steps import Stateful, steps
+from vaebench.protocol.log_z import LOG_Z_DEFAULTS, posterior_chains
+from vaebench.results.stats import Measure
+from vaebench.work.steps import Stateful, steps
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job

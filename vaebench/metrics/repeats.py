@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vaebench import seeds
-from vaebench.stats import Measure, mean_error
+from vaebench.results.stats import Measure, mean_error
+from vaebench.rng import seeds
 
 
 def repeat_seeds(seed: int, repeats: int) -> list[int]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench import seeds
 from vaebench.metrics import exact_nll, normaliser, rbm_posterior
 from vaebench.metrics.bound import bound
 from vaebench.metrics.importance import importance
 from vaebench.metrics.latent_use import information, latent_use
 from vaebench.metrics.mutual_information import batches
-from vaebench.protocol import VALID_POSTERIOR_TEMPERATURES
+from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
+from vaebench.rng import seeds
 
 
 def validation(

@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaebench import seeds
-from vaebench.config import settings_of
+from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.kinds import reads_documents
@@ -36,6 +35,7 @@ from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn.init import TEXT_KEYS, initialize
+from vaebench.rng import seeds
 
 MODELS: dict[str, type[nn.Module]] = {
     "sbn": SBN,

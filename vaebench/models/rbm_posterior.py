@@ -12,11 +12,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from vaebench import kernels, validate
+from vaebench import kernels
 from vaebench.dists.rbm import RBM
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
+from vaebench.settings import validate
 
 COUPLING = 1.5
 """Standard deviation of a coupling of spins times sqrt(n1), at the start: strong enough for several modes."""

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vaebench import noise as draws
-from vaebench import validate
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
 
 WEIGHTS = ("equal", "dirichlet")
 

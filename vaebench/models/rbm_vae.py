@@ -12,13 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vaebench import validate
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError, nearest
 from vaebench.models.rbm_prior import RBMPrior
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
+from vaebench.settings import validate
 
 Noise = dict[str, Tensor]
 Shapes = dict[str, tuple[str, tuple[int, ...]]]

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench import validate
-from vaebench.data.text import PAD
+from vaebench.data.text.corpus import PAD
 from vaebench.errors import UserError
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.word_softmax import log_probs, log_sums
-from vaebench.steps import Box, steps, tick
+from vaebench.settings import validate
+from vaebench.work.steps import Box, steps, tick
 
 Drop = dict[str, Tensor]
 

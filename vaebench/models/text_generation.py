@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vaebench.data.text import END, START
+from vaebench.data.text.corpus import END, START
 from vaebench.nn.lstm import State
 
 

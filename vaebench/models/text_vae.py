@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench import validate
 from vaebench.dists import gaussian
 from vaebench.models import tokens
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.lstm import LSTM, last
+from vaebench.settings import validate
 
 Moments = tuple[Tensor, Tensor]
 """Mean and log-variance, each (batch, n)."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaebench.batches import lengths_of
+from vaebench.nn.tokens import lengths_of
 
 
 class Documents(NamedTuple):

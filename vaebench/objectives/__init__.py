@@ -9,7 +9,7 @@ replayed, resumed bit for bit, packed over seeds, compiled or captured without t
   case, of which a step is given, and returns, the rows of its batch. State that has the name of a buffer is that
   buffer's value where the model is validated or evaluated (running statistics of batch normalisation);
 - ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many numbers draws (see
-  ``vaebench.noise.draw``); rules to which the width is nothing have ``noise(batch)``;
+  ``vaebench.rng.noise.draw``); rules to which the width is nothing have ``noise(batch)``;
 - ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
 - ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set, 'update': () number of updates
   done before this one, 'progress': () the same as a share of the budget, from 0 to below 1, 'passes': () passes over
@@ -28,7 +28,7 @@ from typing import Any
 
 from torch import nn
 
-from vaebench.config import settings_of
+from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective

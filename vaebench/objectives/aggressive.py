@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaebench import validate
 from vaebench.errors import UserError, nearest
 from vaebench.objectives.vae import VAE
+from vaebench.settings import validate
 
 INNER, OUTER = ("posterior",), ("model",)
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vaebench import kernels, validate
-from vaebench import noise as draws
+from vaebench import kernels
 from vaebench.dists.rbm import bits
 from vaebench.errors import UserError, nearest
 from vaebench.nn import batch_norm
 from vaebench.objectives.base import Objective
 from vaebench.objectives.decay import check_decay, penalty
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
 
 STATISTICS = ("running", "batch")
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaebench import validate
 from vaebench.dists import smoothing
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
+from vaebench.settings import validate
 
 RELAXATIONS = ("piecewise_linear", "concrete")
 """Relaxations whose samples are plugged into densities of bits."""

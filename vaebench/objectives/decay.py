@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.validate import is_number
+from vaebench.settings.validate import is_number
 
 
 def check_decay(value: Any) -> float:

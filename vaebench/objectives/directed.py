@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench import validate
 from vaebench.dists import bernoulli, smoothing
 from vaebench.dists.smoothing import SMOOTHINGS, Overlapping, Smoothing
 from vaebench.errors import UserError, nearest
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
+from vaebench.settings import validate
 
 OVERLAPPING = tuple(name for name, cls in SMOOTHINGS.items() if issubclass(cls, Overlapping))
 """Smoothings with densities of zeta given either value of the bit."""

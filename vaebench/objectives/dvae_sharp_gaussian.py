@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.dists.smoothing import gaussian_mixture_log_density, gaussian_mixture_sample
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.directed import WeightedObjective, relaxation
+from vaebench.settings import validate
 
 MARGIN = 5.0
 """Smallest eigenvalue that S has at least where lambda is chosen, as in the paper's experiments."""

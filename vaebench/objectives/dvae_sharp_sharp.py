@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench import noise as draws
-from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import chains, weighted
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
 
 
 class DVAESharpSharp(RBMPriorObjective):

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import nn
 
-from vaebench import validate
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
+from vaebench.settings import validate
 
 
 class IWBound(Objective):

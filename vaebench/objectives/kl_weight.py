@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.validate import is_number, positive
+from vaebench.settings.validate import is_number, positive
 
 UNITS = ("epochs", "updates")
 SLOPES = ("rest", "whole")

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vaebench import validate
 from vaebench.errors import UserError
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
+from vaebench.settings import validate
 
 State = dict[str, Tensor]
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vaebench import noise as draws
-from vaebench import validate
 from vaebench.errors import UserError, nearest
 from vaebench.objectives import chains
 from vaebench.objectives.base import Objective
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
 
 GRADIENTS = ("path", "exact")
 

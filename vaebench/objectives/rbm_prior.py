@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench import noise as draws
-from vaebench import validate
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.nn import batch_norm
 from vaebench.objectives import population
 from vaebench.objectives.base import Objective
 from vaebench.objectives.decay import check_decay, penalty
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vaebench import validate
 from vaebench.dists.gaussian import kl_standard
 from vaebench.objectives.base import Objective
 from vaebench.objectives.kl_weight import KLWeight
+from vaebench.settings import validate
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 

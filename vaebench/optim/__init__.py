@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vaebench.config import settings_of
+from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.optim.adam import SCHEDULES, Adam
 from vaebench.optim.base import Optimiser, Verdict

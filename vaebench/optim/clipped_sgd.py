@@ -8,7 +8,7 @@ from torch import Tensor
 from vaebench.errors import UserError
 from vaebench.optim.base import Optimiser, Tensors, rates_of
 from vaebench.optim.plateau import Plateau
-from vaebench.validate import positive
+from vaebench.settings.validate import positive
 
 
 class ClippedSGD(Optimiser):

@@ -13,7 +13,7 @@ import torch
 
 from vaebench.errors import UserError
 from vaebench.optim.base import Tensors, Verdict
-from vaebench.validate import flag, is_number, whole
+from vaebench.settings.validate import flag, is_number, whole
 
 BAR = 1e30
 """Nats; where the bar starts: above every loss, however long the documents. (The authors' 1e4 is below some.)"""

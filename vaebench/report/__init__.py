@@ -9,7 +9,7 @@ from vaebench.errors import UserError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaebench.config import Table
+    from vaebench.config.cells import Table
     from vaebench.report.layout import View
 
 FORMATS = ("text", "md", "csv", "latex", "html")
@@ -24,10 +24,10 @@ def render(table: Table, frame: pd.DataFrame, format: str = "text", view: View |
     """
     from dataclasses import replace
 
-    from vaebench import store
     from vaebench.report import latex, markdown, text, webpage
     from vaebench.report.layout import View
     from vaebench.report.other_data import shown_beside
+    from vaebench.results import store
 
     writers = {"text": text.render, "md": markdown.render, "latex": latex.render, "html": webpage.render}
     if format == "csv":

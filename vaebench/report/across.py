@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from vaebench.config import Table
-from vaebench.protocol import heading, is_descriptive, is_timing
+from vaebench.config.cells import Table
+from vaebench.protocol.registry import heading, is_descriptive, is_timing
 from vaebench.report import cells
 from vaebench.report.summary import ReportRow
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from vaebench import flags
-from vaebench.config import Table
-from vaebench.protocol import METRICS
+from vaebench.config.cells import Table
+from vaebench.formatting import duration
+from vaebench.protocol.registry import METRICS
 from vaebench.report.select import Estimate
 from vaebench.report.summary import ReportRow
-from vaebench.words import duration
+from vaebench.results import flags
 
 MARK = "!"
 """Behind a number, or in its place, that is flagged."""

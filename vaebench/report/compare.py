@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vaebench import flags
-from vaebench.catalogue import load_table, options
+from vaebench.config.catalogue import load_table, options
 from vaebench.errors import UserError
-from vaebench.protocol import is_timing, signature_parts
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import signature_parts
 from vaebench.report.select import Estimate, estimate, measured, taken
-from vaebench.stats import combine, half_width
+from vaebench.results import flags
+from vaebench.results.stats import combine, half_width
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.catalogue import conf_dir
-from vaebench.config import Cell, canonical, run_key, settings_of, versions
-from vaebench.store import lacking
-from vaebench.validate import is_number
+from vaebench.config.catalogue import conf_dir
+from vaebench.config.cells import Cell, canonical, run_key, settings_of, versions
+from vaebench.results.store import lacking
+from vaebench.settings.validate import is_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 
-from vaebench import flags
-from vaebench.catalogue import load_preset, options
-from vaebench.config import Table
-from vaebench.protocol import heading, is_timing
+from vaebench.config.catalogue import load_preset, options
+from vaebench.config.cells import Table
+from vaebench.protocol.registry import heading, is_timing
 from vaebench.report import across, repeats, times
 from vaebench.report.cells import MARK
 from vaebench.report.select import Estimate
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
-from vaebench.stats import LEVEL
+from vaebench.results import flags
+from vaebench.results.stats import LEVEL
 
 VERDICTS = {
     "yes": f"within the margin of the published number; half the {LEVEL:.0%} interval is no more than that",

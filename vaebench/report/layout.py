@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report import across, cells
 from vaebench.report.footnotes import footnotes
 from vaebench.report.summary import ReportRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report.layout import View, lay_out
 from vaebench.report.ranking import HEADERS, rank
 from vaebench.report.summary import summarize

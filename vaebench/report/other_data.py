@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
-from vaebench.protocol import signature_parts
+from vaebench.config.cells import Table
+from vaebench.protocol.signature import signature_parts
 from vaebench.report.protocol import paper_parts
 
 if TYPE_CHECKING:

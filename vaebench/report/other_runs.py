@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from vaebench.errors import UserError
-from vaebench.store import Store, read_note
+from vaebench.results.store import Store, read_note
 
 MOST = 3
 """Settings that are named; of more only the number."""

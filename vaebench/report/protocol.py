@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vaebench.catalogue import load_preset
-from vaebench.config import Table
-from vaebench.protocol import samples_of, signature, signature_parts
+from vaebench.config.catalogue import load_preset
+from vaebench.config.cells import Table
+from vaebench.protocol.signature import samples_of, signature, signature_parts
 
 WORDS = {
     "data": "data",
@@ -22,7 +22,7 @@ def paper_parts(table: Table, row: str, column: str) -> dict[str, str]:
 
     The cell is composed, which costs a second where nothing was composed before: ask for what is shown, no more.
     """
-    from vaebench.compose import cells
+    from vaebench.config.compose import cells
 
     (cell,) = cells(table, load_preset("paper"), only=[f"row={row}", f"column={column}"])
     found = signature_parts(signature(cell.config, cell.measure, samples_of(cell.config, cell.measure)))

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
-from vaebench.protocol import is_descriptive
+from vaebench.config.cells import Table
+from vaebench.protocol.registry import is_descriptive
 from vaebench.report.summary import ReportRow, summarize
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench import store
-from vaebench.compose import entry_named
+from vaebench.config.compose import entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
+from vaebench.results import store
 
 if TYPE_CHECKING:
     import pandas as pd

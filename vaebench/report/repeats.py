@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report.summary import ReportRow
 
 

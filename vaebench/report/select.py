@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vaebench import flags
-from vaebench.protocol import is_timing, signature_parts
-from vaebench.stats import combine, mean_error, repeats_of
-from vaebench.validate import is_number
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import signature_parts
+from vaebench.results import flags
+from vaebench.results.stats import combine, mean_error, repeats_of
+from vaebench.settings.validate import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ class Estimate:
     error over cases as one of a number of the whole set (stored as ``spread``), the largest of the seeds, or None.
     ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
     one. ``layers``: the value of each latent layer, the one next to the data first, means over seeds; empty where they
-    are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.flags``.
+    are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.results.flags``.
     ``error_by``: how the errors of all seeds were estimated, where that is stored and the same. ``unknown``: of
     documents the share of their words that the vocabulary lacks, the largest of the seeds, None where it is not stored.
     """

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vaebench import flags
-from vaebench.config import Table
-from vaebench.protocol import METRICS, heading, is_descriptive, is_timing, signature_parts
+from vaebench.config.cells import Table
+from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
+from vaebench.protocol.signature import signature_parts
 from vaebench.report.protocol import differing
 from vaebench.report.select import CELL, Estimate, estimate, is_lost, measured, taken
-from vaebench.stats import verdict
+from vaebench.results import flags
+from vaebench.results.stats import verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report.layout import View, lay_out
 from vaebench.report.ranking import HEADERS, rank
 from vaebench.report.summary import summarize

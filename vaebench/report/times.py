@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from vaebench.config import Table
-from vaebench.protocol import is_timing
+from vaebench.config.cells import Table
+from vaebench.protocol.registry import is_timing
 from vaebench.report.summary import ReportRow
 
 

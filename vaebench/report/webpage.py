@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report.layout import View, lay_out
 from vaebench.report.summary import summarize
 

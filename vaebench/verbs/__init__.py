@@ -11,7 +11,8 @@ from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench import catalogue, config
+from vaebench.config import catalogue
+from vaebench.config import cells as config
 from vaebench.errors import UserError
 
 

@@ -7,7 +7,7 @@ import math
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from vaebench.validate import in_range
+from vaebench.settings.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Updates per second of each model family; milliseconds of an IW-NLL, and of updates with Boltzmann priors."
@@ -39,8 +39,8 @@ def run(args: Namespace) -> int:
         raise UserError(f"--seconds {args.seconds:g}: allowed: a finite number above 0")
     import torch
 
-    from vaebench import bench
-    from vaebench.session import describe, pick_device
+    from vaebench.bench import sections as bench
+    from vaebench.running.session import describe, pick_device
 
     device = pick_device(asked)
     torch.set_num_threads(threads)

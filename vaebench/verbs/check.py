@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vaebench.validate import in_range
+from vaebench.settings.validate import in_range
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Hold gradient estimators, bounds and samplers against exact enumeration on tiny models; under a minute."
@@ -21,9 +21,9 @@ def run(args: Namespace) -> int:
     asked = in_range("run.device", given.get("run.device", "auto"))
     import torch
 
-    from vaebench import check
-    from vaebench.check_line import COORDINATE_LIMIT, LIMIT
-    from vaebench.session import pick_device
+    from vaebench.check import checks as check
+    from vaebench.check.line import COORDINATE_LIMIT, LIMIT
+    from vaebench.running.session import pick_device
 
     device = pick_device(asked)
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vaebench import streams
+from vaebench.verbs import streams
 
 HELP = "Compare two results files row by row. Exits with 1 if a row differs or is in one file only."
 

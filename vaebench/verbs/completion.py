@@ -9,7 +9,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from vaebench import catalogue, config
+from vaebench.config import catalogue
+from vaebench.config import cells as config
 from vaebench.errors import UserError
 
 HELP = "Print the shell code that completes vaebench commands; load it in the shell's start-up file."

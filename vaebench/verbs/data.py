@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vaebench import streams
 from vaebench.errors import DataError, UserError, nearest
-from vaebench.verbs import listed, offer, only_keys
+from vaebench.verbs import listed, offer, only_keys, streams
 
 HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
 ACTIONS = ("ls", "get", "verify")
@@ -50,7 +49,7 @@ def run(args: Namespace) -> int:
 
 def warn_of_mirror(mirror: str | None) -> None:
     """Say on stderr that the mirror that was named, here or in the environment, is not there."""
-    from vaebench.data.fetch import mirror_root
+    from vaebench.data.files.fetch import mirror_root
 
     root = mirror_root(mirror)
     if root is not None and not root.is_dir():

@@ -50,7 +50,7 @@ def _probes(given: dict[str, str]) -> list[Callable[[], Iterator[Line]]]:
         yield from folder("results", results_root(given.get("run.results")))
 
     def data_cache() -> Iterator[Line]:
-        from vaebench.data.fetch import cache_root
+        from vaebench.data.files.fetch import cache_root
 
         yield from folder("data cache", cache_root())
 
@@ -154,7 +154,7 @@ def folder(name: str, path: Path) -> Iterator[Line]:
 
 
 def _mirror(chosen: str | None) -> Iterator[Line]:
-    from vaebench.data.fetch import MIRROR_ENV, mirror_root
+    from vaebench.data.files.fetch import MIRROR_ENV, mirror_root
 
     root = mirror_root(chosen)
     if root is None:

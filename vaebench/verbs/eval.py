@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.errors import Interrupted, UserError, nearest
+from vaebench.formatting import duration
+from vaebench.results import run_files
 from vaebench.verbs import results_root
-from vaebench.words import duration
 
 if TYPE_CHECKING:
-    from vaebench.progress import Progress
+    from vaebench.running.progress import Progress
 
 HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
 
@@ -30,10 +31,10 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.compose import reevaluated
-    from vaebench.pool import Stop
-    from vaebench.progress import Progress
-    from vaebench.store import read_note
+    from vaebench.config.compose import reevaluated
+    from vaebench.results.store import read_note
+    from vaebench.running.pool import Stop
+    from vaebench.running.progress import Progress
 
     overrides = [a for a in args.runs if "=" in a]
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
@@ -73,10 +74,10 @@ def _failed(e: UserError) -> int:
 
 def find(root: Path, name: str) -> list[Path]:
     """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
-    from vaebench.store import seed_of
+    from vaebench.results.store import seed_of
 
     for place in (Path(name), root / name):
-        if (place / "config.json").is_file():
+        if (place / run_files.NOTE).is_file():
             return [place]
         seeds = {seed_of(p.parent): p.parent for p in place.glob("seed-*/config.json")}
         seeds.pop(None, None)  # a copy that somebody keeps beside them
@@ -98,12 +99,12 @@ def _evaluate(
 
     Raises UserError where it was moved, is damaged or in use, and Interrupted when ``should_stop`` says so.
     """
-    from vaebench.config import Cell
-    from vaebench.flags import of_measure
+    from vaebench.config.cells import Cell
     from vaebench.report.costs import evaluation
-    from vaebench.result_file import readable_measures
-    from vaebench.session import Session
-    from vaebench.store import Store
+    from vaebench.results.flags import of_measure
+    from vaebench.results.result_file import readable_measures
+    from vaebench.results.store import Store
+    from vaebench.running.session import Session
 
     root = folder.resolve().parent.parent
     config["run"]["results"] = str(root)

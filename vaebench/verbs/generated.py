@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
-from vaebench.seeds import LARGEST_SEED
+from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.verbs import results_root, write
 from vaebench.verbs.eval import find
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vaebench.generation import Decoding
+    from vaebench.evaluation.generation import Decoding
+    from vaebench.evaluation.trained_run import Trained
     from vaebench.models.text_generation import Document
-    from vaebench.trained import Trained
 
 
 def add_run(parser: ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def check_number(option: str, value: int, least: int = 1, most: int | None = Non
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
-    from vaebench.generation import Decoding
+    from vaebench.evaluation.generation import Decoding
 
     check_number("--seed", args.seed, 0, LARGEST_SEED)
     given = {"how": args.how or how, "width": 5 if args.width is None else args.width}
@@ -66,7 +66,7 @@ def no_documents(trained: Trained, args: Namespace, options: Iterable[str]) -> N
 
 def trained(args: Namespace) -> Trained:
     """The run that the arguments name. Raises UserError unless it is one, and trained."""
-    from vaebench import trained as runs
+    from vaebench.evaluation import trained_run as runs
 
     names = [a for a in args.run if "=" not in a]
     given = dict(a.split("=", 1) for a in args.run if "=" in a)
@@ -103,7 +103,7 @@ def read_documents(lines: list[str], trained: Trained) -> Tensor:
     """Documents (n, d) of token numbers. Raises UserError for a tab, which would be a label's."""
     import torch
 
-    from vaebench.data.tokens import ids_of
+    from vaebench.data.text.tokens import ids_of
 
     for number, line in enumerate(lines, start=1):
         if "\t" in line:
@@ -130,7 +130,7 @@ def read_images(lines: list[str], trained: Trained) -> Tensor:
 
 def show_documents(found: list[Document], trained: Trained, output: Path | None) -> None:
     """One document a line; an empty one is an empty line."""
-    from vaebench.data.tokens import words_of
+    from vaebench.data.text.tokens import words_of
 
     _put("".join(" ".join(words_of(d.words, trained.splits.vocabulary)) + "\n" for d in found), output)
 

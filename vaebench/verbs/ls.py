@@ -6,12 +6,12 @@ import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vaebench import catalogue, streams
+from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
-from vaebench.result_file import readable_measures
-from vaebench.stats import Measure
-from vaebench.validate import is_number
-from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure
+from vaebench.settings.validate import is_number
+from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
 KEYS = ("run.results", "data.mirror")
@@ -79,8 +79,8 @@ def _data(given: dict[str, str]) -> list[tuple]:
 
 
 def _runs(given: dict[str, str]) -> list[tuple]:
-    from vaebench import flags
-    from vaebench.store import Store
+    from vaebench.results import flags
+    from vaebench.results.store import Store
 
     rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     store = Store(results_root(given.get("run.results")))
@@ -103,7 +103,7 @@ def _runs(given: dict[str, str]) -> list[tuple]:
 
 def _of(folder: Path) -> str:
     """``nvil_mnist: SBN 200 / NVIL, preset=short, optim.rate=1e-2``: for what a run was made; ``-`` where unknown."""
-    from vaebench.store import read_note
+    from vaebench.results.store import read_note
 
     try:
         note, _ = read_note(folder)

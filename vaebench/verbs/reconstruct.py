@@ -33,7 +33,7 @@ def run(args: Namespace) -> int:
     trained = generated.trained(args)
     import torch
 
-    from vaebench import generation
+    from vaebench.evaluation import generation
     from vaebench.models.text_generation import path
 
     lines = generated.lines_of(sys.stdin.buffer)

@@ -20,8 +20,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.rekey import outdated, rekey
-    from vaebench.store import Store
+    from vaebench.results.rekey import outdated, rekey
+    from vaebench.results.store import Store
 
     store = Store(results_root(only_keys(args.overrides, KEYS, "rekey").get("run.results")))
     left = moved = 0

@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench import catalogue, streams
-from vaebench.config import PLOTS
+from vaebench.config import catalogue
+from vaebench.config.cells import PLOTS
 from vaebench.errors import UserError, nearest
 from vaebench.report import FORMATS
-from vaebench.verbs import add_overrides, nothing_to_set, only_keys, results_root, write, wrote
+from vaebench.verbs import add_overrides, nothing_to_set, only_keys, results_root, streams, write, wrote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaebench.compose import Selection
-    from vaebench.config import Cell, Preset, Table
-    from vaebench.store import Store
+    from vaebench.config.cells import Cell, Preset, Table
+    from vaebench.config.compose import Selection
+    from vaebench.results.store import Store
 
 HELP = (
     "Print a table with the stored results beside the published numbers, and a verdict where one may be given.\n"
@@ -49,7 +49,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.compose import parse, picked
+    from vaebench.config.compose import parse, picked
     from vaebench.report import recorded
 
     selection = parse(args.overrides)
@@ -169,7 +169,7 @@ def _from_csv(selection: Selection, everything: pd.DataFrame, of_preset: bool, a
 
     Raises UserError where that leaves nothing; rows of which the table knows nothing are named on stderr.
     """
-    from vaebench.compose import picked, seeds
+    from vaebench.config.compose import picked, seeds
 
     sources, frames = ", ".join(args.sources), []
     for name in selection.tables:
@@ -209,7 +209,7 @@ def _contents(frame: pd.DataFrame) -> str:
 
 def _cells(tables: list[Table], selection: Selection, args: Namespace) -> dict[str, list[Cell]]:
     """The cells of each trained table that were asked for, by its name."""
-    from vaebench.compose import cells
+    from vaebench.config.compose import cells
 
     preset = catalogue.load_preset(selection.preset)
     return {t.name: cells(t, preset, selection.overrides, args.only) for t in tables if not t.drawn}
@@ -219,9 +219,9 @@ def _from_runs(
     tables: list[Table], cells: dict[str, list[Cell]], selection: Selection, args: Namespace
 ) -> tuple[list[pd.DataFrame], pd.DataFrame | None]:
     """For each trained table the long frame of its cells, and the training curves of all if they are wanted."""
-    from vaebench.compose import seeds
-    from vaebench.rekey import found_outdated, of_earlier_version
-    from vaebench.store import Store
+    from vaebench.config.compose import seeds
+    from vaebench.results.rekey import found_outdated, of_earlier_version
+    from vaebench.results.store import Store
 
     preset = catalogue.load_preset(selection.preset)
     frames, curves = [], []
@@ -262,7 +262,7 @@ def _missed(store: Store, table: Table, preset: Preset, cells: list[Cell], found
 
 def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
     """Every seed at which one of these cells has a run directory, ascending."""
-    from vaebench.store import seeds_in
+    from vaebench.results.store import seeds_in
 
     folders = {store.run_dir(cell.key, 0).parent for cell in cells}
     return sorted({seed for folder in folders for seed in seeds_in(folder)})

@@ -6,9 +6,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from vaebench import catalogue, streams
+from vaebench.config import catalogue
 from vaebench.errors import Interrupted, UserError
-from vaebench.verbs import add_overrides, nothing_to_set, results_root, write
+from vaebench.verbs import add_overrides, nothing_to_set, results_root, streams, write
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
@@ -26,12 +26,12 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench import runner
-    from vaebench.compose import cells, parse, seeds
-    from vaebench.rekey import of_earlier_version, refuse_outdated
+    from vaebench.config.compose import cells, parse, seeds
     from vaebench.report import render
     from vaebench.report.layout import View
-    from vaebench.store import Store
+    from vaebench.results.rekey import of_earlier_version, refuse_outdated
+    from vaebench.results.store import Store
+    from vaebench.running import tasks as runner
 
     selection = parse(args.overrides)
     preset = catalogue.load_preset(selection.preset)
@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
 
 
 def _run(store, every, todo, args: Namespace):
-    from vaebench import runner
+    from vaebench.running import tasks as runner
 
     outcomes, stopped = _known(store, every, todo), False
     if not todo:
@@ -107,8 +107,9 @@ def _round(todo, force: bool, fail_fast: bool):
     """Run cells that share no run; wait for those that another process has in hand."""
     from dataclasses import replace
 
-    from vaebench import pool, runner
-    from vaebench.progress import Progress
+    from vaebench.running import pool
+    from vaebench.running import tasks as runner
+    from vaebench.running.progress import Progress
 
     todo = [(c, seeds) for c, seeds in todo if seeds]
     if not todo:
@@ -132,7 +133,7 @@ def _round(todo, force: bool, fail_fast: bool):
 
 def _merge(per_table):
     """Distinct cells of several tables (see runner.unit) with all their seeds."""
-    from vaebench.runner import unit
+    from vaebench.running.tasks import unit
 
     out = {}
     for cell, seeds in (pair for table in per_table for pair in table):
@@ -154,7 +155,7 @@ def _rounds(todo):
 
 def _known(store, every, todo):
     """Outcomes of runs that ended badly before and are not run again: they still count for the exit code."""
-    from vaebench.runner import Outcome, Task, status
+    from vaebench.running.tasks import Outcome, Task, status
 
     again = {(c.key, s) for c, seeds in todo for s in seeds}
     bad = {(c.key, s): c for c, s in every if (c.key, s) not in again and status(store, c, s) == "diverged"}
@@ -209,10 +210,10 @@ def _figure(results: Path, table) -> Path:
 
 
 def _dry_run(store, tables, chosen, wanted, force: bool) -> int:
-    from vaebench import runner
+    from vaebench.formatting import duration
     from vaebench.report.costs import estimate, evaluation, reference_records
+    from vaebench.running import tasks as runner
     from vaebench.verbs import aligned
-    from vaebench.words import duration
 
     recorded = [*store.runs(), *reference_records()]
     known_total, evaluations, counted = 0.0, 0.0, {}

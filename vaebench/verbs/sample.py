@@ -22,7 +22,7 @@ def run(args: Namespace) -> int:
     generated.check_number("--number", args.number, most=1_000_000)
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
-    from vaebench import generation
+    from vaebench.evaluation import generation
 
     if trained.splits.tokens:
         found = generation.drawn(trained.model, args.number, args.seed, decoding(trained))

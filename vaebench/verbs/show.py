@@ -6,8 +6,8 @@ import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 
-from vaebench import catalogue
-from vaebench.config import Column, Row, Table, TablePreset
+from vaebench.config import catalogue
+from vaebench.config.cells import Column, Row, Table, TablePreset
 from vaebench.verbs import add_overrides, aligned
 
 HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
@@ -18,7 +18,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.compose import parse
+    from vaebench.config.compose import parse
     from vaebench.verbs import only_keys
 
     only_keys([a for a in args.overrides if "=" in a], ["table"], "show")

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vaebench import validate
-from vaebench.noise import inside
+from vaebench.rng.noise import inside
+from vaebench.settings import validate
 
 
 class Smoothing:

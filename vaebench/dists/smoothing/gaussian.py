@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaebench.dists.smoothing.base import check_positive, excess
 from vaebench.dists.smoothing.overlapping import Overlapping
-from vaebench.noise import inside
+from vaebench.rng.noise import inside
 
 
 @dataclass(frozen=True)

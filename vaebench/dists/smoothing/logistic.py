@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaebench.dists.smoothing.base import check_positive, excess, log_positive_root
 from vaebench.dists.smoothing.overlapping import Overlapping
-from vaebench.noise import inside
+from vaebench.rng.noise import inside
 
 
 @dataclass(frozen=True)

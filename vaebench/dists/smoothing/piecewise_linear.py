@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists.smoothing.base import Smoothing, check_positive, excess
-from vaebench.validate import flag
+from vaebench.settings.validate import flag
 
 
 @dataclass(frozen=True)

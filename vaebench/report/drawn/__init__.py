@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.errors import UserError, nearest
 from vaebench.report.drawn.base import Drawing, Point
 from vaebench.report.drawn.smoothing import SMOOTHING

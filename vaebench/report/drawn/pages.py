@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from html import escape
 
-from vaebench.config import Table
+from vaebench.config.cells import Table
 from vaebench.report import latex, markdown
 from vaebench.report.drawn.base import Drawing, Point
 from vaebench.report.text import WIDTH

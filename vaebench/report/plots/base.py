@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from vaebench.config import Cell
-    from vaebench.store import Store
+    from vaebench.config.cells import Cell
+    from vaebench.results.store import Store
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench.config import Cell
+from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots.base import runs_of
-from vaebench.store import BOUNDS, Store
+from vaebench.results import run_files
+from vaebench.results.store import BOUNDS, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def collect(
 
     lines: list[tuple] = []
     for cell, seed in runs_of(store, cells, seeds):
-        points = _read(store.run_dir(cell.key, seed) / "curve.csv", wanted, more, only)
+        points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
     frame = pd.DataFrame(lines, columns=["table", "row", "column", "seed", "update", *wanted, *more])
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}

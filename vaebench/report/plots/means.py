@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaebench import means_file
-from vaebench.config import Cell
-from vaebench.means_file import SELECTED
+from vaebench.config.cells import Cell
 from vaebench.report.plots.base import Plot, runs_of
-from vaebench.store import Store
+from vaebench.results import means_file, run_files
+from vaebench.results.means_file import SELECTED
+from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 
     lines = []
     for cell, seed in runs_of(store, cells, seeds):
-        found = means_file.read(store.run_dir(cell.key, seed) / "means.csv")
+        found = means_file.read(store.run_dir(cell.key, seed) / run_files.MEANS)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in found]
     return pd.DataFrame(lines, columns=["table", "row", "column", "seed", *means_file.Point._fields])
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaebench.config import Cell
+from vaebench.config.cells import Cell
 from vaebench.report.plots.base import Plot
 from vaebench.report.select import measured
-from vaebench.store import Store
+from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

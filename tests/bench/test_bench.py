@@ -1,0 +1,275 @@
+"""What the speeds are of, which sections there are, and what ``vaebench bench`` prints."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+
+from vaebench import cli
+from vaebench.bench import boltzmann as bench_boltzmann
+from vaebench.bench import sections as bench
+from vaebench.errors import UserError
+from vaebench.rng import noise
+
+CPU = torch.device("cpu")
+SBN = ({"name": "sbn", "dims": [3]}, {"name": "nvil"})
+SMALL = {"name": "rbm_vae", "latents": 8, "layers": 0}
+FEW = {"name": "pwl", "prior_chains": 5, "prior_sweeps": 4}
+BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibbs", "sweeps": 1})
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebench.training import engines as fast
+
+    families = {"SBN 3": SBN, "RBM prior 4+4, PWL": (SMALL, FEW), "RBM prior 1+1, bit by bit": BITS}
+    monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(fast.kernels, "missing", lambda: "none here")
+    monkeypatch.setattr(bench, "FAMILIES", families)
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
+
+
+def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
+    names = [k for k, (model, _) in bench.FAMILIES.items() if bench.boltzmann(model)]
+    assert [k.rpartition(", ")[2] for k in names] == [
+        *("DVAE", "DVAE++", "DVAE#", "Gaussian", "GumBolt", "PWL", "DVAE##", "bit by bit")
+    ]
+
+
+def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
+    """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a tenth, the rest two."""
+    now, batches, drawn, packing = [0.0], [], [], []
+
+    def step(pack, number, length, batch):
+        batches.append((batch, length, type(pack.optim).__name__, pack.engine))
+        assert pack.size == (4 if packing else 1)
+        now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(pack.objective, "prior_sweeps", 0)
+
+    def draw(shapes, run_seeds, number, device, length):
+        drawn.append((tuple(shapes), tuple(run_seeds), length))
+        now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
+
+    monkeypatch.setattr(bench_boltzmann, "clock", lambda device: now[0])
+    monkeypatch.setattr(bench_boltzmann, "advance", step)
+    monkeypatch.setattr(noise, "update_block", draw)
+    found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
+    assert found == pytest.approx((22.0, 19.0, 2.0))
+    assert set(batches) == {(100, 1, "Adam", "plain")}
+    assert set(drawn) == {(("prior2", "prior1"), (0,), 1)}
+    packing.append(True)
+    packed = bench_boltzmann.costs(SMALL, FEW, 4, ("plain",), CPU, 0.0)["plain"]
+    assert packed == pytest.approx((5.5, 4.75, 0.5))
+    packing.clear()
+    bits = bench_boltzmann.costs(*BITS, 1, ("plain",), CPU, 0.0)["plain"]
+    assert bits.update == pytest.approx(2.0)
+    assert math.isnan(bits.chains)
+    assert math.isnan(bits.noise)
+
+
+def test_families_by_a_part_of_their_name():
+    assert list(bench.chosen("nvil")) == [k for k in bench.FAMILIES if "NVIL" in k]
+    assert bench.chosen(None) == bench.FAMILIES
+    assert bench.chosen("RBN") == {}
+    with pytest.raises(UserError, match=r"--only RBN: in no family's name: .*allowed: "):
+        next(bench.run(CPU, 0.01, 1, "RBN"))
+
+
+def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytest.CaptureFixture):
+    size = bench.bench_text.Size(9, 3, 2, {"latents": 1, "embedding": 3, "units": 4}, 40)
+    x = bench.bench_text.documents(size, 50)
+    assert x.shape == (50, 5)
+    assert set(x[:, 0].tolist()) == {1}
+    assert set(x[:, -1].tolist()) == {2}
+    assert 4 <= int(x[:, 1:-1].min()) <= int(x[:, 1:-1].max()) < 9
+    families = {f"{m} {o}": ("tiny", {"name": m}, {"name": o})
+                for m, o in (("text_vae", "vae"), ("text_vae", "aggressive"), ("text_lm", "likelihood"))}  # fmt: skip
+    monkeypatch.setattr(bench.bench_text, "SIZES", {"tiny": size})
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", families)
+    assert cli.main(["bench", "--only", "text", "--seconds", "0.01", "run.device=cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rsplit(None, 3)[0].strip() for line in lines[-3:]] == list(families)
+    assert all(float(v) > 0 for line in lines[-3:] for v in line.split()[-3:-1])
+
+
+def test_the_command(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("updates per second and seed, batch 20")
+    assert lines[4].split() == ["plain", "products"]
+    plain, products = (float(v.replace(",", "")) for v in lines[5].removeprefix("SBN 3").split())
+    assert 1 < plain < products
+    assert lines[6] == ""
+    assert lines[7].startswith("milliseconds per update and seed, batch 100, Adam")
+    assert lines[10].split() == ["plain", "chains", "noise", "kernel", "chains", "products"]
+    pwl, bits = lines[11], lines[12]
+    assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
+    assert 0 < float(pwl.split()[4]) < 1000
+    assert bits.split()[-5:-1] == ["-", "-", "-", "-"]
+    assert len(lines) == 13
+
+
+def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    assert "torch" in out["where"]
+    assert [m["family"] for m in out["measured"]] == list(bench.FAMILIES)
+    assert [set(m) - {"family", "unit"} for m in out["measured"]] == [
+        *({"plain", "products"}, {"update", "chains", "noise", "products"}, {"update", "products"})
+    ]
+
+
+@pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
+def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.CaptureFixture):
+    linear = {"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 1}
+    monkeypatch.setattr(bench.fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(bench.kernels, "missing", lambda: "")
+    monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
+    assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
+    heads, sbn, linear = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
+    assert heads == ["plain", "kernel", "1", "products"]
+    assert linear[-2:] == ["-", "-"]
+    plain, kernel = (float(sbn[n].replace(",", "")) for n in (2, 3))
+    assert kernel > 2 * plain
+
+
+def test_the_products_of_an_update(monkeypatch):
+    """Every weight once forwards and once backwards; twice forwards where there are dreams."""
+    made = []
+    monkeypatch.setattr(bench, "_per_second", lambda work, seconds, device: work(0) or 1.0)
+    monkeypatch.setattr(bench.noise, "BLOCK", 1)
+    monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    bench.floor(bench.make_pack(*SBN, 1, "plain", CPU), 1.0)
+    up, down, baseline = [(20, 784, 3), (3, 20, 784)], [(20, 3, 784), (784, 20, 3)], [(20, 784, 100), (100, 20, 784)]
+    assert sorted(made) == sorted(up + down + baseline)
+    made.clear()
+    bench.floor(bench.make_pack(SBN[0], {"name": "wake_sleep"}, 1, "plain", CPU), 1.0)
+    assert sorted(made) == sorted([*up, *down, up[0], down[0]])
+
+
+def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFixture):
+    """By a clock of our own: what each turn took, the first not counted; the best, for 1,000 samples of a case."""
+    now, done = [0.0], []
+    took = {"plain": [9.0, 0.8, 0.6, 0.7], "kernel": [9.0, 0.5, 0.4, 0.6], "products": [9.0, 0.3, 0.2, 0.25]}
+
+    def work(name):
+        done.append(name)
+        now[0] += took[name][done.count(name) - 1]
+
+    def score(model, x, samples, wanted):
+        assert (len(x), samples) == (100, 2000 if wanted else 200)
+        work("kernel" if wanted else "plain")
+
+    monkeypatch.setattr(bench.kernels, "missing", lambda: "")
+    monkeypatch.setattr(bench.bench_importance, "score", score)
+    monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda: work("products"))
+    monkeypatch.setattr(bench, "clock", lambda device: now[0])
+    assert cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["measured"]
+    assert found["unit"] == "ms for 1,000 samples of a case"
+    assert found["plain"] == pytest.approx(600 / 20)
+    assert found["kernel"] == pytest.approx(400 / 200)
+    assert found["products"] == pytest.approx(200 / 100)
+    assert found["rate"] == pytest.approx(1.0)
+
+
+def test_the_products_of_samples(monkeypatch):
+    """Those whose factors differ from sample to sample: not the first layer of the inference network."""
+    made = []
+    monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    for config, shapes in (
+        ({"name": "sbn", "dims": [2, 3]}, [(1000, 3, 784), (1000, 2, 3), (1000, 3, 2)]),
+        ({"name": "darn", "dims": [3]}, [(1000, 3, 784), (1000, 3, 3)]),
+        ({"name": "sbn", "dims": [3], "posterior": "autoregressive"}, [(1000, 3, 784), (1000, 3, 3)]),
+    ):
+        made.clear()
+        bench.bench_importance.products(bench.bench_importance.make_model(config, CPU), CPU)()
+        assert len(made) == len(shapes) * bench.bench_importance.REPEATS
+        assert sorted(set(made)) == sorted(shapes)
+
+
+def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert cli.main(["bench", "--with", "jax", "run.device=cpu"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("vaebench: --with jax: ")
+    assert err.endswith('pip install "vaebench[jax]"\n')
+
+
+@pytest.mark.slow
+def test_the_jax_loop_is_nvil(monkeypatch):
+    """On the same data it and the plain engine get from the same sort of start to the same bound."""
+    pytest.importorskip("jax")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    pack = bench.make_pack({"name": "sbn", "dims": [10, 20]}, {"name": "nvil"}, 1, "plain", CPU)
+    loop = bench.bench_jax.updates([10, 20], pack.data.numpy(), 20, 100)
+    for block in range(10):
+        theirs = loop(block)
+        draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
+        ours = float(pack.advance(noise.order_block(5000, 20, "replacement", [0], block), draws, None)["bound"]) / 100
+    assert -330 < ours < -300
+    assert theirs == pytest.approx(ours, abs=2)
+
+
+def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--only", "pwl", "--seconds", "0.01", "run.device=cpu"]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[5:]] == ["RBM prior 4+4"]
+    assert cli.main(["bench", "--only", "x", "run.device=cpu"]) == 2
+    assert capsys.readouterr().err.startswith("vaebench: --only x: in no family's name: allowed: ")
+
+
+def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
+    """By a clock of our own: the first block takes 100 s, every later one, its noise included, half a second."""
+    now, blocks = [0.0], []
+
+    def advance(pack, number, length, batch):
+        blocks.append((number, length, batch))
+        now[0] += 100.0 if number == 0 else 0.5
+
+    class Rule:
+        block = None
+
+    class Pack:
+        objective, size = Rule(), 3
+
+    monkeypatch.setattr(bench, "advance", advance)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(bench, "clock", lambda device: now[0])
+    assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
+    assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
+
+
+def test_the_products_of_an_update_with_chains(monkeypatch):
+    """Layers once forwards and twice backwards; both sides of every sweep; what a sweep over bits decodes."""
+    made = []
+    monkeypatch.setattr(bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    bench_boltzmann.products(bench.make_pack(SMALL, FEW, 1, "plain", CPU))()
+    assert sorted(made) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
+    made.clear()
+    bench_boltzmann.products(bench.make_pack(*BITS, 1, "plain", CPU))()
+    assert made == (3 + 2) * [(100, 2, 784)]
+
+
+@pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
+def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, capsys: pytest.CaptureFixture):
+    families = {"RBM prior 4+4, PWL": (SMALL, FEW)}
+    size = bench_boltzmann.Annealing(5, 3, 20)
+    monkeypatch.setattr(bench, "FAMILIES", families)
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {"log Z of a small RBM": size})
+    assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
+    rows = {m["family"]: m for m in json.loads(capsys.readouterr().out)["measured"]}
+    assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(rows["RBM prior 4+4, PWL"])
+    assert set(rows["log Z of a small RBM"]) == {"family", "unit", "plain", "kernel"}

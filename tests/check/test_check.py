@@ -1,0 +1,248 @@
+"""`vaebench check`: every line agrees, and an estimator that is broken on purpose is found out."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scipy import stats
+
+from vaebench import models, objectives
+from vaebench.check import checks as check
+from vaebench.dists import autoregressive
+from vaebench.dists.smoothing import Overlapping
+from vaebench.estimators import exact
+from vaebench.estimators.log_z import annealing
+from vaebench.metrics import importance
+from vaebench.models.belief_net import BeliefNet
+from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.wake_sleep import WakeSleep
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return list(check.run())
+
+
+def test_every_line_agrees(lines):
+    """Some 80 normal z with limit 4.5: by chance one fails in one of 1,800 sets of seeds; the seeds are fixed.
+
+    Of 7,800 coordinates one exceeds 5.5 by chance in one of 3,400 sets.
+    """
+    assert [f"{line.name}: z = {line.z:.1f}" for line in lines if not line.ok] == []
+
+
+def test_every_coordinate_agrees(lines):
+    """Bonferroni over all coordinates of all gradients: by chance one of them fails in one of 1,000 sets of seeds.
+
+    Baselines' coordinates go together, and many are nearly constant: the limit is on the safe side.
+    """
+    z = torch.cat([line.coordinates for line in lines])
+    assert len(z) > 5_000
+    limit = stats.norm.isf(1e-3 / 2 / len(z))
+    assert 4.5 < limit < 6
+    assert [f"{line.name}: {line.worst:.1f}" for line in lines if line.worst > limit] == []
+
+
+def test_the_lines_are_sharp(lines):
+    """Errors small enough that agreeing means something: gradients' lengths to 5 % at worst."""
+    gradients = [line for line in lines if "gradient" in line.name]
+    assert len(gradients) > 30
+    assert all(0 < line.error < 0.05 * line.exact for line in gradients)
+    assert all(0 < line.error < 0.02 for line in lines if "IW-NLL" in line.name)
+
+
+ELSEWHERE = {
+    "models": {"rbm_vae_gaussian", "rbm_generator", "rbm_posterior", "rbm_target"},
+    "objectives": {
+        "dvae",
+        "dvae_sharp",
+        "dvae_sharp_gaussian",
+        "dvae_sharp_sharp",
+        "gumbolt",
+        "pwl",
+        "bit_gibbs",
+        "rbm_kl",
+    }
+    | {"vae", "aggressive", "likelihood"},
+}
+"""Held against enumeration by tests/models and tests/objectives only; other names must be among the lines."""
+
+
+def test_every_model_and_objective_is_among_the_lines(lines):
+    binary = {name for name, cls in models.MODELS.items() if cls.latent == "binary"}
+    assert {config["name"] for config in check.MODELS.values()} == binary - ELSEWHERE["models"]
+    names = " ".join(line.name for line in lines)
+    titles = {"nvil": "NVIL", "wake_sleep": "wake-sleep", "iw_bound": "ELBO", "dvae_pp": "DVAE++"}
+    assert set(titles) == set(objectives.OBJECTIVES) - ELSEWHERE["objectives"]
+    assert all(title in names for title in titles.values())
+    assert all(part in names for part in ("linear-Gaussian", "log Z", "RBM posterior", "text VAE", "LSTM-LM"))
+    assert len({line.name for line in lines}) == len(lines)
+
+
+# -------------------------------------------------------------------------------------------- broken on purpose
+
+
+def failures(lines):
+    return [line.name for line in lines if not line.ok]
+
+
+def nvil():
+    return failures(check.gradients("g", "nvil", {"baseline_units": 5}, check.tiny(check.MODELS["SBN 2-3"], 3)))
+
+
+def densities(name):
+    return failures(check.densities("d", check.tiny(check.MODELS[name], 1, scale=0.5)))
+
+
+def test_unbroken_ones_pass():
+    assert nvil() == []
+    assert densities("DARN 4") == []
+
+
+def test_a_signal_without_its_top_term(monkeypatch):
+    whole = NVIL.signals
+    monkeypatch.setattr(NVIL, "signals", lambda self, p, q: whole(self, [*p[:-1], 0 * p[-1]], q))
+    assert "g: gradient, posterior" in nvil()
+
+
+def test_a_signal_one_layer_short(monkeypatch):
+    """l_i from k > i on: its own layer's term is missing, the mistake that a wrong running sum makes."""
+    whole = NVIL.signals
+    monkeypatch.setattr(NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach())
+    assert "g: gradient, posterior" in nvil()
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1.1])
+def test_a_signal_of_the_wrong_sign_or_size(monkeypatch, factor):
+    whole = NVIL.center
+
+    def center(self, raw, predicted, state):
+        s, new = whole(self, raw, predicted, state)
+        return factor * s, new
+
+    monkeypatch.setattr(NVIL, "center", center)
+    assert nvil() == ["g: gradient, posterior", "g: gradient, baseline"]
+
+
+def test_a_baseline_that_is_added(monkeypatch):
+    """The posterior's gradient stays unbiased, but the baseline is driven away from the signal."""
+    whole = NVIL.center
+    monkeypatch.setattr(NVIL, "center", lambda self, raw, predicted, state: whole(self, raw, -predicted, state))
+    assert nvil() == ["g: gradient, baseline"]
+
+
+@pytest.mark.parametrize(
+    "sleep", [lambda dreams, data: -dreams, lambda dreams, data: data], ids=["wrong sign", "on data instead of dreams"]
+)
+def test_a_wrong_sleep_phase(monkeypatch, sleep):
+    def forward(self, state, batch, noise):
+        x = batch["x"]
+        z = self.model.sample_posterior(x, 1, noise)
+        dream, h = self.model.sample_joint(noise)
+        wake = self.model.log_joint(x, z)
+        gain = wake + sleep(self.model.log_posterior(h, dream), self.model.log_posterior(z, x))
+        return -gain.sum(), state, {"bound": wake.detach().mean()}
+
+    monkeypatch.setattr(WakeSleep, "forward", forward)
+    bad = failures(check.gradients("g", "wake_sleep", {}, check.tiny(check.MODELS["SBN 2-3"], 4)))
+    assert bad == ["g: gradient, posterior"]
+
+
+def test_logits_that_look_at_the_units_after(monkeypatch):
+    """Densities upper triangular, samples lower: the probabilities still sum to one, but nothing else is right."""
+    monkeypatch.setattr(autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T)
+    bad = densities("DARN 4")
+    assert "d: sum of p(x)" not in bad
+    assert "d: ancestral samples" in bad
+    bad = densities("DARN 4, autoregressive posterior")
+    assert "d: importance weight" in bad
+
+
+def test_logits_that_look_at_their_own_unit(monkeypatch):
+    monkeypatch.setattr(autoregressive, "strictly_lower", torch.tril)
+    assert "d: sum of p(x)" in densities("fDARN 4")
+
+
+def test_a_sampler_that_stops_after_one_round(monkeypatch):
+    def one_round(a, weight, uniform):
+        h = (uniform < torch.sigmoid(a)).to(a.dtype)
+        return (uniform < torch.sigmoid(a + h @ torch.tril(weight, -1).T)).to(a.dtype).detach()
+
+    assert failures(check.sampling()) == []
+    monkeypatch.setattr(autoregressive, "sample", one_round)
+    assert failures(check.sampling()) == ["autoregressive sampling: share of right units"]
+
+
+def test_an_estimate_without_the_logarithm_of_k(monkeypatch):
+    wrong = SimpleNamespace(**{**vars(math), "log": lambda k: 0.0})
+    monkeypatch.setattr(importance, "math", wrong)
+    assert densities("SBN 2-3") == ["d: IW-NLL, 1,000 samples"]
+
+
+def test_weights_without_the_posterior(monkeypatch):
+    whole = BeliefNet.log_posterior_terms
+    monkeypatch.setattr(BeliefNet, "log_posterior_terms", lambda self, z, x: [0.9 * t for t in whole(self, z, x)])
+    assert {"d: sum of Q(h|x)", "d: importance weight"} <= set(densities("SBN 2-3"))
+
+
+def test_a_prior_whose_log_z_is_forgotten(monkeypatch):
+    monkeypatch.setattr(exact, "log_z", lambda model, x: (0.0, 0.0))
+    assert "d: sum of p(x)" in densities("RBM prior 2+2")
+
+
+def test_a_kl_that_takes_the_mean_for_the_posterior_of_the_bits(monkeypatch):
+    """Given zeta the bits have other means; with one group that plays no part."""
+    assert failures([*check.smoothed_kl(1), *check.smoothed_kl(2)]) == []
+    monkeypatch.setattr(Overlapping, "posterior_logit", lambda self, zeta, logit: logit)
+    assert failures(check.smoothed_kl(1)) == []
+    assert failures(check.smoothed_kl(2)) == ["DVAE++, 2 groups: KL"]
+
+
+def test_annealing_that_forgets_its_weights(monkeypatch):
+    """The states alone are those of the machine, nearly; log Z is not that of the base."""
+    monkeypatch.setattr(annealing._Chains, "weigh", lambda self, low, high: None)
+    assert "log Z, 6+6: annealed" in failures(check.log_z())
+    assert "RBM posterior 2+2: IW-NLL, 4,000 samples" in failures(check.boltzmann_posterior())
+
+
+def test_data_that_are_centred_in_samples_but_not_in_densities(monkeypatch):
+
+    def raw(self, x, z):
+        return [x, *z[:-1]]
+
+    monkeypatch.setattr(BeliefNet, "posterior_inputs", raw)
+    assert "d: importance weight" in densities("SBN 2-3")
+
+
+# -------------------------------------------------------------------------------------------------------- lines
+
+
+def test_a_line_without_error_must_agree_to_rounding():
+    assert check.Line("a", 1.0, 1.0 + 1e-9, 0.0).ok
+    assert not check.Line("a", 1.0, 1.0 + 1e-5, 0.0).ok
+    assert check.Line("a", 1.0, 1.1, 0.05).z == pytest.approx(2.0)
+    assert not check.Line("a", 1.0, 1.1, 0.01).ok
+    assert not check.Line("a", 1.0, 0.9, 0.01).ok
+
+
+def test_a_line_is_as_good_as_its_worst_coordinate():
+    good, bad = torch.tensor([0.3, -4.0, 5.0]), torch.tensor([0.3, -6.0])
+    assert check.Line("a", 1.0, 1.0, 0.1, good).ok
+    assert check.Line("a", 1.0, 1.0, 0.1, bad).worst == 6.0
+    assert not check.Line("a", 1.0, 1.0, 0.1, bad).ok
+    assert not check.Line("a", 1.0, 1.0, 0.1, torch.tensor([math.nan])).ok
+
+
+def test_an_estimate_that_is_not_a_number_does_not_agree():
+    assert not check.Line("a", 1.0, math.nan, 0.1).ok
+    assert not check.Line("a", 1.0, math.nan, 0.0).ok
+    assert not check.Line("a", 1.0, 1.0, math.nan).ok
+
+
+def test_no_exact_gradient_is_invented():
+    rule = objectives.build({"name": "iw_bound", "samples": 5}, check.tiny({"name": "linear_gaussian", "dims": [2]}))
+    with pytest.raises(ValueError, match="no exact gradient is known for IWBound"):
+        check.exact_gradients(rule, {}, torch.zeros(2, check.VISIBLE).double())

@@ -1,0 +1,217 @@
+"""What a run is named by: the settings that differ from their defaults, and defaults that stay as they are."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from vaebench import models, objectives, optim
+from vaebench.config import catalogue
+from vaebench.config.cells import GROUPS, VERSION, canonical, identity, run_key, settings_of
+from vaebench.config.compose import cells
+from vaebench.settings import defaults
+
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = json.loads((ROOT / "tests" / "identity_defaults.json").read_text())
+IN_ORDER = [(group, name) for group in GROUPS if group != "eval" for name in catalogue.options(group)]
+
+
+def shipped():
+    """What scripts/record_defaults.py would record."""
+    return runpy.run_path(str(ROOT / "scripts" / "record_defaults.py"))["shipped"]()
+
+
+def cell(*overrides, table="nvil_mnist", only=("SBN 200", "column=NVIL")):
+    return cells(catalogue.load_table(table), catalogue.load_preset("paper"), overrides, only)[0]
+
+
+@pytest.fixture
+def config():
+    return copy.deepcopy(cell().config)
+
+
+# ------------------------------------------------------------------------------------------------ the rule
+
+
+def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
+    before = run_key(config)
+    real = defaults.of_option
+
+    def with_new(group, name):
+        return {**real(group, name), "later": 3} if (group, name) == ("objective", "nvil") else real(group, name)
+
+    monkeypatch.setattr(defaults, "of_option", with_new)
+    config["objective"]["later"] = 3
+    assert run_key(config) == before
+    config["objective"]["later"] = 4
+    assert run_key(config) != before
+    training = defaults.of_training()
+    monkeypatch.setattr(defaults, "of_training", lambda: {**training, "later": None})
+    assert run_key({**config, "train": {**config["train"], "later": None}}) == run_key(config)
+
+
+def test_a_stored_run_that_lacks_a_setting_has_its_default(config):
+    before = run_key(config)
+    for section, settings in (
+        ("train", ("unit", "snapshots", "cases")),
+        ("objective", ("decay",)),
+        ("data", ("mirror",)),
+    ):
+        for name in settings:
+            del config[section][name]
+    del config["recipe"]
+    assert run_key(config) == before
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        ("optim", "rate", 0.1),
+        ("optim", "posterior_rate", 6.0e-5),
+        ("objective", "decay", 0.7),
+        ("objective", "input_baseline", False),
+        ("objective", "input_baseline", 1),
+        ("model", "dims", [200, 200]),
+        ("model", "dims", []),
+        ("data", "held_out_seed", 1),
+        ("data", "held_out", None),
+        ("train", "updates", 3),
+        ("train", "snapshots", [3]),
+        ("train", "patience", 1),
+        ("recipe", None, 2),
+    ],
+)
+def test_every_other_value_changes_the_key(config, section, name, value):
+    before = run_key(config)
+    if name is None:
+        config[section] = value
+    else:
+        assert config[section][name] != value or type(config[section][name]) is not type(value)
+        config[section][name] = value
+    assert run_key(config) != before
+
+
+def test_equal_settings_are_equal_however_they_are_written():
+    key = cell().key
+    same = ["optim.rate=0.0003", "optim.rate=3e-4", "train.batch=20.0", "model.dims=[200.0]", "train.snapshots=[]"]
+    assert {cell(text).key for text in same} == {key}
+    assert cell("train.cases=null", "objective.decay=8e-1", "data.held_out=100").key == key
+    some = cell().config
+    whole = {**some, "objective": {**some["objective"], "baseline_units": 100.0}, "recipe": 1.0}
+    assert run_key(whole) == key
+    assert run_key({**some, "model": {**some["model"], "dims": (200,)}}) == key
+
+
+def test_only_what_differs_is_in_it():
+    found = identity(cell("optim.rate=0.5", "train.cases=9").config)
+    for section in found.values():
+        section.pop(VERSION, None)
+    assert found == {
+        "data": {"name": "mnist_static", "held_out": 100},
+        "model": {"name": "sbn"},
+        "objective": {"name": "nvil"},
+        "optim": {"name": "sgd", "rate": 0.5},
+        "train": {"cases": 9},
+    }
+
+
+def test_two_options_with_the_same_settings_are_two(config):
+    other = {**config, "model": {**config["model"], "name": "fdarn"}}
+    assert identity(other)["model"] == {"name": "fdarn"}
+    assert run_key(other) != run_key(config)
+
+
+def test_an_option_that_is_not_shipped_has_no_defaults(config):
+    """Of an option that somebody had, or a name that is none, every setting counts."""
+    config["model"] = {"name": "../preset/quick", "label": "quick"}
+    assert identity(config)["model"] == config["model"]
+
+
+def test_no_two_cells_of_different_settings_share_a_key():
+    seen: dict[str, str] = {}
+    for table in map(catalogue.load_table, catalogue.options("table")):
+        for preset in ("paper", "quick"):
+            for c in cells(table, catalogue.load_preset(preset)) if preset in catalogue.presets_of(table) else ():
+                whole = {k: v for k, v in c.config.items() if k not in ("eval", "run")}
+                whole["data"] = {k: v for k, v in whole["data"].items() if k != "mirror"}
+                assert seen.setdefault(c.key, canonical(whole)) == canonical(whole)
+    assert len(seen) > 200
+
+
+def test_a_key_needs_neither_torch_nor_hydra_and_little_time():
+    text = json.dumps(cell().config)
+    code = (
+        "import sys, time, json\nfrom vaebench.config.cells import run_key\n"
+        f"config = json.loads({text!r})\nkey = run_key(config)\nbegan = time.perf_counter()\n"
+        "[run_key(config) for _ in range(200)]\n"
+        "print(key, bool({'torch', 'hydra', 'pandas'} & set(sys.modules)), time.perf_counter() - began)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    key, heavy, seconds = done.stdout.split()
+    assert (key, heavy) == (cell().key, "False")
+    assert float(seconds) / 200 < 0.005
+
+
+# -------------------------------------------------------------------------------------------- the defaults stay
+
+
+@pytest.mark.parametrize("name", RECORD)
+def test_a_recorded_default_is_never_changed(name):
+    now = shipped()
+    assert name in now, (
+        f"conf/{name}.yaml is gone, and with it the names of its runs: keep the file, or add its new name to "
+        "vaebench/settings/renamed.py and rename its entry in tests/identity_defaults.json"
+    )
+    for setting, value in RECORD[name].items():
+        found = now[name].get(setting, "(no such setting)")
+        assert canonical(found) == canonical(value), (
+            f"{name}: the default of {setting} was {value!r} and is {found!r}. A run is named by what differs from the "
+            "defaults, so runs of the old one would be taken for runs of the new one. Put it back. Then set the new "
+            "value in the tables that want it, or make a new option of it. Where the same settings compute something "
+            "else now, raise the option's version instead (docs/tables.md)"
+        )
+
+
+def test_every_default_is_recorded():
+    new = [f"{name}: {s}" for name, all_ in shipped().items() for s in all_ if s not in RECORD.get(name, {})]
+    assert not new, f"new settings: {', '.join(new)}; run python scripts/record_defaults.py and commit the record"
+
+
+@pytest.mark.parametrize(("group", "name"), IN_ORDER)
+def test_a_file_reads_alike_with_and_without_hydra(group, name):
+    """The defaults of the identity are read by plain YAML, which takes 1e-4 for a word."""
+    composed = OmegaConf.to_container(OmegaConf.load(catalogue.conf_dir() / group / f"{name}.yaml"))
+    assert canonical(composed) == canonical(defaults.of_option(group, name))
+    assert composed["name"] == name
+
+
+def test_the_training_reads_alike_with_and_without_hydra():
+    composed = OmegaConf.to_container(OmegaConf.load(catalogue.conf_dir() / "cell.yaml"))["train"]
+    assert canonical(composed) == canonical(defaults.of_training())
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "cls"),
+    [
+        (group, name, cls)
+        for group, registry in (
+            ("model", models.MODELS),
+            ("objective", objectives.OBJECTIVES),
+            ("optim", optim.OPTIMS),
+        )
+        for name, cls in registry.items()
+    ],
+)
+def test_a_class_has_the_defaults_of_its_file(group, name, cls):
+    usual = settings_of(defaults.of_option(group, name))
+    taken = {k: p.default for k, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
+    differing = {k: (v, usual[k]) for k, v in taken.items() if k in usual and canonical(v) != canonical(usual[k])}
+    assert differing == {}, "(of the class, of the file)"

@@ -1,0 +1,176 @@
+"""Every shipped table: its published numbers are the papers', and it runs offline, as far as a test has time for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vaebench import cli
+from vaebench.config import catalogue
+from vaebench.config import cells as config
+from vaebench.config.compose import cells
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLES = catalogue.options("table")
+DRAWN = [name for name in TABLES if catalogue.load_table(name).drawn]
+TRAINED = [name for name in TABLES if name not in DRAWN]
+ALL_ENTRIES = 12
+"""A table with more trained entries than this is run at its first row and in its first column only."""
+
+
+def _context(r: dict[str, str]) -> tuple[str, str]:
+    """``MNIST``, ``DVAE#``, ``L=1; RBM 100+100; no shared context`` -> ("MNIST 100+100 L=1", "DVAE# own")."""
+    groups, prior, context = r["variant"].split("; ")
+    own = {"no shared context": "own", "shared context": "shared"}[context]
+    return f"{r['dataset']} {prior.removeprefix('RBM ')} {groups}", f"{r['model']} {own}"
+
+
+def _sweeps(r: dict[str, str]) -> tuple[str, str]:
+    """``s=1; t=1; RBM 100+100; K=1`` -> ("s=1", "t=1")."""
+    discrete, relaxed, *same = r["variant"].split("; ")
+    assert (r["dataset"], r["model"], same) == ("MNIST", "DVAE##", ["RBM 100+100", "K=1"])
+    return discrete, relaxed
+
+
+PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
+    "dvae_sharp_sharp_table5.csv": _context,
+    "dvae_sharp_sharp_table6.csv": _sweeps,
+}
+"""A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
+
+
+def _place(table: config.Table, row: str, column: str) -> tuple[str, str]:
+    """(row, variant): what the paper's CSV calls an entry of the table."""
+    return row, table.columns[column].published or column if column in table.columns else column
+
+
+def printed(table: config.Table, what: str) -> dict[tuple[str, str], float]:
+    """(row, variant) -> the number in the paper's CSV, or its standard deviation where one is printed."""
+    place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
+    with open(ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8") as f:
+        lines = list(csv.DictReader(f))
+    assert len({place(r) for r in lines}) == len(lines), "two lines of the CSV have one place in the table"
+    return {place(r): float(r[what]) for r in lines if r[what] and not r[what].startswith("<")}
+
+
+@pytest.mark.parametrize("name", [n for n in TABLES if catalogue.load_table(n).published_csv])
+def test_published_numbers_are_those_of_the_paper(name: str) -> None:
+    table = catalogue.load_table(name)
+    here = {_place(table, r, c): value for r, row in table.rows.items() for c, value in row.published.items()}
+    assert here == printed(table, "value")
+
+
+@pytest.mark.parametrize("name", [n for n in TABLES if catalogue.load_table(n).published_csv])
+def test_spreads_are_those_of_the_paper(name: str) -> None:
+    table = catalogue.load_table(name)
+    here = {_place(table, r, c): sd for r, row in table.rows.items() for c, sd in row.spread.items()}
+    assert here == printed(table, "std")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_says_what_it_must(name: str) -> None:
+    table = catalogue.load_table(name)
+    assert table.margin_why or table.drawn
+    assert table.ledger
+    text = (catalogue.conf_dir() / "table" / f"{name}.yaml").read_text()
+    assert text.startswith(f"# vaebench run table={name}\n# cost"), "a table file starts with its command and its cost"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_evidence_of_a_finding_is_there(name: str) -> None:
+    for finding in catalogue.load_table(name).findings:
+        files = re.findall(r"[\w\-]+\.(?:csv|png)", finding.evidence)
+        assert files, finding.topic
+        for file in files:
+            found = ROOT / "results" / "reference" / file
+            assert found.exists() or (found.parent / f"{name}{file}").exists(), file
+
+
+def tried(table: config.Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
+    """(what --only takes, the entries then run) of each command: all at once, or the first row, then a column."""
+    every = table.trained()
+    if len(every) <= ALL_ENTRIES:
+        return [([], every)]
+    row, column = every[0]
+    return [
+        ([f"row={row}"], [(r, c) for r, c in every if r == row]),
+        ([f"column={column}"], [(r, c) for r, c in every if c == column]),
+    ]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    """Every cell, of a large table all columns once and all rows once, a few updates on the embedded digits: trained,
+    evaluated, shown."""
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
+    few = ["train.updates=6", "train.valid_every=3", "train.valid_samples=2", "eval.iw_samples=4", "eval.points=20"]
+    where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    done = set()
+    for only, entries in tried(catalogue.load_table(name)):
+        picked = [word for text in only for word in ("--only", text)]
+        assert cli.main(["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]) == 0
+        shown = capsys.readouterr().out
+        for row in {r for r, _ in entries}:  # on other data than the paper's, rows of the literature are left out
+            assert row in shown
+        done |= set(entries)
+    results = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-0/result.json")]
+    preset = catalogue.load_preset("quick")
+    made = {(c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])}
+    assert {r["key"] for r in results} == {made[entry] for entry in done}  # on the digits, rows may be one and the same
+    assert {r["status"] for r in results} == {"done"}
+    assert all(r["updates"] == 6 for r in results)
+
+
+def test_a_large_table_is_tried_in_every_row_and_column() -> None:
+    sizes = {name: len(catalogue.load_table(name).trained()) for name in TRAINED}
+    assert min(sizes.values()) <= ALL_ENTRIES < max(sizes.values())
+    for name, size in sizes.items():
+        table = catalogue.load_table(name)
+        entries = [entry for _, some in tried(table) for entry in some]
+        assert {r for r, _ in entries} >= {r for r, c in table.trained() if c == table.trained()[0][1]}
+        assert {c for _, c in entries} >= {c for r, c in table.trained() if r == table.trained()[0][0]}
+        assert len(tried(table)) == (1 if size <= ALL_ENTRIES else 2)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawn_figure_needs_nothing(name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    """Neither data nor training: a table on stdout, a CSV and an image beside the folder of the runs."""
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    assert cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
+    assert catalogue.load_table(name).title in capsys.readouterr().out
+    made = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
+    assert made == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
+    """To the last decimal but one: libraries round the last one differently."""
+    from vaebench.report import drawn
+
+    with open(ROOT / "results" / "reference" / f"{name}.csv", newline="", encoding="utf-8") as f:
+        stored = list(csv.DictReader(f))
+    points = drawn.points(catalogue.load_table(name))
+    assert len(stored) == len(points)
+    for line, point in zip(stored, points, strict=True):
+        assert list(line) == list(point)
+        for key, value in point.items():
+            assert line[key] == value if isinstance(value, str) else abs(float(line[key]) - value) < 1e-5
+    assert (ROOT / "results" / "reference" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
+    def key(table: str, row: str, column: str) -> str:
+        made = cells(
+            catalogue.load_table(table), catalogue.load_preset("paper"), (), [f"row={row}", f"column={column}"]
+        )
+        return made[0].key
+
+    assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")
+    assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_variance", "SBN 200", "baseline, IDB, VN")
+    assert key("nvil_mnist", "SBN 200", "NVIL") != key("nvil_mnist", "SBN 200", "WS")

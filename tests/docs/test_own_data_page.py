@@ -1,0 +1,56 @@
+"""docs/own-data.md tells the truth: its commands run, one after the other, on documents that somebody brings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vaebench.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with three files of documents, and nothing else."""
+    for i, split in enumerate(("train", "valid", "test")):
+        lines = [f"the {animal} sees the {other} {'again ' * (i + 1)}." for animal in "abcdefgh" for other in "ijklm"]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    return tmp_path
+
+
+def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
+    assert len(COMMANDS) == 7
+    for command in COMMANDS:
+        folders = sorted(Path("results/runs").glob("*/seed-0"))
+        line, _, source = command.partition(" < ")
+        words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
+        assert words[0] == "vaebench"
+        few = ["train.updates=2", "train.valid_every=2", "run.engine=plain"] if words[1] in ("run", "report") else []
+        with open(source or os.devnull, encoding="utf-8") as documents:
+            monkeypatch.setattr("sys.stdin", documents)
+            assert main([*words[1:], *few]) == 0, command
+        out = capsys.readouterr().out
+        if words[1] == "report" and "--format" not in words:
+            assert "data: text, not the paper's yahoo" in out
+            assert not any(word in out for word in ("published", "margin:", "where the paper is silent"))
+        if words[1:3] == ["ls", "runs"]:
+            assert "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt" in out
+
+
+def test_the_page_is_linked_and_names_every_setting():
+    assert "docs/own-data.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+    settings = set(re.findall(r"^(\w+):", (ROOT / "conf" / "data" / "text.yaml").read_text(), re.M))
+    named = set(re.findall(r"`data\.(\w+)=", PAGE))
+    assert {"train", "valid", "test", "labels", "entries"} == named
+    assert named <= settings

@@ -1,0 +1,104 @@
+"""The README tells the truth: its commands are understood, its targets exist, its table is the reference CSV's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vaebench import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
+COMMANDS = [line.partition("#")[0].strip() for line in BLOCKS.splitlines() if line.startswith("vaebench ")]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command: str) -> None:
+    words = shlex.split(command)[1:]
+    module = importlib.import_module(f"vaebench.verbs.{words[0]}")
+    cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if " run " in c])
+def test_a_run_command_composes(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    words = [w for w in shlex.split(command)[1:] if w != "--dry-run"]
+    assert cli.main([*words, "--dry-run", f"run.results={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")])
+def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    """In a folder with this project's results and a file of one's own; without runs there is nothing to draw."""
+    if "--plot" in command:
+        pytest.skip("needs runs")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
+    (tmp_path / "mine.csv").write_bytes((ROOT / "results" / "reference" / "nvil_mnist-short.csv").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(re.findall(r"`make ([a-z]+)`", README))
+    assert named
+    assert named <= targets
+
+
+def test_linked_files_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(results/[a-z_/\-0-9]+\.csv)`", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "scripts" / "update_readme.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_table_is_rendered_from_the_reference_results(script) -> None:
+    shown = script.MARKS.search(README)[0]
+    assert shown == f"<!-- table: begin -->\n{script.rendered()}<!-- table: end -->"
+    assert 0 < sum(line.startswith("| ") for line in shown.splitlines()) - 2 <= script.MOST
+    assert f"](docs/{script.PAGE.name})" in shown
+
+
+def test_the_page_behind_the_table_is_rendered_from_all_of_them(script) -> None:
+    text = script.PAGE.read_text(encoding="utf-8")
+    assert text == script.page()
+    assert all(f"`results/reference/{path.name}`" in text for path in script.sources())
+
+
+def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
+    """Seeds before updates before the paper's recipe, whatever the results are; eight entries at most."""
+    table = script.load_table(script.TABLE)
+    frame = script.recorded.read(script.sources())
+    one = frame[(frame["row"] == "SBN 200") & (frame["metric"] == "bound")]
+    template = one[(one["column"] == "NVIL")].iloc[:1]
+    long = template.assign(preset="long", key="a", label="long", updates=4000)
+    short = template.assign(preset="short", key="b", label="short", updates=1000, value=1.0)
+
+    def chosen(*parts):
+        found = script.evidenced(table, script.pd.concat(parts, ignore_index=True))
+        return [(r, c, p) for r, c, p in zip(found["row"], found["column"], found["preset"], strict=True)]
+
+    assert chosen(short, long) == [("SBN 200", "NVIL", "long")]
+    assert {p for *_, p in chosen(short, long, short.assign(seed=1))} == {"short"}
+    assert {p for *_, p in chosen(short, long, short.assign(seed=1, status="failed"))} == {"long"}
+    alike = short.assign(preset="tuned", label="tuned"), short.assign(preset="paper", label="", key="c", value=9e9)
+    assert {p for *_, p in chosen(*alike)} == {"paper"}
+    found = script.evidenced(table, frame)
+    assert len(set(zip(found["row"], found["column"], strict=True))) == script.MOST

@@ -1,0 +1,172 @@
+"""What trained models make: samples of machines against enumeration, documents by their codes, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench.check import checks as check
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.evaluation import generation
+from vaebench.evaluation.generation import Decoding
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
+
+CHAINS = 4000
+
+
+def machine(*batch):
+    g = torch.Generator().manual_seed(4)
+    return RBM(*(torch.randn(*batch, *shape, generator=g) for shape in ((2,), (3,), (2, 3))))
+
+
+def states(z):
+    """Number of each state of bits (..., 5)."""
+    return (z * 2 ** torch.arange(5)).sum(-1).long()
+
+
+def check_frequencies(one, z1, z2):
+    """Each of 32 frequencies within 4.5 standard errors and a little: false alarm below 3e-4 for all."""
+    found = torch.bincount(states(torch.cat([z1, z2], -1)), minlength=32) / len(z1)
+    every = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
+    exact = torch.softmax(one.negative_energy(every[:, :2], every[:, 2:]), 0)
+    order = states(every)
+    assert ((found[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3).all()
+
+
+def test_chains_settle_on_their_machine(monkeypatch):
+    monkeypatch.setattr(generation, "SWEEPS", 130)
+    one = machine()
+    z1, z2 = generation._settled(one, torch.ones(1, CHAINS, 2), 0)
+    check_frequencies(one, z1[0], z2[0])
+
+
+@pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
+def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
+    """10,000 of the prior for a drawn image, and as many of a posterior for one again, in blocks of noise."""
+    made = []
+    whole = RBM.gibbs
+
+    def gibbs(self, z1, u2, u1):
+        made.append(len(u1))
+        return whole(self, z1, u2[:1], u1[:1])
+
+    monkeypatch.setattr(RBM, "gibbs", gibbs)
+    model = check.tiny({"name": name, "latents": 4, "units": 3, "layers": 1}).float().requires_grad_(False)
+    x = generation.drawn_images(model, 2, 0)
+    assert sum(made) == 10_000
+
+    made.clear()
+    generation.images_again(model, x, 0)
+    assert sum(made) == (10_000 if name == "rbm_posterior" else 0)
+
+
+def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
+    monkeypatch.setattr(generation, "SWEEPS", 130)
+    many = machine(2)
+    z1, z2 = generation._settled(many, torch.zeros(CHAINS, 2, 2), 0)
+    for i in range(2):
+        check_frequencies(RBM(many.b1[i], many.b2[i], many.w[i]), z1[:, i], z2[:, i])
+
+
+@pytest.mark.parametrize("name", ["sbn", "fdarn", "darn", "rbm_vae", "rbm_posterior", "rbm_generator"])
+def test_images_of_every_family(name, monkeypatch):
+    """Bits, alike for the same seed alone."""
+    monkeypatch.setattr(generation, "SWEEPS", 5)
+    settings = {"dims": [3]} if name in ("sbn", "fdarn", "darn") else {"latents": 4, "units": 3, "layers": 1}
+    model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
+    x = generation.drawn_images(model, 40, 0)
+    again = generation.images_again(model, x, 0)
+    for made in (x, again):
+        assert made.shape == (40, check.VISIBLE)
+        assert set(made.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(x, generation.drawn_images(model, 40, 0))
+    assert not torch.equal(x, generation.drawn_images(model, 40, 1))
+    assert torch.equal(again, generation.images_again(model, x, 0))
+
+
+@pytest.mark.parametrize("name", ["sbn", "rbm_vae"])
+def test_visible_samples_have_their_probabilities(name):
+    """Means over 20,000 draws against exp of the log-likelihood's difference; 4.5 standard errors, ten comparisons."""
+    settings = {"dims": [3]} if name == "sbn" else {"latents": 4, "units": 3, "layers": 1}
+    model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
+    z = [torch.ones(1, 1, model.sizes[1])]
+    u = torch.rand(20_000, 1, check.VISIBLE, generator=torch.Generator().manual_seed(1))
+    got = model.sample_visible([v.expand(20_000, 1, -1) for v in z], u).mean((0, 1))
+    ones = torch.eye(check.VISIBLE).unsqueeze(1)
+    term = lambda x: model.log_joint_terms(x, z)[0].squeeze()  # noqa: E731
+    p = torch.sigmoid(torch.stack([term(one) - term(torch.zeros_like(one)) for one in ones]))
+    assert ((got - p).abs() < 4.5 * (p * (1 - p) / 20_000).sqrt()).all()
+
+
+def text_model(kind=TextVAE, **settings):
+    model = kind(torch.ones(9) / 9, embedding=3, units=4, **settings)
+    check.randomize(model, 2, 0.8)
+    return model.requires_grad_(False)
+
+
+@pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
+def test_documents(how):
+    model, decoding = text_model(latents=2), Decoding(how, 3, 6)
+    found = generation.drawn(model, 4, 0, decoding)
+    assert len(found) == 4
+    assert all(1 <= len(d.tokens) <= 6 for d in found)
+    assert found == generation.drawn(model, 4, 0, decoding)
+    lone = generation.drawn(text_model(TextLM), 4, 0, decoding)
+    assert len(lone) == 4
+    assert (len(set(lone)) == 1) == (how != "sample")
+
+
+def test_codes_are_the_posterior():
+    """The sample's distance from the mean in its standard deviations, over 2,000 documents: variance 1, mean 0."""
+    model = text_model(latents=2)
+    x = torch.tensor([[1, 5, 6, 2], [1, 4, 2, 0]]).repeat(1000, 1)
+    mean, log_var = model.encode(x)
+    torch.testing.assert_close(generation.codes(model, x, 0, mean=True), mean)
+    z = (generation.codes(model, x, 0, mean=False) - mean) * torch.exp(-log_var / 2)
+    assert abs(float(z.mean())) < 4.5 / 4000**0.5
+    assert abs(float(z.var()) - 1) < 4.5 * (2 / 4000) ** 0.5
+
+
+def test_what_is_refused():
+    with pytest.raises(UserError, match=r"--how gredy: did you mean .greedy"):
+        Decoding("gredy")
+    with pytest.raises(UserError, match="--width 0: allowed"):
+        Decoding("beam", 0)
+    with pytest.raises(UserError, match="no images"):
+        generation.drawn_images(text_model(latents=2), 1, 0)
+    with pytest.raises(UserError, match="no codes"):
+        generation.codes(text_model(TextLM), torch.tensor([[1, 5, 2]]), 0, mean=True)
+
+
+@pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
+def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
+    """What a code is read as does not depend on how many stand beside it."""
+    model = TextVAE(torch.full((9,), 1 / 9), latents=2, embedding=4, units=5, dropout_in=0, dropout_out=0)
+    g = torch.Generator().manual_seed(0)
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=2.0, generator=g)
+    z = torch.randn(7, 2, generator=g)
+    decoding = Decoding(how=how, longest=6, width=3)
+    monkeypatch.setattr(generation, "TOGETHER", 3)
+    with torch.no_grad():
+        parts = decoding.documents(model, z, 7, 0)
+        assert len(parts) == 7
+        if how != "sample":
+            monkeypatch.setattr(generation, "TOGETHER", 100)
+            assert [d.words for d in parts] == [d.words for d in decoding.documents(model, z, 7, 0)]
+        else:
+            assert [d.words for d in parts[:3]] == [d.words for d in decoding.documents(model, z[:3], 3, 0)]
+            assert len({tuple(d.words) for d in decoding.documents(model, z[:1].expand(7, -1), 7, 0)}) > 3
+    x = torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 8, 2], [1, 4, 2, 0]])
+    with torch.no_grad():
+        monkeypatch.setattr(generation, "TOGETHER", 3)
+        torch.testing.assert_close(generation.codes(model, x, 0, True), model.encode(x)[0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("longest", 0), ("longest", 10**12), ("width", 10**6)])
+def test_sizes_that_no_memory_holds_are_refused(name, value):
+    with pytest.raises(UserError, match=rf"--{name} {value}: allowed: a whole number from 1 to"):
+        Decoding(**{name: value})

@@ -1,0 +1,211 @@
+"""Signatures: what they say of a measure, held against what is done where log Z enters the validation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import objectives
+from vaebench.check import checks as check
+from vaebench.errors import UserError
+from vaebench.estimators import exact
+from vaebench.metrics import normaliser, rbm_posterior, validation
+from vaebench.models import MODELS
+from vaebench.protocol import families, log_z
+from vaebench.protocol.families import ENCODED, EXACT
+from vaebench.protocol.log_z import log_z_parts
+from vaebench.protocol.registry import METRICS
+from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature
+from vaebench.results.store import signature_parts
+
+EVAL = {"split": "test", "points": 50, "bound_samples": 20, "iw_samples": 400}
+CHAINS = {"valid_temperatures": 30, "valid_chains": 40}
+DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 1, "layers": 0, "units": 3}
+POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
+GENERATOR = {"name": "rbm_generator", "latents": 6, "layers": 0, "units": 3}
+TARGET = {"name": "rbm_target", "side": 2}
+
+
+def config(model, objective=None, **ev):
+    return {
+        "data": {"name": "tiny"},
+        "model": model,
+        "eval": {**EVAL, **ev},
+        "train": {"select": "last", "valid_samples": 7},
+        "recipe": 1,
+        **({"objective": objective} if objective else {}),
+    }
+
+
+def of_validation(model, objective):
+    c = config(model, objective)
+    return signature(c, "valid_bound", c["train"]["valid_samples"])
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"),
+    [({"name": "sbn", "dims": [5]}, {"name": "nvil"}), (TARGET, {"name": "rbm_kl"}), (DIRECTED, None)],
+)
+def test_validation_of_models_that_lack_nothing(model, objective):
+    """Nor do settings of a rule that mean nothing to the model enter."""
+    plain = "valid_bound|data:tiny|split:valid|points:all|samples:7|select:last|recipe:1"
+    assert of_validation(model, objective) == plain
+    if objective and model["name"] not in families.UNNORMALISED:
+        assert of_validation(model, {**objective, **CHAINS, "valid_points": 3}) == plain
+
+
+@pytest.mark.parametrize(
+    ("latents", "objective", "parts"),
+    [
+        (40, {**CHAINS}, "samples:7|logz:exact"),
+        (42, {**CHAINS}, "samples:7|logz:ais-30x40"),
+        (42, {**CHAINS, "valid_points": 3}, "samples:7|logz:ais-30x40"),  # its posteriors are not annealed
+    ],
+)
+def test_validation_by_importance_samples(latents, objective, parts):
+    text = of_validation({**DIRECTED, "latents": latents}, {"name": "gumbolt", **objective})
+    assert text == f"valid_bound|data:tiny|split:valid|points:all|{parts}|select:last|recipe:1"
+
+
+@pytest.mark.parametrize(("points", "said"), [(3, "3"), (None, "all")])
+def test_validation_of_boltzmann_posteriors(points, said):
+    objective = {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": points, "posterior_temperatures": 9}
+    text = of_validation({**POSTERIOR, "latents": 42}, objective)
+    assert f"|split:valid|points:{said}|samples:7|logz:ais-30x40|posterior:ais-9x7|select" in text
+    del objective["posterior_temperatures"]
+    assert "posterior:ais-100x7" in of_validation(POSTERIOR, objective)
+
+
+def test_validation_by_summation_takes_no_samples():
+    c = config(GENERATOR, {"name": "bit_gibbs", "sweeps": 2})
+    assert samples_of(c, "valid_bound") is None
+    assert samples_of(c, "bound") == 20
+    assert of_validation(GENERATOR, c["objective"]) == (
+        "valid_bound|data:tiny|split:valid|points:all|logz:exact|posterior:exact|select:last|recipe:1"
+    )
+    assert samples_of(config(TARGET, {"name": "rbm_kl"}), "valid_bound") == 7  # as its results on record say
+
+
+def test_a_time_has_nothing_of_validation():
+    objective = {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3}
+    assert log_z_parts(config(POSTERIOR, objective), "ms_per_update") == []
+
+
+RULES = [
+    (DIRECTED, {"name": "gumbolt", **CHAINS}),
+    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3, "posterior_temperatures": 9}),
+    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": None, "posterior_temperatures": 9}),
+    (GENERATOR, {"name": "bit_gibbs"}),
+]
+
+
+@pytest.mark.parametrize(("settings", "objective"), RULES, ids=lambda v: v["name"])
+@pytest.mark.parametrize("side", [1, 20])
+def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
+    """The log Z that are really taken, by the rule's own settings, with a machine that counts as large or small."""
+    monkeypatch.setattr(log_z, "MAX_SIDE", side)
+    seen = {}
+
+    def spy(module, name, tell):
+        inner = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **k: seen.update(tell(*a)) or inner(*a, **k))
+
+    spy(normaliser.logz, "ais", lambda machine, steps, chains, *_: {"logz": f"ais-{steps}x{chains}"})
+    spy(rbm_posterior, "stream", lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)})
+    spy(validation, "exact_value", lambda m, x: {"logz": "exact", "posterior": "exact"})
+    model = check.tiny(settings, seed=1, scale=0.5)
+    x = exact.states(check.VISIBLE)[:10]
+    rule = objectives.build(objective, model)
+    validation.validation_bound(model, x, 7, 0, rule.validation)
+    said = signature_parts(of_validation(settings, objective))
+    assert said["logz"] == seen.get("logz", "exact")
+    assert said.get("posterior") == seen.get("posterior")
+    assert said["points"] == ("all" if seen.get("points", len(x)) == len(x) else str(seen["points"]))
+    if "posterior" not in model.unnormalised and settings is not GENERATOR:
+        assert side == 20 or said["logz"] == "ais-30x40"
+
+
+def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
+    taken = []
+    inner = rbm_posterior.stream
+    monkeypatch.setattr(
+        rbm_posterior, "stream", lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a)
+    )
+    model = check.tiny(POSTERIOR, seed=1, scale=0.5)
+    validation.validation_bound(model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5})
+    assert taken == [log_z.VALID_POSTERIOR_TEMPERATURES]
+
+
+def test_all_validation_cases_may_be_annealed():
+    """objective.valid_points=null, and no other word or number that is none."""
+    model = check.tiny(POSTERIOR, seed=1)
+    rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
+    assert rule.validation["points"] is None
+    assert torch.equal(validation.spread(torch.arange(5), rule.validation["points"]), torch.arange(5))
+    for points in (0, -1, 2.5, True, "all"):
+        with pytest.raises(UserError, match=r"objective\.valid_points"):
+            objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)
+
+
+# ------------------------------------------------------------------------------ a measure that is switched off
+
+
+@pytest.mark.parametrize("measure", ["iw_nll", "iw_nll_weighted"])
+def test_a_measure_without_samples_is_refused(measure):
+    check_measure(measure, config(DIRECTED, iw_samples=1))
+    with pytest.raises(UserError) as caught:
+        check_measure(measure, config(DIRECTED, iw_samples=None))
+    line = str(caught.value)
+    assert line.startswith(f"eval.iw_samples=null: {measure}, ")
+    assert line.endswith("allowed here: a whole number, at least 1")
+    assert "\n" not in line
+
+
+def test_active_units_need_two_samples():
+    check_measure("active_units", config(DIRECTED, bound_samples=2))
+    with pytest.raises(UserError, match=r"^eval\.bound_samples=1: active_units, .* at least 2$"):
+        check_measure("active_units", config(DIRECTED, bound_samples=1))
+
+
+def test_models_that_know_their_means_or_their_likelihood_need_fewer():
+    check_measure("active_units", config({"name": "text_vae"}, bound_samples=1))
+    check_measure("perplexity", config({"name": "text_lm"}, iw_samples=None))
+    with pytest.raises(UserError, match=r"^eval\.iw_samples=null: perplexity"):
+        check_measure("perplexity", config({"name": "text_vae"}, iw_samples=None))
+
+
+def test_what_models_are_said_to_be_they_are():
+    assert {name for name, cls in MODELS.items() if cls.latent == "none"} == set(EXACT)
+    assert {name for name, cls in MODELS.items() if hasattr(cls, "encode") and cls.latent == "gaussian"} == set(ENCODED)
+
+
+def test_the_other_measures_are_always_taken():
+    c = config(DIRECTED, {"name": "gumbolt", **CHAINS}, iw_samples=None, bound_samples=1)
+    for measure in set(METRICS) - {"iw_nll", "iw_nll_weighted", "perplexity", "active_units"}:
+        check_measure(measure, c)
+    check_measure("a measure of a later version", c)
+
+
+def test_some_training_cases_are_not_all_of_them():
+    c = config(DIRECTED, split="train")
+    assert "|split:train|" in signature(c, "bound", 20)
+    c["train"]["cases"] = 50
+    assert "|split:train-50|" in signature(c, "bound", 20)
+    c["eval"]["split"] = "test"
+    assert "|split:test|" in signature(c, "bound", 20)
+
+
+@pytest.mark.parametrize(
+    ("model", "ev", "measure", "names"),
+    [
+        ("sbn", {}, "bound", "bound kl active_units iw_nll"),
+        ("sbn", {"points": 1}, "bound", "bound kl iw_nll"),  # one case has no variance over cases
+        ("sbn", {"bound_samples": 1, "iw_samples": None}, "bound", "bound kl"),
+        ("sbn", {}, "ms_per_update", "bound kl active_units iw_nll"),  # the training takes it
+        ("rbm_generator", {"iw_samples": None}, "nll", "bound kl active_units nll"),
+        ("text_vae", {"bound_samples": 1}, "iw_nll", "bound kl active_units iw_nll mi_batch"),
+        ("text_lm", {}, "nll", "nll"),
+    ],
+)
+def test_what_a_run_must_have_to_count_as_evaluated(model, ev, measure, names):
+    assert evaluated(config({"name": model}, **ev), measure) == names.split()

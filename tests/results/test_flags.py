@@ -1,0 +1,216 @@
+"""What is noticed of a number or a run, and what is not: exact small cases, and every result in the reference."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaebench import models
+from vaebench.estimators.weights import Pass
+from vaebench.metrics.importance import ImportanceSum
+from vaebench.protocol.families import CONTINUOUS
+from vaebench.protocol.registry import METRICS
+from vaebench.results import flags, store
+from vaebench.results.stats import Measure
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+
+
+def measure(name="iw_nll", value=90.0, data="mnist_static", error=0.01, points=10_000, **extra):
+    signature = f"{name}|data:{data}@8f3a12cd|split:test|points:all"
+    return Measure(name, value, "nats", error, "monte carlo", points, 100, signature, extra)
+
+
+def kinds(m):
+    return flags.kinds(flags.of_measure(m))
+
+
+# ------------------------------------------------------------------------------------------------ impossible values
+
+
+@pytest.mark.parametrize("name", ["bound", "iw_nll", "iw_nll_weighted", "nll", "valid_bound"])
+@pytest.mark.parametrize("data", ["mnist_static", "omniglot", "toy_text", "text"])
+def test_no_nll_or_bound_of_discrete_data_is_negative(name, data):
+    assert kinds(measure(name, -0.5, data)) == ("impossible",)
+    assert kinds(measure(name, 0.5, data)) == ()
+
+
+def test_a_perplexity_below_one_is_a_negative_nll():
+    assert kinds(measure("perplexity", 0.9)) == ("impossible",)
+    assert kinds(measure("perplexity", 1.1)) == ()
+
+
+def test_noise_around_nothing_is_possible():
+    assert kinds(measure("bound", -0.02, error=0.01, points=100)) == ()
+    assert kinds(measure("bound", -0.04, error=0.01, points=100)) == ("impossible",)
+    assert kinds(measure("bound", -0.04, error=0.01, log_z_error=0.05)) == ()
+    assert kinds(measure("nll", -1e-9, error=None)) == ()
+
+
+@pytest.mark.parametrize("cases", [1, 2, 40])
+def test_an_error_as_large_as_the_value_excuses_nothing(cases):
+    log_w = -110 + 3 * torch.randn(100, 10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    log_w[0, :cases] = 7.4e6 / cases
+    total = ImportanceSum(10_000, 100)
+    total.add(Pass(slice(0, 10_000), 0, [log_w], [torch.zeros_like(log_w)], []))
+    found = total.result()
+
+    assert found.nll < -600
+    assert found.error > 100
+    assert "impossible" in kinds(measure(value=found.nll, error=found.error, spread=found.spread))
+
+
+def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():
+    assert kinds(measure(value=-13.0 / 20, error=10.0, points=20)) == ()
+    assert kinds(measure(value=-15.0 / 20, error=10.0, points=20)) == ("impossible",)
+    assert kinds(measure(value=-15.0 / 20, error=10.0, points=20, log_z_error=0.5)) == ()
+
+
+def test_a_density_may_exceed_one():
+    assert kinds(measure("bound", -50.0, density=True)) == ()
+    assert {name for name, model in models.MODELS.items() if getattr(model, "continuous", False)} == set(CONTINUOUS)
+
+
+def test_of_unknown_data_nothing_is_said():
+    assert kinds(measure("bound", -50.0, "continuous_things")) == ()
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"bound", "iw_nll", "iw_nll_weighted", "nll", "valid_bound"}))
+def test_other_measures_may_have_either_sign(name):
+    assert "impossible" not in kinds(measure(name, -0.5 if name != "perplexity" else 1.5))
+
+
+# ------------------------------------------------------------------------------------------- cases, layers, training
+
+
+def test_a_case_that_was_noticed_is_named():
+    noticed = {"case": 17, "value": -7_435_000.0, "median": 109.0, "shift": -743.5}
+    (flag,) = flags.of_measure(measure(one_case=noticed))
+    assert flag == ("one case: case 17, at -7,435,000.00, moves the mean by -743.50, more than all others together")
+
+
+def test_an_error_over_cases_beyond_the_mean_shows_a_few_cases():
+    assert kinds(measure(value=-626.3, spread=743.2)) == ("impossible", "one case")
+    assert kinds(measure(value=97.1, spread=0.25)) == ()
+
+
+def test_a_value_that_is_no_number_says_how_many_cases():
+    (flag,) = flags.of_measure(measure(value=math.nan, not_finite={"cases": 3, "first": 41}))
+    assert flag == "not finite: 3 of 10,000 cases, case 41 the first of them"
+    assert kinds(measure(value=math.inf)) == ("not finite",)
+
+
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    [
+        ([31.1, 13.3, 0.06], "layer 3 of 3 carries less than 0.1 nat"),
+        ([35.6, 0.0, 0.03], "layers 2, 3 of 3 carry less than 0.1 nat"),
+        ([0.0999], "the latents carry less than 0.1 nat"),
+        ([31.1, 13.3, 0.1], None),
+        ([31.1, -4.0, 12.0], None),  # a middle layer's share, no KL of its own, may be negative
+    ],
+    ids=str,
+)
+def test_a_layer_that_carries_nothing_is_dead(layers, why):
+    found = flags.of_measure(measure("kl", sum(layers), layers=layers))
+    assert found == (() if why is None else (f"dead layer: {why}",))
+    assert kinds(measure("active_units", 5, layers=[5, 0])) == ()
+
+
+def test_documents_of_unknown_words_are_flagged_above_a_fifth():
+    assert kinds(measure(data="text", unknown=0.2)) == ()
+    (flag,) = flags.of_measure(measure(data="text", unknown=0.314))
+    assert flag == "unknown words: 31 % of the words are not in the vocabulary and are scored as <unk>"
+    assert not set(flags.kinds([flag])) & set(flags.FAULTS)  # the number itself is right
+
+
+def test_a_model_without_data_has_no_dead_layer():
+    assert kinds(measure("kl", 0.05, "blank", layers=[0.05])) == ()
+
+
+def test_a_baseline_that_went_astray_marks_the_run():
+    point = {"update": 1000, "train_bound": -100.0, flags.OUTSIDE: 0.0}
+    assert flags.of_curve([point, {**point, "update": 2000}]) == ()
+    assert flags.of_curve([{"update": 1000, "train_bound": -100.0}]) == ()  # of a rule that has no such baseline
+    (flag,) = flags.of_curve([point, {**point, "update": 2000, flags.OUTSIDE: 0.02}, {**point, "update": 3000}])
+    assert flag == (
+        "baseline: predictions far outside the range of the learning signal, first noticed at the validation of update "
+        "2,000, in up to 2 % of the updates between two validations"
+    )
+
+
+# --------------------------------------------------------------------------------------------- stored and read again
+
+
+def test_what_was_stored_stays_and_is_not_said_twice():
+    stored = Measure.from_dict({**measure(value=-3.0).to_dict(), "flags": ["impossible: as it was said"]})
+    assert flags.of_measure(stored) == ("impossible: as it was said",)
+    assert Measure.from_dict(json.loads(json.dumps(stored.to_dict()))) == stored
+
+
+def test_flags_of_a_result():
+    result = {"flags": ["baseline: astray"], "measures": [measure(value=-3.0).to_dict(), {"name": "damaged"}, 3]}
+    found = flags.of_result(result)
+    assert [(m, flags.kind_of(f)) for m, f in found] == [("", "baseline"), ("iw_nll", "impossible")]
+    assert flags.in_short(found) == "baseline, iw_nll impossible"
+    assert flags.of_result({"measures": None, "flags": "?"}) == []
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"one_case": {}}, {"one_case": 3}, {"layers": [None, "a"]}, {"spread": "x"}, {"not_finite": []}, {"density": 0}],
+    ids=str,
+)
+def test_odd_extras_are_no_error(extra):
+    for value in (-1.0, 1.0, math.nan, math.inf):
+        flags.of_measure(measure("kl", value, **extra))
+        flags.of_measure(measure("iw_nll", value, error=math.nan, **extra))
+
+
+def test_the_column_of_the_long_frame(tmp_path):
+    row = {"table": "t", "row": "a", "column": "b", "status": "done", "metric": "iw_nll", "value": -3.0, "seed": 0}
+    row |= {"signature": "iw_nll|data:digits@1|split:test", "paper_protocol": True, "flags": '["baseline: ä"]'}
+    frame = store._typed([row])
+    assert flags.kinds(flags.split(frame["flags"][0])) == ("baseline", "impossible")
+    path = tmp_path / "a.csv"
+    store.write_csv(frame, path)
+    assert store.read_csv(path).equals(frame)
+
+    lines = path.read_text().splitlines()
+    path.write_text(lines[0] + "\n" + lines[1].replace('"[""baseline', '"[""[baseline').replace('""]"', '""'))
+    with pytest.raises(store.UserError, match="column flags"):
+        store.read_csv(path)
+
+
+def test_files_of_earlier_versions_are_judged_as_new_ones(tmp_path):
+    frame = store._typed(
+        [{"metric": "nll", "value": -3.0, "seed": 0, "signature": "nll|data:digits@1", "paper_protocol": True}]
+    )
+    old = frame.drop(columns="flags")
+    path = tmp_path / "old.csv"
+    old.to_csv(path, index=False)
+    assert store.read_csv(path)["flags"].tolist() == frame["flags"].tolist() != [""]
+
+
+def results_files():
+    """The CSV files of the reference that are results, not curves or points."""
+    head = "table,row,column,preset,label,seed,status,metric,"
+    return [p for p in sorted(REFERENCE.glob("*.csv")) if p.read_text().startswith(head)]
+
+
+@pytest.mark.parametrize("path", results_files(), ids=lambda p: p.stem)
+def test_of_the_reference_only_layers_without_kl_are_flagged(path):
+    """Healthy runs have no flags; what was recorded before anything was noticed is named here."""
+    frame = store.read_csv(path)
+    known = {("nvil_autoreg", "SBN 200-200-500", "autoregressive", "iw_nll")}
+    for line in frame[frame["flags"] != ""].itertuples():
+        found = flags.kinds(flags.split(line.flags))
+        if "dead layer" in found:
+            assert line.metric == "kl"
+            assert min(map(abs, json.loads(line.extra)["layers"])) < 0.1
+        if set(found) - {"dead layer"}:
+            assert (line.table, line.row, line.column, line.metric) in known

@@ -1,0 +1,196 @@
+"""scripts/collect_reference.py: runs at hand replace what the files have of them; what is of other runs stays."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vaebench.config import catalogue, compose
+from vaebench.config import cells as config
+from vaebench.results import store
+from vaebench.results.stats import Measure
+from vaebench.results.store import Store
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "collect_reference.py"
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("collect_reference", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "REFERENCE", tmp_path / "reference")
+    return module
+
+
+def cells_of(table="nvil_mnist", preset="short"):
+    return compose.cells(catalogue.load_table(table), catalogue.load_preset(preset))
+
+
+def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
+    """A finished run whose bound is ``value``, with a curve of two points."""
+    runs = Store(root)
+    measure = Measure("bound", value, "nats", signature="x")
+    runs.write_result(cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]})
+    folder = runs.run_dir(cell.key, seed)
+    lines = [f"{u},1.5,{value + 0.1},{value},nats" for u in (10, 20)]
+    (folder / "curve.csv").write_text("\n".join(["update,seconds,train_bound,valid_bound,unit", *lines]) + "\n")
+
+
+def collected(script, tmp_path, results):
+    """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results`` were collected."""
+    script.collect(Store(tmp_path / results), "nvil_mnist", "short")
+    frame = store.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
+    curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
+    return frame, curves
+
+
+def values(frame):
+    return [tuple(v) for v in frame[["row", "column", "seed", "value"]].itertuples(index=False)]
+
+
+def test_runs_of_two_places_come_together(script, tmp_path):
+    first, second = cells_of()[:2]
+    finished(tmp_path / "a", first, 0, 100.1)
+    finished(tmp_path / "a", second, 0, 1 / 3)
+    collected(script, tmp_path, "a")
+    finished(tmp_path / "b", first, 1, 101.0)
+    finished(tmp_path / "b", second, 0, 90.0)  # the same run made again
+    frame, curves = collected(script, tmp_path, "b")
+    wanted = [(first, 0, 100.1), (first, 1, 101.0), (second, 0, 90.0)]
+    assert values(frame) == [(c.row, c.column, s, v) for c, s, v in wanted]
+    assert curves[["row", "column", "seed", "update"]].values.tolist() == [
+        [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
+    ]
+    assert curves["valid_bound"].tolist() == pytest.approx([v for _, _, v in wanted for _ in range(2)], abs=1e-12)
+
+
+def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
+    first, second = cells_of()[:2]
+    finished(tmp_path / "a", first, 0, 100.0)
+    collected(script, tmp_path, "a")
+    path = tmp_path / "reference" / "nvil_mnist-short.csv"
+    path.write_text(path.read_text().replace(first.key, "another-0123456789"))
+    finished(tmp_path / "b", second, 0, 90.0)
+    frame, curves = collected(script, tmp_path, "b")
+    assert values(frame) == [(second.row, second.column, 0, 90.0)]
+    assert set(curves["row"]) == {second.row}
+
+
+def test_without_runs_the_files_are_left_alone(script, tmp_path):
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    collected(script, tmp_path, "a")
+    before = (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes()
+    collected(script, tmp_path, "empty")
+    assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
+
+
+def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
+    """A column at hand and one from the file, and a seed of a column from either."""
+    drawn = []
+    monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
+    first, second = cells_of("nvil_variance")[:2]
+    for results, cell, seed in (("a", first, 0), ("b", second, 0), ("b", first, 1)):
+        finished(tmp_path / results, cell, seed, 100.0 + seed)
+    for results in ("a", "b"):
+        script.collect(Store(tmp_path / results), "nvil_variance", "short")
+    assert len(drawn) == 2
+    curves = drawn[1]
+    assert all(pd.api.types.is_numeric_dtype(curves[c]) for c in ("seed", "update", "train_bound", "valid_bound"))
+    assert len(curves) == 6
+    from matplotlib.figure import Figure
+
+    from vaebench.report.plots.bound import draw_curves, mean_curve
+
+    draw_curves(Figure(), curves)
+    of_first = curves[(curves["row"] == first.row) & (curves["column"] == first.column)]
+    assert mean_curve(of_first).to_dict() == pytest.approx({10: 100.5, 20: 100.5})
+
+
+def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
+    header = "split,update,kind,case,model,encoder"
+    first, second = (next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r)) for r in ("basic", "aggr"))
+    for results, cell, seed, x in (("a", first, 0, 0.5), ("b", second, 0, 0.25), ("b", first, 1, 0.125)):
+        finished(tmp_path / results, cell, seed, 37.0)
+        folder = Store(tmp_path / results).run_dir(cell.key, seed)
+        (folder / "means.csv").write_text(f"{header}\nvalid,0,,3,{x:.6f},-0.100000\n")
+    for results in ("a", "b"):
+        script.collect(Store(tmp_path / results), "lagging_synthetic", "short")
+    path = tmp_path / "reference" / "lagging_synthetic-short-means.csv"
+    found = pd.read_csv(path)
+    assert found[["row", "seed", "model"]].values.tolist() == [[first.row, 0, 0.5], [second.row, 0, 0.25]]
+    assert drawn[-1]["model"].tolist() == [0.5, 0.25]
+
+
+# ------------------------------------------------------------------------------------------------- flagged runs
+
+
+def reference(tmp_path, name="nvil_mnist-short"):
+    path = tmp_path / "reference" / f"{name}.csv"
+    return store.read_csv(path) if path.exists() else None
+
+
+def marked(root: Path, cell: config.Cell, seed: int, flag: str) -> None:
+    """A finished run whose training was flagged."""
+    finished(root, cell, seed, 100.0)
+    runs = Store(root)
+    runs.write_result(cell.key, seed, {**runs.read_result(cell.key, seed), "flags": [flag]})
+
+
+def test_flagged_runs_are_refused_unless_asked_for(script, tmp_path, capsys):
+    first, second = cells_of()[:2]
+    marked(tmp_path / "a", first, 0, "baseline: astray")
+    finished(tmp_path / "a", first, 1, 101.0)
+    finished(tmp_path / "a", second, 0, 90.0)
+    assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short") == 1
+    assert f"{first.row} / {first.column} seed 0 not taken: training: baseline: astray" in capsys.readouterr().err
+    wanted = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
+    assert values(reference(tmp_path)) == wanted
+    curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
+    assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {w[:3] for w in wanted}
+
+    assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short", flagged=True) == 0
+    frame = reference(tmp_path)
+    assert values(frame) == [(first.row, first.column, 0, 100.0), *wanted]
+    assert frame["flags"].tolist() == ['["baseline: astray"]', "", ""]
+
+
+def test_a_run_that_is_flagged_leaves_what_the_file_has_of_it(script, tmp_path):
+    first = cells_of()[0]
+    finished(tmp_path / "a", first, 0, 100.0)
+    script.collect(Store(tmp_path / "a"), "nvil_mnist", "short")
+    marked(tmp_path / "b", first, 0, "baseline: astray")
+    finished(tmp_path / "b", first, 1, 101.0)
+    assert script.collect(Store(tmp_path / "b"), "nvil_mnist", "short") == 1
+    assert values(reference(tmp_path)) == [(first.row, first.column, 0, 100.0), (first.row, first.column, 1, 101.0)]
+    assert reference(tmp_path)["flags"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize(("table", "refused"), [("nvil_mnist", 1), ("lagging_synthetic", 0)])
+def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(script, tmp_path, table, refused):
+    cell = cells_of(table)[0]
+    finished(tmp_path / "a", cell, 0, 100.0)
+    runs = Store(tmp_path / "a")
+    protocol = f"kl|data:{cell.config['data']['name']}@8f|split:test|points:all"
+    kl = Measure("kl", 0.01, "nats", signature=protocol, extra={"layers": [0.01]}).to_dict()
+    result = runs.read_result(cell.key, 0)
+    runs.write_result(cell.key, 0, {**result, "measures": [*result["measures"], kl]})
+    assert script.collect(runs, table, "short") == refused
+
+
+def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, capsys):
+    marked(tmp_path / "a", cells_of()[0], 0, "baseline: astray")
+    arguments = ["collect_reference.py", str(tmp_path / "a"), "--table", "nvil_mnist"]
+    monkeypatch.setattr("sys.argv", arguments)
+    assert script.main() == 1
+    assert "1 flagged runs were not taken" in capsys.readouterr().err
+    assert reference(tmp_path) is None
+    monkeypatch.setattr("sys.argv", [*arguments, "--flagged"])
+    assert script.main() == 0
+    assert len(reference(tmp_path)) == 1

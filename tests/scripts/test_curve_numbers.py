@@ -1,0 +1,71 @@
+"""scripts/curve_numbers.py: its errors are those of repeats, and what is committed is what it makes."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import linregress
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("curve_numbers", ROOT / "scripts" / "curve_numbers.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["nvil_slopes.csv", "nvil_ratio.csv", "lagging_phases.csv"])
+def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> None:
+    made, held = script.tables()[name], (ROOT / "results" / "reference" / name).read_text(encoding="utf-8")
+    assert made == held, f"{name} is not what the curves give: python scripts/curve_numbers.py"
+
+
+def test_the_slope_is_that_of_least_squares(script) -> None:
+    rng = np.random.default_rng(0)
+    updates = np.arange(1, 51) * 10_000.0
+    bounds = 112.0 - 0.3 * updates / 100_000 + rng.normal(0, 0.2, 50)
+    other = linregress(updates / 100_000, bounds)
+    slope, error, _ = script.slope(updates, bounds)
+    assert (slope, error) == (pytest.approx(other.slope), pytest.approx(other.stderr))
+
+
+@pytest.mark.parametrize(("memory", "low", "high"), [(0.0, 0.85, 1.1), (0.4, 0.8, 1.1)])
+def test_the_robust_error_is_that_of_repeats(script, memory: float, low: float, high: float) -> None:
+    """Neighbours correlated by 0.4: the plain error is 0.65 of what repeats show, the robust one nearly all of it."""
+    rng = np.random.default_rng(1)
+    updates = np.arange(1, 201) * 10_000.0
+    found = []
+    for _ in range(400):
+        noise = rng.normal(size=200)
+        for i in range(1, 200):
+            noise[i] += memory * noise[i - 1]
+        found.append(script.slope(updates, noise))
+    slopes, plain, robust = np.array(found).T
+    assert low < robust.mean() / slopes.std() < high
+    assert bool(plain.mean() > 0.9 * slopes.std()) is (memory == 0.0)
+
+
+def test_phases_are_read_off_the_curve(script, monkeypatch) -> None:
+    """Two aggressive passes, of which the second loses 0.2 within batches, and one plain pass; then a collapsed run."""
+    columns = ["row", "column", "seed", "update", "valid_bound"]
+    columns += ["train_inner", "valid_mi_batch", "valid_mi", "valid_active_units"]
+    rows = [
+        ("aggressive", "IW", 0, u, 40.0, *rest, 1)
+        for u, rest in enumerate([(28, 1.0, 1.1), (30, 0.8, 0.95), (0, 0.9, 1.0)])
+    ]
+    rows += [("VAE", "IW", 0, u, 40.0, np.nan, noise, 0.0, 0) for u, noise in enumerate((-0.1, 0.0, 0.1))]
+    frame = pd.DataFrame(rows, columns=columns)
+    monkeypatch.setattr(script, "curves", lambda name: frame)
+    (line, _) = script.phases().to_dict("records")
+    assert {**line, "runs": ""} == {
+        **{"runs": "", "row": "aggressive", "seed": 0, "passes": 2, "inner": "29.0"},
+        **{"batch_before": "1.000", "batch_end": "0.800", "fell": "0.200", "whole_before": "1.100"},
+        **{"whole_end": "0.950", "whole_next": "1.000", "whole_last": "1.000", "noise": "0.100"},
+    }

@@ -1,0 +1,250 @@
+"""Ranges and types of settings: every rule accepts its edges and refuses what lies just outside."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+
+import pytest
+import yaml
+
+from vaebench.config import catalogue
+from vaebench.errors import UserError
+from vaebench.settings.validate import RULES, typed, validate
+
+
+@pytest.fixture
+def cell():
+    """The defaults of a cell, read without Hydra."""
+    content = yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text())
+    for choice in content.pop("defaults"):
+        if isinstance(choice, dict):
+            ((group, name),) = choice.items()
+            content[group] = catalogue.load_yaml(group, name)
+    return content
+
+
+def put(cell, key, value):
+    changed = copy.deepcopy(cell)
+    group, _, name = key.rpartition(".")
+    (changed[group] if group else changed)[name] = value
+    return changed
+
+
+GOOD = {
+    "recipe": [1, 7],
+    "data.held_out": [None, 1],
+    "data.held_out_seed": [0, 3],
+    "data.entries": [None, 6, 5000],
+    "train.updates": [1, 2_000_000],
+    "train.batch": [1],
+    "train.unit": ["updates", "epochs"],
+    "train.order": ["replacement", "shuffle", "lengths", "buckets"],
+    "train.valid_every": [1],
+    "train.valid_samples": [1],
+    "train.patience": [None, 1],
+    "train.snapshots": [[], [0, 7]],
+    "train.cases": [None, 1, 50],
+    "eval.means": ["valid", "train"],
+    "train.select": ["valid_bound", "last"],
+    "eval.split": ["test", "valid", "train"],
+    "eval.points": [None, 1],
+    "eval.bound_samples": [1],
+    "eval.iw_samples": [None, 1],
+    "eval.mi_batch": [2, 50],
+    "eval.repeats": [1, 10],
+    "eval.logz_method": ["auto", "exact", "ais", "tempering"],
+    "eval.logz_temperatures": [1],
+    "eval.logz_chains": [2],
+    "eval.logz_sweeps": [1],
+    "eval.posterior_temperatures": [1],
+    "run.device": ["auto", "cpu", "cuda", "cuda:0", "cuda:12"],
+    "run.threads": [1],
+    "run.jobs": ["auto", 1],
+    "run.engine": ["auto", "plain", "compiled", "kernel"],
+    "run.pack": [1],
+    "run.results": ["results/runs"],
+    "data.mirror": [None, "", "~/files"],
+    "data.train": [None, "train.txt"],
+    "data.valid": [None, "valid.txt"],
+    "data.test": [None, "test.txt"],
+    "optim.rate": [1e-9, 3, 0.1],
+    "optim.posterior_rate": [None, 1e-9],
+    "optim.baseline_rate": [None, 1e-9],
+}
+BAD = {
+    "recipe": [0, "1"],
+    "data.held_out": [0, "all", 1.5],
+    "data.held_out_seed": [-1, None],
+    "data.entries": [0, 1.5],
+    "train.updates": [0, -1, None, True, 1.5],
+    "train.batch": [0],
+    "train.unit": ["passes", None, 1],
+    "train.order": ["random", None],
+    "train.valid_every": [0],
+    "train.valid_samples": [0],
+    "train.patience": [0, "never"],
+    "train.snapshots": [[-1], [1.5], [None], 3, None],
+    "train.cases": [0, True],
+    "eval.means": ["all", None],
+    "train.select": ["best"],
+    "eval.split": ["all"],
+    "eval.points": [0],
+    "eval.bound_samples": [0, None],
+    "eval.iw_samples": [0],
+    "eval.mi_batch": [1, None],
+    "eval.repeats": [0, None],
+    "eval.logz_method": ["AIS", None],
+    "eval.logz_temperatures": [0],
+    "eval.logz_chains": [1],
+    "eval.logz_sweeps": [0],
+    "eval.posterior_temperatures": [0, None],
+    "run.device": ["gpu", "cuda:", "cuda:x", "CPU", 0, "cpu0"],
+    "run.threads": [0],
+    "run.jobs": [0, "all", None],
+    "run.engine": ["on", "packed", None, True],
+    "run.pack": [0],
+    "run.results": ["", " ", 3, "a\0b"],
+    "data.mirror": [True, ["a"], "a\0b"],
+    "data.train": [7],
+    "data.valid": [{}],
+    "data.test": ["\0"],
+    "optim.rate": [0, -1e-3, float("nan"), float("inf"), None, True, "fast"],
+    "optim.posterior_rate": [0, float("inf")],
+    "optim.baseline_rate": [-1],
+}
+
+
+TOO_LARGE = {
+    "data.held_out": 1e20,
+    "data.held_out_seed": 2**63,
+    "train.updates": 1e20,
+    "train.batch": 1e8,
+    "train.valid_every": 1e20,
+    "train.valid_samples": 1e9,
+    "train.snapshots": [10**10],
+    "eval.points": 1e20,
+    "eval.bound_samples": 1e9,
+    "eval.iw_samples": 1e9,
+    "eval.mi_batch": 1e8,
+    "eval.repeats": 1e9,
+    "eval.logz_chains": 1e9,
+    "eval.logz_sweeps": 1e9,
+    "eval.logz_temperatures": 1e9,
+    "eval.posterior_temperatures": 1e9,
+    "run.threads": 9999,
+    "run.jobs": 9999,
+    "run.pack": 1e9,
+    "model.dims": [200, 10**8],
+    "model.units": 10**8,
+    "objective.baseline_units": 10**8,
+    "objective.prior_chains": 10**9,
+    "objective.kl_warmup": 10**12,
+    "optim.patience": 10**12,
+}
+
+
+@pytest.mark.parametrize("key", TOO_LARGE)
+def test_a_size_without_bound_is_refused_and_the_bound_said(cell, key):
+    value = TOO_LARGE[key]
+    with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*: allowed: .*[0-9]$"):
+        validate(put(cell, key, int(value) if isinstance(value, float) else value))
+
+
+def test_every_count_has_an_upper_bound(cell):
+    for key, (allowed, good) in RULES.items():
+        assert not good(10**30), f"{key}: allowed: {allowed}"
+
+
+def test_threads_may_be_those_of_a_larger_machine(cell):
+    validate(put(cell, "run.threads", 64))
+    validate(put(cell, "run.threads", 4 * (os.cpu_count() or 1)))
+
+
+def test_every_rule_has_cases():
+    assert set(RULES) <= set(GOOD)
+    assert set(GOOD) == set(BAD)
+
+
+def test_defaults_are_valid(cell):
+    validate(cell)
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in GOOD.items() for v in values])
+def test_edges_are_accepted(cell, key, value):
+    validate(put(cell, key, value))
+
+
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in BAD.items() for v in values])
+def test_outside_is_refused_by_name(cell, key, value):
+    with pytest.raises(UserError) as caught:
+        validate(put(cell, key, value))
+    line = str(caught.value)
+    assert line.startswith(f"{key}=")
+    assert "allowed: " in line
+
+
+def test_keys_an_option_does_not_have_are_skipped(cell):
+    del cell["data"]["held_out"]
+    validate(cell)
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "result"),
+    [
+        (1, 2e6, 2_000_000),
+        (1, 7, 7),
+        (0.5, 1, 1.0),
+        (None, None, None),
+        (None, 3e2, 300),
+        (None, 0.25, 0.25),
+        (True, False, False),
+        ("a", "b", "b"),
+        ([200], [3e2, 5], [300, 5]),
+        ([200], [], []),
+        ([], ["x"], ["x"]),
+        ([0.5], [1], [1.0]),
+    ],
+)
+def test_values_take_the_type_of_their_default(default, value, result):
+    found = typed("model.key", default, value, "model.key=...")
+    assert found == result
+    assert type(found) is type(result)
+    if isinstance(result, list):
+        assert [type(v) for v in found] == [type(v) for v in result]
+
+
+@pytest.mark.parametrize(
+    ("default", "value", "wanted"),
+    [
+        (1, 1.5, "a whole number"),
+        (1, True, "a whole number"),
+        (1, "x", "a whole number"),
+        (1, None, "a whole number"),
+        (1, float("inf"), "a whole number"),
+        (0.5, "x", "a number"),
+        (0.5, float("nan"), "a number"),
+        (0.5, True, "a number"),
+        (True, 1, "true or false"),
+        (True, "yes", "true or false"),
+        (None, "x", "a number or null"),
+        (None, True, "a number or null"),
+        ("a", 3, "a word"),
+        ("a", None, "a word"),
+        ([200], 200, "a list of whole numbers"),
+        ([200], [1, "x"], "a list of whole numbers"),
+        ([200], [1.5], "a list of whole numbers"),
+    ],
+)
+def test_values_of_another_type_are_refused(default, value, wanted):
+    with pytest.raises(UserError) as caught:
+        typed("model.key", default, value, "model.key=TEXT")
+    assert str(caught.value).startswith(f"model.key=TEXT: expected {wanted}, as in model.key=")
+
+
+def test_keys_of_two_types():
+    assert typed("eval.iw_samples", 1000, None, "") is None
+    assert typed("run.jobs", "auto", 3, "") == 3
+    with pytest.raises(UserError, match="a whole number or null"):
+        typed("eval.iw_samples", 1000, "many", "")

@@ -1,0 +1,15 @@
+"""Words for quantities."""
+
+from __future__ import annotations
+
+import pytest
+
+from vaebench.formatting import duration
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (0.44, "0.4 s"), (42, "42 s"), (210, "3.5 min"), (7560, "2.1 h"), (90000, "25.0 h")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

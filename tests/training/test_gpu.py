@@ -1,0 +1,181 @@
+"""What only a GPU can show: the captured step is the plain one, and the estimators are right there too.
+
+Deselected by default (see pyproject.toml); run with ``pytest -m gpu`` on a machine with CUDA.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import models, objectives
+from vaebench.check import checks as check
+from vaebench.dists import autoregressive
+from vaebench.metrics.importance import importance
+from vaebench.optim import SGD
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+CPU, SEEDS, VISIBLE, BATCH = torch.device("cpu"), [0, 1, 2], 12, 5
+
+CASES = [
+    ({"name": "sbn", "dims": [4, 6]}, {"name": "nvil", "baseline_units": 7}),
+    ({"name": "sbn", "dims": [4, 70], "posterior": "autoregressive"}, {"name": "nvil", "baseline_units": 7}),
+    ({"name": "darn", "dims": [6]}, {"name": "wake_sleep"}),
+    ({"name": "linear_gaussian", "dims": [3]}, {"name": "iw_bound", "samples": 4}),
+]
+IDS = ["sbn nvil", "autoregressive posterior nvil", "darn wake_sleep", "linear_gaussian iw_bound"]
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Products of float32 in float32: with TF32 nothing could be compared."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def objective_of(model, objective):
+    return objectives.build(objective, models.build(model, torch.linspace(0.2, 0.7, VISIBLE).numpy()))
+
+
+def pack_of(config, device, engine, stochastic=False):
+    """Three seeds with different parameters, drawn on the CPU."""
+    rule, update, parts = objective_of(*config), SGD(0.003), []
+    for seed in SEEDS:
+        check.randomize(rule, 10 + seed, 0.3)
+        params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
+        state = {k: v.to(device) for k, v in rule.state().items()}
+        parts.append((params, state, update.state(params)))
+    grey = torch.randint(0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    data = grey if stochastic else (grey > 127).to(torch.uint8)
+    return fast.Pack(rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), stochastic, engine)
+
+
+def advance(pack, rows, stochastic=False):
+    """The updates ``rows`` of block 0, with noise that is drawn on the CPU and moved."""
+    device = pack.data.device
+    draws = noise.update_block(pack.objective.noise(BATCH), SEEDS, 0, CPU)
+    order = noise.order_block(len(pack.data), BATCH, "replacement", SEEDS, 0)
+    grey = noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device) if stochastic else None
+    return pack.advance(order[rows].to(device), {k: v[rows].to(device) for k, v in draws.items()}, grey)
+
+
+def assert_same(pack, reference, exactly=False):
+    """All seeds' parameters, states and optimiser states."""
+    limits = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-3, "atol": 1e-4}
+    for r in range(len(SEEDS)):
+        for part, other in zip(pack.seed(r), reference.seed(r), strict=True):
+            assert part.keys() == other.keys()
+            for name, v in part.items():
+                torch.testing.assert_close(
+                    v.cpu(), other[name].cpu(), msg=lambda m, name=name, r=r: f"seed {r}, {name}: {m}", **limits
+                )
+
+
+@pytest.mark.parametrize("engine", ["plain", "packed"])
+@pytest.mark.parametrize("config", CASES, ids=IDS)
+def test_the_same_noise_gives_the_same_training(config, engine):
+    """Fifty updates in blocks of 20, 20 and 10: the last is a shorter replay of the same captured step."""
+    gpu, cpu = pack_of(config, "cuda", engine), pack_of(config, "cpu", "plain")
+    start = gpu.seed(0)[0]
+    for rows in (slice(0, 20), slice(20, 40), slice(40, 50)):
+        sums, wanted = advance(gpu, rows), advance(cpu, rows)
+        assert sums.keys() == wanted.keys()
+        for name, v in sums.items():
+            assert v.shape == (len(SEEDS),)
+            torch.testing.assert_close(v.cpu(), wanted[name], rtol=1e-3, atol=1e-2)
+    assert_same(gpu, cpu)
+    assert any(not torch.equal(v, start[name]) for name, v in gpu.seed(0)[0].items())
+    assert (gpu._graph is None) == (engine == "plain")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("config", CASES[:2], ids=IDS[:2])
+def test_the_compiled_step_too(config):
+    gpu, cpu = pack_of(config, "cuda", "compiled"), pack_of(config, "cpu", "plain")
+    for rows in (slice(0, 20), slice(20, 30)):
+        advance(gpu, rows), advance(cpu, rows)
+    assert_same(gpu, cpu)
+
+
+def test_cases_binarized_at_each_visit():
+    gpu, cpu = (pack_of(CASES[0], d, e, stochastic=True) for d, e in (("cuda", "packed"), ("cpu", "plain")))
+    for rows in (slice(0, 20), slice(20, 25)):
+        advance(gpu, rows, stochastic=True), advance(cpu, rows, stochastic=True)
+    assert_same(gpu, cpu)
+
+
+def test_capturing_does_not_train():
+    """The updates that warm the step up before it is captured are taken back, all of them."""
+    captured, reference = pack_of(CASES[0], "cuda", "packed"), pack_of(CASES[0], "cpu", "plain")
+    advance(captured, slice(0, 1)), advance(reference, slice(0, 1))
+    assert_same(captured, reference)
+
+
+def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_ones():
+    pack, reference = pack_of(CASES[0], "cuda", "packed"), pack_of(CASES[0], "cpu", "plain")
+    graphs = []
+    for rows in (slice(0, 10), slice(10, 13), slice(13, 23), slice(23, 60)):
+        advance(pack, rows), advance(reference, rows)
+        graphs.append(pack._graph)
+    assert graphs[0] is graphs[1] is graphs[2]
+    assert graphs[3] is not graphs[0]
+    assert_same(pack, reference)
+
+
+def test_replays_are_repeatable_and_a_resumed_pack_goes_on_exactly():
+    one, other = (pack_of(CASES[0], "cuda", "packed") for _ in range(2))
+    first, second = advance(one, slice(0, 20)), advance(other, slice(0, 20))
+    assert torch.equal(first["bound"], second["bound"])
+    assert_same(one, other, exactly=True)
+    parts = [other.seed(r) for r in range(len(SEEDS))]
+    resumed = fast.Pack(other.objective, other.optim, *map(list, zip(*parts, strict=True)), other.data, engine="packed")
+    advance(one, slice(20, 40)), advance(resumed, slice(20, 40))
+    assert_same(one, resumed, exactly=True)
+
+
+def test_copies_of_a_seed_outlive_the_next_replay():
+    pack = pack_of(CASES[0], "cuda", "packed")
+    sums = advance(pack, slice(0, 10))
+    params, kept = pack.seed(0)[0], sums["bound"].clone()
+    copies = {k: v.clone() for k, v in params.items()}
+    advance(pack, slice(10, 20))
+    assert all(torch.equal(v, copies[k]) for k, v in params.items())
+    assert torch.equal(sums["bound"], kept)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 65, 130])
+def test_autoregressive_sampling_is_that_of_the_cpu(n):
+    """In float64, where no comparison of a product with its noise is close enough to fall on the other side."""
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(20, n, generator=generator, dtype=torch.float64)
+    weight = 3 * torch.randn(n, n, generator=generator, dtype=torch.float64)
+    uniform = torch.rand(4, 20, n, generator=generator, dtype=torch.float64)
+    wanted = check.autoregressive_sample_by_units(a, weight, uniform)
+    assert torch.equal(autoregressive.sample(a, weight, uniform), wanted)
+    assert torch.equal(autoregressive.sample(a.cuda(), weight.cuda(), uniform.cuda()).cpu(), wanted)
+
+
+def test_passes_of_any_size_give_the_same_nll():
+    model = check.tiny(check.MODELS["SBN 2-3"], 1, "cuda").requires_grad_(False)
+    x = check.exact.states(check.VISIBLE).repeat(20, 1).cuda()
+    results = [importance(model, x, 230, 0, chunk=c, batch=b) for c, b in ((None, None), (10, 100), (70, 300))]
+    for r in results[1:]:
+        assert r.nll == pytest.approx(results[0].nll, rel=1e-10)
+    wanted = -float(check.exact.log_evidence(model, x).mean())
+    assert abs(results[0].nll - wanted) < 4.5 * results[0].error + 0.5 / results[0].ess_min
+
+
+def test_every_line_of_the_check_agrees():
+    """The same lines as on the CPU; a GPU's generator draws other numbers, so these are other seeds."""
+    lines = list(check.run(device="cuda"))
+    assert len(lines) > 70
+    assert [f"{line.name}: z = {line.z:.1f}, worst {line.worst:.1f}" for line in lines if not line.ok] == []

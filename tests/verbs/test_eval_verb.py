@@ -1,0 +1,220 @@
+"""`vaebench eval`: new metrics for stored runs, without training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from vaebench import cli
+from vaebench.results.store import Store
+
+TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[5]"]
+FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.engine=plain"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one finished run at seeds 0 and 1."""
+    root = tmp_path_factory.mktemp("runs")
+    assert cli.main(["run", *TINY, *FEW, f"run.results={root}", "--seeds", "0,1"]) == 0
+    return root
+
+
+def measures(root: Path, seed: int) -> dict[str, list[dict]]:
+    out: dict[str, list[dict]] = {}
+    for m in json.loads(next(root.glob(f"*/seed-{seed}/result.json")).read_text())["measures"]:
+        out.setdefault(m["name"], []).append(m)
+    return out
+
+
+def test_new_samples_are_added_and_the_old_kept(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = next(trained.glob("*/seed-0"))
+    before = measures(trained, 0)["iw_nll"]
+    weights = (folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes()
+    assert cli.main(["eval", str(folder), "eval.iw_samples=30"]) == 0
+    after = {m["samples"]: m for m in measures(trained, 0)["iw_nll"]}
+    assert set(after) == {10, 30}
+    assert after[10]["value"] == before[0]["value"]
+    # The first samples are the same ones, so the nested curve at 10 is the earlier estimate.
+    assert after[30]["extra"]["curve"]["10"] == pytest.approx(before[0]["value"], abs=1e-9)
+    assert weights == ((folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes())
+    assert "iw_nll" in capsys.readouterr().out
+
+
+def test_a_name_means_all_its_seeds(trained: Path) -> None:
+    name = next(trained.iterdir()).name
+    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={trained}"]) == 0
+    assert all(20 in {m["samples"] for m in measures(trained, s)["iw_nll"]} for s in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["nosuchrun"], "no run 'nosuchrun'"),
+        (["eval.iw_samples=5"], "no run given"),
+        (["RUN", "optim.rate=1"], "keeps its training"),
+        (["RUN", "train.updates=9"], "keeps its training"),
+        (["RUN", "eval.iw_smples=5"], "eval.iw_samples"),
+        (["RUN", "eval.iw_samples=-5"], "eval.iw_samples"),
+        (["RUN", "eval=bound11"], "bound10"),
+    ],
+)
+def test_wrong_words_are_one_line(trained: Path, words: list[str], part: str, capsys: pytest.CaptureFixture) -> None:
+    folder = next(trained.glob("*/seed-1"))
+    before = (folder / "result.json").read_bytes()
+    words = [str(folder) if w == "RUN" else w for w in words]
+    assert cli.main(["eval", *words, f"run.results={trained}"]) == 2
+    said = capsys.readouterr().err
+    assert part in said
+    assert said.count("\n") == 1
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> None:
+    """A checkpoint in the middle of a budget gives measures, and the run is not taken for done."""
+    import shutil
+
+    words = ["run", *TINY, *FEW, f"run.results={tmp_path / 'a'}", "--seeds", "0"]
+    assert cli.main(words) == 0
+    short = next((tmp_path / "a").iterdir())
+    # The state at update 40, under the name of a run with a budget of 60.
+    assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
+    long = next(p for p in (tmp_path / "a").iterdir() if p != short)
+    for name in ("checkpoint.safetensors", "best.safetensors"):
+        shutil.copy(short / "seed-0" / name, long / "seed-0" / name)
+    (long / "seed-0" / "result.json").unlink()
+    assert cli.main(["eval", str(long)]) == 0
+    result = json.loads((long / "seed-0" / "result.json").read_text())
+    assert (result["status"], result["updates"]) == ("partial", 40)
+    assert result["measures"]
+    assert cli.main([w if w != "train.updates=40" else "train.updates=60" for w in words]) == 0
+    result = json.loads((long / "seed-0" / "result.json").read_text())
+    assert (result["status"], result["updates"]) == ("done", 60)
+
+
+def test_check_prints_exact_estimate_error_and_z(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from vaebench.check import checks as check
+
+    lines = [check.Line("good", 1.0, 1.01, 0.02), check.Line("rounding", 2.0, 2.0, 0.0)]
+    monkeypatch.setattr(check, "run", lambda device: iter(lines))
+    assert cli.main(["check", "run.device=cpu"]) == 0
+    assert "0.50" in capsys.readouterr().out
+    lines.append(check.Line("bad", 1.0, 2.0, 0.1))
+    assert cli.main(["check", "run.device=cpu"]) == 1
+    shown = capsys.readouterr()
+    assert "FAIL" in shown.out
+    assert "2 of 3 agree" in shown.out
+
+
+def test_bench_measures_every_registered_model_and_objective() -> None:
+    from vaebench.bench import sections as bench
+    from vaebench.bench import text as bench_text
+    from vaebench.models import MODELS
+    from vaebench.objectives import OBJECTIVES
+
+    every = [*bench.FAMILIES.values(), *(rest for _, *rest in bench_text.FAMILIES.values())]
+    assert {m["name"] for m, _ in every} == set(MODELS)
+    assert {o["name"] for _, o in every} == set(OBJECTIVES)
+
+
+def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    from vaebench.bench import sections as bench
+    from vaebench.training import engines as fast
+
+    monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
+    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_boltzmann, "ANNEALINGS", {})
+    assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0
+    out = capsys.readouterr().out
+    assert float(out.splitlines()[-1].split()[-1].replace(",", "")) > 1
+
+
+def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
+    assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={tmp_path}"]) == 0
+    capsys.readouterr()
+    assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench, or a damaged one\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"run": {}}, "row": "a", "column": "b"}'])
+def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str) -> None:
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    (tmp_path / name / "seed-0" / "config.json").write_text(content)
+    capsys.readouterr()
+    for verb, code in (("eval", 1), ("sample", 2)):
+        assert cli.main([verb, str(tmp_path / name / "seed-0")]) == code
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert "not a run of vaebench, or a damaged one" in said
+
+
+def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, tmp_path: Path, capsys) -> None:
+    """A kept measure that was not finite is null in the file, or cannot be read; a run that somebody holds is busy."""
+    name = next(trained.iterdir()).name
+    shutil.copytree(trained / name, tmp_path / name)
+    folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
+    result = json.loads((folders[1] / "result.json").read_text())
+    kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
+    kept |= {"value": None, "samples": 7, "signature": kept["signature"].replace("samples:10|", "samples:7|")}
+    result["measures"].append({"name": "bound"})
+    (folders[1] / "result.json").write_text(json.dumps(result))
+    with Store(tmp_path).lock(name, 0):
+        assert cli.main(["eval", *map(str, folders), "eval.iw_samples=11"]) == 1
+        out, err = capsys.readouterr()
+        assert "another process works on this run" in err
+        assert f"{folders[1]}: done" in out
+        assert "nan" in out
+        assert cli.main(["eval", str(folders[0])]) == 2
+        assert cli.main(["eval", *map(str, folders), "eval.iw_samples=-1"]) == 2
+
+
+def test_a_value_that_differs_from_the_stored_one_is_said_and_both_are_kept(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
+    folder = next(tmp_path.glob("*/seed-0"))
+    assert cli.main(["eval", str(folder)]) == 0
+    assert "warning" not in capsys.readouterr().err  # the same again says nothing
+    result = json.loads((folder / "result.json").read_text())
+    (bound,) = (m for m in result["measures"] if m["name"] == "bound")
+    true, bound["value"] = bound["value"], bound["value"] + 0.25
+    (folder / "result.json").write_text(json.dumps(result))
+    assert cli.main(["eval", str(folder)]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2, "what the evaluation will cost, and what differs"
+    assert f"bound is {true:.6g} now and was {true + 0.25:.6g} before" in said
+    for _ in range(2):  # and stays beside it
+        (bound,) = measures(tmp_path, 0)["bound"]
+        assert bound["value"] == true
+        assert bound["extra"]["earlier"] == [true + 0.25]
+        assert cli.main(["eval", str(folder)]) == 0
+        assert "warning" not in capsys.readouterr().err
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(next(trained.iterdir()), tmp_path / next(trained.iterdir()).name)
+    folder = next(tmp_path.glob("*/seed-0"))
+    before = (folder / "result.json").read_bytes()
+    for name in ("best.safetensors", "checkpoint.safetensors"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+        assert cli.main(["eval", str(folder)]) == 2
+        assert f"{folder / name}: not a usable checkpoint (its content does not fit" in capsys.readouterr().err
+        assert (folder / "result.json").read_bytes() == before
+        (folder / name).write_bytes(whole)

@@ -1,0 +1,227 @@
+"""How fast models with a Boltzmann prior are updated, and how fast log Z of their prior is annealed.
+
+An update takes tens of milliseconds, most of them for the chains of the prior, at the setting that the papers train
+with. Engines take turns, update by update, so that whatever else the machine does meets all of them alike.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from vaebench import kernels
+from vaebench.bench.packs import VISIBLE, Families, Record, advance, clock, make_pack, wait
+from vaebench.dists.rbm import RBM
+from vaebench.estimators.log_z import methods as logz
+from vaebench.objectives.bit_gibbs import BitGibbs
+from vaebench.objectives.rbm_prior import RBMPriorObjective
+from vaebench.rng import noise
+from vaebench.training.engines import Pack, has_kernel
+
+FAMILIES: Families = {
+    "RBM prior 100+100, DVAE": ({"name": "rbm_vae"}, {"name": "dvae"}),
+    "RBM prior 100+100, DVAE++": ({"name": "rbm_vae"}, {"name": "dvae_pp"}),
+    "RBM prior 100+100, DVAE#": ({"name": "rbm_vae"}, {"name": "dvae_sharp"}),
+    "RBM prior 100+100, DVAE#, Gaussian": ({"name": "rbm_vae_gaussian"}, {"name": "dvae_sharp_gaussian"}),
+    "RBM prior 100+100, GumBolt": ({"name": "rbm_vae"}, {"name": "gumbolt"}),
+    "RBM prior 100+100, PWL": ({"name": "rbm_vae"}, {"name": "pwl"}),
+    "RBM posterior 100+100, DVAE##": ({"name": "rbm_posterior"}, {"name": "dvae_sharp_sharp"}),
+    "RBM prior 8+8, bit by bit": ({"name": "rbm_generator"}, {"name": "bit_gibbs"}),
+    "RBM fitted to a mixture, 4+4": ({"name": "rbm_target"}, {"name": "rbm_kl"}),
+}
+"""Name -> model and objective."""
+
+BATCH = 100
+"""Cases of an update, as the papers have it; the optimiser is Adam."""
+
+LEAST_ROUNDS = 3
+"""Updates that a median is of, at least, however long they take."""
+
+
+class Annealing(NamedTuple):
+    """Units of a side of the machine, steps and chains."""
+
+    side: int
+    temperatures: int
+    chains: int
+
+
+ANNEALINGS = {"log Z of an RBM 100+100, 1,000 temperatures, 1,024 chains": Annealing(100, 1000, 1024)}
+"""As it is done at every validation."""
+
+
+class Cost(NamedTuple):
+    """Milliseconds of one update and seed; of them the prior's chains with their noise, and that noise alone.
+
+    The last two are nan where the prior has no chains.
+    """
+
+    update: float
+    chains: float = math.nan
+    noise: float = math.nan
+
+
+def costs(
+    model: dict, objective: dict, seeds: int, engines: tuple[str, ...], device: torch.device, seconds: float
+) -> dict[str, Cost]:
+    """The cost by each engine, medians of rounds in which all take their turn.
+
+    The chains' part is what an update takes longer than one with a single sweep of a single chain, so that it is taken
+    where they run, among all the rest.
+    """
+    parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
+    took: dict[str, list[list[float]]] = {engine: [] for engine in engines}
+    ends, rounds = math.inf, 0
+    while rounds <= LEAST_ROUNDS or time.perf_counter() < ends:
+        if rounds == 1:  # the first round compiles, captures and allocates
+            ends = time.perf_counter() + seconds
+        for engine, works in parts.items():
+            took[engine].append([_seconds(partial(work, rounds), device) for work in works])
+        rounds += 1
+
+    out = {}
+    for engine, times in took.items():
+        whole, *rest = (1e3 / seeds * median(v) for v in zip(*times[1:], strict=True))
+        out[engine] = Cost(whole, whole - rest[0], rest[1]) if rest else Cost(whole)
+    return out
+
+
+def _parts(model: dict, objective: dict, seeds: int, engine: str, device: torch.device) -> list[Callable[[int], Any]]:
+    """An update, and where the prior has chains the same with a single sweep of one, and their noise."""
+
+    def pack(**more: int) -> Pack:
+        descent, start = {"name": "adam", "rate": 1e-3}, {"init": "fan_in", "init_scale": 0.1}
+        return make_pack(model, {**objective, **more}, seeds, engine, device, descent, start)
+
+    whole = pack()
+    update = partial(advance, whole, length=1, batch=BATCH)
+    if not isinstance(whole.objective, RBMPriorObjective):
+        return [update]
+    shapes = {k: v for k, v in whole.draws(BATCH).items() if k in whole.objective.chain_noise}
+    draw = partial(_draw, shapes, list(range(seeds)), device)
+    return [update, partial(advance, pack(prior_chains=1, prior_sweeps=1), length=1, batch=BATCH), draw]
+
+
+def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: int) -> None:
+    noise.update_block(shapes, seeds, number, device, 1)
+    wait(device)
+
+
+def _seconds(work: Callable[[], Any], device: torch.device) -> float:
+    began = clock(device)
+    work()
+    return clock(device) - began
+
+
+def products(pack: Pack) -> Callable[[], None]:
+    """An update's matrix products alone, by the library: of the layers, both ways, and of the chains.
+
+    Left out are those of sides of single cases, which are no matrix products.
+    """
+    rule = pack.objective
+    shapes = [
+        (BATCH, layer.in_features, layer.out_features, times)
+        for layer in rule.modules()
+        if isinstance(layer, torch.nn.Linear)
+        for times in (3, _evaluations(rule) if ".decoder." in _name_of(rule, layer) else 0)
+    ]
+    if isinstance(rule, RBMPriorObjective):
+        n1, n2 = rule.model.prior().w.shape
+        shapes.append((rule.prior_chains, n1, n2, 2 * rule.prior_sweeps))
+    work = [
+        (torch.full((m, k), 0.5), torch.full((k, n), 0.5), torch.empty(m, n))
+        for m, k, n, times in shapes
+        for _ in range(times)
+    ]
+
+    def run() -> None:
+        for a, b, out in work:
+            torch.mm(a, b, out=out)
+
+    return run
+
+
+def _evaluations(rule: torch.nn.Module) -> int:
+    """How often a batch is decoded without a gradient."""
+    return rule.sweeps * rule.model.sizes[1] if isinstance(rule, BitGibbs) else 0
+
+
+def _name_of(rule: torch.nn.Module, layer: torch.nn.Module) -> str:
+    return next(name for name, module in rule.named_modules() if module is layer)
+
+
+def run(families: Families, device: torch.device, seconds: float, packed: int, record: Record) -> Iterator[str]:
+    """A line for each family. They are not worth compiling: packed on a GPU, else plain and by kernels."""
+    on_cpu = device.type == "cpu"
+    seeds, engine = (1, "plain") if on_cpu else (packed, "packed")
+    with_kernels = on_cpu and not kernels.missing()
+    what = f", {seeds} seeds packed" if seeds > 1 else ""
+    yield f"milliseconds per update and seed, batch {BATCH}, Adam, {VISIBLE} visible units{what}"
+    yield "chains: of the update, the prior's 1,000 chains of 40 sweeps, their noise included; noise: that alone"
+    yield "x: of the plain engine's time. products: an update's matrix products alone, by the library"
+    yield f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
+    for name, (model, objective) in families.items():
+        kernel = with_kernels and has_kernel({"model": model, "objective": objective, "optim": {"name": "adam"}})
+        found = costs(model, objective, seeds, (engine, "kernel") if kernel else (engine,), device, seconds)
+        numbers: dict[str, float] = {}
+        for key, cost in found.items():
+            own = {k if key == engine else f"kernel {k}": v for k, v in cost._asdict().items()}
+            numbers |= {k: v for k, v in own.items() if not math.isnan(v)}
+        if on_cpu:
+            numbers["products"] = _floor(make_pack(model, objective, 1, "plain", device), seconds, device)
+        record({"family": name, "unit": "ms per update and seed", **numbers})
+        yield f"{name:42}" + _cells(numbers)
+
+
+def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
+    """Milliseconds of the products, the median of rounds."""
+    work, took = products(pack), []
+    work()
+    ends = time.perf_counter() + seconds / 2
+    while len(took) < LEAST_ROUNDS or time.perf_counter() < ends:
+        took.append(_seconds(work, device))
+    return 1e3 * median(took)
+
+
+def _cells(numbers: dict[str, float]) -> str:
+    update, chains = numbers["update"], numbers.get("chains")
+    share = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
+    drawn = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
+    ratios = []
+    for key in ("update", "chains"):
+        own = numbers.get(f"kernel {key}")
+        ratios.append("-" if own is None else f"{own:,.1f} (x{own / numbers[key]:.2f})")
+    floor = f"{numbers['products']:,.1f}" if "products" in numbers else "-"
+    return f"{update:>10,.1f}{share:>14}{drawn:>8}{ratios[0]:>18}{ratios[1]:>18}{floor:>10}"
+
+
+def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record) -> Iterator[str]:
+    """A line for each annealing of log Z from the uniform distribution up; the best of rounds that take turns."""
+    engines = {"plain": False, "kernel": True} if device.type == "cpu" and not kernels.missing() else {"plain": False}
+    yield "milliseconds of annealing; x: of the plain code's time"
+    yield f"{'':60}" + "".join(f"{name:>18}" for name in engines)
+    for name, size in sizes.items():
+        generator = torch.Generator().manual_seed(0)
+        shapes = ((size.side,), (size.side,), (size.side, size.side))
+        machine = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
+        took: dict[str, list[float]] = {engine: [] for engine in engines}
+        ends = time.perf_counter() + seconds
+        while len(took["plain"]) < 2 or time.perf_counter() < ends:
+            for engine, wanted in engines.items():
+                work = partial(logz.ais, machine, size.temperatures, size.chains, len(took[engine]), base="uniform")
+                with kernels.use(wanted):
+                    took[engine].append(_seconds(work, device))
+
+        numbers = {engine: 1e3 * min(v) for engine, v in took.items()}
+        record({"family": name, "unit": "ms", **numbers})
+        cells = f"{numbers['plain']:>18,.0f}"
+        if "kernel" in numbers:
+            ratio = f"{numbers['kernel']:,.0f} (x{numbers['kernel'] / numbers['plain']:.2f})"
+            cells += f"{ratio:>18}"
+        yield f"{name:60}{cells}"

@@ -1,0 +1,67 @@
+"""What every section of the bench shares: packs on random data, updates, and the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaebench import models, objectives, optim
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+Families = dict[str, tuple[dict[str, Any], dict[str, Any]]]
+"""Name -> settings of a model and of an objective."""
+
+Record = Callable[[dict[str, Any]], None]
+"""Takes what was measured of a family, as plain data."""
+
+BATCH, VISIBLE, CASES = 20, 784, 5000
+
+
+def make_pack(
+    model: dict,
+    objective: dict,
+    seeds: int,
+    engine: str,
+    device: torch.device,
+    descent: dict[str, Any] | None = None,
+    start: dict[str, Any] | None = None,
+) -> fast.Pack:
+    """A pack of ``seeds`` seeds on random binary data of MNIST's shape and density.
+
+    ``descent`` None: SGD. ``start``: how parameters are initialised, None: small normal numbers.
+    """
+    pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
+    rule = objectives.build(objective, models.build(model, np.full(VISIBLE, 0.13))).to(device)
+    rates = optim.build(descent or {"name": "sgd", "rate": 3e-4}, rule.largest_rates(BATCH))
+    params = []
+    for seed in range(seeds):
+        models.start(rule.cpu(), start or {"init": "normal", "init_scale": 0.1}, seed)
+        params.append({k: v.detach().clone().to(device) for k, v in rule.named_parameters()})
+    rule.to(device)
+    states = [{k: v.to(device) for k, v in rule.state(s, CASES).items()} for s in range(seeds)]
+    data = torch.from_numpy(pixels.astype(np.uint8)).to(device)
+    return fast.Pack(rule, rates, params, states, [rates.state(p) for p in params], data, engine=engine)
+
+
+def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
+    """Block ``number``, of ``length`` updates: draw its noise, train on it, wait until all is done."""
+    device, seeds = pack.data.device, list(range(pack.size))
+    draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
+    pack.advance(noise.order_block(CASES, batch, "replacement", seeds, number, length).to(device), draws, None)
+    wait(device)
+
+
+def clock(device: torch.device) -> float:
+    """Seconds, on a CPU with one thread those that it worked, which other programs hardly disturb."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time.process_time() if alone else time.perf_counter()
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()

@@ -1,0 +1,201 @@
+"""How fast training is, of each model family by each engine, all measured in one run.
+
+Each kind of number is a section with a file of its own: the models that are updated hundreds of times in a second are
+here; see ``bench_boltzmann``, ``bench_importance`` and ``bench_text`` for the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from vaebench import kernels, models
+from vaebench.bench import boltzmann as bench_boltzmann
+from vaebench.bench import importance as bench_importance
+from vaebench.bench import jax_loop as bench_jax
+from vaebench.bench import text as bench_text
+from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, clock, make_pack, wait
+from vaebench.errors import UserError, nearest
+from vaebench.models.belief_net import BeliefNet
+from vaebench.objectives.wake_sleep import WakeSleep
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+FAMILIES: Families = {
+    "SBN 200, NVIL": ({"name": "sbn", "dims": [200]}, {"name": "nvil"}),
+    "SBN 200, wake-sleep": ({"name": "sbn", "dims": [200]}, {"name": "wake_sleep"}),
+    "SBN 500, NVIL": ({"name": "sbn", "dims": [500]}, {"name": "nvil"}),
+    "SBN 200-200, NVIL": ({"name": "sbn", "dims": [200, 200]}, {"name": "nvil"}),
+    "SBN 200-200-200, NVIL": ({"name": "sbn", "dims": [200, 200, 200]}, {"name": "nvil"}),
+    "fDARN 200, NVIL": ({"name": "fdarn", "dims": [200]}, {"name": "nvil"}),
+    "fDARN 200, wake-sleep": ({"name": "fdarn", "dims": [200]}, {"name": "wake_sleep"}),
+    "DARN 200, NVIL": ({"name": "darn", "dims": [200]}, {"name": "nvil"}),
+    "SBN 200, autoregressive posterior, NVIL": (
+        {"name": "sbn", "dims": [200], "posterior": "autoregressive"},
+        {"name": "nvil"},
+    ),
+    "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
+    **bench_boltzmann.FAMILIES,
+}
+"""What is measured: with the documents of ``bench_text`` every registered model and objective."""
+
+
+def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
+    """Seed-updates per second, drawing the noise included; compilation and the first block are not counted."""
+    length = pack.objective.block or noise.BLOCK
+    work = partial(advance, pack, length=length, batch=BATCH)
+    return length * pack.size * _per_second(work, seconds, device)
+
+
+def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device) -> float:
+    """Calls of ``work``, with a rising number, in a second of ``_clock``; the first is not counted."""
+    work(0)
+    ends, began, calls = time.perf_counter() + seconds, clock(device), 0
+    while not calls or time.perf_counter() < ends:
+        calls += 1
+        work(calls)
+    return calls / (clock(device) - began)
+
+
+def floor(pack: fast.Pack, seconds: float) -> float:
+    """Updates per second of an engine that did nothing but an update's matrix products, by the library.
+
+    Those of a case's logits, forwards, and of their weights' gradient.
+    """
+    rule, device = pack.objective, pack.data.device
+    sleep = isinstance(rule, WakeSleep)
+    shapes: list[tuple[int, int, int, int]] = []  # inputs, outputs, times forwards, times for the gradient
+    for units in [*rule.model.p, *rule.model.q]:
+        own = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
+        shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in own]
+    for net in getattr(rule, "baseline", None) or []:
+        outputs, inputs = net.hidden.weight.shape
+        shapes.append((inputs, outputs, 1, 1))
+    full = partial(torch.full, fill_value=0.5, device=device)
+    work = []
+    for inputs, outputs, forwards, backwards in shapes:
+        x, weights, deltas = full((BATCH, inputs)), full((outputs, inputs)), full((BATCH, outputs))
+        gradient = torch.empty_like(weights)
+        work += [(x, weights.mT, deltas.clone())] * forwards + [(deltas.mT, x, gradient)] * backwards
+
+    def products(number: int) -> None:
+        for _ in range(noise.BLOCK):
+            for a, b, out in work:
+                torch.mm(a, b, out=out)
+        wait(device)
+
+    return noise.BLOCK * _per_second(products, seconds, device)
+
+
+def boltzmann(model: dict) -> bool:
+    """Whether the model's prior is a Boltzmann machine."""
+    return "prior" in models.MODELS[model["name"]].unnormalised
+
+
+def chosen(only: str | None) -> dict[str, tuple[dict, dict]]:
+    """The families whose name has ``only`` in it, all for None."""
+    return _named(only, FAMILIES)
+
+
+def _named(only: str | None, families: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in families.items() if only is None or only.lower() in k.lower()}
+
+
+def run(
+    device: torch.device,
+    seconds: float,
+    packed: int,
+    only: str | None = None,
+    jax: bool = False,
+    record: Record = lambda found: None,
+) -> Iterator[str]:
+    """A heading and one line per family, section by section.
+
+    Args:
+        device: where.
+        seconds: time for each measurement.
+        packed: seeds packed together.
+        only: families with this in their name; None: all.
+        jax: measure a plain JAX loop beside them (see bench_jax), on the CPU.
+        record: is given what each line is made of.
+
+    Raises:
+        UserError: there is no such family, or no JAX.
+    """
+    if jax:
+        if device.type != "cpu":
+            raise UserError("--with jax: on the CPU only; add run.device=cpu")
+        bench_jax.load()
+    families = chosen(only)
+    third = _named(only, bench_text.FAMILIES)
+    scored = _named(only, bench_importance.FAMILIES)
+    annealed = _named(only, bench_boltzmann.ANNEALINGS)
+    if not families and not third and not scored and not annealed:
+        every = [*FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS, *bench_text.FAMILIES]
+        raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
+    first = {k: v for k, v in families.items() if not boltzmann(v[0])}
+    second = {k: v for k, v in families.items() if k not in first}
+    sections = [
+        (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
+        (scored, lambda: bench_importance.run(scored, device, seconds, partial(clock, device), record)),
+        (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
+        (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),
+        (third, lambda: bench_text.run(third, device, seconds, record)),
+    ]
+    between = False
+    for chosen_families, section in sections:
+        if not chosen_families:
+            continue
+        if between:
+            yield ""
+        yield from section()
+        between = True
+
+
+def updates_per_second(
+    families: dict, device: torch.device, seconds: float, packed: int, record: Record, jax: bool = False
+) -> Iterator[str]:
+    """The section of the models that are updated hundreds of times in a second, beside a plain autograd loop."""
+    yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
+    yield "plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds together, relative to plain"
+    yield "kernel: x: relative to the best of compiled and plain too. products: an update's matrix products alone"
+    engines = [("packed", packed)] if device.type == "cuda" else []
+    if device.type == "cuda" or fast.compiler_found():
+        engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
+    if device.type == "cpu" and not kernels.missing():
+        engines.append(("kernel", 1))
+    heads = ["plain", *(f"{engine} {n}" for engine, n in engines), "products", *(["jax"] if jax else [])]
+    widths = [26 if head.startswith("kernel") else 18 for head in heads]
+    yield f"{'':42}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
+    for name, (model, objective) in families.items():
+        found = {"plain": speed(make_pack(model, objective, 1, "plain", device), seconds, device)}
+        cells = [f"{found['plain']:,.0f}"]
+        for engine, n in engines:
+            if engine == "kernel" and not _has_kernel(model, objective):
+                cells.append("-")
+                continue
+            rate = speed(make_pack(model, objective, n, engine, device), seconds, device)
+            ratios = f"x{rate / found['plain']:.1f}"
+            if engine == "kernel":
+                ratios += f", x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
+            found[f"{engine} {n}"] = rate / n
+            cells.append(f"{rate / n:,.0f} ({ratios})")
+        if issubclass(models.MODELS[model["name"]], BeliefNet):
+            found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
+        cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
+        if jax and bench_jax.covers(model, objective):
+            pixels = make_pack(model, objective, 1, "plain", device).data.numpy()
+            loop = bench_jax.updates(model["dims"], pixels, BATCH, noise.BLOCK)
+            found["jax"] = noise.BLOCK * _per_second(loop, seconds, device)
+        if jax:
+            cells.append(f"{found['jax']:,.0f}" if "jax" in found else "-")
+        record({"family": name, "unit": "updates per second and seed", **found})
+        yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+
+
+def _has_kernel(model: dict, objective: dict) -> bool:
+    return fast.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})

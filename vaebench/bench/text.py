@@ -1,0 +1,117 @@
+"""How fast documents are: milliseconds of an update, and of the importance-weighted NLL of one document.
+
+Random words, as frequent as Zipf has it, in documents of one length; the sizes are those of He et al. (2019).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vaebench import models, objectives, optim
+from vaebench.metrics.exact_nll import known
+from vaebench.metrics.importance import importance
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+SAMPLES = 500
+"""Importance samples of a document."""
+
+
+class Size(NamedTuple):
+    """Entries of the vocabulary, words of a document, documents of an update, settings of the model, all documents."""
+
+    vocabulary: int
+    words: int
+    batch: int
+    model: dict[str, int]
+    documents: int
+
+
+SIZES: dict[str, Size] = {
+    "synthetic": Size(1004, 10, 16, {"latents": 1, "embedding": 50, "units": 50}, 16_000),
+    "Yahoo": Size(20_001, 79, 32, {"latents": 32, "embedding": 512, "units": 1024}, 100_000),
+}
+
+FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "text VAE, synthetic": ("synthetic", {"name": "text_vae"}, {"name": "vae"}),
+    "text VAE, synthetic, inner update": ("synthetic", {"name": "text_vae"}, {"name": "aggressive"}),
+    "LSTM-LM, synthetic": ("synthetic", {"name": "text_lm"}, {"name": "likelihood"}),
+    "text VAE, Yahoo": ("Yahoo", {"name": "text_vae"}, {"name": "vae"}),
+    "LSTM-LM, Yahoo": ("Yahoo", {"name": "text_lm"}, {"name": "likelihood"}),
+}
+"""Name -> (size, model, objective)."""
+
+
+def documents(size: Size, count: int) -> torch.Tensor:
+    """Random documents (count, words + 2), int16."""
+    words = np.random.default_rng(0).zipf(1.2, (count, size.words)) % (size.vocabulary - 4) + 4
+    ends = [np.full((count, 1), end) for end in (1, 2)]
+    return torch.from_numpy(np.concatenate([ends[0], words, ends[1]], 1).astype(np.int16))
+
+
+def make_pack(size: Size, model: dict, objective: dict, device: torch.device) -> fast.Pack:
+    """A pack of one seed, initialised as in the paper, on ten batches of documents."""
+    settings = {k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"}
+    rule = objectives.build(objective, models.build({**model, **settings}, np.full(size.vocabulary, 1e-3)))
+    models.start(rule, {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}, 0)
+    rule.to(device)
+    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
+    descent = optim.build({"name": "clipped_sgd", "rate": 1.0})
+    state = {k: v.to(device) for k, v in rule.state(0, 10 * size.batch).items()}
+    data = documents(size, 10 * size.batch).to(device)
+    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, tokens=True)
+
+
+def update(pack: fast.Pack, size: Size, number: int) -> None:
+    """One update, its noise included; of the inference network alone where training is aggressive."""
+    loop = pack.objective.inner_loop(pack.seed_state(0))
+    shapes = pack.objective.draws(size.batch, pack.data.shape[1])
+    draws = noise.update_block(shapes, [0], number, pack.data.device, 1)
+    rows = noise.order_block(len(pack.data), size.batch, "replacement", [0], number, 1).to(pack.data.device)
+    pack.advance(rows, draws, None, number, only=None if loop is None else loop.groups)
+
+
+def evaluated(pack: fast.Pack, size: Size, count: int) -> None:
+    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model."""
+    model, x = pack.objective.model, pack.data[:count]
+    if model.latent == "none":
+        known(model, x)
+    else:
+        importance(model, x, SAMPLES, 0)
+
+
+def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
+    """Of one call, the first not counted, for as long as ``seconds`` allow."""
+    took: list[float] = []
+    while len(took) < 2 or sum(took) < seconds:
+        began = time.perf_counter()
+        work(len(took))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - began)
+    return 1e3 * sum(took[1:]) / (len(took) - 1)
+
+
+def run(
+    families: dict, device: torch.device, seconds: float, record: Callable[[dict], None] = lambda found: None
+) -> Iterator[str]:
+    """A heading and a line per family."""
+    cuda = device.type == "cuda"
+    yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
+    yield "pass: over all training documents, in updates of one length" + (", memory: most of it" if cuda else "")
+    yield f"{'':42}{'update':>10}{'document':>18}{'pass (s)':>12}" + (f"{'memory (MiB)':>14}" if cuda else "")
+    for name, (key, model, objective) in families.items():
+        size = SIZES[key]
+        if cuda:
+            torch.cuda.reset_peak_memory_stats(device)
+        pack, count = make_pack(size, model, objective, device), 32 if key == "synthetic" else 1
+        step = milliseconds(lambda n, p=pack, s=size: update(p, s, n), seconds, device)
+        scored = milliseconds(lambda n, p=pack, s=size, c=count: evaluated(p, s, c), seconds, device) / count
+        record({"family": name, "unit": "ms", "update": step, "document": scored})
+        line = f"{name:42}{step:>10,.1f}{scored:>18,.1f}{step * size.documents / size.batch / 1e3:>12,.0f}"
+        yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")

@@ -1,0 +1,90 @@
+"""Estimators on documents against exact answers: sums over every short document, quadrature over a scalar z."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench import models
+from vaebench.check.line import Line, mean_line, randomize
+from vaebench.data.text.corpus import END, START
+from vaebench.estimators.posterior_mean import posterior_mean
+from vaebench.estimators.weights import stream
+from vaebench.metrics.aggregate import aggregate_kl
+from vaebench.metrics.importance import importance
+from vaebench.metrics.mutual_information import batchwise, whole_set
+from vaebench.metrics.posteriors import posteriors
+
+ENTRIES, WORDS, DRAWS = 6, (1, 3, 4, 5), 40_000
+X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5, 2]])
+"""Four documents, padded."""
+
+
+def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """All lines, some seconds."""
+    x = X.to(device)
+    by_word, together = _sums(_tiny("text_lm", device))
+    yield Line("LSTM-LM: sum of p(x), up to 3 words", by_word, together, 0.0)
+    model = _tiny("text_vae", device, latents=1)
+    grid = torch.arange(-8, 8, 0.005, dtype=torch.float64, device=device)
+    log_p, mean, sd = _on_grid(model, x, grid)
+    one, many = x[:1].expand(DRAWS // 10, -1), x[:1].expand(200, -1)
+    q = torch.distributions.Normal(mean[0], sd[0]).log_prob(grid)
+    bound = float((q.exp() * (log_p[:, 0] - q)).sum() * 0.005)
+    evidence = float(torch.logsumexp(log_p[:, 0], 0) + np.log(0.005))
+    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, one, 10, 0)])
+    yield mean_line("text VAE: one-sample bound", bound, log_w)
+    iw = importance(model, many, 1000, 0)
+    yield Line("text VAE: IW-NLL, 1,000 samples", -evidence, iw.nll, iw.error)
+    middle = float((torch.softmax(log_p[:, 0], 0) * grid).sum())
+    yield Line("text VAE: posterior mean", middle, float(posterior_mean(model, x)[0]), 0.0)
+    yield from _information(model, x, mean, sd, grid)
+
+
+def _information(model, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
+    """The four documents many times over: their mixture is that of the four."""
+    each = torch.distributions.Normal(mean[:, None], sd[:, None]).log_prob(grid)
+    mixture = torch.logsumexp(each, 0) - np.log(len(x))
+    prior = torch.distributions.Normal(0.0, 1.0).log_prob(grid)
+    mi = float((each.exp() * (each - mixture)).sum(1).mean() * 0.005)
+    kl = float((mixture.exp() * (mixture - prior)).sum() * 0.005)
+    p = posteriors(model, x.repeat(DRAWS // 40, 1), 0)
+    found, rest = whole_set(p), aggregate_kl(p)
+    yield Line("text VAE: mutual information, whole set", mi, found.value, found.error)
+    yield Line("text VAE: KL(q(z) || p(z))", kl, rest.value, rest.error)
+    parts = list(torch.arange(len(p)).split(len(x)))
+    found = batchwise(p, parts)
+    yield Line("text VAE: mutual information, batches", mi, found.value, found.error)
+
+
+def _tiny(name: str, device: str | torch.device, **settings: int) -> torch.nn.Module:
+    model = models.build({"name": name, "embedding": 3, "units": 4, **settings}, np.full(ENTRIES, 1 / ENTRIES)).double()
+    randomize(model, 9, 1.6)
+    return model.to(device).requires_grad_(False)
+
+
+def _sums(model: torch.nn.Module, longest: int = 3) -> tuple[float, float]:
+    """Sum of p(x) over all documents up to ``longest`` words: word after word, and padded, all in one batch."""
+    device, by_word, rows = model.mean.device, 0.0, []
+    for n in range(longest + 1):
+        words = list(itertools.product(WORDS, repeat=n))
+        x = torch.tensor([[START, *w, END] for w in words], device=device)
+        state = model.p.first_state(len(x), None)
+        log_p = torch.zeros(len(x), dtype=torch.float64, device=device)
+        for t in range(n + 1):
+            after, state = model.p.next_word(x[:, t], None, state)
+            log_p += after.gather(1, x[:, t + 1, None])[:, 0]
+        by_word += float(log_p.exp().sum())
+        rows.append(torch.nn.functional.pad(x, (0, longest - n)))
+    return by_word, float(model.log_evidence(torch.cat(rows)).exp().sum())
+
+
+def _on_grid(model: torch.nn.Module, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x, z) at the grid (points, documents), and mean and standard deviation of q(z | x), (documents,)."""
+    z = grid[:, None, None].expand(-1, len(x), 1)
+    mean, log_var = model.encode(x)
+    return model.log_joint(x, [z]), mean[:, 0], torch.exp(log_var[:, 0] / 2)

@@ -1,0 +1,79 @@
+"""The shipped configuration, conf/, read by name: tables, presets, and the options of every config group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vaebench.config import schema
+from vaebench.config.cells import Preset, Table
+from vaebench.errors import UserError, nearest
+from vaebench.settings import defaults
+from vaebench.settings.defaults import conf_dir
+from vaebench.settings.renamed import unknown
+
+
+def options(group: str) -> list[str]:
+    """Names of the options of a config group ('table', 'preset', 'data', ...), sorted."""
+    return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+
+
+def load_yaml(group: str, name: str) -> dict[str, Any]:
+    """The mapping in conf/<group>/<name>.yaml; UserError with the nearest right name where there is none."""
+    if name not in options(group):
+        raise UserError(unknown(group, name, options(group)))
+    return defaults.read(conf_dir() / group / f"{name}.yaml")
+
+
+def load_table(name: str) -> Table:
+    """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
+    raw = load_yaml("table", name)
+    table = schema.table(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
+    for preset in table.presets:
+        if preset not in options("preset"):
+            raise UserError(f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
+    return table
+
+
+def _with_shared(ledger: Any, where: str) -> Any:
+    """A table's ledger with the entries of conf/ledger/ in the place of every ``shared: FAMILY/KEY``."""
+    if not isinstance(ledger, list):
+        return ledger
+    families: dict[str, dict[str, Any]] = {}
+    entries = []
+    for i, entry in enumerate(ledger, start=1):
+        at = f"{where} entry {i}"
+        if isinstance(entry, dict) and "shared" in entry:
+            if len(entry) > 1:
+                raise UserError(f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}")
+            entry = _shared(str(entry["shared"]), families, at)
+        entries.append(entry)
+    return entries
+
+
+def _shared(name: str, families: dict[str, dict[str, Any]], at: str) -> Any:
+    """The entry FAMILY/KEY; ``families`` holds the files that were read before."""
+    family, _, key = name.partition("/")
+    if family not in options("ledger"):
+        raise UserError(f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options('ledger'))}")
+    if family not in families:
+        families[family] = schema.mapping(load_yaml("ledger", family), f"ledger {family}")
+    if key not in families[family]:
+        raise UserError(
+            f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in families[family]])}"
+        )
+    return families[family][key]
+
+
+def load_preset(name: str) -> Preset:
+    """conf/preset/<name>.yaml, checked against the schema."""
+    return schema.preset(name, load_yaml("preset", name))
+
+
+def presets_of(table: Table) -> list[str]:
+    """Names of the presets that mean something for a table: paper, its own, and those that change any table.
+
+    None for a drawn figure, which trains nothing.
+    """
+    if table.drawn:
+        return []
+    return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]

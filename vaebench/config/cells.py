@@ -1,0 +1,292 @@
+"""What a table, a cell and a run are: plain typed data. No Hydra, no torch, so that `vaebench ls` starts at once.
+
+A *table* is one published table or figure, a *cell* one row/column entry of it, a *run* one cell at one seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vaebench.settings import defaults
+
+GROUPS = ("data", "model", "objective", "optim", "eval")
+"""Config groups a cell is made of; each option is one file in conf/<group>/."""
+
+IDENTITY = ("data", "model", "objective", "optim", "train")
+"""The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution are not among them."""
+
+PLACES = ("mirror", "train", "valid", "test")
+"""Settings of ``data`` that say where files are. What they hold is known by its hash."""
+
+PLOTS = ("bound", "information", "means", "path", "units")
+"""What the runs of a table can be drawn as; see vaebench.report.plots."""
+
+VERSION = "version"
+"""A number in the file of an option that says what the option computes; left out, it is 1.
+
+It is raised when training gives other numbers with the same settings: other noise, another estimator, a fault mended.
+Above 1 it enters the name of a run, so that runs of the earlier code are not taken for runs of this one.
+"""
+
+OF_OPTION = ("name", VERSION)
+"""What the file of an option says of the option itself: no settings, so no override changes them."""
+
+
+def settings_of(section: dict[str, Any]) -> dict[str, Any]:
+    """What the option of a section (``config["model"]``, say) is built with: all but ``OF_OPTION``."""
+    return {k: v for k, v in section.items() if k not in OF_OPTION}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One place where the paper is silent, ambiguous or differs from its own code, and what is done here."""
+
+    topic: str
+    paper: str
+    here: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What this project's own runs showed about a table, with its budget and seeds, and the files that show it."""
+
+    topic: str
+    found: str
+    evidence: str
+    reading: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides.
+
+    ``published`` is what the paper's CSV in results/published/ calls it; empty: as here. ``measure`` is what the paper
+    printed in this column (``vaebench.protocol.registry.METRICS``); empty: the table's.
+    """
+
+    set: tuple[str, ...] = ()
+    note: str = ""
+    published: str = ""
+    measure: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    ``columns`` names the trained columns of this row; None means all of them, an empty tuple means that nothing is
+    trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
+    maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
+    to None where the paper prints a curve and no number; ``spread`` maps it to the standard deviation over the paper's
+    runs, where one is printed. ``diverges``: the paper's own run of it did, so ours may.
+    """
+
+    set: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    entries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    published: dict[str, float | None] = field(default_factory=dict)
+    spread: dict[str, float] = field(default_factory=dict)
+    source: str = ""
+    note: str = ""
+    diverges: bool = False
+
+
+@dataclass(frozen=True)
+class TablePreset:
+    """What a preset changes in this table only: for all cells (``set``), per column, and per row.
+
+    ``rows`` maps a row name to {column name or "*": overrides}. Later wins: set, then columns, then rows.
+    """
+
+    set: tuple[str, ...] = ()
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is run: conf/preset/<name>.yaml. ``label`` stands behind every verdict; empty for the paper's recipe."""
+
+    name: str
+    label: str
+    about: str
+    set: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one.
+
+    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``: how many runs of the
+    paper's are behind a printed standard deviation (``Row.spread``), None where it does not say.
+    ``drawn`` names a figure of formulas alone (``vaebench.report.drawn.FIGURES``), which has nothing of ``TRAINING``;
+    empty: the cells are trained.
+    """
+
+    name: str
+    title: str
+    paper: str
+    where: str
+    recipe: int
+    measure: str
+    margin: float
+    margin_why: str
+    seeds: tuple[int, ...]
+    base: tuple[str, ...]
+    columns: dict[str, Column]
+    rows: dict[str, Row]
+    kind: str = "table"
+    drawn: str = ""
+    presets: dict[str, TablePreset] = field(default_factory=dict)
+    ledger: tuple[Ledger, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    published_csv: str = ""
+    figure: str = "bound"
+    notes: tuple[str, ...] = ()
+    published_runs: int | None = None
+
+    def trained(self) -> list[tuple[str, str]]:
+        """(row, column) of every cell that is trained here, in the order of the table."""
+        return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper prints what a run can be held against: a number, or that its own run diverged."""
+        return any(row.diverges or any(v is not None for v in row.published.values()) for row in self.rows.values())
+
+    def narrowed(self, entries: Iterable[tuple[str, str]]) -> Table:
+        """The same table with these trained entries, (row, column), alone: without the others and the literature."""
+        chosen: dict[str, list[str]] = {}
+        for row, column in entries:
+            chosen.setdefault(row, []).append(column)
+        rows = {
+            name: replace(
+                self.rows[name],
+                columns=tuple(columns),
+                published={c: v for c, v in self.rows[name].published.items() if c in columns},
+                spread={c: v for c, v in self.rows[name].spread.items() if c in columns},
+            )
+            for name, columns in chosen.items()
+        }
+        return replace(self, rows=rows)
+
+    def measure_of(self, column: str) -> str:
+        """What the paper printed in a column, by name: the column's own measure, else the table's."""
+        return (column in self.columns and self.columns[column].measure) or self.measure
+
+
+TRAINING = (
+    *("kind", "recipe", "measure", "margin", "margin_why"),
+    *("base", "seeds", "columns", "rows", "presets", "published_csv"),
+)
+"""Keys of a table that a figure of formulas alone does not have."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row/column entry of a table, resolved.
+
+    ``config`` is the whole nested configuration (plain dicts, lists, numbers, strings): data, model, objective,
+    optim, train, eval, run, recipe. ``label`` is '' when what is trained is the paper's recipe, else the name behind
+    the verdict ('tuned', 'short', 'quick', 'modified'). ``paper_protocol`` says whether the evaluation (and the data)
+    of this cell are the paper's own; only then is there a verdict. ``published`` is a number of kind ``measure``.
+    """
+
+    table: str
+    row: str
+    column: str
+    preset: str
+    config: dict[str, Any]
+    label: str = ""
+    paper_protocol: bool = True
+    published: float | None = None
+    measure: str = "bound"
+    changed: tuple[str, ...] = ()
+    """The overrides, as they were written, by which the training differs from the preset's."""
+
+    @property
+    def key(self) -> str:
+        """The name of the run directories of this cell: readable parts, then a hash of all that decides the training.
+
+        Two cells of different tables that train the same thing share it, and so share their runs.
+        """
+        return run_key(self.config)
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.row} / {self.column}"
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides what is trained, by section: the chosen options, and the settings that differ from their defaults.
+
+    So a setting that comes later, with a default, changes the identity of no run, and a stored configuration that
+    lacks it is of the same identity as one that has it. In return a default never changes: see ``docs/tables.md``.
+    Where data files are (``PLACES``) does not count. A ``VERSION`` and a recipe count above 1.
+    """
+    parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}
+    recipe = config.get("recipe", 1)
+    return parts if recipe == 1 else {**parts, "recipe": recipe}
+
+
+def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What one section of a configuration adds to its identity."""
+    option = str(settings.get("name"))
+    usual = defaults.of_training() if section == "train" else defaults.of_option(section, option)
+    # An option's name is no default, and its version counts from 1, whatever the present one is.
+    usual = {**usual, "name": None, VERSION: 1}
+    out = {}
+    for key, value in settings.items():
+        if section == "data" and key in PLACES:
+            continue
+        if key not in usual or not _equal(value, usual[key]):
+            out[key] = value
+    return out
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two settings mean the same: 1 and 1.0 do, 1 and true do not."""
+    if type(a) is type(b) and not isinstance(a, (dict, list)):
+        return a == b
+    return canonical(a) == canonical(b)
+
+
+def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The configuration as each version of its options had it, from version 1 to the present ones."""
+    present = {section: config[section].get(VERSION, 1) for section in IDENTITY}
+    return [
+        {**config, **{s: {**config[s], VERSION: min(present[s], number)} for s in IDENTITY}}
+        for number in range(1, max(present.values()) + 1)
+    ]
+
+
+def run_key(config: dict[str, Any]) -> str:
+    """Readable, filesystem-safe name of a training configuration, ending in a hash of its ``identity``."""
+    digest = hashlib.sha256(canonical(identity(config)).encode()).hexdigest()[:10]
+    model = config["model"]
+    dims = "-".join(str(d) for d in model.get("dims", []))
+    parts = [config["data"]["name"], model["name"] + dims, config["objective"]["name"], digest]
+    return "-".join(p.replace("/", "_") for p in parts if p)
+
+
+def canonical(value: Any) -> str:
+    """JSON text in which equal settings are equal strings: keys sorted, 1 and 1.0 alike, NaN refused."""
+
+    def plain(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {str(k): plain(x) for k, x in v.items()}
+        if isinstance(v, (list, tuple)):
+            return [plain(x) for x in v]
+        if isinstance(v, float) and math.isfinite(v) and v == int(v) and abs(v) < 2**53:
+            return int(v)
+        return v
+
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,192 @@
+"""From the plain mappings that table and preset files hold to the dataclasses of ``config``, checked on the way.
+
+Every mistake is a UserError of one line that begins with where it stands: ``table NAME: rows.ROW: ...``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from vaebench.config.cells import PLOTS, TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
+from vaebench.errors import UserError, nearest
+from vaebench.protocol.registry import METRICS
+from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings.validate import is_number
+
+NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
+"""Why the margin is what it is, where no row has a published number and the table does not say more."""
+
+
+def table(name: str, content: dict[str, Any]) -> Table:
+    """A table from what its file holds, ``shared`` entries of the ledger put in their places already."""
+    raw = dict(content)
+    at = f"table {name}"
+    if "drawn" in raw:
+        raw = _drawn(raw, at)
+    columns = {}
+    for key, value in mapping(raw.pop("columns", None), f"{at}: columns").items():
+        columns[key] = _column(value, f"{at}: columns.{key}")
+    rows = {}
+    for key, value in mapping(raw.pop("rows", None), f"{at}: rows").items():
+        rows[key] = _row(value, columns, f"{at}: rows.{key}")
+    presets = {
+        key: _table_preset(value, columns, rows, f"{at}: presets.{key}")
+        for key, value in mapping(raw.pop("presets", None), f"{at}: presets").items()
+    }
+    ledger = _entries(Ledger, raw.pop("ledger", None), f"{at}: ledger")
+    findings = _entries(Finding, raw.pop("findings", None), f"{at}: findings")
+    raw["base"] = _strings(raw.get("base", []), f"{at}: base")
+    raw["notes"] = _strings(raw.get("notes", []), f"{at}: notes")
+    raw["seeds"] = _seeds(raw.get("seeds"), at) or (0,)
+    printed = any(v is not None for row in rows.values() for v in row.published.values())
+    if not printed and not {"margin", "margin_why"} & set(raw):
+        raw |= {"margin": 0.0, "margin_why": NOTHING_PUBLISHED}
+    built = {"columns": columns, "rows": rows, "presets": presets, "ledger": ledger, "findings": findings}
+    table = _build(Table, {"name": name, **built, **raw}, at)
+    _check_scalars(table, at)
+    return table
+
+
+def preset(name: str, content: dict[str, Any]) -> Preset:
+    """A preset from what its file holds."""
+    raw = dict(content)
+    raw["set"] = _strings(raw.get("set", []), f"preset {name}: set")
+    raw["seeds"] = _seeds(raw.get("seeds"), f"preset {name}")
+    return _build(Preset, {"name": name, **raw}, f"preset {name}")
+
+
+def _drawn(raw: dict[str, Any], at: str) -> dict[str, Any]:
+    """A figure of formulas alone, completed with what the schema asks of a table that is trained."""
+    if not isinstance(raw["drawn"], str) or not raw["drawn"]:
+        raise UserError(f"{at}: drawn: expected the name of a figure, found {raw['drawn']!r}")
+    for key in TRAINING:
+        if key in raw:
+            raise UserError(f"{at}: {key}: a drawn figure trains nothing and has none; leave it out")
+    return {**raw, "kind": "figure", "recipe": 1, "measure": "", "margin": 0.0, "margin_why": ""}
+
+
+def _check_scalars(table: Table, at: str) -> None:
+    for name in ("title", "paper", "where", "measure", "margin_why", "kind", "published_csv"):
+        if not isinstance(getattr(table, name), str):
+            raise UserError(f"{at}: {name}: expected text, found {getattr(table, name)!r}")
+    if table.kind not in ("table", "figure"):
+        raise UserError(f"{at}: kind {table.kind!r}: {nearest(table.kind, ['table', 'figure'])}")
+    if table.figure not in PLOTS:
+        raise UserError(f"{at}: figure {table.figure!r}: {nearest(str(table.figure), PLOTS)}")
+    if type(table.recipe) is not int or table.recipe < 1:
+        raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
+    runs = table.published_runs
+    if runs is not None and (type(runs) is not int or runs < 2):
+        raise UserError(f"{at}: published_runs: expected a whole number from 2, or nothing, found {runs!r}")
+    if not is_number(table.margin) or table.margin < 0:
+        raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
+
+
+def _column(value: Any, where: str) -> Column:
+    value = mapping(value, where)
+    value["set"] = _strings(value.get("set", []), f"{where}.set")
+    if value.get("measure", "") not in ("", *METRICS):
+        raise UserError(f"{where}.measure {value['measure']!r}: {nearest(str(value['measure']), METRICS)}")
+    return _build(Column, value, where)
+
+
+def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
+    value = mapping(value, where)
+    value["set"] = _strings(value.get("set", []), f"{where}.set")
+    chosen = value.get("columns")
+    if chosen is not None:
+        value["columns"] = _strings(chosen, f"{where}.columns")
+        for c in value["columns"]:
+            if c not in columns:
+                raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
+    entries = mapping(value.get("entries"), f"{where}.entries")
+    value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
+    for c in entries:
+        if c not in (columns if chosen is None else chosen):
+            raise UserError(f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}")
+    value["published"] = mapping(value.get("published"), f"{where}.published")
+    for c, number in value["published"].items():
+        if number is not None and not is_number(number):
+            raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
+    value["spread"] = mapping(value.get("spread"), f"{where}.spread")
+    for c, number in value["spread"].items():
+        if value["published"].get(c) is None:
+            raise UserError(f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}")
+        if not is_number(number) or number < 0:
+            raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
+    if not isinstance(value.get("diverges", False), bool):
+        raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
+    return _build(Row, value, where)
+
+
+def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], where: str) -> TablePreset:
+    value = mapping(value, where)
+    value["set"] = _strings(value.get("set", []), f"{where}.set")
+    value["seeds"] = _seeds(value.get("seeds"), where)
+    per_column = mapping(value.get("columns"), f"{where}.columns")
+    value["columns"] = {c: _strings(v, f"{where}.columns.{c}") for c, v in per_column.items()}
+    value["rows"] = {
+        r: {c: _strings(v, f"{where}.rows.{r}.{c}") for c, v in mapping(entry, f"{where}.rows.{r}").items()}
+        for r, entry in mapping(value.get("rows"), f"{where}.rows").items()
+    }
+    for c in value["columns"]:
+        if c not in columns:
+            raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
+    for r, entry in value["rows"].items():
+        if r not in rows:
+            raise UserError(f"{where}.rows: unknown row {r!r}: {nearest(r, rows)}")
+        for c in entry:
+            if c != "*" and c not in columns:
+                raise UserError(f"{where}.rows.{r}: unknown column {c!r}: {nearest(c, [*columns, '*'])}")
+    return _build(TablePreset, value, where)
+
+
+def _entries(cls: type, entries: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(entries or [], list):
+        raise UserError(f"{where}: expected a list of entries, found {entries!r}")
+    return tuple(_build(cls, entry, f"{where} entry {i}") for i, entry in enumerate(entries or [], start=1))
+
+
+def _build(cls: type, content: Any, where: str) -> Any:
+    """A dataclass from a mapping, with an error line for every key that is missing or unknown."""
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: expected a mapping with {', '.join(f.name for f in fields(cls))}")
+    names = {f.name for f in fields(cls)}
+    for key in content:
+        if key not in names:
+            raise UserError(f"{where}: unknown key {key!r}: {nearest(str(key), names)}")
+    try:
+        return cls(**content)
+    except TypeError as e:
+        missing = str(e).split("argument", 1)[-1].strip("s: ")
+        raise UserError(f"{where}: missing {missing}") from None
+
+
+def mapping(value: Any, where: str) -> dict[str, Any]:
+    """A copy of a mapping with names as keys (YAML reads a bare 5 as a number); nothing at all is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected a mapping, found {value!r}")
+    return {str(k): v for k, v in value.items()}
+
+
+def _strings(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise UserError(f"{where}: expected a list of overrides such as [optim.rate=3e-4], found {value!r}")
+    return tuple(value)
+
+
+def _seeds(value: Any, where: str) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(map(_is_seed, value)) or not value:
+        raise UserError(
+            f"{where}: seeds must be a list of whole numbers from 0 to {LARGEST_SEED} (2^63 - 1), found {value!r}"
+        )
+    return tuple(value)
+
+
+def _is_seed(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_SEED

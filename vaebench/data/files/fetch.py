@@ -1,0 +1,203 @@
+"""Finding a data file: in the mirror, in the cache, else by download. Every copy is held against its SHA-256.
+
+Where no digest is on record, against the number of its documents; the loader holds it against more.
+
+The cache folder is laid out as a mirror is, ``<folder>/<file>``, so that one user's cache can be another's mirror.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vaebench.data.files.archive import take
+from vaebench.data.files.content import UNREADABLE, digest_of, open_content
+from vaebench.data.files.sources import Source
+from vaebench.errors import DataError
+
+log = logging.getLogger(__name__)
+
+MIRROR_ENV = "VAEBENCH_MIRROR"
+CACHE_ENV = "VAEBENCH_DATA"
+TIMEOUT = (5.0, 10.0)
+"""Seconds to wait for a connection, and for the next bytes; offline this is all that a source may cost."""
+
+_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def cache_root(root: Path | str | None = None) -> Path:
+    """The folder of downloaded and prepared files: the argument, else $VAEBENCH_DATA, else the user's cache."""
+    chosen = root or os.environ.get(CACHE_ENV)
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("vaebench"))
+
+
+def mirror_root(mirror: Path | str | None = None) -> Path | None:
+    """The folder looked in first: the argument, else $VAEBENCH_MIRROR, else None."""
+    chosen = mirror or os.environ.get(MIRROR_ENV)
+    return Path(chosen).expanduser() if chosen else None
+
+
+def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
+    """Existing copies of the file, the mirror's first; only their names are looked at."""
+    places = [p for p in (mirror, root) if p is not None]
+    return [f for place in places for name in source.file_names if (f := place / source.folder / name).is_file()]
+
+
+def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path]:
+    """Existing copies of the archive that holds the file, the mirror's first; only their names are looked at."""
+    places = [p for p in (mirror, root) if p is not None and source.archive]
+    return [f for place in places if (f := place / source.folder / source.archive).is_file()]
+
+
+def mistake(path: Path, source: Source) -> str:
+    """What is wrong with this copy of the file ('' when its SHA-256, or its number of documents, is as expected)."""
+    try:
+        if not source.digest:
+            documents = _documents(path)
+            return "" if documents == source.documents else f"{documents:,} documents"
+        found = digest_of(path, source.unzipped, source.algorithm)
+    except UNREADABLE as e:
+        return f"truncated or damaged gzip ({e})"
+    except OSError as e:
+        return f"cannot be read ({e.strerror or e})"
+    return "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
+
+
+def _documents(path: Path) -> int:
+    """Lines that are not blank, ended by line feeds, carriage returns or both."""
+    with open_content(path) as f:
+        return sum(bool(part.strip()) for line in f for part in line.split(b"\r"))
+
+
+def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
+    """A local copy of the file with the right content: the mirror's, the cache's, or a fresh download into the cache.
+
+    A file that comes in an archive is taken out of a copy of that, too, into the cache. Mirror files are only read.
+    Raises DataError: one line with the file, what was expected of it and every place tried.
+    """
+    tried: list[str] = []
+    if mirror is not None and not mirror.is_dir():
+        raise DataError(f"the mirror {mirror} is not a folder; {_hint(source)}")
+    for path in local_copies(source, mirror, root):
+        wrong = mistake(path, source)
+        if not wrong:
+            return path
+        tried.append(f"{path}: {wrong}")
+        log.warning("%s: %s; trying the next source", path, wrong)
+    for path in local_archives(source, mirror, root):
+        try:
+            return _unpacked(path, source, root)
+        except _WrongContent as e:
+            tried.append(f"{path}: {e}")
+            log.warning("%s: %s; trying the next source", path, e)
+    offline = bool(source.urls)
+    for url in source.urls:
+        try:
+            return _download_checked(url, source, root)
+        except DataError:
+            raise
+        except Exception as e:
+            why, unreachable = _reason(e)
+            offline = offline and unreachable
+            tried.append(f"{url}: {why}")
+    state = "no good copy here and the network seems to be down" if offline else "no source has a good copy"
+    if mirror is not None and not local_copies(source, mirror, mirror):
+        tried.insert(0, f"{mirror / source.folder}: not there")
+    of_what = " of the unzipped text" if source.unzipped and source.digest else ""
+    raise DataError(
+        f"{source.name}: {state}; expected {source.expected}{of_what}; "
+        f"tried {'; '.join(tried) or 'nothing'}; {_hint(source)}"
+    )
+
+
+def _hint(source: Source) -> str:
+    place = f"{source.folder}/{source.name}" + (f" or {source.folder}/{source.archive}" if source.archive else "")
+    return f"to read it from a folder that holds {place}, name the folder in {MIRROR_ENV} or data.mirror"
+
+
+def download(url: str, to: Path) -> None:
+    """Fetch ``url`` into the new file ``to``, unchecked. Raises what pooch and requests raise."""
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    downloader = pooch.HTTPDownloader(timeout=TIMEOUT, chunk_size=1 << 16)
+    # The hash is checked by the caller: pooch's own check cannot say which hash it found of unzipped content.
+    pooch.retrieve(url, known_hash=None, fname=to.name, path=to.parent, downloader=downloader)
+
+
+class _WrongContent(Exception):
+    """What arrived whole, or lies in an archive, is not the file that was expected."""
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A temporary folder in ``folder``. Raises DataError where that is full or cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+            yield Path(scratch)
+    except OSError as e:
+        # requests' errors are OSErrors without an errno of the file system
+        if e.errno in _NOT_WRITABLE:
+            raise DataError(f"cannot write to {folder}: {e.strerror}; set {CACHE_ENV} to a folder with space") from None
+        raise
+
+
+def _download_checked(url: str, source: Source, root: Path) -> Path:
+    """Download into a temporary folder beside the target and move it in place once its content is right."""
+    folder = root / source.folder
+    log.info("downloading %s", url)
+    with _scratch(folder) as scratch:
+        arrived = scratch / (source.archive or source.name)
+        download(url, arrived)
+        if not source.archive:
+            return _settled(arrived, source, folder)
+        target = _taken(arrived, source, scratch, folder)
+        os.replace(arrived, folder / source.archive)  # the other files in it need not be fetched again
+        return target
+
+
+def _unpacked(archive: Path, source: Source, root: Path) -> Path:
+    """The file out of a local archive, in the cache."""
+    with _scratch(root / source.folder) as scratch:
+        return _taken(archive, source, scratch, root / source.folder)
+
+
+def _taken(archive: Path, source: Source, scratch: Path, folder: Path) -> Path:
+    member = scratch / source.name
+    if wrong := take(archive, source.name, member):
+        raise _WrongContent(wrong)
+    return _settled(member, source, folder)
+
+
+def _settled(arrived: Path, source: Source, folder: Path) -> Path:
+    """Check a file that arrived and move it in place. Raises _WrongContent."""
+    if wrong := mistake(arrived, source):
+        raise _WrongContent(wrong)
+    with arrived.open("rb+") as f:
+        os.fsync(f.fileno())
+    target = folder / source.name
+    os.replace(arrived, target)
+    return target
+
+
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Why a download failed, in a few words, and whether that speaks for a network that is down."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}", False
+    if isinstance(error, (requests.Timeout, TimeoutError)):
+        return "no answer in time", True
+    if isinstance(error, (requests.ConnectionError, ConnectionError)):
+        return "no connection", True
+    return " ".join(str(error).split()) or type(error).__name__, False

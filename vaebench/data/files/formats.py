@@ -1,0 +1,134 @@
+"""Reading the file formats that data sets come in. Strict: what is not exactly the format is a DataError."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from vaebench.data.files.content import BLOCK, UNREADABLE, open_content
+from vaebench.errors import DataError
+
+UBYTE = 0x08
+"""Type code of unsigned bytes in the magic number of an idx file."""
+
+
+def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The uint8 array in an idx file, gzipped or plain (the format of http://yann.lecun.com/exdb/mnist/).
+
+    ``shape`` is the shape that is expected, with None where any size will do. Raises DataError for a wrong magic
+    number, shape or length, and for a truncated file.
+    """
+    try:
+        with open_content(path) as f:
+            header = f.read(4)
+            if header[:3] != bytes([0, 0, UBYTE]) or len(header) < 4:
+                raise DataError(f"{path}: not an idx file of bytes: magic number {header.hex() or 'missing'}")
+            if header[3] != len(shape):
+                raise DataError(f"{path}: {header[3]} dimensions in the idx header, expected {len(shape)}")
+            sizes = f.read(4 * len(shape))
+            if len(sizes) < 4 * len(shape):
+                raise DataError(f"{path}: truncated in the idx header")
+            found = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
+            if any(want is not None and want != n for want, n in zip(shape, found, strict=True)):
+                wanted = " x ".join("any" if n is None else str(n) for n in shape)
+                raise DataError(f"{path}: {' x '.join(map(str, found))} in the idx header, expected {wanted}")
+            length = math.prod(found)
+            content = bytearray()
+            # one byte too many is asked for, so that trailing bytes are noticed; a bad header cannot fill the memory
+            while len(content) <= length and (block := f.read(min(BLOCK, length + 1 - len(content)))):
+                content += block
+    except UNREADABLE as e:
+        raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
+    if len(content) != length:
+        state = "truncated" if len(content) < length else "too long"
+        raise DataError(f"{path}: {state}: expected {length} bytes after the idx header")
+    return np.frombuffer(content, dtype=np.uint8).reshape(found)
+
+
+def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The named arrays of real numbers in a MATLAB file (formats 4 to 7; 7.3 is another), gzipped or plain.
+
+    ``shapes`` maps the name of a variable to the shape that is expected; other variables are skipped. Raises DataError
+    for a truncated or damaged file, and for a variable that is missing, not an array of real numbers, or of another
+    shape.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadWarning
+
+    try:
+        with open_content(path) as f, warnings.catch_warnings():
+            warnings.simplefilter("error", MatReadWarning)  # two variables of one name
+            found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))  # all is read, so that gzip checks it
+    except OSError as e:
+        if e.errno is not None:  # of the file system, not of the content
+            raise DataError(f"{path}: cannot be read ({e.strerror})") from None
+        raise _not_mat(path, e) from None
+    except Exception as e:  # damaged bytes can come out of the reader as almost any error
+        raise _not_mat(path, e) from None
+    for name, shape in shapes.items():
+        array = found.get(name)
+        if array is None:
+            raise DataError(f"{path}: there is no variable {name!r} in it")
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+            raise DataError(f"{path}: {name} is not an array of real numbers")
+        if array.shape != shape:
+            raise DataError(
+                f"{path}: {name} is {' x '.join(map(str, array.shape))}, expected {' x '.join(map(str, shape))}"
+            )
+    return {name: found[name] for name in shapes}
+
+
+def _not_mat(path: Path, error: Exception) -> DataError:
+    why = " ".join(str(error).split()) or type(error).__name__
+    return DataError(f"{path}: truncated, damaged or not a MATLAB file of formats 4 to 7 ({why})")
+
+
+def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Pictures (n, height * width) row by row, as everywhere here, from ones column by column, as MATLAB has them."""
+    height, width = shape
+    return cases.reshape(-1, width, height).swapaxes(1, 2).reshape(len(cases), height * width)
+
+
+def read_amat(path: Path, width: int) -> np.ndarray:
+    """The binary cases in an .amat text, gzipped or plain: (rows, width) uint8 of 0 and 1.
+
+    Every line holds ``width`` times 0 or 1 with one blank between. Raises DataError naming the first bad line.
+    """
+    line = 2 * width
+    blocks: list[np.ndarray] = []
+    rows = 0
+    size = line * max(1, BLOCK // line)
+    try:
+        with open_content(path) as f:
+            while text := f.read(size):
+                # only the very last line may lack its line feed
+                text = text + b"\n" if len(text) % line == line - 1 else text
+                blocks.append(_amat_block(text, width, path, rows))
+                rows += len(blocks[-1])
+    except UNREADABLE as e:
+        raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
+    if not blocks:
+        raise DataError(f"{path}: empty")
+    return np.concatenate(blocks)
+
+
+def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
+    """The cases of a block of whole lines, ``before`` lines into the file."""
+    if len(text) % (2 * width) == 0:
+        characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * width)
+        values, blanks = characters[:, 0::2], characters[:, 1::2]
+        if (values >> 1 == ord("0") >> 1).all() and (blanks[:, :-1] == 32).all() and (blanks[:, -1] == 10).all():
+            return values - ord("0")
+    for i, content in enumerate(text.split(b"\n")):
+        values_found = content.split(b" ")
+        if len(values_found) != width:
+            raise DataError(f"{path}: line {before + i + 1} has {len(values_found)} values, expected {width}")
+        for value in values_found:
+            if value not in (b"0", b"1"):
+                raise DataError(f"{path}: line {before + i + 1} has the value {value[:20].decode(errors='replace')!r}, "
+                                "expected 0 or 1")  # fmt: skip
+    raise DataError(f"{path}: not lines of {width} values")

@@ -1,0 +1,164 @@
+"""Text: files of documents, one a line, read strictly, and what every data set of documents has in common.
+
+The vocabulary begins with ``SPECIALS`` and goes on with every new word of the training documents, by first appearance
+(He et al. 2019, ICLR). Words are what ``str.split`` gives, so any Unicode blank parts them; lines end at a line feed, a
+carriage return or both, and at nothing else. A word of another split that is not in the vocabulary is ``<unk>``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vaebench.data.files.content import UNREADABLE, open_content
+from vaebench.data.loader import Loader
+from vaebench.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaebench.data.splits import Splits
+
+log = logging.getLogger(__name__)
+
+PAD, START, END, UNKNOWN = range(4)
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+"""The first entries of every vocabulary."""
+
+SPLITS = ("train", "valid", "test")
+_BOM = b"\xef\xbb\xbf"
+_FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
+
+
+def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
+    """The words of each document of a UTF-8 text, plain or gzipped, in file order; empty lines are dropped.
+
+    ``labels``: whether every line is ``label<TAB>document``; the label is skipped. A byte order mark and the carriage
+    returns of Windows are no part of the text. A document that holds ``<pad>``, ``<s>`` or ``</s>`` as words of its own
+    is read, with one warning for the file, for there they would be taken for the frame: see ``encode``. Raises
+    DataError, one line with the file and the number of the line, where this is no such text.
+    """
+    count, framed, first = 0, 0, 0
+    for number, line in _lines(path):
+        if not line or line.isspace():
+            continue
+        words = _document(path, number, line, labels).split()
+        if not words:
+            continue
+        count += 1
+        if not _FRAME.isdisjoint(words):
+            framed, first = framed + 1, first or number
+        yield words
+    if not count:
+        raise DataError(f"{path}: no document in it: every line is empty")
+    if framed:
+        marks = ", ".join(sorted(_FRAME))
+        log.warning("%s: %d documents (first line %d) hold one of %s; read as <unk>", path, framed, first, marks)
+
+
+def _document(path: Path, number: int, line: str, labels: bool) -> str:
+    """What follows the label, or the whole line."""
+    label, tab, document = line.partition("\t")
+    if not labels:
+        if tab:
+            raise DataError(f"{path}: line {number} has a tab, expected a document alone, without a label")
+        return line
+    if not tab:
+        raise DataError(f"{path}: line {number} has no tab, expected label<TAB>document")
+    if not label.strip():
+        raise DataError(f"{path}: line {number} has nothing before its tab, expected label<TAB>document")
+    if "\t" in document:
+        raise DataError(f"{path}: line {number} has a second tab, expected label<TAB>document")
+    return document
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end)."""
+    number = 0
+    try:
+        with open_content(path) as f:
+            for raw in f:
+                raw = raw.removeprefix(_BOM) if number == 0 else raw
+                # only here does a carriage return not precede a line feed
+                for part in raw.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+                    number += 1
+                    yield number, _decoded(path, number, part)
+    except UNREADABLE as e:
+        raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
+
+
+def _decoded(path: Path, number: int, line: bytes) -> str:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as e:
+        byte = line[e.start]
+        raise DataError(f"{path}: line {number} is not UTF-8 text (byte 0x{byte:02x}, place {e.start + 1})") from None
+    if "\0" in text:
+        raise DataError(f"{path}: line {number} has a NUL byte: binary, or not UTF-8 text")
+    return text
+
+
+class TextLoader(Loader):
+    """Documents as token numbers. Canonical arrays, as prepared: words alone, in file order, without frame or padding.
+
+    'train', 'valid', 'test' : (tokens,) int16, or int32 where the vocabulary has more than 32,767 entries.
+    'train_offsets', ... : (documents + 1,) int64; document i is ``train[train_offsets[i]:train_offsets[i + 1]]``.
+    'vocabulary' : uint8, the entries in UTF-8 with line feeds between.
+
+    ``Splits`` then has rows ``<s> words </s> <pad> ...``, sorted by length: see vaebench.data.text.tokens.
+
+    labels : whether lines are ``label<TAB>document``.
+    documents : how many there must be of each split; none where any number will do.
+    entries : how many entries the vocabulary must have; None where any number will do.
+    """
+
+    tokens = True
+    labels: ClassVar[bool] = False
+    documents: ClassVar[dict[str, int]] = {}
+    entries: ClassVar[int | None] = None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return dict(self.documents)
+
+    def read(self, files: dict[str, Path]) -> dict[str, Iterable[list[str]]]:
+        """The documents of each split, from the files."""
+        return {split: read_documents(files[split], self.labels) for split in SPLITS}
+
+    def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
+        """Raises DataError for a file that is no such text, one-word texts, and numbers other than the expected."""
+        from vaebench.data.text.tokens import encode, unpacked
+
+        arrays = encode(self.read(files))
+        where = files.get("train", self.name)
+        entries = len(unpacked(arrays["vocabulary"]))
+        if entries < len(SPECIALS) + 2:
+            n = entries - len(SPECIALS)
+            raise DataError(f"{where}: {'no word' if not n else 'a single word'} to learn: nothing is left to predict")
+        for split in SPLITS:  # variances over a split need two
+            if len(arrays[f"{split}_offsets"]) - 1 < 2:
+                raise DataError(f"{files.get(split, split)}: a single document, expected two or more")
+        for split, expected in self.documents.items():
+            if (found := len(arrays[f"{split}_offsets"]) - 1) != expected:
+                raise DataError(f"{files.get(split, split)}: {found:,} documents, expected {expected:,}")
+        if self.entries is not None and entries != self.entries:
+            raise DataError(
+                f"{where}: not {self.name}'s training documents: a vocabulary of {entries:,} entries, expected "
+                f"{self.entries:,}; a text of your own is data=text"
+            )
+        return arrays
+
+    def check_held_out(self, held_out: int | None) -> None:
+        if held_out is not None:
+            raise UserError(f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null")
+
+    def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
+        """The splits as the files have them. Raises UserError where documents are to be held out."""
+        from vaebench.data.text.tokens import make_text_splits
+
+        self.check_held_out(held_out)
+        return make_text_splits(self.name, arrays)

@@ -1,0 +1,1 @@
+"""Numbers from a model: samples, weights, log Z, exact answers. No settings, no protocol."""

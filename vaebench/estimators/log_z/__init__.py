@@ -1,0 +1,1 @@
+"""Estimates of log Z of a Boltzmann machine."""

@@ -1,0 +1,336 @@
+"""Annealed importance sampling of log Z (Neal 2001; for Boltzmann machines, Salakhutdinov & Murray 2008), both ways.
+
+Side 2 is summed out: with base biases c, f_t(z1) = exp F_t(z1), F_t = z1.((1-t) c1 + t b1) + sum softplus((1-t) c2 +
+t b2 + t z1 W), so that Z_0 = prod (1 + exp(c)) is known and Z_1 = Z. From exact samples of f_0, step i = 1 ... T first
+adds F_{t_i} - F_{t_{i-1}} to a chain's log-weight, t_i = i / T, then sweeps at t_i. E[w] = Z / Z_0. A block sweep is
+reversible in z1, so the same steps backwards, from exact samples of the machine, give 1 / w with E[1 / w] = Z_0 / Z.
+Hence log mean w is too small on average, and -log mean (1 / w) of the reverse run too large (Grosse, Ghahramani & Adams
+2015): they enclose log Z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench import kernels
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.dists.resampling import parents
+from vaebench.estimators.log_z.partition import LogZ, fill, flat, generators, groups, log_mean
+from vaebench.nn.products import products
+from vaebench.rng.noise import digits, dithered, uniform, uniform_
+from vaebench.work.steps import steps
+
+if TYPE_CHECKING:
+    from vaebench.kernels.machine import Noise
+
+Base = str | tuple[Tensor, Tensor]
+
+MAX_FLOATS = {"cpu": 2**20, "cuda": 2**28}
+"""Chains x units x machines at a time: as fits the cache of a CPU, or fills a GPU and leaves room for six copies."""
+
+
+FACTORS = 64
+"""Numbers between 1/2 and 1 whose product no float loses."""
+
+MANY = 20_000
+"""Numbers from which on ``dithered`` pays for its beginning."""
+
+WORTH = 1 << 32
+"""Multiplications of a machine from which on the kernels pay for their beginning, a second or two."""
+
+
+@torch.no_grad()
+def ais(
+    machine: RBM,
+    temperatures: int,
+    chains: int,
+    seed: int,
+    *,
+    base: Base = "biases",
+    sweeps: int = 1,
+    reverse: bool | Tensor = False,
+    keep: bool = False,
+    first: int = 0,
+    purpose: str = "eval",
+    max_floats: int | None = None,
+) -> LogZ:
+    """log Z of all machines by ``chains`` chains each over ``temperatures`` equal steps of ``sweeps`` block sweeps.
+
+    ``base``: 'uniform' (c = 0), 'biases' (c = b, so that only W is switched on), or (c1, c2) that broadcast to b1, b2.
+    ``reverse``: also the upper bound. A tensor gives its samples of side 1, (k, *batch, n1), which should be exact or
+    the ends of a long chain. True draws ``chains`` exact ones by enumeration, or, when both sides are too large,
+    resamples the forward run's final states by their weights, without which they are too hot and the bound too low;
+    then ``upper_exact`` is False, as it is for samples given: a mode that the forward run missed is missing again, and
+    ``upper_error``, which takes chains as independent, is somewhat too small.
+    ``keep``: also the chains' states at t = 1, z1 and z2 (chains, *batch, n), and their log-weights.
+    ``first``: position of the first machine. A machine's noise depends on seed, purpose and its position only, so the
+    results do not depend on ``max_floats`` (but for a rare bit that rounding decides).
+    Products are in the machine's precision, weights in float64. Raises ValueError on bad arguments.
+    """
+    if temperatures < 1 or chains < 2 or sweeps < 1:
+        raise ValueError(f"{temperatures} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1")
+    c1, c2 = base_biases(machine, base)
+    log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
+    m, start = flat(machine), flat(RBM(c1, c2, machine.w))
+    (count, n1), n2 = m.b1.shape, m.b2.shape[-1]
+    given = _samples(reverse, machine.shape, n1)
+    enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
+    if max_floats is None:
+        max_floats = MAX_FLOATS.get(m.w.device.type, MAX_FLOATS["cuda"])
+    make: type[_Annealing] = _Chains
+    if temperatures * sweeps * chains * n1 * n2 >= WORTH and kernels.allowed() and kernels.fits(m.w[0]):
+        make, max_floats = _BitChains, 1  # one machine after the other
+    lower, upper, ends = [], [], []
+    for part in groups(count, chains * (n1 + n2), max_floats):
+        own, from_ = RBM(*(p[part] for p in m)), RBM(*(p[part] for p in start))
+        positions = range(first + part.start, first + part.stop)
+        makers = generators(positions, seed, purpose, 0, m.w.device)
+        run = make(own, from_, chains, makers, base == "biases")
+        log_w = run.forward(temperatures, sweeps).T
+        lower.append(log_mean(log_w))
+        if keep:
+            ends.append((run.z1.transpose(0, 1), run.z2.transpose(0, 1), log_w))
+        if reverse is not False:
+            makers = generators(positions, seed, purpose, 1, m.w.device)
+            if given is not None:
+                z1 = given[part]
+            else:
+                z1 = _exact(own, chains, makers) if enumerable else _resampled(run, makers)
+            back = make(own, from_, z1.shape[1], makers, run.same)
+            upper.append(log_mean(-back.backward(z1, temperatures, sweeps).T))
+
+    def shaped(parts: Iterable[Tensor]) -> Tensor:
+        return torch.cat(tuple(parts)).reshape(machine.shape)
+
+    value, error, ess = (shaped(p) for p in zip(*lower, strict=True))
+    log_z0 = log_z0.reshape(machine.shape)
+    more = {}
+    if upper:
+        mean, upper_error, _ = (shaped(p) for p in zip(*upper, strict=True))
+        more = {"upper": log_z0 - mean, "upper_error": upper_error, "upper_exact": given is None and enumerable}
+    if keep:
+        z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
+        more |= {"z1": z1.reshape(chains, *machine.b1.shape), "z2": z2.reshape(chains, *machine.b2.shape)}
+        more["log_w"] = log_w.reshape(chains, *machine.shape)
+    name = base if isinstance(base, str) else "given"
+    method = f"AIS, {temperatures} steps of {sweeps} sweeps from the {name} base, {chains} chains"
+    return LogZ(log_z0 + value, error, method, ess, **more)
+
+
+class _Annealing:
+    """Chains of a group of m machines on their way between the base and the machine.
+
+    A subclass makes the sides (m, chains, n), from ``noise`` (m, chains, n1 + n2), and the log-weights.
+    """
+
+    z1: Tensor
+    z2: Tensor
+    log_w: Tensor
+    makers: list[torch.Generator]
+    same: bool
+
+    def start(self) -> None:
+        """Draw side 1 from the base."""
+        raise NotImplementedError
+
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
+        """Take the bits ``z1`` (m, chains, n1) as side 1, and ``z2`` as side 2 if given: the next sweep makes it."""
+        raise NotImplementedError
+
+    def weigh(self, low: float, high: float) -> None:
+        """log w += F_high - F_low at the present z1."""
+        raise NotImplementedError
+
+    def move(self, t: float, sweeps: int) -> None:
+        """Block sweeps at temperature ``t``."""
+        raise NotImplementedError
+
+    def forward(self, temperatures: int, sweeps: int) -> Tensor:
+        """log w, (m, chains)."""
+        self.start()
+        for i in steps("annealing", temperatures, self):
+            self.weigh(i / temperatures, (i + 1) / temperatures)
+            self.move((i + 1) / temperatures, sweeps)
+        return self.log_w
+
+    def backward(self, z1: Tensor, temperatures: int, sweeps: int) -> Tensor:
+        """log w of the path from the given samples ``z1`` (m, chains, n1) of the machine down to the base."""
+        self.put(z1)
+        for done in steps("annealing from above", temperatures, self):
+            i = temperatures - 1 - done
+            self.move((i + 1) / temperatures, sweeps)
+            self.weigh(i / temperatures, (i + 1) / temperatures)
+        return self.log_w
+
+    def state(self) -> dict[str, Any]:
+        """Bits, log-weights and generators, between two steps: the field follows from the bits."""
+        makers = [generator.get_state() for generator in self.makers]
+        return {"z1": self.z1.bool(), "z2": self.z2.bool(), "log_w": self.log_w, "makers": makers}
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+        self.put(kept["z1"].to(self.z1.dtype), kept["z2"].to(self.z1.dtype))
+        self.log_w.copy_(kept["log_w"])
+        for generator, state in zip(self.makers, kept["makers"], strict=True):
+            generator.set_state(state.cpu())
+
+
+class _Chains(_Annealing):
+    """All chains (m, chains, n) of a group of machines, with every buffer made once.
+
+    ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next conditional share it.
+    """
+
+    def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
+        self.w, self.back, self.makers, self.same = own.w, own.w.mT, makers, same
+        self.c1, self.c2 = base.b1.unsqueeze(1), base.b2.unsqueeze(1)
+        self.d1, self.d2 = own.b1.unsqueeze(1) - self.c1, own.b2.unsqueeze(1) - self.c2
+        (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
+        make = self.w.new_empty
+        self.z1, self.logit1 = make(m, chains, n1), make(m, chains, n1)
+        self.z2, self.field, self.high, self.low = (make(m, chains, n2) for _ in range(4))
+        self.noise = make(m, chains, n1 + n2)
+        self.u1, self.u2 = self.noise.split([n1, n2], -1)
+        self.log_w = self.w.new_zeros(m, chains, dtype=torch.float64)
+
+    def start(self) -> None:
+        self.draw()
+        torch.lt(self.u1, torch.sigmoid(self.c1), out=self.z1)
+        self.refresh()
+
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
+        self.z1.copy_(z1)
+        if z2 is not None:
+            self.z2.copy_(z2)
+        self.refresh()
+
+    def draw(self) -> None:
+        """Noise of a sweep."""
+        for row, generator in zip(self.noise, self.makers, strict=True):
+            if row.numel() < MANY:
+                uniform_(row, generator)
+            else:
+                row.copy_(dithered(row.shape, generator))
+
+    def refresh(self) -> None:
+        products(self.z1, self.w, out=self.field)
+        if not self.same:
+            self.field += self.d2
+
+    def weigh(self, low: float, high: float) -> None:
+        """log w += F_high - F_low at the present z1.
+
+        softplus(x) = relu(x) - log s(|x|), s the logistic function, of whose values in [1/2, 1] a product is taken
+        before the logarithm: one for many units. Terms are subtracted, or divided, before they are summed up.
+        """
+        torch.add(self.c2, self.field, alpha=high, out=self.high)
+        torch.add(self.c2, self.field, alpha=low, out=self.low)
+        self.log_w += torch.relu(self.high).sub_(torch.relu(self.low)).sum(-1)
+        torch.sigmoid(self.low.abs_(), out=self.low)
+        torch.sigmoid(self.high.abs_(), out=self.high)
+        # Each product by itself: one of ratios, all near 1, would be rounded down more often than up.
+        for low_part, high_part in zip(self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True):
+            self.log_w += low_part.prod(-1).double().div_(high_part.prod(-1).double()).log_()
+        if not self.same:
+            self.log_w += (high - low) * (self.z1 @ self.d1.mT).squeeze(-1)
+
+    def move(self, t: float, sweeps: int) -> None:
+        """Block sweeps at temperature ``t``."""
+        for _ in range(sweeps):
+            self.draw()
+            torch.add(self.c2, self.field, alpha=t, out=self.high)
+            torch.lt(self.u2, torch.sigmoid(self.high, out=self.high), out=self.z2)
+            products(self.z2, self.back, out=self.logit1)
+            if not self.same:
+                self.logit1 += self.d1
+            torch.add(self.c1, self.logit1, alpha=t, out=self.logit1)
+            torch.lt(self.u1, torch.sigmoid(self.logit1, out=self.logit1), out=self.z1)
+            self.refresh()
+
+
+class _BitChains(_Annealing):
+    """The chains of one machine by the kernels: the same noise, the same bits within rounding."""
+
+    def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
+        from vaebench.kernels.machine import Machine
+
+        biases, differences = (base.b1[0], base.b2[0]), (own.b1[0] - base.b1[0], own.b2[0] - base.b2[0])
+        self.machine = Machine(*biases, own.w[0], *differences)
+        self.makers, self.same, self.chains = makers, same, chains
+        self.log_w = own.w.new_zeros(1, chains, dtype=torch.float64)
+        self.stride = self.machine.n1 + self.machine.n2
+        self._side1 = self.machine.packed(own.w.new_zeros(chains, self.machine.n1))
+        self._side2 = self.machine.packed(own.w.new_zeros(chains, self.machine.n2))
+
+    @property
+    def z1(self) -> Tensor:
+        return self.machine.unpacked(self._side1, self.chains, self.machine.n1).unsqueeze(0)
+
+    @property
+    def z2(self) -> Tensor:
+        return self.machine.unpacked(self._side2, self.chains, self.machine.n2).unsqueeze(0)
+
+    def draw(self) -> Noise:
+        """Noise of a sweep, both sides in a row."""
+        from vaebench.kernels.machine import laid_out
+
+        shape = self.chains, self.stride
+        u = (uniform if self.chains * self.stride < MANY else digits)(shape, self.makers[0])
+        return laid_out(u).mirrored()  # u < sigmoid(l) where the kernels have u > sigmoid(-l)
+
+    def start(self) -> None:
+        self._side1 = self.machine.half1(self._side2, 0.0, self.draw(), 0, self.stride)
+
+    def put(self, z1: Tensor, z2: Tensor | None = None) -> None:
+        self._side1 = self.machine.packed(z1[0])
+        if z2 is not None:
+            self._side2 = self.machine.packed(z2[0])
+
+    def weigh(self, low: float, high: float) -> None:
+        self.machine.weigh(self._side1, low, high, self.log_w[0].numpy())
+
+    def move(self, t: float, sweeps: int) -> None:
+        for _ in range(sweeps):
+            u = self.draw()
+            self._side2 = self.machine.half2(self._side1, t, u, self.machine.n1, self.stride, self.machine.n1)
+            self._side1 = self.machine.half1(self._side2, t, u, 0, self.stride)
+
+
+def base_biases(machine: RBM, base: Base) -> tuple[Tensor, Tensor]:
+    """c1 and c2, in the shapes of b1 and b2."""
+    if isinstance(base, str):
+        if base == "biases":
+            return machine.b1, machine.b2
+        if base == "uniform":
+            return torch.zeros_like(machine.b1), torch.zeros_like(machine.b2)
+        raise ValueError(f"base {base!r} is neither 'uniform' nor 'biases' nor a pair of biases")
+    c1, c2 = base
+    return c1.to(machine.b1).expand_as(machine.b1), c2.to(machine.b2).expand_as(machine.b2)
+
+
+def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | None:
+    """Given samples (k, *batch, n1) as (m, k, n1)."""
+    if isinstance(reverse, bool):
+        return None
+    if reverse.dim() != len(shape) + 2 or reverse.shape[1:] != (*shape, n1) or len(reverse) < 2:
+        raise ValueError(f"samples for the reverse run have the shape {tuple(reverse.shape)}, not (k, *batch, n1)")
+    return reverse.reshape(len(reverse), -1, n1).transpose(0, 1)
+
+
+def _exact(own: RBM, chains: int, makers: list[torch.Generator]) -> Tensor:
+    """Exact samples (m, chains, n1) of side 1 by enumeration."""
+    (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
+    u = fill(own.w.new_empty(m, chains, 1 + max(n1, n2)), makers).transpose(0, 1)
+    return boltzmann_exact.sample(own, u[..., 0], u[..., 1:])[0].transpose(0, 1)
+
+
+def _resampled(run: _Chains, makers: list[torch.Generator]) -> Tensor:
+    """Final states (m, chains, n1) of a forward run, as many copies of each as its weight says."""
+    u = fill(run.log_w.new_empty(len(makers), 1), makers)
+    return run.z1.gather(1, parents(run.log_w, u).unsqueeze(-1).expand_as(run.z1))

@@ -1,0 +1,69 @@
+"""How well a small Boltzmann machine fits a known distribution: the exact KL and its global minimum, by enumeration."""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from vaebench.dists import boltzmann_exact
+from vaebench.work.steps import tick
+
+STARTS = 40
+"""Random starts of the search for the global minimum, from small parameters to large ones."""
+
+OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
+
+
+def rbm_fit(model: nn.Module) -> dict[str, float]:
+    """Exact KL(q || p) of the model's machine, the least that any machine of its size has, and their difference, nats.
+
+    Keys ``exact_kl``, ``kl_optimum``, ``gap``. ``model`` has ``machine()``, ``target(z1, z2)`` and ``kl()``, see
+    ``vaebench.models.rbm_target``. In float64; the minimum is a function of the target alone, and kept.
+    """
+    model = copy.deepcopy(model).to("cpu", torch.float64)
+    with torch.no_grad():
+        machine = model.machine()
+        z1, z2, _ = boltzmann_exact.log_probs(machine)
+        log_p, kl = model.target(z1, z2).numpy(), float(model.kl())
+    least = optimum(log_p.tobytes(), *machine.w.shape)
+    return {"exact_kl": kl, "kl_optimum": least, "gap": kl - least}
+
+
+@lru_cache(maxsize=64)
+def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
+    """The least KL(q || p), nats, over machines q of n1 + n2 units.
+
+    ``log_p``: float64 log-probabilities of all states, in the order of ``boltzmann_exact.log_probs``. L-BFGS with exact
+    gradients from ``starts`` random parameters; the best of their local minima, always from the same starts.
+    """
+    from scipy.optimize import minimize
+
+    target, features = np.frombuffer(log_p), statistics(n1, n2)
+
+    def kl(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        tick()
+        energy = features @ theta
+        top = energy.max()
+        log_q = energy - top - np.log(np.exp(energy - top).sum())
+        q, ratio = np.exp(log_q), log_q - target
+        value = q @ ratio
+        return value, (q * (ratio - value)) @ features
+
+    generator = np.random.default_rng(0)
+    scales = np.geomspace(0.1, 3.0, starts)
+    found = [
+        minimize(kl, s * generator.standard_normal(features.shape[1]), jac=True, method="L-BFGS-B", options=OPTIONS).fun
+        for s in scales
+    ]
+    return float(min(found))
+
+
+def statistics(n1: int, n2: int) -> np.ndarray:
+    """z1, z2 and their products for every state, (states, n1 + n2 + n1 n2): -E is linear in them."""
+    z = boltzmann_exact.states(n1 + n2, torch.zeros((), dtype=torch.float64))
+    z1, z2 = z.split([n1, n2], 1)
+    return torch.cat([z1, z2, (z1[:, :, None] * z2[:, None, :]).flatten(1)], 1).numpy()

@@ -1,0 +1,238 @@
+"""Log importance weights log P(x, z) - log Q(z | x), z ~ Q(z | x), streamed over cases and samples.
+
+The noise of a sample depends on the seed, the case's position and the sample's number only: cases and samples are
+cut into grains of fixed size, each with a generator of its own, and passes of any size put grains together. So every
+result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for
+all K.
+
+Models with a Gaussian posterior (``gaussian_posterior``) encode a case once, whatever the number of its samples.
+Models of documents (``tokens``) have passes that are cut by length: see ``documents``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import kernels
+from vaebench.models.belief_net import DARN, FDARN, SBN
+from vaebench.models.kinds import gaussian_posterior, reads_documents
+from vaebench.nn.tokens import lengths_of
+from vaebench.rng import noise
+from vaebench.work.steps import Stateful, steps
+
+CASES, SAMPLES = 100, 10
+"""A grain: the noise of this many cases times this many samples comes from one generator."""
+
+BUDGET = 2**25
+"""Floats of one pass (samples x cases x units of the widest layer), so that memory stays bounded."""
+
+TOKENS = {"cpu": 2**14, "cuda": 2**17}
+"""Documents x tokens of the longest, of a group that is encoded at once."""
+
+CODES = 2**23
+"""Numbers in the samples of z of one pass over documents. Their likelihoods are the model's own care: see TextVAE."""
+
+WORTH_KERNELS = 200_000
+"""Samples, of all cases together, from which on kernels are loaded, which takes about a second.
+
+The first time on a machine they are compiled, for some ten seconds.
+"""
+
+KERNEL_SAMPLES = 50
+"""Samples of a case in a pass of the kernels: passes so large that what each begins with costs nothing."""
+
+Moments = tuple[Tensor, Tensor]
+"""Mean and log-variance of q(z | x), (batch, n) each."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Part of the work: some samples of some cases.
+
+    ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and ``log_q`` are the terms
+    of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n). ``error`` (batch,):
+    standard error of log_q where its normaliser is an estimate, the same for all samples of a case. ``seen``: what the
+    encoder gave, of models with a Gaussian posterior.
+    """
+
+    cases: slice
+    first: int
+    log_p: list[Tensor]
+    log_q: list[Tensor]
+    z: Sequence[Tensor]
+    error: Tensor | None = None
+    seen: Moments | None = field(default=None, kw_only=True)
+
+    @property
+    def log_w(self) -> Tensor:
+        """(k, batch), nats, float64."""
+        return sum(t.double() for t in self.log_p) - sum(t.double() for t in self.log_q)
+
+
+def terms(
+    model: nn.Module, x: Tensor, k: int, noises: dict[str, Tensor], seen: Moments | None = None
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d)."""
+    known = {} if seen is None else {"seen": seen}
+    z = model.sample_posterior(x, k, noises, **known)
+    return model.log_joint_terms(x, z), model.log_posterior_terms(z, x, **known), z
+
+
+def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:
+    """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
+    if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
+        return False
+    fits = x.device.type == "cpu" and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
+    return fits and bool(((x == 0) | (x == 1)).all())
+
+
+@torch.no_grad()
+def stream(
+    model: nn.Module,
+    x: Tensor,
+    samples: int,
+    seed: int,
+    purpose: str = "eval",
+    *,
+    chunk: int | None = None,
+    batch: int | None = None,
+    state: Stateful | None = None,
+) -> Iterator[Pass]:
+    """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of ``chunk`` samples and ``batch`` cases.
+
+    For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
+    ``state``: what the caller gathers from the passes.
+    """
+    score = partial(terms, model)
+    if by_kernel(model, x, samples):
+        from vaebench.estimators.kernel_terms import KernelTerms
+
+        score = KernelTerms(model)
+        chunk = chunk or KERNEL_SAMPLES
+    groups = _groups(model, x, samples, chunk, batch)
+    passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
+    encoded = xs = seen = None
+    for number in steps("posterior samples", len(passes), state):
+        group, first = passes[number]
+        if group is not encoded:
+            xs = _taken(model, x, group)
+            seen = model.encode(xs) if gaussian_posterior(model) else None
+            encoded = group
+        k = min(group.size, samples - first)
+        noises = draws(model, group.cases, first, k, seed, purpose, x.device)
+        yield Pass(group.cases, first, *score(xs, k, noises, seen), seen=seen)
+
+
+Plan = Iterator[tuple[slice, int, Tensor]]
+"""Groups of cases: their positions, how many samples of each at a time, and the cases as the model takes them."""
+
+
+def plan(model: nn.Module, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
+    """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
+    for group in _groups(model, x, samples, chunk, batch):
+        yield group.cases, group.size, _taken(model, x, group)
+
+
+class Group(NamedTuple):
+    """Neighbouring ``cases``, ``size`` of whose samples are taken at a time; ``width``: columns of documents."""
+
+    cases: slice
+    size: int
+    width: int | None = None
+
+
+def _groups(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+    kind = documents if reads_documents(model) else vectors
+    return kind(model, x, samples, chunk, batch)
+
+
+def _taken(model: nn.Module, x: Tensor, group: Group) -> Tensor:
+    """The cases of a group as the model takes them."""
+    if group.width is None:
+        return x[group.cases].to(model.mean.dtype)
+    return x[group.cases, : group.width]
+
+
+def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+    """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one."""
+    n, device = len(x), x.device
+    widest = max(model.sizes)
+    if batch is None:
+        batch = CASES * (10 if device.type == "cuda" else 1)
+    batch = max(CASES, batch // CASES * CASES)
+    if chunk is None:
+        chunk = max(SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES))
+    chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
+    for start in range(0, n, batch):
+        cases = slice(start, min(start + batch, n))
+        yield Group(cases, chunk)
+
+
+def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+    """Groups of neighbouring documents, without the columns in which all are padding.
+
+    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; then as many
+    samples as ``CODES`` allows: the more of them at once, the more work the model can share. Rows sorted by length
+    waste little on padding. ``chunk`` is rounded down to whole grains, of which there is at least one.
+    """
+    limit, latents = TOKENS.get(x.device.type, TOKENS["cuda"]), max(model.sizes[1:], default=1)
+    tokens = lengths_of(x).tolist()
+    chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
+    start = 0
+    while start < len(x):
+        stop = start + max(1, batch or _fitting(tokens[start:], limit))
+        if not batch and start // CASES < stop // CASES and stop < len(x):
+            stop = stop // CASES * CASES
+        cases = slice(start, min(stop, len(x)))
+        room = CODES // (latents * (cases.stop - start))
+        yield Group(cases, chunk or max(SAMPLES, room // SAMPLES * SAMPLES), max(tokens[cases]))
+        start = cases.stop
+
+
+def _fitting(tokens: list[int], limit: int) -> int:
+    """How many of the first documents, padded to the longest of them, have no more than ``limit`` tokens."""
+    longest = 0
+    for i, n in enumerate(tokens):
+        longest = max(longest, n)
+        if (i + 1) * longest > limit:
+            return i
+    return len(tokens)
+
+
+def draws(
+    model: nn.Module, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
+) -> dict[str, Tensor]:
+    """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
+    columns = [
+        _column(model, g, first // SAMPLES, -(-(first + k) // SAMPLES), seed, purpose, device)
+        for g in range(cases.start // CASES, -(-cases.stop // CASES))
+    ]
+    own = slice(cases.start % CASES, cases.start % CASES + cases.stop - cases.start)
+    return {name: _joined([c[name] for c in columns], 1)[:k, own] for name in columns[0]}
+
+
+def _column(
+    model: nn.Module, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
+) -> dict[str, Tensor]:
+    """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
+    shapes = model.posterior_noise(SAMPLES, CASES)
+    if {kind for kind, _ in shapes.values()} != {"uniform"}:
+        rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in range(start, stop)]
+        return {name: _joined([r[name] for r in rows], 0) for name in shapes}
+
+    whole = {n: torch.empty((stop - start) * SAMPLES, *shape[1:], device=device) for n, (_, shape) in shapes.items()}
+    for b in range(start, stop):
+        place = slice((b - start) * SAMPLES, (b - start + 1) * SAMPLES)
+        noise.fixed_({name: v[place] for name, v in whole.items()}, seed, purpose, g, b)
+    return whole
+
+
+def _joined(parts: list[Tensor], axis: int) -> Tensor:
+    """``torch.cat``, which would copy a single one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)

@@ -1,0 +1,102 @@
+"""From trained parameters to Measures: every number with its unit, its error and its protocol."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.images.binarize import binarize_once
+from vaebench.data.splits import Splits
+from vaebench.data.text.tokens import unknown_share
+from vaebench.estimators.sums import Together
+from vaebench.metrics.job import Job
+from vaebench.metrics.repeats import repeat_seeds, together
+from vaebench.metrics.validation import spread
+from vaebench.models.kinds import reads_documents
+from vaebench.protocol.families import CONTINUOUS
+from vaebench.protocol.registry import METRICS
+from vaebench.protocol.signature import signature
+from vaebench.results import flags
+from vaebench.results.stats import Measure
+from vaebench.work.steps import Box, steps
+
+log = logging.getLogger(__name__)
+
+TRAINING_STREAM = 2
+"""Of the noise that makes grey training cases binary; those of the files are 0 and 1."""
+
+
+OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
+"""Measures of how well words are predicted."""
+
+
+def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
+    """The cases that the ``eval`` settings ask for, (n, d) uint8: all of a split, or ``points`` spread evenly over it.
+
+    Training cases that are grey, and in training binarized anew at every visit, are so once and for all.
+    """
+    every = torch.from_numpy(getattr(splits, settings["split"]))
+    chosen = spread(every, settings["points"])
+    if settings["split"] != "train" or not splits.stochastic:
+        return chosen
+    places = spread(torch.arange(len(every)), settings["points"])
+    return torch.from_numpy(binarize_once(chosen.numpy(), TRAINING_STREAM, places.numpy()))
+
+
+def evaluate(
+    model: nn.Module, x: Tensor, config: dict[str, Any], data_hash: str, seed: int, *, chunk: int | None = None
+) -> list[Measure]:
+    """All measures that apply to ``model``, on the cases ``x`` (n, d); those of the registry, in its order.
+
+    ``config`` is a cell's configuration; its ``eval`` group says how many samples. All measures share one stream of
+    posterior samples. NLL and bound are positive nats, mean over cases. ``eval.repeats``: so many times, with other
+    samples; a measure then knows all its values. ``chunk``: samples per pass, for speed only. Within a ``steps.Work``
+    the evaluation can be stopped, and gone on with.
+    """
+    settings = config["eval"]
+    seeds = repeat_seeds(seed, settings.get("repeats") or 1)
+    each = Box(found=[])
+    for number in steps("evaluations", len(seeds), each):
+        measures = _measured(Job(model, x, settings, seeds[number]), chunk)
+        each.found = [*each.found, [m.to_dict() for m in measures]]
+    found = together([[Measure(**m) for m in measures] for measures in each.found])
+    more = {flags.DENSITY: True} if config["model"]["name"] in CONTINUOUS else {}
+    of_words = {flags.UNKNOWN: _unknown(x)} if reads_documents(model) else {}
+    out = []
+    for m in found:
+        extra = {**m.extra, **more, **(of_words if m.name in OF_WORDS else {})}
+        out.append(_signed(replace(m, extra=extra), len(x), config, data_hash))
+    return out
+
+
+def _unknown(x: Tensor) -> float:
+    """The share of unknown words in documents (n, d), with a warning where it is large."""
+    share = unknown_share(x.cpu().numpy())
+    if share > flags.MOST_UNKNOWN:
+        log.warning("%.0f %% of the words to be scored are not in the vocabulary: they count as <unk>", 100 * share)
+    return share
+
+
+def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str) -> Measure:
+    """With the number of cases, the protocol, and the flags that follow from them."""
+    protocol = signature(config, measure.name, measure.samples, data_hash)
+    signed = replace(measure, points=cases, signature=protocol)
+    return replace(signed, flags=flags.of_measure(signed))
+
+
+def _measured(job: Job, chunk: int | None) -> list[Measure]:
+    files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
+    metrics = [import_module(f"vaebench.metrics.{file}") for file in files]
+    gathered = [(metric, sums) for metric in metrics if (sums := metric.start(job)) is not None]
+    streamed = [sums for _, sums in gathered if hasattr(sums, "samples")]
+    if streamed:
+        for part in job.stream(max(sums.samples for sums in streamed), chunk, Together(streamed)):
+            for sums in streamed:
+                if part.first < sums.samples:
+                    sums.add(part)
+    return [m for metric, sums in gathered for m in metric.measures(job, sums)]

@@ -1,0 +1,133 @@
+"""What a trained model makes: cases from its prior, and cases again from what its posterior keeps of them.
+
+Images are bits (n, d); documents are ``Document``s. All randomness comes from a seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError, nearest
+from vaebench.models import text_generation
+from vaebench.models.kinds import gaussian_posterior, latent, reads_documents
+from vaebench.models.text_generation import Document
+from vaebench.rng import noise
+
+SWEEPS = 10_000
+"""Gibbs sweeps of a Boltzmann machine from random bits before its state counts as a sample of it."""
+
+BLOCK = 100
+"""Sweeps whose noise is drawn at once."""
+
+HOWS = ("sample", "greedy", "beam")
+
+TOGETHER = 256
+"""Documents that are read off, or encoded, side by side: softmaxes over a vocabulary for each need room."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How documents are read off p(x | z): ``how`` one of HOWS, ``width`` of a beam, ``longest`` in tokens."""
+
+    how: str = "sample"
+    width: int = 5
+    longest: int = 100
+
+    def __post_init__(self) -> None:
+        if self.how not in HOWS:
+            raise UserError(f"--how {self.how}: {nearest(self.how, HOWS)}")
+        for name, most in (("width", 1000), ("longest", 100_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"--{name} {getattr(self, name)}: allowed: a whole number from 1 to {most:,}")
+
+    def documents(self, model: nn.Module, z: Tensor | None, rows: int, seed: int) -> list[Document]:
+        """A document for each of the codes ``z`` (rows, n), or ``rows`` documents of a model without codes."""
+        if z is None and self.how != "sample":
+            return self._some(model, None, None) * rows
+        found: list[Document] = []
+        for number, part in enumerate(torch.arange(rows).split(TOGETHER)):
+            u = _noise((len(part), self.longest), seed, "made_case", model, number) if self.how == "sample" else None
+            found += self._some(model, None if z is None else z[part], u)
+        return found
+
+    def _some(self, model: nn.Module, z: Tensor | None, u: Tensor | None) -> list[Document]:
+        if self.how == "sample":
+            return text_generation.sample(model, z, u)
+        if self.how == "greedy":
+            return text_generation.greedy(model, z, self.longest)
+        return text_generation.beam(model, z, self.width, self.longest)
+
+
+def drawn(model: nn.Module, number: int, seed: int, decoding: Decoding) -> list[Document]:
+    """``number`` documents, their codes drawn from the prior."""
+    z = None
+    if latent(model):
+        z = _noise((number, model.sizes[1]), seed, "made_code", model, kind="normal")
+    return decoding.documents(model, z, number, seed)
+
+
+def codes(model: nn.Module, x: Tensor, seed: int, mean: bool) -> Tensor:
+    """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
+    if not (reads_documents(model) and gaussian_posterior(model)):
+        raise UserError(f"{type(model).__name__} has no codes of documents")
+    seen = tuple(torch.cat(v) for v in zip(*(model.encode(part) for part in x.split(TOGETHER)), strict=True))
+    if mean:
+        return seen[0]
+    draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
+    return model.sample_posterior(x, 1, draws, seen)[0][0]
+
+
+@torch.no_grad()
+def drawn_images(model: nn.Module, number: int, seed: int) -> Tensor:
+    """``number`` cases x ~ p(x), bits (number, d). A Boltzmann prior is sampled by SWEEPS Gibbs sweeps.
+
+    Raises UserError for a model that has no such cases.
+    """
+    _check(model)
+    if hasattr(model, "sample_joint"):
+        return model.sample_joint(noise.fixed(model.joint_noise(number), seed, "made_code"))[0]
+    machine = model.prior()
+    z1 = _noise((1, number, len(machine.b1)), seed, "made_start", model).round()
+    z = _settled(machine, z1, seed)
+    return model.sample_visible(z, _noise((1, number, model.sizes[0]), seed, "made_case", model))[0]
+
+
+@torch.no_grad()
+def images_again(model: nn.Module, x: Tensor, seed: int) -> Tensor:
+    """For every case of ``x`` (n, d) one drawn from p(x | z), z a sample of the posterior of the case: bits (n, d).
+
+    Raises UserError as above.
+    """
+    _check(model)
+    if "posterior" in model.unnormalised:
+        machine = model.posterior(x)
+        z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
+    else:
+        z = model.sample_posterior(x, 1, noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code"))
+    return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
+
+
+def _check(model: nn.Module) -> None:
+    if not hasattr(model, "sample_visible"):
+        raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
+
+
+def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
+    """Both sides [z1, z2] after SWEEPS sweeps from ``z1`` (1, n, n1)."""
+    n2, z2 = machine.b2.shape[-1], None
+    for block in range(-(-SWEEPS // BLOCK)):
+        sweeps = min(BLOCK, SWEEPS - block * BLOCK)
+        shapes = {"u2": ("uniform", (sweeps, *z1.shape[:-1], n2)), "u1": ("uniform", (sweeps, *z1.shape))}
+        u = noise.fixed(shapes, seed, "made_chain", block)
+        z1, z2 = machine.gibbs(z1, u["u2"], u["u1"])
+    return [z1, z2]
+
+
+def _noise(
+    shape: tuple[int, ...], seed: int, purpose: str, model: nn.Module, *index: int, kind: str = "uniform"
+) -> Tensor:
+    return noise.fixed({"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device)["u"]

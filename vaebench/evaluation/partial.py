@@ -1,0 +1,101 @@
+"""What an evaluation that was stopped has found so far: one file in the run's folder, gone on with or thrown away.
+
+The file holds the state of the evaluation's loops (``vaebench.work.steps``) and the signature of what is evaluated: the
+protocol, the data, the seed, the parameters, the program. Where anything of it differs, the file is of no use and is
+taken as missing; so is a damaged one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.results import run_files
+from vaebench.training import checkpoint
+from vaebench.training.checkpoint import Checkpoint
+from vaebench.work.steps import Kept
+
+MAX_BYTES = 2**27
+"""Largest state of one loop that is kept. A larger one begins anew: writing it would take longer than its steps."""
+
+
+class Partial:
+    """The file in ``folder`` for an evaluation with this ``signature``, plain JSON."""
+
+    def __init__(self, folder: Path, signature: dict[str, Any]) -> None:
+        self.path = folder / run_files.EVALUATION
+        self.signature = json.loads(json.dumps(signature))  # as it is read
+
+    def read(self) -> tuple[list[Kept], float]:
+        """The loops that were kept, and the seconds spent on them; nothing where there is no file that fits."""
+        try:
+            found = checkpoint.read(self.path)
+            if found.meta["signature"] != self.signature:
+                return [], 0.0
+            tensors = found.state
+            loops = [Kept(v["path"], v["at"], v["total"], _unpacked(v["state"], tensors)) for v in found.meta["loops"]]
+            return loops, float(found.meta["seconds"])
+        except (UserError, KeyError, TypeError, ValueError, OSError):
+            return [], 0.0
+
+    def write(self, loops: list[Kept], seconds: float) -> None:
+        """Replace the file. OSError where it cannot be written."""
+        tensors: dict[str, Tensor] = {}
+        entries = []
+        for loop in loops:
+            own: dict[str, Tensor] = {}
+            state = _packed(loop.state, own, f"{len(entries)}.")
+            if sum(v.numel() * v.element_size() for v in own.values()) > MAX_BYTES:
+                continue
+            entries.append({"path": loop.path, "at": loop.at, "total": loop.total, "state": state})
+            tensors |= own
+        meta = {"signature": self.signature, "seconds": seconds, "loops": entries}
+        checkpoint.write(self.path, Checkpoint({}, tensors, meta=meta))
+
+    def remove(self) -> None:
+        """The evaluation has ended."""
+        self.path.unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------- plain values and tensors as JSON
+
+
+def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
+    """``value`` as JSON that keeps the types; its tensors go to ``tensors``, with names that begin with ``prefix``."""
+
+    def inner(v: Any) -> Any:
+        return _packed(v, tensors, prefix)
+
+    if isinstance(value, Tensor):
+        name = f"{prefix}{len(tensors)}"
+        tensors[name] = value.detach().to("cpu", copy=True)  # views of one storage cannot be saved as they are
+        return {"tensor": name, "device": str(value.device)}
+    if isinstance(value, slice):
+        return {"slice": [value.start, value.stop]}
+    if isinstance(value, dict):
+        return {"dict": [[k, inner(v)] for k, v in value.items()]}
+    if isinstance(value, tuple):
+        return {"tuple": [inner(v) for v in value]}
+    if isinstance(value, list):
+        return [inner(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be kept")
+
+
+def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]].to(value["device"])
+    if "slice" in value:
+        return slice(*value["slice"])
+    if "tuple" in value:
+        return tuple(_unpacked(v, tensors) for v in value["tuple"])
+    return {k: _unpacked(v, tensors) for k, v in value["dict"]}

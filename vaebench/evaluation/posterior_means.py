@@ -1,0 +1,73 @@
+"""Posterior means of a run, the model's beside the encoder's (He et al. 2019, section 3): ``means.csv`` in its folder.
+
+Of one scalar latent, at every snapshot and of the parameters that are evaluated; see ``means_file`` for the columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaebench.data.splits import Splits
+from vaebench.errors import UserError
+from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean, scalar
+from vaebench.files import write_atomic
+from vaebench.metrics.validation import spread
+from vaebench.results import means_file, run_files
+from vaebench.results.means_file import SELECTED, Point
+from vaebench.training import checkpoint, snapshots
+from vaebench.training.build import load_model
+from vaebench.training.checkpoint import Checkpoint
+from vaebench.work.steps import Box, steps
+
+POINTS = 500
+"""Cases, spread evenly over the split ``eval.means``, as many as in the paper."""
+
+
+def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: nn.Module, update: int) -> None:
+    """Write ``means.csv`` for a run with snapshots whose evaluated ``model``, of so many updates, has a scalar latent.
+
+    It is left as it is where it holds just these parameters: the numbers depend on nothing else. Raises UserError for a
+    damaged snapshot.
+    """
+    split, kept = config["eval"].get("means", "valid"), snapshots.listed(folder)
+    if not kept or not scalar(model):
+        return
+    wanted = [(split, s.update, s.kind) for s in kept] + [(split, update, SELECTED)]
+    if _held(folder / run_files.MEANS) == wanted:
+        return
+    every, device = torch.from_numpy(getattr(splits, split)), model.mean.device
+    cases = spread(torch.arange(len(every)), POINTS).tolist()
+    x = every[cases].to(device)
+    lines = Box(found=[])
+    for number in steps("posterior means", len(wanted), lines):
+        at_end = number == len(kept)
+        one = model if at_end else load_model(config, splits.mean, _snapshot(kept[number].path)).to(device)
+        means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
+        lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Point._fields)
+    writer.writerows(lines.found)
+    write_atomic(folder / run_files.MEANS, text.getvalue())
+
+
+def _held(path: Path) -> list[tuple[str, int, str]]:
+    """(split, update, kind) of what the file holds, in order; nothing where there is none, or it cannot be read."""
+    try:
+        return list(dict.fromkeys((p.split, p.update, p.kind) for p in means_file.read(path)))
+    except UserError:
+        return []
+
+
+def _snapshot(path: Path) -> Checkpoint:
+    try:
+        return checkpoint.read(path)
+    except UserError:
+        raise UserError(f"{path}: not a usable snapshot; remove it and run vaebench eval") from None

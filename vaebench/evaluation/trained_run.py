@@ -1,0 +1,48 @@
+"""A trained run as it is evaluated: its model with the selected parameters, and the data it was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vaebench import data
+from vaebench.config.cells import run_key
+from vaebench.data.splits import Splits
+from vaebench.errors import UserError
+from vaebench.results.store import read_note
+from vaebench.training.build import load_model
+from vaebench.training.run_state import evaluated_checkpoint, progress_of
+
+
+@dataclass(frozen=True)
+class Trained:
+    """``model`` on the CPU, without gradients; ``config`` is the cell's; ``update`` the number of the parameters."""
+
+    model: nn.Module
+    splits: Splits
+    config: dict[str, Any]
+    update: int
+
+
+def load(folder: Path) -> Trained:
+    """The run in ``folder`` (``.../seed-<n>``), finished or not.
+
+    Raises UserError where nothing is trained there yet, it is damaged, or its data are others now; DataError where they
+    cannot be had.
+    """
+    note, number = read_note(folder)
+    config, known = note["config"], note["data_hash"]
+    if run_key(config) != folder.resolve().parent.name:
+        raise UserError(f"{folder}: its settings do not fit its name; was it moved, or changed?")
+    seed = progress_of(folder, number)
+    if not seed.update:
+        raise UserError(f"{folder}: nothing is trained there yet")
+    splits = data.load(config["data"], mirror=config["data"].get("mirror"))
+    if splits.hash != known:
+        raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
+    found = evaluated_checkpoint(seed, config["train"]["select"])
+    model = load_model(config, splits.mean, found).requires_grad_(False)
+    return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

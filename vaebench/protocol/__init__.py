@@ -1,0 +1,1 @@
+"""What is measured, and how: torch is not needed to read it."""

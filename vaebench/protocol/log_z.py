@@ -1,0 +1,101 @@
+"""How the log Z that a model's densities lack are found, as a part of the protocol."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vaebench.errors import UserError
+from vaebench.protocol.families import UNNORMALISED
+from vaebench.protocol.registry import METRICS
+
+MAX_SIDE = 20
+"""Units of the smaller side of a Boltzmann machine up to which log Z is found by enumeration, unless told otherwise."""
+
+
+LOG_Z_DEFAULTS: dict[str, Any] = {
+    "logz_method": "auto",
+    "logz_temperatures": 10_000,
+    "logz_chains": 1024,
+    "logz_sweeps": 10_000,
+    "posterior_temperatures": 500,
+}
+"""Settings of log Z where the ``eval`` option has none; see conf/eval/dvae.yaml."""
+
+
+VALID_POSTERIOR_TEMPERATURES = 100
+"""Steps of annealing of a Boltzmann posterior at a validation where the learning rule has no such setting."""
+
+
+def log_z_method(settings: dict[str, Any], side: int) -> str:
+    """'exact', 'ais' or 'tempering', for a machine whose smaller side has ``side`` units, by ``logz_method``."""
+    method = (LOG_Z_DEFAULTS | settings)["logz_method"]
+    return ("exact" if side <= MAX_SIDE else "ais") if method == "auto" else method
+
+
+def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
+    """How the log Z that enter a measure are found, as parts of its protocol; none for most models.
+
+    ``logz:exact``, ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32`` (sweeps x ladders) of
+    the prior, ``posterior:ais-500x4000`` of a posterior for each case. A validation that sums over every state has
+    ``logz:exact`` and ``posterior:exact``.
+    """
+    metric = METRICS.get(measure)
+    without = lacking(config)
+    if measure.startswith("valid_"):
+        return _validation_parts(config, without) if without else []
+    if metric is None or not metric.files:
+        return []
+    ev = LOG_Z_DEFAULTS | config["eval"]
+    parts = []
+    if metric.log_z and "prior" in without:
+        parts.append(_prior_part(config, ev))
+    if metric.samples and "posterior" in without:
+        parts.append(f"posterior:ais-{ev['posterior_temperatures']}x{posterior_chains(ev)}")
+    return parts
+
+
+def lacking(config: dict[str, Any]) -> tuple[str, ...]:
+    """Which of 'prior', 'posterior' have no log Z in the densities of a cell's model."""
+    return UNNORMALISED.get(config.get("model", {}).get("name", ""), ())
+
+
+def _prior_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
+    method = log_z_method(settings, config["model"]["latents"] // 2)
+    steps = {"ais": "logz_temperatures", "tempering": "logz_sweeps"}.get(method)
+    return f"logz:{method}" + (f"-{settings[steps]}x{settings['logz_chains']}" if steps else "")
+
+
+def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[str]:
+    """The same for the bound on the validation cases, which the learning rule's settings decide and not ``eval``."""
+    rule = config.get("objective")
+    if not rule:
+        return []
+    if "valid_temperatures" not in rule:
+        return ["logz:exact", "posterior:exact"]
+    settings = {"logz_temperatures": rule["valid_temperatures"], "logz_chains": rule["valid_chains"]}
+    parts = [_prior_part(config, settings)]
+    if "posterior" in without:
+        steps = rule.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
+        parts.append(f"posterior:ais-{steps}x{config['train']['valid_samples']}")
+    return parts
+
+
+def summed(config: dict[str, Any], measure: str) -> bool:
+    """Whether a measure is the validation of a model that lacks a log Z by the sum over its states, without samples."""
+    return measure.startswith("valid_") and "posterior:exact" in log_z_parts(config, measure)
+
+
+def posterior_chains(settings: dict[str, Any]) -> int:
+    """Samples of a Boltzmann posterior for each case: as many as any measure takes."""
+    return max(settings["bound_samples"], settings["iw_samples"] or 0)
+
+
+def check_log_z(config: dict[str, Any]) -> None:
+    """Refuse to enumerate the prior of a model that has too many units for it. Raises UserError."""
+    if "prior" not in lacking(config) or config["eval"].get("logz_method") != "exact":
+        return
+    side = config["model"]["latents"] // 2
+    if side > MAX_SIDE:
+        raise UserError(
+            f"eval.logz_method=exact: {side} units on the smaller side; allowed: {MAX_SIDE}, or auto, ais, tempering"
+        )

@@ -1,0 +1,66 @@
+"""The registry of measures: what is measured of a trained model, and what a report calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a trained model, under one name, in all models that have such a number.
+
+    ``heading``: its column in a report, beside the measure of the table; empty: none. ``files``: the files in
+    vaebench/metrics/ that take it, each for the models to which it applies; none where the training does. ``samples``:
+    the setting that says how many samples per case it takes, ``least`` the fewest from which there is a number.
+    ``log_z``: whether the prior's log Z enters it. ``timing``: whether it is a time, which is the machine's as much as
+    the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
+    that it has a difference from the published number and no verdict. ``floor``: what it cannot fall below where a case
+    has a probability, and not a density.
+    """
+
+    heading: str
+    files: tuple[str, ...] = ()
+    samples: tuple[str, str] | None = None
+    log_z: bool = False
+    least: int = 1
+    timing: bool = False
+    descriptive: bool = False
+    floor: float | None = None
+
+
+METRICS: dict[str, Metric] = {
+    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True, floor=0.0),
+    "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, floor=0.0),
+    "iw_nll_weighted": Metric(
+        "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, floor=0.0
+    ),
+    "nll": Metric("exact NLL", ("exact_nll",), floor=0.0),
+    "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
+    "exact_kl": Metric("exact KL", ("exact_kl",)),
+    "kl_gap": Metric("above least KL", ("exact_kl",)),
+    "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
+    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), floor=1.0),
+    "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
+    "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
+    "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
+    "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
+    "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
+    "ms_per_update": Metric("", timing=True),
+    "hours": Metric("", timing=True),
+}
+"""Every measure by its name, in the order of a report's columns."""
+
+
+def heading(measure: str) -> str:
+    """What a report calls a measure."""
+    return (measure in METRICS and METRICS[measure].heading) or measure
+
+
+def is_descriptive(measure: str) -> bool:
+    """Whether a measure describes a model without saying how good it is: its KL, say."""
+    return measure in METRICS and METRICS[measure].descriptive
+
+
+def is_timing(measure: str) -> bool:
+    """Whether a measure is a time: of the training, on some machine, whatever is evaluated."""
+    return measure in METRICS and METRICS[measure].timing

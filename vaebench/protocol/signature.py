@@ -1,0 +1,106 @@
+"""The signature of a measure, by which two numbers may be compared, and the settings that it is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vaebench.errors import UserError
+from vaebench.protocol.families import ENCODED, EXACT
+from vaebench.protocol.log_z import lacking, log_z_parts, summed
+from vaebench.protocol.registry import METRICS, is_timing
+from vaebench.settings.validate import shown
+
+MI_BATCH = 32
+"""Cases of a batch within which a mutual information is taken, unless told otherwise: He et al. (2019), on text."""
+
+
+def mi_batch(settings: dict[str, Any]) -> int:
+    """Cases of a batch within which a mutual information is taken, by the settings of ``eval``."""
+    return settings.get("mi_batch") or MI_BATCH
+
+
+def samples_of(config: dict[str, Any], measure: str) -> int | None:
+    """Samples per case of a measure by this configuration; None for a measure that takes none."""
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None or summed(config, measure):
+        return None
+    group, key = metric.samples
+    return config[group].get(key)
+
+
+def evaluated(config: dict[str, Any], measure: str) -> list[str]:
+    """Measures without which a trained model is not evaluated as ``config`` asks; ``measure`` is its table's.
+
+    Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
+    """
+    ev, model = config["eval"], config["model"]["name"]
+    if model in EXACT:
+        names = ["nll"]
+    else:
+        names = ["bound", "kl"]
+        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model in ENCODED):  # a variance over cases
+            names.append("active_units")
+        if ev["iw_samples"]:
+            names.append("iw_nll")
+        if model in ENCODED:
+            names.append("mi_batch")
+    if measure in METRICS and METRICS[measure].files and measure not in names:
+        names.append(measure)
+    return names
+
+
+def check_measure(measure: str, config: dict[str, Any]) -> None:
+    """Refuse settings of a cell under which the number that its table compares, ``measure``, is not taken at all.
+
+    Raises UserError naming the setting: the samples of ``measure`` are none, or fewer than it needs.
+    """
+    metric = METRICS.get(measure)
+    if metric is None or metric.samples is None:
+        return
+    group, name = metric.samples
+    model, value = config["model"]["name"], config[group].get(name)
+    if model in EXACT:  # whose measures need no samples
+        return
+    least = 1 if model in ENCODED else metric.least
+    if value is None or value < least:
+        raise UserError(
+            f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "
+            f"allowed here: a whole number, at least {least}"
+        )
+
+
+def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
+    """The protocol of a measure: two numbers may be compared when their signatures are equal.
+
+    For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
+    Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
+    taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
+    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. Where not all
+    training cases are used (``train.cases``) the split says how many. A time has the data and the recipe only.
+    """
+    data, ev = config["data"], config["eval"]
+    split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
+    name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
+    if is_timing(measure):
+        return f"{measure}|data:{name}|recipe:{config['recipe']}"
+    cases = config["train"].get("cases")
+    part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
+    parts = [measure, f"data:{name}", part, f"points:{points or 'all'}"]
+    if samples is not None and not summed(config, measure):
+        parts.append(f"samples:{samples}")
+    if measure == "mi_batch":
+        parts.append(f"batch:{mi_batch(ev)}")
+    parts += log_z_parts(config, measure)
+    parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
+    return "|".join(parts)
+
+
+def valid_points(config: dict[str, Any]) -> int | None:
+    """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
+    return config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
+
+
+def signature_parts(text: str) -> dict[str, str]:
+    """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
+    measure, *rest = text.split("|")
+    return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}

@@ -1,0 +1,1 @@
+"""What runs came to: files, numbers, errors, flags. Without torch."""

@@ -1,0 +1,257 @@
+"""What is wrong with a number or a run, in words: an impossible value, a case that outweighs all others, a dead layer.
+
+A flag is a line ``kind: why``. Flags of a measure follow from what is recorded of it, so that old results are judged by
+the same rules as new ones; a run has flags of its own from its training. Reads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vaebench.data import DATA
+from vaebench.protocol.registry import METRICS
+from vaebench.protocol.signature import signature_parts
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure
+from vaebench.settings.validate import is_number
+
+IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
+"""Kinds that say that a number is not one to quote."""
+
+DEAD_LAYER, BASELINE = "dead layer", "baseline"
+"""Kinds that say that a model or its training is not what it seems to be; the number itself is right."""
+
+UNKNOWN_WORDS = "unknown words"
+"""Kind that says that a number is largely one of another text: the words it was measured on are mostly <unk>."""
+
+LOST = (IMPOSSIBLE, NOT_FINITE)
+"""Values with such a flag enter no mean."""
+
+FAULTS = (*LOST, ONE_CASE)
+"""Values with such a flag get no verdict."""
+
+OF_RUNS = (BASELINE,)
+"""Kinds that are of the run as a whole; the others are of a measure."""
+
+LEAST_KL = 0.1
+"""Nats below which a latent layer carries nothing."""
+
+SIGMAS = 3.0
+"""Noise that an estimate may have: so many of its standard errors beyond what is possible are no fault."""
+
+SURPRISE = 14.0
+"""Nats that noise may carry the log-probability of all cases together above 0, however large its error is.
+
+A weight has a mean of at most 1, so the log of a mean of weights, the mean of their logs, and the sum of either over
+independent cases exceed t with probability exp(-t) at most (Markov, Jensen): here, once in a million.
+"""
+
+ROUNDING = 1e-6
+"""Nats by which a sum of many terms may be wrong."""
+
+DENSITY = "density"
+"""Key in ``extra`` of a measure whose model has a density for its cases, of which a negative NLL is nothing special."""
+
+MOST_UNKNOWN = 0.2
+"""Share of unknown words above which documents are hardly scored any more."""
+
+UNKNOWN = "unknown"
+"""Key in ``extra`` of a measure of documents: the share of their words that the vocabulary lacks."""
+
+OUTSIDE = "train_baseline_outside"
+"""Key in a curve: the share of updates in which a baseline's prediction was far outside the signal's range."""
+
+
+def kind_of(flag: str) -> str:
+    """``one case`` of ``one case: case 17 ...``."""
+    return flag.partition(":")[0]
+
+
+def why(flag: str) -> str:
+    """What stands behind the kind."""
+    return flag.partition(": ")[2]
+
+
+def kinds(flags: Iterable[str]) -> tuple[str, ...]:
+    """The kinds of several flags, each once."""
+    return tuple(dict.fromkeys(map(kind_of, flags)))
+
+
+# --------------------------------------------------------------------------------------------------- of a measure
+
+
+def of_measure(measure: Measure) -> tuple[str, ...]:
+    """The flags of one measure: those it was stored with, and what else follows from its recorded values."""
+    return merged(measure.flags, derived(measure))
+
+
+def derived(measure: Measure) -> tuple[str, ...]:
+    """Flags that follow from the recorded values alone.
+
+    Nothing is said of the sign of a measure, or of its layers, where the data are unknown here.
+    """
+    found = [_not_finite(measure), _impossible(measure), _one_case(measure), _dead_layer(measure), _unknown(measure)]
+    return tuple(f"{kind}: {text}" for kind, text in filter(None, found))
+
+
+def merged(stored: Sequence[str], more: Iterable[str]) -> tuple[str, ...]:
+    """``stored``, and what of ``more`` is of other kinds."""
+    known = kinds(stored)
+    return (*stored, *(flag for flag in more if kind_of(flag) not in known))
+
+
+def _not_finite(measure: Measure) -> tuple[str, str] | None:
+    if math.isfinite(measure.value):
+        return None
+    cases = measure.extra.get("not_finite")
+    if not isinstance(cases, dict):
+        return NOT_FINITE, "the value is no number"
+    number, first = cases.get("cases"), cases.get("first")
+    return NOT_FINITE, f"{number} of {_of(measure)} cases, case {first} the first of them"
+
+
+def _impossible(measure: Measure) -> tuple[str, str] | None:
+    """Below the least value that the measure can have where every case has a probability, not a density."""
+    metric = METRICS.get(measure.name)
+    if metric is None or metric.floor is None or measure.extra.get(DENSITY) or _data(measure) is None:
+        return None
+    if not measure.value < metric.floor - ROUNDING - _noise(measure):
+        return None
+    return IMPOSSIBLE, f"{_short(measure.value)}, and of discrete data it is never below {metric.floor:g}"
+
+
+def _noise(measure: Measure) -> float:
+    """How far noise may carry a measure beyond what is possible, in its unit.
+
+    The error alone excuses nothing: a weight without bound makes it as large as the value that it spoils. The error of
+    log Z is the same for all cases, so SURPRISE says nothing of it.
+    """
+    error, log_z = (v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error")))
+    own = min(SIGMAS * error, SURPRISE / (measure.points or 1))
+    return math.hypot(own, SIGMAS * log_z)
+
+
+def _one_case(measure: Measure) -> tuple[str, str] | None:
+    """One case moves the mean by more than all others together, as was noticed or as the spread over cases shows."""
+    case, spread = measure.extra.get("one_case"), measure.extra.get("spread")
+    if isinstance(case, dict):
+        value, shift = _short(case.get("value")), _short(case.get("shift"))
+        text = f"case {case.get('case')}, at {value}, moves the mean by {shift}, more than all others together"
+        return ONE_CASE, text
+    if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
+        return ONE_CASE, f"the standard error over cases, {spread:.2f}, exceeds the mean itself: few cases carry it"
+    return None
+
+
+def _dead_layer(measure: Measure) -> tuple[str, str] | None:
+    """A latent layer without KL. A model without data to learn from has nothing that its latents could carry."""
+    layers, data = measure.extra.get("layers"), _data(measure)
+    if measure.name != "kl" or not isinstance(layers, list) or data is None or data.empty:
+        return None
+    dead = [i for i, kl in enumerate(layers, start=1) if is_dead(kl)]
+    if not dead:
+        return None
+    if len(layers) == 1:
+        return DEAD_LAYER, f"the latents carry less than {LEAST_KL:g} nat"
+    which = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
+    return DEAD_LAYER, f"{which} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat"
+
+
+def _unknown(measure: Measure) -> tuple[str, str] | None:
+    """Documents of which the vocabulary lacks a large part."""
+    share = measure.extra.get(UNKNOWN)
+    if not is_number(share) or share <= MOST_UNKNOWN:
+        return None
+    return UNKNOWN_WORDS, f"{100 * share:.0f} % of the words are not in the vocabulary and are scored as <unk>"
+
+
+def is_dead(kl: Any) -> bool:
+    """Whether a layer with so much KL, in nats, carries nothing."""
+    return is_number(kl) and abs(kl) < LEAST_KL
+
+
+def _short(value: Any) -> str:
+    if not is_number(value):
+        return "?"
+    return f"{value:,.2f}" if abs(value) < 1e9 else f"{value:.3g}"
+
+
+def _data(measure: Measure) -> Any:
+    """The class of the data that a measure was taken on; None where they are not known here."""
+    return DATA.get(signature_parts(measure.signature).get("data", "").partition("@")[0])
+
+
+def _of(measure: Measure) -> str:
+    return "some" if measure.points is None else f"{measure.points:,}"
+
+
+# -------------------------------------------------------------------------------------------- of a run, of a result
+
+
+def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The flags of a training by its curve, whose points are means over the updates since the last validation."""
+    points = [p for p in curve if is_number(p.get(OUTSIDE)) and p[OUTSIDE] > 0]
+    if not points:
+        return ()
+    worst, first = max(points, key=lambda p: p[OUTSIDE]), points[0]
+    text = (
+        f"{BASELINE}: predictions far outside the range of the learning signal, first noticed at the validation of "
+        f"update {first['update']:,}, in up to {100 * worst[OUTSIDE]:.2g} % of the updates between two validations"
+    )
+    return (text,)
+
+
+def of_run(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """The flags that a stored result has of its run as a whole."""
+    stored = result.get("flags")
+    return tuple(map(str, stored)) if isinstance(stored, list) else ()
+
+
+def of_result(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """All flags of a stored result: ('', flag) of the run, then (measure, flag), as far as its measures can be read."""
+    found = [("", flag) for flag in of_run(result)]
+    for measure in readable_measures(result):
+        found += [(measure.name, flag) for flag in of_measure(measure)]
+    return found
+
+
+def in_short(found: Iterable[tuple[str, str]]) -> str:
+    """``iw_nll impossible, kl dead layer``: flags of a result in a few words."""
+    return ", ".join(dict.fromkeys(f"{measure} {kind_of(flag)}".strip() for measure, flag in found))
+
+
+# ---------------------------------------------------------------------------------------------- in the long frame
+
+
+def of_row(row: Mapping[str, Any]) -> str:
+    """The column ``flags`` of a row of the long frame, completed with what follows from its other columns."""
+    stored = split(row.get("flags"))
+    if not row.get("metric"):
+        return join(stored)
+    value, error = row.get("value"), row.get("error")
+    measure = Measure(
+        name=row["metric"],
+        value=math.nan if value is None else float(value),
+        unit=row.get("unit") or "",
+        error=None if error is None or math.isnan(error) else float(error),
+        points=row.get("points"),
+        signature=row.get("signature") or "",
+        extra=json.loads(row["extra"]) if row.get("extra") else {},
+    )
+    return join(merged(stored, derived(measure)))
+
+
+def join(flags: Sequence[str]) -> str:
+    """Flags as the text of a column: a JSON list, empty where there are none."""
+    return json.dumps(list(flags), ensure_ascii=False) if flags else ""
+
+
+def split(text: str | None) -> tuple[str, ...]:
+    """The inverse of ``join``. ValueError for a text that is no list of flags."""
+    flags = json.loads(text) if text else []
+    if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+        raise ValueError(f"not a JSON list of texts: {text!r}")
+    return tuple(flags)

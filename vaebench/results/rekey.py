@@ -1,0 +1,163 @@
+"""Run folders whose names no longer fit what they hold: found, and given the present names.
+
+The name of a run's folder is ``run_key`` of its configuration. It changes where an option gets another name or where
+the rule changes by which the key is made; the folder then is not found, though nothing is wrong with it. What it holds
+says which run it is, so that its present name can always be told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaebench.config import catalogue
+from vaebench.config.cells import GROUPS, Cell, run_key, versions
+from vaebench.errors import UserError
+from vaebench.files import parse_json, write_atomic
+from vaebench.results import run_files
+from vaebench.results.result_file import is_config
+from vaebench.results.store import Busy, Store, seed_of
+from vaebench.settings.renamed import with_present_names
+
+KEY = re.compile(r".+-[0-9a-f]{10}")
+"""A folder of another name is a copy that somebody made, and is left alone."""
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """The run of one seed in ``folder``, whose name, or that of an option in it, is not the present one."""
+
+    folder: Path
+    seed: int
+    key: str
+    """The present key."""
+
+
+def outdated(store: Store) -> Iterator[Outdated]:
+    """Every run of the store under an earlier name, by folder and seed. What cannot be read is passed over."""
+    known = {group: catalogue.options(group) for group in GROUPS}
+    for folder in _folders(store):
+        for place in sorted(folder.glob("seed-*")):
+            seed, config = seed_of(place), _config(place)
+            if seed is None or config is None:
+                continue
+            present = with_present_names(config, known)
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                key = run_key(present)
+                if key != folder.name or present != config:
+                    yield Outdated(place, seed, key)
+
+
+def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:
+    """Do not train anew what is there under an earlier name. Raises UserError naming the command that helps."""
+    seeds: dict[str, set[int]] = {}
+    for cell, some in wanted:
+        seeds.setdefault(cell.key, set()).update(some)
+    notice = found_outdated(store, seeds)
+    if notice:
+        raise UserError(f"{notice} (or start anew with --force)")
+
+
+def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) -> str:
+    """A line for the runs that are there under an earlier name; '' where none is.
+
+    ``wanted``: present key -> seeds, None any.
+    """
+    if not wanted:
+        return ""
+    found = [o for o in outdated(store) if o.key in wanted and (wanted[o.key] is None or o.seed in wanted[o.key])]
+    if not found:
+        return ""
+    which = f"{found[0].folder} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+    return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
+
+
+def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
+    """A line for cells that have runs of an earlier version of their options, and none of the present; '' for none."""
+    count = 0
+    for key, config in {cell.key: cell.config for cell in cells}.items():
+        before = [run_key(old) for old in versions(config)[:-1]]
+        present = (store.root / key).is_dir()
+        count += not present and any((store.root / old).is_dir() for old in before)
+    if not count:
+        return ""
+    have = "a cell has" if count == 1 else f"{count} cells have"
+    return f"{have} runs of an earlier version of their options in {store.root}; they are kept, and not taken for these"
+
+
+def rekey(store: Store, found: Outdated) -> str:
+    """Give a run its present name. Returns '' when it is done, else why it was left as it is.
+
+    The files of the run are rewritten first, each in one piece, and then the folder is moved in one piece: after a kill
+    at any point the run is still found, by ``outdated`` or by its key, and the same call completes the work.
+    """
+    target = store.run_dir(found.key, found.seed)
+    try:
+        with store.lock(found.folder.parent.name, found.seed):
+            if target != found.folder and not _free(store, found):
+                return f"{target} is there already"
+            _rewrite(found)
+            if target != found.folder:
+                os.rename(found.folder, target)
+    except Busy:
+        return "another process works on it"
+    except OSError as e:
+        return f"{e.strerror or e}: {e.filename or target}"
+    if not any(found.folder.parent.iterdir()):  # else other seeds are still in it
+        found.folder.parent.rmdir()
+    return ""
+
+
+def _rewrite(found: Outdated) -> None:
+    """Present names in the two files of a run that hold its configuration."""
+    known = {group: catalogue.options(group) for group in GROUPS}
+    for name in (run_files.NOTE, run_files.RESULT):
+        path = found.folder / name
+        content = _read(path)
+        if content is None or not is_config(content.get("config")):
+            continue
+        new = {**content, "config": with_present_names(content["config"], known)}
+        if "key" in content:
+            new["key"] = found.key
+        if new != content:
+            write_atomic(path, json.dumps(new, indent=1) + "\n")
+
+
+def _free(store: Store, found: Outdated) -> bool:
+    """Whether nothing is at the present place of a run, or an empty folder, which is removed; else Busy or False."""
+    target = store.run_dir(found.key, found.seed)
+    with store.lock(found.key, found.seed):  # makes the folder
+        if {p.name for p in target.iterdir()} - {".lock"}:
+            return False
+    (target / ".lock").unlink(missing_ok=True)
+    target.rmdir()
+    return True
+
+
+def _folders(store: Store) -> list[Path]:
+    if not store.root.is_dir():
+        return []
+    return sorted(p for p in store.root.iterdir() if KEY.fullmatch(p.name) and p.is_dir())
+
+
+def _config(place: Path) -> dict[str, Any] | None:
+    """The configuration of a run, from the file that says for what it was trained, else from its result."""
+    for name in (run_files.NOTE, run_files.RESULT):
+        config = (_read(place / name) or {}).get("config")
+        if is_config(config):
+            return config
+    return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

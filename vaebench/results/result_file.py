@@ -1,0 +1,137 @@
+"""``result.json``, what a run came to: read with care, for it may be damaged or written by hand, and kept then."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vaebench.config.cells import IDENTITY
+from vaebench.errors import UserError
+from vaebench.files import parse_json, write_atomic
+from vaebench.results.stats import Measure
+from vaebench.settings.validate import is_number
+
+log = logging.getLogger(__name__)
+
+SECTIONS = (*IDENTITY, "eval")
+"""Parts of a ``config`` that are mappings."""
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
+
+
+def is_config(value: Any) -> bool:
+    """Whether ``value`` is an object with the objects SECTIONS, as a cell's configuration is."""
+    return isinstance(value, dict) and all(isinstance(value.get(group), dict) for group in SECTIONS)
+
+
+Test = tuple[str, Callable[[Any], bool]]
+
+TEXT: Test = ("text", lambda v: isinstance(v, str))
+WHOLE: Test = ("a whole number", _whole)
+NUMBER: Test = ("a number", is_number)
+MAPPING: Test = ("an object", lambda v: isinstance(v, dict))
+
+FIELDS: dict[str, Test] = {
+    "status": TEXT,
+    "reason": TEXT,
+    "config": (f"an object with the objects {', '.join(SECTIONS)}", is_config),
+    **dict.fromkeys(("updates", "best_update", "pack"), WHOLE),
+    **dict.fromkeys(("seconds", "eval_seconds", "updates_per_second", "peak_memory_mb"), NUMBER),
+    **dict.fromkeys(("device", "engine"), TEXT),
+    **dict.fromkeys(("versions", "data"), MAPPING),
+    "measures": ("a list", lambda v: isinstance(v, list)),
+}
+"""What a result holds: name -> (its type in words, the test of it). All but ``status`` may be missing or null."""
+
+_told: set[Path] = set()
+"""Damaged files that this process has warned of."""
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """A result from the bytes of its file. Raises ValueError, in a few words, where it is damaged."""
+    result = parse_json(content)
+    if not isinstance(result, dict):
+        raise ValueError("expected an object")
+    if "status" not in result:
+        raise ValueError("no status in it")
+    for name, (wanted, good) in FIELDS.items():
+        value = result.get(name)
+        if not good(value) and (value is not None or name == "status"):
+            raise ValueError(f"{name}: expected {wanted}")
+    return result
+
+
+def readable_measures(result: Mapping[str, Any]) -> list[Measure]:
+    """The measures of a result, without those that cannot be read."""
+    found = []
+    measures = result.get("measures")
+    for content in measures if isinstance(measures, list) else []:
+        with contextlib.suppress(ValueError):
+            found.append(Measure.from_dict(content))
+    return found
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The result; None where there is none or, with one warning, where it is damaged.
+
+    Raises:
+        UserError: If there is one that cannot be read, which says nothing about what it holds.
+    """
+    content = _content(path)
+    if content is None:
+        return None
+    try:
+        return parse(content)
+    except ValueError as e:
+        # A worker's parent has read it before, and warned.
+        if path not in _told and multiprocessing.parent_process() is None:
+            log.warning("%s is damaged and taken as missing: %s", path, " ".join(str(e).split()))
+        _told.add(path)
+        return None
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the result whole. A damaged one is kept beside it under a name of its own, ``result.json.damaged``.
+
+    Raises:
+        UserError: If there is one that cannot be read: nothing is replaced then.
+        OSError: If it cannot be written; a good old file is as it was.
+    """
+    old = _content(path)
+    if old is not None and _damaged(old):
+        aside = _free(path.with_name(f"{path.name}.damaged"))
+        path.rename(aside)
+        log.warning("%s was damaged: kept as %s, a new one is written", path, aside.name)
+    write_atomic(path, text)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror or e}; nothing was replaced") from None
+
+
+def _damaged(content: bytes) -> bool:
+    try:
+        parse(content)
+    except ValueError:
+        return True
+    return False
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of ``path-2``, ``path-3``, ... that is not there yet."""
+    found, number = path, 1
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found

@@ -1,0 +1,231 @@
+"""Numbers with named errors: measures, means over seeds, error budgets, verdicts. scipy is imported when needed."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+ERROR_KINDS = ("monte carlo", "seeds", "log Z", "none")
+"""What the error of a measure is an error of."""
+
+LEVEL = 0.95
+"""Two-sided level of confidence of every verdict: by chance alone a 'better' or a 'no' comes in one of twenty cases."""
+
+ROUNDING = 1e-9
+"""Slack at the edge of a margin: printed decimals such as 113.1 + 0.5 are not exact in binary."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured number of one run.
+
+    ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was stored is NaN.
+    ``points`` are the test cases it was averaged over, ``samples`` the samples per case. ``signature`` is the
+    protocol, see ``vaebench.protocol.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
+    number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
+
+    ``flags`` say what is wrong with the number, see ``vaebench.results.flags``.
+
+    Where an estimate of log Z enters the value, ``extra["log_z_error"]`` is its standard error. It stands beside
+    ``error``, because it is the same for all cases and so does not average out over them.
+    """
+
+    name: str
+    value: float
+    unit: str
+    error: float | None = None
+    error_kind: str = "none"
+    points: int | None = None
+    samples: int | None = None
+    signature: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.error_kind not in ERROR_KINDS:
+            raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
+
+    @property
+    def total_error(self) -> float | None:
+        """``error`` and the error of log Z together; None where ``error`` is unknown: one part is not the whole."""
+        return None if self.error is None else combine(self.error, self.extra.get("log_z_error"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Measure:
+        """The inverse of ``to_dict``; JSON's null for a value is NaN. Unknown keys are left out.
+
+        Raises ValueError where a name, a value or a unit is missing or has the wrong type.
+        """
+        try:
+            value, error = content["value"], content.get("error")
+            return cls(
+                name=str(content["name"]),
+                value=math.nan if value is None else float(value),
+                unit=str(content["unit"]),
+                error=None if error is None else float(error),
+                error_kind=content.get("error_kind", "none"),
+                points=_whole(content.get("points")),
+                samples=_whole(content.get("samples")),
+                signature=str(content.get("signature") or ""),
+                extra=dict(content.get("extra") or {}),
+                flags=tuple(str(flag) for flag in content.get("flags") or ()),
+            )
+        except (KeyError, TypeError, AttributeError, OverflowError) as e:
+            raise ValueError(f"not a measure: {content!r} ({type(e).__name__}: {e})") from None
+
+
+def repeats_of(extra: dict[str, Any]) -> dict[str, Any] | None:
+    """What ``extra`` says of repeated evaluations: their ``values``, perhaps ``mean`` and ``variance``; else None."""
+    found = extra.get("repeats")
+    if not isinstance(found, dict) or not isinstance(found.get("values"), list):
+        return None
+    numbers = [found[k] for k in ("mean", "variance") if k in found]
+    good = all(isinstance(n, (int, float)) and abs(n) <= sys.float_info.max for n in numbers)
+    return found if good else None
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _finite(values: Sequence[float], what: str) -> list[float]:
+    numbers = [float(v) for v in values]
+    for v in numbers:
+        if not math.isfinite(v):
+            raise ValueError(f"{what} must be finite, found {v}")
+    return numbers
+
+
+def mean_error(values: Sequence[float]) -> tuple[float, float | None, float | None, int]:
+    """(mean, standard deviation, standard error of the mean, n) of one number per seed.
+
+    The standard deviation is the unbiased one (ddof=1); it and the standard error are None for a single value.
+    Raises ValueError for no values, NaN or infinity: such a number is never averaged silently.
+    """
+    numbers = _finite(values, "values")
+    n = len(numbers)
+    if n == 0:
+        raise ValueError("no values to average")
+    mean = math.fsum(numbers) / n
+    if n == 1:
+        return mean, None, None, 1
+    sd = math.sqrt(math.fsum((v - mean) ** 2 for v in numbers) / (n - 1))
+    return mean, sd, sd / math.sqrt(n), n
+
+
+def combine(*errors: float | None) -> float | None:
+    """Root of the sum of squares of independent errors; unknown ones (None) are left out, None if all are unknown."""
+    known = _finite([e for e in errors if e is not None], "errors")
+    return math.hypot(*known) if known else None
+
+
+def t_quantile(df: float, level: float = LEVEL) -> float:
+    """Half-width, in standard errors, of the two-sided interval of Student's t with ``df`` degrees of freedom.
+
+    12.7 for one degree of freedom at 95 %, 4.3 for two, 1.96 for infinitely many.
+    """
+    if math.isinf(df):
+        return NormalDist().inv_cdf((1 + level) / 2)
+
+    from scipy.special import stdtrit  # a fifth of a second, which listing runs need not wait for
+
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> float:
+    """Half-width of the confidence interval of a difference of means with independent errors.
+
+    The one place where errors decide: verdicts and ``compare`` ask it.
+
+    Args:
+        parts: standard error and degrees of freedom of each mean, ``math.inf`` for an error that is known.
+        level: two-sided level of confidence.
+
+    Returns:
+        The half-width in the unit of the errors, 0 where all errors are.
+
+    Raises:
+        ValueError: for an error that is not finite.
+
+    Reference:
+        Welch 1947; degrees of freedom by Satterthwaite 1946.
+    """
+    errors = _finite([error for error, _ in parts], "errors")
+    total = math.hypot(*errors)
+    if total == 0:
+        return 0.0
+
+    # Shares of the variance, so that small errors do not underflow.
+    shares = [(error / total) ** 2 for error in errors]
+    inverse = math.fsum(share**2 / df for share, (_, df) in zip(shares, parts, strict=True))
+    return total * t_quantile(1 / inverse if inverse else math.inf, level)
+
+
+def published_error(spread: float, runs: int | None) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a published mean with the standard deviation ``spread`` over ``runs``.
+
+    Where the paper does not say how many runs it made, the number is taken as that of a single one whose standard
+    deviation is known: (spread, inf). That is no smaller than the error of any mean, and asks for no quantile of an
+    unknown number of degrees of freedom.
+    """
+    if runs is None or runs < 2:
+        return spread, math.inf
+    return spread / math.sqrt(runs), runs - 1
+
+
+def verdict(
+    published: float | None,
+    values: Sequence[float],
+    margin: float,
+    label: str,
+    comparable: bool,
+    spread: float | None = None,
+    runs: int | None = None,
+) -> str:
+    """Whether the mean of ``values`` (one per seed, lower is better) reproduces the published number.
+
+    With d the difference of the mean from the published number and w the half-width of its 95 % confidence interval,
+    by Student's t with n - 1 degrees of freedom for n seeds:
+
+    ``-``        nothing published, nothing measured, or the data or the evaluation are not the paper's
+    ``n=1``      one seed: never a yes or a no from it
+    ``yes``      |d| <= ``margin`` and w <= ``margin``, edges included
+    ``better``   d < 0, |d| > ``margin`` and |d| > w
+    ``no``       d > 0, |d| > ``margin`` and |d| > w
+    ``unclear``  all else: the seeds, or the paper's runs, scatter too much for either
+
+    Where the paper prints a standard deviation over its runs (``spread``), the error of its number is part of w, by
+    Welch's t with the number of ``runs``; see ``published_error`` where that is not known.
+    A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``: ``yes, tuned``.
+    Raises ValueError for NaN or infinity.
+    """
+    numbers = _finite(values, "values")
+    if published is None or not comparable or not numbers:
+        return "-"
+    _finite([published, margin], "the published number and the margin")
+
+    mean, _, se, n = mean_error(numbers)
+    if se is None:
+        return f"n=1, {label}" if label else "n=1"
+
+    parts = [(se, n - 1)]
+    if spread is not None:
+        parts.append(published_error(spread, runs))
+    width = half_width(parts)
+
+    difference = mean - published
+    if abs(difference) <= margin + ROUNDING:
+        word = "yes" if width <= margin + ROUNDING else "unclear"
+    elif abs(difference) > width:
+        word = "better" if difference < 0 else "no"
+    else:
+        word = "unclear"
+    return f"{word}, {label}" if label else word

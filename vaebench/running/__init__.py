@@ -1,0 +1,1 @@
+"""Cells x seeds: tasks, processes, what a person sees."""

@@ -1,0 +1,221 @@
+"""Tasks over processes: one after the other in this one, or several at a time in children, with one stop switch.
+
+Each child has a pipe of its own and nothing is shared between children, so one that is killed, even in the middle of
+a message, takes nothing with it but its task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, resource_tracker
+from typing import Any
+
+from vaebench.running.tasks import Outcome, Say, Task, bad, work
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+POLL_SECONDS = 0.05
+"""How often a child looks whether it is to stop."""
+
+STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
+
+
+class Stop:
+    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM while the block runs."""
+
+        def handle(number: int, frame: Any) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            with contextlib.suppress(OSError):
+                text = ("\n" if os.isatty(2) else "") + STOPPING
+                os.write(2, text.encode())  # print() may be what was interrupted
+
+        old = {n: signal.signal(n, handle) for n in SIGNALS}
+        try:
+            yield
+        finally:
+            for n, handler in old.items():
+                signal.signal(n, handler)
+
+
+def run_all(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool = False) -> tuple[list[Outcome], bool]:
+    """Run the tasks, ``jobs`` at a time. Returns the outcomes and whether the user asked to stop.
+
+    ``fail_fast``: after the first failure no further task begins.
+    """
+    if jobs <= 1 or len(tasks) <= 1:
+        return _here(tasks, say, fail_fast)
+    return _in_children(tasks, min(jobs, len(tasks)), say, fail_fast)
+
+
+def _here(tasks: Sequence[Task], say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
+    stop, outcomes = Stop(), []
+    with stop.on_signals():
+        for task in tasks:
+            if stop() or (fail_fast and bad(outcomes)):
+                break
+            outcomes += work(task, say, stop)
+    return outcomes, stop()
+
+
+# ------------------------------------------------------------------------------------------------------ children
+
+
+def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
+    stop, outcomes, waiting = Stop(), [], list(tasks)
+    workers: list[_Worker] = []
+    told = False
+    try:
+        with stop.on_signals():
+            while True:
+                if stop() and not told:
+                    told = True
+                    for w in workers:
+                        w.end()
+                if stop() or (fail_fast and bad(outcomes)):
+                    waiting.clear()
+                while waiting and (worker := _free(workers, jobs)):
+                    worker.give(waiting.pop(0))
+                busy = [w for w in workers if w.task]
+                if not busy:
+                    break
+                for pipe in connection.wait([w.pipe for w in busy], timeout=0.2):
+                    worker = next(w for w in busy if w.pipe is pipe)
+                    ended = worker.receive(say)
+                    if ended is not None:
+                        outcomes += ended
+                        if not worker.alive:
+                            workers.remove(worker)
+            for w in workers:
+                w.end()
+            for w in workers:
+                w.process.join()
+    finally:
+        for w in workers:  # only after an error, or a second Ctrl-C, is there anything left to kill
+            w.kill()
+    return outcomes, stop()
+
+
+def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
+    """A worker without a task: one of those there are, else a new one while there are fewer than ``jobs``."""
+    free = next((w for w in workers if not w.task), None)
+    if free is None and len(workers) < jobs:
+        free = _Worker()
+        workers.append(free)
+        free.start()
+    return free
+
+
+class _Worker:
+    """A child process that works on one task at a time, as the parent sees it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")  # torch and CUDA do not survive a fork
+        self.pipe, self._theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self._theirs,))
+        self.task: Task | None = None
+        self.alive = True
+
+    def start(self) -> None:
+        # A Ctrl-C in a terminal goes to the whole group. The child is born with it blocked, for the seconds until it
+        # can ignore it: the parent alone decides what it means.
+        resource_tracker.ensure_running()  # would unblock, if it were to start within
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self._theirs.close()
+
+    def give(self, task: Task) -> None:
+        """Hand it a task. A worker that has died shows it at the next ``receive``."""
+        self.task = task
+        with contextlib.suppress(OSError):
+            self.pipe.send(task)
+
+    def end(self) -> None:
+        """Let it stop its task, with the state saved, or leave if it has none."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(None)
+
+    def receive(self, say: Say) -> list[Outcome] | None:
+        """Pass one message on to ``say``; the outcomes of its task when that has ended, as it should or not."""
+        try:
+            kind, value = self.pipe.recv()
+        except (EOFError, OSError):
+            return self._died(say)
+        if kind != "end":
+            say(kind, value)
+            return None
+        self.task = None
+        return value
+
+    def _died(self, say: Say) -> list[Outcome]:
+        self.process.join(1.0)
+        self.kill()
+        task, self.task, self.alive = self.task, None, False
+        code = self.process.exitcode
+        how = f"was killed by signal {-code} (out of memory?)" if code and code < 0 else f"ended with code {code}"
+        reason = f"its process {how}; run again to go on from the last checkpoint"
+        outcomes = [Outcome(task, s, "failed", reason) for s in task.seeds]
+        for o in outcomes:
+            say("outcome", o)
+        return outcomes
+
+    def kill(self) -> None:
+        if self.process.pid is not None:
+            self.process.kill()
+            self.process.join()
+        self.pipe.close()
+
+
+def _serve(pipe: connection.Connection) -> None:
+    """The child: works on what comes through the pipe. None, or the death of the parent, ends it.
+
+    The parent sends nothing while a task is in hand but a None, so anything to be read then means: save and stop.
+    """
+    for n in SIGNALS:
+        signal.signal(n, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def say(kind: str, value: Any) -> None:
+        with contextlib.suppress(OSError):  # the parent is dead: the task is told by ``poll``
+            pipe.send((kind, value))
+
+    with contextlib.suppress(EOFError, OSError):
+        while (task := pipe.recv()) is not None:
+            pipe.send(("end", work(task, say, _now_and_then(pipe.poll))))
+
+
+def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """The same question, put every POLL_SECONDS at most: it may be asked thousands of times a second."""
+    last = -math.inf
+
+    def asked() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < POLL_SECONDS:
+            return False
+        if ask():
+            return True  # and again at once, the next time
+        last = now
+        return False
+
+    return asked

@@ -1,0 +1,126 @@
+"""What a person sees while cells run, on stderr: one line per finished cell, and how far the others are.
+
+On a terminal that is a bar; elsewhere a line when a cell begins and then one a minute at most.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from vaebench.config.cells import Cell
+from vaebench.formatting import duration
+from vaebench.protocol.families import EXACT
+from vaebench.protocol.log_z import log_z_parts
+from vaebench.protocol.registry import METRICS
+from vaebench.running.tasks import Outcome, unit
+from vaebench.work.status import Status
+
+LINE_SECONDS = 60.0
+"""Where there is no terminal: the least time between two lines about the same work."""
+
+
+class Progress:
+    """Receives what workers say.
+
+    ``todo``: cells with the seeds to wait for; ``updates``: all of them together, None where nothing is trained.
+    """
+
+    def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int | None) -> None:
+        self.waiting = {unit(cell): set(seeds) for cell, seeds in todo}
+        self.outcomes: dict[tuple[str, str], list[Outcome]] = {key: [] for key in self.waiting}
+        self.total, self.finished = len(self.waiting), 0
+        self.told: dict[str, float] = {}
+        self.bar = None
+        if sys.stderr.isatty() and updates != 0:
+            from tqdm import tqdm
+
+            shape = {"bar_format": "{desc}"} if updates is None else {"unit": " updates", "unit_scale": True}
+            self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
+
+    def __call__(self, kind: str, value: Any) -> None:
+        """One message of a worker; see vaebench.running.tasks.Say."""
+        if kind == "outcome":
+            self._outcome(value)
+        elif kind == "status":
+            self._status(value)
+        elif self.bar is not None and kind == "updates":
+            self.bar.update(value)
+        elif self.bar is not None and kind == "spared":
+            self.bar.total = max(self.bar.total - value, 0)
+            self.bar.refresh()
+
+    def begin(self, who: str, text: str) -> None:
+        """A line about work that begins; the next one about it comes a minute later."""
+        self.told[who] = time.monotonic()
+        self.line(text)
+
+    def line(self, text: str) -> None:
+        """A line above the bar."""
+        if self.bar is not None:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.leave = False
+            self.bar.close()
+
+    def _status(self, s: Status) -> None:
+        if self.bar is not None:
+            self.bar.set_description_str(f"{s.who} {s.line if s.beside is None else s.beside}".rstrip())
+            return
+        now = time.monotonic()
+        if now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
+            self.told[s.who] = now
+            self.line(f"{s.who}: {s.line}")
+
+    def _outcome(self, o: Outcome) -> None:
+        key = unit(o.task.cell)
+        left = self.waiting.get(key, set())
+        if o.status == "busy" or o.seed not in left:  # busy: it is waited for, and comes again
+            return
+        left.remove(o.seed)
+        self.outcomes[key].append(o)
+        if not left:
+            self.finished += 1
+            self.line(f"[{self.finished}/{self.total}] {o.task.cell}: {summary(self.outcomes[key])}")
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """One cell's outcomes in a line: how many seeds ended how, the mean measure of those that are done, the time."""
+    parts = []
+    for status in dict.fromkeys(o.status for o in outcomes):
+        group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
+        text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
+        valued = [o for o in group if o.value is not None]
+        if status == "done" and valued:
+            measure, cell = valued[0].measure, valued[0].task.cell
+            values = [o.value for o in valued if o.measure == measure]
+            text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
+        reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
+        noticed = dict.fromkeys(o.flags for o in group if o.flags)
+        text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
+        parts.append(text + "".join(f": {r}" for r in reasons))
+    return "; ".join(parts) + f" in {duration(sum(o.seconds for o in outcomes))}"
+
+
+def in_words(measure: str, config: dict[str, Any]) -> str:
+    """A measure as a person reads it. What is measured at validations depends on the model and the rule."""
+    if measure == "valid_bound":
+        return f"validation {validated_by(config)}"
+    return (METRICS[measure].heading if measure in METRICS else "") or measure
+
+
+def validated_by(config: dict[str, Any]) -> str:
+    """What a cell's validation takes, without its sign: see vaebench.metrics.validation, here read without torch."""
+    if config["objective"]["name"] == "rbm_kl":
+        return "exact KL"
+    parts = log_z_parts(config, "valid_bound")
+    if "posterior:exact" in parts or config["model"]["name"] in EXACT:
+        return "exact NLL"
+    return "IW-NLL" if parts else "bound"

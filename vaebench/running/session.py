@@ -1,0 +1,452 @@
+"""One cell, some seeds, one process: data, training, evaluation, results. The room where the floors below meet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench import __version__, data, kernels
+from vaebench.config.cells import Cell
+from vaebench.data.splits import with_cases
+from vaebench.errors import Interrupted, UserError
+from vaebench.evaluation.evaluate import cases, evaluate
+from vaebench.evaluation.partial import Partial
+from vaebench.evaluation.posterior_means import write_means
+from vaebench.objectives import OBJECTIVES
+from vaebench.objectives.base import Objective
+from vaebench.protocol.families import CONTINUOUS
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import samples_of, signature, valid_points
+from vaebench.results import flags
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure
+from vaebench.results.store import Store
+from vaebench.training import resume
+from vaebench.training.bookkeeping import write_curve
+from vaebench.training.build import batches_of, in_updates, load_model
+from vaebench.training.checkpoint import Checkpoint, checksum
+from vaebench.training.engines import choose_engine, has_kernel, keep_freed_memory, usable
+from vaebench.training.loop import train
+from vaebench.training.run_state import RunState, evaluated_checkpoint
+from vaebench.work.status import Status, training
+from vaebench.work.steps import Kept, Work
+
+log = logging.getLogger(__name__)
+
+FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
+"""What a result says of how its run was trained; a later evaluation leaves it as it is."""
+
+ROUNDING = 1e-5
+"""Relative difference that another device or another number of threads may make to a value."""
+
+
+class Session:
+    """Trains and evaluates the seeds of a cell whose locks are held.
+
+    The constructor raises UserError for a device that is not there, DataError when the data cannot be had. What
+    concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in ``failures``, seed -> reason,
+    and the other seeds go on.
+    """
+
+    def __init__(self, cell: Cell, store: Store, seeds: list[int], force: bool = False) -> None:
+        self.cell, self.store, self.config = cell, store, cell.config
+        self.device = pick_device(self.config["run"]["device"])
+        torch.set_num_threads(self.config["run"]["threads"])
+        keep_freed_memory()
+        whole = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
+        self.splits = with_cases(whole, self.config["train"].get("cases"))
+        self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
+        batches = batches_of(self.config, self.splits)
+        self.updates = in_updates(self.config, batches, "updates")
+        self.per_unit = self.updates // self.config["train"]["updates"]
+        self.engine = "plain"
+        self.asked, self.force = seeds, force
+        self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
+        self.failures: dict[int, str] = {}
+        self.packs: dict[int, int] = {}
+        self.seeds: list[RunState] = []
+        for seed in seeds:
+            try:
+                self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
+            except Exception as e:
+                self.failures[seed] = reason_of(e, store.run_dir(cell.key, seed))
+
+    # ------------------------------------------------------------------------------------------------ the work
+
+    def run(self, say, should_stop) -> list[dict[str, Any]]:
+        """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds.
+
+        A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
+        the others are not touched by it. Nothing is raised.
+        """
+        with self._kernels():
+            return self._run(say, should_stop)
+
+    def _run(self, say, should_stop) -> list[dict[str, Any]]:
+        stopped = ""
+        try:
+            self._train(say, should_stop)
+        except Interrupted as e:
+            stopped = str(e)
+        ready = {s.seed: s for s in self.seeds}
+        results = []
+        for seed in self.asked:
+            if should_stop() and not stopped:
+                stopped = "stopped before its evaluation; what is trained is saved"
+            if seed in self.failures:
+                results.append(_unfinished("failed", self.failures[seed]))
+            elif stopped and ready[seed].status != "diverged":
+                results.append(_unfinished("interrupted", stopped))
+            else:
+                try:
+                    results.append(self._finish(ready[seed], say, should_stop))
+                except Interrupted as e:
+                    stopped = str(e)
+                    results.append(_unfinished("interrupted", stopped))
+                except Exception as e:
+                    self._fail(ready[seed], e)
+                    results.append(_unfinished("failed", self.failures[seed]))
+        return results
+
+    def _kernels(self) -> contextlib.AbstractContextManager[None]:
+        """No kernels, of training or of evaluation, where the engine is to be the plain one."""
+        return kernels.use(self.config["run"]["engine"] != "plain")
+
+    def _train(self, say, should_stop) -> None:
+        limit = self.updates
+        for s in self.seeds:
+            if not s.update and not self.force:
+                try:
+                    resume.extend(s, self.store, self.cell, self.splits.hash)
+                except Exception as e:
+                    self._fail(s, e)
+        able = [s for s in self.seeds if s.seed not in self.failures]
+        open_ = [s for s in able if s.status == "running" and s.update < limit]
+        say("spared", self._units(limit) * (len(self.asked) - len(open_)) + sum(self._units(s.update) for s in open_))
+        if open_:
+            self._choose_engines(open_)
+        alike = sorted({(s.update, s.engine) for s in open_})
+        together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
+        for group in [[s] for s in open_] if self.rule.alone else together:
+            done = first = group[0].update
+            began = time.monotonic()
+            say("status", training(self.who, first, limit, {}, None))
+
+            def report(
+                update: int, shown: dict[str, float], n: int = len(group), first: int = first, began: float = began
+            ) -> None:
+                nonlocal done
+                say("updates", (self._units(update) - self._units(done)) * n)
+                rate = (update - first) / max(time.monotonic() - began, 1e-9)
+                say("status", training(self.who, update, limit, shown, rate))
+                done = update
+
+            self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
+            try:
+                train(self.config, self.splits, group, self.device, group[0].engine, report, should_stop)
+            except Interrupted:
+                raise
+            except Exception as e:
+                for s in group:
+                    self._fail(s, e)
+            say("spared", (self._units(limit) - self._units(done)) * len(group))
+
+    def _choose_engines(self, seeds: list[RunState]) -> None:
+        """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
+        if self.splits.tokens or self.rule.alone:
+            for s in seeds:
+                s.engine = "plain"
+            return
+        asked = self.config["run"]["engine"]
+        kernel = has_kernel(self.config)
+        choose = partial(choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling)
+        self.engine, lack = choose(asked, kernel=kernel)
+        if lack:
+            log.warning("no kernel: %s; the engine is %s", lack, self.engine)
+
+        for s in seeds:
+            # Checkpoints that do not say were written before there were kernels.
+            began = s.engine or (choose("auto")[0] if s.update else self.engine)
+            if asked == "auto" and usable(began, self.device, kernel):
+                s.engine = began
+                continue
+            if began != self.engine:
+                log.warning(
+                    "%s: began with the engine %s, goes on with %s: the same in law, not bit for bit",
+                    *(s.folder, began, self.engine),
+                )
+            s.engine = self.engine
+
+    def _units(self, updates: int) -> int:
+        """Whole units of the budget (see ``train.unit``) that so many updates are."""
+        return updates // self.per_unit
+
+    def check_trained(self) -> None:
+        """Raises UserError for a seed without a checkpoint, or with a damaged one."""
+        if self.failures:
+            raise UserError(next(iter(self.failures.values())))
+        for s in self.seeds:
+            if not s.update:
+                raise UserError(f"{s.folder}: nothing is trained there yet")
+
+    def evaluate_only(self, say, should_stop=lambda: False) -> list[dict[str, Any]]:
+        """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
+
+        Raises UserError as ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
+        so.
+        """
+        self.check_trained()
+        with self._kernels():
+            return [self._finish(s, say, should_stop) for s in self.seeds]
+
+    def _finish(self, s: RunState, say, should_stop) -> dict[str, Any]:
+        if s.status == "diverged":
+            return self._write(s, "diverged", [])
+        write_curve(s)  # a kill may have come between the last checkpoint and its view
+        status = self._status(s)
+        found = evaluated_checkpoint(s, self.config["train"]["select"])
+        model = load_model(self.config, self.splits.mean, found).to(self.device)
+        x = cases(self.splits, self.config["eval"]).to(self.device)
+
+        begun = Partial(s.folder, self._evaluation(s, found))
+        kept, spent = begun.read()
+
+        def keep(loops: list[Kept], seconds: float) -> None:
+            try:
+                begun.write(loops, seconds)
+            except OSError as e:  # the evaluation itself is none the worse for it
+                log.warning("%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e)
+
+        def tell(text: str) -> None:
+            say("status", Status(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
+
+        tell("")
+        failure = None
+        try:
+            with Work(should_stop, keep=keep, kept=kept, spent=spent, tell=tell) as work:
+                measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+                try:
+                    write_means(s.folder, self.config, self.splits, model, found.meta["update"])
+                except Interrupted:
+                    raise
+                except Exception as e:  # told when the measures, none the worse for it, are written
+                    failure = e
+        except Interrupted as e:
+            raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
+        result = self._write(s, status, measures + self._of_training(s), work.seconds)
+        begun.remove()
+        if failure is not None:
+            raise failure
+        return result
+
+    def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:
+        """All that the numbers of an evaluation depend on, rounding included."""
+        return {
+            "eval": self.config["eval"],
+            "model": self.config["model"],
+            "data": self.splits.hash,
+            "seed": s.seed,
+            "parameters": checksum({**found.params, **found.state}),
+            "device": describe(self.device, self.config["run"]["threads"]),
+            "kernels": kernels.allowed(),
+            "versions": versions(),
+        }
+
+    def _of_training(self, s: RunState) -> list[Measure]:
+        """What the training itself measured: the bound that selected the checkpoint, and its clock."""
+        found = []
+        if s.best_update is not None:
+            k = samples_of(self.config, "valid_bound")
+            protocol = signature(self.config, "valid_bound", k, self.splits.hash)
+            value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
+            points = min(valid_points(self.config) or math.inf, len(self.splits.valid))
+            extra = {flags.DENSITY: True} if self.config["model"]["name"] in CONTINUOUS else {}
+            measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
+            found.append(replace(measure, flags=flags.of_measure(measure)))
+        if s.ms_per_update is not None:
+            protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
+            timed = {"timed_updates": s.timed}
+            found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
+            protocol = signature(self.config, "hours", None, self.splits.hash)
+            found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
+        return found
+
+    def _status(self, s: RunState) -> str:
+        if s.status == "trained" or s.update >= self.updates:
+            return "done"
+        old = self.store.read_result(self.cell.key, s.seed) or {}
+        return "diverged" if old.get("status") == "diverged" else "partial"
+
+    def _write(self, s: RunState, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
+        old = self.store.read_result(self.cell.key, s.seed) or {}
+        # Measures of the same parameters under other protocols stay; those of an earlier update do not.
+        same = status != "diverged" and old.get("updates") == s.update
+        measures = _remeasured(old, measures, s.folder) if same else measures
+        kept = _kept(old, measures) if same else []
+        result = {
+            **self._head(s, status, s.reason),
+            "updates_per_second": s.update / s.seconds if s.seconds else None,
+            "eval_seconds": eval_seconds,
+            "measures": [m.to_dict() for m in measures] + kept,
+        }
+        if s.seed not in self.packs:
+            result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
+        self.store.write_result(self.cell.key, s.seed, result)
+        return result
+
+    def _fail(self, s: RunState, error: Exception) -> None:
+        """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
+        self.failures[s.seed] = reason = reason_of(error, s.folder)
+        try:
+            old = self.store.read_result(self.cell.key, s.seed) or {}
+        except UserError:  # it cannot be read, so it is not replaced
+            return
+        if old.get("status") == "done":
+            return
+        with contextlib.suppress(OSError):
+            result = {**self._head(s, "failed", reason), "measures": _kept(old, [])}
+            self.store.write_result(self.cell.key, s.seed, result)
+
+    def _head(self, s: RunState, status: str, reason: str) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "status": status,
+            "reason": reason,
+            "flags": list(flags.of_curve(s.curve)),
+            "key": self.cell.key,
+            "seed": s.seed,
+            "config": self.config,
+            "updates": s.update,
+            "best_update": s.best_update,
+            "stopped_early": s.status == "trained" and s.update < self.updates,
+            "seconds": s.seconds,
+            "pack": self.packs.get(s.seed, 1),
+            "device": describe(self.device, self.config["run"]["threads"]),
+            "engine": s.engine or self.engine,
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "versions": versions(),
+            "data": {"name": self.splits.name, "hash": self.splits.hash, "hashes": self.splits.hashes},
+        }
+
+
+def _unfinished(status: str, reason: str) -> dict[str, Any]:
+    return {"status": status, "reason": reason, "seconds": 0.0, "measures": []}
+
+
+def reason_of(e: Exception, where: Path | str = "") -> str:
+    """An error as one line; ``where`` is named for a system error that names no file. VAEBENCH_DEBUG=1 raises it."""
+    if os.environ.get("VAEBENCH_DEBUG", "0") not in ("", "0"):
+        raise e
+    if isinstance(e, OSError) and e.strerror:
+        return f"{e.strerror}: {e.filename or where}".rstrip(": ")
+    text = " ".join(str(e).split()) or type(e).__name__
+    return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
+
+
+def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Measure]:
+    """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
+
+    The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
+    changed: the new value is what they give now, the earlier one stays beside it, and a warning says both.
+    """
+    before = {m.signature: m for m in readable_measures(old)}
+    found = []
+    for m in new:
+        known = before.get(m.signature)
+        if known is None or is_timing(m.name):
+            found.append(m)
+            continue
+        earlier = known.extra.get("earlier")
+        earlier = list(earlier) if isinstance(earlier, list) else []
+        if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            log.warning(
+                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "
+                "the earlier one beside it",
+                *(where, m.name, m.value, known.value),
+            )
+            earlier.append(known.value)
+        found.append(replace(m, extra={**m.extra, "earlier": earlier}) if earlier else m)
+    return found
+
+
+def _kept(old: dict[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
+    """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
+    taken = {m.signature for m in new}
+    measures = old.get("measures")
+    found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []
+    return [m for m in found if m.get("signature") not in taken]
+
+
+def pick_device(setting: str) -> torch.device:
+    """The torch device of ``run.device``; UserError when it is not there."""
+    if setting == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if setting.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        number = int(setting.partition(":")[2] or 0)
+        if number >= count:
+            raise UserError(f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu")
+    return torch.device(setting)
+
+
+def describe(device: torch.device, threads: int) -> str:
+    """The device in words, for the results."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads != 1 else ''})"
+
+
+@lru_cache(maxsize=1)
+def _cpu_name() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        return found[1].strip() if found else platform.processor() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory this process has used, MiB: on the GPU what torch allocated, else the resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return rss / 2**20 if sys.platform == "darwin" else rss / 2**10
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """vaebench, torch, python, and the commit of a checkout ('' when installed from a wheel)."""
+    where = Path(__file__).resolve().parents[2]
+    commit = ""
+    if (where / ".git").exists():
+        try:
+            git = ["git", "-C", str(where)]
+            commit = subprocess.run(
+                [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+            ).stdout.strip()
+            dirty = subprocess.run(
+                [*git, "status", "--porcelain", "vaebench", "conf"], capture_output=True, text=True
+            ).stdout
+            commit += "+changes" if commit and dirty.strip() else ""
+        except OSError:
+            pass
+    return {
+        "vaebench": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit,
+    }

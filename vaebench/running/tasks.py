@@ -1,0 +1,311 @@
+"""Cells x seeds: skip what is done, resume what is partial, isolate what fails, show progress.
+
+A *task* is a pack of seeds of one cell. Tasks run in this process, or in several (``run.jobs``); a run's directory is
+locked while somebody works on it, so any number of commands can share a results folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vaebench.config.cells import Cell, canonical
+from vaebench.errors import UserError
+from vaebench.protocol.signature import evaluated
+from vaebench.results import flags, run_files
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure, repeats_of
+from vaebench.results.store import Busy, Store, is_current
+
+FINISHED = ("done", "diverged")
+"""Statuses that are not run again unless forced: the same run would end the same way."""
+
+WAIT_SECONDS = 1.0
+"""How often a run that another process holds is looked at again."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some seeds of one cell, trained in one process. ``wait``: wait for runs that another process holds."""
+
+    cell: Cell
+    seeds: tuple[int, ...]
+    force: bool = False
+    wait: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: status done, failed, diverged, interrupted or busy; and why.
+
+    ``value`` is that of the measure called ``measure``: the cell's own where the run has it. ``flags`` says in
+    short what is wrong with the run or its measures, see ``vaebench.results.flags``.
+    """
+
+    task: Task
+    seed: int
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    value: float | None = None
+    measure: str = "bound"
+    flags: str = ""
+
+
+def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """The runs that failed or diverged."""
+    return [o for o in outcomes if o.status in ("failed", "diverged")]
+
+
+def status(store: Store, cell: Cell, seed: int) -> str:
+    """done | failed | diverged | trained (to be evaluated as this cell asks) | partial | new.
+
+    A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
+    """
+    key = cell.key
+    result = store.read_result(key, seed)
+    if result is None or "status" not in result:
+        return "partial" if (store.run_dir(key, seed) / run_files.CHECKPOINT).exists() else "new"
+    if result["status"] != "done":
+        return str(result["status"])
+    wanted = cell.config["eval"].get("repeats") or 1
+    have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
+    return "done" if set(evaluated(cell.config, cell.measure)) <= have else "trained"
+
+
+def _repeats(measure: Measure) -> int:
+    """How many evaluations a measure knows of."""
+    repeats = repeats_of(measure.extra)
+    return len(repeats["values"]) if repeats else 1
+
+
+def share_done(store: Store, cell: Cell, seed: int) -> float:
+    """Share of its budget that a run has behind it at its last validation, by its curve, without the checkpoint."""
+    budget = cell.config["train"]
+    try:
+        lines = (store.run_dir(cell.key, seed) / run_files.CURVE).read_text().splitlines()
+        done = int(lines[-1].partition(",")[0])  # updates
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    if budget.get("unit") == "epochs":
+        done = (len(lines) - 1) * budget["valid_every"]
+    return min(done / budget["updates"], 1.0)
+
+
+def unit(cell: Cell) -> tuple[str, str]:
+    """What is done once, however many tables ask for it: the training and the evaluation of a cell."""
+    return cell.key, canonical(cell.config["eval"])
+
+
+def pending(
+    store: Store, cells: Iterable[Cell], seeds: Sequence[int], force: bool = False
+) -> list[tuple[Cell, list[int]]]:
+    """Each distinct cell (see ``unit``) with the seeds that are not finished, in order."""
+    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
+    for cell in cells:
+        todo = [s for s in seeds if force or status(store, cell, s) not in FINISHED]
+        if todo:
+            out.setdefault(unit(cell), (cell, todo))
+    return list(out.values())
+
+
+def tasks(todo: Sequence[tuple[Cell, list[int]]], jobs: int, pack: int, force: bool = False) -> list[Task]:
+    """Packs of at most ``pack`` seeds; smaller ones where there would be fewer packs than ``jobs``."""
+    out = []
+    for cell, seeds in todo:
+        share = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
+        size = max(1, min(pack, share))
+        out += [Task(cell, tuple(seeds[i : i + size]), force) for i in range(0, len(seeds), size)]
+    return out
+
+
+def jobs(setting: str | int, device: str) -> int:
+    """Processes that train at the same time, from ``run.jobs``."""
+    if setting != "auto":
+        return int(setting)
+    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def check(cells: Iterable[Cell]) -> None:
+    """What can be known of ``cells`` before anything is read or written.
+
+    Their devices are there. Their models, objectives and optimisers take their settings: every distinct one is built
+    once, which costs no memory. Their data have as many cases as are asked for, and are of the kind that the model
+    reads; what only the files know is left to ``preflight``. Raises UserError for the first that refuses, naming its
+    row and column.
+    """
+    cells = list(cells)
+    distinct: dict[str, Cell] = {}
+    for cell in cells:
+        parts = ("model", "objective", "optim")
+        distinct.setdefault(canonical([_width(cell), *(cell.config[k] for k in parts)]), cell)
+    if not distinct:  # nothing to do is said at once, without torch
+        return
+    import numpy as np
+    import torch
+
+    from vaebench import models, objectives, optim
+
+    for cell in distinct.values():
+        config = cell.config
+        try:
+            with torch.device("meta"):
+                objective = objectives.build(config["objective"], models.build(config["model"], np.zeros(_width(cell))))
+            _check_size(objective)
+            models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
+            optim.build(config["optim"])
+        except UserError as e:
+            raise UserError(f"{cell.row} / {cell.column}: {e}") from None
+        except RuntimeError as e:  # sizes whose product is no number of torch's
+            raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
+    _check_places(cells)
+
+
+MOST_PARAMETERS = 10**9
+"""Of a model: 4 GB, and as much again for every moment that the optimiser keeps."""
+
+
+def _check_size(objective: Any) -> None:
+    count = sum(p.numel() for p in objective.parameters())
+    if count > MOST_PARAMETERS:
+        raise UserError(f"a model of {count:,} parameters by these settings; allowed: at most {MOST_PARAMETERS:,}")
+
+
+def _check_places(cells: list[Cell]) -> None:
+    """The devices of cells are there, and their data fit, as far as that is known without reading them."""
+    from vaebench import data, models
+    from vaebench.running.session import pick_device
+    from vaebench.training.batches import check_order
+
+    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+        pick_device(device)
+    distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
+    for cell in distinct.values():
+        settings = cell.config["data"]
+        loader = data.DATA.get(settings["name"])
+        if loader is None:
+            continue
+        models.check_data(cell.config["model"]["name"], loader.name, loader.tokens)
+        data.check(settings, cell.config["train"].get("cases"))
+        check_order(cell.config["train"]["order"], loader.name, loader.tokens)
+
+
+def _line(e: Exception) -> str:
+    return str(e).strip().partition("\n")[0]
+
+
+def _width(cell: Cell) -> int:
+    """Numbers of a case of the cell's data; 100 where only the files know."""
+    from vaebench.data import DATA
+
+    return math.prod(getattr(DATA.get(cell.config["data"]["name"]), "shape", (100,)))
+
+
+def preflight(cells: Iterable[Cell]) -> None:
+    """What ``cells``, checked before, need is there: their devices, their data (fetched and prepared now).
+
+    The data also fit their models and batches. Raises UserError (DataError for data) for the first cell of which that
+    is not so, before anything is trained.
+    """
+    from vaebench import data, models
+    from vaebench.data.splits import with_cases
+    from vaebench.running.session import pick_device
+    from vaebench.training.build import batches_of
+
+    cells = list(cells)
+    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+        pick_device(device)
+    asked: dict[str, list[Cell]] = {}
+    for cell in cells:
+        asked.setdefault(canonical(cell.config["data"]), []).append(cell)
+    for same in asked.values():
+        settings = same[0].config["data"]
+        splits = data.load(settings, mirror=settings.get("mirror"))
+        distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
+        for cell in distinct.values():
+            models.check_data(cell.config["model"]["name"], splits.name, splits.tokens)
+            batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
+
+
+Say = Callable[[str, Any], None]
+"""Progress: ('updates', n) more updates of one seed; ('spared', n) updates that need not be made, because they were
+before or training stopped early; ('status', Status) how far the work in hand is; ('outcome', Outcome)."""
+
+
+def work(
+    task: Task, say: Say = lambda kind, value: None, should_stop: Callable[[], bool] = lambda: False
+) -> list[Outcome]:
+    """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception.
+
+    With VAEBENCH_DEBUG=1 an unexpected error is raised.
+    """
+    store = Store(task.cell.config["run"]["results"])
+    if should_stop():
+        return [Outcome(task, s, "interrupted", "stopped before it began") for s in task.seeds]
+    outcomes: list[Outcome] = []
+    with contextlib.ExitStack() as held:
+        mine = []
+        for seed in task.seeds:
+            try:
+                _acquire(held, store, task, seed, should_stop)
+                mine.append(seed)
+            except Busy:
+                outcomes.append(Outcome(task, seed, "busy", "another process works on it"))
+            except OSError as e:  # no room, no right to write
+                reason = f"{e.strerror or e}: {e.filename or store.run_dir(task.cell.key, seed)}"
+                outcomes.append(Outcome(task, seed, "failed", reason))
+        if not task.force:  # somebody may have finished it since the task was planned
+            finished = [s for s in mine if status(store, task.cell, s) in FINISHED]
+            outcomes += [_known(store, task, s) for s in finished]
+            say("spared", len(finished) * task.cell.config["train"]["updates"])
+            mine = [s for s in mine if s not in finished]
+        if mine:
+            outcomes += _train_and_evaluate(task, store, mine, say, should_stop)
+    for o in outcomes:
+        say("outcome", o)
+    return outcomes
+
+
+def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, should_stop: Callable[[], bool]) -> None:
+    """Lock a run. Busy if another process has it and the task does not wait, or is told to stop while it waits."""
+    while True:
+        try:
+            held.enter_context(store.lock(task.cell.key, seed))
+            return
+        except Busy:
+            if not task.wait or should_stop():
+                raise
+        time.sleep(WAIT_SECONDS)
+
+
+def _known(store: Store, task: Task, seed: int) -> Outcome:
+    result = store.read_result(task.cell.key, seed) or {}
+    return Outcome(task, seed, result.get("status", "failed"), result.get("reason", ""), 0.0, *_shown(task, result))
+
+
+def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str, str]:
+    """Value and name of what a finished run is told with, the measure of its table or else the bound; its flags."""
+    found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
+    name = task.cell.measure if task.cell.measure in found else "bound"
+    return found.get(name), name, flags.in_short(flags.of_result(result))
+
+
+def _train_and_evaluate(
+    task: Task, store: Store, seeds: list[int], say: Say, should_stop: Callable[[], bool]
+) -> list[Outcome]:
+    """Everything that needs torch is behind this function."""
+    from vaebench.running.session import Session, reason_of
+
+    try:
+        results = Session(task.cell, store, seeds, force=task.force).run(say, should_stop)
+    except Exception as e:
+        return [Outcome(task, s, "failed", reason_of(e)) for s in seeds]
+    return [
+        Outcome(task, s, r["status"], r["reason"], r["seconds"], *_shown(task, r))
+        for s, r in zip(seeds, results, strict=True)
+    ]

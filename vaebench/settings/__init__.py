@@ -1,0 +1,1 @@
+"""What a setting may be, is where nothing is said, and was called before."""

@@ -1,0 +1,49 @@
+"""The defaults of a cell's settings, read from the files of conf/ without Hydra."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vaebench.errors import UserError
+
+
+@lru_cache(maxsize=1)
+def conf_dir() -> Path:
+    """The folder of the shipped configuration: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "conf", package.parent / "conf"):
+        if (place / "cell.yaml").is_file():
+            return place
+    raise UserError(f"the configuration is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has it")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a file of conf/. Raises UserError where it is no YAML or no mapping."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
+    return content
+
+
+@lru_cache(maxsize=256)
+def of_option(group: str, name: str) -> dict[str, Any]:
+    """The settings of an option with their defaults, conf/<group>/<name>.yaml; none where it is not shipped.
+
+    The mapping is shared: it is never changed.
+    """
+    path = conf_dir() / group / f"{name}.yaml"
+    known = path.parent == conf_dir() / group and path.is_file()  # a name with a slash is no option's
+    return read(path) if known else {}
+
+
+@lru_cache(maxsize=1)
+def of_training() -> dict[str, Any]:
+    """The settings of ``train`` with their defaults. The mapping is shared: it is never changed."""
+    return read(conf_dir() / "cell.yaml")["train"]

@@ -1,0 +1,1 @@
+"""Training of packs of seeds: the loop, its engines, checkpoints."""

@@ -1,0 +1,63 @@
+"""Which training cases an update sees, and how many updates make a pass over the data.
+
+A batch is a list of row numbers, (batch,) int64, filled up with -1 where there are fewer. Orders:
+
+- ``replacement``: rows drawn uniformly; ``shuffle``: one random permutation of all rows after the other;
+- ``lengths``: documents of one length, in batches whose members never change, all batches once in a pass, in random
+  order (He et al. 2019); the last batch of a length is smaller;
+- ``buckets``: the same, of documents of neighbouring lengths: full batches, with padding, which changes no likelihood.
+
+All of it is a function of (seed, update): there is nothing to save.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.nn.tokens import groups
+from vaebench.rng import noise, seeds
+
+FIXED = ("lengths", "buckets")
+"""Orders with fixed batches."""
+
+
+def check_order(order: str, data: str, tokens: bool) -> None:
+    """Raises UserError for an order that the data set ``data`` does not have; ``tokens``: its cases are documents."""
+    if order in FIXED and not tokens:
+        raise UserError(f"train.order={order}: for documents only, and data={data} has none")
+
+
+class Batches:
+    """The batches of a run: ``per_epoch`` of them in a pass over the data."""
+
+    def __init__(self, cases: int, batch: int, order: str, lengths: Tensor | None = None) -> None:
+        self.cases, self.batch, self.order = cases, batch, order
+        self.fixed: Tensor | None = None  # (batches, batch)
+        if order in FIXED:
+            if lengths is None:
+                raise ValueError(f"train.order={order} needs the lengths of documents")
+            self.fixed = _table(groups(lengths, batch, order == "lengths"), batch)
+        self.per_epoch = -(-cases // batch) if self.fixed is None else len(self.fixed)
+
+    def block(self, run_seeds: list[int], block: int, length: int) -> Tensor:
+        """Rows of the updates block * length ... for every seed: (length, seeds, batch), on the CPU."""
+        if self.fixed is None:
+            return noise.order_block(self.cases, self.batch, self.order, run_seeds, block, length)
+        numbers = noise.order_block(self.per_epoch, 1, "shuffle", run_seeds, block, length)[..., 0]
+        return self.fixed[numbers]
+
+    def any(self, seed: int, update: int, number: int) -> Tensor:
+        """A batch drawn uniformly, (batch,): the ``number``-th extra one beside that of ``update``."""
+        generator = torch.Generator().manual_seed(seeds.derive(seed, "inner_order", update, number))
+        if self.fixed is None:
+            return torch.randint(self.cases, (self.batch,), generator=generator)
+        return self.fixed[int(torch.randint(self.per_epoch, (), generator=generator))]
+
+
+def _table(parts: list[Tensor], batch: int) -> Tensor:
+    out = torch.full((len(parts), batch), -1, dtype=torch.int64)
+    for row, part in zip(out, parts, strict=True):
+        row[: len(part)] = part
+    return out

@@ -1,0 +1,78 @@
+"""What a cell's settings are made into: model, objective and optimiser, batches, the parameters to begin with."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from vaebench import models, objectives, optim
+from vaebench.data.splits import Splits
+from vaebench.errors import UserError
+from vaebench.nn.tokens import lengths_of
+from vaebench.objectives.base import Objective
+from vaebench.optim import Optimiser
+from vaebench.training import checkpoint
+from vaebench.training.batches import Batches, check_order
+from vaebench.training.checkpoint import Checkpoint
+from vaebench.training.run_state import RunState
+
+
+class Trio(NamedTuple):
+    """Model, objective around it, and optimiser of a cell."""
+
+    model: nn.Module
+    objective: Objective
+    optimiser: Optimiser
+
+
+def trio(config: dict[str, Any], mean: np.ndarray) -> Trio:
+    """Build the three for data whose training mean is ``mean`` (d,). Raises UserError for what they do not take."""
+    model = models.build(config["model"], mean)
+    objective = objectives.build(config["objective"], model)
+    optimiser = optim.build(config["optim"], objective.largest_rates(config["train"]["batch"]))
+    return Trio(model, objective, optimiser)
+
+
+def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> nn.Module:
+    """The model of a cell with the parameters and buffers of a checkpoint (objective's names, ``model.*``)."""
+    model = models.build(config["model"], mean)
+    kept = {**found.params, **found.state}
+    own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
+    missing = {n for n, _ in model.named_parameters()} - set(own)
+    if missing:
+        raise UserError(f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}")
+    wrong = [n for n, v in model.state_dict().items() if n in own and v.shape != own[n].shape]
+    if wrong:
+        raise UserError(f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}")
+    model.load_state_dict(own, strict=False)
+    return model
+
+
+def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
+    """The batches of a cell's training. Raises UserError for an order that the data do not have."""
+    cfg = config["train"]
+    check_order(cfg["order"], splits.name, splits.tokens)
+    lengths = lengths_of(torch.from_numpy(splits.train)) if splits.tokens else None
+    return Batches(len(splits.train), cfg["batch"], cfg["order"], lengths)
+
+
+def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
+    """``train.updates`` or ``train.valid_every`` as a number of updates, whatever ``train.unit`` they are given in."""
+    return config["train"][key] * (batches.per_epoch if config["train"].get("unit") == "epochs" else 1)
+
+
+def start_or_load(
+    state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
+) -> tuple[dict, dict, dict]:
+    if state.update:
+        c = checkpoint.read(state.last)  # in the order of a fresh start, on which the rounding of sums depends
+        try:
+            return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt
+        except KeyError as e:
+            raise checkpoint.damaged(state.last, f"no {e.args[0]} in it") from None
+    models.start(objective, config["model"], state.seed)
+    params = {k: v.detach().clone() for k, v in objective.named_parameters()}
+    return params, objective.state(state.seed, cases), optimiser.state(params)

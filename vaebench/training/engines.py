@@ -1,0 +1,417 @@
+"""The home of speed tricks: packing seeds, compilation, CUDA graphs. (Which library multiplies: ``nn.products``.)
+
+A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four engines make the
+same numbers within rounding:
+
+- ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU that has nothing else.
+- ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
+- ``compiled``: the packed step through torch.compile.
+- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
+  Boltzmann prior the chains alone, the rest is the plain engine's.
+
+On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from vaebench import kernels
+from vaebench.models import MODELS
+from vaebench.models.belief_net import BeliefNet
+from vaebench.objectives import OBJECTIVES, decay
+from vaebench.optim import Optimiser
+from vaebench.rng.noise import Shapes
+
+log = logging.getLogger(__name__)
+
+ENGINES = ("plain", "packed", "compiled", "kernel")
+
+WORTH_COMPILING = 20_000
+"""Updates from which a run gains more than a compiler takes, which is up to a minute."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of arrays that are gone for those to come, where the C library is glibc.
+
+    It would hand large ones back to the system, which fills every page with zeros before it gives it out again: for
+    the arrays of an update on a CPU that costs as much as the arithmetic. What is kept is about the peak.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest that it takes
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
+
+
+def choose_engine(
+    setting: str, updates: int, device: torch.device, worth: bool = True, kernel: bool = False
+) -> tuple[str, str]:
+    """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
+
+    Args:
+        setting: what was asked for. ``auto``: the fastest for a run of so many updates.
+        updates: the budget; short runs do without a compiler.
+        device: on a GPU the plain engine is the packed one.
+        worth: whether the objective gains by torch.compile.
+        kernel: whether there are kernels for what is trained.
+    """
+    on_cpu = device.type == "cpu"
+    plain = "plain" if on_cpu else "packed"
+    if setting == "plain":
+        return plain, ""
+    if setting == "compiled":
+        return "compiled", ""
+
+    lack = kernels.missing()
+    possible = kernel and on_cpu and not lack
+    if setting == "kernel" and possible:
+        return "kernel", ""
+    if updates < WORTH_COMPILING:
+        best = plain
+    elif possible:
+        best = "kernel"
+    else:
+        best = "compiled" if worth and compiler_found() else plain
+    if setting == "kernel":
+        return best, lack if lack and kernel and on_cpu else "there is none for this cell"
+    # Numba is a requirement: its lack is worth a line where it costs speed.
+    return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
+
+
+def has_kernel(config: dict[str, Any]) -> bool:
+    """Whether there are kernels for what a cell's configuration trains."""
+    rule = OBJECTIVES[config["objective"]["name"]]
+    if rule.kernel == "all":
+        return issubclass(MODELS[config["model"]["name"]], BeliefNet) and config["optim"]["name"] == "sgd"
+    return rule.kernel == "chains"
+
+
+def usable(engine: str, device: torch.device, kernel: bool) -> bool:
+    """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
+    if engine == "kernel":
+        return kernel and device.type == "cpu" and not kernels.missing()
+    if engine == "compiled":
+        return device.type == "cuda" or compiler_found()
+    return engine == ("packed" if device.type == "cuda" else "plain")
+
+
+class Pack:
+    """R seeds of an objective trained at once.
+
+    ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
+    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``tokens``:
+    the cases are documents, filled up with 0, and batches may differ in size. Then, and for rules that train seeds
+    ``alone``, the engine is ``plain``.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        optim: Optimiser,
+        params: list[dict[str, Tensor]],
+        state: list[dict[str, Tensor]],
+        opt: list[dict[str, Tensor]],
+        data: Tensor,
+        stochastic: bool = False,
+        engine: str = "plain",
+        updates: int = 1,
+        tokens: bool = False,
+    ) -> None:
+        if engine not in ENGINES:
+            raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
+        if engine != "plain" and (tokens or objective.alone):
+            raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
+        self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
+        self.tokens = tokens
+        self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
+        self.group_of, self.updates = group_of(objective), updates
+        self.size, self.engine = len(params), engine
+        self._kernel = None
+        alone = engine == "plain" or (engine == "kernel" and objective.kernel == "chains")
+        self._places = places_of(objective) if alone else {}
+        self._decay = decay.strengths(objective) if engine == "kernel" and alone else {}
+        if engine == "kernel" and not alone:
+            from vaebench.training.kernel_engine import Engine
+
+            self._kernel = Engine(objective, optim, self.params, data, stochastic)
+            self.params = self._kernel.params
+        step = self._plain if alone else self._packed
+        if engine == "compiled":
+            # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
+            # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
+            torch.compiler.reset()
+            step = torch.compile(step, dynamic=False, fullgraph=True)
+        self._step: Callable[..., dict[str, Tensor]] = step
+        self._graph: _Captured | None = None
+
+    def draws(self, batch: int) -> Shapes:
+        """Noise of one update of so many cases: name -> (kind, shape)."""
+        shapes = self.objective.draws(batch, self.data.shape[1])
+        if self.engine != "kernel":
+            return shapes
+        # Loops of our own take the same numbers digit by digit.
+        return {
+            name: ("digits" if kind == "dithered" and name in self.objective.chain_noise else kind, shape)
+            for name, (kind, shape) in shapes.items()
+        }
+
+    def advance(
+        self,
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        first: int = 0,
+        only: tuple[str, ...] | None = None,
+    ) -> dict[str, Tensor]:
+        """Updates: ``index`` (T, R, batch), noise (T, R, ...). Returns metrics (R,), summed over the updates.
+
+        ``first`` updates were done before. ``only``: the parameter groups that move (plain engine), None: all. Rows of
+        ``index`` may end in -1 where a batch has fewer documents.
+        """
+        if self._kernel:
+            return self._kernel.advance(index, noise, binarize, self.state)
+        clock = torch.arange(first, first + index.shape[0], device=index.device)
+        if self.data.is_cuda and self.engine != "plain":
+            if self._graph is None or not self._graph.fits(index, noise):
+                live = [self.params, self.state, self.opt]
+                self._graph = _Captured(self._step, index, noise, binarize, clock, live)
+            return self._graph.replay(index, noise, binarize, clock)
+        total: dict[str, Tensor] = {}
+        for t in range(index.shape[0]):
+            now = {name: v[t] for name, v in noise.items()}
+            grey = None if binarize is None else binarize[t]
+            more = {} if only is None else {"only": only}
+            metrics = self._step(index[t], now, grey, clock[t], **more)
+            for name, v in metrics.items():
+                total[name] = v.double() if name not in total else total[name] + v
+        return total
+
+    def seed_state(self, r: int) -> dict[str, Tensor]:
+        """The state of the r-th seed, as it stands; not a copy."""
+        return {k: v[r] for k, v in self.state.items()}
+
+    def put(self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]) -> None:
+        """Set the values of the r-th seed that are given, by name; the others stay."""
+        for part, given in ((self.params, params), (self.state, state), (self.opt, opt)):
+            for name, v in given.items():
+                part[name][r].copy_(v)
+
+    def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """Copies of the parameters, state and optimiser state of the r-th seed."""
+        return tuple({k: v[r].clone() for k, v in part.items()} for part in (self.params, self.state, self.opt))
+
+    def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> dict[str, Tensor]:
+        x = self.data[index].to(torch.float32)
+        if self.stochastic:
+            x = (binarize * 255.0 < x).to(torch.float32)
+        return {"x": x, "index": index, **self._clocks(index.shape[-1], clock)}
+
+    def _clocks(self, batch: int, clock: Tensor) -> dict[str, Tensor]:
+        """What a step is told of the time, each (seeds,)."""
+        update = clock.expand(self.size)
+        passes = (update + 1).to(torch.float32) * (batch / len(self.data))
+        return {"update": update, "progress": update.to(torch.float32) / self.updates, "passes": passes}
+
+    def _documents(self, index: Tensor, clock: Tensor) -> list[dict[str, Tensor]]:
+        """The batch of each seed where the cases are documents, of which a batch may have fewer."""
+        out, clocks = [], self._clocks(index.shape[-1], clock)
+        for r in range(self.size):
+            rows = index[r][index[r] >= 0]
+            out.append({"x": self.data[rows], "index": rows, **{k: v[r] for k, v in clocks.items()}})
+        return out
+
+    def _seen(self, index: Tensor) -> dict[str, Tensor]:
+        """The state as a step is given it: of what has a row for every case only the rows of the batch."""
+        rows = self.objective.per_case
+        return {k: v[self._seeds(index), index] if k in rows else v for k, v in self.state.items()}
+
+    @staticmethod
+    def _seeds(index: Tensor) -> Tensor:
+        return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
+
+    def _loss(self, params: dict, state: dict, batch: dict, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
+        loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
+        return loss, (new_state, metrics)
+
+    @contextlib.contextmanager
+    def _lent(self, params: dict[str, Tensor]) -> Iterator[None]:
+        """``params`` in the places of the objective's own, as functional_call has it, which takes ten times as long."""
+        own = [(place, key, place[key]) for place, key in self._places.values()]
+        try:
+            for name, (place, key) in self._places.items():
+                place[key] = params[name]
+            yield
+        finally:
+            for place, key, v in own:
+                place[key] = v
+
+    def _packed(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> dict[str, Tensor]:
+        batch = self._batch(index, binarize, clock)
+        step = vmap(grad(self._loss, has_aux=True))
+        grads, (state, metrics) = step(self.params, self._seen(index), batch, noise)
+        self._apply(grads, state, index, clock)
+        return metrics
+
+    def _plain(
+        self,
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        clock: Tensor,
+        only: tuple[str, ...] | None = None,
+    ) -> dict[str, Tensor]:
+        at = lambda part, r: {k: v[r] for k, v in part.items()}  # noqa: E731
+        if self.tokens:
+            batches = self._documents(index, clock)
+        else:
+            batch = self._batch(index, binarize, clock)
+            batches = [at(batch, r) for r in range(self.size)]
+        seen, grads, states, metrics = self._seen(index), [], [], []
+        for r in range(self.size):
+            params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
+            with self._lent(params), kernels.use(self.engine == "kernel"), decay.apart(bool(self._decay)):
+                loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
+            grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
+            states.append(state)
+            metrics.append(metric)
+        self._apply(_beside(grads), _beside(states), index, clock, only)
+        return _beside(metrics)
+
+    def _apply(
+        self,
+        grads: dict[str, Tensor],
+        state: dict[str, Tensor],
+        index: Tensor,
+        clock: Tensor,
+        only: tuple[str, ...] | None = None,
+    ) -> None:
+        progress = self._clocks(index.shape[-1], clock)["progress"]
+        more = {}
+        if self.optim.adds_decay:
+            more["decay"] = self._decay
+        else:
+            grads |= {name: grads[name].add(self.params[name], alpha=v) for name, v in self._decay.items()}
+        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, **more)
+        for name, v in state.items():
+            if name in self.objective.per_case:
+                self.state[name][self._seeds(index), index] = v.detach()
+            else:
+                self.state[name].copy_(v.detach())
+
+
+def group_of(objective: nn.Module) -> dict[str, str]:
+    """Parameter name -> its group. Raises ValueError for a parameter that belongs to none, or to several."""
+    out = {}
+    for name, _ in objective.named_parameters():
+        groups = [g for g, prefix in objective.groups().items() if name.startswith(prefix)]
+        if len(groups) != 1:
+            raise ValueError(f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}")
+        out[name] = groups[0]
+    return out
+
+
+def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
+    """Parameter name -> the dictionary that holds it and its key there. ValueError for one that has two names."""
+    out = {}
+    for prefix, module in objective.named_modules():
+        for key, v in module._parameters.items():
+            if v is not None:
+                out[f"{prefix}.{key}" if prefix else key] = module._parameters, key
+    if set(out) != {name for name, _ in objective.named_parameters()}:
+        raise ValueError(f"{type(objective).__name__} has a parameter of two names, which a step cannot replace")
+    return out
+
+
+def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {k: torch.stack([p[k].detach() for p in parts]) for k in parts[0]}
+
+
+def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """As ``_stack``; what a single seed has is not copied."""
+    return {k: v.detach().unsqueeze(0) for k, v in parts[0].items()} if len(parts) == 1 else _stack(parts)
+
+
+class _Captured:
+    """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
+
+    def __init__(self, step, index, noise, binarize, clock, live: list[dict[str, Tensor]]) -> None:
+        self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
+        self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
+        self.binarize = None if binarize is None else torch.zeros_like(binarize)
+        self.clock = torch.zeros_like(clock, device=self.index.device)
+        self.row = torch.zeros(1, dtype=torch.int64, device=self.index.device)
+        self._load(index, noise, binarize, clock)
+        saved = [{k: v.clone() for k, v in part.items()} for part in live]
+
+        def body() -> dict[str, Tensor]:
+            now = {k: v.index_select(0, self.row)[0] for k, v in self.noise.items()}
+            grey = None if self.binarize is None else self.binarize.index_select(0, self.row)[0]
+            metrics = step(self.index.index_select(0, self.row)[0], now, grey, self.clock.index_select(0, self.row)[0])
+            self.row.add_(1)
+            return metrics
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):  # compiles, and lets the libraries allocate, outside the capture
+                metrics = body()
+                self.row.zero_()
+        torch.cuda.current_stream().wait_stream(side)
+        self.total = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in metrics.items()}
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for k, v in body().items():
+                self.total[k].add_(v)
+        # The warm-up trained; take its updates back.
+        for part, old in zip(live, saved, strict=True):
+            for k, v in old.items():
+                part[k].copy_(v)
+
+    def fits(self, index: Tensor, noise: dict[str, Tensor]) -> bool:
+        """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
+        return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
+
+    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor) -> None:
+        t = index.shape[0]
+        self.index[:t].copy_(index)
+        self.clock[:t].copy_(clock)
+        for k, v in noise.items():
+            self.noise[k][:t].copy_(v)
+        if binarize is not None:
+            self.binarize[:t].copy_(binarize)
+        self.row.zero_()
+
+    def replay(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> dict[str, Tensor]:
+        self._load(index, noise, binarize, clock)
+        for v in self.total.values():
+            v.zero_()
+        for _ in range(index.shape[0]):
+            self.graph.replay()
+        return {k: v.clone() for k, v in self.total.items()}

@@ -1,0 +1,180 @@
+"""Training: the loop for every model and learning rule.
+
+A call trains a pack of seeds of one cell that stand at the same update. What is due when is in ``schedule``, what is
+written down in ``bookkeeping``, how an update is computed in ``fast``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench.data.splits import Splits
+from vaebench.errors import Interrupted
+from vaebench.rng import noise
+from vaebench.training import build, snapshots
+from vaebench.training.batches import Batches
+from vaebench.training.bookkeeping import Bookkeeping
+from vaebench.training.engines import Pack
+from vaebench.training.inner_loop import inner_updates
+from vaebench.training.run_state import RunState
+from vaebench.training.schedule import Stretch, schedule
+
+Report = Callable[[int, dict[str, float]], None]
+"""Called with the number of updates done and what to show beside the progress bar."""
+
+
+def train(
+    config: dict[str, Any],
+    splits: Splits,
+    states: list[RunState],
+    device: torch.device,
+    engine: str,
+    report: Report = lambda update, shown: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[RunState]:
+    """Train seeds that all stand at the same update, to the end of their budget or to early stopping.
+
+    Args:
+        config: the cell's settings.
+        splits: its data.
+        states: where the seeds stand; changed in place.
+        device: where to train.
+        engine: one of ``fast.ENGINES``.
+        report: told how far training is.
+        should_stop: asked between updates.
+
+    Returns:
+        The states, with status 'trained' or 'diverged'.
+
+    Raises:
+        Interrupted: ``should_stop`` said so. Everything is saved, but of an inner loop: that is made again.
+    """
+    settings = config["train"]
+    pack, batches = _begin(config, splits, states, device, engine)
+    updates = build.in_updates(config, batches, "updates")
+    every = build.in_updates(config, batches, "valid_every")
+    wanted = settings.get("snapshots", ())
+    length = pack.objective.block or noise.BLOCK
+    first = states[0].update
+
+    books = Bookkeeping(states, pack, torch.from_numpy(splits.valid).to(device), settings, should_stop)
+    if first == 0 and 0 in wanted:  # later ones were taken before the checkpoint from which a run goes on
+        books.snapshot(0)
+
+    block = None
+    for stretch in schedule(first, updates, length, every, wanted, pack.objective.alone):
+        if not books.running:
+            break
+
+        began = time.monotonic()  # the first updates of a block pay for its noise
+        if block is None or stretch.offset == 0:
+            block = _draw(pack, batches, [s.seed for s in states], stretch.block, length)
+        sums = _advance(pack, batches, block, stretch, books, should_stop)
+        books.account(sums, stretch.length, stretch.end, time.monotonic() - began)
+
+        if stretch.snapshot:
+            books.snapshot(stretch.end)
+        if stretch.validate:
+            books.validate()
+        else:
+            books.save_if_due()
+
+        report(stretch.end, books.shown())
+        if should_stop():
+            books.save()
+            raise Interrupted(f"stopped at update {stretch.end}; the state is saved")
+
+    for state in states:
+        if state.status == "running":
+            state.status = "trained"
+    return states
+
+
+def _begin(
+    config: dict[str, Any], splits: Splits, states: list[RunState], device: torch.device, engine: str
+) -> tuple[Pack, Batches]:
+    """The pack of the seeds, from their checkpoints or from the start, and the batches of their training."""
+    trio = build.trio(config, splits.mean)
+    objective = trio.objective.to(device)
+    data = torch.from_numpy(splits.train).to(device)
+    parts = []
+    for state in states:
+        state.engine = engine
+        parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
+
+    params, kept, moments = (
+        [{name: v.to(device) for name, v in part.items()} for part in column] for column in zip(*parts, strict=True)
+    )
+    batches = build.batches_of(config, splits)
+    updates = build.in_updates(config, batches, "updates")
+    pack = Pack(
+        objective, trio.optimiser, params, kept, moments, data, splits.stochastic, engine, updates, splits.tokens
+    )
+    return pack, batches
+
+
+class Block(NamedTuple):
+    """All that is random in a block of T updates of R seeds.
+
+    ``rows`` (T, R, batch) are numbers of training examples, ``noise`` is name -> (T, R, ...), ``grey`` (T, R, batch,
+    d) the noise that binarizes grey examples, None for others.
+    """
+
+    rows: Tensor
+    noise: dict[str, Tensor]
+    grey: Tensor | None
+
+
+def _draw(pack: Pack, batches: Batches, seeds: list[int], number: int, length: int) -> Block:
+    """Block ``number`` of ``length`` updates: a function of the seeds and the number alone."""
+    device = pack.data.device
+    drawn = noise.update_block(pack.draws(batches.batch), seeds, number, device, length)
+    rows = batches.block(seeds, number, length).to(device)
+    if not pack.stochastic:
+        return Block(rows, drawn, None)
+    pixels = (batches.batch, pack.data.shape[1])
+    return Block(rows, drawn, noise.binarize_block(pixels, seeds, number, device, length))
+
+
+def _advance(
+    pack: Pack,
+    batches: Batches,
+    block: Block,
+    stretch: Stretch,
+    books: Bookkeeping,
+    should_stop: Callable[[], bool],
+) -> dict[str, list[float]]:
+    """The updates of a stretch, an inner loop before them if the objective has one; sums of metrics for each seed."""
+    rows = stretch.rows
+    only = None
+    more: dict[str, list[float]] = {}
+    if pack.objective.alone:
+        made = _inner(pack, batches, block, stretch, books, should_stop)
+        only = pack.objective.moves(pack.seed_state(0))
+        more = {"inner": [float(made)]}
+
+    drawn = {name: v[rows] for name, v in block.noise.items()}
+    grey = None if block.grey is None else block.grey[rows]
+    sums = pack.advance(block.rows[rows], drawn, grey, stretch.first, only)
+    return {name: v.tolist() for name, v in sums.items()} | more
+
+
+def _inner(
+    pack: Pack,
+    batches: Batches,
+    block: Block,
+    stretch: Stretch,
+    books: Bookkeeping,
+    should_stop: Callable[[], bool],
+) -> int:
+    """The inner loop before an update; how many updates it made."""
+    seed = books.states[0].seed
+    made = inner_updates(pack, pack.objective, batches, seed, stretch.first, block.rows[stretch.offset, 0], should_stop)
+    if made and stretch.first in books.settings.get("snapshots", ()):
+        books.snapshot(stretch.first, snapshots.INNER)
+    return made

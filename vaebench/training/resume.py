@@ -1,0 +1,111 @@
+"""Where a run stands in its folder, and what a new run can go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from vaebench import optim
+from vaebench.config.cells import Cell, canonical, identity
+from vaebench.errors import UserError
+from vaebench.files import parse_json, write_atomic
+from vaebench.objectives import OBJECTIVES
+from vaebench.results import run_files
+from vaebench.results.store import Busy, Store
+from vaebench.training import snapshots
+from vaebench.training.run_state import RunState, evaluated_checkpoint, progress_of
+
+
+def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = False) -> RunState:
+    """The folder of a run whose lock is held, made ready; returns where the seed stands.
+
+    ``force`` throws away what is there. Raises UserError when the folder holds a run of other data or is damaged, and
+    leaves it as it is.
+    """
+    folder = store.run_dir(cell.key, seed)
+    # Left by a process that was killed: nobody else writes here.
+    for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
+        left.unlink(missing_ok=True)
+    if force:
+        names = (
+            run_files.RESULT,
+            run_files.CHECKPOINT,
+            run_files.BEST,
+            run_files.CURVE,
+            run_files.MEANS,
+            run_files.EVALUATION,
+        )
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        for kept in snapshots.listed(folder):
+            kept.path.unlink(missing_ok=True)
+    note = folder / run_files.NOTE
+    if note.exists() and not force:
+        known = _data_hash(note)
+        if known != data_hash:
+            raise UserError(
+                f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it away, or run with --force"
+            )
+    s = progress_of(folder, seed)
+    if s.update and note.exists():  # it says for which cell the run was trained; others may evaluate it
+        return s
+    content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
+    content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
+    write_atomic(note, json.dumps(content, indent=1) + "\n")
+    return s
+
+
+def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
+    """Let a run that has not begun go on from the one that got furthest on its way, if any.
+
+    Where neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ in their
+    budget, in updates, only are the same as far as both go. A run that somebody works on, or that is damaged, is passed
+    over; it is only read.
+    """
+    rule = OBJECTIVES[cell.config["objective"]["name"]]
+    in_updates = cell.config["train"].get("unit", "updates") == "updates"
+    if not (in_updates and rule.budget_free and optim.build(cell.config["optim"]).budget_free):
+        return
+    alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
+    found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
+    for _, folder in sorted(found, reverse=True):
+        with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
+            other = _beginning(folder, s.seed, cell, data_hash)
+            if other is None:
+                continue
+            # The checkpoint comes last: without it this run has not begun.
+            kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= other.update]
+            for name in (*kept, run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):
+                if (folder / name).exists():
+                    (s.folder / name).parent.mkdir(exist_ok=True)
+                    write_atomic(s.folder / name, (folder / name).read_bytes())
+            s.__dict__.update(progress_of(s.folder, s.seed).__dict__)
+            return
+
+
+def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState | None:
+    """The seed in another folder if the cell's own run would pass through its state, else None."""
+    wanted = cell.config["train"]
+    try:
+        old = parse_json((folder / run_files.NOTE).read_bytes())
+        theirs = old["config"]
+        budget = theirs["train"]["updates"]
+        as_long = {**theirs, "train": {**theirs["train"], "updates": wanted["updates"]}}
+        same = canonical(identity(as_long)) == canonical(identity(cell.config))
+        out = progress_of(folder, seed)
+        if not same or old["data_hash"] != data_hash or out.update >= wanted["updates"]:
+            return None
+        evaluated_checkpoint(out, "valid_bound")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+        return None
+    # The end of a run is validated even where that is no multiple of the interval: no state of a longer run.
+    return None if out.update == budget and budget % wanted["valid_every"] else out
+
+
+def _data_hash(note: Path) -> str:
+    """The hash of the data that a run was trained on, from its config.json."""
+    try:
+        return str(parse_json(note.read_bytes())["data_hash"])
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{note}: damaged, so its data are unknown; move the run away, or run with --force") from None

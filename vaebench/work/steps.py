@@ -1,0 +1,235 @@
+"""Long loops that can be stopped between two steps, that tell how far they are, and that can be gone on with later.
+
+A function that may take seconds writes its loops as ``for i in steps("what it does", total, state):`` instead of
+``for i in range(total):``, or calls ``tick()`` in them. Both do nothing more than that until a caller opens a ``Work``:
+
+    with Work(should_stop, keep=file.write, kept=file.read()):
+        long_function()
+
+Then every step asks ``should_stop``, and a stop raises Interrupted with the state of all open loops kept. The same
+block, run again with what was kept, passes over the steps that were done and ends with the same numbers, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from vaebench.errors import Interrupted
+from vaebench.formatting import duration
+
+KEEP_SECONDS = 60.0
+"""Upper limit, in seconds, of the work lost when the process is killed."""
+
+TELL_SECONDS = 0.5
+"""How often a person is told how far the work is."""
+
+
+class Stateful(Protocol):
+    """What a loop changes, as plain values and tensors (also in lists, tuples and dicts).
+
+    A step may change it only after the last ``tick`` or ``steps`` within that step: what is kept in the middle of a
+    step is taken to be the state before it. Once the loop has ended only a later loop with the same state may change
+    it.
+    """
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps so far have changed. It is read at once, so it need not be a copy."""
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Take over what ``state`` gave."""
+
+
+class Box:
+    """A state of named values, the attributes: ``box = Box(total=zeros, found=[])``."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def state(self) -> dict[str, Any]:
+        """All attributes."""
+        return dict(self.__dict__)
+
+    def load(self, kept: dict[str, Any]) -> None:
+        """Replace the attributes."""
+        self.__dict__.update(kept)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How far one loop was: ``at`` of ``total`` steps, with the state after them."""
+
+    path: str
+    at: int
+    total: int
+    state: dict[str, Any]
+
+
+@dataclass(eq=False)
+class _Loop:
+    """A loop that is open, or that has ended within the present step of the loop around it."""
+
+    path: str
+    name: str
+    total: int
+    state: Stateful | None
+    first: int = 0
+    at: int = 0
+    began: float = field(default_factory=lambda: time.monotonic())
+    names: dict[str, int] = field(default_factory=dict)
+    """How many loops of a name were opened within the present step."""
+
+
+class Work:
+    """A block of long work, see the module.
+
+    Args:
+        should_stop: asked between steps. When it says True, Interrupted is raised.
+        patience: seconds from the beginning in which it is not asked: work that ends so soon is let end.
+        keep: called with the state of all loops and the seconds spent, at a stop and every KEEP_SECONDS. None: nothing
+            is kept.
+        kept: what an earlier block of the same work has kept; its seconds are ``spent``.
+        tell: called with how far the work is, in words, every TELL_SECONDS.
+    """
+
+    def __init__(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        *,
+        patience: float = 0.0,
+        keep: Callable[[list[Kept], float], None] | None = None,
+        kept: list[Kept] | None = None,
+        spent: float = 0.0,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self._should_stop = should_stop
+        self._keep = keep
+        self._kept = {entry.path: entry for entry in kept or ()}
+        self._tell = tell
+        self._root = _Loop("", "", 1, None)
+        self._open = [self._root]
+        self._ended: dict[str, _Loop] = {}
+        now = time.monotonic()
+        self._asked_from = now + patience
+        self._began = now - spent
+        self._saved = now
+        self._told = -math.inf
+
+    def __enter__(self) -> Work:
+        self._token: Token[Work | None] = _current.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent, those of earlier blocks of the same work included."""
+        return time.monotonic() - self._began
+
+    def check(self) -> None:
+        """What happens between two steps. Raises Interrupted."""
+        now = time.monotonic()
+        if now >= self._asked_from and self._should_stop():
+            self._save()
+            raise Interrupted(f"stopped at {self._counts() or 'its beginning'}")
+
+        if self._keep is not None and now - self._saved > KEEP_SECONDS:
+            self._save()
+            self._saved = time.monotonic()
+        if self._tell is not None and now - self._told >= TELL_SECONDS:
+            self._told = now
+            self._tell(self._words())
+
+    def loop(self, name: str, total: int, state: Stateful | None) -> Iterator[int]:
+        """See ``steps``."""
+        loop = self._begin(name, total, state)
+        try:
+            while loop.at < total:
+                self.check()
+                yield loop.at
+                loop.at += 1
+                self._next_step(loop)
+        finally:
+            self._open.remove(loop)
+
+        if self._keep is not None and state is not None:
+            self._ended[loop.path] = loop
+
+    def _begin(self, name: str, total: int, state: Stateful | None) -> _Loop:
+        around = self._open[-1]
+        number = around.names.get(name, 0)
+        around.names[name] = number + 1
+        path = f"{around.path}/{around.at}:{name}" + (f"#{number}" if number else "")
+
+        loop = _Loop(path, name, total, state)
+        kept = self._kept.pop(path, None)
+        if state is not None and kept is not None and kept.total == total:
+            state.load(kept.state)
+            loop.first = kept.at
+            loop.at = kept.at
+        self._open.append(loop)
+        return loop
+
+    def _next_step(self, loop: _Loop) -> None:
+        """Forget the loops that ended within the step before: the state of ``loop`` has what came of them."""
+        loop.names.clear()
+        if self._ended:
+            inside = f"{loop.path}/"
+            self._ended = {path: ended for path, ended in self._ended.items() if not path.startswith(inside)}
+
+    def _save(self) -> None:
+        if self._keep is None:
+            return
+        loops = [*self._ended.values(), *self._open]
+        entries = [Kept(v.path, v.at, v.total, v.state.state()) for v in loops if v.state is not None]
+        self._keep(entries, self.seconds)
+
+    def _counts(self) -> str:
+        """The open loops with their counts, the outermost first."""
+        return ", ".join(f"{v.name} {v.at:,}/{v.total:,}" for v in self._open[1:] if v.total > 1)
+
+    def _words(self) -> str:
+        """The counts, and the time that is left of the outermost loop."""
+        left = self._left()
+        return self._counts() + (f", {duration(left)} left" if left is not None else "")
+
+    def _left(self) -> float | None:
+        """Seconds until the outermost loop ends, at the pace it has had; None before anything is done."""
+        loops = [v for v in self._open if v.total > 1]
+        if not loops:
+            return None
+        done = 0.0
+        for loop in reversed(loops):
+            done = (loop.at + done) / loop.total
+        outer = loops[0]
+        here = done - outer.first / outer.total
+        if here <= 0:
+            return None
+        return (time.monotonic() - outer.began) * (1 - done) / here
+
+
+_current: ContextVar[Work | None] = ContextVar("work", default=None)
+
+
+def steps(name: str, total: int, state: Stateful | None = None) -> Iterator[int]:
+    """The numbers 0 ... ``total`` - 1, one for each step of a loop, within a ``Work`` from where it was stopped.
+
+    Args:
+        name: what the loop does, as a person reads it before a count.
+        total: how many steps there are, the same whenever the loop is run.
+        state: what the steps change. None: the loop can be stopped, but begins anew when the work goes on.
+    """
+    work = _current.get()
+    return iter(range(total)) if work is None else work.loop(name, total, state)
+
+
+def tick() -> None:
+    """Between two parts of a step that takes long: raises Interrupted when the user asked to stop."""
+    work = _current.get()
+    if work is not None:
+        work.check()
