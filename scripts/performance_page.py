@@ -45,6 +45,24 @@ def importance_table() -> str:
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
+def boltzmann_table() -> str:
+    """A line per family with chains, or with bits drawn one by one, and one for the annealing: milliseconds."""
+    where, rows = measured()
+    lines = ["| milliseconds | plain | of it chains | kernel | of it chains | products | kernel / plain | chains |"]
+    lines.append("| --- |" + " ---: |" * 7)
+    for row in rows:
+        if "kernel update" in row:
+            keys = ("update", "chains", "kernel update", "kernel chains", "products")
+            cells = [f"{row[k]:.1f}" if k in row else "" for k in keys]
+            ratio = f"{row['kernel update'] / row['update']:.2f}"
+            chains = f"{row['kernel chains'] / row['chains']:.2f}" if "chains" in row else ""
+            lines.append(f"| {' | '.join([row['family'], *cells, ratio, chains])} |")
+        elif row["unit"] == "ms":
+            ratio = f"{row['kernel'] / row['plain']:.2f}"
+            lines.append(f"| {row['family']} | {row['plain']:,.0f} |  | {row['kernel']:,.0f} |  |  | {ratio} |  |")
+    return "\n".join(lines) + f"\n\n{where}.\n"
+
+
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -55,7 +73,10 @@ def put(text: str, name: str, content: str) -> str:
 def page() -> str:
     """The page with the tables in their places."""
     text = PAGE.read_text(encoding="utf-8")
-    return put(put(text, "bench", table()), "importance", importance_table())
+    tables = {"bench": table(), "boltzmann": boltzmann_table(), "importance": importance_table()}
+    for name, content in tables.items():
+        text = put(text, name, content)
+    return text
 
 
 if __name__ == "__main__":

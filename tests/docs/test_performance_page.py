@@ -14,4 +14,5 @@ def test_the_numbers_are_those_that_were_measured():
     spec.loader.exec_module(script)
     assert script.PAGE.read_text(encoding="utf-8") == script.page(), "run scripts/performance_page.py"
     assert script.table().count("\n| ") > 8
+    assert script.boltzmann_table().count("\n| ") > 8
     assert script.importance_table().count("\n| ") > 6

@@ -7,7 +7,7 @@ same numbers within rounding:
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
 - ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
-  Boltzmann prior the chains alone, the rest is the plain engine's.
+  Boltzmann prior the chains, and of a Boltzmann posterior its couplings; the rest is the plain engine's.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
 """
