@@ -32,11 +32,11 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "report": (
         "print a table: measured beside published, with verdicts",
-        ("report table=nvil_mnist --format md --output nvil.md", "report table=nvil_mnist --from results.csv"),
+        ("report table=nvil_mnist --format md --output nvil.md", "report table=nvil_mnist --from reference"),
     ),
     "compare": (
         "compare two results files measure by measure",
-        ("compare mine.csv results/reference/nvil_mnist-short.csv",),
+        ("compare mine.csv reference", "compare mine.csv results/reference/nvil_mnist-short.csv --common"),
     ),
     "sample": (
         "draw documents or images from a trained model",

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config.catalogue import conf_dir
 from vaebench.config.cells import Cell, canonical, run_key, settings_of, versions
+from vaebench.results import shipped
 from vaebench.results.store import lacking
 from vaebench.settings.validate import is_number
 
@@ -71,12 +71,13 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
 
 
 def reference_records() -> list[dict[str, Any]]:
-    """The runs in results/reference/*.csv of a checkout, reduced to FIELDS; [] where there is no such folder.
+    """The runs of the shipped reference results, reduced to FIELDS; [] if this installation has none.
 
     One record per (key, seed), unknown numbers are None. Files that are not results CSVs (curves) are left out.
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
-    for path in sorted((conf_dir().parent / "results" / "reference").glob("*.csv")):
+    place = shipped.folder()
+    for path in sorted(place.glob("*.csv")) if place else ():
         with contextlib.suppress(OSError, ValueError, csv.Error):
             for r in _from_csv(path):
                 found.setdefault((r["key"], r["seed"]), r)

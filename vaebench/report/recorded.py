@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.config.compose import entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
-from vaebench.results import store
+from vaebench.results import shipped, store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,43 @@ def read(paths: Sequence[Path | str]) -> pd.DataFrame:
     frame = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
     refuse_conflicts(frame, ", ".join(map(str, paths)))
     return frame
+
+
+def in_place(sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None) -> list[str]:
+    """The files that ``sources`` name, where the word ``reference`` stands for the shipped results.
+
+    Args:
+        sources: Paths, or the word. A file of that name is written ``./reference``.
+        tables: Names of the tables whose shipped results are meant.
+        presets: Names of their presets; None for all.
+
+    Raises:
+        UserError: If nothing is shipped of them.
+    """
+    out: list[str] = []
+    for source in sources:
+        if source == shipped.WORD:
+            out += map(str, shipped.files(tables, presets))
+        else:
+            out.append(source)
+    return out
+
+
+def read_pair(first: str, second: str) -> list[pd.DataFrame]:
+    """Two long frames to compare; the word ``reference`` is the shipped results of what the other side holds.
+
+    Raises:
+        UserError: As ``read`` and ``in_place`` do, and if both are the word.
+    """
+    if first == second == shipped.WORD:
+        raise UserError(f"{shipped.WORD} is the shipped results on both sides; name a file of your own on one of them")
+    if first == shipped.WORD:
+        return read_pair(second, first)[::-1]
+
+    mine = read([first])
+    # In the order of the rows, so that errors name them as the file does.
+    tables, presets = (list(dict.fromkeys(mine[name])) for name in ("table", "preset"))
+    return [mine, read(in_place([second], tables, presets))]
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:

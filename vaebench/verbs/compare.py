@@ -12,7 +12,7 @@ HELP = "Compare two results files row by row. Exits with 1 if a row differs or i
 
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("a", metavar="A.csv", help="a file written by: vaebench report --format csv")
-    parser.add_argument("b", metavar="B.csv", help="another one")
+    parser.add_argument("b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships")
     parser.add_argument(
         "--tol",
         type=float,
@@ -27,7 +27,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.report import compare, recorded
 
-    sides = [recorded.read([path]) for path in (args.a, args.b)]
+    sides = recorded.read_pair(args.a, args.b)
     if args.only:
         sides = recorded.narrowed_alike(sides, args.only)
     result = compare.compare(*sides, args.tol, args.ignore_protocol, args.common)

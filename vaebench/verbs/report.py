@@ -39,7 +39,7 @@ def configure(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CSV",
-        help="read results from a CSV instead of the runs; several are read together",
+        help="read results from a CSV instead of the runs; several are read together; reference: the results shipped",
     )
     parser.add_argument("--brief", action="store_true", help="the table and its marks, without the other notes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
@@ -72,6 +72,8 @@ def run(args: Namespace) -> int:
     trained = replace(selection, tables=tuple(t.name for t in tables if not t.drawn))
     if args.sources:
         given = only_keys(args.overrides, ["table", "preset"], "report --from")
+        presets = [selection.preset] if "preset" in given else None
+        args.sources = recorded.in_place(args.sources, trained.tables, presets)
         everything = recorded.read(args.sources)
         frames = _from_csv(trained, everything, "preset" in given, args)
         curves = _beside(tables, everything, frames, args) if args.curves or args.plot else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Column, Row, Table, TablePreset
+from vaebench.results import shipped
 from vaebench.verbs import add_overrides, aligned
 
 HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
@@ -61,7 +63,8 @@ def _trained(table: Table) -> Iterator[str]:
     yield f"cells    {len(table.trained())} trained"
     yield f"base     {' '.join(table.base) or '-'}"
     if table.published_csv:
-        yield f"numbers  {table.published_csv}, as published"
+        place = shipped.folder("published") or Path("results", "published")
+        yield f"numbers  {place / table.published_csv}, as published"
     yield from ("", "columns")
     yield aligned([(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  ")
     yield from ("", "rows")

@@ -1,0 +1,89 @@
+"""The results that vaebench ships, and the word that stands for them."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from vaebench.cli import main
+from vaebench.config import catalogue
+from vaebench.errors import UserError
+from vaebench.results import shipped
+
+SHORT = shipped.folder() / "nvil_mnist-short.csv"
+RECORDED = {
+    name: found for name in catalogue.options("table") if (found := shipped.recorded_presets(name, SHORT.parent))
+}
+
+
+def call(capsys, *arguments) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_file_holds_the_table_and_the_preset_of_its_name():
+    assert len(RECORDED) > 10
+    for table, presets in RECORDED.items():
+        for preset, path in zip(presets, shipped.files([table]), strict=True):
+            with path.open(encoding="utf-8", newline="") as f:
+                assert {(r["table"], r["preset"]) for r in csv.DictReader(f)} == {(table, preset)}
+
+
+def test_every_results_csv_is_found():
+    """A file under another name would never be read."""
+    with_seconds = [p for p in SHORT.parent.glob("*.csv") if "seconds,eval_seconds" in p.read_text().partition("\n")[0]]
+    assert sorted(with_seconds) == sorted(path for table in RECORDED for path in shipped.files([table]))
+
+
+def test_what_is_not_there_is_one_line(monkeypatch):
+    with pytest.raises(UserError, match=r"^reference: no results of dvae_pp_rbm; allowed: .*nvil_mnist"):
+        shipped.files(["dvae_pp_rbm"])
+    with pytest.raises(
+        UserError, match=r"^reference: no results of nvil_mnist with preset=quick: allowed: long, paper"
+    ):
+        shipped.files(["nvil_mnist"], ["quick"])
+    monkeypatch.setattr(shipped, "folder", lambda: None)
+    with pytest.raises(UserError, match=r"^reference: this installation lacks"):
+        shipped.files(["nvil_mnist"])
+
+
+def test_a_report_of_the_word_is_that_of_the_files(capsys):
+    by_word = call(capsys, "report", "table=nvil_mnist", "preset=short", "--from", "reference")
+    assert by_word == call(capsys, "report", "table=nvil_mnist", "preset=short", "--from", SHORT)
+    assert "SBN 200" in by_word[1]
+
+    code, out, err = call(capsys, "report", "table=nvil_mnist", "preset=quick", "--from", "reference")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_figure_is_drawn_from_what_stands_beside(tmp_path, capsys):
+    image = tmp_path / "curves.csv"
+    words = ("table=nvil_variance", "preset=short", "--from", "reference", "--curves", image)
+    assert call(capsys, "report", *words)[0] == 0
+    assert image.stat().st_size > 1000
+
+
+def test_compare_takes_the_tables_and_presets_of_the_other_side(tmp_path, capsys):
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(SHORT.read_bytes())
+    assert call(capsys, "compare", mine, "reference") == call(capsys, "compare", mine, SHORT)
+    assert call(capsys, "compare", "reference", mine)[0] == 0
+
+    text = SHORT.read_text()
+    value = next(csv.DictReader(text.splitlines()))["value"]
+    mine.write_text(text.replace(value, str(float(value) + 100), 1))
+    assert call(capsys, "compare", mine, "reference")[0] == 1
+
+
+def test_the_word_on_both_sides_is_refused(capsys):
+    code, out, err = call(capsys, "compare", "reference", "reference")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "name a file of your own" in err
+
+
+def test_show_names_the_paper_s_csv_where_it_is(capsys):
+    path = shipped.folder("published") / "nvil_table1.csv"
+    assert path.is_file()
+    assert f"numbers  {path}, as published" in call(capsys, "show", "table=nvil_mnist")[1]

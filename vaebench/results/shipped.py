@@ -1,0 +1,58 @@
+"""The results that vaebench ships: of its own runs (reference), and what the papers print (published).
+
+In a checkout they stand in results/; a wheel carries the CSVs inside this room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from vaebench.config import catalogue
+from vaebench.errors import UserError, nearest
+
+WORD = "reference"
+"""What a user writes for the shipped results, in the place of a file of their own."""
+
+
+def folder(name: str = "reference") -> Path | None:
+    """The folder of the shipped CSVs: ``reference`` or ``published``; None if this installation lacks it."""
+    room = Path(__file__).resolve().parent
+    checkout = room.parents[1]
+
+    for place in (room / name, checkout / "results" / name):
+        if place.is_dir():
+            return place
+    return None
+
+
+def files(tables: Collection[str], presets: Collection[str] | None = None) -> list[Path]:
+    """The results CSVs of some tables, ``TABLE-PRESET.csv``, at some presets.
+
+    Args:
+        tables: Names of tables.
+        presets: Names of presets; None for all.
+
+    Raises:
+        UserError: If nothing is shipped of these tables, or not at these presets.
+    """
+    place = folder()
+    if place is None:
+        raise UserError(f"{WORD}: this installation lacks the reference results; install vaebench again")
+
+    known = {name: recorded_presets(name, place) for name in tables}
+    if not any(known.values()):
+        of_all = [name for name in catalogue.options("table") if recorded_presets(name, place)]
+        raise UserError(f"{WORD}: no results of {', '.join(tables)}; allowed: {', '.join(of_all)}")
+
+    chosen = [(t, p) for t in tables for p in known[t] if presets is None or p in presets]
+    if not chosen:
+        every = sorted({preset for found in known.values() for preset in found})
+        asked = ", ".join(sorted(presets or ()))
+        raise UserError(f"{WORD}: no results of {', '.join(tables)} with preset={asked}: {nearest(asked, every)}")
+    return [place / f"{table}-{preset}.csv" for table, preset in chosen]
+
+
+def recorded_presets(table: str, place: Path) -> list[str]:
+    """The presets of a table of which there is a results CSV in ``place``."""
+    return [preset for preset in catalogue.options("preset") if (place / f"{table}-{preset}.csv").is_file()]
