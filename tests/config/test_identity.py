@@ -176,7 +176,7 @@ def test_a_recorded_default_is_never_changed(name):
             f"{name}: the default of {setting} was {value!r} and is {found!r}. A run is named by what differs from the "
             "defaults, so runs of the old one would be taken for runs of the new one. Put it back. Then set the new "
             "value in the tables that want it, or make a new option of it. Where the same settings compute something "
-            "else now, raise the option's version instead (docs/tables.md)"
+            "else now, raise the option's version instead (docs/results.md)"
         )
 
 

@@ -229,7 +229,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     """What decides what is trained, by section: the chosen options, and the settings that differ from their defaults.
 
     So a setting that comes later, with a default, changes the identity of no run, and a stored configuration that
-    lacks it is of the same identity as one that has it. In return a default never changes: see ``docs/tables.md``.
+    lacks it is of the same identity as one that has it. In return a default never changes: see ``docs/results.md``.
     Where data files are (``PLACES``) does not count. A ``VERSION`` and a recipe count above 1.
     """
     parts = {section: _chosen(section, config.get(section) or {}) for section in IDENTITY}

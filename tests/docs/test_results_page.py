@@ -1,0 +1,161 @@
+"""docs/results.md lists what runs write: its keys, columns, statuses and flags are held against the code and a run."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from vaebench.cli import main
+from vaebench.protocol.registry import METRICS
+from vaebench.results import flags, means_file, result_file, run_files, store
+from vaebench.results.stats import ERROR_KINDS, Measure
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def first_column(head: str) -> list[str]:
+    """The names in the first column of the table with this head; a cell may hold several."""
+    lines = iter(PAGE.splitlines())
+    next(line for line in lines if line.startswith(f"| {head} |"))
+    next(lines)
+    names = []
+    for line in lines:
+        if not line.startswith("| "):
+            break
+        cell = line.split(" | ")[0].strip("| ")
+        names += re.findall(r"`([^`]+)`", cell) or [cell]
+    return names
+
+
+def under(heading: str, head: str) -> list[str]:
+    """The same of a table below a heading, where several have the same head."""
+    part = PAGE.split(f"\n{heading}\n", 1)[1]
+    lines = part.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {head} |"))
+    rows = lines[start + 2 :]
+    end = next((i for i, line in enumerate(rows) if not line.startswith("| ")), len(rows))
+    return [name for row in rows[:end] for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    """Folders of two tiny runs: NVIL on images, aggressive training on documents."""
+    here = tmp_path_factory.mktemp("runs")
+    few = ["train.updates=2", "train.valid_every=1", "run.engine=plain", f"run.results={here}", "preset=quick"]
+    nvil = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[3]", "eval.iw_samples=2"]
+    text = ["table=lagging_synthetic", "--only", "row=aggressive, usual start, dropout 0.5", "--only", "column=IW"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAEBENCH_DATA", str(tmp_path_factory.mktemp("data")))
+        for words in (nvil, text):
+            assert main(["run", *words, "--seeds", "0", *few]) == 0
+    return sorted(here.glob("*/seed-0"))
+
+
+def test_the_files_of_a_run():
+    names = {v for k, v in vars(run_files).items() if k.isupper()}
+    assert set(first_column("file")) == names
+
+
+def test_what_a_run_leaves_is_listed(runs):
+    for folder in runs:
+        assert {p.name for p in folder.iterdir()} <= {*first_column("file"), ".lock"}
+
+
+def test_the_keys_of_a_result(runs):
+    listed = under("## result.json", "key")
+    for folder in runs:
+        result = json.loads((folder / run_files.RESULT).read_text())
+        assert list(result) == listed
+    assert set(result_file.FIELDS) <= set(listed)
+
+
+def test_the_keys_of_a_measure():
+    assert under("### Measures", "key") == [f.name for f in fields(Measure)]
+    assert all(f"`{kind}`" in PAGE for kind in ERROR_KINDS)
+
+
+def test_every_measure_is_named():
+    assert first_column("measure") == list(METRICS)
+
+
+def extras() -> set[str]:
+    """Keys of ``extra`` in all recorded results."""
+    found = set()
+    for path in (ROOT / "results" / "reference").glob("*.csv"):
+        with path.open(encoding="utf-8") as f:
+            for line in csv.DictReader(f):
+                found |= set(json.loads(line.get("extra") or "{}"))
+    return found
+
+
+def test_the_keys_of_extra(runs):
+    listed = set(first_column("key of `extra`"))
+    seen = extras()
+    for folder in runs:
+        for measure in json.loads((folder / run_files.RESULT).read_text())["measures"]:
+            seen |= set(measure["extra"])
+    assert seen <= listed
+    code = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "vaebench").rglob("*.py"))
+    unknown = [key for key in listed if not re.search(rf"[\"']{key}[\"']|\b{key}=", code)]
+    assert unknown == []
+
+
+def test_the_columns_of_a_csv():
+    assert first_column("column") == list(store.COLUMNS)
+
+
+def test_the_columns_of_a_curve(runs):
+    written = set()
+    for folder in runs:
+        with (folder / run_files.CURVE).open() as f:
+            written |= set(csv.DictReader(f).fieldnames)
+    assert set(under("## curve.csv", "column")) == written
+
+
+def test_the_columns_of_means():
+    assert under("## means.csv", "column") == list(means_file.Point._fields)
+
+
+def test_the_kinds_of_flags():
+    """All that the module gives a flag: names of its own, lower-case texts of words."""
+    constants = {k: v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)}
+    kinds = {v for k, v in constants.items() if k not in ("DENSITY", "UNKNOWN", "OUTSIDE")}
+    assert set(first_column("flag")) == kinds
+    assert f"more than {100 * flags.MOST_UNKNOWN:.0f} % of the words" in PAGE
+    assert f"less than {flags.LEAST_KL:g} nat" in PAGE
+    assert f"more than {flags.SURPRISE:g} nats" in PAGE
+
+
+def statuses(source: str) -> set[str]:
+    """Words that a file gives as a status: to an outcome or a result, or as the answer of a function ``status``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CALLS:
+            found += node.args
+        if isinstance(node, ast.FunctionDef) and node.name in ("status", "_status"):
+            found += [n for r in ast.walk(node) if isinstance(r, ast.Return) and r.value for n in ast.walk(r.value)]
+        if isinstance(node, ast.Dict):
+            found += [v for k, v in zip(node.keys, node.values, strict=True) if k and ast.unparse(k) == "'status'"]
+    words = {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return {word for word in words if re.fullmatch("[a-z]+", word)} - {"status"}
+
+
+CALLS = ("_unfinished", "_write", "_head", "Outcome")
+
+
+def test_the_statuses():
+    files = [*(ROOT / "vaebench" / "running").glob("*.py"), ROOT / "vaebench" / "results" / "store.py"]
+    given = set().union(*(statuses(p.read_text(encoding="utf-8")) for p in files))
+    assert set(first_column("status")) == given
+
+
+def test_a_status_is_noticed_wherever_it_is_given():
+    source = "def status(x):\n    return 'a' if x else 'b'\nOutcome(t, 1, 'c', 'a reason')\nr = {'status': 'd'}"
+    assert statuses(source) == {"a", "b", "c", "d"}
