@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def duration(seconds: float) -> str:
     """``4.2 s``, ``42 s``, ``3.5 min`` or ``2.1 h``."""
@@ -13,3 +15,12 @@ def duration(seconds: float) -> str:
 def shortened(text: str, most: int = 60) -> str:
     """The text, cut where it is longer than ``most`` characters."""
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
+    """Lines of left-aligned columns, two spaces apart, without trailing blanks."""
+    texts = [[str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return "\n".join(
+        (indent + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True))).rstrip() for row in texts
+    )

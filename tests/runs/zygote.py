@@ -74,7 +74,7 @@ if __name__ == "__main__":
     import vaebench.report
     import vaebench.report.costs
     import vaebench.rng.noise
-    import vaebench.running.pool
+    import vaebench.running.execute
     import vaebench.running.progress
     import vaebench.running.session
     import vaebench.verbs.run

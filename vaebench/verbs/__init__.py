@@ -14,6 +14,7 @@ from pathlib import Path
 from vaebench.config import catalogue
 from vaebench.config import cells as config
 from vaebench.errors import UserError
+from vaebench.formatting import aligned
 
 
 def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) -> None:
@@ -111,12 +112,3 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
 
 BESIDE = 30
 """Characters that the last column of a list needs to stand beside the others."""
-
-
-def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
-    """Lines of left-aligned columns, two spaces apart, without trailing blanks."""
-    texts = [[str(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return "\n".join(
-        (indent + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True))).rstrip() for row in texts
-    )

@@ -33,7 +33,7 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.config.compose import reevaluated
     from vaebench.results.store import read_note
-    from vaebench.running.pool import Stop
+    from vaebench.running.launchers.stop import Stop
     from vaebench.running.progress import Progress
 
     overrides = [a for a in args.runs if "=" in a]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Column, Row, Table, TablePreset
+from vaebench.formatting import aligned
 from vaebench.results import shipped
-from vaebench.verbs import add_overrides, aligned
+from vaebench.verbs import add_overrides
 
 HELP = "Show a table: its rows and recipe, the published numbers, the presets, the margin and the ledger."
 

@@ -1,4 +1,4 @@
-"""Tasks over processes: one after the other in this one, or several at a time in children, with one stop switch.
+"""Several tasks at a time, in child processes.
 
 Each child has a pipe of its own and nothing is shared between children, so one that is killed, even in the middle of
 a message, takes nothing with it but its task.
@@ -9,77 +9,40 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import connection, resource_tracker
 from typing import Any
 
+from vaebench.running.launchers.base import Launched
+from vaebench.running.launchers.stop import SIGNALS, Stop
 from vaebench.running.tasks import Outcome, Say, Task, bad, work
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 POLL_SECONDS = 0.05
 """How often a child looks whether it is to stop."""
 
-STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
 
+class Processes:
+    """The launcher of a command that runs several tasks at a time, each in a child process.
 
-class Stop:
-    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM while the block runs."""
-
-        def handle(number: int, frame: Any) -> None:
-            if self.asked:
-                raise KeyboardInterrupt
-            self.asked = True
-            with contextlib.suppress(OSError):
-                text = ("\n" if os.isatty(2) else "") + STOPPING
-                os.write(2, text.encode())  # print() may be what was interrupted
-
-        old = {n: signal.signal(n, handle) for n in SIGNALS}
-        try:
-            yield
-        finally:
-            for n, handler in old.items():
-                signal.signal(n, handler)
-
-
-def run_all(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool = False) -> tuple[list[Outcome], bool]:
-    """Run the tasks, ``jobs`` at a time. Returns the outcomes and whether the user asked to stop.
-
-    ``fail_fast``: after the first failure no further task begins.
+    Args:
+        jobs: how many at a time.
     """
-    if jobs <= 1 or len(tasks) <= 1:
-        return _here(tasks, say, fail_fast)
-    return _in_children(tasks, min(jobs, len(tasks)), say, fail_fast)
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
+        """See ``base.Launcher``."""
+        jobs = min(self.jobs, len(tasks))
+        return _in_children(tasks, jobs, say, fail_fast)
 
 
-def _here(tasks: Sequence[Task], say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
-    stop, outcomes = Stop(), []
-    with stop.on_signals():
-        for task in tasks:
-            if stop() or (fail_fast and bad(outcomes)):
-                break
-            outcomes += work(task, say, stop)
-    return outcomes, stop()
-
-
-# ------------------------------------------------------------------------------------------------------ children
-
-
-def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) -> tuple[list[Outcome], bool]:
-    stop, outcomes, waiting = Stop(), [], list(tasks)
+def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) -> Launched:
+    stop = Stop()
+    outcomes: list[Outcome] = []
+    waiting = list(tasks)
     workers: list[_Worker] = []
     told = False
     try:
@@ -110,7 +73,7 @@ def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) ->
     finally:
         for w in workers:  # only after an error, or a second Ctrl-C, is there anything left to kill
             w.kill()
-    return outcomes, stop()
+    return Launched(outcomes, stop())
 
 
 def _free(workers: list[_Worker], jobs: int) -> _Worker | None:

@@ -12,9 +12,13 @@ import pytest
 
 from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
-from vaebench.running import pool
-from vaebench.running.pool import run_all
+from vaebench.running.launchers import choose, inline, stop
 from vaebench.running.tasks import Outcome, Task
+
+
+def run_all(tasks, jobs, say, fail_fast=False):
+    """By the launcher for so many processes."""
+    return choose(jobs, len(tasks)).launch(tasks, say, fail_fast)
 
 
 class Fatal:
@@ -104,7 +108,7 @@ def works(monkeypatch, make_cell):
             status = result(should_stop) if callable(result) else result
             return [Outcome(task, s, status) for s in task.seeds]
 
-        monkeypatch.setattr(pool, "work", work)
+        monkeypatch.setattr(inline, "work", work)
         return [Task(make_cell({"train.updates": n + 1}), (0,)) for n in range(len(actions))], begun
 
     return make
@@ -128,14 +132,14 @@ def test_the_first_signal_lets_the_task_save_and_begins_no_other(works, say, num
         assert should_stop()
         return "interrupted"
 
-    before = [signal.getsignal(n) for n in pool.SIGNALS]
+    before = [signal.getsignal(n) for n in stop.SIGNALS]
     tasks, begun = works("done", interrupted, "done")
     outcomes, stopped = run_all(tasks, 1, say)
     assert stopped
     assert begun == [1, 2]
     assert [o.status for o in outcomes] == ["done", "interrupted"]
-    assert [signal.getsignal(n) for n in pool.SIGNALS] == before
-    assert capfd.readouterr().err == pool.STOPPING
+    assert [signal.getsignal(n) for n in stop.SIGNALS] == before
+    assert capfd.readouterr().err == stop.STOPPING
 
 
 def test_the_second_signal_ends_at_once(works, say):

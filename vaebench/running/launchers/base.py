@@ -1,0 +1,29 @@
+"""What a launcher is: it brings tasks to where they run, and their outcomes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from vaebench.running.tasks import Outcome, Say, Task
+
+
+class Launched(NamedTuple):
+    """What came of the tasks, and whether the user asked to stop before all had begun."""
+
+    outcomes: list[Outcome]
+    stopped: bool
+
+
+class Launcher(Protocol):
+    """Runs tasks somewhere. It returns when all have ended, or were stopped with their state saved."""
+
+    def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
+        """Run the tasks.
+
+        Args:
+            tasks: what to run. Each locks its runs, so none is trained twice whatever else runs beside it.
+            say: is told of progress and of each outcome, see ``tasks.Say``.
+            fail_fast: begin no further task after the first failure.
+        """
+        ...

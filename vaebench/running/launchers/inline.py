@@ -1,0 +1,24 @@
+"""One task after the other, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vaebench.running.launchers.base import Launched
+from vaebench.running.launchers.stop import Stop
+from vaebench.running.tasks import Outcome, Say, Task, bad, work
+
+
+class Inline:
+    """The launcher of a command that runs one task at a time."""
+
+    def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
+        """See ``base.Launcher``."""
+        stop = Stop()
+        outcomes: list[Outcome] = []
+        with stop.on_signals():
+            for task in tasks:
+                if stop() or (fail_fast and bad(outcomes)):
+                    break
+                outcomes += work(task, say, stop)
+        return Launched(outcomes, stop())

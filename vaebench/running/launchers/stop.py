@@ -1,0 +1,42 @@
+"""The one stop switch of a command: the first Ctrl-C or SIGTERM saves, the second one ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
+
+
+class Stop:
+    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM while the block runs."""
+
+        def handle(number: int, frame: Any) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+            with contextlib.suppress(OSError):
+                text = ("\n" if os.isatty(2) else "") + STOPPING
+                os.write(2, text.encode())  # print() may be what was interrupted
+
+        old = {n: signal.signal(n, handle) for n in SIGNALS}
+        try:
+            yield
+        finally:
+            for n, handler in old.items():
+                signal.signal(n, handler)
