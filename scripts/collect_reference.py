@@ -26,7 +26,6 @@ from vaebench.report import drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
 from vaebench.results import flags, store
-from vaebench.verbs.report import seeds_on_disk
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 ENDED = ("done", "failed", "diverged")
@@ -36,7 +35,7 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     """One table at one preset. Returns the number of runs that were refused; ``flagged``: none is."""
     table = catalogue.load_table(name)
     cells = compose.cells(table, catalogue.load_preset(preset))
-    seeds = seeds_on_disk(runs, cells)
+    seeds = runs.seeds(cells)
     frame = runs.frame(cells, seeds)
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
     reasons = {} if flagged else refused(frame, table)

@@ -13,9 +13,8 @@ from vaebench import models, objectives
 from vaebench.check import checks as check
 from vaebench.dists import autoregressive
 from vaebench.dists.smoothing import Overlapping
-from vaebench.estimators import exact
+from vaebench.estimators import exact, importance_weighted
 from vaebench.estimators.log_z import annealing
-from vaebench.metrics import importance
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.wake_sleep import WakeSleep
@@ -178,7 +177,7 @@ def test_a_sampler_that_stops_after_one_round(monkeypatch):
 
 def test_an_estimate_without_the_logarithm_of_k(monkeypatch):
     wrong = SimpleNamespace(**{**vars(math), "log": lambda k: 0.0})
-    monkeypatch.setattr(importance, "math", wrong)
+    monkeypatch.setattr(importance_weighted, "math", wrong)
     assert densities("SBN 2-3") == ["d: IW-NLL, 1,000 samples"]
 
 

@@ -7,8 +7,8 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators import exact
+from vaebench.estimators.variational import BoundSum, bound
 from vaebench.estimators.weights import Pass, stream
-from vaebench.metrics.bound import BoundSum, bound
 
 
 @pytest.fixture(scope="module")

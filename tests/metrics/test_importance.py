@@ -9,8 +9,8 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators import exact, jackknife
+from vaebench.estimators.importance_weighted import ImportanceSum, importance, nested
 from vaebench.estimators.weights import Pass, stream
-from vaebench.metrics.importance import ImportanceSum, importance, nested
 
 CONFIG = {"name": "sbn", "dims": [2, 3]}
 

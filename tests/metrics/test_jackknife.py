@@ -9,9 +9,9 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators import jackknife
+from vaebench.estimators.importance_weighted import ImportanceSum, importance
 from vaebench.estimators.jackknife import LogSums, group_sums, left_out, variance
 from vaebench.estimators.log_z.methods import ais
-from vaebench.metrics.importance import ImportanceSum, importance
 
 
 def normal(*shape, seed=0):

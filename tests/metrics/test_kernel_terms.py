@@ -10,7 +10,7 @@ import torch
 from vaebench import kernels, models
 from vaebench.check import checks as check
 from vaebench.estimators import exact, weights
-from vaebench.metrics.importance import importance
+from vaebench.estimators.importance_weighted import importance
 from vaebench.rng import noise
 
 pytest.importorskip("numba")

@@ -8,9 +8,9 @@ import torch
 from vaebench.check import checks as check
 from vaebench.dists import gaussian
 from vaebench.errors import UserError
+from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean
-from vaebench.metrics.bound import bound
-from vaebench.metrics.importance import importance
+from vaebench.estimators.variational import bound
 from vaebench.models.linear_gaussian import LinearGaussian
 
 X = torch.randn(130, check.VISIBLE, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

@@ -11,8 +11,8 @@ import torch
 from vaebench.check import checks as check
 from vaebench.dists.rbm import RBM
 from vaebench.estimators import exact
+from vaebench.estimators.variational import BoundSum
 from vaebench.metrics import rbm_posterior
-from vaebench.metrics.bound import BoundSum
 from vaebench.metrics.rbm_posterior import AnnealedSum, count_modes, stream
 
 LIMIT = 4.75

@@ -10,9 +10,9 @@ from vaebench import models
 from vaebench.check import checks as check
 from vaebench.dists import boltzmann_exact
 from vaebench.estimators import exact
+from vaebench.estimators.variational import bound
 from vaebench.estimators.weights import stream
 from vaebench.metrics import exact_nll, normaliser
-from vaebench.metrics.bound import bound
 from vaebench.metrics.latent_use import information
 from vaebench.metrics.validation import spread, validation, validation_bound
 from vaebench.rng import seeds

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from vaebench import models
+from vaebench.estimators.importance_weighted import ImportanceSum
 from vaebench.estimators.weights import Pass
-from vaebench.metrics.importance import ImportanceSum
 from vaebench.protocol.families import CONTINUOUS
 from vaebench.protocol.registry import METRICS
 from vaebench.results import flags, store

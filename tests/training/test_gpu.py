@@ -11,7 +11,7 @@ import torch
 from vaebench import models, objectives
 from vaebench.check import checks as check
 from vaebench.dists import autoregressive
-from vaebench.metrics.importance import importance
+from vaebench.estimators.importance_weighted import importance
 from vaebench.optim import SGD
 from vaebench.rng import noise
 from vaebench.training import engines as fast

@@ -10,7 +10,7 @@ import torch
 
 from vaebench import data
 from vaebench.config import catalogue, compose
-from vaebench.metrics.importance import importance
+from vaebench.estimators.importance_weighted import importance
 from vaebench.training import loop as train
 from vaebench.training.build import load_model
 from vaebench.training.run_state import RunState, evaluated_checkpoint

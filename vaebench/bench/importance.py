@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vaebench import kernels, models
 from vaebench.estimators import weights
-from vaebench.metrics.importance import importance
+from vaebench.estimators.importance_weighted import importance
 from vaebench.models.belief_net import BeliefNet
 
 SAMPLES = 1000

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
+from vaebench.estimators.importance_weighted import importance
 from vaebench.metrics.exact_nll import known
-from vaebench.metrics.importance import importance
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 

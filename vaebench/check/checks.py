@@ -18,10 +18,10 @@ from vaebench.check.line import Line, mean_line, randomize
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
 from vaebench.estimators import exact
+from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.weights import stream
 from vaebench.metrics import rbm_posterior
-from vaebench.metrics.importance import importance
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 

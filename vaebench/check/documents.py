@@ -12,10 +12,10 @@ from torch import Tensor
 from vaebench import models
 from vaebench.check.line import Line, mean_line, randomize
 from vaebench.data.text.corpus import END, START
+from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.posterior_mean import posterior_mean
 from vaebench.estimators.weights import stream
 from vaebench.metrics.aggregate import aggregate_kl
-from vaebench.metrics.importance import importance
 from vaebench.metrics.mutual_information import batchwise, whole_set
 from vaebench.metrics.posteriors import posteriors
 

@@ -141,6 +141,24 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
     return made
 
 
+def section(group: str, option: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of one option by itself, ``config[group]`` of a cell that chose it.
+
+    Args:
+        group: One of GROUPS.
+        option: Its name, such as 'digits'.
+        overrides: Settings of it, ``data.held_out=100``.
+
+    Raises:
+        UserError: If the option, a key or a value is refused.
+    """
+    for text in overrides:
+        _refuse_prefix(text)
+    settings = [f"{group}={option}", *overrides]
+    resolved = _resolved(tuple(("", text) for text in settings), str(catalogue.conf_dir()))
+    return copy.deepcopy(resolved[group])
+
+
 def _of_training(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that may change what is trained."""
     groups = [text.partition("=")[0].partition(".")[0] for text in overrides]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import kernels
+from vaebench.errors import UserError
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.kinds import gaussian_posterior, reads_documents
 from vaebench.nn.tokens import lengths_of
@@ -82,6 +83,16 @@ def terms(
     known = {} if seen is None else {"seen": seen}
     z = model.sample_posterior(x, k, noises, **known)
     return model.log_joint_terms(x, z), model.log_posterior_terms(z, x, **known), z
+
+
+def cases_of(model: nn.Module, x: Tensor) -> Tensor:
+    """Data points (n, d), a tensor or an array, as a tensor on the device of the model. UserError for other shapes."""
+    x = torch.as_tensor(x)
+    if x.ndim != 2 or not len(x):
+        raise UserError(f"data points of shape {tuple(x.shape)}: expected (n, d), n at least 1")
+    if not reads_documents(model) and x.shape[1] != model.sizes[0]:
+        raise UserError(f"data points of {x.shape[1]} dimensions: this model takes {model.sizes[0]}")
+    return x.to(model.mean.device)
 
 
 def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:

@@ -1,97 +1,15 @@
-"""The variational bound by the paper's protocol: the one-sample bound, averaged over several samples per case.
-
-With a Gaussian posterior E_Q[log p(x | z)] is sampled and the KL exact (Kingma & Welling 2014, equation 7).
-"""
+"""The variational bound by the paper's protocol, and the KL in it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from vaebench.dists import gaussian
-from vaebench.estimators.sums import Sums
-from vaebench.estimators.weights import Pass, stream
+from vaebench.estimators.variational import BoundSum
 from vaebench.models.kinds import latent
 from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
     from vaebench.metrics.job import Job
-
-
-@dataclass(frozen=True)
-class Bound:
-    """``value``: mean over cases of E_Q[log P(x, z) - log Q(z | x)], nats, at most log p(x) in expectation.
-
-    ``error`` is its Monte Carlo standard error given the cases. ``kl``: E_Q[log Q - log P(z)] of each latent layer, or
-    of all of them in one number where the prior is a single term. ``analytic``: whether it is exact, given the model.
-    """
-
-    value: float
-    error: float | None
-    kl: list[float]
-    cases: int
-    samples: int
-    analytic: bool = False
-
-
-class BoundSum(Sums):
-    """Streaming sums of the bound over the first ``samples`` samples of every case.
-
-    ``log_z`` is what the log-prior lacks: it is subtracted from the bound and added to the KL, once.
-    """
-
-    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
-        self.cases, self.samples, self.log_z = cases, samples, log_z
-        self.total = torch.zeros(cases, dtype=torch.float64, device=device)
-        self.square, self.shared = torch.zeros_like(self.total), torch.zeros_like(self.total)
-        self.kl: list[Tensor] = []
-        self.case_kl = torch.zeros_like(self.total)
-        self.analytic = False
-
-    def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first ``samples``."""
-        k = min(part.log_w.shape[0], self.samples - part.first)
-        if k <= 0:
-            return
-        if part.seen is None:
-            log_w = part.log_w[:k]
-            # log_p holds the data term first, then one prior term for each term of log_q.
-            ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
-            kl = [ratio.sum() for ratio in ratios]
-            case_kl = sum(ratio.sum(0) for ratio in ratios)
-        else:
-            exact = gaussian.kl_standard(*(v.double() for v in part.seen))
-            log_w, kl, self.analytic = part.log_p[0][:k].double() - exact, [k * exact.sum()], True
-            case_kl = k * exact
-        self.total[part.cases] += log_w.sum(0)
-        self.square[part.cases] += (log_w**2).sum(0)
-        self.case_kl[part.cases] += case_kl
-        if part.error is not None:
-            self.shared[part.cases] = part.error.double() ** 2
-        self.kl = [a + b for a, b in zip(self.kl, kl, strict=True)] if self.kl else kl
-
-    def each(self) -> Tensor:
-        """The bound of every case as a positive number, (n,), nats."""
-        return self.log_z - self.total / self.samples
-
-    def each_kl(self) -> Tensor:
-        """The KL of every case, all layers together, (n,), nats."""
-        return self.case_kl / self.samples + self.log_z
-
-    def result(self) -> Bound:
-        """The mean and its error; with one sample per case the Monte Carlo error is unknown (None)."""
-        mean = self.total / self.samples
-        error = None
-        if self.samples > 1:
-            variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
-            error = float((variance.sum() / self.samples + self.shared.sum()).sqrt() / self.cases)
-        kl = [float(v) / (self.cases * self.samples) for v in self.kl]
-        if kl:
-            kl[-1] += self.log_z
-        return Bound(float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples, self.analytic)
 
 
 def start(job: Job) -> BoundSum | None:
@@ -109,11 +27,3 @@ def measures(job: Job, total: BoundSum) -> list[Measure]:
         job.with_log_z("bound", -b.value, b.error, b.samples, each=total.each()),
         job.with_log_z("kl", sum(b.kl), None, b.samples, each=total.each_kl(), layers=b.kl, **how),
     ]
-
-
-def bound(model: nn.Module, x: Tensor, samples: int, seed: int, purpose: str = "eval") -> Bound:
-    """The bound of ``model`` on the cases ``x`` (n, d) with ``samples`` posterior samples each."""
-    total = BoundSum(len(x), samples, x.device)
-    for part in stream(model, x, samples, seed, purpose):
-        total.add(part)
-    return total.result()

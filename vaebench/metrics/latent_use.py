@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from vaebench.estimators.variational import BoundSum
 from vaebench.estimators.weights import stream
 from vaebench.metrics.active_units import active_means
 from vaebench.metrics.aggregate import aggregate_kl
-from vaebench.metrics.bound import BoundSum
 from vaebench.metrics.mutual_information import batches, batchwise, whole_set
 from vaebench.metrics.posteriors import Gather, posteriors
 from vaebench.protocol.signature import MI_BATCH

@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from vaebench.dists.rbm import RBM
 from vaebench.estimators import jackknife
+from vaebench.estimators.importance_weighted import ImportanceSum
 from vaebench.estimators.log_z.annealing import MAX_FLOATS, ais
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
-from vaebench.metrics.importance import ImportanceSum, details
+from vaebench.metrics.importance import details
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, posterior_chains
 from vaebench.results.stats import Measure
 from vaebench.work.steps import Stateful, steps

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.variational import bound
 from vaebench.metrics import exact_nll, normaliser, rbm_posterior
-from vaebench.metrics.bound import bound
-from vaebench.metrics.importance import importance
 from vaebench.metrics.latent_use import information, latent_use
 from vaebench.metrics.mutual_information import batches
 from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES

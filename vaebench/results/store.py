@@ -127,6 +127,11 @@ class Store:
                 if result is not None:
                     yield {**result, "key": folder.name, "seed": seed}
 
+    def seeds(self, cells: Iterable[Cell]) -> list[int]:
+        """Every seed at which one of these cells has a run directory, ascending."""
+        folders = {self.run_dir(cell.key, 0).parent for cell in cells}
+        return sorted({seed for folder in folders for seed in seeds_in(folder)})
+
     def _partial(self, key: str, seed: int) -> dict[str, Any] | None:
         if not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return None

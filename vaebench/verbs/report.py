@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -232,7 +232,7 @@ def _from_runs(
             continue
         chosen = cells[table.name]
         store = Store(chosen[0].config["run"]["results"])
-        wanted = seeds_on_disk(store, chosen) if args.seeds is None else seeds(table, preset, args.seeds)
+        wanted = store.seeds(chosen) if args.seeds is None else seeds(table, preset, args.seeds)
         frame = store.frame(chosen, wanted)
         lacking = {c.key: None for c in chosen if not store.run_dir(c.key, 0).parent.exists()}
         notices = (found_outdated(store, lacking), of_earlier_version(store, chosen))
@@ -260,11 +260,3 @@ def _missed(store: Store, table: Table, preset: Preset, cells: list[Cell], found
         )
     kept = [f"run.results={store.root}"] if str(store.root) != str(results_root()) else []
     yield from other_runs.lines(table.name, others, kept)
-
-
-def seeds_on_disk(store: Store, cells: Iterable[Cell]) -> list[int]:
-    """Every seed at which one of these cells has a run directory, ascending."""
-    from vaebench.results.store import seeds_in
-
-    folders = {store.run_dir(cell.key, 0).parent for cell in cells}
-    return sorted({seed for folder in folders for seed in seeds_in(folder)})
