@@ -1,0 +1,36 @@
+"""docs/tables.md names every key of a table's file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from vaebench.config import cells
+from vaebench.report.drawn import FIGURES
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+OF = {"a table": cells.Table, "a column": cells.Column, "a row": cells.Row, "a preset in a table": cells.TablePreset}
+
+
+@pytest.mark.parametrize("what", OF)
+def test_every_key_is_named(what):
+    part = re.split(r"\n##+ ", PAGE.split(f"Keys of {what}\n", 1)[1])[0]
+    named = re.findall(r"^\| `(\w+)`", part, re.M)
+    assert len(named) == len(set(named))
+    assert set(named) == {f.name for f in fields(OF[what])} - {"name"}
+
+
+@pytest.mark.parametrize("entry", [cells.Ledger, cells.Finding])
+def test_entries_have_their_keys(entry):
+    assert f"entries {', '.join(f'`{f.name}`' for f in fields(entry))}" in PAGE
+
+
+def test_every_figure_is_named():
+    part = PAGE.split("## Figures\n", 1)[1]
+    assert all(f"`{name}`" in part for name in cells.PLOTS)
+    keys = {f.name for f in fields(cells.Table)} - {"name", "drawn", "figure", "published_runs"} - set(cells.TRAINING)
+    assert all(f"`{key}`" in part for key in keys)
+    assert FIGURES
