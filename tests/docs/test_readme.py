@@ -15,7 +15,8 @@ from vaebench import cli
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
-COMMANDS = [line.partition("#")[0].strip() for line in BLOCKS.splitlines() if line.startswith("vaebench ")]
+LINES = [line.partition("#")[0].strip().removeprefix(".venv/bin/") for line in BLOCKS.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("vaebench ")]
 
 
 def test_there_are_commands() -> None:

@@ -1,0 +1,91 @@
+"""All pages together: links and commands are good, every page is linked, and forks test what the README says."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vaebench import __version__, cli
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TESTED_ELSEWHERE = ("README.md", "own-data.md", "extending.md")
+"""Pages whose commands tests of their own run."""
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def commands(path: Path) -> list[str]:
+    """The lines of a page's blocks of commands, without their comments."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text(encoding="utf-8"), re.S | re.M)
+    lines = [line for language, block in fences if not language for line in block.splitlines()]
+    return [line.partition(" #")[0].strip() for line in lines]
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link to a heading of the page is called."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_linked_from_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [named(p) for p in PAGES if p.name != "README.md" and f"({named(p)})" not in readme] == []
+
+
+OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in commands(p)]
+
+
+@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in OTHERS if re.match(r"(\.venv/bin/)?vaebench ", c)])
+def test_a_command_is_understood(page, command, capsys):
+    words = shlex.split(command)[1:]
+    module = importlib.import_module(f"vaebench.verbs.{words[0]}")
+    cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+    if words[0] in ("ls", "show") or "--dry-run" in words:
+        assert cli.main(words) == 0
+
+
+@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in OTHERS if "/bin/" in c or c.startswith("python ")])
+def test_what_a_command_names_is_there(page, command):
+    words = [word for word in command.split() if re.match(r"(tests|scripts)/", word)]
+    assert all((ROOT / word).exists() for word in words)
+
+
+def test_make_targets_of_all_pages_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    asked = {c.split()[1] for p in PAGES for c in commands(p) if c.startswith("make ")}
+    assert {"setup", "test"} <= asked <= targets
+
+
+def test_forks_install_and_test_as_the_readme_says():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["tests"]
+    lines = [step["run"] for step in job["steps"] if "run" in step]
+    assert lines[-1] == "make test"
+    assert set(lines) <= set(commands(ROOT / "README.md"))
+    lowest = re.search(r'requires-python = ">=(.*)"', (ROOT / "pyproject.toml").read_text())[1]
+    assert job["strategy"]["matrix"]["python"][0] == lowest
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
