@@ -5,11 +5,13 @@ Images are bits (n, d); documents are ``Document``s. All randomness comes from a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.text.tokens import ids_of
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
 from vaebench.models import text_generation
@@ -68,6 +70,15 @@ def drawn(model: nn.Module, number: int, seed: int, decoding: Decoding) -> list[
     if latent(model):
         z = _noise((number, model.sizes[1]), seed, "made_code", model, kind="normal")
     return decoding.documents(model, z, number, seed)
+
+
+def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
+    """Documents (n, d) of token numbers, filled up with 0, from texts; words that are not known become ``<unk>``."""
+    rows = [ids_of(text.split(), vocabulary) for text in texts]
+    x = torch.zeros(len(rows), max(map(len, rows), default=0), dtype=torch.int64)
+    for row, ids in zip(x, rows, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    return x
 
 
 def codes(model: nn.Module, x: Tensor, seed: int, mean: bool) -> Tensor:

@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -417,6 +418,16 @@ def _cpu_name() -> str:
         return found[1].strip() if found else platform.processor() or platform.machine()
     except OSError:
         return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def threads_kept() -> Iterator[None]:
+    """Leave torch's number of threads as it was: a session takes that of its settings."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -99,26 +99,13 @@ def _evaluate(
 
     Raises UserError where it was moved, is damaged or in use, and Interrupted when ``should_stop`` says so.
     """
-    from vaebench.config.cells import Cell
     from vaebench.report.costs import evaluation
     from vaebench.results.flags import of_measure
     from vaebench.results.result_file import readable_measures
-    from vaebench.results.store import Store
-    from vaebench.running.session import Session
+    from vaebench.running.reevaluate import opened
 
-    root = folder.resolve().parent.parent
-    config["run"]["results"] = str(root)
-    cell = Cell("", note["row"], note["column"], "", config)
-    if cell.key != folder.resolve().parent.name:
-        raise UserError(
-            f"{folder}: its settings do not fit its name; was it moved, or named by an "
-            "earlier version (then: vaebench rekey)?"
-        )
-    store = Store(root)
-    with store.lock(cell.key, seed):
-        session = Session(cell, store, [seed])
-        session.check_trained()  # before a cost is told
-        cost = evaluation(store.runs(), cell, session.device.type)
+    with opened(folder, note, seed, config) as session:
+        cost = evaluation(session.store.runs(), session.cell, session.device.type)
         known = "unknown cost" if cost is None else f"about {duration(cost)}"
         progress.begin(session.who, f"{folder}: an evaluation of {known}")
         try:

@@ -101,18 +101,12 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
 
 def read_documents(lines: list[str], trained: Trained) -> Tensor:
     """Documents (n, d) of token numbers. Raises UserError for a tab, which would be a label's."""
-    import torch
-
-    from vaebench.data.text.tokens import ids_of
+    from vaebench.evaluation.generation import tokens_of
 
     for number, line in enumerate(lines, start=1):
         if "\t" in line:
             raise UserError(f"input: line {number} has a tab, expected a document alone, without a label")
-    rows = [ids_of(line.split(), trained.splits.vocabulary) for line in lines]
-    x = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
-    for row, ids in zip(x, rows, strict=True):
-        row[: len(ids)] = torch.tensor(ids)
-    return x
+    return tokens_of(lines, trained.splits.vocabulary)
 
 
 def read_images(lines: list[str], trained: Trained) -> Tensor:

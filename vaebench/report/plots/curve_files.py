@@ -5,6 +5,7 @@ Files without the column ``unit`` are of runs by older versions. Their bounds ha
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -47,6 +48,18 @@ def collect(
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}
     frame = frame.astype({**types, **dict.fromkeys((*wanted, *more), "float64")})
     return frame.drop(columns=[c for c in more if frame[c].isna().all()])
+
+
+def whole(path: Path) -> pd.DataFrame:
+    """Every column of numbers of one ``curve.csv``; no rows where there is none. UserError where it is damaged."""
+    import pandas as pd
+
+    header: list[str] = []
+    with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8", newline="") as f:
+        header = next(csv.reader(f), [])
+    names = tuple(name for name in header if name not in ("update", "unit"))
+    points = _read(path, names, (), only=False)
+    return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
 
 
 def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[int, ...]]:

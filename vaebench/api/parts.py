@@ -1,0 +1,125 @@
+"""The parts of a run by themselves: prepared data, a model to train, a model that was exported."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench import __version__
+from vaebench.api import words
+from vaebench.config import compose
+from vaebench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vaebench.data.splits import Splits
+
+FORMAT = 1
+"""Of exported models; raised when what stands in the file changes its meaning."""
+
+
+def load_data(name: str, **settings: Any) -> Splits:
+    """The train, validation and test cases of a data set, fetched and prepared if need be.
+
+    Args:
+        name: As ``vaebench ls data`` has it.
+        settings: Those of conf/data/NAME.yaml, such as ``held_out=100`` or ``mirror="folder"``.
+
+    Returns:
+        ``Splits`` with ``train``, ``valid``, ``test``, arrays (n, d), and what there is to know of them.
+
+    Raises:
+        UserError: If the name or a setting is refused.
+        DataError: A UserError, if a file is missing, truncated or altered.
+    """
+    from vaebench import data
+
+    config = compose.section("data", name, words.overrides("data", settings))
+    return data.load(config, mirror=config.get("mirror"))
+
+
+def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> nn.Module:
+    """A model for some data, with the parameters that training of this seed would begin with.
+
+    Args:
+        name: As ``vaebench ls models`` has it.
+        data: From ``load_data``; the training mean enters the model.
+        seed: Of the initial parameters.
+        settings: Those of conf/model/NAME.yaml, such as ``dims=[200]``.
+
+    Returns:
+        A ``torch.nn.Module``; what it offers is written in ``vaebench.models``.
+
+    Raises:
+        UserError: If the name or a setting is refused, or the model cannot read such data.
+    """
+    from vaebench import models
+
+    config = compose.section("model", name, words.overrides("model", settings))
+    models.check_data(name, data.name, data.tokens)
+    model = models.build(config, data.mean)
+    models.start(model, config, seed)
+    return model
+
+
+def save_model(path: Path | str, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
+    """Write a model's settings and state to a file that ``torch.load(path, weights_only=True)`` reads anywhere.
+
+    Args:
+        path: Replaced whole.
+        model: On any device; the file is for the CPU.
+        config: The cell's; its ``model`` section is kept.
+        about: What else is to be known, plain values.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    import torch
+
+    from vaebench.files import write_atomic
+
+    state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    content = {"format": FORMAT, "vaebench": __version__, "model": config["model"], **about, "state_dict": state}
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        write_atomic(Path(path), buffer.getvalue())
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+
+
+def load_model(path: Path | str) -> nn.Module:
+    """The model of a file that ``Run.export`` wrote, without its data or its run.
+
+    Returns:
+        A ``torch.nn.Module`` on the CPU, whose parameters take gradients.
+
+    Raises:
+        UserError: If the file cannot be read or is no such file.
+    """
+    import numpy as np
+    import torch
+
+    from vaebench import models
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+        raise UserError(f"{path}: not a model that vaebench exported") from None
+    if not isinstance(content, dict) or not {"format", "model", "state_dict"} <= set(content):
+        raise UserError(f"{path}: not a model that vaebench exported")
+    if content["format"] != FORMAT:
+        raise UserError(f"{path}: written in format {content['format']} by vaebench {content.get('vaebench')}")
+
+    state = content["state_dict"]
+    model = models.build(content["model"], np.asarray(state["mean"]))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as e:
+        raise UserError(f"{path}: its state does not fit its settings: {' '.join(str(e).split())}") from None
+    return model

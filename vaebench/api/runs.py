@@ -1,0 +1,217 @@
+"""A trained run from Python: what it is of, its numbers, its model, and what the model makes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.api import parts, words
+from vaebench.errors import UserError
+from vaebench.results import result_file, run_files
+from vaebench.results.store import is_current, read_note
+from vaebench.rng.seeds import LARGEST_SEED
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from vaebench.data.splits import Splits
+    from vaebench.evaluation.trained_run import Trained
+    from vaebench.results.stats import Measure
+
+MOST = 1_000_000
+"""Cases drawn at once."""
+
+
+def load_run(folder: Path | str) -> Run:
+    """The run in a folder ``results/runs/NAME/seed-0``, finished or not; ``Reproduction.runs()`` lists them.
+
+    Raises:
+        UserError: If it is not a run's folder, or a damaged one.
+    """
+    place = Path(folder).expanduser()
+    note, seed = read_note(place)
+    return Run(place, note, seed)
+
+
+class Run:
+    """One cell at one seed. What is read or computed is so when it is first asked for.
+
+    Attributes:
+        folder: Where its files are.
+        config: The whole configuration: data, model, objective, optim, train, eval, run.
+        row: Of the table for which it was made.
+        column: Of the table for which it was made.
+        seed: Its seed.
+    """
+
+    def __init__(self, folder: Path, note: dict[str, Any], seed: int) -> None:
+        self.folder = folder
+        self.config: dict[str, Any] = copy.deepcopy(note["config"])
+        self.row: str = note["row"]
+        self.column: str = note["column"]
+        self.seed = seed
+        self._note = note
+
+    def __repr__(self) -> str:
+        return f"<run {self.folder}: {self.row} / {self.column}, seed {self.seed}, {self.status}>"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What stands in ``result.json``; empty where there is none yet."""
+        return result_file.read(self.folder / run_files.RESULT) or {}
+
+    @property
+    def status(self) -> str:
+        """done, diverged, failed or partial."""
+        return str(self.result.get("status", "partial"))
+
+    @property
+    def measures(self) -> list[Measure]:
+        """What was measured: each with name, value, unit, error, and the protocol by which it was taken."""
+        return result_file.readable_measures(self.result)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """A line per validation; bounds are positive nats."""
+        from vaebench.report.plots.curve_files import whole
+
+        return whole(self.folder / run_files.CURVE)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the selected parameters, on the CPU, without gradients. UserError if nothing is trained."""
+        return self._trained.model
+
+    @property
+    def data(self) -> Splits:
+        """The data it was trained on. UserError if they are others now, DataError if they cannot be had."""
+        return self._trained.splits
+
+    @cached_property
+    def _trained(self) -> Trained:
+        from vaebench.evaluation import trained_run
+
+        return trained_run.load(self.folder)
+
+    def evaluate(self, *overrides: str, **settings: Any) -> list[Measure]:
+        """Evaluate the model again with other settings, as ``vaebench eval`` does; what is found is kept in the run.
+
+        Args:
+            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or "data.mirror=DIR".
+            settings: Those of ``eval``, such as ``iw_samples=4000``.
+
+        Returns:
+            The measures that were taken so; those of other settings stay in ``measures``.
+
+        Raises:
+            UserError: If a setting is refused, nothing is trained yet, or another process has the run.
+        """
+        from vaebench.config.compose import reevaluated
+        from vaebench.running.reevaluate import opened
+        from vaebench.running.session import threads_kept
+
+        config = reevaluated(self.config, [*overrides, *words.overrides("eval", settings)])
+        try:
+            with threads_kept(), opened(self.folder, self._note, self.seed, config) as session:
+                session.evaluate_only(lambda kind, value: None)
+                cell = session.cell
+        except OSError as e:
+            raise UserError(f"{self.folder}: cannot be written: {e.strerror or e}") from None
+        return [m for m in self.measures if is_current(cell, m)]
+
+    def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:
+        """Cases that the model makes.
+
+        Args:
+            n: How many.
+            seed: Of all that is drawn.
+
+        Returns:
+            Images (n, d), uint8 of 0 and 1; of a model of documents, n texts.
+        """
+        from vaebench.evaluation import generation
+
+        _check_number("n", n, 1, MOST)
+        _check_number("seed", seed, 0, LARGEST_SEED)
+        if self.data.tokens:
+            decoding = generation.Decoding(longest=self.data.shape[0])
+            return self._texts(generation.drawn(self.model, n, seed, decoding))
+        return _bits(generation.drawn_images(self.model, n, seed))
+
+    def reconstruct(self, x: np.ndarray | Tensor | Sequence[str], *, seed: int = 0) -> np.ndarray | list[str]:
+        """Cases through the posterior and back.
+
+        Args:
+            x: Images (n, d) of 0 and 1, such as ``run.data.test[:5]``; documents as texts, or (n, d) token numbers.
+            seed: Of all that is drawn.
+
+        Returns:
+            For each image one drawn from p(x | z), z ~ q(z | x), (n, d) uint8; for each document the text that greedy
+            search reads off the posterior's mean.
+
+        Raises:
+            UserError: If ``x`` is of another shape or kind.
+        """
+        import torch
+
+        from vaebench.estimators.weights import cases_of
+        from vaebench.evaluation import generation
+
+        _check_number("seed", seed, 0, LARGEST_SEED)
+        if self.data.tokens:
+            texts = isinstance(x, Sequence) and all(isinstance(text, str) for text in x)
+            tokens = generation.tokens_of(x, self.data.vocabulary) if texts else torch.as_tensor(x).long()
+            z = generation.codes(self.model, cases_of(self.model, tokens), seed, mean=True)
+            decoding = generation.Decoding(how="greedy", longest=self.data.shape[0])
+            return self._texts(decoding.documents(self.model, z, len(z), seed))
+
+        images = cases_of(self.model, x).to(self.model.mean.dtype)
+        if not ((images == 0) | (images == 1)).all():
+            raise UserError("images to reconstruct: expected zeros and ones alone")
+        return _bits(generation.images_again(self.model, images, seed))
+
+    def export(self, path: Path | str | None = None) -> nn.Module:
+        """The trained model by itself: a ``torch.nn.Module`` of your own, and a file with its state.
+
+        Args:
+            path: Where settings and ``state_dict`` are written, as plain values and tensors that
+                ``torch.load(path, weights_only=True)`` reads without vaebench; ``vb.load_model`` makes the model of
+                them. None: no file.
+
+        Returns:
+            A copy of the model whose parameters take gradients.
+
+        Raises:
+            UserError: If nothing is trained yet, or the file cannot be written.
+        """
+        model = copy.deepcopy(self.model).requires_grad_(True)
+        if path is not None:
+            about = {
+                "data": {"name": self.data.name, "hash": self.data.hash, "shape": list(self.data.shape)},
+                "run": self.folder.resolve().parent.name,
+                "seed": self.seed,
+                "update": self._trained.update,
+            }
+            parts.save_model(path, model, self.config, about)
+        return model
+
+    def _texts(self, documents: Sequence[Any]) -> list[str]:
+        from vaebench.data.text.tokens import words_of
+
+        return [" ".join(words_of(document.words, self.data.vocabulary)) for document in documents]
+
+
+def _bits(x: Tensor) -> np.ndarray:
+    import torch
+
+    return x.to(torch.uint8).cpu().numpy()
+
+
+def _check_number(name: str, value: int, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most:,}")

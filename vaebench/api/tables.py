@@ -1,0 +1,238 @@
+"""Published tables from Python: what there is, one at a preset, the results that vaebench ships."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.api import words
+from vaebench.config import catalogue, compose
+from vaebench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaebench.config.cells import Cell, Preset, Table
+    from vaebench.results.store import Store
+
+log = logging.getLogger(__name__)
+
+Names = str | Iterable[str] | None
+"""Some rows or columns by name; None for all."""
+
+Seeds = int | Iterable[int] | None
+"""Some seeds; None for the usual ones."""
+
+ONE_PROCESS = "run.jobs=1"
+"""Unless told otherwise: processes of their own would import the user's script again."""
+
+
+def tables() -> dict[str, str]:
+    """The name of every table with its title.
+
+    >>> "nvil_mnist" in tables()
+    True
+    """
+    return {name: catalogue.load_table(name).title for name in catalogue.options("table")}
+
+
+def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction:
+    """One table at a preset.
+
+    Args:
+        name: As ``tables()`` has it.
+        overrides: Settings as the command takes them, such as "optim.rate=1e-3", "data=digits" or "run.results=DIR".
+        preset: How much is run, such as "quick", "short" or "paper".
+
+    Raises:
+        UserError: If a name, a key or a value is refused.
+    """
+    selection = compose.parse([f"table={name}", f"preset={preset}", *overrides])
+    if selection.tables != (name,) or selection.preset != preset:
+        raise UserError(f"table {name!r}: one table at one preset; make others by further calls")
+
+    return Reproduction(catalogue.load_table(name), catalogue.load_preset(preset), selection.overrides)
+
+
+def reference(name: str, preset: str | None = None) -> pd.DataFrame:
+    """The results of a table that vaebench ships, a line per run and metric.
+
+    Args:
+        name: As ``tables()`` has it.
+        preset: One preset; None for all that there are.
+
+    Returns:
+        The columns of ``vaebench report --format csv``; of a figure drawn from formulas the points of its curves.
+
+    Raises:
+        UserError: If there is no such table, or nothing is shipped of it.
+    """
+    import pandas as pd
+
+    from vaebench.report import recorded
+    from vaebench.results import shipped
+
+    if catalogue.load_table(name).drawn:
+        place = shipped.folder()
+        if place is None or not (place / f"{name}.csv").is_file():
+            raise UserError(f"{shipped.WORD}: no points of the figure {name}")
+        return pd.read_csv(place / f"{name}.csv")
+    return recorded.read(shipped.files([name], None if preset is None else [preset]))
+
+
+class Reproduction:
+    """A table at a preset, perhaps with settings changed: what there is to run, and what came of it.
+
+    Attributes:
+        table: What the table's file says: rows, columns, published numbers, ledger.
+        preset: How much is run.
+        overrides: The settings that were changed.
+    """
+
+    def __init__(self, table: Table, preset: Preset, overrides: tuple[str, ...]) -> None:
+        self.table = table
+        self.preset = preset
+        self.overrides = overrides
+        if table.drawn:
+            if overrides:
+                raise UserError(f"{table.name}: drawn from formulas, without settings; leave out {overrides[0]}")
+            return
+        self.cells()  # what is refused is known before anything is run
+
+    def __repr__(self) -> str:
+        return f"<table {self.table.name}, preset {self.preset.name}>"
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the rows of which something is trained."""
+        return list(dict.fromkeys(row for row, _ in self.table.trained()))
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of which something is trained."""
+        return list(dict.fromkeys(column for _, column in self.table.trained()))
+
+    def cells(self, rows: Names = None, columns: Names = None) -> list[Cell]:
+        """The cells of some rows and columns, each with its whole configuration. UserError for an unknown name."""
+        self._refuse_drawn()
+        return compose.cells(self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns))
+
+    def run(
+        self, rows: Names = None, columns: Names = None, seeds: Seeds = None, *, force: bool = False
+    ) -> pd.DataFrame:
+        """Train and evaluate what is not done yet, as ``vaebench run`` does; progress goes to the standard error.
+
+        Args:
+            rows: Their names; None for all.
+            columns: Their names; None for all.
+            seeds: None for those of the preset or the table.
+            force: Throw away the runs there are and start anew.
+
+        Returns:
+            The results of these cells at these seeds. A run that failed has a line with its status and the reason.
+
+        Raises:
+            UserError: If settings or data are refused. Nothing is trained then.
+            KeyboardInterrupt: After Ctrl-C. The state is saved; the same call goes on from there.
+        """
+        from vaebench.results.rekey import refuse_outdated
+        from vaebench.running.execute import execute, plan
+        from vaebench.running.session import threads_kept
+        from vaebench.running.tasks import bad
+
+        chosen = self.cells(rows, columns)
+        wanted = self._seeds(seeds)
+        store = self._store(chosen)
+        todo = plan(store, [(chosen, wanted)], force)
+        if not force:
+            refuse_outdated(store, todo.todo)
+
+        with threads_kept():
+            outcomes, stopped = execute(todo, force)
+        for o in bad(outcomes):
+            log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
+        if stopped:
+            raise KeyboardInterrupt("the state is saved, the same call goes on from here")
+        return store.frame(chosen, wanted)
+
+    def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:
+        """The folders of the runs there are, for ``load_run``, in the order of the cells."""
+        chosen = self.cells(rows, columns)
+        store = self._store(chosen)
+        wanted = store.seeds(chosen) if seeds is None else self._seeds(seeds)
+        folders = (store.run_dir(cell.key, seed) for cell in chosen for seed in wanted)
+        return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+    def results(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> pd.DataFrame:
+        """The results there are, a line per run and metric; of a figure drawn from formulas its points.
+
+        Args:
+            rows: Their names; None for all.
+            columns: Their names; None for all.
+            seeds: None for all that are found.
+        """
+        if self.table.drawn:
+            import pandas as pd
+
+            from vaebench.report import drawn
+
+            return pd.DataFrame(drawn.points(self.table))
+        chosen = self.cells(rows, columns)
+        store = self._store(chosen)
+        return store.frame(chosen, store.seeds(chosen) if seeds is None else self._seeds(seeds))
+
+    def report(
+        self,
+        format: str = "text",
+        rows: Names = None,
+        columns: Names = None,
+        seeds: Seeds = None,
+        *,
+        results: pd.DataFrame | None = None,
+    ) -> str:
+        """The table beside the published numbers.
+
+        Args:
+            format: text, md, latex, html or csv.
+            rows: Their names; None for all.
+            columns: Their names; None for all.
+            seeds: None for all that are found.
+            results: Other results of this table than those of the runs, such as ``reference()``.
+
+        Raises:
+            UserError: For an unknown format or name.
+        """
+        from vaebench import report
+
+        if self.table.drawn:
+            from vaebench.report import drawn
+
+            return drawn.render(self.table, drawn.points(self.table), format)
+        chosen = {(cell.row, cell.column) for cell in self.cells(rows, columns)}
+        narrow = rows is not None or columns is not None
+        shown = self.table.narrowed(sorted(chosen, key=self.table.trained().index)) if narrow else self.table
+        frame = self.results(rows, columns, seeds) if results is None else results
+        return report.render(shown, frame, format)
+
+    def reference(self) -> pd.DataFrame:
+        """The results of this table at this preset that vaebench ships. UserError if there are none."""
+        return reference(self.name, None if self.table.drawn else self.preset.name)
+
+    def _refuse_drawn(self) -> None:
+        if self.table.drawn:
+            raise UserError(f"{self.name}: drawn from formulas, nothing is trained; results() has its points")
+
+    def _seeds(self, chosen: Seeds) -> list[int]:
+        return compose.seeds(self.table, self.preset, words.seeds(chosen))
+
+    def _store(self, cells: list[Cell]) -> Store:
+        from vaebench.results.store import Store
+
+        return Store(Path(cells[0].config["run"]["results"]))

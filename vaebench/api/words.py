@@ -1,0 +1,35 @@
+"""What is given in Python as the words of a command line, which are checked in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vaebench.settings.validate import shown
+
+
+def overrides(group: str, settings: Mapping[str, Any]) -> list[str]:
+    """``dims=(20, 10)`` as ``model.dims=[20,10]``, None as null, True as true."""
+    return [f"{group}.{name}={_shown(value)}" for name, value in settings.items()]
+
+
+def only(rows: str | Iterable[str] | None, columns: str | Iterable[str] | None) -> list[str]:
+    """The choice of rows and columns as ``--only`` takes it; None chooses all of them."""
+    return [f"row={name}" for name in _several(rows)] + [f"column={name}" for name in _several(columns)]
+
+
+def seeds(chosen: int | Iterable[int] | None) -> str | None:
+    """Seeds as ``--seeds`` takes them; None where none were chosen."""
+    if chosen is None:
+        return None
+    return ",".join(map(str, [chosen] if isinstance(chosen, int) else chosen))
+
+
+def _shown(value: Any) -> str:
+    return shown(list(value) if isinstance(value, tuple) else value)
+
+
+def _several(names: str | Iterable[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return [names] if isinstance(names, str) else list(names)
