@@ -8,7 +8,7 @@ from vaebench.config import schema
 from vaebench.config.cells import Preset, Table
 from vaebench.errors import UserError, nearest
 from vaebench.settings import defaults
-from vaebench.settings.defaults import conf_dir
+from vaebench.settings.defaults import conf_dir as conf_dir
 from vaebench.settings.renamed import unknown
 
 

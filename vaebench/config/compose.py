@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, IDENTITY, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
@@ -315,7 +315,7 @@ def _primary(conf: str) -> dict[str, Any]:
 
     try:
         with initialize_config_dir(conf, version_base="1.3"):
-            return OmegaConf.to_container(compose("cell"))
+            return cast(dict[str, Any], OmegaConf.to_container(compose("cell")))
     except HydraException as e:
         raise UserError(f"cannot compose {conf}: {' '.join(str(e).split())}") from None
 
@@ -333,7 +333,7 @@ def _option(group: str, name: str, conf: str) -> dict[str, Any]:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
     if not isinstance(section, dict) or "defaults" in section:
         raise UserError(f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)")
-    return section
+    return cast(dict[str, Any], section)
 
 
 def _known_option(where: str, group: str, value: str) -> str:
@@ -381,7 +381,7 @@ def _interpolated(config: dict[str, Any], where: str = "") -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(config), resolve=True))
     except OmegaConfBaseException as e:
         raise UserError(f"{where}{' '.join(str(e).split())}") from None
 

@@ -71,7 +71,7 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
     """
     if not wanted:
         return ""
-    found = [o for o in outdated(store) if o.key in wanted and (wanted[o.key] is None or o.seed in wanted[o.key])]
+    found = [o for o in outdated(store) if o.key in wanted and _among(o.seed, wanted[o.key])]
     if not found:
         return ""
     which = f"{found[0].folder} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
@@ -112,6 +112,10 @@ def rekey(store: Store, found: Outdated) -> str:
     if not any(found.folder.parent.iterdir()):  # else other seeds are still in it
         found.folder.parent.rmdir()
     return ""
+
+
+def _among(seed: int, wanted: Container[int] | None) -> bool:
+    return wanted is None or seed in wanted
 
 
 def _rewrite(found: Outdated) -> None:

@@ -216,7 +216,7 @@ def verdict(
     if se is None:
         return f"n=1, {label}" if label else "n=1"
 
-    parts = [(se, n - 1)]
+    parts: list[tuple[float, float]] = [(se, n - 1)]
     if spread is not None:
         parts.append(published_error(spread, runs))
     width = half_width(parts)

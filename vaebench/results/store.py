@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,7 +243,7 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
     seed = seed_of(folder)
-    if seed is None or not _is_note(note):
+    if seed is None or note is None or not _is_note(note):
         raise UserError(f"{folder}: not a run of vaebench, or a damaged one")
     return note, seed
 
@@ -252,7 +252,7 @@ def _is_note(note: Any) -> bool:
     """Whether this is what ``config.json`` holds: texts, and a configuration whose parts can be told apart."""
     if not isinstance(note, dict) or not all(isinstance(note.get(k), str) for k in ("row", "column", "data_hash")):
         return False
-    config = note.get("config")
+    config: Any = note.get("config")
     if not result_file.is_config(config) or not isinstance(config.get("run"), dict):
         return False
     if not isinstance(config["train"].get("select"), str):
@@ -301,7 +301,13 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
 def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
     """One CSV record with its types; float() of a printed float is exact, unlike pandas' fast parser."""
-    convert = {TEXT: str, NUMBER: float, WHOLE: _int64, SEED: _int64, FLAG: {"True": True, "False": False}.__getitem__}
+    convert: dict[str, Callable[[str], Any]] = {
+        TEXT: str,
+        NUMBER: float,
+        WHOLE: _int64,
+        SEED: _int64,
+        FLAG: {"True": True, "False": False}.__getitem__,
+    }
     row: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
         text = record.get(name, "")

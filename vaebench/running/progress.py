@@ -41,7 +41,7 @@ class Progress:
             self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
 
     def __call__(self, kind: str, value: Any) -> None:
-        """One message of a worker; see vaebench.running.tasks.Say."""
+        """One message of a worker; see vaebench.work.status.Say."""
         if kind == "outcome":
             self._outcome(value)
         elif kind == "status":
@@ -100,7 +100,7 @@ def summary(outcomes: list[Outcome]) -> str:
         valued = [o for o in group if o.value is not None]
         if status == "done" and valued:
             measure, cell = valued[0].measure, valued[0].task.cell
-            values = [o.value for o in valued if o.measure == measure]
+            values = [o.value for o in valued if o.value is not None and o.measure == measure]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
         noticed = dict.fromkeys(o.flags for o in group if o.flags)

@@ -43,7 +43,7 @@ from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.engines import choose_engine, has_kernel, keep_freed_memory, usable
 from vaebench.training.loop import train
 from vaebench.training.run_state import RunState, evaluated_checkpoint
-from vaebench.work.status import Status, training
+from vaebench.work.status import Say, ShouldStop, Status, training
 from vaebench.work.steps import Kept, Work
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------ the work
 
-    def run(self, say, should_stop) -> list[dict[str, Any]]:
+    def run(self, say: Say, should_stop: ShouldStop) -> list[dict[str, Any]]:
         """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds.
 
         A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
@@ -97,7 +97,7 @@ class Session:
         with self._kernels():
             return self._run(say, should_stop)
 
-    def _run(self, say, should_stop) -> list[dict[str, Any]]:
+    def _run(self, say: Say, should_stop: ShouldStop) -> list[dict[str, Any]]:
         stopped = ""
         try:
             self._train(say, should_stop)
@@ -127,7 +127,7 @@ class Session:
         """No kernels, of training or of evaluation, where the engine is to be the plain one."""
         return kernels.use(self.config["run"]["engine"] != "plain")
 
-    def _train(self, say, should_stop) -> None:
+    def _train(self, say: Say, should_stop: ShouldStop) -> None:
         limit = self.updates
         for s in self.seeds:
             if not s.update and not self.force:
@@ -204,7 +204,7 @@ class Session:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
 
-    def evaluate_only(self, say, should_stop=lambda: False) -> list[dict[str, Any]]:
+    def evaluate_only(self, say: Say, should_stop: ShouldStop = lambda: False) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
 
         Raises UserError as ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
@@ -214,7 +214,7 @@ class Session:
         with self._kernels():
             return [self._finish(s, say, should_stop) for s in self.seeds]
 
-    def _finish(self, s: RunState, say, should_stop) -> dict[str, Any]:
+    def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, "diverged", [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
@@ -274,7 +274,8 @@ class Session:
             k = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
-            points = min(valid_points(self.config) or math.inf, len(self.splits.valid))
+            every = len(self.splits.valid)
+            points = min(valid_points(self.config) or every, every)
             extra = {flags.DENSITY: True} if self.config["model"]["name"] in CONTINUOUS else {}
             measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
             found.append(replace(measure, flags=flags.of_measure(measure)))

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from vaebench.results import flags, run_files
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure, repeats_of
 from vaebench.results.store import Busy, Store, is_current
+from vaebench.work.status import Say, ShouldStop
 
 FINISHED = ("done", "diverged")
 """Statuses that are not run again unless forced: the same run would end the same way."""
@@ -232,14 +233,7 @@ def preflight(cells: Iterable[Cell]) -> None:
             batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
 
 
-Say = Callable[[str, Any], None]
-"""Progress: ('updates', n) more updates of one seed; ('spared', n) updates that need not be made, because they were
-before or training stopped early; ('status', Status) how far the work in hand is; ('outcome', Outcome)."""
-
-
-def work(
-    task: Task, say: Say = lambda kind, value: None, should_stop: Callable[[], bool] = lambda: False
-) -> list[Outcome]:
+def work(task: Task, say: Say = lambda kind, value: None, should_stop: ShouldStop = lambda: False) -> list[Outcome]:
     """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception.
 
     With VAEBENCH_DEBUG=1 an unexpected error is raised.
@@ -271,7 +265,7 @@ def work(
     return outcomes
 
 
-def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, should_stop: Callable[[], bool]) -> None:
+def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, should_stop: ShouldStop) -> None:
     """Lock a run. Busy if another process has it and the task does not wait, or is told to stop while it waits."""
     while True:
         try:
@@ -295,9 +289,7 @@ def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str, str]:
     return found.get(name), name, flags.in_short(flags.of_result(result))
 
 
-def _train_and_evaluate(
-    task: Task, store: Store, seeds: list[int], say: Say, should_stop: Callable[[], bool]
-) -> list[Outcome]:
+def _train_and_evaluate(task: Task, store: Store, seeds: list[int], say: Say, should_stop: ShouldStop) -> list[Outcome]:
     """Everything that needs torch is behind this function."""
     from vaebench.running.session import Session, reason_of
 

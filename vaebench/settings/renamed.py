@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vaebench.errors import nearest
@@ -39,12 +39,14 @@ def unknown(group: str, name: str, known: Collection[str]) -> str:
     return f"unknown {group} {name!r}: {nearest(name, known)}"
 
 
-def with_present_names(config: dict[str, Any], known: dict[str, Collection[str]]) -> dict[str, Any]:
+def with_present_names(config: dict[str, Any], known: Mapping[str, Collection[str]]) -> dict[str, Any]:
     """A stored configuration with the present names of its options; ``known``: the options of each group."""
     out = dict(config)
     for group, names in RENAMED.items():
         section = config.get(group)
-        now = names.get(section.get("name")) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            continue
+        now = names.get(str(section.get("name")))
         if now in known.get(group, ()):
             out[group] = {**section, "name": now}
     return out

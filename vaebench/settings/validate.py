@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from vaebench.errors import UserError
 from vaebench.rng.seeds import LARGEST_SEED
@@ -33,7 +33,7 @@ def _whole(value: Any, least: int, most: float = math.inf) -> bool:
     return type(value) is int and least <= value <= most
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether ``value`` is a finite number; true and false are none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False

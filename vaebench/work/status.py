@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from vaebench.formatting import duration
+
+Say = Callable[[str, Any], None]
+"""Progress: ('updates', n) more updates of one seed; ('spared', n) updates that need not be made, because they were
+before or training stopped early; ('status', Status) how far the work in hand is; ('outcome', Outcome)."""
+
+ShouldStop = Callable[[], bool]
+"""Whether the user has asked to stop: asked often, it answers at once."""
 
 
 class Status(NamedTuple):

@@ -17,7 +17,8 @@ from typing import Any
 
 from vaebench.running.launchers.base import Launched
 from vaebench.running.launchers.stop import SIGNALS, Stop
-from vaebench.running.tasks import Outcome, Say, Task, bad, work
+from vaebench.running.tasks import Outcome, Task, bad, work
+from vaebench.work.status import Say
 
 POLL_SECONDS = 0.05
 """How often a child looks whether it is to stop."""
@@ -133,11 +134,13 @@ class _Worker:
     def _died(self, say: Say) -> list[Outcome]:
         self.process.join(1.0)
         self.kill()
-        task, self.task, self.alive = self.task, None, False
+        task = self.task
+        self.task = None
+        self.alive = False
         code = self.process.exitcode
         how = f"was killed by signal {-code} (out of memory?)" if code and code < 0 else f"ended with code {code}"
         reason = f"its process {how}; run again to go on from the last checkpoint"
-        outcomes = [Outcome(task, s, "failed", reason) for s in task.seeds]
+        outcomes = [] if task is None else [Outcome(task, s, "failed", reason) for s in task.seeds]
         for o in outcomes:
             say("outcome", o)
         return outcomes
