@@ -21,16 +21,18 @@ from __future__ import annotations
 import numpy as np
 from numba import float32
 
-from vaebench.kernels.bernoulli import log_prob_row, sample_row, tanh_row
+from vaebench.kernels.bernoulli import draw_row, drive_row, log_prob_row, sample_row, tanh_row
 from vaebench.kernels.chained import add_chain, learn_chain, sample_chain
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.rows import add_many_rows, add_rows, transpose
 from vaebench.kernels.vectors import LANES, add, fma, load, mul, splat, store, sub
 
 # Columns of ``blocks``. In theta: weights (rows of parents) and biases, chain weights (-1: none), the baseline's output
-# weights. In work: logits and deltas, and what centring needs. In the noise: this block's, -1 where it takes none.
-WEIGHT, STRIDE, PARENTS, UNITS, WIDTH, BIAS, CHAIN, CHAIN_STRIDE, HIDDEN, OUT, DELTA, CENTRE, NOISE = range(13)
-BLOCK_COLUMNS = 13
+# weights. In work: logits and deltas, and what centring needs. In the noise: where this block's begins, and how far one
+# update's is from the next one's.
+WEIGHT, STRIDE, PARENTS, UNITS, WIDTH, BIAS, CHAIN, CHAIN_STRIDE, HIDDEN, OUT, DELTA, CENTRE = range(12)
+NOISE, NOISE_STEP = 12, 13
+BLOCK_COLUMNS = 14
 
 # Columns of ``units``: the number of units; bounds and place of the lists of each case, and of those of each unit.
 SIZE, ONES, ONES_AT, CASES, CASES_AT = range(5)
@@ -158,7 +160,7 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     ``logs`` (batch,) gets the log-probabilities, nats.
     """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
-    noise_at = block[NOISE] + step * batch * units
+    noise_at = block[NOISE] + step * block[NOISE_STEP]
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
         sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
@@ -166,6 +168,22 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
         at, logs[b] = sample_row(work, first + b * stride, units, noise, noise_at + b * units, ints, at)
+        ints[layer[ONES] + 2 * b + 1] = at
+
+
+@kernel
+def dream_layer(theta, work, ints, block, layer, noise, step, batch, thresholds, scratch):
+    """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for."""
+    units, stride = block[UNITS], block[STRIDE]
+    first = block[DELTA] + batch * stride
+    noise_at = block[NOISE] + step * block[NOISE_STEP]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
+    at = layer[ONES_AT]
+    for b in range(batch):
+        ints[layer[ONES] + 2 * b] = at
+        at = draw_row(work, first + b * stride, units, noise, noise_at + b * units, ints, at)
         ints[layer[ONES] + 2 * b + 1] = at
 
 
@@ -179,6 +197,18 @@ def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
         logs[b] = log_prob_row(work, first + b * stride, units, ints, begin, end, rate)
+
+
+@kernel
+def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
+    """As ``score_layer``, where no log-probabilities are asked for."""
+    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+    for b in range(batch):
+        begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        drive_row(work, first + b * stride, units, ints, begin, end, rate)
 
 
 @kernel
@@ -361,7 +391,8 @@ def nvil(
 def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places):
     """Updates by wake-sleep, one for each of ``rows`` (updates, batch); returns the sum of their mean bounds, nats.
 
-    ``units`` are the lists of the cases and their samples, ``dreamt`` those of as many dreams.
+    ``units`` are the lists of the cases and their samples, ``dreamt`` those of as many dreams. The bounds of a layer's
+    dreams stand behind those of its cases, and so do their logits: the generative model takes both at once.
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
@@ -371,13 +402,7 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
     bound = 0.0
 
     for t in range(len(rows)):
-        # Dreams, from the top down.
-        for i in range(layers, -1, -1):
-            block = blocks[layers + i]
-            generate_logits(theta, work, ints, block, dreamt[min(i + 1, layers)], batch, scratch)
-            sample_layer(theta, work, ints, block, dreamt[i], noise, t, batch, thresholds, scratch, logs)
-
-        # Awake: a sample of every layer, and what the generative model says of it.
+        # Awake: a sample of every layer.
         read_cases(ints, units[0], ones, ends, rows[t])
         list_overlaps(mean, ints, units[0], overlaps)
         for i in range(layers):
@@ -385,9 +410,12 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
             infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
             sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, logs)
             bound -= logs.mean()
-        for i in range(layers + 1):
+
+        # The generative model, from the top down: what it dreams, and what it says of the samples.
+        for i in range(layers, -1, -1):
             block = blocks[layers + i]
-            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
+            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
+            dream_layer(theta, work, ints, block, dreamt[i], noise, t, batch, thresholds, scratch)
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()
 
@@ -396,7 +424,7 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         for i in range(layers):
             block = blocks[i]
             infer_logits(theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square, scratch)
-            score_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR], logs)
+            drive_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR])
 
         for i in range(layers + 1):
             transpose(ints, units[i, ONES], batch, units[i, SIZE], units[i, CASES], units[i, CASES_AT])

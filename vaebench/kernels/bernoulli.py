@@ -18,9 +18,9 @@ from vaebench.kernels.vectors import (
     exp_minus_abs,
     fma,
     less,
+    list_ones,
     load,
     load_first,
-    lowest,
     mul,
     product,
     splat,
@@ -75,10 +75,7 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
 
         if c + LANES > units:
             bits &= (1 << (units - c)) - 1
-        while bits != 0:
-            ints[list_at] = c + lowest(bits)
-            list_at += 1
-            bits &= bits - 1
+        list_at = list_ones(bits, c, ints, list_at)
     return list_at, total(wrong) - (logs + math.log(product(factors)))
 
 
@@ -109,6 +106,30 @@ def log_prob_row(a, at, units, ints, begin, end, rate):
     for k in range(begin, end):
         a[at + ints[k]] += float32(rate)
     return chosen - total(above) - (logs + math.log(product(factors)))
+
+
+@kernel
+def draw_row(a, at, units, noise, noise_at, ints, list_at):
+    """As ``sample_row``, where neither log-probability nor gradient is asked for: the logits stay."""
+    for c in range(0, units, LANES):
+        uniform = load(noise, noise_at + c) if c + LANES <= units else load_first(noise, noise_at + c, units - c)
+        q, _ = sigmoid(load(a, at + c))
+        bits = less(uniform, q)
+        if c + LANES > units:
+            bits &= (1 << (units - c)) - 1
+        list_at = list_ones(bits, c, ints, list_at)
+    return list_at
+
+
+@kernel
+def drive_row(a, at, units, ints, begin, end, rate):
+    """As ``log_prob_row``, where no log-probability is asked for."""
+    minus = splat(float32(-rate))
+    for c in range(0, units, LANES):
+        q, _ = sigmoid(load(a, at + c))
+        store(a, at + c, mul(minus, q))
+    for k in range(begin, end):
+        a[at + ints[k]] += float32(rate)
 
 
 @kernel

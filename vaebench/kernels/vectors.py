@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel.models import PrimitiveModel
@@ -236,14 +237,63 @@ def choose(typing, bits, v, w):
     return _V(types.int64, _V, _V), generate
 
 
+BYTE = 8
+"""Bits that are listed at once."""
+
+_PLACES = np.zeros((2**BYTE, BYTE), np.uint8)
+"""For every byte the places of its ones, the lowest first, and zeros behind."""
+for _byte, _row in enumerate(_PLACES):
+    _found = [k for k in range(BYTE) if _byte >> k & 1]
+    _row[: len(_found)] = _found
+
+
 @intrinsic
-def lowest(typing, bits):
-    """Number of zeros below the lowest one of ``bits``, which has one."""
+def _store_places(typing, to, at, table, byte, first):
+    """``first`` + the 8 numbers in the row ``byte`` of the table, to ``to[at:]``, an array of int32."""
 
     def generate(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+        _, _, table, byte, first = args
+        narrow, wide = ir.VectorType(ir.IntType(8), BYTE), ir.VectorType(_INT, BYTE)
+        row = builder.mul(byte, ir.Constant(byte.type, BYTE))
+        source = context.make_array(sig.args[2])(context, builder, table).data
+        source = builder.bitcast(builder.gep(source, [row]), narrow.as_pointer())
+        places = builder.zext(builder.load(source, align=1), wide)
+        empty = ir.Constant(wide, ir.Undefined)
+        start = builder.insert_element(empty, builder.trunc(first, _INT), ir.Constant(_INT, 0))
+        start = builder.shuffle_vector(start, empty, ir.Constant(wide, [0] * BYTE))
+        place = builder.bitcast(_place(context, builder, sig, args), wide.as_pointer())
+        builder.store(builder.add(places, start), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(to, types.intp, table, types.int64, types.int64), generate
+
+
+@intrinsic
+def _ones(typing, bits):
+    """How many bits are 1."""
+
+    def generate(context, builder, sig, args):
+        return builder.ctpop(args[0])
 
     return types.int64(types.int64), generate
+
+
+@kernel
+def list_ones(bits, first, ints, at):
+    """List ``first`` + the place of every 1 of 16 bits at ``ints[at:]``; returns where the list ends.
+
+    No branch, which would be guessed wrong at every other unit. Numbers without meaning come to stand in the
+    ``SPILLED`` places behind the list.
+    """
+    for half in range(0, LANES, BYTE):
+        byte = bits >> half & (2**BYTE - 1)
+        _store_places(ints, at, _PLACES, byte, first + half)
+        at += _ones(byte)
+    return at
+
+
+SPILLED = BYTE
+"""Places behind a list that ``list_ones`` may write to."""
 
 
 @intrinsic

@@ -11,7 +11,7 @@ from torch import Tensor
 from vaebench.kernels import belief_net as net
 from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.rows import RESIDENT
-from vaebench.kernels.vectors import LANES
+from vaebench.kernels.vectors import LANES, SPILLED
 from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
 from vaebench.objectives.base import Objective
 from vaebench.objectives.nvil import NVIL, RANGE
@@ -160,18 +160,21 @@ class Engine:
         self._batch = batch
         work, ints = _Space(), _Space()
         for i, block in enumerate(self.blocks):
-            block[net.DELTA] = work.take(batch * block[net.STRIDE])
+            rows = batch if i < self.layers else 2 * batch  # of the generative model, dreams behind the cases
+            block[net.DELTA] = work.take(rows * block[net.STRIDE])
             if i == 0:
                 block[net.CENTRE] = work.take(2 * block[net.WIDTH])
         widest = max(int(b[net.STRIDE]) for b in self.blocks)
         places = [work.take(batch * widest)]
         lists = self.layers + 1
         self.units = np.zeros((2 * lists, net.UNIT_COLUMNS), dtype=np.int64)  # of the cases, then of the dreams
-        for row, size in zip(self.units, self.sizes * 2, strict=True):
-            taken = [ints.take(count) for count in (2 * batch, batch * size, 2 * size, batch * size)]
-            row[:] = size, *taken
+        bounds = [ints.take(4 * batch) for _ in self.sizes]
+        bounds += [at + 2 * batch for at in bounds]
+        for row, size, at in zip(self.units, self.sizes * 2, bounds, strict=True):
+            taken = [ints.take(count) for count in (batch * size + SPILLED, 2 * size, batch * size)]
+            row[:] = size, at, *taken
         parts = -(-max(self.sizes) // RESIDENT)
-        places.append(ints.take(max(2 * parts, 2 + LANES) * batch + 1))
+        places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
         self._memory = [(torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32)) for _ in range(self.seeds)]
 
@@ -188,13 +191,12 @@ class Engine:
         self._work_for(index.shape[-1])
         for i, key in self._chains:
             self._chain(i).copy_(torch.tril(self.params[key], -1).mT)
-        blocks = self.blocks.copy()
-        flat = self._place_noise(blocks, noise)
+        memory, places = self._place_noise(noise)
 
         def train(r: int) -> dict[str, float]:
             rows = index[:, r]
             grey = None if binarize is None else binarize[:, r]
-            return self._train(r, blocks, self._read(rows, grey), flat[r], state)
+            return self._train(r, places[r], self._read(rows, grey), memory, state)
 
         with ThreadPoolExecutor(min(torch.get_num_threads(), self.seeds)) as threads:
             sums = list(threads.map(train, range(self.seeds)))
@@ -210,18 +212,26 @@ class Engine:
         x = grey * 255.0 < self.data[rows].to(torch.float32)
         return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
 
-    def _place_noise(self, blocks: np.ndarray, noise: dict[str, Tensor]) -> np.ndarray:
-        """The noise of every seed as one row, block after block, (R, floats)."""
-        at, parts = 0, []
+    def _place_noise(self, noise: dict[str, Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The noise as one row of floats, and for each seed ``blocks`` that know where in it theirs lies.
+
+        The row is the first tensor's: where the others begin is counted from there on, wherever in memory they are.
+        Kernels check no bounds, so nothing needs to be copied. The tensors must outlive what is done with it.
+        """
         names = [f"q{i + 1}" for i in range(self.layers)]
         if isinstance(self.objective, WakeSleep):
             names += [f"p{i}" for i in range(self.layers + 1)]
-        for block, name in zip(blocks, names, strict=False):
-            block[net.NOISE] = at
-            part = noise[name].transpose(0, 1).reshape(self.seeds, -1)
-            at += part.shape[1]
-            parts.append(part)
-        return (parts[0] if len(parts) == 1 else torch.cat(parts, 1)).contiguous().numpy()
+        row = noise[names[0]]
+        blocks = [self.blocks.copy() for _ in range(self.seeds)]
+        for i, name in enumerate(names):
+            part = noise[name]
+            if part.dtype != torch.float32 or not part.is_contiguous():
+                raise ValueError(f"noise {name}: {part.dtype} with strides {part.stride()}, not contiguous floats")
+            start = (part.data_ptr() - row.data_ptr()) // part.element_size()
+            for r in range(self.seeds):
+                blocks[r][i, net.NOISE] = start + r * part.stride(1)
+                blocks[r][i, net.NOISE_STEP] = part.stride(0)
+        return row.view(-1).numpy(), blocks
 
     def _train(
         self,
