@@ -10,7 +10,9 @@ pytest.importorskip("numba")
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.vectors import (
     LANES,
+    SPILLED,
     exp_minus_abs,
+    list_ones,
     load,
     load_first,
     load_row,
@@ -51,6 +53,21 @@ def each_root(a):
 @kernel
 def copied(a, out, count):
     store_first(out, 1, load(a, 0), count)
+
+
+@kernel
+def listed(bits, out):
+    return list_ones(bits, 100, out, 3)
+
+
+def test_ones_are_listed_and_no_more_is_written_than_said():
+    for bits in [*range(2**8), *range(0, 2**LANES, 2**8 - 1)]:
+        ones = [100 + k for k in range(LANES) if bits >> k & 1]
+        out = np.full(3 + LANES + SPILLED, -1, np.int32)
+        end = listed(bits, out)
+        assert out[3:end].tolist() == ones, bits
+        assert (out[:3] == -1).all()
+        assert (out[end + SPILLED :] == -1).all()
 
 
 def test_the_exponential_of_minus_the_size():

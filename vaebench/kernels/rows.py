@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.vectors import LANES, memory
+from vaebench.kernels.vectors import LANES, memory, number, put_number
 
 
 def _strip(lanes: int) -> Callable:
@@ -23,8 +23,8 @@ def _strip(lanes: int) -> Callable:
     @kernel
     def strip(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c):
         for s in range(first, last):
-            k = ints[bounds + 2 * s]
-            end = ints[bounds + 2 * s + 1]
+            k = number(ints, bounds + 2 * s)
+            end = number(ints, bounds + 2 * s + 1)
             if k >= end:
                 continue
 
@@ -33,15 +33,15 @@ def _strip(lanes: int) -> Callable:
             at = source_at + c
             one = load(to, place)
             if end - k > 1:
-                other = load(source, at + ints[k] * source_stride)
+                other = load(source, at + number(ints, k) * source_stride)
                 k += 1
                 while k + 1 < end:
-                    one = add(one, load(source, at + ints[k] * source_stride))
-                    other = add(other, load(source, at + ints[k + 1] * source_stride))
+                    one = add(one, load(source, at + number(ints, k) * source_stride))
+                    other = add(other, load(source, at + number(ints, k + 1) * source_stride))
                     k += 2
                 one = add(one, other)
             if k < end:
-                one = add(one, load(source, at + ints[k] * source_stride))
+                one = add(one, load(source, at + number(ints, k) * source_stride))
             store(to, place, one)
 
     return strip
@@ -83,13 +83,13 @@ def add_many_rows(to, to_at, to_stride, source, source_at, source_stride, ints, 
     """
     parts = -(-rows // RESIDENT)
     for s in range(lists):
-        k, end = ints[bounds + 2 * s], ints[bounds + 2 * s + 1]
+        k, end = number(ints, bounds + 2 * s), number(ints, bounds + 2 * s + 1)
         for part in range(parts):
             place = scratch + 2 * (part * lists + s)
-            ints[place] = k
-            while k < end and ints[k] < (part + 1) * RESIDENT:
+            put_number(ints, place, k)
+            while k < end and number(ints, k) < (part + 1) * RESIDENT:
                 k += 1
-            ints[place + 1] = k
+            put_number(ints, place + 1, k)
 
     c = 0
     while c + 64 <= width:
@@ -107,10 +107,11 @@ def transpose(ints, bounds, cases, units, to_bounds, to_at):
     Every new list has room for all cases, one after the other from ``to_at`` on, and is in the order of the cases.
     """
     for u in range(units):
-        ints[to_bounds + 2 * u] = to_at + u * cases
-        ints[to_bounds + 2 * u + 1] = to_at + u * cases
+        put_number(ints, to_bounds + 2 * u, to_at + u * cases)
+        put_number(ints, to_bounds + 2 * u + 1, to_at + u * cases)
     for b in range(cases):
-        for k in range(ints[bounds + 2 * b], ints[bounds + 2 * b + 1]):
-            end = to_bounds + 2 * ints[k] + 1
-            ints[ints[end]] = b
-            ints[end] += 1
+        for k in range(number(ints, bounds + 2 * b), number(ints, bounds + 2 * b + 1)):
+            bound = to_bounds + 2 * number(ints, k) + 1
+            end = number(ints, bound)
+            put_number(ints, end, b)
+            put_number(ints, bound, end + 1)

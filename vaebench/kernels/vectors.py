@@ -75,6 +75,30 @@ def memory(lanes: int) -> Memory:
     return Memory(load, store, _binary(vector, "fadd"))
 
 
+@intrinsic
+def number(typing, a, at):
+    """The whole number ``a[at]``, ``a`` an array of int32.
+
+    Python's negative positions, which count from the end, would cost a comparison at every index.
+    """
+
+    def generate(context, builder, sig, args):
+        return builder.sext(builder.load(_place(context, builder, sig, args), align=4), ir.IntType(64))
+
+    return types.int64(a, types.intp), generate
+
+
+@intrinsic
+def put_number(typing, a, at, value):
+    """``a[at] = value`` for an array of int32; see ``number``."""
+
+    def generate(context, builder, sig, args):
+        builder.store(builder.trunc(args[2], _INT), _place(context, builder, sig, args), align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, types.int64), generate
+
+
 def _binary(vector: Vector, operation: str) -> Callable:
     @intrinsic
     def function(typing, v, w):
