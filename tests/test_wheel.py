@@ -61,6 +61,13 @@ def test_reports_and_comparisons_with_the_reference(python, tmp_path):
     assert "rows agree" in run([python, "-m", "vaebench", "compare", "mine.csv", "reference"], tmp_path)
 
 
+def test_from_python(python, tmp_path):
+    code = "import vaebench as vb; print(len(vb.reference('nvil_mnist', 'short')), len(vb.load_data('digits').test))"
+    results, cases = map(int, run([python, "-c", code], tmp_path).split())
+    assert results > 50
+    assert cases == 300
+
+
 def test_a_dry_run_knows_its_cost(python, tmp_path):
     out = run([python, "-m", "vaebench", "run", "table=nvil_mnist", "preset=short", "--dry-run"], tmp_path)
     assert "of unknown cost" not in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -93,6 +94,33 @@ def test_what_is_finished_is_not_run_again(made):
     pd.testing.assert_frame_equal(table.run("SBN 200", "NVIL", seeds=[0]), results)
     assert len(table.runs()) == 1
     assert (table.rows[0], table.columns) == ("SBN 200", ["NVIL", "WS"])
+
+
+def test_it_runs_in_a_thread_of_the_user_s(made):
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(made[0].run, "SBN 200", "NVIL", 0, force=True).result()
+    wanted = made[1]
+    assert list(again["value"][again["metric"] == "bound"]) == list(wanted["value"][wanted["metric"] == "bound"])
+
+
+def test_a_run_that_fails_is_a_line_with_its_reason(made, monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("vaebench.running.session.train", fail)
+    results = made[0].run("SBN 200", "NVIL", seeds=7)
+    assert list(results["status"]) == ["failed"]
+    assert "out of luck" in results["reason"].item()
+    assert "seed 7 failed" in caplog.text
+
+
+def test_a_run_that_is_stopped_raises_keyboard_interrupt(made, monkeypatch):
+    from vaebench.running import execute
+    from vaebench.running.launchers import Launched
+
+    monkeypatch.setattr(execute, "execute", lambda todo, force: Launched([], True))
+    with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
+        made[0].run("SBN 200", "NVIL", seeds=8)
 
 
 def test_the_number_of_threads_stays(made):
@@ -263,4 +291,5 @@ def test_words():
     ]
     assert words.only("a", None) == ["row=a"]
     assert words.only(None, ["x", "y"]) == ["column=x", "column=y"]
+    assert words.seeds(np.int64(4)) == "4"
     assert (words.seeds(None), words.seeds(3), words.seeds(range(2))) == (None, "3", "0,1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from vaebench.settings.validate import shown
@@ -22,7 +23,7 @@ def seeds(chosen: int | Iterable[int] | None) -> str | None:
     """Seeds as ``--seeds`` takes them; None where none were chosen."""
     if chosen is None:
         return None
-    return ",".join(map(str, [chosen] if isinstance(chosen, int) else chosen))
+    return ",".join(map(str, [chosen] if isinstance(chosen, Integral) else chosen))
 
 
 def _shown(value: Any) -> str:

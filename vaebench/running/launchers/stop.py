@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +25,10 @@ class Stop:
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM while the block runs."""
+        """Handle SIGINT and SIGTERM while the block runs; only the main thread of a process can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def handle(number: int, frame: Any) -> None:
             if self.asked:
