@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from vaebench import models
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"`([\w./]+)`:\n\n```(\w+)\n(.*?)```", re.S)
@@ -110,6 +112,16 @@ def test_the_style_is_that_of_the_repository(copy):
     for check in (["check"], ["format", "--check"]):
         done = subprocess.run([ruff, *check, *files], cwd=copy, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_a_model_has_what_the_page_says():
+    example = next(content for path, _, content in BLOCK.findall(PAGE) if path.endswith("logistic_pca.py"))
+    part = PAGE.split("What a model has:\n", 1)[1].split("\n\nAn objective", 1)[0]
+    names = [name for row in re.findall(r"^\| (`.*?) \|", part, re.M) for name in re.findall(r"`(\w+)`", row)]
+    assert len(names) > 10
+    model = models.build({"name": "linear_gaussian", "dims": [2]}, [0.5] * 4)
+    assert [name for name in names if not hasattr(model, name)] == []
+    assert [name for name in names if not re.search(rf"\b{name}\b", example)] == []
 
 
 def test_what_follows_anything_new_is_there():

@@ -51,6 +51,21 @@ def test_every_page_is_linked_from_the_readme():
     assert [named(p) for p in PAGES if p.name != "README.md" and f"({named(p)})" not in readme] == []
 
 
+def test_what_the_architecture_names_is_where_it_says():
+    """Files of its last table and of its way of one run; a name behind a file is in the file."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "vaebench"
+    named_files = [
+        name for name in re.findall(r"`([\w/]+\.py)`", page) if "/" in name and not name.startswith("tests/")
+    ]
+    assert len(named_files) > 15
+    assert [name for name in named_files if not (package / name).exists()] == []
+    inside = re.findall(r"`([\w/]+\.py)`, `(\w+)`", page)
+    assert len(inside) >= 3
+    for file, name in inside:
+        assert re.search(rf"^(def|class) {name}\b", (package / file).read_text(encoding="utf-8"), re.M), (file, name)
+
+
 OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in commands(p)]
 
 
