@@ -225,11 +225,11 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
         kind, name = entry_named(text, table.rows)
         known = table.rows if kind == "row" else table.columns
         if name not in known:
-            raise UserError(f"--only: table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
+            raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
         (rows if kind == "row" else columns).add(name)
     pairs = [(r, c) for r, c in table.trained() if (not rows or r in rows) and (not columns or c in columns)]
     if not pairs:
-        chosen = f"--only {', '.join(only)}" if only else "its rows"
+        chosen = ", ".join(only) or "its rows"
         raise UserError(f"table {table.name}: nothing is trained for {chosen}; see: vaebench show table={table.name}")
     return pairs
 
