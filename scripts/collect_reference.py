@@ -44,10 +44,11 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     frame = frame[~ids(frame).isin(list(reasons))].reset_index(drop=True)
     if not len(frame):
         return len(reasons)
+    taken = ids(frame)  # another seed of the same cell may still be training
     where, ended = REFERENCE / f"{name}-{preset}.csv", {*zip(frame["row"], frame["column"], strict=True)}
     kept = earlier(store.read_csv(where), frame, cells) if where.exists() else frame[:0]
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
-    curves = curves[~ids(curves).isin(list(reasons))].reset_index(drop=True)
+    curves = curves[ids(curves).isin(taken)].reset_index(drop=True)
     frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
     store.write_csv(frame, where)
     curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
@@ -55,7 +56,7 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     if table.figure != "bound":
         first = int(frame["seed"].min())
         shown = plot(table.figure).collect(runs, cells, [first])
-        shown = shown[~ids(shown).isin(list(reasons))].reset_index(drop=True)
+        shown = shown[ids(shown).isin(taken)].reset_index(drop=True)
         if len(shown):
             path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
             save_plot(table.figure, write_points(path, shown, kept[kept["seed"] == first], cells), image, title)

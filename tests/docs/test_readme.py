@@ -48,6 +48,12 @@ def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypat
     assert cli.main(shlex.split(command)[1:]) == 0
 
 
+def test_every_table_is_named() -> None:
+    from vaebench.config import catalogue
+
+    assert not [name for name in catalogue.options("table") if f"`{name}`" not in README]
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(re.findall(r"`make ([a-z]+)`", README))

@@ -89,6 +89,38 @@ def test_without_runs_the_files_are_left_alone(script, tmp_path):
     assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
 
 
+def training(root: Path, cell: config.Cell, seed: int, points: str) -> None:
+    """A run that has not ended: curve and ``points`` of posterior means, and no result."""
+    folder = Store(root).run_dir(cell.key, seed)
+    folder.mkdir(parents=True)
+    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound,unit\n10,1.5,99.1,99.0,nats\n")
+    (folder / "means.csv").write_text(points)
+
+
+def test_seeds_that_still_train_are_not_taken(script, tmp_path):
+    """Nor their curves, beside another seed of the same row and column that has ended."""
+    cell = cells_of()[0]
+    finished(tmp_path / "a", cell, 0, 100.0)
+    training(tmp_path / "a", cell, 1, "")
+    frame, curves = collected(script, tmp_path, "a")
+    assert set(frame["seed"]) == {0}
+    assert set(curves["seed"]) == {0}
+
+
+def test_points_of_a_figure_are_of_runs_that_ended(script, tmp_path, monkeypatch):
+    """The first seed may have ended in one row and not in another."""
+    drawn = []
+    monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
+    points = "split,update,kind,case,model,encoder\nvalid,0,,3,0.500000,-0.100000\n"
+    first, second = (next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r)) for r in ("basic", "aggr"))
+    finished(tmp_path / "a", first, 0, 37.0)
+    (Store(tmp_path / "a").run_dir(first.key, 0) / "means.csv").write_text(points)
+    finished(tmp_path / "a", second, 1, 37.0)
+    training(tmp_path / "a", second, 0, points)
+    script.collect(Store(tmp_path / "a"), "lagging_synthetic", "short")
+    assert set(drawn[-1]["row"]) == {first.row}
+
+
 def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
     """A column at hand and one from the file, and a seed of a column from either."""
     drawn = []
@@ -194,3 +226,16 @@ def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, caps
     monkeypatch.setattr("sys.argv", [*arguments, "--flagged"])
     assert script.main() == 0
     assert len(reference(tmp_path)) == 1
+
+
+# ------------------------------------------------------------------------------------------------ what is there
+
+
+@pytest.mark.parametrize("path", sorted((SCRIPT.parents[1] / "results" / "reference").glob("*-curves.csv")), ids=lambda p: p.name)
+def test_a_curve_in_the_reference_is_of_a_run_beside_it(path):
+    """All of it: its last point is no earlier than the update that was evaluated as the best."""
+    runs = pd.read_csv(path.with_name(path.name.replace("-curves", "")))
+    ended = {(v.row, v.column, v.seed): v.best_update for v in runs.itertuples()}
+    last = pd.read_csv(path).groupby(["row", "column", "seed"])["update"].max()
+    assert set(last.index) <= set(ended)
+    assert all(not ended[run] > update for run, update in last.items())
