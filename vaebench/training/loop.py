@@ -1,7 +1,7 @@
 """Training: the loop for every model and learning rule.
 
 A call trains a pack of seeds of one cell that stand at the same update. What is due when is in ``schedule``, what is
-written down in ``bookkeeping``, how an update is computed in ``fast``.
+written down in ``bookkeeping``, how an update is computed in ``engines``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def train(
         splits: its data.
         states: where the seeds stand; changed in place.
         device: where to train.
-        engine: one of ``fast.ENGINES``.
+        engine: one of ``engines.ENGINES``.
         report: told how far training is.
         should_stop: asked between updates.
 
