@@ -231,7 +231,10 @@ def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, caps
 # ------------------------------------------------------------------------------------------------ what is there
 
 
-@pytest.mark.parametrize("path", sorted((SCRIPT.parents[1] / "results" / "reference").glob("*-curves.csv")), ids=lambda p: p.name)
+CURVES = sorted((SCRIPT.parents[1] / "results" / "reference").glob("*-curves.csv"))
+
+
+@pytest.mark.parametrize("path", CURVES, ids=lambda p: p.name)
 def test_a_curve_in_the_reference_is_of_a_run_beside_it(path):
     """All of it: its last point is no earlier than the update that was evaluated as the best."""
     runs = pd.read_csv(path.with_name(path.name.replace("-curves", "")))
