@@ -35,6 +35,7 @@ SLOPES = {
     "nvil_mnist-tuned": (1_000_000, 1_500_000),
     "nvil_mnist-long": (2_000_000, 3_000_000),
     "nvil_recipe-paper": (5_000_000, 8_000_000),
+    "nvil_recipe-short": (3_000_000,),
 }
 LEVELS = (100_000, 200_000, 500_000, 1_000_000, 1_500_000, 2_000_000)
 COLLAPSED = 0.01
