@@ -126,9 +126,7 @@ def importance(
     Reference:
         Burda, Grosse & Salakhutdinov 2016, equation 8.
     """
-    log_z = normalised(model, log_z)
-    if not latent(model) or "posterior" in model.unnormalised:
-        raise UserError(f"{type(model).__name__} has no posterior to draw importance samples from")
+    log_z = sampled_log_z(model, log_z, "importance samples")
     x = cases_of(model, x)
 
     total = ImportanceSum(len(x), samples, x.device, log_z=log_z)
@@ -137,13 +135,16 @@ def importance(
     return total.result()
 
 
-def normalised(model: nn.Module, log_z: float | None) -> float:
-    """The log Z to take off log p(x, z): 0 if the prior is normalised. Raises UserError if it is needed and missing."""
-    if "prior" not in model.unnormalised:
-        return 0.0 if log_z is None else log_z
-    if log_z is None:
+def sampled_log_z(model: nn.Module, log_z: float | None, samples: str) -> float:
+    """The log Z to take off log p(x, z), 0 if the prior is normalised, of a model whose posterior is sampled at once.
+
+    Raises UserError if log Z is needed and missing, or if there is no such posterior to draw ``samples`` from.
+    """
+    if log_z is None and "prior" in model.unnormalised:
         raise UserError(
             f"{type(model).__name__} has a Boltzmann machine as its prior: give its log_z, "
             "such as float(estimators.log_z.ais(model.prior(), 1000, 100, seed=0).value)"
         )
-    return float(log_z)
+    if not latent(model) or "posterior" in model.unnormalised:
+        raise UserError(f"{type(model).__name__} has no posterior to draw {samples} from")
+    return float(log_z or 0.0)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from vaebench.dists.autoregressive import strictly_lower
-from vaebench.kernels import bits, scores
+from vaebench.kernels import scores
 from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.vectors import LANES
+from vaebench.kernels.words import packed, unpacked, words_of
 from vaebench.models.belief_net import BeliefNet, Units
 
 ROWS = 2500
@@ -42,11 +43,6 @@ class Table(NamedTuple):
     words: int
 
 
-def words_of(units: int) -> int:
-    """Words of 16 bits of so many units."""
-    return -(-units // LANES)
-
-
 def base_of(logits: Tensor) -> Base:
     """Logits (cycle, units), or (units,), with units beyond the last that are never 1."""
     logits = torch.atleast_2d(logits.detach())
@@ -66,14 +62,6 @@ def table_of(weight: Tensor | None) -> Table:
     values = torch.zeros(-(-units // scores.STRIP) * words * scores.WORD).numpy()
     scores.fill_table(values, weight.detach().contiguous().view(-1).numpy(), parents, units, 1, parents)
     return Table(values, words)
-
-
-def packed(x: Tensor) -> np.ndarray:
-    """Zeros and ones (rows, units) as words."""
-    rows, units = x.shape
-    state = np.empty(rows * words_of(units), np.uint16)
-    bits.pack(x.contiguous().view(-1).numpy(), units, rows, units, words_of(units), state)
-    return state
 
 
 class Chain:
@@ -218,7 +206,4 @@ class Layers(Sequence[Tensor]):
 
     def __getitem__(self, i: int) -> Tensor:
         state, units = self._states[i], self._units[i]
-        words = words_of(units)
-        values = torch.empty(len(state) * LANES)
-        bits.unpack(state, words, len(state) // words, values.numpy())
-        return values.view(self._k, -1, words * LANES)[..., :units]
+        return unpacked(state, len(state) // words_of(units), units).unflatten(0, (self._k, -1))

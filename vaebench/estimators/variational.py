@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.dists import gaussian
-from vaebench.errors import UserError
-from vaebench.estimators.importance_weighted import normalised
+from vaebench.estimators.importance_weighted import sampled_log_z
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
-from vaebench.models.kinds import latent
 
 
 @dataclass(frozen=True)
@@ -107,9 +105,7 @@ def bound(
     Raises:
         UserError: If the model has no such posterior, or lacks a log Z that is not given.
     """
-    log_z = normalised(model, log_z)
-    if not latent(model) or "posterior" in model.unnormalised:
-        raise UserError(f"{type(model).__name__} has no posterior to draw samples from")
+    log_z = sampled_log_z(model, log_z, "samples")
     x = cases_of(model, x)
 
     total = BoundSum(len(x), samples, x.device, log_z=log_z)

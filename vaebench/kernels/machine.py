@@ -12,14 +12,10 @@ from torch import Tensor
 from vaebench import kernels
 from vaebench.kernels import bits, chains
 from vaebench.kernels.vectors import LANES
+from vaebench.kernels.words import packed, unpacked, words_of
 
 OFF = -1e30
 """Bias of a unit that is not there."""
-
-
-def words_of(units: int) -> int:
-    """Words of 16 bits of so many units."""
-    return -(-units // LANES)
 
 
 def row_of(units: int) -> int:
@@ -65,6 +61,9 @@ class Machine:
     b + t d and the couplings t w. Raises ValueError for sides that the kernels do not take, see ``kernels.fits``.
     """
 
+    packed = staticmethod(packed)
+    unpacked = staticmethod(unpacked)
+
     def __init__(self, b1: Tensor, b2: Tensor, w: Tensor, d1: Tensor | None = None, d2: Tensor | None = None) -> None:
         if not kernels.fits(w):
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
@@ -86,7 +85,7 @@ class Machine:
         Noise (sweeps, k, n) for each side, see ``laid_out``.
         """
         k, sweeps = len(z1), len(u2[0] if isinstance(u2, tuple) else u2)
-        state1, state2 = self.packed(z1), np.empty(k * self.words2, np.uint16)
+        state1, state2 = packed(z1), np.empty(k * self.words2, np.uint16)
         v2, v1 = laid_out(u2), laid_out(u1)
         run = chains.gibbs_by_floats if v2.numbers.dtype == np.float32 else chains.gibbs_by_digits
         run(
@@ -95,7 +94,7 @@ class Machine:
             *(v2.numbers, v1.numbers, v2.factor, v2.low, v1.low, v2.row, v1.row),
             *(sweeps, np.zeros(LANES, v2.numbers.dtype)),
         )
-        return self.unpacked(state1, k, self.n1), self.unpacked(state2, k, self.n2)
+        return unpacked(state1, k, self.n1), unpacked(state2, k, self.n2)
 
     def half2(self, state1: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0) -> np.ndarray:
         """Bits of side 2 of every chain given those of side 1, as words, at a scale.
@@ -127,23 +126,6 @@ class Machine:
             self._sums = _zeros(48 * k)
         given = self.table2, state1, self.words1, k
         chains.weigh(*given, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w)
-
-    @staticmethod
-    def packed(z: Tensor) -> np.ndarray:
-        """Bits (k, n) of either side as words."""
-        k, units = z.shape
-        state = np.empty(k * words_of(units), np.uint16)
-        own = z.detach().to(torch.float32).contiguous().numpy().reshape(-1)
-        bits.pack(own, units, k, units, words_of(units), state)
-        return state
-
-    @staticmethod
-    def unpacked(state: np.ndarray, chains: int, units: int) -> Tensor:
-        """Words as bits (k, n), float32."""
-        words = words_of(units)
-        out = torch.empty(chains, words * LANES)
-        bits.unpack(state, words, chains, out.numpy().reshape(-1))
-        return out[:, :units]
 
 
 def _run_half(given: tuple, u: Noise, at: int, stride: int, low_at: int) -> None:

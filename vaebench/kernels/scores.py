@@ -16,6 +16,7 @@ import numpy as np
 from numba import float32
 
 from vaebench.kernels.bernoulli import FLUSH, sigmoid
+from vaebench.kernels.bits import ENTRIES, ROW_GROUPS
 from vaebench.kernels.chained import sample_chain
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.vectors import (
@@ -37,9 +38,6 @@ from vaebench.kernels.vectors import (
 
 STRIP = 2 * LANES
 """Units taken at a time: what a word selects is looked up once for two vectors."""
-
-ROW_GROUPS, ENTRIES = LANES // 4, 16
-"""Groups of four rows in a word of bits; sums of every four rows."""
 
 WORD = ROW_GROUPS * ENTRIES * STRIP
 """Floats of a strip of a table for every word of bits."""
