@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("numba")
 
@@ -18,11 +19,13 @@ from vaebench.kernels.vectors import (
     load_row,
     log,
     product,
+    read,
     sqrt,
     store,
     store_first,
     store_row,
     total,
+    write,
 )
 
 
@@ -53,6 +56,12 @@ def each_root(a):
 @kernel
 def copied(a, out, count):
     store_first(out, 1, load(a, 0), count)
+
+
+@kernel
+def rewritten(a, out):
+    for c in range(0, len(a), LANES):
+        write(out, c, read(a, c))
 
 
 @kernel
@@ -120,3 +129,21 @@ def test_the_square_root_of_rows_of_any_length(size):
 def test_a_product_beyond_float32():
     x = np.full(LANES, 2.0**60, dtype=np.float32)
     assert folded(x, LANES)[1] == 2.0**960
+
+
+def test_bfloat16_is_rounded_as_pytorch_rounds():
+    """Ties to even, infinities, NaN, zeros of both signs, numbers that round up to the next power of two."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4 * LANES, generator=generator)
+    special = [0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1 + 2**-8, 1 + 3 * 2**-8, 2 - 2**-10, 3e38, 1e-40]
+    x[: len(special)] = torch.tensor(special)
+    out = torch.empty(len(x), dtype=torch.bfloat16)
+    rewritten(x.numpy(), out.view(torch.int16).numpy())
+    wanted = x.bfloat16()
+    assert torch.equal(out.isnan(), wanted.isnan())
+    numbers = ~wanted.isnan()
+    assert torch.equal(out[numbers].view(torch.int16), wanted[numbers].view(torch.int16))
+
+    back = torch.empty(len(x))
+    rewritten(wanted.view(torch.int16).numpy(), back.numpy())
+    assert torch.equal(back[numbers], wanted[numbers].float())

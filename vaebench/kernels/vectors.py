@@ -239,6 +239,48 @@ def load_short(typing, a, at):
     return _V(a, types.intp), generate
 
 
+def _halves_of(builder, context, sig, args):
+    """Pointer to 16 numbers of 16 bits."""
+    kind = ir.VectorType(ir.IntType(16), LANES)
+    return builder.bitcast(_place(context, builder, sig, args), kind.as_pointer()), kind
+
+
+@intrinsic
+def read(typing, a, at):
+    """16 numbers as floats: of an array of float32, or of int16 that holds the bits of bfloat16."""
+
+    def generate(context, builder, sig, args):
+        if sig.args[0].dtype == types.float32:
+            place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
+            return builder.load(place, align=4)
+        place, _ = _halves_of(builder, context, sig, args)
+        bits = builder.zext(builder.load(place, align=2), _WIDE_INT)
+        return builder.bitcast(builder.shl(bits, _ints(16)), _WIDE)
+
+    return _V(a, types.intp), generate
+
+
+@intrinsic
+def write(typing, a, at, v):
+    """Write what ``read`` reads. For bfloat16 a float is rounded to the nearest, of two to the even one."""
+
+    def generate(context, builder, sig, args):
+        if sig.args[0].dtype == types.float32:
+            place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
+            builder.store(args[2], place, align=4)
+            return context.get_dummy_value()
+        place, kind = _halves_of(builder, context, sig, args)
+        bits = builder.bitcast(args[2], _WIDE_INT)
+        odd = builder.and_(builder.lshr(bits, _ints(16)), _ints(1))
+        rounded = builder.add(bits, builder.add(odd, _ints(0x7FFF)))
+        no_number = builder.fcmp_unordered("uno", args[2], args[2])
+        rounded = builder.select(no_number, _ints(0x7FC00000), rounded)
+        builder.store(builder.trunc(builder.lshr(rounded, _ints(16)), kind), place, align=2)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, _V), generate
+
+
 @intrinsic
 def less(typing, v, w):
     """v < w as the bits of an integer, the first lane lowest."""

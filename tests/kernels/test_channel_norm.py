@@ -1,0 +1,123 @@
+"""Normalised channels with ELU by the kernel, held to the plain code in float64, gradients included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaebench import kernels
+from vaebench.nn.channel_norm import ChannelNorm
+
+pytest.importorskip("numba")
+
+SHAPES = [(3, 16, 5, 4), (50, 64, 7, 7), (7, 32, 3, 3), (2, 16, 3, 2)]
+
+
+def images(shape: tuple[int, ...], seed: int, mean: float = 0.0) -> Tensor:
+    """Standard normals around ``mean``, channels last in memory."""
+    made = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + mean
+    return made.contiguous(memory_format=torch.channels_last)
+
+
+def norm(channels: int) -> ChannelNorm:
+    """A layer with random scales, shifts and running averages."""
+    made = ChannelNorm(channels)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for v in (made.scale, made.shift, made.mean):
+            v.normal_(generator=generator)
+        made.variance.uniform_(0.5, 2.0, generator=generator)
+    return made
+
+
+def step(layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor, by_kernel: bool) -> dict[str, Tensor]:
+    """The result, the statistics on the tape, and the gradients of a product with ``weights``, by name."""
+    x = x.detach().requires_grad_()
+    residual = None if residual is None else residual.detach().requires_grad_()
+    tape = {}
+    with kernels.use(by_kernel):
+        out = layer.elu(x, tape, residual)
+    leaves = {"x": x, "residual": residual, "scale": layer.scale, "shift": layer.shift}
+    leaves = {name: v for name, v in leaves.items() if v is not None}
+    grads = torch.autograd.grad((out * weights).sum(), list(leaves.values()))
+    mean, variance = tape[layer.path]
+    found = {"out": out.detach(), "mean": mean, "variance": variance}
+    return found | {f"d{name}": g for name, g in zip(leaves, grads, strict=True)}
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("mean", [0.0, 300.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_as_the_plain_code(shape, mean, residual):
+    layer = norm(shape[1])
+    x = images(shape, 0, mean)
+    added = images(shape, 1) if residual else None
+    weights = images(shape, 2)
+    found = step(layer, x, added, weights, True)
+    assert found["out"].is_contiguous(memory_format=torch.channels_last)
+
+    double = None if added is None else added.double()
+    exact = step(layer.double(), x.double(), double, weights.double(), False)
+    assert found.keys() == exact.keys()
+    for name, wanted in exact.items():
+        # x itself is rounded: at a mean of 300 its differences from the mean have lost seven bits.
+        largest = float(wanted.abs().max())
+        assert (found[name].double() - wanted).abs().max() < (1 + mean / 10) * 3e-5 * max(largest, 1e-3), name
+
+
+def test_bfloat16_is_rounded_once():
+    """Arithmetic is that of float32: the result is the nearest bfloat16 to it, and gradients are near."""
+    layer = norm(32)
+    x = images((9, 32, 6, 6), 0).bfloat16()
+    added = images((9, 32, 6, 6), 1).bfloat16()
+    weights = images((9, 32, 6, 6), 2)
+    found = step(layer, x, added, weights, True)
+    wanted = step(layer, x.float(), added.float(), weights, True)
+    assert found["out"].dtype == torch.bfloat16
+    torch.testing.assert_close(found["out"], wanted["out"].bfloat16(), rtol=0, atol=0)
+    for name in ("dx", "dresidual", "dscale", "dshift"):
+        largest = float(wanted[name].abs().max())
+        assert (found[name].float() - wanted[name]).abs().max() < 0.01 * largest, name
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_by_running_averages(residual):
+    layer = norm(16)
+    x = images((4, 16, 3, 5), 0)
+    added = images((4, 16, 3, 5), 1) if residual else None
+    with torch.no_grad():
+        with kernels.use(True):
+            found = layer.elu(x, None, added)
+        with kernels.use(False):
+            wanted = layer.elu(x, None, added)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_nan_stays_nan():
+    """In both types of numbers: a run that diverges must be seen to."""
+    layer = norm(16)
+    x = images((2, 16, 2, 2), 0)
+    x[0, 3, 0, 0] = float("nan")
+    for given in (x, x.bfloat16()):
+        with kernels.use(True):
+            out = layer.elu(given, {})
+        assert out[:, 3].isnan().all()
+        assert not out[:, 4].isnan().any()
+
+
+def test_where_the_kernel_is_taken(monkeypatch):
+    """One thread, whole vectors of channels, kernels allowed, and no gradient through the running averages."""
+    layer = norm(16)
+    x = images((2, 16, 2, 2), 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert layer._has_kernel(x, {})
+    assert not layer._has_kernel(x, None)
+    with torch.no_grad():
+        assert layer._has_kernel(x, None)
+    assert not norm(8)._has_kernel(images((2, 8, 2, 2), 0), {})
+    assert not layer._has_kernel(x.double(), {})
+    with kernels.use(False):
+        assert not layer._has_kernel(x, {})
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert not layer._has_kernel(x, {})

@@ -1,0 +1,172 @@
+"""Decoders of images: what a pixel depends on, that their densities sum to one, and the published sizes."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from vaebench.dists import bernoulli
+from vaebench.nn.batch_norm import name_norms
+from vaebench.nn.gated_pixel_cnn import GatedLayer, GatedPixelCNN
+from vaebench.nn.init import initialize
+from vaebench.nn.masked_conv import MaskedConv
+from vaebench.nn.pixel_cnn import PixelCNN
+from vaebench.nn.resnet import ResNet
+
+NETS = [PixelCNN, GatedPixelCNN]
+SMALL = {"channels": 4, "kernels": (5, 3, 3, 3)}
+
+
+def started(module: nn.Module, seed: int = 0) -> nn.Module:
+    """With initial parameters, and running averages that are not those of a start."""
+    name_norms(module)
+    generator = torch.Generator().manual_seed(seed)
+    initialize(module, generator)
+    with torch.no_grad():
+        for name, v in module.named_buffers():
+            if name.endswith(".variance"):
+                v.uniform_(0.5, 2.0, generator=generator)
+            elif name.endswith(".mean"):
+                v.normal_(generator=generator)
+    return module
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def codes(latents: int, rows: int, seed: int = 1) -> torch.Tensor | None:
+    if not latents:
+        return None
+    return torch.randn(1, rows, latents, generator=torch.Generator().manual_seed(seed))
+
+
+def test_published_sizes():
+    """He et al.'s networks for 28x28, 32 latents: parameters, and of the decoder how many the masks switch off."""
+    decoder = PixelCNN((28, 28), 32)
+    assert parameters(ResNet((28, 28), 64, (64, 64, 64), 512)) == 752_448
+    assert parameters(decoder) == 894_400
+    assert parameters(PixelCNN((28, 28), 0)) == 778_368
+
+    masked = 0
+    for layer in decoder.modules():
+        if isinstance(layer, MaskedConv):
+            size = layer.weight.shape[-1]
+            masked += layer.weight.shape[0] * layer.inputs * (size**2 - int(layer.mask.sum()))
+    assert masked == 325_184
+
+
+@pytest.mark.parametrize("latents", [0, 3])
+@pytest.mark.parametrize("net", NETS)
+def test_no_pixel_depends_on_itself_or_on_later_ones(net, latents):
+    """By the derivative, for every pixel of a 6x5 image; in float64, so that a zero is one."""
+    made = started(net((6, 5), latents, **SMALL)).double()
+    x = torch.rand(1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    z = codes(latents, 1)
+    out = made(x, None if z is None else z.double())[0, 0]
+    for pixel in range(30):
+        (grad,) = torch.autograd.grad(out[pixel], x, retain_graph=True)
+        assert (grad[0, pixel:] == 0).all(), pixel
+
+
+@pytest.mark.parametrize("latents", [0, 3])
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3)])
+def test_sums_to_one(net, shape, latents):
+    """Over all images, and given any code."""
+    pixels = shape[0] * shape[1]
+    made = started(net(shape, latents, **SMALL)).double()
+    x = torch.tensor(list(itertools.product([0.0, 1.0], repeat=pixels)), dtype=torch.float64)
+    z = codes(latents, 1)
+    with torch.no_grad():
+        logits = made(x, None if z is None else z.double().expand(1, len(x), latents))
+        total = torch.logsumexp(bernoulli.log_prob(x, logits)[0], 0)
+    assert abs(float(total)) < 1e-12
+
+
+def seen_by(net: nn.Module, pixel: int, width: int) -> int:
+    """How many pixels a conditional depends on."""
+    height = 28
+    x = torch.rand(1, height * width, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    (grad,) = torch.autograd.grad(net(x)[0, 0, pixel], x)
+    return int((grad != 0).sum())
+
+
+def test_blind_spot():
+    """Row 20, column 10 of 28x28 has 570 pixels before it: the published net sees 530 of them, the gated one all."""
+    pixel = 20 * 28 + 10
+    assert seen_by(started(PixelCNN((28, 28), 0)), pixel, 28) == 530
+    assert seen_by(started(GatedPixelCNN((28, 28), 0)), pixel, 28) == 570
+
+
+def test_skips_of_the_published_net():
+    """Before block 3 the trunk gets a skip of block 0, ..., after the last one of the block two before it."""
+    net = started(PixelCNN((4, 4), 0, channels=4, kernels=(3,) * 6))
+    trunks, skipped = [], []
+    net.first_norm.register_forward_hook(lambda *_: None)
+    for i, block in enumerate(net.blocks):
+        block.register_forward_hook(lambda _, given, out, i=i: trunks.append((i + 1, given[0], out)))
+    for i, block in enumerate(net.skips):
+        block.register_forward_hook(lambda _, given, out, i=i: skipped.append((i, given[0], out)))
+    with torch.no_grad():
+        net(torch.rand(2, 16))
+
+    outputs = {number: out for number, _, out in trunks}
+    inputs = {number: given for number, given, _ in trunks}
+    assert len(skipped) == len(net.blocks) - 1 == 4
+    for i, given, out in skipped[:-1]:
+        if i > 0:  # of block 0 the input of block 1 is the output
+            torch.testing.assert_close(given, outputs[i])
+        else:
+            torch.testing.assert_close(given, inputs[1])
+        torch.testing.assert_close(inputs[i + 3], outputs[i + 2] + out)
+    torch.testing.assert_close(skipped[-1][1], outputs[3])
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("centre", [False, True])
+def test_masked_convolution_as_by_a_whole_filter(kernel, centre):
+    """Values and gradients as by the whole filter times its mask; taps without effect have no gradient."""
+    generator = torch.Generator().manual_seed(4)
+    layer = MaskedConv(3, 2, kernel, centre, free=2).double()
+    with torch.no_grad():
+        layer.weight.normal_(generator=generator)
+    x = torch.randn(2, 5, 6, 6, dtype=torch.float64, generator=generator)
+
+    mask = torch.ones(kernel, kernel)
+    middle = kernel // 2
+    mask[middle, middle + centre :] = 0
+    mask[middle + 1 :] = 0
+    whole = torch.ones_like(layer.weight)
+    whole[:, :3] = mask
+    wanted = nn.functional.conv2d(x, layer.weight * whole, padding=middle)
+    torch.testing.assert_close(layer(x), wanted)
+
+    weights = torch.randn(wanted.shape, dtype=torch.float64, generator=generator)
+    (found,) = torch.autograd.grad((layer(x) * weights).sum(), layer.weight)
+    (exact,) = torch.autograd.grad((wanted * weights).sum(), layer.weight)
+    torch.testing.assert_close(found, exact)
+    assert (found[whole == 0] == 0).all()
+
+
+def test_filters_of_even_size_have_no_centre():
+    for make in (lambda: MaskedConv(1, 1, 4, True), lambda: GatedLayer(1, 1, 4)):
+        with pytest.raises(ValueError, match="odd"):
+            make()
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_codes_and_examples_keep_apart(net):
+    """Logits (k, batch, d) of k codes are those of each code alone: nothing is mixed between rows."""
+    made = started(net((3, 4), 2, **SMALL)).double()
+    generator = torch.Generator().manual_seed(6)
+    x = torch.rand(5, 12, dtype=torch.float64, generator=generator)
+    z = torch.randn(3, 5, 2, dtype=torch.float64, generator=generator)
+    with torch.no_grad():
+        together = made(x, z)
+        for k, row in itertools.product(range(3), range(5)):
+            alone = made(x[row : row + 1], z[k : k + 1, row : row + 1])
+            torch.testing.assert_close(together[k, row], alone[0, 0])

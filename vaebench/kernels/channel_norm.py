@@ -1,0 +1,204 @@
+"""Batch normalisation of channels, a residual and ELU: a few passes over memory in the place of a dozen.
+
+elu(scale (x - mean) / sd + shift + residual), the channels side by side in memory ("channels last"). Numbers are
+float32, or bfloat16 whose arithmetic is float32 all the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numba import float32
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    exp_minus_abs,
+    fma,
+    less,
+    load,
+    mul,
+    read,
+    splat,
+    store,
+    sub,
+    write,
+)
+
+BLOCK = 64
+"""Rows that are summed at once: with all their channels they fit in the first cache."""
+
+
+@kernel
+def statistics(x, rows, channels, mean, variance):
+    """Mean and variance of every channel of ``x`` (rows, channels), to ``mean`` and ``variance`` (channels,).
+
+    Both are sums of differences from the mean of a few rows, so that a large mean costs no digits.
+    """
+    few = min(rows, BLOCK)
+    totals = np.zeros(channels, np.float32)
+    squares = np.zeros(channels, np.float32)
+    for c in range(0, channels, LANES):
+        total = splat(float32(0))
+        for r in range(few):
+            total = add(total, read(x, (r * rows // few) * channels + c))
+        store(mean, c, mul(total, splat(float32(1 / few))))
+
+    for start in range(0, rows, BLOCK):
+        stop = min(rows, start + BLOCK)
+        for c in range(0, channels, LANES):
+            near = load(mean, c)
+            total = splat(float32(0))
+            square = splat(float32(0))
+            for r in range(start, stop):
+                off = sub(read(x, r * channels + c), near)
+                total = add(total, off)
+                square = fma(off, off, square)
+            store(totals, c, add(load(totals, c), total))
+            store(squares, c, add(load(squares, c), square))
+
+    share = splat(float32(1 / rows))
+    for c in range(0, channels, LANES):
+        off = mul(share, load(totals, c))
+        square = mul(share, load(squares, c))
+        store(mean, c, add(load(mean, c), off))
+        store(variance, c, sub(square, mul(off, off)))
+
+
+@kernel
+def activate(x, residual, rows, channels, slope, offset, out):
+    """``out`` = elu(slope x + offset + residual); ``residual`` is as long as ``x``, or empty."""
+    added = len(residual) > 0
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    for r in range(rows):
+        for c in range(0, channels, LANES):
+            at = r * channels + c
+            u = fma(read(x, at), load(slope, c), load(offset, c))
+            if added:
+                u = add(u, read(residual, at))
+            write(out, at, choose(less(u, zero), sub(exp_minus_abs(u), one), u))
+
+
+@kernel
+def gradients(dout, out, x, rows, channels, mean, g, dshift, dscale):
+    """``g`` = dout elu', and its sums over rows, plain and with x less its mean: these begin as zeros."""
+    zero = splat(float32(0))
+    one = splat(float32(1))
+    for start in range(0, rows, BLOCK):
+        stop = min(rows, start + BLOCK)
+        for c in range(0, channels, LANES):
+            middle = load(mean, c)
+            total = splat(float32(0))
+            product = splat(float32(0))
+            for r in range(start, stop):
+                at = r * channels + c
+                y = read(out, at)
+                v = mul(read(dout, at), choose(less(y, zero), add(y, one), one))
+                write(g, at, v)
+                total = add(total, v)
+                product = fma(v, sub(read(x, at), middle), product)
+            store(dshift, c, add(load(dshift, c), total))
+            store(dscale, c, add(load(dscale, c), product))
+
+
+@kernel
+def through(g, x, rows, channels, slope, mean, pull, level, dx):
+    """``dx`` = slope (g - level - pull (x - mean))."""
+    for r in range(rows):
+        for c in range(0, channels, LANES):
+            at = r * channels + c
+            off = sub(read(x, at), load(mean, c))
+            v = sub(read(g, at), fma(off, load(pull, c), load(level, c)))
+            write(dx, at, mul(v, load(slope, c)))
+
+
+class NormElu(torch.autograd.Function):
+    """``norm_elu`` by the batch's own statistics, with its gradient."""
+
+    @staticmethod
+    def forward(ctx, x, residual, scale, shift, epsilon):
+        x = _rows(x)
+        residual = None if residual is None else _rows(residual).to(x.dtype)
+        channels = x.shape[1]
+        rows = x.numel() // channels
+        mean = torch.empty(channels)
+        variance = torch.empty(channels)
+        statistics(_flat(x), rows, channels, mean.numpy(), variance.numpy())
+
+        root = torch.rsqrt(variance + epsilon)
+        slope = scale.detach() * root
+        offset = shift.detach() - mean * slope
+        out = torch.empty_like(x)
+        activate(_flat(x), _flat(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+
+        ctx.save_for_backward(x, out, mean, root, slope)
+        ctx.added = residual is not None
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout, *_):
+        x, out, mean, root, slope = ctx.saved_tensors
+        dout = _rows(dout).to(x.dtype)
+        channels = x.shape[1]
+        rows = x.numel() // channels
+        g = torch.empty_like(x)
+        dshift = torch.zeros(channels)
+        dscale = torch.zeros(channels)
+        sums = (dshift.numpy(), dscale.numpy())
+        gradients(_flat(dout), _flat(out), _flat(x), rows, channels, mean.numpy(), _flat(g), *sums)
+
+        pull = dscale * root * root / rows
+        level = dshift / rows
+        # Without a residual nobody needs g any more.
+        dx = torch.empty_like(x) if ctx.added else g
+        through(_flat(g), _flat(x), rows, channels, slope.numpy(), mean.numpy(), pull.numpy(), level.numpy(), _flat(dx))
+        return dx, g if ctx.added else None, dscale * root, dshift, None
+
+
+def batch_norm_elu(
+    x: Tensor, residual: Tensor | None, scale: Tensor, shift: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """elu(scale (x - mean) / sqrt(variance + epsilon) + shift + residual) by the statistics of the batch.
+
+    Args:
+        x: (batch, channels, h, w), float32 or bfloat16 on a CPU; the channels a multiple of ``LANES``.
+        residual: of the same shape, or None.
+        scale, shift: (channels,), float32.
+        epsilon: what is added to a variance.
+
+    Returns:
+        The result, channels last in memory; mean and variance of the batch, (channels,), without gradient. The
+        variance has no degrees-of-freedom correction. There is a first derivative, no second one.
+    """
+    return NormElu.apply(x, residual, scale, shift, epsilon)
+
+
+def affine_elu(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor) -> Tensor:
+    """elu(slope x + offset + residual) without gradient; shapes as for ``batch_norm_elu``."""
+    x = _rows(x)
+    residual = None if residual is None else _rows(residual).to(x.dtype)
+    channels = x.shape[1]
+    out = torch.empty_like(x)
+    rows = x.numel() // channels
+    activate(_flat(x), _flat(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+    return out
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().contiguous(memory_format=torch.channels_last)
+
+
+def _flat(x: Tensor | None, like: Tensor | None = None) -> np.ndarray:
+    """The numbers of a tensor whose channels are last in memory, in their order there; of None an empty array."""
+    if x is None:
+        x = like.new_empty(0)
+    else:
+        x = x.permute(0, 2, 3, 1).reshape(-1)
+    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()

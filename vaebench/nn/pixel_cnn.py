@@ -1,0 +1,124 @@
+"""The decoder of images of He et al. 2019: masked convolutions in residual blocks, with or without a code.
+
+The paper calls it a gated PixelCNN of 13 layers; what its authors trained has no gates, and does not see all pixels
+before one (a "blind spot" at the upper right). ``gated_pixel_cnn`` has a net of the kind that the text names.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.nn.batch_norm import Tape
+from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.masked_conv import MaskedConv
+from vaebench.nn.resnet import Conv, GlorotLinear
+
+KERNELS = (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3)
+"""Sizes of the masked filters, block by block."""
+
+
+class DefaultConv(Conv):
+    """A 1x1 convolution with PyTorch's initial weights, uniform on +- sqrt(1 / inputs)."""
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial weights."""
+        half = math.sqrt(1.0 / self.weight.shape[1])
+        with torch.no_grad():
+            self.weight.uniform_(-half, half, generator=generator)
+
+
+class Bottleneck(nn.Module):
+    """1x1, masked kxk and 1x1 convolutions, each normalised, around which the input passes: (batch, c, h, w)."""
+
+    def __init__(self, channels: int, inner: int, kernel: int) -> None:
+        super().__init__()
+        self.narrow = Conv(channels, inner, 1)
+        self.narrow_norm = ChannelNorm(inner)
+        self.masked = MaskedConv(inner, inner, kernel, centre=True)
+        self.masked_norm = ChannelNorm(inner)
+        self.widen = Conv(inner, channels, 1)
+        self.widen_norm = ChannelNorm(channels)
+
+    def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
+        hidden = self.narrow_norm.elu(self.narrow(x), tape)
+        hidden = self.masked_norm.elu(self.masked(hidden), tape)
+        return self.widen_norm.elu(self.widen(hidden), tape, residual=x)
+
+
+class PixelCNN(nn.Module):
+    """Logits of every pixel given those before it, and a code: He et al.'s PixelCNNDecoderV2.
+
+    Args:
+        shape: height and width of the images.
+        latents: numbers of a code; 0: there is none.
+        maps: channels that the code is turned into.
+        channels: of the trunk. The masked convolutions have half as many.
+        kernels: sizes of the masked filters: of the first layer (mask A), then of each residual block (mask B).
+
+    With the first layer as block 0, block i = 3, 4, ... receives besides the trunk a skip block of what block i - 3 gave,
+    and after the last block the trunk receives one of what the block two before it gave. The code enters at block 0
+    alone.
+
+    Reference: He et al. 2019, appendix B.2, and the layers of their code; 894,400 parameters for 28x28, 32 latents and
+    the sizes of ``KERNELS``, 778,368 without a code.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        latents: int,
+        maps: int = 4,
+        channels: int = 64,
+        kernels: tuple[int, ...] = KERNELS,
+    ) -> None:
+        super().__init__()
+        height, width = shape
+        inner = max(1, channels // 2)
+        self.shape = (height, width)
+        self.maps = maps if latents else 0
+        self.code = GlorotLinear(latents, maps * height * width) if latents else None
+        self.first = MaskedConv(1, channels, kernels[0], centre=False, free=self.maps)
+        self.first_norm = ChannelNorm(channels)
+        self.blocks = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:]])
+        self.skips = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:-1]])
+        self.head = DefaultConv(channels, channels, 1)
+        self.head_norm = ChannelNorm(channels)
+        self.output = DefaultConv(channels, 1, 1)
+
+    def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
+        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n), or None: k = 1."""
+        batch = len(x)
+        image = self.first.above(self._image(x))
+        if z is None:
+            k = 1
+            hidden = image
+        else:
+            k = len(z)
+            hidden = self.code_part(z.flatten(0, 1))
+            hidden = (hidden.unflatten(0, (k, batch)) + image).flatten(0, 1)
+        return self.rest(hidden, tape).reshape(k, batch, -1)
+
+    def code_part(self, z: Tensor) -> Tensor:
+        """What codes ``z`` (rows, n) add to the first layer, (rows, channels, h, w)."""
+        maps = self.code(z).view(len(z), self.maps, *self.shape)
+        return self.first.around(maps.contiguous(memory_format=torch.channels_last))
+
+    def rest(self, hidden: Tensor, tape: Tape | None = None) -> Tensor:
+        """Logits (rows, 1, h, w) from the first layer's convolution ``hidden`` (rows, channels, h, w)."""
+        hidden = hidden.contiguous(memory_format=torch.channels_last)  # about a quarter faster on a CPU
+        trunk = self.first_norm.elu(hidden, tape)
+        seen = [trunk]
+        for i, block in enumerate(self.blocks):
+            if i >= 2:
+                trunk = trunk + self.skips[i - 2](seen[i - 2], tape)
+            trunk = block(trunk, tape)
+            seen.append(trunk)
+        if self.skips:
+            trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape)
+        return self.output(self.head_norm.elu(self.head(trunk), tape))
+
+    def _image(self, x: Tensor) -> Tensor:
+        return x.view(len(x), 1, *self.shape)
