@@ -197,8 +197,5 @@ def _rows(x: Tensor) -> Tensor:
 
 def _flat(x: Tensor | None, like: Tensor | None = None) -> np.ndarray:
     """The numbers of a tensor whose channels are last in memory, in their order there; of None an empty array."""
-    if x is None:
-        x = like.new_empty(0)
-    else:
-        x = x.permute(0, 2, 3, 1).reshape(-1)
+    x = like.new_empty(0) if x is None else x.permute(0, 2, 3, 1).reshape(-1)
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()

@@ -58,8 +58,8 @@ class PixelCNN(nn.Module):
         channels: of the trunk. The masked convolutions have half as many.
         kernels: sizes of the masked filters: of the first layer (mask A), then of each residual block (mask B).
 
-    With the first layer as block 0, block i = 3, 4, ... receives besides the trunk a skip block of what block i - 3 gave,
-    and after the last block the trunk receives one of what the block two before it gave. The code enters at block 0
+    The first layer is block 0. Block i = 3, 4, ... receives the trunk and a skip block of what block i - 3 gave; after
+    the last block the trunk receives a skip block of what the block two before it gave. The code enters at block 0
     alone.
 
     Reference: He et al. 2019, appendix B.2, and the layers of their code; 894,400 parameters for 28x28, 32 latents and
