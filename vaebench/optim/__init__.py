@@ -8,12 +8,18 @@ from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
 from vaebench.optim.adam import SCHEDULES, Adam
 from vaebench.optim.base import Optimiser, Verdict
+from vaebench.optim.clipped_adam import ClippedAdam
 from vaebench.optim.clipped_sgd import ClippedSGD
 from vaebench.optim.sgd import SGD
 
-__all__ = ["OPTIMS", "SCHEDULES", "SGD", "Adam", "ClippedSGD", "Optimiser", "Verdict", "build"]
+__all__ = ["OPTIMS", "SCHEDULES", "SGD", "Adam", "ClippedAdam", "ClippedSGD", "Optimiser", "Verdict", "build"]
 
-OPTIMS: dict[str, type[Optimiser]] = {"sgd": SGD, "adam": Adam, "clipped_sgd": ClippedSGD}
+OPTIMS: dict[str, type[Optimiser]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "clipped_sgd": ClippedSGD,
+    "clipped_adam": ClippedAdam,
+}
 
 
 def build(config: dict[str, Any], largest: dict[str, float] | None = None) -> Optimiser:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.optim.base import Optimiser, Tensors, rates_of
+from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive
 
@@ -44,21 +44,13 @@ class ClippedSGD(Optimiser):
         if unknown:
             raise UserError(f"optim=clipped_sgd has no rate for the parameters of {', '.join(sorted(unknown))}")
         with torch.no_grad():
-            scale = state["factor"] * self.shrink(list(grads.values()))
+            scale = state["factor"] * joint_scale(list(grads.values()), self.clip)
             kinds = {p.dtype for p in params.values()}
             steps = {(g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds}
             for name, p in params.items():
                 if only is None or group_of[name] in only:
                     step = steps[group_of[name], p.dtype]
                     p.addcmul_(grads[name], step.view((-1,) + (1,) * (p.dim() - 1)))
-
-    def shrink(self, grads: list[Tensor]) -> Tensor:
-        """The factor that brings the joint norm of every seed's gradients (seeds, ...) down to ``clip``, (seeds,)."""
-        seeds = grads[0].shape[0]
-        if self.clip is None:
-            return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
-        norm = torch.stack([torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads]).norm(dim=0)
-        return torch.clamp(self.clip / (norm + 1e-6), max=1.0)
 
     def validated(self, state, loss, validation):
         """See Plateau."""

@@ -5,6 +5,8 @@ failures to 0. Above it the count goes up; once it has reached ``patience``, and
 rates are multiplied by ``factor``, the bar rises to this loss, the count returns to 0 and the best parameters are
 loaded again. With the ``decays``-th fall training ends. The count runs before ``first`` as well, so that a fall can
 come at the first moment that allows one. The bar is not the best loss: after a fall it is the loss that caused it.
+
+That is the rule for text. For images the bar is the lowest loss so far, which no fall raises (``lowest``).
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ BAR = 1e30
 class Plateau:
     """The rule and its settings; where a seed stands is in the optimiser's state."""
 
-    def __init__(self, patience: int, first: int, factor: float, decays: int, reload: bool) -> None:
+    def __init__(
+        self, patience: int, first: int, factor: float, decays: int, reload: bool, lowest: bool = False
+    ) -> None:
         self.patience, self.decays = whole("optim.patience", patience), whole("optim.decays", decays)
         self.first = whole("optim.first", first, 0)
         if not is_number(factor) or not 0 < factor < 1:
             raise UserError(f"optim.factor={factor!r}: must be a number above 0 and below 1")
         self.factor, self.reload = float(factor), flag("optim.reload", reload)
+        self.lowest = lowest
 
     def state(self, device: torch.device) -> Tensors:
         """``factor`` of the rates, ``bar``, ``stalled`` (failures since it was passed) and ``falls`` so far."""
@@ -41,7 +46,8 @@ class Plateau:
         if loss > bar:
             stalled += 1
             if stalled >= self.patience and validation >= self.first:
-                factor, bar, stalled, falls = factor * self.factor, loss, 0.0, falls + 1
+                factor, stalled, falls = factor * self.factor, 0.0, falls + 1
+                bar = bar if self.lowest else loss
                 over = f"the rates have fallen as often as they may ({self.decays})" if falls >= self.decays else ""
                 verdict = Verdict(self.reload, over)
         else:

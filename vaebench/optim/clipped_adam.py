@@ -1,0 +1,103 @@
+"""Adam for each parameter group, one clip over all gradients, rates that fall when validation stalls (He et al. 2019).
+
+The optimiser of that paper's images, whose authors keep one Adam for the inference network and one for the generative
+model, and make new ones after every fall of the rates.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from vaebench.errors import UserError
+from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
+from vaebench.optim.clipping import joint_scale
+from vaebench.optim.plateau import Plateau
+from vaebench.settings.validate import is_number, positive
+
+
+class ClippedAdam(Optimiser):
+    """Adam (Kingma & Ba 2015) on gradients that were scaled to a joint norm of at most ``clip``.
+
+    Every group has a count of its own, so that a group that stands still while another one learns is corrected for its
+    own number of steps. After a fall of the rates the moments and counts start anew.
+
+    Args:
+        rate: of the generative model.
+        posterior_rate: of the inference network; None: the same.
+        clip: largest joint norm, over all groups whichever move; None: no limit.
+        beta1: weight of the old value in the mean of the gradient.
+        beta2: the same, of its square.
+        epsilon: what is added to the root of that.
+        patience: validations without a new best until the rates fall.
+        first: no fall before so many validations are behind.
+        factor: of the rates at each fall.
+        decays: training ends with this fall.
+        reload: go on from the best parameters after a fall.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        posterior_rate: float | None = None,
+        clip: float | None = 5.0,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        patience: int = 20,
+        first: int = 0,
+        factor: float = 0.5,
+        decays: int = 5,
+        reload: bool = True,
+    ) -> None:
+        for name, value in (("beta1", beta1), ("beta2", beta2)):
+            if not is_number(value) or not 0 <= value < 1:
+                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
+        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate)
+        self.clip = None if clip is None else positive("optim.clip", clip)
+        self.beta1 = float(beta1)
+        self.beta2 = float(beta2)
+        self.epsilon = positive("optim.epsilon", epsilon)
+        self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)
+
+    def state(self, params: Tensors) -> Tensors:
+        """Both moments beside every parameter, the steps of every group, and where the fall of the rates stands."""
+        device = next(iter(params.values())).device
+        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()}
+        counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
+        return {**moments, **counts, **self.plateau.state(device)}
+
+    def apply_(self, params, grads, state, group_of, progress, only=None):
+        """One update in place; see Optimiser."""
+        unknown = {group_of[name] for name in params} - set(self.rates)
+        if unknown:
+            raise UserError(f"optim=clipped_adam has no rate for the parameters of {', '.join(sorted(unknown))}")
+
+        with torch.no_grad():
+            scale = joint_scale(list(grads.values()), self.clip)
+            steps = {}
+            for group, rate in self.rates.items():
+                if only is None or group in only:
+                    count = state[f"count/{group}"].add_(1)
+                    # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+                    root = torch.sqrt(1 - self.beta2**count)
+                    size = state["factor"].to(count.dtype) * rate * root / (1 - self.beta1**count)
+                    steps[group] = (size, self.epsilon * root)
+
+            for name, p in params.items():
+                if group_of[name] not in steps:
+                    continue
+                along = (-1,) + (1,) * (p.dim() - 1)
+                g = grads[name] * scale.view(along)
+                first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
+                second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+                size, least = steps[group_of[name]]
+                p.sub_(first / (second.sqrt() + least.view(along)) * size.view(along))
+
+    def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
+        """See Plateau. With a fall of the rates Adam starts anew."""
+        falls = float(state["falls"])
+        state, verdict = self.plateau.after(state, loss, validation)
+        if float(state["falls"]) > falls:
+            anew = ("first/", "second/", "count/")
+            state = {k: torch.zeros_like(v) if k.startswith(anew) else v for k, v in state.items()}
+        return state, verdict

@@ -1,0 +1,18 @@
+"""One clip over all gradients of a seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
+    """The factor that brings the joint norm of every seed's gradients (seeds, ...) down to ``clip``, (seeds,).
+
+    None: they stay as they are.
+    """
+    seeds = grads[0].shape[0]
+    if clip is None:
+        return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
+    norm = torch.stack([torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads]).norm(dim=0)
+    return torch.clamp(clip / (norm + 1e-6), max=1.0)
