@@ -12,6 +12,7 @@ from vaebench import models, objectives, optim
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, VERSION, run_key
 from vaebench.config.compose import cells
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.report.costs import estimate
 from vaebench.verbs.completion import complete_overrides
@@ -67,7 +68,7 @@ def test_what_is_built_does_not_see_it(raised):
         raised(FILES[group], 2)
     config = cell().config
     assert [config[g][VERSION] for g in ("model", "objective", "optim")] == [2, 2, 2]
-    model = models.build(config["model"], np.full(5, 0.5))
+    model = models.build(config["model"], DataInfo(np.full(5, 0.5)))
     objectives.build(config["objective"], model)
     optim.build(config["optim"])
 

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from vaebench import models, objectives, optim
+from vaebench import objectives, optim
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, VERSION, canonical, identity, run_key, settings_of
 from vaebench.config.compose import cells
+from vaebench.models import model_class
+from vaebench.protocol.families import FAMILIES
 from vaebench.settings import defaults
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,7 +205,7 @@ def test_the_training_reads_alike_with_and_without_hydra():
     [
         (group, name, cls)
         for group, registry in (
-            ("model", models.MODELS),
+            ("model", {name: model_class(name) for name in FAMILIES}),
             ("objective", objectives.OBJECTIVES),
             ("optim", optim.OPTIMS),
         )

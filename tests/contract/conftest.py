@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import models, objectives
+from vaebench.data.info import DataInfo
+from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise, seeds
 
 VISIBLE = 5
@@ -90,14 +92,14 @@ class Case:
     @property
     def tokens(self) -> bool:
         """Whether its cases are documents."""
-        return bool(self.model) and getattr(models.MODELS[self.model["name"]], "tokens", False)
+        return bool(self.model) and FAMILIES[self.model["name"]].reads_documents
 
     def build(self, seed: int = 0, scale: float = 0.8) -> nn.Module:
         """The model, every parameter N(0, scale^2)."""
         if self.missing:
             pytest.fail(f"{self.missing} has no tiny settings: add a line to tests/contract/conftest.py")
-        mean = torch.linspace(0.1, 0.9, VISIBLE).numpy()
-        return perturb(models.build(self.model, mean), seed, scale)
+        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), FAMILIES[self.model["name"]].takes[0])
+        return perturb(models.build(self.model, info), seed, scale)
 
     def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:
         """The objective around the model, every parameter N(0, scale^2)."""
@@ -117,7 +119,7 @@ def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
 
 def model_cases() -> list[Case]:
     out = []
-    for name in models.MODELS:
+    for name in FAMILIES:
         settings = MODEL_SETTINGS.get(name)
         out += [Case({"name": name, **s}) for s in settings] if settings else [Case(missing=f"model {name}")]
     return out
@@ -139,7 +141,7 @@ def objective_cases() -> list[Case]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_case" in metafunc.fixturenames:
-        coded = [c for c in model_cases() if c.missing or models.MODELS[c.model["name"]].latent != "none"]
+        coded = [c for c in model_cases() if c.missing or FAMILIES[c.model["name"]].latent != "none"]
         metafunc.parametrize("model_case", coded, ids=str)
     # The scope brings the tests of one case together, so that they find each other's trained packs.
     if "objective_case" in metafunc.fixturenames:

@@ -14,6 +14,7 @@ import pytest
 from vaebench import data
 from vaebench.data import DATA
 from vaebench.data.images.omniglot import Chardata
+from vaebench.data.kinds import Kind
 from vaebench.data.loader import BinaryLoader
 from vaebench.data.splits import array_hash
 from vaebench.data.text.corpus import TextLoader
@@ -59,9 +60,9 @@ def test_what_the_splits_of_images_say_of_themselves(name):
         cases = getattr(splits, part)
         assert cases.shape[1] == math.prod(splits.shape) == len(splits.mean)
         assert splits.hashes[part] == array_hash(cases)
-        grey = splits.stochastic and part == "train"
+        grey = splits.kind is Kind.GREY and part == "train"
         assert 0 <= cases.min() <= cases.max() <= (255 if grey else 1)
-    top = 255 if splits.stochastic else 1
+    top = 255 if splits.kind is Kind.GREY else 1
     np.testing.assert_allclose(splits.mean, splits.train.mean(0, dtype=np.float64) / top, atol=1e-6)
     assert images(name).hash == splits.hash
 
@@ -83,7 +84,7 @@ def test_held_out_images_are_those_of_their_seed_and_no_others(name):
 def test_held_out_images_are_not_trained_on(name):
     """Training and held-out cases together are the pool, each case once."""
     whole, held = images(name), images(name, 7)
-    if not whole.stochastic:
+    if whole.kind is not Kind.GREY:
         assert rows(held.train, held.valid) == rows(whole.train, whole.valid)
         return
 

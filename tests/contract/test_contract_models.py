@@ -7,26 +7,35 @@ import torch
 
 from vaebench import models
 from vaebench.estimators import exact
-from vaebench.protocol.families import UNNORMALISED
+from vaebench.models.base import (
+    Ancestral,
+    BoltzmannPosterior,
+    BoltzmannPrior,
+    ExactModel,
+    GaussianPosterior,
+    LatentModel,
+    SampledPosterior,
+)
+from vaebench.protocol.families import FAMILIES
 
 K = 4
 
 
 def sampled(model, x, draw, seed=0):
     """Posterior samples; fair bits for a model whose posterior cannot be sampled at once."""
-    if hasattr(model, "sample_posterior"):
+    if isinstance(model, SampledPosterior):
         return model.sample_posterior(x, K, draw(model.posterior_noise(K, len(x)), seed))
     shapes = {str(i): ("uniform", (K, len(x), n)) for i, n in enumerate(model.sizes[1:])}
     return [(u < 0.5).float() for u in draw(shapes, seed).values()]
 
 
-def needs(model, method):
-    if not hasattr(model, method):
-        pytest.skip(f"no {method}")
+def needs(model, kind):
+    if not isinstance(model, kind):
+        pytest.skip(f"no {kind.__name__}")
 
 
 def binary(case):
-    if models.MODELS[case.model["name"]].latent != "binary":
+    if FAMILIES[case.model["name"]].latent != "binary":
         pytest.skip("only binary units can be enumerated")
 
 
@@ -38,32 +47,42 @@ def sees(model, x, z):
 def test_every_model_has_an_entry_and_a_missing_one_says_where_to_add_it(monkeypatch, request):
     # The table lives in conftest.py, which a test module cannot import: reach it through pytest.
     table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "MODEL_SETTINGS"))
-    assert set(models.MODELS) <= set(table.MODEL_SETTINGS)
-    monkeypatch.setitem(models.MODELS, "newcomer", models.SBN)
+    assert set(FAMILIES) <= set(table.MODEL_SETTINGS)
+    monkeypatch.setitem(FAMILIES, "newcomer", FAMILIES["sbn"])
     (case,) = [c for c in table.model_cases() if "newcomer" in c.missing]
     with pytest.raises(pytest.fail.Exception, match=r"model newcomer .*tests/contract/conftest\.py"):
         case.build()
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_says_of_its_class_what_the_class_is(name):
+    """What is known without torch, and is part of the protocol, fits the kinds that the class derives from."""
+    facts, cls = FAMILIES[name], models.model_class(name)
+    assert cls.facts is facts
+    assert facts.latent in ("binary", "gaussian", "none")
+    assert issubclass(cls, LatentModel) == (facts.latent != "none")
+    assert issubclass(cls, ExactModel) == facts.exact
+    assert issubclass(cls, GaussianPosterior) == facts.encoded
+    kinds = {"prior": BoltzmannPrior, "posterior": BoltzmannPosterior}
+    assert facts.unnormalised == tuple(side for side, kind in kinds.items() if issubclass(cls, kind))
+
+
 def test_declares_what_it_is(model_case):
     model = model_case.build()
-    assert model.latent in ("binary", "gaussian")
     assert isinstance(model.reparameterised, bool)
     assert model.sizes[0] == len(model.mean)
     assert all(name.startswith(("p.", "q.")) for name, _ in model.named_parameters())
-    shapes = model.posterior_noise(1, 1) if hasattr(model, "sample_posterior") else {}
-    shapes |= model.joint_noise(1) if hasattr(model, "sample_joint") else {}
+    shapes = model.posterior_noise(1, 1) if isinstance(model, SampledPosterior) else {}
+    shapes |= model.joint_noise(1) if isinstance(model, Ancestral) else {}
     assert {kind for kind, _ in shapes.values()} <= {"uniform", "normal"}
 
 
-def test_what_its_densities_lack_is_known_without_torch(model_case, x):
-    """The log Z that are missing are part of the protocol, which config.py writes."""
+def test_its_machines_have_the_sizes_that_the_protocol_supposes(model_case, x):
     model = model_case.build()
-    assert model.unnormalised == UNNORMALISED.get(model_case.model["name"], ())
-    if "prior" in model.unnormalised:
+    if isinstance(model, BoltzmannPrior):
         assert model.prior().shape == ()
         assert min(model.prior().w.shape) == model_case.model["latents"] // 2
-    if "posterior" in model.unnormalised:
+    if isinstance(model, BoltzmannPosterior):
         assert model.posterior(x).shape == (len(x),)
         assert model.posterior(x).w.shape[1:] == model.prior().w.shape
 
@@ -75,18 +94,18 @@ def test_shapes_and_dtypes(model_case, x, draw):
     for value in (model.log_posterior(z, x), model.log_joint(x, z)):
         assert value.shape == (K, len(x))
         assert value.dtype == torch.float32
-    if model.latent == "binary":
+    if model.facts.latent == "binary":
         assert all(set(v.unique().tolist()) <= {0.0, 1.0} for v in z)
 
 
 def test_shapes_of_dreams(model_case, x, draw):
     model = model_case.build()
-    needs(model, "sample_joint")
+    needs(model, Ancestral)
     dream, h = model.sample_joint(draw(model.joint_noise(3)))
     assert dream.shape == x[:3].shape
     assert [tuple(v.shape) for v in h] == [(1, 3, n) for n in model.sizes[1:]]
     assert model.log_joint(dream, h).shape == (1, 3)
-    if model.latent == "binary":
+    if model.facts.latent == "binary":
         assert all(set(v.unique().tolist()) <= {0.0, 1.0} for v in [dream, *h])
 
 
@@ -94,7 +113,7 @@ def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
     model = model_case.build()
     z = sampled(model, x, draw)
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
-    terms = 1 if model.unnormalised else len(model.sizes) - 1  # a Boltzmann prior does not fall into layers
+    terms = 1 if model.facts.unnormalised else len(model.sizes) - 1  # a Boltzmann prior does not fall into layers
     assert len(log_p) == terms + 1  # the data, then one prior term per layer
     assert len(log_q) == terms
     torch.testing.assert_close(sum(log_p), model.log_joint(x, z))
@@ -105,7 +124,7 @@ def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
 def test_the_noise_that_is_declared_is_the_noise_that_is_used(model_case, x, draw, which):
     """Every declared tensor matters, every undeclared one would be a KeyError."""
     model = model_case.build()
-    needs(model, f"sample_{which}")
+    needs(model, SampledPosterior if which == "posterior" else Ancestral)
     shapes = model.posterior_noise(K, len(x)) if which == "posterior" else model.joint_noise(len(x))
 
     def sample(noise):
@@ -124,11 +143,11 @@ def test_the_noise_that_is_declared_is_the_noise_that_is_used(model_case, x, dra
 
 def test_samples_are_a_function_of_their_noise(model_case, x, draw):
     model = model_case.build()
-    needs(model, "sample_posterior")
+    needs(model, SampledPosterior)
     one, again, other = (sampled(model, x, draw, s) for s in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    if hasattr(model, "sample_joint"):
+    if isinstance(model, Ancestral):
         shapes = model.joint_noise(8)
         assert torch.equal(model.sample_joint(draw(shapes))[0], model.sample_joint(draw(shapes))[0])
 
@@ -148,7 +167,7 @@ def test_a_case_does_not_see_the_rest_of_the_batch(model_case, x, draw):
 
 def test_samples_of_a_case_do_not_see_one_another(model_case, x, draw):
     model = model_case.build()
-    needs(model, "sample_posterior")
+    needs(model, SampledPosterior)
     one, other = (draw(model.posterior_noise(K, len(x)), s) for s in (0, 1))
     mixed = {name: torch.cat([v[:2], other[name][2:3], v[3:]]) for name, v in one.items()}
     z, w = model.sample_posterior(x, K, one), model.sample_posterior(x, K, mixed)

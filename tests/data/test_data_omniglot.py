@@ -20,6 +20,7 @@ from vaebench.data import Caltech101Silhouettes, Omniglot, OmniglotReconstructed
 from vaebench.data.files.formats import read_mat, upright
 from vaebench.data.files.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
 from vaebench.data.images.omniglot import _binarize_in_turn
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, held_out_mask
 from vaebench.errors import DataError, UserError
 
@@ -173,7 +174,7 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
     loader, arrays = prepared(omniglot, tmp_path)
     splits = loader.splits(arrays, None, 0)
     train, test = (grey[k].reshape(len(grey[k]), -1) for k in ("train", "test"))
-    assert splits.stochastic
+    assert splits.kind is Kind.GREY
     assert (splits.name, splits.shape) == ("tiny", SHAPE)
     assert splits.train.dtype == np.float32
     np.testing.assert_array_equal(splits.train, train[:-VALID] * np.float32(255))
@@ -276,7 +277,7 @@ def test_a_truncated_or_missing_file_is_one_line(omniglot, tmp_path, monkeypatch
 def test_silhouettes(caltech, outlines, tmp_path):
     loader, arrays = prepared(caltech, tmp_path)
     splits = loader.splits(arrays, None, 0)
-    assert not splits.stochastic
+    assert splits.kind is Kind.BITS
     for split, pictures in outlines.items():
         assert getattr(splits, split).dtype == np.uint8
         np.testing.assert_array_equal(getattr(splits, split), pictures.reshape(len(pictures), -1))
@@ -317,7 +318,7 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     good = hashlib.md5(file.read_bytes()).hexdigest()
     cls.sources = {"chardata": Source("tiny", "tiny.mat", "", md5=good)}
     monkeypatch.setitem(data.DATA, "tiny", cls)
-    assert data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "a").stochastic
+    assert data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "a").kind is Kind.GREY
     assert {c.state for c in data.verify("tiny", mirror=tmp_path, root=tmp_path / "a")} == {"ok"}
     file.write_bytes(changed(file.read_bytes(), 200))
     with pytest.raises(

@@ -9,6 +9,7 @@ import pytest
 from vaebench.data import DATA, check, load
 from vaebench.data.images.binarize import binarize_once
 from vaebench.data.images.digits import Digits
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, held_out_mask, make_splits, with_cases
 from vaebench.errors import DataError, UserError
 
@@ -40,7 +41,7 @@ def test_held_out_parts_the_pool(tiny, n):
     held = held_out_mask(len(pool), n, 7)
     assert len(splits.valid) == held.sum() == n
     np.testing.assert_array_equal(splits.train, pool[~held])  # the rest, in file order
-    if not splits.stochastic:
+    if splits.kind is Kind.BITS:
         np.testing.assert_array_equal(splits.valid, pool[held])
     np.testing.assert_array_equal(splits.test, arrays["test"])
     assert splits.hashes["test"] == loader.splits(arrays, None, 0).hashes["test"]
@@ -86,11 +87,11 @@ def test_evaluation_cases_do_not_depend_on_which_others_are_held_out(tiny_dynami
         np.testing.assert_array_equal(loader.splits(arrays, n, seed).valid, whole[held])
 
 
-def test_stochastic_splits_keep_grey_training_cases(tiny_dynamic):
+def test_grey_splits_keep_grey_training_cases(tiny_dynamic):
     loader = tiny_dynamic.cls()
     splits = loader.splits(loader.arrays({key: tiny_dynamic.file(key) for key in loader.sources}), None, 0)
     grey = tiny_dynamic.content["train"].reshape(15, -1)[:10]
-    assert splits.stochastic
+    assert splits.kind is Kind.GREY
     np.testing.assert_array_equal(splits.train, grey)
     assert splits.mean.dtype == np.float32
     np.testing.assert_allclose(splits.mean, grey.mean(0) / 255, rtol=1e-6)
@@ -155,7 +156,7 @@ def test_digits():
     splits = loader.splits(loader.arrays({}), None, 0)
     assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(1200, 64), (297, 64), (300, 64)]
     assert splits.shape == (8, 8)
-    assert not splits.stochastic
+    assert splits.kind is Kind.BITS
     everything = np.concatenate([splits.train, splits.valid, splits.test])
     assert everything.dtype == np.uint8
     assert set(np.unique(everything)) == {0, 1}

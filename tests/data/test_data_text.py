@@ -20,6 +20,7 @@ from vaebench.config.catalogue import load_yaml
 from vaebench.data import inventory, prepare
 from vaebench.data.files import archive, fetch
 from vaebench.data.files.sources import YAHOO, YELP, Source
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, make_splits
 from vaebench.data.text import tokens
 from vaebench.data.text.corpus import SPECIALS, read_documents
@@ -176,7 +177,7 @@ def test_splits_are_sorted_framed_and_padded():
     )
     np.testing.assert_array_equal(splits.valid, [[1, 3, 2, 0, 0, 0, 0, 0], [1, 5, 3, 4, 2, 0, 0, 0]])
     np.testing.assert_array_equal(splits.test, [[1, 4, 2, 0, 0, 0, 0, 0], [1, 8, 8, 3, 5, 4, 6, 2]])
-    assert (splits.name, splits.shape, splits.stochastic) == ("x", (8,), False)
+    assert (splits.name, splits.shape, splits.kind) == ("x", (8,), Kind.TOKENS)
     assert splits.vocabulary == (*SPECIALS, "b", "a", "c", "d", "e")
     assert splits.mean.dtype == np.float32
     np.testing.assert_allclose(splits.mean, np.array([0, 0, 4, 0, 2, 3, 2, 1, 1]) / 13, rtol=1e-6)

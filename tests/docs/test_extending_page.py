@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.models import base
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -115,13 +117,20 @@ def test_the_style_is_that_of_the_repository(copy):
 
 
 def test_a_model_has_what_the_page_says():
-    example = next(content for path, _, content in BLOCK.findall(PAGE) if path.endswith("logistic_pca.py"))
-    part = PAGE.split("What a model has:\n", 1)[1].split("\n\nAn objective", 1)[0]
-    names = [name for row in re.findall(r"^\| (`.*?) \|", part, re.M) for name in re.findall(r"`(\w+)`", row)]
-    assert len(names) > 10
-    model = models.build({"name": "linear_gaussian", "dims": [2]}, [0.5] * 4)
-    assert [name for name in names if not hasattr(model, name)] == []
-    assert [name for name in names if not re.search(rf"\b{name}\b", example)] == []
+    part = PAGE.split("which objectives can train it", 1)[1].split("\n\nAn objective", 1)[0]
+    rows = re.findall(r"^\| (`.*?`) \| (`.*?`) \|", part, re.M)
+    assert len(rows) > 5
+    named = {name: re.findall(r"`(\w+)`", has) for kinds, has in rows for name in re.findall(r"`(\w+)`", kinds)}
+    own = [v for v in vars(base).values() if isinstance(v, type) and v.__module__ == base.__name__]
+    kinds = {kind.__name__: kind for kind in own if not kind.__name__.startswith("_")}
+    assert set(named) == set(kinds)
+
+    model = models.build({"name": "sbn", "dims": [2]}, DataInfo([0.5] * 4))
+    assert [name for name in named["Model"] if not hasattr(model, name)] == []
+    for name in set(named) - {"Model"}:
+        assert [word for word in named[name] if not any(hasattr(kind, word) for kind in own)] == []
+        abstract = {word for word, v in vars(kinds[name]).items() if getattr(v, "__isabstractmethod__", False)}
+        assert not abstract.isdisjoint(named[name]), name
 
 
 def test_what_follows_anything_new_is_there():

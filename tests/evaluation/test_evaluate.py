@@ -7,19 +7,21 @@ import pytest
 import torch
 
 from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import make_splits
 from vaebench.evaluation.evaluate import cases, evaluate
 from vaebench.results import flags
 
 
-def splits(stochastic=False):
-    """The number of a case is in its first 12 bits; grey levels where training is ``stochastic``."""
+def splits(kind=Kind.BITS):
+    """The number of a case is in its first 12 bits; grey levels where ``kind`` says so."""
 
     def numbered(n, top):
         return (np.arange(n)[:, None] >> np.arange(12) & 1).astype(np.uint8) * top
 
     return make_splits(
-        "bits", numbered(1000, 255 if stochastic else 1), numbered(8, 1), numbered(9, 1), (3, 4), stochastic
+        "bits", numbered(1000, 255 if kind is Kind.GREY else 1), numbered(8, 1), numbered(9, 1), (3, 4), kind
     )
 
 
@@ -41,9 +43,9 @@ def test_points_are_spread_evenly_over_the_split():
 
 
 def test_grey_training_cases_are_made_binary_once():
-    black_or_white = cases(splits(True), {"split": "train", "points": None})
+    black_or_white = cases(splits(Kind.GREY), {"split": "train", "points": None})
     assert numbers(black_or_white) == list(range(1000))
-    grey = splits(True)
+    grey = splits(Kind.GREY)
     grey.train[:] = 128
     x = cases(grey, {"split": "train", "points": None})
     assert set(x.unique().tolist()) == {0, 1}
@@ -56,7 +58,7 @@ def test_grey_training_cases_are_made_binary_once():
 @pytest.mark.parametrize(("words", "share"), [([4, 5, 6, 7], 0.0), ([4, 5, 6, 3], 0.25), ([3, 3, 3, 3], 1.0)])
 def test_unknown_words_are_counted_with_every_likelihood_of_documents(words, share, caplog):
     torch.manual_seed(0)
-    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, np.full(8, 1 / 8))
+    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(8, 1 / 8), Kind.TOKENS))
     x = torch.tensor([[1, *words, 2], [1, *words, 2]])
     settings = {"split": "test", "points": None, "bound_samples": 1, "iw_samples": None}
     config = {"data": {"name": "text"}, "model": {"name": "text_lm"}, "eval": settings, "train": {"select": "last"}}

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
@@ -102,7 +104,7 @@ def test_visible_samples_have_their_probabilities(name):
 
 
 def text_model(kind=TextVAE, **settings):
-    model = kind(torch.ones(9) / 9, embedding=3, units=4, **settings)
+    model = kind(DataInfo(torch.ones(9) / 9, Kind.TOKENS), embedding=3, units=4, **settings)
     check.randomize(model, 2, 0.8)
     return model.requires_grad_(False)
 
@@ -144,7 +146,9 @@ def test_what_is_refused():
 @pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
 def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
     """What a code is read as does not depend on how many stand beside it."""
-    model = TextVAE(torch.full((9,), 1 / 9), latents=2, embedding=4, units=5, dropout_in=0, dropout_out=0)
+    model = TextVAE(
+        DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS), latents=2, embedding=4, units=5, dropout_in=0, dropout_out=0
+    )
     g = torch.Generator().manual_seed(0)
     for p in model.parameters():
         torch.nn.init.normal_(p, std=2.0, generator=g)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
 from vaebench.estimators import exact
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
@@ -63,7 +64,7 @@ def bits():
 
 def pack_of(model, objective, data, engine, count=1, stochastic=False, rates=RATES):
     mean = data.float().mean(0) / (255 if stochastic else 1)
-    rule = objectives.build(objective, models.build(model, mean.numpy()))
+    rule = objectives.build(objective, models.build(model, DataInfo(mean)))
     descent, params = optim.build(rates), []
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
@@ -197,7 +198,7 @@ def step(model, objective, x, bits_of):
 
 def exact_rule(model, objective, start, visible):
     """The objective in float64 with the parameters ``start`` and the mean that ``step`` uses."""
-    rule = objectives.build(objective, models.build(model, torch.linspace(0.1, 0.8, visible).numpy()))
+    rule = objectives.build(objective, models.build(model, DataInfo(torch.linspace(0.1, 0.8, visible))))
     rule.load_state_dict(start, strict=False)
     return rule.double()
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.dists import gaussian
 from vaebench.estimators import weights
 from vaebench.estimators.importance_weighted import importance
@@ -20,30 +22,30 @@ from vaebench.metrics import aggregate, mutual_information, perplexity, repeats
 from vaebench.metrics.job import Job
 from vaebench.metrics.latent_use import information, latent_use
 from vaebench.metrics.posteriors import posteriors
+from vaebench.models.base import GaussianPosterior
+from vaebench.models.posterior import Gaussian
+from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn.tokens import predicted
+from vaebench.protocol.families import FAMILIES
 
 WORDS = 9
 SETTINGS = {"bound_samples": 1, "iw_samples": 30, "mi_batch": 4}
 
 
-class BagOfWords(nn.Module):
+class BagOfWords(GaussianPosterior):
     """Every word and the end by softmax(W z + b), of whatever place; the encoder sees the counts. Keeps a record."""
 
-    latent, reparameterised, unnormalised, tokens = "gaussian", True, (), True
+    facts = FAMILIES["text_vae"]
 
     def __init__(self, latents: int = 2) -> None:
-        super().__init__()
-        self.sizes = [6, latents]
+        super().__init__(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), [latents])
+        self.double()
         g = torch.Generator().manual_seed(0)
-        self.register_buffer("mean", torch.full((WORDS,), 1 / WORDS, dtype=torch.float64))
         self.w = nn.Parameter(torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
         self.b = nn.Parameter(torch.randn(WORDS, generator=g, dtype=torch.float64))
         self.q = nn.Parameter(0.3 * torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
         self.log_var, self.encoded, self.decoded = -1.0, [], []
-
-    def posterior_noise(self, k, batch):
-        return {"q1": ("normal", (k, batch, self.sizes[1]))}
 
     def encode(self, x):
         self.encoded.append(tuple(x.shape))
@@ -51,22 +53,12 @@ class BagOfWords(nn.Module):
         mean = counts @ self.q[1:]
         return mean, self.log_var + 0.1 * mean
 
-    def sample_posterior(self, x, k, noise, seen):
-        return [gaussian.sample(seen[0], seen[1] / 2, noise["q1"])]
-
-    def log_posterior_terms(self, z, x, seen):
-        return [gaussian.log_prob(z[0], seen[0], seen[1] / 2)]
-
-    def log_likelihood(self, x, z):
+    def log_likelihood(self, x, z, drop=None):
         self.decoded.append((*z[0].shape[:2], x.shape[1]))
         log_p = torch.log_softmax(z[0] @ self.w.T + self.b, -1)
         targets = x[:, 1:].long()
         each = log_p.gather(-1, targets.expand(len(z[0]), *targets.shape))
         return (each * (targets != 0)).sum(-1)
-
-    def log_joint_terms(self, x, z):
-        zero = torch.zeros((), dtype=torch.float64)
-        return [self.log_likelihood(x, z), gaussian.log_prob(z[0], zero, zero)]
 
 
 @pytest.fixture
@@ -164,10 +156,11 @@ def test_the_encoder_sees_a_document_once(model):
 def test_the_weight_is_the_joint_minus_the_posterior(model):
     x = documents(7)
     (part,) = stream(model, x, 10, 0)
-    seen = model.encode(x)
-    assert all(torch.equal(a, b) for a, b in zip(part.seen, seen, strict=True))
+    mean, log_var = model.encode(x)
+    assert torch.equal(part.posterior.mean, mean)
+    assert torch.equal(part.posterior.log_var, log_var)
     terms = model.log_joint_terms(x, part.z)
-    wanted = terms[0] + terms[1] - model.log_posterior_terms(part.z, x, seen)[0]
+    wanted = terms[0] + terms[1] - gaussian.log_prob(part.z[0], mean, log_var / 2)
     torch.testing.assert_close(part.log_w, wanted)
 
 
@@ -177,15 +170,15 @@ def test_posteriors_are_those_of_the_stream_without_the_decoder(model):
     assert model.decoded == []
     parts = [part for part in stream(model, x, 1, 3)]
     torch.testing.assert_close(got.z, torch.cat([part.z[0][0] for part in parts]))
-    torch.testing.assert_close(got.mean, torch.cat([part.seen[0] for part in parts]))
-    torch.testing.assert_close(got.log_var, torch.cat([part.seen[1] for part in parts]))
+    torch.testing.assert_close(got.mean, torch.cat([part.posterior.mean for part in parts]))
+    torch.testing.assert_close(got.log_var, torch.cat([part.posterior.log_var for part in parts]))
 
 
 # ------------------------------------------------------------------------------------------------ the model of text
 
 
 def text_vae(latents):
-    model = TextVAE(torch.full((WORDS,), 1 / WORDS), latents, embedding=4, units=5).double()
+    model = TextVAE(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), latents, embedding=4, units=5).double()
     check.randomize(model, 2, 0.7)
     return model.requires_grad_(False)
 
@@ -367,8 +360,7 @@ def test_evaluation_noise(model):
 
 def test_a_model_without_latents_has_none_of_it():
     """A language model: its perplexity is that of an exact NLL, known elsewhere."""
-    model = nn.Module()
-    model.tokens, model.unnormalised = True, ()
+    model = TextLM(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), embedding=4, units=5)
     job = Job(model, documents(20), SETTINGS | {"bound_samples": 10}, 0)
     assert [file.start(job) for file in FILES] == [None] * len(FILES)
     got = perplexity.measure(job, 12.0, None, None)
@@ -381,4 +373,4 @@ def test_the_models_that_do_not_encode_have_none_of_it():
     job = Job(model, torch.ones(5, check.VISIBLE), SETTINGS, 0)
     assert [file.start(job) for file in (mutual_information, aggregate)] == [None] * 2
     (part,) = stream(model, job.x, 5, 0)
-    assert part.seen is None
+    assert not isinstance(part.posterior, Gaussian)

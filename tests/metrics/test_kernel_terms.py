@@ -9,6 +9,7 @@ import torch
 
 from vaebench import kernels, models
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.estimators import exact, weights
 from vaebench.estimators.importance_weighted import importance
 from vaebench.rng import noise
@@ -34,7 +35,7 @@ FAMILIES = {
 def made(config, scale=0.3, visible=VISIBLE):
     """A model with random parameters, all units of which are uncertain."""
     generator = torch.Generator().manual_seed(3)
-    model = models.build(config, torch.linspace(0.02, 0.6, visible).numpy()).requires_grad_(False)
+    model = models.build(config, DataInfo(torch.linspace(0.02, 0.6, visible))).requires_grad_(False)
     for p in model.parameters():
         p.copy_(scale * torch.randn(p.shape, generator=generator))
     return model
@@ -137,7 +138,7 @@ def test_where_there_are_kernels(x, anyhow, monkeypatch):
     assert not weights.by_kernel(copy.deepcopy(model).double(), x, 1)
     assert not weights.by_kernel(model, 2 * x, 1)
     assert not weights.by_kernel(
-        models.build({"name": "linear_gaussian", "dims": [3]}, x.float().mean(0).numpy()), x, 1
+        models.build({"name": "linear_gaussian", "dims": [3]}, DataInfo(x.float().mean(0))), x, 1
     )
     with kernels.use(False):
         assert not weights.by_kernel(model, x, 1)

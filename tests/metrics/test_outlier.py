@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from vaebench.data.info import DataInfo
 from vaebench.evaluation.evaluate import evaluate
 from vaebench.metrics import outlier
 from vaebench.metrics.outlier import noticed
@@ -95,7 +96,7 @@ def cases():
 
 
 def evaluated(cases, config, **poison):
-    model = Poisoned(torch.full((12,), 0.5), [4, 3], **poison)
+    model = Poisoned(DataInfo(torch.full((12,), 0.5)), [4, 3], **poison)
     initialize(model, torch.Generator().manual_seed(0), "normal", 0.5)
     return {m.name: m for m in evaluate(model, cases, config, "8f3a12cd", 0)}
 
@@ -133,7 +134,7 @@ def test_a_continuous_model_may_have_a_negative_nll(cases, config):
     from vaebench.models.linear_gaussian import LinearGaussian
 
     config["model"]["name"] = "linear_gaussian"
-    model = LinearGaussian(torch.zeros(12), [2])
+    model = LinearGaussian(DataInfo(torch.zeros(12)), [2])
     with torch.no_grad():
         model.p["log_sd"].fill_(-3.0)
     found = {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}

@@ -15,8 +15,10 @@ from vaebench.metrics.active_units import active_means, variances
 from vaebench.metrics.aggregate import aggregate_kl
 from vaebench.metrics.mutual_information import batches, batchwise, whole_set
 from vaebench.metrics.posteriors import Gather, Posteriors, log_mixture
+from vaebench.models.posterior import Gaussian
+from vaebench.protocol.families import FAMILIES
 
-IMAGES, DOCUMENTS = SimpleNamespace(), SimpleNamespace(tokens=True)
+IMAGES, DOCUMENTS = SimpleNamespace(facts=FAMILIES["sbn"]), SimpleNamespace(facts=FAMILIES["text_vae"])
 """Models, as far as batches of cases ask."""
 
 MEANS, SDS = [-1.5, -0.2, 0.1, 0.9, 2.0], [0.4, 0.7, 0.2, 1.1, 0.5]
@@ -301,7 +303,7 @@ def passes(p, cuts, samples=3):
     for a, b in pairwise(cuts):
         for first in range(samples):
             z = [(p.z[a:b] + first)[None]]
-            yield Pass(slice(a, b), first, [], [], z, seen=(p.mean[a:b], p.log_var[a:b]))
+            yield Pass(slice(a, b), first, [], [], z, posterior=Gaussian(p.mean[a:b], p.log_var[a:b]))
 
 
 @pytest.mark.parametrize("cuts", [(0, 7), (0, 3, 4, 7)])

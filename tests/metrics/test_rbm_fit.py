@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vaebench import models
+from vaebench.data.info import DataInfo
 from vaebench.estimators import rbm_fit
 
 RESTARTS = 50
@@ -36,7 +37,7 @@ def descent(model, theta, steps=100):
 @pytest.mark.parametrize(("mixture", "low"), [(1, 0.05), (6, 0.1)])
 def test_no_restart_gets_below_it(mixture, low):
     """Fifty machines by another method, from small and from large parameters. Both targets have other minima too."""
-    model = models.build({"name": "rbm_target", "mixture": mixture, "low": low}, np.zeros(1)).double()
+    model = models.build({"name": "rbm_target", "mixture": mixture, "low": low}, DataInfo(np.zeros(1))).double()
     least = rbm_fit.rbm_fit(model)["kl_optimum"]
     generator = torch.Generator().manual_seed(mixture)
     scale = torch.linspace(0.1, 1.5, RESTARTS, dtype=torch.float64).unsqueeze(1)
@@ -48,7 +49,7 @@ def test_no_restart_gets_below_it(mixture, low):
 
 def test_gap_of_a_perfect_fit():
     """One component is factorial, which a machine without couplings is too: the least KL is 0, and so is the gap."""
-    model = models.build({"name": "rbm_target", "side": 2, "components": 1}, np.zeros(1))
+    model = models.build({"name": "rbm_target", "side": 2, "components": 1}, DataInfo(np.zeros(1)))
     with torch.no_grad():
         model.q.b1.copy_(model.slopes[0, :2]), model.q.b2.copy_(model.slopes[0, 2:])
     fit = rbm_fit.rbm_fit(model)

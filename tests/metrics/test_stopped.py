@@ -10,6 +10,7 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.data.text.corpus import END, PAD, START
 from vaebench.errors import Interrupted
 from vaebench.estimators import exact, rbm_fit
@@ -63,7 +64,7 @@ def tiny(settings):
     """A model of check.VISIBLE pixels, or of nine words."""
     if not settings["name"].startswith("text"):
         return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
-    model = models.build(settings, np.zeros(9)).double()
+    model = models.build(settings, DataInfo(np.zeros(9))).double()
     check.randomize(model, 1, 0.6)
     return model.requires_grad_(False)
 

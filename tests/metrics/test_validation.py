@@ -8,6 +8,8 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
 from vaebench.estimators import exact
 from vaebench.estimators.variational import bound
@@ -82,7 +84,7 @@ def test_without_settings_a_model_is_enumerated(x):
     assert validation_bound(model, x, 1, 0, {}) == pytest.approx(-float(exact.log_evidence(model, x).mean()), abs=1e-9)
     target = tiny("rbm_target", side=2)
     assert validation_bound(target, x, 1, 0, {"exact": True}) == pytest.approx(float(target.kl()))
-    large = models.build({"name": "rbm_vae", "latents": 18, "units": 2}, torch.full((4,), 0.5).numpy())
+    large = models.build({"name": "rbm_vae", "latents": 18, "units": 2}, DataInfo(torch.full((4,), 0.5)))
     with pytest.raises(ValueError, match="RBMVAE has no exact value"):
         validation_bound(large, x, 1, 0, {})
 
@@ -118,7 +120,9 @@ DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0]] * 3 + [[1, 4, 3, 2, 0]] * 4 + [[1, 3,
 
 
 def text_vae(seed=0):
-    model = models.build({"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}, np.full(5, 0.2))
+    model = models.build(
+        {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -153,6 +157,6 @@ def test_more_samples_are_for_the_bound():
 
 
 def test_a_language_model_is_validated_exactly():
-    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, np.full(5, 0.2))
+    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS))
     found = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
     assert found == {"valid_bound": pytest.approx(-model.log_evidence(DOCUMENTS).double().mean().item())}

@@ -10,6 +10,7 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators import exact
 from vaebench.rng import noise
@@ -64,7 +65,7 @@ def test_log_densities_are_the_equations(config):
 
 
 def test_dims_list_the_deepest_layer_first():
-    model = models.build({"name": "sbn", "dims": [20, 30, 50]}, MEAN)
+    model = models.build({"name": "sbn", "dims": [20, 30, 50]}, DataInfo(MEAN))
     assert model.sizes == [4, 50, 30, 20]
     assert model.layers == 3
     assert model.p[0].weight.shape == (4, 50)
@@ -84,7 +85,7 @@ def test_dims_list_the_deepest_layer_first():
     ids=str,
 )
 def test_which_layers_are_autoregressive(config, chained):
-    model = models.build(config, MEAN)
+    model = models.build(config, DataInfo(MEAN))
     found = {name.removesuffix(".autoregressive") for name, _ in model.named_parameters() if "autoregressive" in name}
     assert sorted(found) == chained
 
@@ -131,6 +132,6 @@ def test_ancestral_samples_have_the_joint_frequencies():
 )
 def test_bad_settings(config, message):
     with pytest.raises(UserError) as error:
-        models.build(config, MEAN)
+        models.build(config, DataInfo(MEAN))
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -11,10 +11,12 @@ import torch
 from torch import distributions
 
 from vaebench import models
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators import exact
 from vaebench.metrics import exact_nll
 from vaebench.models import rbm_generator
+from vaebench.models.base import Ancestral
 from vaebench.rng import noise
 
 VISIBLE = 5
@@ -25,7 +27,7 @@ LIMIT = 5.0
 def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
     """float64, parameters and running averages all away from their start."""
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
-    model = models.build(config, torch.linspace(0.2, 0.7, visible).numpy()).double()
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, visible))).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in sorted(model.p.named_parameters()):
@@ -232,17 +234,17 @@ def test_frozen_by_a_tape_is_the_model_in_training(x):
 @pytest.mark.parametrize("latents", [17, 1, 0, -3, 4.0, True])
 def test_more_bits_than_can_be_enumerated_are_refused(latents):
     with pytest.raises(UserError, match=r"model\.latents=.*allowed: 2 to 16 bits") as e:
-        models.build({"name": "rbm_generator", "latents": latents}, [0.5] * 3)
+        models.build({"name": "rbm_generator", "latents": latents}, DataInfo([0.5] * 3))
     assert "\n" not in str(e.value)
 
 
 def test_what_it_is():
     model = generator_of(latents=5)
     assert model.sizes == [VISIBLE, 5]
-    assert model.unnormalised == ("prior",)
+    assert model.facts.unnormalised == ("prior",)
     assert all(name.startswith("p.") for name, _ in model.named_parameters())
     assert model.posterior_noise(3, 2) == {"q1": ("uniform", (3, 2))}
     assert math.prod(model.prior().w.shape) == 6
-    assert not hasattr(model, "sample_joint")
+    assert not isinstance(model, Ancestral)
     with pytest.raises(UserError, match="units"):
-        models.build({"name": "rbm_generator", "units": 0}, [0.5] * 3)
+        models.build({"name": "rbm_generator", "units": 0}, DataInfo([0.5] * 3))

@@ -10,8 +10,10 @@ import torch
 from torch.func import vmap
 
 from vaebench import models
+from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
+from vaebench.models.base import SampledPosterior
 from vaebench.models.rbm_posterior import from_spins
 from vaebench.nn import batch_norm
 
@@ -21,7 +23,7 @@ VISIBLE, CASES = 5, 6
 def built(seed=0, **settings):
     """A model with every parameter N(0, 0.6^2) and running averages that are not the initial ones, in float64."""
     settings = {"latents": 5, "layers": 1, "units": 3} | settings
-    model = models.build({"name": "rbm_posterior", **settings}, torch.linspace(0.2, 0.7, VISIBLE).numpy()).double()
+    model = models.build({"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -101,7 +103,7 @@ def test_the_encoder_by_hand(training):
 
 
 def test_couplings_start_with_the_size_that_the_normalisation_sets():
-    model = models.build({"name": "rbm_posterior", "latents": 18, "layers": 1, "units": 50}, torch.zeros(30).numpy())
+    model = models.build({"name": "rbm_posterior", "latents": 18, "layers": 1, "units": 50}, DataInfo(torch.zeros(30)))
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     x = (torch.rand(500, 30, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     j = model.posterior(x, {}).w.detach() / 4
@@ -133,9 +135,9 @@ def test_log_densities_are_the_energies_of_the_two_machines():
 
 def test_what_it_declares():
     model = built()
-    assert model.unnormalised == ("prior", "posterior")
+    assert model.facts.unnormalised == ("prior", "posterior")
     assert (model.sizes, model.posterior(data()).shape, model.prior().shape) == ([VISIBLE, 5], (CASES,), ())
-    assert not hasattr(model, "sample_posterior")
+    assert not isinstance(model, SampledPosterior)
 
 
 def test_weight_decay_spares_the_scale_of_the_couplings():

@@ -7,6 +7,7 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.rng import noise
 
 D, K = 5, 3
@@ -20,7 +21,7 @@ MEAN = torch.linspace(0.1, 0.9, D).numpy()
 
 
 def build(name="rbm_vae_gaussian", **settings):
-    return models.build({"name": name, "latents": 8, "units": 6, **settings}, MEAN)
+    return models.build({"name": name, "latents": 8, "units": 6, **settings}, DataInfo(MEAN))
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_with_hard_bits_it_is_the_model_without_shifts_and_widths(model, x):
 
 def test_widths_start_at_a_quarter_whatever_they_were():
     config = {"name": "rbm_vae_gaussian", "latents": 8, "groups": 2, "init": "fan_in", "init_scale": 0.1}
-    model = models.build(config, MEAN)
+    model = models.build(config, DataInfo(MEAN))
     check.randomize(model, 1)
     models.start(model, config, 0)
     for widths, shifts in zip(model.q.widths, model.q.shifts, strict=True):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 
 MEAN = np.full(40, 0.3, dtype=np.float32)
@@ -16,7 +17,7 @@ MEAN = np.full(40, 0.3, dtype=np.float32)
 
 def started(seed=0, init="normal", init_scale=0.1, **model):
     config = {"name": "sbn", "dims": [50], "init": init, "init_scale": init_scale, **model}
-    net = models.build(config, MEAN)
+    net = models.build(config, DataInfo(MEAN))
     models.start(net, config, seed)
     return {name: p.detach() for name, p in net.named_parameters()}
 
@@ -29,7 +30,7 @@ def test_a_seed_gives_the_same_start_always_and_another_seed_another():
 
 def test_the_start_does_not_depend_on_the_values_before():
     config = {"name": "sbn", "dims": [50], "init": "normal", "init_scale": 0.1}
-    net = models.build(config, MEAN)
+    net = models.build(config, DataInfo(MEAN))
     models.start(net, config, 5)
     models.start(net, config, 0)
     assert all(torch.equal(p, started(0)[name]) for name, p in net.named_parameters())
@@ -62,7 +63,7 @@ def test_autoregressive_matrices_start_at_zero():
 
 def test_an_objective_starts_with_its_baselines():
     config = {"name": "sbn", "dims": [50], "init": "normal", "init_scale": 0.1}
-    rule = objectives.build({"name": "nvil"}, models.build(config, MEAN))
+    rule = objectives.build({"name": "nvil"}, models.build(config, DataInfo(MEAN)))
     models.start(rule, config, 0)
     assert float(rule.baseline[0].hidden.weight.detach().std()) == pytest.approx(0.1, rel=0.1)
     assert not rule.baseline[0].output.bias.detach().any()
@@ -86,7 +87,7 @@ def test_bad_settings(settings, message):
 
 def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
     config = {"name": "rbm_vae", "latents": 60, "units": 50, "layers": 1, "init": "fan_in", "init_scale": 0.1}
-    net = models.build(config, MEAN)
+    net = models.build(config, DataInfo(MEAN))
     with torch.no_grad():
         for p in net.parameters():
             p.fill_(7.0)

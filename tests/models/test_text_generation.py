@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.models import text_generation
 from vaebench.models.text_generation import Document
 from vaebench.models.text_lm import TextLM
@@ -18,7 +20,7 @@ VOCABULARY, LATENTS, LONGEST = 5, 2, 4
 def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
     """A model whose words follow their predecessors clearly; ``against``: off the logits of ``<pad>``, ``</s>``."""
     more = {"latents": LATENTS} if kind is TextVAE else {}
-    model = kind(torch.full((VOCABULARY,), 0.2), embedding=4, units=6, **more).double()
+    model = kind(DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **more).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -37,8 +39,7 @@ def codes(rows, seed=0):
 def score(model, document, z):
     """log p of the tokens of a document without ``<pad>``, by the model's likelihood, which knows no steps."""
     x = torch.tensor([[1, *document.tokens]])
-    with torch.no_grad():
-        return float(model.log_evidence(x) if z is None else model.log_likelihood(x, [z[None, None]]))
+    return float(model.score(x) if z is None else model.score(x, [z[None, None]]))
 
 
 @torch.no_grad()

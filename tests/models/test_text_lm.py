@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
@@ -25,7 +27,7 @@ def rows(documents, width=None):
 
 def built(seed=0, vocabulary=VOCABULARY, **settings):
     settings = {"embedding": EMBEDDING, "units": UNITS, **settings}
-    model = TextLM(torch.full((vocabulary,), 1 / vocabulary), **settings).double()
+    model = TextLM(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -62,19 +64,19 @@ def test_values_and_gradients_are_those_of_a_literal_implementation(documents, d
     theirs = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
     two = torch.autograd.grad((wanted * weight).sum(), [*shared, *theirs])
     torch.testing.assert_close(one, two, rtol=0, atol=1e-12)
-    with torch.no_grad():
-        torch.testing.assert_close(model.log_evidence(x, drop), wanted, rtol=0, atol=1e-12)
+    if drop is None:
+        torch.testing.assert_close(model.score(x), wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("gradient", [True, False])
-def test_a_document_sees_neither_its_batch_nor_the_padding(gradient):
+@pytest.mark.parametrize("method", ["log_evidence", "score"])
+def test_a_document_sees_neither_its_batch_nor_the_padding(method):
     model, x = built(), rows(DOCUMENTS)
-    with torch.set_grad_enabled(gradient):
-        scores = model.log_evidence(x)
-        assert scores.shape == (len(DOCUMENTS),)
-        torch.testing.assert_close(model.log_evidence(rows(DOCUMENTS, 20)), scores, rtol=0, atol=1e-13)
-        alone = torch.cat([model.log_evidence(rows([d])) for d in DOCUMENTS])
-        torch.testing.assert_close(alone, scores, rtol=0, atol=1e-13)
+    of = getattr(model, method)
+    scores = of(x)
+    assert scores.shape == (len(DOCUMENTS),)
+    torch.testing.assert_close(of(rows(DOCUMENTS, 20)), scores, rtol=0, atol=1e-13)
+    alone = torch.cat([of(rows([d])) for d in DOCUMENTS])
+    torch.testing.assert_close(alone, scores, rtol=0, atol=1e-13)
 
 
 @torch.no_grad()
@@ -84,22 +86,20 @@ def test_the_probabilities_of_all_documents_sum_to_one():
     total = 0.0
     for n in range(longest + 1):
         prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
-        total += float(model.log_evidence(rows([[*p, 2] for p in prefixes])).exp().sum())
+        total += float(model.score(rows([[*p, 2] for p in prefixes])).exp().sum())
         for p in prefixes:
             state = model.p.first_state(1, None)
             for word in p:
                 after, state = model.p.next_word(torch.tensor([word]), None, state)
-            total += float(after[0, 0].exp() * (model.log_evidence(rows([p])).exp() if n else 1.0))
-    total += float(
-        model.log_evidence(rows([[1, *w] for w in itertools.product(words, repeat=longest + 1)])).exp().sum()
-    )
+            total += float(after[0, 0].exp() * (model.score(rows([p])).exp() if n else 1.0))
+    total += float(model.score(rows([[1, *w] for w in itertools.product(words, repeat=longest + 1)])).exp().sum())
     assert total == pytest.approx(1.0, abs=1e-12)
 
 
 def test_it_is_the_decoder_of_the_vae_without_a_code():
     """With weights of zero on the code the two agree, and for every code; parameters are fewer by these."""
     lm, x = built(), rows(DOCUMENTS)
-    vae = TextVAE(lm.mean, latents=2, embedding=EMBEDDING, units=UNITS).double()
+    vae = TextVAE(DataInfo(lm.mean, Kind.TOKENS), latents=2, embedding=EMBEDDING, units=UNITS).double()
     with torch.no_grad():
         for name, p in lm.p.named_parameters():
             vae.p.get_parameter(name)[:, : p.shape[1]].copy_(p) if p.dim() == 2 else vae.p.get_parameter(name).copy_(p)
@@ -113,9 +113,9 @@ def test_it_is_the_decoder_of_the_vae_without_a_code():
 
 def test_it_is_built_by_name_and_has_no_latents():
     config = {"name": "text_lm", "embedding": 5, "units": 6, "init": "text", "init_scale": 0.01, "init_center": 0.0}
-    model = models.build(config, torch.full((9,), 1 / 9).numpy())
+    model = models.build(config, DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS))
     models.start(model, config, 0)
-    assert (model.latent, model.sizes, model.tokens) == ("none", [9], True)
+    assert (model.facts.latent, model.sizes, model.facts.reads_documents) == ("none", [9], True)
     assert 0 < float(model.p.output.detach().abs().max()) <= 0.01 < float(model.p.embedding.detach().abs().max()) <= 0.1
     with pytest.raises(UserError, match=r"model\.units=0"):
-        models.build({**config, "units": 0}, torch.ones(9).numpy())
+        models.build({**config, "units": 0}, DataInfo(torch.ones(9), Kind.TOKENS))

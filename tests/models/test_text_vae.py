@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
 from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.models import text_decoder
 from vaebench.models.text_vae import TextVAE
@@ -30,7 +33,7 @@ def rows(documents, width=None):
 
 def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **settings):
     settings = {"latents": LATENTS, "embedding": EMBEDDING, "units": UNITS, **settings}
-    model = TextVAE(torch.full((vocabulary,), 1 / vocabulary), **settings).to(dtype)
+    model = TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -160,14 +163,14 @@ def test_the_posterior_is_a_gaussian_of_the_encoders_moments():
     torch.testing.assert_close(model.log_joint(x, [z]), likelihood + prior)
 
 
-def test_what_the_encoder_gave_spares_it(monkeypatch):
+def test_a_posterior_asks_the_encoder_once(monkeypatch):
     model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
     draws = {"q1": z[0]}
-    seen, wanted = model.encode(x), (model.sample_posterior(x, K, draws), model.log_posterior(z, x))
+    q, wanted = model.posterior(x), (model.sample_posterior(x, K, draws), model.log_posterior(z, x))
     monkeypatch.setattr(model, "encode", None)
-    found = model.sample_posterior(x, K, draws, seen=seen), model.log_posterior(z, x, seen=seen)
+    found = q.sample(K, draws), q.log_prob(z)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
-    torch.testing.assert_close(model.log_posterior_terms(z, x, seen=seen), [wanted[1]], rtol=0, atol=0)
+    torch.testing.assert_close(q.log_prob_terms(z), [wanted[1]], rtol=0, atol=0)
 
 
 # ------------------------------------------------------------------------------------------------ without gradient
@@ -179,16 +182,16 @@ def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(monkeypatc
     wanted = model.log_likelihood(x, z).detach()
     for name, value in (("ROWS", at_once), ("LOGITS", logits), ("INPUTS", inputs)):
         monkeypatch.setattr(text_decoder, name, {"cpu": value})
-    with torch.no_grad():
-        torch.testing.assert_close(model.log_likelihood(x, z), wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model.score(x, z), wanted, rtol=0, atol=1e-12)
+    assert not model.score(x, z).requires_grad
 
 
-@pytest.mark.parametrize("gradient", [True, False])
-def test_many_samples_are_as_one_at_a_time(gradient):
+@pytest.mark.parametrize("method", ["log_likelihood", "score"])
+def test_many_samples_are_as_one_at_a_time(method):
     model, x, (z,) = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    with torch.set_grad_enabled(gradient):
-        one = torch.cat([model.log_likelihood(x, [v[None]]) for v in z])
-        torch.testing.assert_close(model.log_likelihood(x, [z]), one, rtol=0, atol=1e-13)
+    of = getattr(model, method)
+    one = torch.cat([of(x, [v[None]]) for v in z])
+    torch.testing.assert_close(of(x, [z]), one, rtol=0, atol=1e-13)
 
 
 def test_samples_of_a_document_share_its_dropout():
@@ -198,23 +201,23 @@ def test_samples_of_a_document_share_its_dropout():
     torch.testing.assert_close(model.log_likelihood(x, [z], drop), one, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("gradient", [True, False])
+@pytest.mark.parametrize("method", ["log_likelihood", "score"])
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
-def test_a_document_sees_neither_its_batch_nor_the_padding(gradient, dtype, error):
+def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error):
     model, (z,) = built(dtype=dtype), codes(K, len(DOCUMENTS), dtype=dtype)
     close = {"rtol": error, "atol": error}
-    with torch.set_grad_enabled(gradient):
-        x = rows(DOCUMENTS)
-        scores, moments = model.log_likelihood(x, [z]), model.encode(x)
-        wide = rows(DOCUMENTS, 15)
-        torch.testing.assert_close(model.log_likelihood(wide, [z]), scores, **close)
-        torch.testing.assert_close(model.encode(wide), moments, **close)
-        for (i, document), width in itertools.product(enumerate(DOCUMENTS), (None, 9)):
-            alone = rows([document], width)
-            torch.testing.assert_close(model.log_likelihood(alone, [z[:, i : i + 1]])[:, 0], scores[:, i], **close)
-            torch.testing.assert_close(torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close)
-        order = torch.tensor([3, 0, 4, 2, 1])
-        torch.testing.assert_close(model.log_likelihood(x[order], [z[:, order]]), scores[:, order], **close)
+    of = getattr(model, method)
+    x = rows(DOCUMENTS)
+    scores, moments = of(x, [z]), model.encode(x)
+    wide = rows(DOCUMENTS, 15)
+    torch.testing.assert_close(of(wide, [z]), scores, **close)
+    torch.testing.assert_close(model.encode(wide), moments, **close)
+    for (i, document), width in itertools.product(enumerate(DOCUMENTS), (None, 9)):
+        alone = rows([document], width)
+        torch.testing.assert_close(of(alone, [z[:, i : i + 1]])[:, 0], scores[:, i], **close)
+        torch.testing.assert_close(torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(of(x[order], [z[:, order]]), scores[:, order], **close)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
@@ -229,8 +232,8 @@ def test_a_large_vocabulary_in_float32():
     """Log-sums over many blocks of words, of large logits, against float64."""
     model = built(vocabulary=3000, scale=3.0, dtype=torch.float32, units=20)
     x, z = torch.randint(3, 3000, (3, 9), generator=torch.Generator().manual_seed(1)), codes(200, 3)
-    found = model.log_likelihood(x, [z[0].float()])
-    wanted = model.double().log_likelihood(x, [z[0].float().double()])
+    found = model.score(x, [z[0].float()])
+    wanted = model.double().score(x, [z[0].float().double()])
     torch.testing.assert_close(found.double(), wanted, rtol=3e-6, atol=1e-4)
 
 
@@ -346,11 +349,11 @@ def test_dropout_leaves_encoder_and_code_alone():
 
 def test_parameters_have_the_number_of_the_paper():
     with torch.device("meta"):
-        model = TextVAE(torch.zeros(20_001))
+        model = TextVAE(DataInfo(np.zeros(20_001), Kind.TOKENS))
     count = {half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half)) for half in "pq"}
     assert count == {"q": 16_605_696, "p": 37_185_024}
     with torch.device("meta"):
-        model = TextVAE(torch.zeros(1004), latents=2, embedding=50, units=50)
+        model = TextVAE(DataInfo(np.zeros(1004), Kind.TOKENS), latents=2, embedding=50, units=50)
     count = {half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half)) for half in "pq"}
     assert count == {"q": 70_800, "p": 121_300}
     assert model.sizes == [1004, 2]
@@ -388,7 +391,7 @@ def test_the_row_of_the_last_word_can_be_frozen():
 def started(seed=0, **settings):
     config = {"name": "text_vae", "latents": 3, "embedding": 20, "units": 30, "init": "text", "init_scale": 0.01}
     config |= settings
-    model = models.build(config, torch.full((50,), 0.02).numpy())
+    model = models.build(config, DataInfo(torch.full((50,), 0.02), Kind.TOKENS))
     models.start(model, config, seed)
     return dict(model.named_parameters())
 

@@ -10,6 +10,7 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators import exact
 from vaebench.nn.batch_norm import BatchNorm
@@ -28,7 +29,7 @@ def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
     """float64, every parameter away from its start; the running averages in the module are not those of the state."""
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
     rule = objectives.build(
-        {"name": "bit_gibbs", **settings}, models.build(config, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+        {"name": "bit_gibbs", **settings}, models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     ).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -315,7 +316,7 @@ def test_chains_follow_their_images(engine):
     """Every pixel is a copy of a bit: one sweep tells an image by its chain, in whatever order images come."""
     rule = objectives.build(
         {"name": "bit_gibbs", "sweeps": 1},
-        models.build({"name": "rbm_generator", "latents": BITS, "layers": 0}, [0.5] * BITS),
+        models.build({"name": "rbm_generator", "latents": BITS, "layers": 0}, DataInfo([0.5] * BITS)),
     )
     data = EVERY.to(torch.uint8)[torch.randperm(16, generator=torch.Generator().manual_seed(2))]
     descent = optim.build({"name": "sgd", "rate": 1e-9})
@@ -400,9 +401,9 @@ def test_bad_settings_are_named(key, value, allowed):
 
 
 def test_it_trains_models_without_an_inference_network():
-    model = models.build({"name": "rbm_vae", "latents": 4, "units": 3}, [0.5] * 3)
+    model = models.build({"name": "rbm_vae", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
     with pytest.raises(UserError, match="bit_gibbs cannot train RBMVAE"):
         objectives.build({"name": "bit_gibbs"}, model)
-    mine = models.build({"name": "rbm_generator", "latents": 4, "units": 3}, [0.5] * 3)
+    mine = models.build({"name": "rbm_generator", "latents": 4, "units": 3}, DataInfo([0.5] * 3))
     able = [n for n, cls in objectives.OBJECTIVES.items() if cls.trains(mine)]
     assert able == ["bit_gibbs"]

@@ -8,12 +8,13 @@ import torch
 
 from vaebench import kernels, models, objectives
 from vaebench.bench import sections as bench
+from vaebench.data.info import DataInfo
 from vaebench.objectives import decay
 
 
 @pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
 def test_strengths_are_the_gradient_of_the_penalty(name):
-    model = models.build({"name": name, "latents": 4, "layers": 1, "units": 3}, np.full(5, 0.3))
+    model = models.build({"name": name, "latents": 4, "layers": 1, "units": 3}, DataInfo(np.full(5, 0.3)))
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     rule = {"rbm_vae": "dvae_sharp", "rbm_posterior": "dvae_sharp_sharp"}[name]
     rule = objectives.build({"name": rule, "weight_decay": 0.3}, model)
@@ -27,7 +28,7 @@ def test_strengths_are_the_gradient_of_the_penalty(name):
 
 
 def test_the_penalty_is_left_out_in_a_block_alone():
-    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, np.full(5, 0.3))
+    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(np.full(5, 0.3)))
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     before = decay.penalty(model, 0.3)
     with decay.apart(True):
@@ -38,9 +39,9 @@ def test_the_penalty_is_left_out_in_a_block_alone():
 
 
 def test_rules_without_decay_have_no_strengths():
-    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, np.full(5, 0.3))
+    model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
-    sbn = models.build({"name": "sbn", "dims": [3]}, np.full(5, 0.3))
+    sbn = models.build({"name": "sbn", "dims": [3]}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
 
 

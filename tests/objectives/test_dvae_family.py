@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.dists import mean_field
 from vaebench.dists.rbm import RBM
 
@@ -26,7 +27,7 @@ GAMMA = torch.tensor(0.7, dtype=torch.float64)
 def rule_of(name, groups, latents=4, layers=1, **settings):
     """In double precision, all parameters N(0, 0.8^2)."""
     config = {"name": "rbm_vae", "latents": latents, "groups": groups, "layers": layers, "units": 3, "context": "none"}
-    model = models.build(config, torch.linspace(0.2, 0.8, VISIBLE).numpy())
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"name": name, **settings}, model).double()
     check.randomize(rule, 3)
     return rule

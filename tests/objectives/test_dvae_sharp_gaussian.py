@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
@@ -50,7 +51,7 @@ def enumerated(m, shift, zeta1, zeta2):
 
 def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **settings):
     config = {"name": "rbm_vae_gaussian", "latents": latents, "groups": groups, "layers": 0, "context": "none"}
-    net = models.build({**config, **(model or {})}, torch.linspace(0.2, 0.7, D).numpy())
+    net = models.build({**config, **(model or {})}, DataInfo(torch.linspace(0.2, 0.7, D)))
     small = {"prior_chains": 4, "prior_sweeps": 2, "beta": 6.0, "weight_decay": 0.0, "warmup": 0.0}
     rule = objectives.build({"name": "dvae_sharp_gaussian", **small, **settings}, net)
     check.randomize(rule, seed, scale)
@@ -374,7 +375,7 @@ def test_compiled_equals_plain(samples):
 
 
 def test_it_trains_models_with_mixtures_only():
-    net = models.build({"name": "rbm_vae", "latents": 4}, torch.full((D,), 0.5).numpy())
+    net = models.build({"name": "rbm_vae", "latents": 4}, DataInfo(torch.full((D,), 0.5)))
     with pytest.raises(UserError, match=r"objective dvae_sharp_gaussian cannot train RBMVAE; allowed: .*dvae_pp"):
         objectives.build({"name": "dvae_sharp_gaussian"}, net)
 

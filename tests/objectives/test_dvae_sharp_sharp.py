@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
@@ -22,7 +23,7 @@ FEW = {"prior_chains": 6, "prior_sweeps": 2, "discrete_sweeps": 2}
 def rule_of(seed=0, latents=5, layers=1, scale=0.6, **settings):
     """The rule around a tiny model, every parameter N(0, scale^2), float64."""
     model = {"name": "rbm_posterior", "latents": latents, "layers": layers, "units": 3}
-    built = models.build(model, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    built = models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -269,7 +270,7 @@ def test_state_and_noise():
 
 
 def test_what_it_trains():
-    other = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, torch.zeros(VISIBLE).numpy())
+    other = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE)))
     with pytest.raises(UserError, match="dvae_sharp_sharp cannot train RBMVAE"):
         objectives.build({"name": "dvae_sharp_sharp"}, other)
     for key, value in (("relaxation", "gaussian"), ("relaxed_sweeps", 0), ("rao_blackwell", 1), ("beta", 0)):

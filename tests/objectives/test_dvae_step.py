@@ -7,6 +7,7 @@ import torch
 
 from vaebench import models, objectives, optim
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.rng import noise
@@ -30,7 +31,7 @@ def name_of(settings):
 def rule_of(settings, groups=2, latents=4, layers=1, context="none", momentum=0.8, **more):
     config = {"name": "rbm_vae", "latents": latents, "groups": groups, "layers": layers, "units": 3}
     config |= {"context": context, "momentum": momentum}
-    model = models.build(config, torch.linspace(0.2, 0.8, VISIBLE).numpy())
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"prior_chains": 3, "prior_sweeps": 2, **settings, **more}, model)
     check.randomize(rule, 3)
     return rule

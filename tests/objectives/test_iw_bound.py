@@ -10,6 +10,7 @@ from torch import distributions
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.rng import noise
 
@@ -17,7 +18,7 @@ CASES, VISIBLE = 5, 4
 
 
 def rule_of(samples, **settings):
-    model = models.build({"name": "linear_gaussian", "dims": [2]}, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "iw_bound", "samples": samples, **settings}, model).double()
     check.randomize(rule, 0)
     return rule
@@ -97,6 +98,6 @@ def test_bad_number_of_samples(samples):
 
 
 def test_it_cannot_train_discrete_latents():
-    model = models.build({"name": "sbn", "dims": [2]}, torch.zeros(3).numpy())
+    model = models.build({"name": "sbn", "dims": [2]}, DataInfo(torch.zeros(3)))
     with pytest.raises(UserError, match="iw_bound cannot train SBN; allowed: nvil, wake_sleep"):
         objectives.build({"name": "iw_bound"}, model)

@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives, optim
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.objectives.nvil import outside
 from vaebench.rng import noise
@@ -22,7 +23,7 @@ VISIBLE = 4
 
 def rule_of(dims=(2, 3, 2), seed=0, **settings):
     """NVIL around a net of float64, every parameter N(0, 0.8^2)."""
-    model = models.build({"name": "sbn", "dims": list(dims)}, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    model = models.build({"name": "sbn", "dims": list(dims)}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "nvil", "baseline_units": 6, **settings}, model).double()
     check.randomize(rule, seed)
     return rule
@@ -220,7 +221,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     The projection on the exact gradient is compared. A normal z exceeds 4.5 by chance once in 150,000 seeds; that
     the factor is told from 1 by more than 5 errors shows that this test could fail.
     """
-    model = models.build({"name": "sbn", "dims": [3]}, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    model = models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     settings = {"input_baseline": False, "variance_normalization": False, "decay": DECAY}
     rule = objectives.build({"name": "nvil", **settings}, model).double()
     check.randomize(rule, 0)
@@ -297,7 +298,7 @@ def test_bad_settings(settings, message):
 
 
 def test_it_cannot_train_continuous_latents():
-    model = models.build({"name": "linear_gaussian", "dims": [2]}, torch.zeros(3).numpy())
+    model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.zeros(3)))
     with pytest.raises(UserError, match="nvil cannot train LinearGaussian; allowed: iw_bound"):
         objectives.build({"name": "nvil"}, model)
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives
+from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
@@ -88,7 +89,7 @@ class OnlyLogZ(RBMPriorObjective):
 
 def rule_of(chains, sweeps, sampler="population"):
     config = {"name": "rbm_vae", "latents": 2 * SIDE, "groups": 1, "layers": 0, "units": 3}
-    model = models.build(config, [0.5, 0.5])
+    model = models.build(config, DataInfo([0.5, 0.5]))
     settings = {"prior_chains": chains, "prior_sweeps": sweeps, "prior_sampler": sampler}
     return OnlyLogZ(model, weight_decay=0.0, **settings).double()
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from vaebench import data, models, objectives, optim
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.estimators.rbm_fit import rbm_fit
@@ -18,7 +20,7 @@ from vaebench.training import engines as fast
 
 
 def built(scale=0.5, **settings):
-    model = models.build({"name": "rbm_target", **settings}, np.zeros(1)).double()
+    model = models.build({"name": "rbm_target", **settings}, DataInfo(np.zeros(1))).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -169,7 +171,7 @@ def test_what_it_trains_and_declares():
     assert fast.group_of(rule) == {f"model.q.{k}": "posterior" for k in ("b1", "b2", "w")}
     assert rule.noise(7) == {"side2": ("uniform", (3, 7, 4)), "side1": ("uniform", (3, 7, 4))}
     assert (rule.state(0, 9)["chains"].shape, rule.per_case) == ((9, 4), ("chains",))
-    other = models.build({"name": "rbm_posterior", "latents": 4}, np.zeros(3))
+    other = models.build({"name": "rbm_posterior", "latents": 4}, DataInfo(np.zeros(3)))
     with pytest.raises(UserError, match="rbm_kl cannot train RBMPosteriorVAE"):
         objectives.build({"name": "rbm_kl"}, other)
     with pytest.raises(UserError, match=r"nvil cannot train RBMTarget; allowed: rbm_kl$"):
@@ -186,4 +188,4 @@ def test_what_it_trains_and_declares():
 def test_blank_data():
     splits = data.load({"name": "blank", "held_out": None, "held_out_seed": 0})
     assert [v.shape for v in (splits.train, splits.valid, splits.test)] == [(100, 1)] * 3
-    assert (splits.train.max(), splits.mean.tolist(), splits.stochastic) == (0, [0.0], False)
+    assert (splits.train.max(), splits.mean.tolist(), splits.kind) == (0, [0.0], Kind.BITS)

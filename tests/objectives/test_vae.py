@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.objectives.aggressive import Aggressive, Window
 from vaebench.objectives.kl_weight import KLWeight
@@ -104,7 +106,10 @@ DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0], [1, 4, 3, 2, 0], [1, 3, 4, 4, 2]])
 
 
 def text_vae(seed=0, **settings):
-    model = models.build({"name": "text_vae", "latents": 1, "embedding": 3, "units": 4, **settings}, np.full(5, 0.2))
+    model = models.build(
+        {"name": "text_vae", "latents": 1, "embedding": 3, "units": 4, **settings},
+        DataInfo(np.full(5, 0.2), Kind.TOKENS),
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.double().named_parameters()):
@@ -171,7 +176,9 @@ def test_dropout_is_on_in_training():
 
 
 def test_maximum_likelihood():
-    model = models.build({"name": "text_lm", "embedding": 3, "units": 4, "dropout_in": 0}, np.full(5, 0.2)).double()
+    model = models.build(
+        {"name": "text_lm", "embedding": 3, "units": 4, "dropout_in": 0}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
+    ).double()
     rule = Likelihood(model)
     assert set(rule.draws(3, 5)) == {"drop_out"}
     draws = {"drop_out": torch.rand(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))}

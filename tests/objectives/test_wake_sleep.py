@@ -7,6 +7,7 @@ import torch
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.rng import noise
 
@@ -15,7 +16,7 @@ CASES, VISIBLE = 5, 4
 
 @pytest.fixture
 def rule():
-    model = models.build({"name": "sbn", "dims": [2, 3]}, torch.linspace(0.2, 0.7, VISIBLE).numpy())
+    model = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     check.randomize(rule, 0)
     return rule
@@ -74,6 +75,6 @@ def test_the_bound_is_that_of_the_data(rule):
 
 
 def test_it_cannot_train_reparameterised_models():
-    model = models.build({"name": "linear_gaussian", "dims": [2]}, torch.zeros(3).numpy())
+    model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.zeros(3)))
     with pytest.raises(UserError, match="wake_sleep cannot train LinearGaussian"):
         objectives.build({"name": "wake_sleep"}, model)

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import models
 from vaebench.estimators.importance_weighted import ImportanceSum
 from vaebench.estimators.weights import Pass
-from vaebench.protocol.families import CONTINUOUS
 from vaebench.protocol.registry import METRICS
 from vaebench.results import flags, store
 from vaebench.results.stats import Measure
@@ -72,7 +70,6 @@ def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():
 
 def test_a_density_may_exceed_one():
     assert kinds(measure("bound", -50.0, density=True)) == ()
-    assert {name for name, model in models.MODELS.items() if getattr(model, "continuous", False)} == set(CONTINUOUS)
 
 
 def test_of_unknown_data_nothing_is_said():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from vaebench.config.cells import Cell
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import make_splits
 from vaebench.results.store import Store
 from vaebench.rng import noise
@@ -78,12 +79,12 @@ def store(tmp_path):
     return Store(tmp_path / "runs")
 
 
-def bits(seed=0, stochastic=False):
+def bits(seed=0, kind=Kind.BITS):
     rng = np.random.default_rng(seed)
-    top = 256 if stochastic else 2
+    top = 256 if kind is Kind.GREY else 2
     train = rng.integers(0, top, (30, 12), dtype=np.uint8)
     valid, test = (rng.integers(0, 2, (n, 12), dtype=np.uint8) for n in (8, 9))
-    return make_splits("bits", train, valid, test, (3, 4), stochastic)
+    return make_splits("bits", train, valid, test, (3, 4), kind)
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def splits():
 @pytest.fixture
 def grey():
     """Grey levels, binarized anew at every visit."""
-    return bits(stochastic=True)
+    return bits(kind=Kind.GREY)
 
 
 @pytest.fixture

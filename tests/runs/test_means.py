@@ -36,7 +36,7 @@ def splits():
 def trained(folder, splits, **model):
     config = {**CONFIG, "model": {**CONFIG["model"], **model}}
     (seed,) = train(config, splits, [progress_of(folder, 0)], CPU, "plain")
-    return config, load_model(config, splits.mean, evaluated_checkpoint(seed, "last"))
+    return config, load_model(config, splits.info, evaluated_checkpoint(seed, "last"))
 
 
 def lines_of(folder):
@@ -53,7 +53,7 @@ def test_means_are_those_of_the_parameters_kept(tmp_path, splits, monkeypatch):
     assert [(line["update"], line["kind"]) for line in lines] == [stage for stage in stages for _ in range(7)]
     assert [int(line["case"]) for line in lines[:7]] == [i * len(splits.valid) // 7 for i in range(7)]
     found = snapshots.listed(tmp_path)[1]
-    model = load_model(config, splits.mean, checkpoint.read(found.path))
+    model = load_model(config, splits.info, checkpoint.read(found.path))
     x = torch.from_numpy(splits.valid)[[int(line["case"]) for line in lines[:7]]]
     wanted = [posterior_mean(model, x, step=0.01), encoder_mean(model, x)]
     for name, values in zip(("model", "encoder"), wanted, strict=True):

@@ -17,6 +17,8 @@ import torch
 
 from vaebench import data, models
 from vaebench.config.cells import run_key
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import DataError, UserError
 from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
@@ -165,7 +167,7 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
     with pytest.raises(UserError, match=r"train.order=lengths: for documents only, and data=bits has none"):
         preflight([make_cell({"train.order": "lengths"})])
     with pytest.raises(UserError, match=r"data=text has documents, which model=sbn cannot read; allowed.*: text_vae"):
-        models.check_data("sbn", "text", True)
+        models.check_data("sbn", "text", Kind.TOKENS)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_a_cell_that_cannot_be_built_is_named_without_any_data(make_cell, monkey
 def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell, monkeypatch):
     built, build = [], models.build
     monkeypatch.setattr(
-        models, "build", lambda config, mean: built.append((config["dims"], len(mean))) or build(config, mean)
+        models, "build", lambda config, info: built.append((config["dims"], info.size)) or build(config, info)
     )
     cells = [
         make_cell(),
@@ -216,7 +218,7 @@ def test_checking_takes_no_memory(make_cell):
     ):
         check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
     with torch.device("meta"):
-        model = models.build({"name": "rbm_vae"}, np.full(3, 0.5))
+        model = models.build({"name": "rbm_vae"}, DataInfo(np.full(3, 0.5)))
     assert {p.device.type for p in model.parameters()} == {"meta"}
     # Functions of the mean have values: torch takes two seconds to find the shape of a logit without them.
     assert {model.mean.device.type, model.p.decoder.offset.device.type} == {"cpu"}

@@ -313,10 +313,10 @@ def test_a_best_of_another_update_than_the_checkpoint_says_is_not_evaluated(go, 
 def test_a_checkpoint_that_lacks_a_parameter_is_not_evaluated(make_config, splits, go, params_of):
     go()
     params = params_of("run")
-    assert load_model(make_config(), splits.mean, checkpoint.Checkpoint(params))
+    assert load_model(make_config(), splits.info, checkpoint.Checkpoint(params))
     gone = next(k for k in params if k.startswith("model.p"))
     with pytest.raises(UserError, match=f"does not fit its settings: it lacks {gone.removeprefix('model.')}"):
-        load_model(make_config(), splits.mean, checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}))
+        load_model(make_config(), splits.info, checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}))
 
 
 # -------------------------------------------------------------------------------------------------- divergence

@@ -228,4 +228,4 @@ def test_a_checkpoint_of_another_size_is_one_line(go, splits):
     config = copy.deepcopy(CONFIG)
     config["model"]["units"] += 1
     with pytest.raises(UserError, match="does not fit its settings: other sizes of"):
-        build.load_model(config, splits.mean, checkpoint.read(seed.best))
+        build.load_model(config, splits.info, checkpoint.read(seed.best))

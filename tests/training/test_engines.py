@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vaebench import models, objectives
+from vaebench.data.info import DataInfo
 from vaebench.objectives.base import Objective
 from vaebench.optim import SGD
 from vaebench.training import engines as fast
@@ -142,7 +143,7 @@ def test_an_unknown_engine():
 
 
 def test_parameter_names_map_to_their_groups():
-    model = models.build({"name": "sbn", "dims": [2]}, torch.zeros(3).numpy())
+    model = models.build({"name": "sbn", "dims": [2]}, DataInfo(torch.zeros(3)))
     groups = fast.group_of(objectives.build({"name": "nvil"}, model))
     assert groups["model.p.0.weight"] == "model"
     assert groups["model.q.0.bias"] == "posterior"

@@ -10,6 +10,7 @@ import torch
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
 from vaebench.estimators.importance_weighted import importance
 from vaebench.optim import SGD
@@ -42,7 +43,7 @@ def exact_products():
 
 
 def objective_of(model, objective):
-    return objectives.build(objective, models.build(model, torch.linspace(0.2, 0.7, VISIBLE).numpy()))
+    return objectives.build(objective, models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))))
 
 
 def pack_of(config, device, engine, stochastic=False):

@@ -33,7 +33,7 @@ def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
     (seed,) = train.train(cell.config, splits, [RunState(0, tmp_path)], torch.device("cpu"), "plain")
     assert seed.status == "trained"
 
-    model = load_model(cell.config, splits.mean, evaluated_checkpoint(seed, "valid_bound"))
+    model = load_model(cell.config, splits.info, evaluated_checkpoint(seed, "valid_bound"))
     found = importance(model.requires_grad_(False), torch.from_numpy(splits.test), 50, 0)
     assert math.isfinite(found.nll)
     assert 0 < found.nll < independent_pixels(splits) - 3

@@ -15,6 +15,7 @@ from vaebench.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
+    from vaebench.data.info import DataInfo
     from vaebench.data.splits import Splits
 
 FORMAT = 1
@@ -59,8 +60,8 @@ def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> n
     from vaebench import models
 
     config = compose.section("model", name, words.overrides("model", settings))
-    models.check_data(name, data.name, data.tokens)
-    model = models.build(config, data.mean)
+    models.check_data(name, data.name, data.kind)
+    model = models.build(config, data.info)
     models.start(model, config, seed)
     return model
 
@@ -100,7 +101,6 @@ def load_model(path: Path | str) -> nn.Module:
     Raises:
         UserError: If the file cannot be read or is no such file.
     """
-    import numpy as np
     import torch
 
     from vaebench import models
@@ -117,9 +117,21 @@ def load_model(path: Path | str) -> nn.Module:
         raise UserError(f"{path}: written in format {content['format']} by vaebench {content.get('vaebench')}")
 
     state = content["state_dict"]
-    model = models.build(content["model"], np.asarray(state["mean"]))
+    model = models.build(content["model"], _info_of(content))
     try:
         model.load_state_dict(state)
     except RuntimeError as e:
         raise UserError(f"{path}: its state does not fit its settings: {' '.join(str(e).split())}") from None
     return model
+
+
+def _info_of(content: dict[str, Any]) -> DataInfo:
+    """What the model of an exported file was told of its data; older files do not say of which kind they are."""
+    from vaebench.data.info import DataInfo
+    from vaebench.data.kinds import Kind
+    from vaebench.protocol.families import family
+
+    data = content.get("data", {})
+    kind = Kind(data.get("kind", family(content).takes[0]))
+    shape = () if kind is Kind.TOKENS else tuple(data.get("shape", ()))
+    return DataInfo(content["state_dict"]["mean"], kind, shape)

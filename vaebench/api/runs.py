@@ -192,7 +192,12 @@ class Run:
         model = copy.deepcopy(self.model).requires_grad_(True)
         if path is not None:
             about = {
-                "data": {"name": self.data.name, "hash": self.data.hash, "shape": list(self.data.shape)},
+                "data": {
+                    "name": self.data.name,
+                    "hash": self.data.hash,
+                    "kind": str(self.data.kind),
+                    "shape": list(self.data.shape),
+                },
                 "run": self.folder.resolve().parent.name,
                 "seed": self.seed,
                 "update": self._trained.update,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import kernels, models
+from vaebench.data.info import DataInfo
 from vaebench.estimators import weights
 from vaebench.estimators.importance_weighted import importance
 from vaebench.models.belief_net import BeliefNet
@@ -47,7 +48,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
     """A belief net with small normal parameters, as at the beginning of training."""
-    model = models.build(config, np.full(VISIBLE, 0.13)).requires_grad_(False)
+    model = models.build(config, DataInfo(np.full(VISIBLE, 0.13))).requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
         p.copy_(0.1 * torch.randn(p.shape, generator=generator))

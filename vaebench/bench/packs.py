@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
@@ -36,7 +37,7 @@ def make_pack(
     ``descent`` None: SGD. ``start``: how parameters are initialised, None: small normal numbers.
     """
     pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
-    rule = objectives.build(objective, models.build(model, np.full(VISIBLE, 0.13))).to(device)
+    rule = objectives.build(objective, models.build(model, DataInfo(np.full(VISIBLE, 0.13)))).to(device)
     rates = optim.build(descent or {"name": "sgd", "rate": 3e-4}, rule.largest_rates(BATCH))
     params = []
     for seed in range(seeds):

@@ -20,6 +20,7 @@ from vaebench.bench import jax_loop as bench_jax
 from vaebench.bench import text as bench_text
 from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, clock, make_pack, wait
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import BoltzmannPrior
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.rng import noise
@@ -93,7 +94,7 @@ def floor(pack: fast.Pack, seconds: float) -> float:
 
 def boltzmann(model: dict) -> bool:
     """Whether the model's prior is a Boltzmann machine."""
-    return "prior" in models.MODELS[model["name"]].unnormalised
+    return issubclass(models.model_class(model["name"]), BoltzmannPrior)
 
 
 def chosen(only: str | None) -> dict[str, tuple[dict, dict]]:
@@ -184,7 +185,7 @@ def updates_per_second(
                 ratios += f", x{rate / max(v for k, v in found.items() if k in ('plain', 'compiled 1')):.1f}"
             found[f"{engine} {n}"] = rate / n
             cells.append(f"{rate / n:,.0f} ({ratios})")
-        if issubclass(models.MODELS[model["name"]], BeliefNet):
+        if issubclass(models.model_class(model["name"]), BeliefNet):
             found["products"] = floor(make_pack(model, objective, 1, "plain", device), seconds)
         cells.append(f"{found['products']:,.0f}" if "products" in found else "-")
         if jax and bench_jax.covers(model, objective):

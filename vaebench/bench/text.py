@@ -13,8 +13,11 @@ import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.estimators.importance_weighted import importance
 from vaebench.metrics.exact_nll import known
+from vaebench.models.base import ExactModel
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
@@ -57,7 +60,9 @@ def documents(size: Size, count: int) -> torch.Tensor:
 def make_pack(size: Size, model: dict, objective: dict, device: torch.device) -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of documents."""
     settings = {k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"}
-    rule = objectives.build(objective, models.build({**model, **settings}, np.full(size.vocabulary, 1e-3)))
+    rule = objectives.build(
+        objective, models.build({**model, **settings}, DataInfo(np.full(size.vocabulary, 1e-3), Kind.TOKENS))
+    )
     models.start(rule, {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}, 0)
     rule.to(device)
     params = {k: v.detach().clone() for k, v in rule.named_parameters()}
@@ -79,7 +84,7 @@ def update(pack: fast.Pack, size: Size, number: int) -> None:
 def evaluated(pack: fast.Pack, size: Size, count: int) -> None:
     """The importance-weighted NLL of ``count`` documents, or the exact one of a language model."""
     model, x = pack.objective.model, pack.data[:count]
-    if model.latent == "none":
+    if isinstance(model, ExactModel):
         known(model, x)
     else:
         importance(model, x, SAMPLES, 0)

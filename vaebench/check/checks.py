@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from vaebench import models, objectives
 from vaebench.check import documents as check_documents
 from vaebench.check.line import Line, mean_line, randomize
+from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
 from vaebench.estimators import exact
@@ -22,6 +23,7 @@ from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.weights import stream
 from vaebench.metrics import rbm_posterior
+from vaebench.models.base import Ancestral, Model
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
@@ -50,9 +52,9 @@ NVIL_VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8) -> nn.Module:
+def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8) -> Model:
     """A model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
-    model = models.build(config, torch.linspace(0.2, 0.7, VISIBLE).numpy()).double()
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))).double()
     randomize(model, seed, scale)
     return model.to(device)
 
@@ -80,7 +82,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
 # ------------------------------------------------------------------------------------------- densities and bounds
 
 
-def densities(name: str, model: nn.Module) -> Iterator[Line]:
+def densities(name: str, model: Model) -> Iterator[Line]:
     """Probabilities sum to one; samples follow them; the bound and the importance weights have the right means."""
     device = model.mean.device
     every = exact.states(VISIBLE).to(device)
@@ -89,7 +91,7 @@ def densities(name: str, model: nn.Module) -> Iterator[Line]:
     sums = _posterior_sums(model, every)
     yield Line(f"{name}: sum of Q(h|x)", float(len(every)), sums, 0.0)
 
-    if hasattr(model, "sample_joint"):
+    if isinstance(model, Ancestral):
         x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=device)))
         probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
         code = (x.long() << torch.arange(VISIBLE, device=device)).sum(-1)
@@ -104,7 +106,7 @@ def densities(name: str, model: nn.Module) -> Iterator[Line]:
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
 
 
-def _posterior_sums(model: nn.Module, x: Tensor) -> float:
+def _posterior_sums(model: Model, x: Tensor) -> float:
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
     return float(model.log_posterior(z, x).detach().exp().sum())
 
@@ -204,7 +206,7 @@ def _hard_kl(rule: nn.Module, x: Tensor, grid: int) -> float:
 # ------------------------------------------------------------------------------------------------------ gradients
 
 
-def gradients(name: str, objective: str, settings: dict[str, Any], model: nn.Module) -> Iterator[Line]:
+def gradients(name: str, objective: str, settings: dict[str, Any], model: Model) -> Iterator[Line]:
     """The mean of an objective's gradient against the exact gradient of what it ascends, one line per group.
 
     Running statistics are held fixed, at values that matter. A batch of three cases, one of them twice.
@@ -324,7 +326,7 @@ def _baseline_gradients(rule: nn.Module, state: dict[str, Tensor], x: Tensor) ->
 # --------------------------------------------------------------------------------------------------------- pieces
 
 
-def _missing(model: nn.Module) -> float:
+def _missing(model: Model) -> float:
     """log Z of the prior where the model's densities lack it, else 0."""
     return float(torch.as_tensor(exact.log_z(model, model.mean[None])[0]).detach())
 

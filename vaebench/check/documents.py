@@ -11,6 +11,8 @@ from torch import Tensor
 
 from vaebench import models
 from vaebench.check.line import Line, mean_line, randomize
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.data.text.corpus import END, START
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.posterior_mean import posterior_mean
@@ -18,6 +20,7 @@ from vaebench.estimators.weights import stream
 from vaebench.metrics.aggregate import aggregate_kl
 from vaebench.metrics.mutual_information import batchwise, whole_set
 from vaebench.metrics.posteriors import posteriors
+from vaebench.models.base import Model
 
 ENTRIES, WORDS, DRAWS = 6, (1, 3, 4, 5), 40_000
 X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5, 2]])
@@ -45,7 +48,7 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     yield from _information(model, x, mean, sd, grid)
 
 
-def _information(model, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
+def _information(model: Model, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
     """The four documents many times over: their mixture is that of the four."""
     each = torch.distributions.Normal(mean[:, None], sd[:, None]).log_prob(grid)
     mixture = torch.logsumexp(each, 0) - np.log(len(x))
@@ -61,13 +64,14 @@ def _information(model, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> It
     yield Line("text VAE: mutual information, batches", mi, found.value, found.error)
 
 
-def _tiny(name: str, device: str | torch.device, **settings: int) -> torch.nn.Module:
-    model = models.build({"name": name, "embedding": 3, "units": 4, **settings}, np.full(ENTRIES, 1 / ENTRIES)).double()
+def _tiny(name: str, device: str | torch.device, **settings: int) -> Model:
+    info = DataInfo(np.full(ENTRIES, 1 / ENTRIES), Kind.TOKENS)
+    model = models.build({"name": name, "embedding": 3, "units": 4, **settings}, info).double()
     randomize(model, 9, 1.6)
     return model.to(device).requires_grad_(False)
 
 
-def _sums(model: torch.nn.Module, longest: int = 3) -> tuple[float, float]:
+def _sums(model: Model, longest: int = 3) -> tuple[float, float]:
     """Sum of p(x) over all documents up to ``longest`` words: word after word, and padded, all in one batch."""
     device, by_word, rows = model.mean.device, 0.0, []
     for n in range(longest + 1):
@@ -83,7 +87,7 @@ def _sums(model: torch.nn.Module, longest: int = 3) -> tuple[float, float]:
     return by_word, float(model.log_evidence(torch.cat(rows)).exp().sum())
 
 
-def _on_grid(model: torch.nn.Module, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _on_grid(model: Model, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x, z) at the grid (points, documents), and mean and standard deviation of q(z | x), (documents,)."""
     z = grid[:, None, None].expand(-1, len(x), 1)
     mean, log_var = model.encode(x)

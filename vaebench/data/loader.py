@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.files.sources import Source
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:  # numpy is loaded with the first array, so that listing the data sets starts at once
@@ -25,7 +26,8 @@ class Loader:
     keep : whether the arrays are kept on disk although there are no sources, because making them takes long.
     empty : whether there are no data to learn from: the model fits a distribution it knows.
     asks : settings without which nothing can be loaded, as the user writes them.
-    tokens : whether the cases are documents.
+    kind : of its examples.
+    shape : of one example; empty where only the files know.
     entries : of documents, how many the vocabulary has, the special ones among them; None where only the files know.
     """
 
@@ -35,7 +37,8 @@ class Loader:
     keep: ClassVar[bool] = False
     empty: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = ()
-    tokens: ClassVar[bool] = False
+    kind: ClassVar[Kind] = Kind.BITS
+    shape: ClassVar[tuple[int, ...]] = ()
     entries: ClassVar[int | None] = 0
 
     @classmethod
@@ -89,6 +92,7 @@ class GreyLoader(Loader):
     rows : cases in the files for training and test; valid : how many of the former validate.
     """
 
+    kind = Kind.GREY
     rows: ClassVar[dict[str, int]]
     valid: ClassVar[int]
 
@@ -100,7 +104,6 @@ class GreyLoader(Loader):
 class BinaryLoader(Loader):
     """A data set whose canonical splits are binary: (n, d) uint8 of 0 and 1."""
 
-    shape: ClassVar[tuple[int, ...]]
     rows: ClassVar[dict[str, int]] = {}
 
     @property

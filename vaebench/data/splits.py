@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 
 
@@ -15,10 +17,9 @@ class Splits:
     """Train, validation and test cases of one data set, each (n, d).
 
     name : config name, e.g. 'mnist_static'.
-    train, valid, test : of images, uint8 0 and 1; where ``stochastic`` is True, ``train`` holds grey levels 0..255
-        instead, to be binarized anew at each visit, a pixel being 1 with probability grey/255. Of documents, token
-        numbers int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
-    stochastic : see ``train``.
+    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey. Tokens are int16 or int32, a
+        row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
+    kind : of the examples.
     mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative frequency of each entry of
         the vocabulary among the words and ends of ``train``.
     hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter); of
@@ -31,16 +32,21 @@ class Splits:
     train: np.ndarray
     valid: np.ndarray
     test: np.ndarray
-    stochastic: bool
+    kind: Kind
     mean: np.ndarray
     hashes: dict[str, str]
     shape: tuple[int, ...]
     vocabulary: tuple[str, ...] = ()
 
     @property
+    def info(self) -> DataInfo:
+        """What a model is told of them."""
+        return DataInfo(self.mean, self.kind, () if self.tokens else self.shape)
+
+    @property
     def tokens(self) -> bool:
-        """Whether the cases are documents."""
-        return bool(self.vocabulary)
+        """Whether the examples are documents."""
+        return self.kind is Kind.TOKENS
 
     @property
     def hash(self) -> str:
@@ -59,14 +65,14 @@ def array_hash(array: np.ndarray) -> str:
 
 
 def make_splits(
-    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], stochastic: bool = False
+    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], kind: Kind = Kind.BITS
 ) -> Splits:
-    """Splits with their mean and hashes filled in."""
-    top = 255 if stochastic else 1
+    """Splits of bits or grey levels with their mean and hashes filled in."""
+    top = 255 if kind is Kind.GREY else 1
     # whole numbers are summed, so that the mean is the same on every machine
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
-    return Splits(name, train, valid, test, stochastic, mean, hashes, shape)
+    return Splits(name, train, valid, test, kind, mean, hashes, shape)
 
 
 def with_cases(splits: Splits, n: int | None) -> Splits:

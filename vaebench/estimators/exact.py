@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, LatentModel
 
 MAX_UNITS = boltzmann_exact.MAX_UNITS
 
@@ -17,56 +18,56 @@ def states(units: int) -> Tensor:
     return boltzmann_exact.states(units, torch.empty((), dtype=torch.float64))
 
 
-def latent_states(model: nn.Module) -> list[Tensor]:
+def latent_states(model: LatentModel) -> list[Tensor]:
     """Every joint state of all latent layers, as layers (states, 1, n)."""
     sizes = model.sizes[1:]
     parts = states(sum(sizes)).split(sizes, dim=1)
     return [p.unsqueeze(1) for p in parts]
 
 
-def _everywhere(model: nn.Module, x: Tensor) -> list[Tensor]:
+def _everywhere(model: LatentModel, x: Tensor) -> list[Tensor]:
     """Every joint state of the latents beside every case of ``x``: layers (states, batch, n) on its device."""
     return [h.to(x.device).expand(-1, len(x), -1) for h in latent_states(model)]
 
 
-def _tables(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+def _tables(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
     """log P(x, h) and log Q(h | x) of every state, (states, batch), and the states, for ``x`` (batch, d) float64."""
     z = _everywhere(model, x)
     prior, posterior = log_z(model, x)
     return model.log_joint(x, z) - prior, model.log_posterior(z, x) - posterior, z
 
 
-def log_z(model: nn.Module, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
-    prior = model.prior().log_z() if "prior" in model.unnormalised else 0.0
-    return prior, model.posterior(x).log_z() if "posterior" in model.unnormalised else 0.0
+    prior = model.prior().log_z() if isinstance(model, BoltzmannPrior) else 0.0
+    return prior, model.posterior(x).log_z() if isinstance(model, BoltzmannPosterior) else 0.0
 
 
-def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
+def log_evidence(model: LatentModel, x: Tensor) -> Tensor:
     """log p(x) = log sum_h P(x, h), (batch,). The model must be in float64."""
     return torch.logsumexp(_tables(model, x)[0], 0)
 
 
-def elbo(model: nn.Module, x: Tensor) -> Tensor:
+def elbo(model: LatentModel, x: Tensor) -> Tensor:
     """E_Q[log P(x, h) - log Q(h | x)], (batch,); differentiable in every parameter."""
     log_p, log_q, _ = _tables(model, x)
     return (log_q.exp() * (log_p - log_q)).sum(0)
 
 
-def expected_log_joint(model: nn.Module, x: Tensor) -> Tensor:
+def expected_log_joint(model: LatentModel, x: Tensor) -> Tensor:
     """E_Q[log P(x, h)] with Q held fixed, (batch,): the objective of the wake phase."""
     log_p, log_q, _ = _tables(model, x)
     return (log_q.detach().exp() * log_p).sum(0)
 
 
-def expected_log_posterior(model: nn.Module) -> Tensor:
+def expected_log_posterior(model: LatentModel) -> Tensor:
     """E_P(x,h)[log Q(h | x)] with P held fixed, a scalar: the objective of the sleep phase."""
     x = states(model.sizes[0]).to(model.mean.device)
     log_p, log_q, _ = _tables(model, x)
     return (log_p.detach().exp() * log_q).sum()
 
 
-def layer_kl(model: nn.Module, x: Tensor) -> list[Tensor]:
+def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
     """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,); one of all where the prior is one."""
     z = _everywhere(model, x)
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)

@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.estimators import jackknife
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
-from vaebench.models.kinds import latent
+from vaebench.models.base import BoltzmannPrior, Model, SampledPosterior
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class ImportanceSum(Sums):
 
 
 def importance(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     samples: int,
     seed: int,
@@ -135,16 +135,16 @@ def importance(
     return total.result()
 
 
-def sampled_log_z(model: nn.Module, log_z: float | None, samples: str) -> float:
+def sampled_log_z(model: Model, log_z: float | None, samples: str) -> float:
     """The log Z to take off log p(x, z), 0 if the prior is normalised, of a model whose posterior is sampled at once.
 
     Raises UserError if log Z is needed and missing, or if there is no such posterior to draw ``samples`` from.
     """
-    if log_z is None and "prior" in model.unnormalised:
+    if log_z is None and isinstance(model, BoltzmannPrior):
         raise UserError(
             f"{type(model).__name__} has a Boltzmann machine as its prior: give its log_z, "
             "such as float(estimators.log_z.ais(model.prior(), 1000, 100, seed=0).value)"
         )
-    if not latent(model) or "posterior" in model.unnormalised:
+    if not isinstance(model, SampledPosterior):
         raise UserError(f"{type(model).__name__} has no posterior to draw {samples} from")
     return float(log_z or 0.0)

@@ -20,6 +20,7 @@ from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.vectors import LANES
 from vaebench.kernels.words import packed, unpacked, words_of
 from vaebench.models.belief_net import BeliefNet, Units
+from vaebench.models.posterior import Posterior
 
 ROWS = 2500
 """Rows at a time: their sums stay in the second cache."""
@@ -100,9 +101,12 @@ class KernelTerms:
         self._x: Tensor | None = None
 
     def __call__(
-        self, x: Tensor, k: int, noises: dict[str, Tensor], seen: None = None
+        self, x: Tensor, k: int, noises: dict[str, Tensor], posterior: Posterior
     ) -> tuple[list[Tensor], list[Tensor], Layers]:
-        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats; z (k, batch, units)."""
+        """``k`` samples of every case of ``x`` (batch, d); terms (k, batch), nats; z (k, batch, units).
+
+        ``posterior`` is the model's own, which the kernels know already.
+        """
         self._read(x)
         rows, batch = k * len(x), len(x)
         shape = (k, batch)

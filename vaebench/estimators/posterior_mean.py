@@ -6,11 +6,12 @@ One against the other, case by case, they show whether the inference network lag
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.estimators.weights import plan
-from vaebench.models.kinds import gaussian_posterior
+from vaebench.models.base import GaussianPosterior, Model
+from vaebench.models.posterior import total
 from vaebench.work.steps import tick
 
 LOW, HIGH, STEP = -20.0, 20.0, 0.1
@@ -19,7 +20,7 @@ LOW, HIGH, STEP = -20.0, 20.0, 0.1
 
 @torch.no_grad()
 def posterior_mean(
-    model: nn.Module, x: Tensor, *, low: float = LOW, high: float = HIGH, step: float = STEP, chunk: int | None = None
+    model: Model, x: Tensor, *, low: float = LOW, high: float = HIGH, step: float = STEP, chunk: int | None = None
 ) -> Tensor:
     """E[z | x] under p(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
 
@@ -39,23 +40,23 @@ def posterior_mean(
         for first in range(0, points, size):
             tick()
             z = grid[first : first + size].to(model.mean.dtype)[:, None, None].expand(-1, len(xs), 1)
-            log_p[first : first + size] = model.log_joint(xs, [z]).double()
+            log_p[first : first + size] = total(model.score_terms(xs, [z])).double()
         out[cases] = torch.softmax(log_p, 0).mT @ grid
     return out
 
 
 @torch.no_grad()
-def encoder_mean(model: nn.Module, x: Tensor) -> Tensor:
+def encoder_mean(model: Model, x: Tensor) -> Tensor:
     """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64. UserError as above."""
     _check(model)
-    return torch.cat([model.encode(xs)[0][:, 0].double() for _, _, xs in plan(model, x, 1)])
+    return torch.cat([model.posterior(xs).mean[:, 0].double() for _, _, xs in plan(model, x, 1)])
 
 
-def scalar(model: nn.Module) -> bool:
+def scalar(model: Model) -> bool:
     """Whether the model has one Gaussian latent, of one dimension."""
-    return gaussian_posterior(model) and model.sizes[1:] == [1]
+    return isinstance(model, GaussianPosterior) and model.sizes[1:] == [1]
 
 
-def _check(model: nn.Module) -> None:
+def _check(model: Model) -> None:
     if not scalar(model):
         raise UserError(f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1")

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import nn
 
 from vaebench.dists import boltzmann_exact
+from vaebench.models.base import Model
 from vaebench.work.steps import tick
 
 STARTS = 40
@@ -18,7 +18,7 @@ STARTS = 40
 OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
 
 
-def rbm_fit(model: nn.Module) -> dict[str, float]:
+def rbm_fit(model: Model) -> dict[str, float]:
     """Exact KL(q || p) of the model's machine, the least that any machine of its size has, and their difference, nats.
 
     Keys ``exact_kl``, ``kl_optimum``, ``gap``. ``model`` has ``machine()``, ``target(z1, z2)`` and ``kl()``, see

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaebench.dists import gaussian
 from vaebench.estimators.importance_weighted import sampled_log_z
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
+from vaebench.models.base import Model
+from vaebench.models.posterior import Gaussian
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,20 @@ class BoundSum(Sums):
         self.case_kl = torch.zeros_like(self.total)
         self.analytic = False
 
+    @torch.no_grad()
     def add(self, part: Pass) -> None:
         """Take the samples of ``part`` that are among the first ``samples``."""
         k = min(part.log_w.shape[0], self.samples - part.first)
         if k <= 0:
             return
-        if part.seen is None:
+        if not isinstance(part.posterior, Gaussian):
             log_w = part.log_w[:k]
             # log_p holds the data term first, then one prior term for each term of log_q.
             ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
             kl = [ratio.sum() for ratio in ratios]
             case_kl = sum(ratio.sum(0) for ratio in ratios)
         else:
-            exact = gaussian.kl_standard(*(v.double() for v in part.seen))
+            exact = part.posterior.double().kl()
             log_w, kl, self.analytic = part.log_p[0][:k].double() - exact, [k * exact.sum()], True
             case_kl = k * exact
         self.total[part.cases] += log_w.sum(0)
@@ -90,7 +92,7 @@ class BoundSum(Sums):
 
 
 def bound(
-    model: nn.Module, x: Tensor, samples: int, seed: int, purpose: str = "eval", *, log_z: float | None = None
+    model: Model, x: Tensor, samples: int, seed: int, purpose: str = "eval", *, log_z: float | None = None
 ) -> Bound:
     """The bound of a model, in nats: negative for discrete data.
 

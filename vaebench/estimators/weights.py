@@ -5,7 +5,7 @@ cut into grains of fixed size, each with a generator of its own, and passes of a
 result is the same, within rounding, for every chunk and batch size, and the first k of K samples are the same for
 all K.
 
-Models with a Gaussian posterior (``gaussian_posterior``) encode a case once, whatever the number of its samples.
+The posterior of a group of cases is found once, whatever the number of their samples.
 Models of documents (``tokens``) have passes that are cut by length: see ``documents``.
 """
 
@@ -17,12 +17,13 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench import kernels
 from vaebench.errors import UserError
+from vaebench.models.base import Model, SampledPosterior
 from vaebench.models.belief_net import DARN, FDARN, SBN
-from vaebench.models.kinds import gaussian_posterior, reads_documents
+from vaebench.models.posterior import Posterior
 from vaebench.nn.tokens import lengths_of
 from vaebench.rng import noise
 from vaebench.work.steps import Stateful, steps
@@ -48,9 +49,6 @@ The first time on a machine they are compiled, for some ten seconds.
 KERNEL_SAMPLES = 50
 """Samples of a case in a pass of the kernels: passes so large that what each begins with costs nothing."""
 
-Moments = tuple[Tensor, Tensor]
-"""Mean and log-variance of q(z | x), (batch, n) each."""
-
 
 @dataclass(frozen=True)
 class Pass:
@@ -58,8 +56,8 @@ class Pass:
 
     ``cases`` are the cases' positions, ``first`` the number of the first sample. ``log_p`` and ``log_q`` are the terms
     of the joint and of the posterior, each (k, batch) nats; ``z`` the layers (k, batch, n). ``error`` (batch,):
-    standard error of log_q where its normaliser is an estimate, the same for all samples of a case. ``seen``: what the
-    encoder gave, of models with a Gaussian posterior.
+    standard error of log_q where its normaliser is an estimate, the same for all samples of a case. ``posterior``:
+    Q(z | x) of the cases, where it can be sampled at once.
     """
 
     cases: slice
@@ -68,7 +66,7 @@ class Pass:
     log_q: list[Tensor]
     z: Sequence[Tensor]
     error: Tensor | None = None
-    seen: Moments | None = field(default=None, kw_only=True)
+    posterior: Posterior | None = field(default=None, kw_only=True)
 
     @property
     def log_w(self) -> Tensor:
@@ -77,25 +75,27 @@ class Pass:
 
 
 def terms(
-    model: nn.Module, x: Tensor, k: int, noises: dict[str, Tensor], seen: Moments | None = None
+    model: SampledPosterior, x: Tensor, k: int, noises: dict[str, Tensor], posterior: Posterior
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d)."""
-    known = {} if seen is None else {"seen": seen}
-    z = model.sample_posterior(x, k, noises, **known)
-    return model.log_joint_terms(x, z), model.log_posterior_terms(z, x, **known), z
+    """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d).
+
+    ``posterior``: Q(z | x) of these cases.
+    """
+    z = posterior.sample(k, noises)
+    return model.score_terms(x, z), posterior.log_prob_terms(z), z
 
 
-def cases_of(model: nn.Module, x: Tensor) -> Tensor:
+def cases_of(model: Model, x: Tensor) -> Tensor:
     """Data points (n, d), a tensor or an array, as a tensor on the device of the model. UserError for other shapes."""
     x = torch.as_tensor(x)
     if x.ndim != 2 or not len(x):
         raise UserError(f"data points of shape {tuple(x.shape)}: expected (n, d), n at least 1")
-    if not reads_documents(model) and x.shape[1] != model.sizes[0]:
+    if not model.facts.reads_documents and x.shape[1] != model.sizes[0]:
         raise UserError(f"data points of {x.shape[1]} dimensions: this model takes {model.sizes[0]}")
     return x.to(model.mean.device)
 
 
-def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:
+def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
     if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
         return False
@@ -105,7 +105,7 @@ def by_kernel(model: nn.Module, x: Tensor, samples: int) -> bool:
 
 @torch.no_grad()
 def stream(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     samples: int,
     seed: int,
@@ -128,23 +128,23 @@ def stream(
         chunk = chunk or KERNEL_SAMPLES
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
-    encoded = xs = seen = None
+    encoded = xs = posterior = None
     for number in steps("posterior samples", len(passes), state):
         group, first = passes[number]
         if group is not encoded:
             xs = _taken(model, x, group)
-            seen = model.encode(xs) if gaussian_posterior(model) else None
+            posterior = model.posterior(xs)
             encoded = group
         k = min(group.size, samples - first)
         noises = draws(model, group.cases, first, k, seed, purpose, x.device)
-        yield Pass(group.cases, first, *score(xs, k, noises, seen), seen=seen)
+        yield Pass(group.cases, first, *score(xs, k, noises, posterior), posterior=posterior)
 
 
 Plan = Iterator[tuple[slice, int, Tensor]]
 """Groups of cases: their positions, how many samples of each at a time, and the cases as the model takes them."""
 
 
-def plan(model: nn.Module, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
+def plan(model: Model, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
     """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
     for group in _groups(model, x, samples, chunk, batch):
         yield group.cases, group.size, _taken(model, x, group)
@@ -158,19 +158,19 @@ class Group(NamedTuple):
     width: int | None = None
 
 
-def _groups(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
-    kind = documents if reads_documents(model) else vectors
+def _groups(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+    kind = documents if model.facts.reads_documents else vectors
     return kind(model, x, samples, chunk, batch)
 
 
-def _taken(model: nn.Module, x: Tensor, group: Group) -> Tensor:
+def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
     """The cases of a group as the model takes them."""
     if group.width is None:
         return x[group.cases].to(model.mean.dtype)
     return x[group.cases, : group.width]
 
 
-def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one."""
     n, device = len(x), x.device
     widest = max(model.sizes)
@@ -185,7 +185,7 @@ def vectors(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch:
         yield Group(cases, chunk)
 
 
-def documents(model: nn.Module, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+def documents(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     """Groups of neighbouring documents, without the columns in which all are padding.
 
     As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; then as many
@@ -217,7 +217,7 @@ def _fitting(tokens: list[int], limit: int) -> int:
 
 
 def draws(
-    model: nn.Module, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
+    model: Model, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
 ) -> dict[str, Tensor]:
     """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
     columns = [
@@ -229,7 +229,7 @@ def draws(
 
 
 def _column(
-    model: nn.Module, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
+    model: Model, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
 ) -> dict[str, Tensor]:
     """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
     shapes = model.posterior_noise(SAMPLES, CASES)

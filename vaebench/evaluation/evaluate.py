@@ -8,17 +8,18 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.data.images.binarize import binarize_once
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import unknown_share
 from vaebench.estimators.sums import Together
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
 from vaebench.metrics.validation import spread
-from vaebench.models.kinds import reads_documents
-from vaebench.protocol.families import CONTINUOUS
+from vaebench.models.base import Model
+from vaebench.protocol.families import family
 from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import signature
 from vaebench.results import flags
@@ -42,14 +43,14 @@ def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
     """
     every = torch.from_numpy(getattr(splits, settings["split"]))
     chosen = spread(every, settings["points"])
-    if settings["split"] != "train" or not splits.stochastic:
+    if settings["split"] != "train" or splits.kind is not Kind.GREY:
         return chosen
     places = spread(torch.arange(len(every)), settings["points"])
     return torch.from_numpy(binarize_once(chosen.numpy(), TRAINING_STREAM, places.numpy()))
 
 
 def evaluate(
-    model: nn.Module, x: Tensor, config: dict[str, Any], data_hash: str, seed: int, *, chunk: int | None = None
+    model: Model, x: Tensor, config: dict[str, Any], data_hash: str, seed: int, *, chunk: int | None = None
 ) -> list[Measure]:
     """All measures that apply to ``model``, on the cases ``x`` (n, d); those of the registry, in its order.
 
@@ -65,8 +66,8 @@ def evaluate(
         measures = _measured(Job(model, x, settings, seeds[number]), chunk)
         each.found = [*each.found, [m.to_dict() for m in measures]]
     found = together([[Measure(**m) for m in measures] for measures in each.found])
-    more = {flags.DENSITY: True} if config["model"]["name"] in CONTINUOUS else {}
-    of_words = {flags.UNKNOWN: _unknown(x)} if reads_documents(model) else {}
+    more = {flags.DENSITY: True} if family(config).density else {}
+    of_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
     out = []
     for m in found:
         extra = {**m.extra, **more, **(of_words if m.name in OF_WORDS else {})}

@@ -9,13 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.data.text.tokens import ids_of
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
 from vaebench.models import text_generation
-from vaebench.models.kinds import gaussian_posterior, latent, reads_documents
+from vaebench.models.base import (
+    Ancestral,
+    BinaryVisibles,
+    BoltzmannPosterior,
+    GaussianPosterior,
+    LatentModel,
+    Model,
+)
+from vaebench.models.posterior import Gaussian
 from vaebench.models.text_generation import Document
 from vaebench.rng import noise
 
@@ -46,7 +54,7 @@ class Decoding:
             if not 1 <= getattr(self, name) <= most:
                 raise UserError(f"--{name} {getattr(self, name)}: allowed: a whole number from 1 to {most:,}")
 
-    def documents(self, model: nn.Module, z: Tensor | None, rows: int, seed: int) -> list[Document]:
+    def documents(self, model: Model, z: Tensor | None, rows: int, seed: int) -> list[Document]:
         """A document for each of the codes ``z`` (rows, n), or ``rows`` documents of a model without codes."""
         if z is None and self.how != "sample":
             return self._some(model, None, None) * rows
@@ -56,7 +64,7 @@ class Decoding:
             found += self._some(model, None if z is None else z[part], u)
         return found
 
-    def _some(self, model: nn.Module, z: Tensor | None, u: Tensor | None) -> list[Document]:
+    def _some(self, model: Model, z: Tensor | None, u: Tensor | None) -> list[Document]:
         if self.how == "sample":
             return text_generation.sample(model, z, u)
         if self.how == "greedy":
@@ -64,10 +72,10 @@ class Decoding:
         return text_generation.beam(model, z, self.width, self.longest)
 
 
-def drawn(model: nn.Module, number: int, seed: int, decoding: Decoding) -> list[Document]:
+def drawn(model: Model, number: int, seed: int, decoding: Decoding) -> list[Document]:
     """``number`` documents, their codes drawn from the prior."""
     z = None
-    if latent(model):
+    if isinstance(model, LatentModel):
         z = _noise((number, model.sizes[1]), seed, "made_code", model, kind="normal")
     return decoding.documents(model, z, number, seed)
 
@@ -81,25 +89,26 @@ def tokens_of(texts: Sequence[str], vocabulary: Sequence[str]) -> Tensor:
     return x
 
 
-def codes(model: nn.Module, x: Tensor, seed: int, mean: bool) -> Tensor:
+def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
-    if not (reads_documents(model) and gaussian_posterior(model)):
+    if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
-    seen = tuple(torch.cat(v) for v in zip(*(model.encode(part) for part in x.split(TOGETHER)), strict=True))
+    moments = (model.encode(part) for part in x.split(TOGETHER))
+    q = Gaussian(*(torch.cat(v) for v in zip(*moments, strict=True)))
     if mean:
-        return seen[0]
+        return q.mean
     draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
-    return model.sample_posterior(x, 1, draws, seen)[0][0]
+    return q.sample(1, draws)[0][0]
 
 
 @torch.no_grad()
-def drawn_images(model: nn.Module, number: int, seed: int) -> Tensor:
+def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     """``number`` cases x ~ p(x), bits (number, d). A Boltzmann prior is sampled by SWEEPS Gibbs sweeps.
 
     Raises UserError for a model that has no such cases.
     """
     _check(model)
-    if hasattr(model, "sample_joint"):
+    if isinstance(model, Ancestral):
         return model.sample_joint(noise.fixed(model.joint_noise(number), seed, "made_code"))[0]
     machine = model.prior()
     z1 = _noise((1, number, len(machine.b1)), seed, "made_start", model).round()
@@ -108,13 +117,13 @@ def drawn_images(model: nn.Module, number: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def images_again(model: nn.Module, x: Tensor, seed: int) -> Tensor:
+def images_again(model: Model, x: Tensor, seed: int) -> Tensor:
     """For every case of ``x`` (n, d) one drawn from p(x | z), z a sample of the posterior of the case: bits (n, d).
 
     Raises UserError as above.
     """
     _check(model)
-    if "posterior" in model.unnormalised:
+    if isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
         z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
     else:
@@ -122,8 +131,8 @@ def images_again(model: nn.Module, x: Tensor, seed: int) -> Tensor:
     return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
 
 
-def _check(model: nn.Module) -> None:
-    if not hasattr(model, "sample_visible"):
+def _check(model: Model) -> None:
+    if not isinstance(model, BinaryVisibles):
         raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
 
 
@@ -138,7 +147,5 @@ def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
     return [z1, z2]
 
 
-def _noise(
-    shape: tuple[int, ...], seed: int, purpose: str, model: nn.Module, *index: int, kind: str = "uniform"
-) -> Tensor:
+def _noise(shape: tuple[int, ...], seed: int, purpose: str, model: Model, *index: int, kind: str = "uniform") -> Tensor:
     return noise.fixed({"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device)["u"]

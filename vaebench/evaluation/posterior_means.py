@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean, scalar
 from vaebench.files import write_atomic
 from vaebench.metrics.validation import spread
+from vaebench.models.base import Model
 from vaebench.results import means_file, run_files
 from vaebench.results.means_file import SELECTED, Point
 from vaebench.training import checkpoint, snapshots
@@ -29,7 +29,7 @@ POINTS = 500
 """Cases, spread evenly over the split ``eval.means``, as many as in the paper."""
 
 
-def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: nn.Module, update: int) -> None:
+def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Model, update: int) -> None:
     """Write ``means.csv`` for a run with snapshots whose evaluated ``model``, of so many updates, has a scalar latent.
 
     It is left as it is where it holds just these parameters: the numbers depend on nothing else. Raises UserError for a
@@ -47,7 +47,7 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: nn.
     lines = Box(found=[])
     for number in steps("posterior means", len(wanted), lines):
         at_end = number == len(kept)
-        one = model if at_end else load_model(config, splits.mean, _snapshot(kept[number].path)).to(device)
+        one = model if at_end else load_model(config, splits.info, _snapshot(kept[number].path)).to(device)
         means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
         lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
 

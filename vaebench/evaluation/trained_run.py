@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from vaebench import data
 from vaebench.config.cells import run_key
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.models.base import Model
 from vaebench.results.store import read_note
 from vaebench.training.build import load_model
 from vaebench.training.run_state import evaluated_checkpoint, progress_of
@@ -21,7 +20,7 @@ from vaebench.training.run_state import evaluated_checkpoint, progress_of
 class Trained:
     """``model`` on the CPU, without gradients; ``config`` is the cell's; ``update`` the number of the parameters."""
 
-    model: nn.Module
+    model: Model
     splits: Splits
     config: dict[str, Any]
     update: int
@@ -44,5 +43,5 @@ def load(folder: Path) -> Trained:
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
     found = evaluated_checkpoint(seed, config["train"]["select"])
-    model = load_model(config, splits.mean, found).requires_grad_(False)
+    model = load_model(config, splits.info, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

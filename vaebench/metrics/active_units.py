@@ -13,7 +13,7 @@ import torch
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
 from vaebench.metrics.posteriors import Gather
-from vaebench.models.kinds import gaussian_posterior, latent
+from vaebench.models.base import GaussianPosterior, LatentModel
 from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class ActiveMeans(Gather):
 def start(job: Job) -> ActiveUnits | ActiveMeans | None:
     """Two cases at least, and two samples where the mean has to be estimated."""
     n, samples = len(job.x), job.settings["bound_samples"]
-    if n < 2 or not latent(job.model):
+    if n < 2 or not isinstance(job.model, LatentModel):
         return None
-    if gaussian_posterior(job.model):
+    if isinstance(job.model, GaussianPosterior):
         return ActiveMeans(n)
     return ActiveUnits(n, samples, job.model.sizes[1:], job.x.device) if samples > 1 else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaebench.estimators.variational import BoundSum
-from vaebench.models.kinds import latent
+from vaebench.models.base import LatentModel
 from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def start(job: Job) -> BoundSum | None:
     """Every model with latents has a bound."""
-    if not latent(job.model):
+    if not isinstance(job.model, LatentModel):
         return None
     return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaebench.estimators.rbm_fit import rbm_fit
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 def start(job: Job) -> dict[str, float] | None:
     """Models of a machine and a known target."""
-    return rbm_fit(job.model) if hasattr(job.model, "machine") and hasattr(job.model, "target") else None
+    return rbm_fit(job.model) if isinstance(job.model, RBMTarget) else None
 
 
 def measures(job: Job, fit: dict[str, float]) -> list[Measure]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
 from vaebench.metrics import perplexity
-from vaebench.models.kinds import reads_documents
+from vaebench.models.base import BoltzmannPrior, ExactModel, Model
 from vaebench.results.stats import Measure
 from vaebench.work.steps import Box, steps
 
@@ -27,13 +27,13 @@ STATES, CASES = 2048, 1000
 """At a time."""
 
 
-def applies(model: nn.Module) -> bool:
+def applies(model: Model) -> bool:
     """Models with a Boltzmann prior over few enough bits and pixels that are independent given all of them."""
-    return "prior" in model.unnormalised and hasattr(model, "decode") and sum(model.sizes[1:]) <= MAX_UNITS
+    return isinstance(model, BoltzmannPrior) and sum(model.sizes[1:]) <= MAX_UNITS
 
 
 @torch.no_grad()
-def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
+def log_evidence(model: Model, x: Tensor) -> Tensor:
     """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision. See ``applies``."""
     units, n = sum(model.sizes[1:]), len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
@@ -62,10 +62,10 @@ def log_evidence(model: nn.Module, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def known(model: nn.Module, x: Tensor) -> Tensor | None:
+def known(model: Model, x: Tensor) -> Tensor | None:
     """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents; None for others."""
-    if model.latent == "none":
-        return model.log_evidence(x).double()
+    if isinstance(model, ExactModel):
+        return model.score(x).double()
     return log_evidence(model, x) if applies(model) else None
 
 
@@ -78,4 +78,6 @@ def measures(job: Job, log_p: Tensor) -> list[Measure]:
     """Minus the mean of log p(x), without error; ``spread``: its standard error over cases. Perplexity of documents."""
     nll, spread = -float(log_p.mean()), float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
     found = [job.measure("nll", nll, None, None, each=-log_p, spread=spread)]
-    return found + ([perplexity.measure(job, nll, None, None, -log_p)] if reads_documents(job.model) else [])
+    if job.model.facts.reads_documents:
+        found.append(perplexity.measure(job, nll, None, None, -log_p))
+    return found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.estimators.importance_weighted import Importance, ImportanceSum
 from vaebench.metrics import perplexity
-from vaebench.models.kinds import latent, reads_documents
+from vaebench.models.base import SampledPosterior
 from vaebench.results.stats import Measure
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def start(job: Job) -> ImportanceSum | None:
     """Models with a normalised posterior, where samples are asked for."""
     samples = job.settings["iw_samples"]
-    if not samples or job.boltzmann_posterior or not latent(job.model):
+    if not samples or not isinstance(job.model, SampledPosterior):
         return None
     return ImportanceSum(len(job.x), samples, job.x.device, log_z=job.log_z)
 
@@ -26,7 +26,9 @@ def measures(job: Job, total: ImportanceSum) -> list[Measure]:
     w = total.result()
     each = total.each()
     found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, each=each, **details(w))]
-    return found + ([perplexity.measure(job, w.nll, w.error, w.samples, each)] if reads_documents(job.model) else [])
+    if job.model.facts.reads_documents:
+        found.append(perplexity.measure(job, w.nll, w.error, w.samples, each))
+    return found
 
 
 def details(w: Importance) -> dict[str, object]:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.estimators import weights
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.metrics import normaliser, rbm_posterior
 from vaebench.metrics.outlier import noticed
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
 from vaebench.protocol.log_z import posterior_chains
 from vaebench.results.stats import Measure
 from vaebench.work.steps import Stateful
@@ -22,7 +23,7 @@ from vaebench.work.steps import Stateful
 class Job:
     """``x`` (n, d) are the cases, ``settings`` the ``eval`` group of a cell. Computes nothing before it is asked."""
 
-    model: nn.Module
+    model: Model
     x: Tensor
     settings: dict[str, Any]
     seed: int
@@ -30,7 +31,7 @@ class Job:
     @cached_property
     def normaliser(self) -> LogZ | None:
         """log Z of the prior by the configured method; None where the prior is normalised."""
-        if "prior" not in self.model.unnormalised:
+        if not isinstance(self.model, BoltzmannPrior):
             return None
         return normaliser.estimate(self.model.prior(), self.settings, self.seed, reverse=True)
 
@@ -42,7 +43,7 @@ class Job:
     @property
     def boltzmann_posterior(self) -> bool:
         """Whether the posterior of every case is a Boltzmann machine, unnormalised."""
-        return "posterior" in self.model.unnormalised
+        return isinstance(self.model, BoltzmannPosterior)
 
     def stream(self, samples: int, chunk: int | None = None, state: Stateful | None = None) -> Iterator[weights.Pass]:
         """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only.

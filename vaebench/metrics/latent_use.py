@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.estimators.variational import BoundSum
 from vaebench.estimators.weights import stream
@@ -15,11 +15,12 @@ from vaebench.metrics.active_units import active_means
 from vaebench.metrics.aggregate import aggregate_kl
 from vaebench.metrics.mutual_information import batches, batchwise, whole_set
 from vaebench.metrics.posteriors import Gather, posteriors
+from vaebench.models.base import Model
 from vaebench.protocol.signature import MI_BATCH
 
 
 def latent_use(
-    model: nn.Module, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+    model: Model, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
 ) -> dict[str, float]:
     """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
 
@@ -44,7 +45,7 @@ def latent_use(
 
 
 def information(
-    model: nn.Module, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+    model: Model, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
 ) -> float:
     """``mi_batch`` alone, the same number; much cheaper, since the decoder does not enter it."""
     p = posteriors(model, x, seed, purpose)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
-from vaebench.models.kinds import gaussian_posterior, reads_documents
+from vaebench.models.base import GaussianPosterior, Model
 from vaebench.nn.tokens import groups, lengths_of
 from vaebench.protocol.signature import mi_batch
 from vaebench.results.stats import Measure
@@ -63,16 +63,16 @@ def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:
     return Information(*mean_and_error(each), math.log(len(p)), each)
 
 
-def batches(model: nn.Module, x: Tensor, batch: int) -> list[Tensor]:
+def batches(model: Model, x: Tensor, batch: int) -> list[Tensor]:
     """Rows of the evaluation batches: documents of one length, at most ``batch`` of them; else ``batch`` in order."""
-    if reads_documents(model):
+    if model.facts.reads_documents:
         return groups(lengths_of(x), batch)
     return list(torch.arange(len(x), device=x.device).split(batch))
 
 
 def start(job: Job) -> Gather | None:
     """Models with a Gaussian posterior."""
-    return Gather(len(job.x)) if gaussian_posterior(job.model) else None
+    return Gather(len(job.x)) if isinstance(job.model, GaussianPosterior) else None
 
 
 def measures(job: Job, gathered: Gather) -> list[Measure]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.dists import gaussian
 from vaebench.estimators.sums import Sums
-from vaebench.estimators.weights import Moments, Pass, draws, plan
+from vaebench.estimators.weights import Pass, draws, plan
+from vaebench.models.base import GaussianPosterior, Moments
 from vaebench.work.steps import tick
 
 BLOCK = 2**21
@@ -114,7 +115,8 @@ class Gather(Sums):
     def add(self, part: Pass) -> None:
         """Take the case's posterior, and the sample, of the pass that has the first."""
         if part.first == 0:
-            self.rows.append((part.cases, part.seen, part.z[0][0]))
+            q = part.posterior
+            self.rows.append((part.cases, (q.mean.detach(), q.log_var.detach()), part.z[0][0]))
 
     def result(self) -> Posteriors:
         """All of them. Raises RuntimeError when a case is missing or came twice."""
@@ -122,19 +124,19 @@ class Gather(Sums):
         ends = [0, *(cases.stop for cases, _, _ in rows)]
         if ends[-1] != self.cases or ends[:-1] != [cases.start for cases, _, _ in rows]:
             raise RuntimeError(f"the passes do not hold each of the {self.cases} cases once")
-        each = [(*seen, z) for _, seen, z in rows]
+        each = [(*moments, z) for _, moments, z in rows]
         return Posteriors(*(torch.cat(column).double() for column in zip(*each, strict=True)))
 
 
 @torch.no_grad()
-def posteriors(model: nn.Module, x: Tensor, seed: int, purpose: str = "eval") -> Posteriors:
+def posteriors(model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "eval") -> Posteriors:
     """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream."""
     rows = []
     for cases, _, xs in plan(model, x, 1):
         tick()
-        seen = model.encode(xs)
-        z = model.sample_posterior(xs, 1, draws(model, cases, 0, 1, seed, purpose, x.device), seen=seen)
-        rows.append((*seen, z[0][0]))
+        q = model.posterior(xs)
+        (z,) = q.sample(1, draws(model, cases, 0, 1, seed, purpose, x.device))
+        rows.append((q.mean, q.log_var, z[0]))
     return Posteriors(*(torch.cat(column).double() for column in zip(*rows, strict=True)))
 
 

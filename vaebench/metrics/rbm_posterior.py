@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.estimators import jackknife
@@ -28,6 +28,7 @@ from vaebench.estimators.log_z.annealing import MAX_FLOATS, ais
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
 from vaebench.metrics.importance import details
+from vaebench.models.base import Model
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, posterior_chains
 from vaebench.results.stats import Measure
 from vaebench.work.steps import Stateful, steps
@@ -56,7 +57,7 @@ def temperatures(settings: dict[str, Any]) -> int:
 
 @torch.no_grad()
 def stream(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     chains: int,
     temperatures: int,
@@ -123,7 +124,7 @@ class AnnealedSum(Sums):
         for i in range(part.cases.start, min(part.cases.stop, self.shown)):
             self.states[i].append(part.z[0][:, i - part.cases.start])
 
-    def modes(self, model: nn.Module, x: Tensor) -> list[int]:
+    def modes(self, model: Model, x: Tensor) -> list[int]:
         """Number of modes of the posterior of each of the first cases."""
         machines = model.posterior(x[: self.shown].to(model.mean.dtype))
         each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())

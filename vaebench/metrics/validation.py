@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.variational import bound
 from vaebench.metrics import exact_nll, normaliser, rbm_posterior
 from vaebench.metrics.latent_use import information, latent_use
 from vaebench.metrics.mutual_information import batches
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
 
 
 def validation(
-    model: nn.Module, x: Tensor, samples: int, seed: int, update: int, settings: dict[str, Any]
+    model: Model, x: Tensor, samples: int, seed: int, update: int, settings: dict[str, Any]
 ) -> dict[str, float]:
     """What a validation finds, by name: ``valid_bound``, positive nats, see ``validation_bound``.
 
@@ -35,7 +37,7 @@ def validation(
     return found
 
 
-def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
+def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
     """Mean over the cases ``x`` (n, d) of what selects the checkpoint, positive nats, lower is better.
 
     Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the
@@ -44,13 +46,13 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
     {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
     """
-    if settings.get("exact") or ("prior" in model.unnormalised and "temperatures" not in settings):
+    if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
         return exact_value(model, x)
-    if "prior" not in model.unnormalised:
+    if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
     log_z = float(normaliser.estimate(model.prior(), given, seed, purpose="valid_logz").value)
-    if "posterior" not in model.unnormalised:
+    if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
     x = spread(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
@@ -62,9 +64,9 @@ def validation_bound(model: nn.Module, x: Tensor, samples: int, seed: int, setti
 
 
 @torch.no_grad()
-def exact_value(model: nn.Module, x: Tensor) -> float:
+def exact_value(model: Model, x: Tensor) -> float:
     """The exact KL of a model that knows it, else the exact NLL, nats. ValueError where neither is known."""
-    if hasattr(model, "kl"):
+    if isinstance(model, RBMTarget):
         return float(model.kl())
     log_p = exact_nll.known(model, x)
     if log_p is None:

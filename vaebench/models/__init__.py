@@ -1,78 +1,74 @@
 """Model families. A model knows sampling and log-densities, nothing of training.
 
-Every model is a torch module with
-
-- ``latent`` ('binary' or 'gaussian') and ``reparameterised`` (whether a gradient passes through its samples);
-- ``unnormalised``: which of 'prior', 'posterior' its log-densities leave unnormalised; the model then has a method of
-  that name that gives the Boltzmann machine whose log Z is missing;
-- ``posterior_noise(k, batch)``, ``joint_noise(batch)``: name -> (kind, shape) of the noise its samplers take, kind
-  'uniform' on (0, 1) or 'normal';
-- ``sample_posterior(x, k, noise) -> z``, ``log_posterior(z, x)``, ``log_joint(x, z)``, and where the prior can be
-  sampled at once ``sample_joint(noise) -> x, z``.
-
-``x`` is (batch, d), ``z`` a list of latent layers (k, batch, n), the first next to the data; log-densities are
-(k, batch) in nats. Parameters of the generative model are named ``p.*``, those of the inference network ``q.*``.
+What the kinds of models have is in ``base``; which models there are, and where, in ``vaebench.protocol.families``.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from vaebench.config.cells import settings_of
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError, nearest
-from vaebench.models.belief_net import DARN, FDARN, SBN
-from vaebench.models.kinds import reads_documents
-from vaebench.models.linear_gaussian import LinearGaussian
-from vaebench.models.rbm_generator import RBMGenerator
-from vaebench.models.rbm_posterior import RBMPosteriorVAE
-from vaebench.models.rbm_target import RBMTarget
-from vaebench.models.rbm_vae import RBMVAE
-from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
-from vaebench.models.text_lm import TextLM
-from vaebench.models.text_vae import TextVAE
+from vaebench.models.base import Model
 from vaebench.nn.init import TEXT_KEYS, initialize
+from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
 
-MODELS: dict[str, type[nn.Module]] = {
-    "sbn": SBN,
-    "fdarn": FDARN,
-    "darn": DARN,
-    "linear_gaussian": LinearGaussian,
-    "rbm_vae": RBMVAE,
-    "rbm_vae_gaussian": RBMVAEGaussian,
-    "rbm_generator": RBMGenerator,
-    "rbm_posterior": RBMPosteriorVAE,
-    "rbm_target": RBMTarget,
-    "text_vae": TextVAE,
-    "text_lm": TextLM,
-}
+
+def model_class(name: str) -> type[Model]:
+    """The class of a registered family. Raises UserError for an unknown name."""
+    if name not in FAMILIES:
+        raise UserError(f"model {name!r}: {nearest(name, FAMILIES)}")
+    file, _, cls = FAMILIES[name].place.partition(".")
+    return getattr(import_module(f"vaebench.models.{file}"), cls)
 
 
-def build(config: dict[str, Any], mean: np.ndarray) -> nn.Module:
-    """The model of a cell's ``model`` group, uninitialised, for data whose training mean is ``mean`` (d,).
+def build(config: dict[str, Any], info: DataInfo) -> Model:
+    """The model of a cell's ``model`` group, its parameters not yet initialised.
 
-    Raises UserError for an unknown model, an unknown key or a value that the model does not take.
+    Args:
+        config: The group: ``name``, and the settings of conf/model/NAME.yaml.
+        info: What is known of the data, such as ``splits.info``, or ``DataInfo(mean)`` for a tiny model.
+
+    Raises:
+        UserError: If the model or a key is unknown, or a value is refused.
     """
+    cls = model_class(config["name"])
     settings = {k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)}
-    if config["name"] not in MODELS:
-        raise UserError(f"model {config['name']!r}: {nearest(config['name'], MODELS)}")
     try:
-        # The mean has values even where a model is built without any (the device "meta"), to be checked.
-        return MODELS[config["name"]](mean=torch.from_numpy(np.asarray(mean, dtype=np.float32)), **settings)
+        return cls(info, **settings)
     except TypeError as e:
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
 
 
-def check_data(model: str, data: str, tokens: bool) -> None:
-    """Raises UserError where one of a model and its data is of documents (``tokens``) and the other is not."""
-    if reads_documents(MODELS[model]) != tokens:
-        what = "documents, which {} cannot read" if tokens else "no documents, which {} needs"
-        fitting = ", ".join(name for name, cls in MODELS.items() if reads_documents(cls) == tokens)
-        raise UserError(f"data={data} has {what.format(f'model={model}')}; allowed with it: {fitting}")
+def check_data(model: str, data: str, kind: Kind) -> None:
+    """Refuse a model for examples of a kind that it does not take.
+
+    Args:
+        model: Name of the model.
+        data: Name of the data set.
+        kind: Of its examples.
+
+    Raises:
+        UserError: If it does not.
+    """
+    takes = FAMILIES[model].takes
+    if kind.seen in takes:
+        return
+    if kind is Kind.TOKENS:
+        what = f"documents, which model={model} cannot read"
+    elif Kind.TOKENS in takes:
+        what = f"no documents, which model={model} needs"
+    else:
+        what = f"{kind} for examples; model={model} takes {' or '.join(takes)}"
+    fitting = ", ".join(name for name, facts in FAMILIES.items() if kind.seen in facts.takes)
+    raise UserError(f"data={data} has {what}; allowed with it: {fitting}")
 
 
 def start(module: nn.Module, config: dict[str, Any], seed: int) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive, bernoulli
 from vaebench.errors import UserError, nearest
-
-Noise = dict[str, Tensor]
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
+from vaebench.models.base import Ancestral, BinaryVisibles, Noise, SampledPosterior
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
 
 
 class Units(nn.Module):
@@ -45,22 +46,18 @@ class Units(nn.Module):
         return autoregressive.sample(a, self.autoregressive, uniform)
 
 
-class BeliefNet(nn.Module):
+class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i) with Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4).
 
     ``dims`` lists the DEEPEST layer first, as the paper does: [200, 200, 500] has 500 units next to the data. The
     input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones.
     """
 
-    latent = "binary"
-    reparameterised = False
-    unnormalised: tuple[str, ...] = ()
     chained_prior = False
     chained_visibles = False
     max_layers: int | None = None
 
-    def __init__(self, mean: Tensor, dims: Sequence[int], posterior: str = "factorial") -> None:
-        super().__init__()
+    def __init__(self, info: DataInfo, dims: Sequence[int], posterior: str = "factorial") -> None:
         dims = list(dims) if isinstance(dims, (list, tuple)) else dims
         if not isinstance(dims, list) or not dims or not all(type(n) is int and n > 0 for n in dims):
             raise UserError(
@@ -72,8 +69,7 @@ class BeliefNet(nn.Module):
             raise UserError(
                 f"model.posterior={posterior!r}: {nearest(str(posterior), ['factorial', 'autoregressive'])}"
             )
-        self.sizes = [mean.numel(), *reversed(dims)]
-        self.register_buffer("mean", mean)
+        super().__init__(info, dims[::-1])
         n, chained = len(dims), posterior == "autoregressive"
         self.p = nn.ModuleList(
             [Units(self.sizes[i + 1], self.sizes[i], self.chained_visibles and i == 0) for i in range(n)]
@@ -116,19 +112,11 @@ class BeliefNet(nn.Module):
         inputs = self.posterior_inputs(x, z)
         return [units.log_prob(h, v) for units, h, v in zip(self.q, z, inputs, strict=True)]
 
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
-        """log Q(h | x), (k, batch), nats."""
-        return sum(self.log_posterior_terms(z, x))
-
     # ------------------------------------------------------------------------------------------------ joint
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
         return [units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)]
-
-    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """log P(x, h), (k, batch), nats."""
-        return sum(self.log_joint_terms(x, z))
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Samples of P(x | h), bits of the shape of ``uniform`` (k, batch, d)."""
@@ -146,10 +134,13 @@ class BeliefNet(nn.Module):
 class SBN(BeliefNet):
     """Sigmoid belief net: every layer factorial given the one above."""
 
+    facts = FAMILIES["sbn"]
+
 
 class FDARN(BeliefNet):
     """fDARN: an autoregressive prior over one latent layer, visibles factorial given it."""
 
+    facts = FAMILIES["fdarn"]
     chained_prior = True
     max_layers = 1
 
@@ -157,4 +148,5 @@ class FDARN(BeliefNet):
 class DARN(FDARN):
     """DARN: visibles autoregressive as well."""
 
+    facts = FAMILIES["darn"]
     chained_visibles = True

@@ -8,42 +8,42 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.info import DataInfo
 from vaebench.dists import gaussian
 from vaebench.errors import UserError
+from vaebench.models.base import Ancestral, Noise, SampledPosterior
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
 
 
-class LinearGaussian(nn.Module):
+class LinearGaussian(SampledPosterior, Ancestral):
     """z ~ N(0, I), x | z ~ N(W z + b, s^2 I); Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned."""
 
-    latent = "gaussian"
-    continuous = True
+    facts = FAMILIES["linear_gaussian"]
     reparameterised = True
-    unnormalised: tuple[str, ...] = ()
 
-    def __init__(self, mean: Tensor, dims: Sequence[int]) -> None:
-        super().__init__()
+    def __init__(self, info: DataInfo, dims: Sequence[int]) -> None:
         if not isinstance(dims, (list, tuple)) or len(dims) != 1 or type(dims[0]) is not int or dims[0] < 1:
             raise UserError(f"model.dims={dims}: linear_gaussian takes one latent layer, such as [2]")
-        d, n = mean.numel(), dims[0]
-        self.sizes = [d, n]
-        self.register_buffer("mean", mean)
+        super().__init__(info, dims)
+        d, n = self.sizes
         self.p = nn.ParameterDict(
             {"weight": torch.zeros(d, n), "bias": torch.zeros(d), "log_sd": torch.zeros(1)}  # (d, n), (d,), (1,)
         )
         self.q = nn.ParameterDict({"weight": torch.zeros(n, d), "bias": torch.zeros(n), "log_sd": torch.zeros(n)})
 
-    def posterior_noise(self, k: int, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: standard normals (k, batch, n)."""
         return {"q1": ("normal", (k, batch, self.sizes[1]))}
 
-    def joint_noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def joint_noise(self, batch: int) -> Shapes:
         """Noise of ``sample_joint``: standard normals (batch, d) and (batch, n)."""
         return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"]), self.q["log_sd"]
 
-    def sample_posterior(self, x: Tensor, k: int, noise: dict[str, Tensor]) -> list[Tensor]:
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""
         return [gaussian.sample(*self._posterior(x), noise["q1"])]
 
@@ -51,21 +51,13 @@ class LinearGaussian(nn.Module):
         """[log Q(z | x)], (k, batch), nats."""
         return [gaussian.log_prob(z[0], *self._posterior(x))]
 
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
-        """log Q(z | x), (k, batch), nats."""
-        return self.log_posterior_terms(z, x)[0]
-
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """[log p(x | z), log p(z)], each (k, batch), nats."""
         decoded = nn.functional.linear(z[0], self.p["weight"], self.p["bias"])
         zero = torch.zeros((), dtype=z[0].dtype, device=z[0].device)
         return [gaussian.log_prob(x, decoded, self.p["log_sd"]), gaussian.log_prob(z[0], zero, zero)]
 
-    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """log p(x, z), (k, batch), nats."""
-        return sum(self.log_joint_terms(x, z))
-
-    def sample_joint(self, noise: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Ancestral samples: x (batch, d) and [z (1, batch, n)]."""
         z = noise["p1"]
         decoded = nn.functional.linear(z, self.p["weight"], self.p["bias"])

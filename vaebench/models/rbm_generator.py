@@ -13,17 +13,21 @@ import torch
 from torch import Tensor
 
 from vaebench import kernels
+from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.errors import UserError
-from vaebench.models.rbm_vae import Noise, RBMPriorModel, Shapes
+from vaebench.models.base import Noise, SampledPosterior
+from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.products import product
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
 
 CHUNK = 2**25
 """Floats of a table of states and cases held at once, and of the states decoded at once."""
 
 
-class RBMGenerator(RBMPriorModel):
+class RBMGenerator(RBMPriorModel, SampledPosterior):
     """p(z) a Boltzmann machine over two halves of ``latents`` bits, p(x | z) factorial Bernoulli; no parameters of q.
 
     Densities are those of measures: hard bits and the running averages of batch normalisation. Every call that needs
@@ -31,13 +35,15 @@ class RBMGenerator(RBMPriorModel):
     UserError for more bits than ``boltzmann_exact.MAX_UNITS``.
     """
 
+    facts = FAMILIES["rbm_generator"]
+
     def __init__(
-        self, mean: Tensor, latents: int = 16, layers: int = 2, units: int = 200, momentum: float = 0.99
+        self, info: DataInfo, latents: int = 16, layers: int = 2, units: int = 200, momentum: float = 0.99
     ) -> None:
         most = boltzmann_exact.MAX_UNITS
         if type(latents) is not int or not 2 <= latents <= most:
             raise UserError(f"model.latents={latents!r}: the posterior is enumerated; allowed: 2 to {most} bits")
-        super().__init__(mean, [latents], units, layers, layers, momentum)
+        super().__init__(info, [latents], units, layers, layers, momentum)
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None
         name_norms(self)
 
@@ -66,10 +72,6 @@ class RBMGenerator(RBMPriorModel):
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """log p(z | x) as one term, (k, batch), nats."""
         return [self.log_joint(x, z) - self.log_marginal(x)]
-
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
-        """log p(z | x), (k, batch), nats."""
-        return sum(self.log_posterior_terms(z, x))
 
     # ---------------------------------------------------------------------------------------------- enumeration
 

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vaebench import kernels
+from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
+from vaebench.models.base import BoltzmannPosterior
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
+from vaebench.protocol.families import FAMILIES
 from vaebench.settings import validate
 
 COUPLING = 1.5
@@ -63,7 +66,7 @@ def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:
     return RBM(2.0 * (h1 - j.sum(-1)), 2.0 * (h2 - j.sum(-2)), 4.0 * j)
 
 
-class RBMPosteriorVAE(RBMPriorModel):
+class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
     """Binary latents with a Boltzmann prior and, for each case, a Boltzmann posterior over the same sides.
 
     One group of ``latents`` bits; side 1 is their first half, in the prior and in the posterior. Encoder and decoder
@@ -71,13 +74,13 @@ class RBMPosteriorVAE(RBMPriorModel):
     and [z1, z2] by sides will do. There is no ``sample_posterior``: it takes a chain; see ``posterior``.
     """
 
-    unnormalised = ("prior", "posterior")
+    facts = FAMILIES["rbm_posterior"]
 
     def __init__(
-        self, mean: Tensor, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99
+        self, info: DataInfo, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99
     ) -> None:
-        super().__init__(mean, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum)
-        self.q = Encoder(mean.numel(), (latents // 2, latents - latents // 2), units, layers, momentum)
+        super().__init__(info, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum)
+        self.q = Encoder(info.size, (latents // 2, latents - latents // 2), units, layers, momentum)
         name_norms(self)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> RBM:
@@ -85,12 +88,8 @@ class RBMPosteriorVAE(RBMPriorModel):
         return self.q(x - self.mean, tape)
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """-E_x(z) = log q(z | x) + log Z_x as one term, (k, batch), nats."""
-        return [self.posterior(x).negative_energy(*self.sides(z))]
-
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
         """-E_x(z) = log q(z | x) + log Z_x, (k, batch), nats; measures subtract the log Z of ``posterior(x)``."""
-        return self.log_posterior_terms(z, x)[0]
+        return [self.posterior(x).negative_energy(*self.sides(z))]
 
     def decayed(self) -> list[Tensor]:
         """As for the other models, but for the scale of the couplings, which keeps their size."""

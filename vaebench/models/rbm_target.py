@@ -12,10 +12,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Noise, SampledPosterior
+from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise as draws
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 WEIGHTS = ("equal", "dirichlet")
@@ -34,27 +38,24 @@ class FreeMachine(nn.Module):
         self.w = nn.Parameter(torch.zeros(side, side))
 
 
-class RBMTarget(nn.Module):
+class RBMTarget(SampledPosterior):
     """q a machine of ``side`` + ``side`` bits; p(z) = sum_c alpha_c prod_i Bernoulli(z_i; mu_ci).
 
     mu_ci is ``low`` or 1 - ``low`` by a random pattern, a function of the number ``mixture`` alone. ``weights``:
     'equal' for alpha_c = 1 / components, 'dirichlet' for one draw from the flat Dirichlet, by ``mixture`` too.
     """
 
-    latent = "binary"
-    reparameterised = False
-    unnormalised: tuple[str, ...] = ()
+    facts = FAMILIES["rbm_target"]
 
     def __init__(
         self,
-        mean: Tensor,
+        info: DataInfo,
         side: int = 4,
         components: int = 3,
         mixture: int = 0,
         weights: str = "equal",
         low: float = 0.1,
     ) -> None:
-        super().__init__()
         for key, value, least in (("side", side, 1), ("components", components, 1), ("mixture", mixture, 0)):
             validate.whole(f"model.{key}", value, least)
         if side > MOST_BITS:
@@ -63,8 +64,8 @@ class RBMTarget(nn.Module):
             raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
         if not validate.is_number(low) or not 0 < low < 1:
             raise UserError(f"model.low={low!r}: must be a number between 0 and 1")
-        self.side, self.sizes = side, [mean.numel(), 2 * side]
-        self.register_buffer("mean", mean)
+        super().__init__(info, [2 * side])
+        self.side = side
         shapes = {"pattern": ("uniform", (components, 2 * side)), "weights": ("uniform", (components,))}
         made = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
         high = (made["pattern"] < 0.5).double()
@@ -72,8 +73,8 @@ class RBMTarget(nn.Module):
         share = made["weights"].double()
         alpha = torch.ones_like(share) if weights == "equal" else -torch.log1p(-share)
         log_alpha = torch.log(alpha / alpha.sum())
-        self.register_buffer("slopes", torch.logit(mu).to(mean.dtype))
-        self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(mean.dtype))
+        self.register_buffer("slopes", torch.logit(mu).to(self.mean.dtype))
+        self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(self.mean.dtype))
         self.q = FreeMachine(side)
 
     def machine(self) -> RBM:
@@ -92,11 +93,11 @@ class RBMTarget(nn.Module):
 
     # --------------------------------------------------------------------------------- what every model has
 
-    def posterior_noise(self, k: int, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: uniforms (k, batch) for side 1, (k, batch, side) for side 2."""
         return {"q1": ("uniform", (k, batch)), "q2": ("uniform", (k, batch, self.side))}
 
-    def sample_posterior(self, x: Tensor, k: int, noise: dict[str, Tensor]) -> list[Tensor]:
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k independent exact samples of q beside each case: [z (k, batch, 2 side)]."""
         lead = noise["q1"].shape
         flat = boltzmann_exact.sample(self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side))
@@ -108,10 +109,6 @@ class RBMTarget(nn.Module):
         z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
         machine = self.machine()
         return [(machine.negative_energy(z1, z2) - machine.log_z()).reshape(whole.shape[:-1])]
-
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
-        """log q(z), (k, batch), nats."""
-        return self.log_posterior_terms(z, x)[0]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """[0, log p(z)], each (k, batch), nats: the data have no part in it."""

@@ -12,16 +12,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import BinaryVisibles, BoltzmannPrior, Noise, SampledPosterior
 from vaebench.models.rbm_prior import RBMPrior
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-
-Noise = dict[str, Tensor]
-Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 CONTEXTS = ("none", "shared")
 
@@ -48,28 +49,22 @@ class Generator(nn.Module):
         self.decoder = Decoder(mean, latents, units, layers, momentum)
 
 
-class RBMPriorModel(nn.Module):
+class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
     """What all models with a Boltzmann prior share; subclasses add the posterior.
 
-    ``unnormalised``: ``log_joint`` lacks -log Z of ``prior()``, which measures add once.
+    ``log_joint`` lacks -log Z of ``prior()``, which measures add once.
     """
 
-    latent = "binary"
-    reparameterised = False
-    unnormalised: tuple[str, ...] = ("prior",)
-
     def __init__(
-        self, mean: Tensor, groups: Sequence[int], units: int, layers: int, decoder_layers: int, momentum: float
+        self, info: DataInfo, groups: Sequence[int], units: int, layers: int, decoder_layers: int, momentum: float
     ) -> None:
-        super().__init__()
+        super().__init__(info, groups)
         latents = sum(groups)
         for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
             validate.whole(f"model.{key}", value, least)
         if not validate.is_number(momentum) or not 0 <= momentum < 1:
             raise UserError(f"model.momentum={momentum!r}: must be at least 0 and below 1")
-        self.sizes = [mean.numel(), *groups]
-        self.register_buffer("mean", mean)
-        self.p = Generator(mean, latents, units, decoder_layers, momentum)
+        self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
     def prior(self) -> RBM:
         """The prior's machine, unnormalised."""
@@ -95,16 +90,12 @@ class RBMPriorModel(nn.Module):
         """log p(x | z) and -E(z) = log p(z) + log Z, each (k, batch), nats."""
         return [self.log_likelihood(x, z), self.prior().negative_energy(*self.sides(z))]
 
-    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
-        """log p(x, z) + log Z, (k, batch), nats."""
-        return sum(self.log_joint_terms(x, z))
-
     def decayed(self) -> list[Tensor]:
         """What weight decay applies to: kernels of all nets, scales of batch normalisation, the prior's couplings."""
         return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
 
 
-class RBMVAE(RBMPriorModel):
+class RBMVAE(RBMPriorModel, SampledPosterior):
     """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size, each factorial Bernoulli.
 
     ``context``: 'none' gives every group a net of its own on [x, z_<i] with ``layers`` hidden layers; 'shared' gives
@@ -112,9 +103,11 @@ class RBMVAE(RBMPriorModel):
     5). The decoder has as many hidden layers as the inference network. ``latents`` counts the bits of all groups.
     """
 
+    facts = FAMILIES["rbm_vae"]
+
     def __init__(
         self,
-        mean: Tensor,
+        info: DataInfo,
         latents: int = 200,
         groups: int = 1,
         layers: int = 2,
@@ -127,11 +120,11 @@ class RBMVAE(RBMPriorModel):
         if context not in CONTEXTS:
             raise UserError(f"model.context={context!r}: {nearest(str(context), CONTEXTS)}")
         size = latents // groups
-        super().__init__(mean, [size] * groups, units, layers, layers, momentum)
-        before = [mean.numel() + i * size for i in range(groups)]
+        super().__init__(info, [size] * groups, units, layers, layers, momentum)
+        before = [info.size + i * size for i in range(groups)]
         self.q = nn.Module()
         if context == "shared":
-            self.q.context = NormalizedTanhNet(mean.numel(), units, layers, momentum)
+            self.q.context = NormalizedTanhNet(info.size, units, layers, momentum)
             before = [self.q.context.outputs + i * size for i in range(groups)]
         hidden = 0 if context == "shared" else layers
         self.q.nets = nn.ModuleList([NormalizedTanhNet(n, units, hidden, momentum) for n in before])
@@ -170,7 +163,3 @@ class RBMVAE(RBMPriorModel):
         """log q(z | x) as one term (the prior does not fall into groups), (k, batch), nats."""
         seen = self.encode(x)
         return [sum(bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z)))]
-
-    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
-        """log q(z | x), (k, batch), nats."""
-        return sum(self.log_posterior_terms(z, x))

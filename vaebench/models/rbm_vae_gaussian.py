@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.data.info import DataInfo
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.nn.batch_norm import Tape
+from vaebench.protocol.families import FAMILIES
 
 
 class Widths(nn.Module):
@@ -35,8 +37,10 @@ class RBMVAEGaussian(RBMVAE):
     those of hard bits as in RBMVAE; delta and sigma do not enter them. Settings are RBMVAE's.
     """
 
-    def __init__(self, mean: Tensor, *args: Any, **settings: Any) -> None:
-        super().__init__(mean, *args, **settings)
+    facts = FAMILIES["rbm_vae_gaussian"]
+
+    def __init__(self, info: DataInfo, *args: Any, **settings: Any) -> None:
+        super().__init__(info, *args, **settings)
         size = self.sizes[1]
         self.q.shifts = nn.ModuleList([nn.Linear(net.outputs, size) for net in self.q.nets])
         self.q.widths = nn.ModuleList([Widths(size) for _ in self.q.nets])

@@ -77,11 +77,8 @@ class TextDecoder(nn.Module):
         """log p(document | z), (k, batch), nats, summed over words and ``</s>``. ``z`` (k, batch, n) or None, k = 1.
 
         ``drop``: uniforms as ``dropout_noise`` names them, or longer ones; a unit is kept where they reach the rate,
-        and scaled by 1 / (1 - rate). All samples of a document share its mask. None: no dropout. Without gradient and
-        without dropout what samples have in common is computed once and memory is bounded, whatever k and batch.
+        and scaled by 1 / (1 - rate). All samples of a document share its mask. None: no dropout.
         """
-        if drop is None and not torch.is_grad_enabled():
-            return self._score(documents, z)
         tokens, steps = documents.tokens.t(), documents.steps
         k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
         x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)  # (steps, batch, embedding)
@@ -111,8 +108,13 @@ class TextDecoder(nn.Module):
 
     # ----------------------------------------------------------------------------------------- without gradient
 
-    def _score(self, documents: Documents, z: Tensor | None) -> Tensor:
-        """``log_likelihood`` by groups of documents of like lengths, and of samples where one document has many."""
+    @torch.no_grad()
+    def score(self, documents: Documents, z: Tensor | None) -> Tensor:
+        """``log_likelihood`` without gradient and without dropout, (k, batch), nats.
+
+        By groups of documents of like lengths, and of samples if one document has many. What samples have in common is
+        computed once, and memory is bounded, whatever k and batch.
+        """
         kind = "cuda" if documents.tokens.is_cuda else "cpu"
         k, batch, rows = 1 if z is None else len(z), len(documents.lengths), ROWS[kind]
         room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))

@@ -26,10 +26,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Model
 from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
 from vaebench.objectives.bit_gibbs import BitGibbs
@@ -65,7 +64,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def build(config: dict[str, Any], model: nn.Module) -> Objective:
+def build(config: dict[str, Any], model: Model) -> Objective:
     """The objective of a cell's ``objective`` group around ``model``.
 
     Raises UserError for an unknown objective or key, or a model that the objective cannot train.

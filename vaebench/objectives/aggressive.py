@@ -8,9 +8,10 @@ every validation, has stopped rising.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Model
 from vaebench.objectives.vae import VAE
 from vaebench.settings import validate
 
@@ -63,7 +64,7 @@ class Aggressive(VAE):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         inner_window: int = 10,
         inner_most: int = 99,
         inner_strict: bool = True,

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from vaebench.models.base import Model
+
 State = dict[str, Tensor]
 
 
@@ -50,7 +52,7 @@ class Objective(nn.Module):
     weight_decay = 0.0
     validation: ClassVar[dict[str, Any]] = {}
 
-    model: nn.Module
+    model: Model
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network."""

@@ -14,6 +14,8 @@ from torch import Tensor
 from vaebench import kernels
 from vaebench.dists.rbm import bits
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Model
+from vaebench.models.rbm_generator import RBMGenerator
 from vaebench.nn import batch_norm
 from vaebench.objectives.base import Objective
 from vaebench.objectives.decay import check_decay, penalty
@@ -40,9 +42,7 @@ class BitGibbs(Objective):
     worth_compiling = False
     kernel = "chains"
 
-    def __init__(
-        self, model: torch.nn.Module, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
-    ) -> None:
+    def __init__(self, model: Model, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running") -> None:
         super().__init__()
         if statistics not in STATISTICS:
             raise UserError(f"objective.statistics={statistics!r}: {nearest(str(statistics), STATISTICS)}")
@@ -51,9 +51,9 @@ class BitGibbs(Objective):
         self.weight_decay = check_decay(weight_decay)
 
     @staticmethod
-    def trains(model: torch.nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Generative models with a Boltzmann prior and no inference network."""
-        return "prior" in model.unnormalised and hasattr(model, "frozen")
+        return isinstance(model, RBMGenerator)
 
     def groups(self) -> dict[str, str]:
         """One parameter group: there is no inference network."""

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
+from vaebench.models.base import Model
 from vaebench.settings.validate import is_number
 
 
@@ -37,7 +38,7 @@ def apart(wanted: bool) -> Iterator[None]:
         _apart = before
 
 
-def penalty(model: nn.Module, strength: float) -> Tensor | float:
+def penalty(model: Model, strength: float) -> Tensor | float:
     """strength / 2 |.|^2 over what ``model.decayed()`` names, (); 0 in a block of ``apart``."""
     if _apart:
         return 0.0

@@ -11,6 +11,9 @@ from torch import Tensor
 from vaebench.dists import bernoulli, smoothing
 from vaebench.dists.smoothing import SMOOTHINGS, Overlapping, Smoothing
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Model
+from vaebench.models.rbm_vae import RBMVAE
+from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
@@ -39,15 +42,14 @@ class DirectedObjective(RBMPriorObjective):
     ``relax``: the smoothing whose values take the place of the bits.
     """
 
-    def __init__(self, model: torch.nn.Module, relax: Smoothing, **more: Any) -> None:
+    def __init__(self, model: Model, relax: Smoothing, **more: Any) -> None:
         super().__init__(model, **more)
         self.relax = relax
 
     @staticmethod
-    def trains(model: torch.nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models with a Boltzmann prior and a hierarchical inference network that has nothing but logits."""
-        plain = hasattr(model, "group_logits") and not hasattr(model, "group_mixture")
-        return "prior" in model.unnormalised and plain
+        return isinstance(model, RBMVAE) and not isinstance(model, RBMVAEGaussian)
 
     def posterior_noise(self, batch: int) -> Shapes:
         """Uniforms (per unit, k, batch, n) for each group."""
@@ -99,9 +101,7 @@ class WeightedObjective(DirectedObjective):
     ``estimator`` of the bound's gradient, without effect on one sample: doubly_reparameterized or plain.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any
-    ) -> None:
+    def __init__(self, model: Model, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any) -> None:
         super().__init__(model, relax, **more)
         self.estimator = weighted.check(estimator)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaebench.models.base import Model
 from vaebench.objectives.directed import DirectedObjective, relaxation
 
 
@@ -21,7 +22,7 @@ class DVAE(DirectedObjective):
     dq_i / (1 - q_i) = q_i dl_i: nothing is divided by, and saturated units need no cap on q.
     """
 
-    def __init__(self, model: torch.nn.Module, beta: float | None = None, **more) -> None:
+    def __init__(self, model: Model, beta: float | None = None, **more) -> None:
         super().__init__(model, relaxation("spike_exponential", beta, ("spike_exponential",)), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vaebench.models.base import Model
 from vaebench.objectives.directed import OVERLAPPING, DirectedObjective, relaxation
 
 
@@ -16,9 +17,7 @@ class DVAEPlusPlus(DirectedObjective):
     their zeta is known. With one group nothing of side 2 is conditioned on side 1, so its mean is the plain one.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, smoothing: str = "exponential", beta: float | None = None, **more
-    ) -> None:
+    def __init__(self, model: Model, smoothing: str = "exponential", beta: float | None = None, **more) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

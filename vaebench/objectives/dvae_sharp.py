@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench.dists import mean_field
+from vaebench.models.base import Model
 from vaebench.objectives.directed import OVERLAPPING, WeightedObjective, relaxation
 
 
@@ -18,9 +18,7 @@ class DVAESharp(WeightedObjective):
     importance-weighted bound is maximised.
     """
 
-    def __init__(
-        self, model: torch.nn.Module, smoothing: str = "exponential", beta: float | None = None, **more
-    ) -> None:
+    def __init__(self, model: Model, smoothing: str = "exponential", beta: float | None = None, **more) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.dists.smoothing import gaussian_mixture_log_density, gaussian_mixture_sample
+from vaebench.models.base import Model
+from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.directed import WeightedObjective, relaxation
@@ -49,15 +51,15 @@ class DVAESharpGaussian(WeightedObjective):
     raised. ``beta`` None: 30. The smallest eigenvalue of C is minus the largest singular value of W.
     """
 
-    def __init__(self, model: torch.nn.Module, beta: float | None = 30.0, refresh: int = 1000, **more: Any) -> None:
+    def __init__(self, model: Model, beta: float | None = 30.0, refresh: int = 1000, **more: Any) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)
 
     @staticmethod
-    def trains(model: torch.nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models with a Boltzmann prior and a posterior of Gaussian mixtures."""
-        return "prior" in model.unnormalised and hasattr(model, "group_mixture")
+        return isinstance(model, RBMVAEGaussian)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Besides the base's: lambda, (), as it is without couplings."""

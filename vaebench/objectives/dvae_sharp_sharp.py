@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebench.dists.rbm import RBM
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import chains, weighted
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
@@ -34,7 +35,7 @@ class DVAESharpSharp(RBMPriorObjective):
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Model,
         discrete_sweeps: int = 10,
         relaxed_sweeps: int = 1,
         relaxation: str = "piecewise_linear",
@@ -55,9 +56,9 @@ class DVAESharpSharp(RBMPriorObjective):
         self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
     @staticmethod
-    def trains(model: torch.nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models whose prior and posterior both are Boltzmann machines."""
-        return {"prior", "posterior"} <= set(model.unnormalised)
+        return isinstance(model, BoltzmannPrior) and isinstance(model, BoltzmannPosterior)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """Besides the base's: side 1 of the posterior's chains, (cases, samples, n1) uint8, random bits at first."""

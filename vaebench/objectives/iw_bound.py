@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
+from vaebench.models.base import Model
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
 from vaebench.settings import validate
@@ -15,14 +15,14 @@ from vaebench.settings import validate
 class IWBound(Objective):
     """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
 
-    def __init__(self, model: nn.Module, samples: int = 1, reduce: str = "mean") -> None:
+    def __init__(self, model: Model, samples: int = 1, reduce: str = "mean") -> None:
         super().__init__()
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
         self.reduce = reduction.check(reduce)
 
     @staticmethod
-    def trains(model: nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models through whose samples a gradient passes."""
         return model.reparameterised
 

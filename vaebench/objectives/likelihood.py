@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import nn
-
+from vaebench.models.base import ExactModel, Model
 from vaebench.objectives.base import Objective
 
 
@@ -16,14 +15,14 @@ class Likelihood(Objective):
     block = 1
     validation: ClassVar[dict[str, Any]] = {"exact": True}
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
     @staticmethod
-    def trains(model: nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models without latents."""
-        return model.latent == "none"
+        return isinstance(model, ExactModel)
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of dropout."""

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
+from vaebench.models.base import Model
+from vaebench.models.belief_net import BeliefNet
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
@@ -31,7 +33,7 @@ class NVIL(Objective):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         local_signals: bool = True,
         constant_baseline: bool = True,
         input_baseline: bool = True,
@@ -56,9 +58,9 @@ class NVIL(Objective):
         )
 
     @staticmethod
-    def trains(model: nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Binary latents whose joint and posterior fall into one term per layer."""
-        return model.latent == "binary" and hasattr(model, "posterior_inputs")
+        return isinstance(model, BeliefNet)
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network, input-dependent baselines."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import Model
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.objectives import chains
 from vaebench.objectives.base import Objective
 from vaebench.rng import noise as draws
@@ -34,7 +35,7 @@ class RBMKL(Objective):
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Model,
         discrete_sweeps: int = 10,
         relaxed_sweeps: int = 1,
         relaxation: str = "piecewise_linear",
@@ -52,9 +53,9 @@ class RBMKL(Objective):
         self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
     @staticmethod
-    def trains(model: torch.nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models of a machine and a known target."""
-        return hasattr(model, "target") and hasattr(model, "machine")
+        return isinstance(model, RBMTarget)
 
     def groups(self) -> dict[str, str]:
         """One group: the target has no parameters."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
+from vaebench.models.base import Model
 from vaebench.nn import batch_norm
 from vaebench.objectives import population
 from vaebench.objectives.base import Objective
@@ -41,7 +42,7 @@ class RBMPriorObjective(Objective):
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: Model,
         samples: int = 1,
         warmup: float = 0.3,
         weight_decay: float = 1e-4,

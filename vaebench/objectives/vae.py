@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaebench.dists.gaussian import kl_standard
+from vaebench.models.base import GaussianPosterior, Model
 from vaebench.objectives.base import Objective
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
@@ -30,7 +30,7 @@ class VAE(Objective):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         samples: int = 1,
         kl_weight: float = 1.0,
         kl_start: float | None = None,
@@ -44,23 +44,22 @@ class VAE(Objective):
         self.weight = KLWeight(kl_weight, kl_start, kl_warmup, kl_unit, kl_slope)
 
     @staticmethod
-    def trains(model: nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models with a Gaussian posterior that they give as mean and log-variance."""
-        return model.latent == "gaussian" and hasattr(model, "encode")
+        return isinstance(model, GaussianPosterior)
 
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of K posterior samples per case, and of dropout where the model has it."""
-        dropout = getattr(self.model, "dropout_noise", lambda batch, width: {})
-        return {**self.model.posterior_noise(self.samples, batch), **dropout(batch, width)}
+        return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
 
     def forward(self, state: dict[str, Tensor], batch: dict[str, Tensor], noise: dict[str, Tensor]):
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
         x, weight = batch["x"], self.weight.at(batch)
-        mean, log_var = self.model.encode(x)
-        z = self.model.sample_posterior(x, self.samples, {"q1": noise["q1"][:, : len(x)]}, seen=(mean, log_var))
+        q = self.model.posterior(x)
+        z = q.sample(self.samples, {"q1": noise["q1"][:, : len(x)]})
         drop = {k: v[: len(x)] for k, v in noise.items() if k.startswith("drop")}
         log_p = self.model.log_likelihood(x, z, drop or None).mean(0)
-        kl = kl_standard(mean, log_var)
+        kl = q.kl()
         loss = (weight * kl - log_p).mean()
         metrics = {"bound": (log_p - kl).mean(), "kl": kl.mean(), "loss": loss}
         return loss, state, {k: v.detach() for k, v in metrics.items()}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-
+from vaebench.models.base import Ancestral, Model
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
 
@@ -17,15 +16,15 @@ class WakeSleep(Objective):
 
     kernel = "all"
 
-    def __init__(self, model: nn.Module, reduce: str = "sum") -> None:
+    def __init__(self, model: Model, reduce: str = "sum") -> None:
         super().__init__()
         self.model = model
         self.reduce = reduction.check(reduce)
 
     @staticmethod
-    def trains(model: nn.Module) -> bool:
+    def trains(model: Model) -> bool:
         """Models that dream, and whose samples carry no gradient, so that the two halves stay apart."""
-        return hasattr(model, "sample_joint") and not model.reparameterised
+        return isinstance(model, Ancestral) and not model.reparameterised
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model (wake), inference network (sleep)."""

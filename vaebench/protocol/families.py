@@ -1,26 +1,71 @@
-"""Facts about model families, readable without torch."""
+"""The registry of model families: where each is built, and what is known of it before torch is loaded.
+
+A model reads what stands here (``vaebench.models.base``), and so does whoever has only its name: the protocol of a
+measure, the report, the check, the benchmark. Nothing of it is said a second time.
+"""
 
 from __future__ import annotations
 
-UNNORMALISED: dict[str, tuple[str, ...]] = {
-    "rbm_vae": ("prior",),
-    "rbm_vae_gaussian": ("prior",),
-    "rbm_generator": ("prior",),
-    "rbm_posterior": ("prior", "posterior"),
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vaebench.data.kinds import Kind
+
+
+@dataclass(frozen=True)
+class Family:
+    """Facts about the models of one name.
+
+    Args:
+        place: File of vaebench/models/ and class in it, such as ``belief_net.SBN``.
+        latent: What the latents are: ``binary``, ``gaussian`` or ``none``.
+        takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
+        encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior, without samples.
+        unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
+            lack: how it is found is then part of the protocol.
+        density: Whether p(x) is a density, so that its logarithm may be positive.
+    """
+
+    place: str
+    latent: str = "binary"
+    takes: tuple[Kind, ...] = (Kind.BITS,)
+    encoded: bool = False
+    unnormalised: tuple[str, ...] = ()
+    density: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether log p(x) is known: there is an NLL, and no bound."""
+        return self.latent == "none" and not self.unnormalised
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether examples are documents."""
+        return Kind.TOKENS in self.takes
+
+
+FAMILIES: dict[str, Family] = {
+    "sbn": Family("belief_net.SBN"),
+    "fdarn": Family("belief_net.FDARN"),
+    "darn": Family("belief_net.DARN"),
+    "linear_gaussian": Family(
+        "linear_gaussian.LinearGaussian", latent="gaussian", takes=(Kind.BITS, Kind.REAL), density=True
+    ),
+    "rbm_vae": Family("rbm_vae.RBMVAE", unnormalised=("prior",)),
+    "rbm_vae_gaussian": Family("rbm_vae_gaussian.RBMVAEGaussian", unnormalised=("prior",)),
+    "rbm_generator": Family("rbm_generator.RBMGenerator", unnormalised=("prior",)),
+    "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
+    "rbm_target": Family("rbm_target.RBMTarget"),
+    "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True),
+    "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,)),
 }
-"""Models of whose densities a Boltzmann machine's log Z is missing: how it is found is then part of the protocol.
+"""Every model by its name in ``conf/model/``."""
 
-As the models themselves say (``unnormalised``), but readable without torch.
-"""
-
-
-ENCODED = ("text_vae",)
-"""Models that encode a case as a Gaussian, of which means and the KL are known without samples."""
+UNKNOWN = Family("")
+"""What is assumed of a name that is not registered: results of other versions may have one."""
 
 
-EXACT = ("text_lm",)
-"""Models without latents: the likelihood is exact, and there is no bound."""
-
-
-CONTINUOUS = ("linear_gaussian",)
-"""Models that have a density for a case, whatever the data: its logarithm may be positive."""
+def family(config: Mapping[str, Any]) -> Family:
+    """The family of the model of a cell's configuration."""
+    return FAMILIES.get(config.get("model", {}).get("name", ""), UNKNOWN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.protocol.families import UNNORMALISED
+from vaebench.protocol.families import family
 from vaebench.protocol.registry import METRICS
 
 MAX_SIDE = 20
@@ -56,7 +56,7 @@ def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
 
 def lacking(config: dict[str, Any]) -> tuple[str, ...]:
     """Which of 'prior', 'posterior' have no log Z in the densities of a cell's model."""
-    return UNNORMALISED.get(config.get("model", {}).get("name", ""), ())
+    return family(config).unnormalised
 
 
 def _prior_part(config: dict[str, Any], settings: dict[str, Any]) -> str:

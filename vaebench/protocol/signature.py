@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.protocol.families import ENCODED, EXACT
+from vaebench.protocol.families import family
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
 from vaebench.protocol.registry import METRICS, is_timing
 from vaebench.settings.validate import shown
@@ -33,16 +33,16 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
 
     Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
     """
-    ev, model = config["eval"], config["model"]["name"]
-    if model in EXACT:
+    ev, model = config["eval"], family(config)
+    if model.exact:
         names = ["nll"]
     else:
         names = ["bound", "kl"]
-        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model in ENCODED):  # a variance over cases
+        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):  # a variance over cases
             names.append("active_units")
         if ev["iw_samples"]:
             names.append("iw_nll")
-        if model in ENCODED:
+        if model.encoded:
             names.append("mi_batch")
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
@@ -58,10 +58,10 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     if metric is None or metric.samples is None:
         return
     group, name = metric.samples
-    model, value = config["model"]["name"], config[group].get(name)
-    if model in EXACT:  # whose measures need no samples
+    model, value = family(config), config[group].get(name)
+    if model.exact:  # whose measures need no samples
         return
-    least = 1 if model in ENCODED else metric.least
+    least = 1 if model.encoded else metric.least
     if value is None or value < least:
         raise UserError(
             f"{group}.{name}={shown(value)}: {measure}, which this table compares, is not measured then; "

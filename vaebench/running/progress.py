@@ -12,7 +12,7 @@ from typing import Any
 
 from vaebench.config.cells import Cell
 from vaebench.formatting import duration
-from vaebench.protocol.families import EXACT
+from vaebench.protocol.families import family
 from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
 from vaebench.running.tasks import Outcome, unit
@@ -121,6 +121,6 @@ def validated_by(config: dict[str, Any]) -> str:
     if config["objective"]["name"] == "rbm_kl":
         return "exact KL"
     parts = log_z_parts(config, "valid_bound")
-    if "posterior:exact" in parts or config["model"]["name"] in EXACT:
+    if "posterior:exact" in parts or family(config).exact:
         return "exact NLL"
     return "IW-NLL" if parts else "bound"

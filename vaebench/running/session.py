@@ -29,7 +29,7 @@ from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol.families import CONTINUOUS
+from vaebench.protocol.families import family
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import samples_of, signature, valid_points
 from vaebench.results import flags
@@ -220,7 +220,7 @@ class Session:
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
         found = evaluated_checkpoint(s, self.config["train"]["select"])
-        model = load_model(self.config, self.splits.mean, found).to(self.device)
+        model = load_model(self.config, self.splits.info, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
 
         begun = Partial(s.folder, self._evaluation(s, found))
@@ -276,7 +276,7 @@ class Session:
             value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
             every = len(self.splits.valid)
             points = min(valid_points(self.config) or every, every)
-            extra = {flags.DENSITY: True} if self.config["model"]["name"] in CONTINUOUS else {}
+            extra = {flags.DENSITY: True} if family(self.config).density else {}
             measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
             found.append(replace(measure, flags=flags.of_measure(measure)))
         if s.ms_per_update is not None:

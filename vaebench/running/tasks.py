@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config.cells import Cell, canonical
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.protocol.signature import evaluated
 from vaebench.results import flags, run_files
@@ -22,6 +23,9 @@ from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure, repeats_of
 from vaebench.results.store import Busy, Store, is_current
 from vaebench.work.status import Say, ShouldStop
+
+if TYPE_CHECKING:
+    from vaebench.data.info import DataInfo
 
 FINISHED = ("done", "diverged")
 """Statuses that are not run again unless forced: the same run would end the same way."""
@@ -144,10 +148,9 @@ def check(cells: Iterable[Cell]) -> None:
     distinct: dict[str, Cell] = {}
     for cell in cells:
         parts = ("model", "objective", "optim")
-        distinct.setdefault(canonical([_width(cell), *(cell.config[k] for k in parts)]), cell)
+        distinct.setdefault(canonical([_shape(cell), *(cell.config[k] for k in parts)]), cell)
     if not distinct:  # nothing to do is said at once, without torch
         return
-    import numpy as np
     import torch
 
     from vaebench import models, objectives, optim
@@ -156,7 +159,7 @@ def check(cells: Iterable[Cell]) -> None:
         config = cell.config
         try:
             with torch.device("meta"):
-                objective = objectives.build(config["objective"], models.build(config["model"], np.zeros(_width(cell))))
+                objective = objectives.build(config["objective"], models.build(config["model"], _info(cell)))
             _check_size(objective)
             models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
             optim.build(config["optim"])
@@ -191,20 +194,33 @@ def _check_places(cells: list[Cell]) -> None:
         loader = data.DATA.get(settings["name"])
         if loader is None:
             continue
-        models.check_data(cell.config["model"]["name"], loader.name, loader.tokens)
+        models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
         data.check(settings, cell.config["train"].get("cases"))
-        check_order(cell.config["train"]["order"], loader.name, loader.tokens)
+        check_order(cell.config["train"]["order"], loader.name, loader.kind is Kind.TOKENS)
 
 
 def _line(e: Exception) -> str:
     return str(e).strip().partition("\n")[0]
 
 
-def _width(cell: Cell) -> int:
-    """Numbers of a case of the cell's data; 100 where only the files know."""
+def _shape(cell: Cell) -> tuple[int, ...]:
+    """Of an example of the cell's data; (100,) where only the files know."""
     from vaebench.data import DATA
 
-    return math.prod(getattr(DATA.get(cell.config["data"]["name"]), "shape", (100,)))
+    loader = DATA.get(cell.config["data"]["name"])
+    return loader.shape if loader and loader.shape else (100,)
+
+
+def _info(cell: Cell) -> DataInfo:
+    """What a model is told of data that are not read: their kind and shape, and a mean of 0."""
+    import numpy as np
+
+    from vaebench.data import DATA
+    from vaebench.data.info import DataInfo
+
+    loader = DATA.get(cell.config["data"]["name"])
+    shape = _shape(cell)
+    return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape)
 
 
 def preflight(cells: Iterable[Cell]) -> None:
@@ -229,7 +245,7 @@ def preflight(cells: Iterable[Cell]) -> None:
         splits = data.load(settings, mirror=settings.get("mirror"))
         distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
         for cell in distinct.values():
-            models.check_data(cell.config["model"]["name"], splits.name, splits.tokens)
+            models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
             batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
 
 

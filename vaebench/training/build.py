@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
 
 from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.models.base import Model
 from vaebench.nn.tokens import lengths_of
 from vaebench.objectives.base import Objective
 from vaebench.optim import Optimiser
@@ -23,22 +23,22 @@ from vaebench.training.run_state import RunState
 class Trio(NamedTuple):
     """Model, objective around it, and optimiser of a cell."""
 
-    model: nn.Module
+    model: Model
     objective: Objective
     optimiser: Optimiser
 
 
-def trio(config: dict[str, Any], mean: np.ndarray) -> Trio:
-    """Build the three for data whose training mean is ``mean`` (d,). Raises UserError for what they do not take."""
-    model = models.build(config["model"], mean)
+def trio(config: dict[str, Any], info: DataInfo) -> Trio:
+    """Build the three for data of which ``info`` is known. Raises UserError for what they do not take."""
+    model = models.build(config["model"], info)
     objective = objectives.build(config["objective"], model)
     optimiser = optim.build(config["optim"], objective.largest_rates(config["train"]["batch"]))
     return Trio(model, objective, optimiser)
 
 
-def load_model(config: dict[str, Any], mean: np.ndarray, found: Checkpoint) -> nn.Module:
+def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Model:
     """The model of a cell with the parameters and buffers of a checkpoint (objective's names, ``model.*``)."""
-    model = models.build(config["model"], mean)
+    model = models.build(config["model"], info)
     kept = {**found.params, **found.state}
     own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
     missing = {n for n, _ in model.named_parameters()} - set(own)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from vaebench import kernels
-from vaebench.models import MODELS
+from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives import OBJECTIVES, decay
 from vaebench.optim import Optimiser
@@ -105,7 +105,7 @@ def has_kernel(config: dict[str, Any]) -> bool:
     """Whether there are kernels for what a cell's configuration trains."""
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
-        return issubclass(MODELS[config["model"]["name"]], BeliefNet) and config["optim"]["name"] == "sgd"
+        return issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
     return rule.kernel == "chains"
 
 

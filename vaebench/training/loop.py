@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted
 from vaebench.rng import noise
@@ -99,7 +100,7 @@ def _begin(
     config: dict[str, Any], splits: Splits, states: list[RunState], device: torch.device, engine: str
 ) -> tuple[Pack, Batches]:
     """The pack of the seeds, from their checkpoints or from the start, and the batches of their training."""
-    trio = build.trio(config, splits.mean)
+    trio = build.trio(config, splits.info)
     objective = trio.objective.to(device)
     data = torch.from_numpy(splits.train).to(device)
     parts = []
@@ -112,9 +113,8 @@ def _begin(
     )
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
-    pack = Pack(
-        objective, trio.optimiser, params, kept, moments, data, splits.stochastic, engine, updates, splits.tokens
-    )
+    grey = splits.kind is Kind.GREY
+    pack = Pack(objective, trio.optimiser, params, kept, moments, data, grey, engine, updates, splits.tokens)
     return pack, batches
 
 

@@ -81,4 +81,4 @@ class MnistDynamic(GreyLoader):
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]
             valid = binarize_once(pool[held], self.TRAIN_STREAM, np.flatnonzero(held))
-        return make_splits(self.name, train, valid, arrays["test"], self.shape, stochastic=True)
+        return make_splits(self.name, train, valid, arrays["test"], self.shape, self.kind)

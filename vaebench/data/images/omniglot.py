@@ -70,7 +70,7 @@ class Chardata(GreyLoader):
             (valid,) = _binarize_in_turn(pool[held])
         levels = train * np.float32(255)
         hashes = {"train": array_hash(levels), "valid": array_hash(valid), "test": array_hash(test)}
-        return Splits(self.name, levels, valid, test, True, _mean(train), hashes, self.shape)
+        return Splits(self.name, levels, valid, test, self.kind, _mean(train), hashes, self.shape)
 
 
 class Omniglot(Chardata):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.files.content import UNREADABLE, open_content
+from vaebench.data.kinds import Kind
 from vaebench.data.loader import Loader
 from vaebench.errors import DataError, UserError
 
@@ -116,7 +117,7 @@ class TextLoader(Loader):
     entries : how many entries the vocabulary must have; None where any number will do.
     """
 
-    tokens = True
+    kind = Kind.TOKENS
     labels: ClassVar[bool] = False
     documents: ClassVar[dict[str, int]] = {}
     entries: ClassVar[int | None] = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits, array_hash
 from vaebench.data.text.corpus import END, PAD, SPECIALS, SPLITS, START, UNKNOWN
 from vaebench.errors import DataError, UserError
@@ -84,7 +85,7 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     hashes = {split: array_hash(rows[split]) for split in SPLITS}
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
     mean = (counts / counts.sum()).astype(np.float32)
-    return Splits(name, *rows.values(), False, mean, hashes, (width,), vocabulary)
+    return Splits(name, *rows.values(), Kind.TOKENS, mean, hashes, (width,), vocabulary)
 
 
 def with_entries(splits: Splits, n: int) -> Splits:

@@ -1,0 +1,235 @@
+"""What a model is: the kinds of models, what each offers, in which shapes.
+
+A model knows sampling and log-densities, nothing of training. ``x`` is (batch, d); ``z`` is a list of latent layers,
+each (k, batch, n), the one next to the data first; log-densities are (k, batch), in nats. Parameters of the generative
+model are named ``p.*``, those of the inference network ``q.*``. All randomness comes in as ``noise``: name -> tensor,
+in the shapes that the model declares.
+
+A new model derives from the kinds that fit, and says in ``facts`` which line of ``vaebench.protocol.families`` is its
+own. Whoever uses models asks ``isinstance`` and never whether there is a method of some name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists.rbm import RBM
+from vaebench.models.posterior import Gaussian, Noise, Posterior, log_standard, total
+from vaebench.protocol.families import Family
+from vaebench.rng.noise import Shapes
+
+Moments = tuple[Tensor, Tensor]
+"""Mean and log-variance of a Gaussian for every example, (batch, n) each."""
+
+
+class Model(nn.Module, ABC):
+    """What all models have.
+
+    Args:
+        info: What is known of the data.
+        latents: Numbers of each latent layer, the one next to the data first.
+
+    Attributes:
+        facts: The line of ``vaebench.protocol.families`` about the model.
+        info: As given.
+        sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
+        mean: Buffer (d,), the training mean; it tells dtype and device of the model.
+        reparameterised: Whether a gradient passes through posterior samples to the inference network.
+    """
+
+    facts: ClassVar[Family]
+    reparameterised: ClassVar[bool] = False
+    mean: Tensor
+
+    def __init__(self, info: DataInfo, latents: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.info = info
+        self.sizes = [info.size, *latents]
+        # It has values even where the model is built without any, on the device "meta", to be checked.
+        self.register_buffer("mean", torch.from_numpy(info.mean))
+
+    def dropout_noise(self, batch: int, width: int) -> Shapes:
+        """Noise of dropout in training, for ``batch`` examples of ``width`` numbers, under names ``drop*``: none."""
+        return {}
+
+
+class ExactModel(Model):
+    """A model without latents that knows log p(x): an autoregressive or a language model."""
+
+    SCORED: ClassVar[int] = 100
+    """Examples that ``score`` takes at a time."""
+
+    @abstractmethod
+    def log_evidence(self, x: Tensor, drop: Noise | None = None) -> Tensor:
+        """log p(x), (batch,), nats, differentiable; ``drop``: noise of dropout, which thins the net."""
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> Tensor:
+        """``log_evidence`` of any number of examples, in any dtype, without gradient and in bounded memory, (n,)."""
+        if self.facts.reads_documents:
+            return torch.cat([self.log_evidence(part) for part in x.split(self.SCORED)])
+        return torch.cat([self.log_evidence(part.to(self.mean.dtype)) for part in x.split(self.SCORED)])
+
+
+class LatentModel(Model):
+    """A model with latents z: log p(x, z) and log q(z | x), term by term."""
+
+    @abstractmethod
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """log p(x | z_1), log p(z_1 | z_2), ..., the prior last, each (k, batch), nats; differentiable.
+
+        A prior that does not fall into layers is one term, and an unnormalised one lacks -log Z.
+        """
+
+    def log_joint(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log p(x, z), the sum of its terms, (k, batch), nats."""
+        return total(self.log_joint_terms(x, z))
+
+    @torch.no_grad()
+    def score_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """``log_joint_terms`` for evaluation: no gradient, and memory as bounded as the model can."""
+        return self.log_joint_terms(x, z)
+
+    @abstractmethod
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log q of each layer given the one below, or of all in one term, each (k, batch), nats; differentiable.
+
+        As many terms as the prior has.
+        """
+
+    def log_posterior(self, z: Sequence[Tensor], x: Tensor) -> Tensor:
+        """log q(z | x), the sum of its terms, (k, batch), nats."""
+        return total(self.log_posterior_terms(z, x))
+
+
+class SampledPosterior(LatentModel):
+    """A model whose posterior q(z | x) is normalised and can be sampled at once."""
+
+    @abstractmethod
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``."""
+
+    @abstractmethod
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k samples of q(z | x) for each example: layers (k, batch, n)."""
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """q(z | x) of the examples ``x`` (batch, d), to be asked as often as one likes."""
+        return _OfModel(self, x)
+
+
+class _OfModel(Posterior):
+    """A posterior that is what the model says of the examples, every time anew."""
+
+    def __init__(self, model: SampledPosterior, x: Tensor) -> None:
+        self.model = model
+        self.x = x
+
+    def sample(self, k: int, noise: Noise) -> list[Tensor]:
+        return self.model.sample_posterior(self.x, k, noise)
+
+    def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
+        return self.model.log_posterior_terms(z, self.x)
+
+
+class GaussianPosterior(SampledPosterior):
+    """z ~ N(0, I), one layer; q(z | x) a diagonal Gaussian whose mean and variance an encoder gives at once.
+
+    So the KL to the prior is known without samples, and so are means. A subclass has an encoder and a likelihood.
+    """
+
+    reparameterised = True
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Moments:
+        """Mean and log-variance of q(z | x), (batch, n) each."""
+
+    @abstractmethod
+    def log_likelihood(self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None) -> Tensor:
+        """log p(x | z), (k, batch), nats, differentiable; ``drop``: noise of dropout, which thins the net."""
+
+    @torch.no_grad()
+    def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """``log_likelihood`` for evaluation, (k, batch), nats: no gradient, memory bounded by what the caller holds."""
+        return self.log_likelihood(x, z)
+
+    def posterior(self, x: Tensor) -> Gaussian:
+        """q(z | x) of the examples ``x`` (batch, d), which are encoded once."""
+        return Gaussian(*self.encode(x))
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: standard normals (k, batch, n)."""
+        return {"q1": ("normal", (k, batch, self.sizes[1]))}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k reparameterised samples of q(z | x): [z] with z (k, batch, n)."""
+        return self.posterior(x).sample(k, noise)
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """[log q(z | x)], (k, batch), nats."""
+        return self.posterior(x).log_prob_terms(z)
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """[log p(x | z), log p(z)], each (k, batch), nats, without dropout."""
+        return [self.log_likelihood(x, z), log_standard(z[0])]
+
+    @torch.no_grad()
+    def score_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """``log_joint_terms`` by ``score``."""
+        return [self.score(x, z), log_standard(z[0])]
+
+
+class BoltzmannPrior(LatentModel):
+    """A model whose prior is a Boltzmann machine over all latents: ``log_joint`` lacks -log Z of ``prior()``."""
+
+    @abstractmethod
+    def prior(self) -> RBM:
+        """The machine, unnormalised; gradients pass to its parameters."""
+
+    @abstractmethod
+    def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Latents (k, batch, n_i) as the two sides of the machine."""
+
+    @abstractmethod
+    def decode(self, z: Sequence[Tensor]) -> Tensor:
+        """Logits of p(x | z), a factorial Bernoulli, (k, batch, d)."""
+
+
+class BoltzmannPosterior(LatentModel):
+    """A model whose posterior of each example is a Boltzmann machine: ``log_posterior`` lacks -log Z_x.
+
+    It has no ancestral order, so it cannot be sampled at once: samples come from Markov chains.
+    """
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> RBM:
+        """The machines of the examples, batched (batch,), unnormalised."""
+
+
+# ------------------------------------------------------------------------------------- what models can do besides
+
+
+class Ancestral(ABC):
+    """The prior, and so the model, can be sampled at once, layer by layer."""
+
+    @abstractmethod
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``."""
+
+    @abstractmethod
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples of the model: x (batch, d) and layers (1, batch, n)."""
+
+
+class BinaryVisibles(ABC):
+    """Given z the data are bits: pictures can be drawn of them."""
+
+    @abstractmethod
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
