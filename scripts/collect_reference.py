@@ -22,9 +22,10 @@ import pandas as pd
 from vaebench import files
 from vaebench.config import catalogue, compose
 from vaebench.config import cells as config
-from vaebench.report import drawn
+from vaebench.report.drawn import Drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
+from vaebench.report.shown import points_text
 from vaebench.results import flags, store
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
@@ -119,12 +120,12 @@ def in_order(frame: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
     return frame.assign(_at=at).sort_values(["_at", "seed"], kind="stable").drop(columns="_at").reset_index(drop=True)
 
 
-def draw(table: config.Table) -> None:
+def draw(figure: config.Figure) -> None:
     """A figure that is drawn from formulas."""
-    points = drawn.points(table)
-    files.write_atomic(REFERENCE / f"{table.name}.csv", drawn.csv_text(points))
-    files.write_atomic(REFERENCE / f"{table.name}.png", drawn.image(table, points, "png"))
-    print(f"{table.name}.csv: {len(points)} points")
+    drawn = Drawn(figure)
+    files.write_atomic(REFERENCE / f"{figure.name}.csv", points_text([drawn]))
+    files.write_atomic(REFERENCE / f"{figure.name}.png", drawn.image("png"))
+    print(f"{figure.name}.csv: {len(drawn.lines)} points")
 
 
 def main() -> int:
@@ -136,8 +137,8 @@ def main() -> int:
     args = parser.parse_args()
     runs, refusals = store.Store(args.results), 0
     for name in args.table:
-        table = catalogue.load_table(name)
-        if table.drawn:
+        table = catalogue.load(name)
+        if isinstance(table, config.Figure):
             draw(table)
         for preset in catalogue.presets_of(table):
             if preset != "quick":

@@ -114,9 +114,8 @@ def with_earlier_names(config: dict[str, Any]) -> dict[str, Any]:
 def composed(known: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
     """The configuration of every cell of every table at every preset; ``known``: the present options of each group."""
     for name in catalogue.options("table"):
-        table = catalogue.load_table(name)
-        for preset in catalogue.presets_of(table):
-            for cell in compose.cells(table, catalogue.load_preset(preset)):
+        for preset in catalogue.presets_of(catalogue.load(name)):
+            for cell in compose.cells(catalogue.load_table(name), catalogue.load_preset(preset)):
                 yield with_present_names(cell.config, known)
 
 

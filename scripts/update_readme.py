@@ -17,7 +17,6 @@ from vaebench import report
 from vaebench.config.catalogue import load_table
 from vaebench.config.cells import Table
 from vaebench.report import recorded
-from vaebench.report.layout import View
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "nvil_mnist"
@@ -61,7 +60,7 @@ def rendered() -> str:
     shown = evidenced(table, frame)
     chosen = set(zip(shown["row"], shown["column"], strict=True))
     entries = [entry for entry in table.trained() if entry in chosen]
-    text = report.render(table.narrowed(entries), shown, "md", View(brief=True))
+    text = report.render(table.narrowed(entries), shown, "md", brief=True)
     return (
         f"{text}\nOf each row and column the preset with the most seeds, then the most updates, then the paper's "
         f"recipe. [All rows and presets, with notes and ledger](docs/{PAGE.name}).\n"

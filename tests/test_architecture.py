@@ -120,6 +120,15 @@ def test_objectives_and_metrics_know_nothing_of_each_other():
             assert not [name for name in names if name.startswith(f"vaebench.{other}")], path
 
 
+def test_the_report_composes_nothing():
+    """Not even inside a function: the protocol of the paper's number stands in the cell and in the CSV."""
+    for path in (ROOT / "report").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {module for module, _ in imported(tree)}
+        names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        assert not {"compose", "vaebench.config.compose"} & names, path
+
+
 def test_tasks_start_without_a_session():
     """They start a session inside a function: cells are listed and skipped without torch."""
     tree = at_start(ast.parse((ROOT / "running" / "tasks.py").read_text(encoding="utf-8")))

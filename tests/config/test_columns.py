@@ -20,7 +20,7 @@ CONTENT = {
 
 @pytest.fixture
 def table():
-    return schema.table("made_up", CONTENT)
+    return schema.exhibit("made_up", CONTENT)
 
 
 def test_a_column_has_its_measure_or_the_tables(table):
@@ -36,7 +36,7 @@ def test_a_column_has_its_measure_or_the_tables(table):
 def test_an_unknown_measure_is_refused(name):
     columns = {"ms": {"measure": name}}
     with pytest.raises(UserError, match=r"table made_up: columns\.ms\.measure .*ms_per_update") as e:
-        schema.table("made_up", {**CONTENT, "columns": columns, "rows": {}})
+        schema.exhibit("made_up", {**CONTENT, "columns": columns, "rows": {}})
     assert "\n" not in str(e.value)
 
 

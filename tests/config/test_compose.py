@@ -513,7 +513,7 @@ def test_tables_are_shipped():
 
 
 SHIPPED = [
-    (name, preset) for name in catalogue.options("table") for preset in catalogue.presets_of(catalogue.load_table(name))
+    (name, preset) for name in catalogue.options("table") for preset in catalogue.presets_of(catalogue.load(name))
 ]
 
 

@@ -139,7 +139,7 @@ def test_an_option_that_is_not_shipped_has_no_defaults(config):
 
 def test_no_two_cells_of_different_settings_share_a_key():
     seen: dict[str, str] = {}
-    for table in map(catalogue.load_table, catalogue.options("table")):
+    for table in map(catalogue.load, catalogue.options("table")):
         for preset in ("paper", "quick"):
             for c in cells(table, catalogue.load_preset(preset)) if preset in catalogue.presets_of(table) else ():
                 whole = {k: v for k, v in c.config.items() if k not in ("eval", "run")}

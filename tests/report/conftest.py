@@ -10,6 +10,8 @@ from vaebench.config.cells import Column, Ledger, Row, Table, TablePreset
 
 SIGNATURE = "{metric}|data:{data}@8f3a12cd|split:test|points:{points}|samples:{samples}|select:valid_bound|recipe:1"
 
+PAPERS = "bound|data:mnist_static|split:test|points:all|samples:10|select:valid_bound|recipe:1"
+
 
 @pytest.fixture
 def table():
@@ -63,6 +65,7 @@ def entry():
             **{"paper_protocol": True, "updates": 200000, "best_update": 190000, "seconds": 600.0, "pack": 1},
             **{"device": "cpu", "key": f"{data}-{row}-{column}", "metric": metric},
             "signature": SIGNATURE.format(metric=metric, data=data, points=points, samples=samples),
+            "paper_signature": PAPERS,
             "extra": json.dumps(extra) if extra else "",
         }
         return [{**base, "seed": first + i, "value": v, **other} for i, v in enumerate(values)]

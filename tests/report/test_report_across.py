@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vaebench.config.cells import Column, Row
-from vaebench.report import FORMATS, across, render
-from vaebench.report.layout import lay_out
-from vaebench.report.summary import summarize
+from vaebench.report import FORMATS, across, render, table_page
 
 COLUMNS = {"IW": "iw_nll", "-ELBO": "bound", "KL": "kl", "MI": "mi_batch", "NLL (exact)": "nll"}
 
@@ -39,8 +37,8 @@ def runs(entry):
 
 
 def grid(table, frame):
-    layout = lay_out(table, summarize(table, frame))
-    return [dict(zip(layout.headers, line, strict=True)) for line in layout.cells], layout
+    page = table_page.make(table, frame)
+    return [dict(zip(page.grid.headers, line, strict=True)) for line in page.grid.lines], page
 
 
 def test_which_tables(table, wide):
@@ -54,7 +52,7 @@ def test_which_tables(table, wide):
 
 def test_a_row_is_a_line(wide, frame, runs):
     shared = {"key": "vae"}
-    lines, layout = grid(
+    lines, page = grid(
         wide, frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], **shared), runs("LSTM-LM", ["NLL (exact)"]))
     )
     assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
@@ -74,10 +72,10 @@ def test_a_row_is_a_line(wide, frame, runs):
     assert (literature["IW"], literature["KL"]) == ("(329.2)", "(0.1)")
     assert literature["notes"] == "Kim et al. 2018"
     assert (missing["IW"], missing["MI"], missing["notes"]) == ("(328.7)", "", "not run")
-    assert "preset" not in layout.headers
+    assert "preset" not in page.grid.headers
     legend = "IW: IW-NLL, -ELBO: bound, MI: MI (batches), NLL (exact): exact NLL; means over seeds in nats"
-    assert layout.footnotes[1].startswith(legend)
-    assert layout.footnotes[1].endswith("are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact).")
+    assert page.footnotes[1].startswith(legend)
+    assert page.footnotes[1].endswith("are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact).")
 
 
 def test_settings_and_trainings_have_lines_of_their_own(wide, frame, runs):
@@ -123,12 +121,12 @@ def test_a_column_without_a_number_and_a_failed_seed(wide, frame, runs, failed):
     columns = ["IW", "-ELBO", "KL", "MI"]
     some = [e for e in runs("VAE", columns, key="a") if e["metric"] != "mi_batch"]
     lost = [e for c in columns for e in failed("VAE", 5, column=c, key="a")]
-    lines, layout = grid(wide, frame(some, lost))
+    lines, page = grid(wide, frame(some, lost))
     assert lines[0]["MI"] == "(0)"
     assert lines[0]["IW"].startswith("329.00")
     assert "1 failed" in lines[0]["notes"]
     assert "2 without a number" in lines[0]["notes"]
-    assert any("out of memory" in note for note in layout.footnotes)
+    assert any("out of memory" in note for note in page.footnotes)
 
 
 @pytest.mark.parametrize("format", [f for f in FORMATS if f != "csv"])
@@ -141,19 +139,19 @@ def test_every_format(wide, frame, runs, format):
 def test_without_published_numbers_there_are_no_brackets(wide, frame, runs):
     bare = replace(wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))})
     negative = [{**e, "value": -0.001} for e in runs("VAE", ["KL"], key="a")]
-    lines, layout = grid(bare, frame(runs("VAE", ["IW"], key="a"), negative))
+    lines, page = grid(bare, frame(runs("VAE", ["IW"], key="a"), negative))
     assert lines[0]["IW"] == "329.00 ± 0.01"
     assert lines[0]["KL"] == "0.00 ± 0.00"
-    assert "bracket" not in layout.footnotes[0]
+    assert "bracket" not in page.footnotes[0]
 
 
 def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs, entry):
     """Nor a margin, nor a column for them, whether a line is a row or an entry."""
     for shown, lines in ((wide, runs("VAE", ["IW", "KL"], key="a")), (table, entry("SBN 200", [1.0, 2.0]))):
         bare = replace(shown, rows={k: replace(row, published={}) for k, row in shown.rows.items()})
-        layouts = [lay_out(t, summarize(t, frame(lines))) for t in (shown, bare)]
+        pages = [table_page.make(t, frame(lines)) for t in (shown, bare)]
         for words in ("verdict", "published", "margin"):
-            there = [any(words in text for text in (*l.headers, *l.footnotes)) for l in layouts]  # noqa: E741
+            there = [any(words in text for text in (*p.grid.headers, *p.footnotes)) for p in pages]
             assert there == [True, False], words
 
 
@@ -165,8 +163,8 @@ def test_nothing(wide, frame):
 
 def test_the_spread_of_the_papers_runs_stands_beside_its_number(wide, frame, runs):
     rows = {**wide.rows, "VAE": replace(wide.rows["VAE"], spread={"IW": 0.1, "KL": 0.0})}
-    lines, layout = grid(replace(wide, rows=rows), frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae")))
+    lines, page = grid(replace(wide, rows=rows), frame(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae")))
     assert (lines[0]["IW"], lines[0]["KL"]) == ("329.00 ± 0.01 (329.0 ± 0.1)", "0.60 ± 0.10 (0.0 ± 0.0)")
     assert lines[0]["-ELBO"] == "330.00 ± 0.01 (329.1)"
-    assert any("standard deviation over the paper's runs" in line for line in layout.footnotes)
+    assert any("standard deviation over the paper's runs" in line for line in page.footnotes)
     assert not any("paper's runs" in line for line in grid(wide, frame([]))[1].footnotes)

@@ -5,25 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
 import pytest
 
 from vaebench.config import catalogue
+from vaebench.config.cells import Figure
 from vaebench.errors import UserError
-from vaebench.report import drawn
-from vaebench.report.drawn import smoothing
+from vaebench.report import written
+from vaebench.report.drawn import DRAWINGS, Drawn, smoothing
 
-NAMES = [name for name in catalogue.options("table") if catalogue.load_table(name).drawn]
-
-
-@pytest.fixture(scope="module")
-def table():
-    return catalogue.load_table("dvae_pp_smoothing")
+FIGURES = [f for f in map(catalogue.load, catalogue.options("table")) if isinstance(f, Figure)]
 
 
 @pytest.fixture(scope="module")
-def points(table):
-    return drawn.points(table)
+def points():
+    return smoothing.points()
 
 
 def curve(points, name, temperature):
@@ -31,10 +28,10 @@ def curve(points, name, temperature):
 
 
 def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
-    assert {catalogue.load_table(name).drawn for name in NAMES} == set(drawn.FIGURES)
+    assert {figure.drawn for figure in FIGURES} == set(DRAWINGS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.name)
 @pytest.mark.parametrize(
     ("format", "first", "last"),
     [
@@ -44,44 +41,48 @@ def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
         ("html", "<!doctype html>", "</html>"),
     ],
 )
-def test_pages(name, format, first, last):
-    table = catalogue.load_table(name)
-    made = drawn.points(table)
-    headers, lines = drawn.drawing(table).grid(made)
-    page = drawn.render(table, made, format)
+def test_pages(figure, format, first, last):
+    drawn = Drawn(figure)
+    grid = drawn.page().grid
+    page = written([drawn], format)
     rows = page.splitlines()
-    assert page.startswith(first.format(title=table.title))
+    assert page.startswith(first.format(title=figure.title))
     assert rows[-1].startswith(last.format()) or rows[-1].endswith(last.format())
     assert page.endswith("\n")
     assert not page.endswith("\n\n")
-    for words in (headers, *lines):
+    for words in (grid.headers, *grid.lines):
         assert any(all(word in row for word in words) for row in rows), words
-    for note in (*drawn.drawing(table).notes, *(entry.topic for entry in table.ledger)):
-        assert note in " ".join(page.split())
+    brief = " ".join(written([drawn], format, brief=True).split())
+    for note in drawn.drawing.notes:
+        assert note in brief
+    for entry in figure.ledger:
+        assert entry.topic in " ".join(page.split())
+        assert entry.topic not in brief
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_csv_is_the_points(name):
-    made = drawn.points(catalogue.load_table(name))
-    lines = list(csv.DictReader(io.StringIO(drawn.render(catalogue.load_table(name), made, "csv"))))
-    assert lines == [{key: str(value) for key, value in p.items()} for p in made]
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.name)
+def test_csv_is_the_points(figure):
+    drawn = Drawn(figure)
+    lines = list(csv.DictReader(io.StringIO(written([drawn], "csv"))))
+    assert lines == [{key: str(value) for key, value in p.items()} for p in drawn.lines]
 
 
-def test_unknown_names(table, points):
+def test_unknown_names():
     with pytest.raises(UserError, match="unknown format 'pdf': allowed: csv, html, latex, md, text"):
-        drawn.render(table, points, "pdf")
+        written([Drawn(FIGURES[0])], "pdf")
+    with pytest.raises(UserError, match="unknown figure 'smooting': did you mean 'smoothing'"):
+        Drawn(replace(FIGURES[0], drawn="smooting")).page()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.name)
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_images(name, kind, magic):
-    table = catalogue.load_table(name)
-    made = drawn.points(table)
-    image = drawn.image(table, made, kind)
+def test_images(figure, kind, magic):
+    drawn = Drawn(figure)
+    image = drawn.image(kind)
     assert image.startswith(magic)
     if kind == "svg":
-        assert image == drawn.image(table, made, kind)  # equal points give equal files
-        assert table.title.encode() in image
+        assert image == drawn.image(kind)  # equal points give equal files
+        assert figure.title.encode() in image
 
 
 # -------------------------------------------------------------------------------------------- the smoothings
@@ -110,18 +111,18 @@ def test_points_solve_the_equation_of_the_mixtures(points):
 
 
 def test_the_short_table_is_the_points(points):
-    headers, lines = smoothing.grid(points)
-    assert headers[:2] == ("smoothing", "temperature")
-    assert len(lines) == 15
-    by_label = {line[:2]: line[2:] for line in lines}
-    for i, header in enumerate(headers[2:]):
+    grid = smoothing.grid(points)
+    assert grid.headers[:2] == ("smoothing", "temperature")
+    assert len(grid.lines) == 15
+    by_label = {line[:2]: line[2:] for line in grid.lines}
+    for i, header in enumerate(grid.headers[2:]):
         q = float(header.removeprefix("q="))
         shown = by_label["spike exponential", "beta 5"][i]
         assert float(shown) == pytest.approx(curve(points, "spike_exponential", 5.0)[q], abs=5.001e-4)
         assert float(by_label["logistic", "scale 0.1"][i]) == pytest.approx(
             curve(points, "logistic", 0.1)[q], abs=5.001e-4
         )
-    assert not any(cell == "-0.000" for line in lines for cell in line)
+    assert not any(cell == "-0.000" for line in grid.lines for cell in line)
 
 
 def test_a_panel_for_each_smoothing(points):

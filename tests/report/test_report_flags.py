@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from vaebench.config.catalogue import load_table
+from vaebench.report import table_page
 from vaebench.report.compare import compare, render
-from vaebench.report.layout import lay_out
 from vaebench.report.ranking import rankings
-from vaebench.report.summary import summarize
 from vaebench.results.store import read_csv
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -19,8 +18,8 @@ REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 def lines(table, frame):
     """Header -> text for every line of the report, and the notes."""
-    layout = lay_out(table, summarize(table, frame))
-    return [dict(zip(layout.headers, line, strict=True)) for line in layout.cells], layout.footnotes
+    page = table_page.make(table, frame)
+    return [dict(zip(page.grid.headers, line, strict=True)) for line in page.grid.lines], page.footnotes
 
 
 def line_of(table, frame, row="SBN 200", column="NVIL"):

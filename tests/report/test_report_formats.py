@@ -107,7 +107,7 @@ def test_a_number_has_the_digits_that_its_error_supports(table, frame, entry, er
 def test_ranking_is_shown_for_one_setting_only(table, filled, frame, entry):
     import pandas as pd
 
-    for name in ("text", "md"):
+    for name in ("text", "md", "latex", "html"):
         assert render(table, filled, name).count("tau of the two orders") == 1
         mixed = pd.concat([filled, frame(entry("SBN 200", [113.0]))], ignore_index=True)
         assert "tau of the two orders" not in render(table, mixed, name)
@@ -143,8 +143,10 @@ def test_latex_escapes(table, filled):
     assert r"Larochelle \& Murray 2011" in text
     assert r"113.20 $\pm$ 0.01" in text
     assert "$-0.60$" in text
-    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{table}"):
-        assert text.count(command) == 1
+    for command in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+        assert text.count(command) == 2  # the table, the order of its rows
+    assert text.count(r"\end{table}") == 1
+    assert r"SBN 500 / NVIL & 1 & 1 \\" in text
     body = text[text.index(r"\midrule") : text.index(r"\bottomrule")].splitlines()[1:]
     assert len(body) == 5
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {11}
@@ -159,8 +161,10 @@ def test_html_escapes(table, filled):
     text = render(table, filled, "html")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
-    assert text.count("<tr>") == 1 + 5
-    assert text.count("<td") == 5 * 12
+    table, order = re.findall(r"<table>.*?</table>", text, re.S)
+    assert table.count("<tr>") == 1 + 5
+    assert table.count("<td") == 5 * 12
+    assert order.count("<tr>") == 1 + 3
 
 
 def test_csv_is_the_long_frame(table, filled, tmp_path):

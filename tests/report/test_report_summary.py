@@ -9,7 +9,6 @@ import pytest
 
 from vaebench.config.cells import Column, Row
 from vaebench.report.footnotes import footnotes
-from vaebench.report.protocol import differing, paper_parts
 from vaebench.report.ranking import rankings
 from vaebench.report.summary import summarize
 
@@ -116,7 +115,23 @@ def test_seeds_under_unlike_protocols_give_no_verdict(table, frame, entry):
     other[0]["signature"] = other[0]["signature"].replace("8f3a12cd", "00000000")
     r = one(table, frame(entry("SBN 200", [113.1]), other))
     assert (r.verdict, r.n) == ("-", 2)
-    assert "different protocols" in r.footnotes[0]
+    unlike = "data:mnist_static@8f3a12cd against data:mnist_static@00000000"
+    assert r.footnotes == (f"no verdict: measured under different protocols ({unlike})",)
+
+
+def test_a_seed_under_two_protocols_gives_no_verdict(table, frame, entry):
+    """As files of two versions hold it: the number is shown, and that another one was there."""
+    both = [entry("SBN 200", [113.05, 113.1], samples=k) for k in (5, 10)]
+    r = one(table, frame(*both))
+    assert (r.verdict, r.difference, r.n) == ("-", None, 2)
+    assert r.footnotes == ("no verdict: measured under different protocols (samples:5 against samples:10)",)
+
+
+def test_unlike_protocols_beside_the_measure_are_named(table, frame, entry):
+    beside = [entry("SBN 200", [110.0], metric="iw_nll", samples=k, first=i) for i, k in enumerate((100, 1000))]
+    r = one(table, frame(entry("SBN 200", [113.05, 113.1]), *beside))
+    assert r.verdict == "yes"
+    assert r.footnotes == ("IW-NLL: measured under different protocols (samples:100 against samples:1000)",)
 
 
 def test_measure_of_another_evaluation_is_not_shown(table, frame, entry):
@@ -143,28 +158,6 @@ def test_cells_that_share_a_run_are_all_counted(table, frame, entry):
         *(entry("SBN 200", [113.0, 113.2], column=c, key="shared") for c in ("NVIL", "WS")),
     )
     assert [r.n for r in summarize(table, f) if r.row == "SBN 200"] == [2, 2]
-
-
-def test_paper_parts_come_from_base_column_and_row(table):
-    assert paper_parts(table, "SBN 200", "NVIL") == {
-        "data": "mnist_static",
-        "split": "test",
-        "points": "all",
-        "samples": "10",
-    }
-    changed = table.columns["WS"].__class__(set=("data=digits", "eval.points=50", "eval.bound_samples=3"))
-    table.columns["WS"] = changed
-    assert paper_parts(table, "SBN 200", "WS") == {"data": "digits", "split": "test", "points": "50", "samples": "3"}
-    validation = replace(table, measure="valid_bound", base=(*table.base, "eval.points=5", "train.valid_samples=7"))
-    assert paper_parts(validation, "SBN 200", "NVIL") == {
-        "data": "mnist_static",
-        "split": "valid",
-        "points": "all",
-        "samples": "7",
-    }
-    same = "bound|data:digits@1|split:test|points:50|samples:3"
-    assert differing(table, "SBN 200", "WS", same) == ""
-    assert differing(table, "SBN 200", "WS", same.replace("samples:3", "samples:4")) == "samples per case 4, not 3"
 
 
 def test_ranking(table, frame, entry):

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from vaebench.config.cells import Cell, Column, Row
-from vaebench.report import FORMATS, render
+from vaebench.report import FORMATS, render, table_page
 from vaebench.report.compare import compare
 from vaebench.report.compare import render as compared
-from vaebench.report.layout import lay_out
+from vaebench.report.footnotes import footnotes
 from vaebench.report.plots.bound import collect_curves
 from vaebench.report.ranking import rank
 from vaebench.report.select import estimate, measured
@@ -64,19 +64,19 @@ def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
 
 
 def test_times_have_decimals_of_their_own_and_the_table_keeps_its_unit(timed, frame, both):
-    layout = lay_out(timed, summarize(timed, frame(both("fast", [20.0, 24.0]))))
-    cells = [dict(zip(layout.headers, line, strict=True)) for line in layout.cells]
+    grid = table_page.make(timed, frame(both("fast", [20.0, 24.0]))).grid
+    cells = [dict(zip(grid.headers, line, strict=True)) for line in grid.lines]
     assert [c["published"] for c in cells] == ["110.9", "22", "113.4", "103"]
     assert [c["ours"] for c in cells[:2]] == ["111.01 ± 0.01", "22.0 ± 2.0"]
     times = [r for r in summarize(timed, frame(both("fast", [20.0]))) if r.column == "ms"]
-    notes = "\n".join(lay_out(timed, times).footnotes)
+    notes = "\n".join(footnotes(timed, times))
     assert "ours: bound in nats, mean" in notes
     assert "margin: 0.5 nats" in notes
 
 
 def test_another_measure_of_a_column_is_named(timed, frame, both):
     columns = {**timed.columns, "bound": Column(measure="iw_nll")}
-    notes = lay_out(replace(timed, columns=columns), []).footnotes
+    notes = footnotes(replace(timed, columns=columns), [])
     assert notes[0].startswith("ours: bound in nats, in column bound IW-NLL, mean over seeds")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import pytest
 
 from vaebench.cli import main
 from vaebench.config import catalogue
-from vaebench.report import recorded, render
-from vaebench.report.layout import View
+from vaebench.report import recorded, render, table_page
+from vaebench.report.page import Grid, said_once
 from vaebench.report.text import grid
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -30,7 +29,7 @@ def short():
 
 @pytest.mark.parametrize("format", ["text", "md", "latex", "html"])
 def test_a_brief_report_is_the_table_and_its_marks(nvil, short, format):
-    whole, brief = render(nvil, short, format), render(nvil, short, format, View(brief=True))
+    whole, brief = render(nvil, short, format), render(nvil, short, format, brief=True)
     assert "124.72" in brief
     assert "500 units next to the data" in brief  # what [1] stands for
     for text in ("ours: bound", "margin: 0.5", "initial values", "preset short", "Kendall"):
@@ -46,17 +45,16 @@ def test_a_brief_report_of_a_row_is_a_few_lines(capsys):
     assert len(capsys.readouterr().out.splitlines()) > 20
 
 
-def test_a_note_stands_once(nvil, short, capsys):
+def test_a_note_stands_once(nvil, short):
     """In one page, and in the pages of several tables."""
     lines = render(nvil, short, "md").splitlines()
     notes = [line for line in lines if line.startswith("- ")]
     assert len(notes) == len(set(notes))
-    said = View()
-    first, second = render(nvil, short, "md", said), render(nvil, short, "md", said)
-    assert "- ours: bound in nats" in first
-    marks = [note for note in notes if re.match(r"- \\\[\d", note)]
-    assert marks
-    assert [line for line in second.splitlines() if line.startswith("- ")] == marks  # what the numbers stand for
+    page = table_page.make(nvil, short)
+    first, second = said_once([page, page])
+    assert first == page
+    assert second.footnotes == page.marks  # what the numbers stand for
+    assert page.marks
 
 
 def test_tables_of_one_report_share_their_notes(capsys):
@@ -90,15 +88,14 @@ def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch, capsys):
 
 
 def test_a_broken_grid_loses_nothing():
-    headers = ("row", "first", "second", "notes")
     cells = (("a", "1" * 20, "2" * 20, ""), ("b", "3" * 20, "", "some words that say why"))
-    text = grid(headers, cells, ("left", "right", "right", "left"), 40)
+    whole = Grid(("row", "first", "second", "notes"), cells, ("left", "right", "right", "left"), leading=1)
+    text = grid(whole, 40)
     assert max(map(len, text.splitlines())) <= 40
     assert all(part in text for line in cells for part in line)
     assert text.count("row") == 3
     assert text.count("\na ") == 2  # it has nothing in the last part
-    sides = ("left", "right", "right", "left")
-    assert grid(headers, cells, sides, 200) == grid(headers, cells, sides)
+    assert grid(whole, 200) == grid(whole)
 
 
 # -------------------------------------------------------------------------------------------------- other data
@@ -114,7 +111,7 @@ def on(frame, data):
 @pytest.mark.parametrize("brief", [False, True])
 def test_results_on_other_data_stand_alone(nvil, short, format, brief):
     """No published number, literature, margin or ledger beside them; one note says so, in a brief report too."""
-    shown = render(nvil, on(short, "text"), format, View(brief=brief)).replace(r"\_", "_")
+    shown = render(nvil, on(short, "text"), format, brief=brief).replace(r"\_", "_")
     assert "124.72" in shown
     for text in ("113.1", "NADE", "published", "margin: 0.5", "initial values", "difference", "verdict says"):
         assert text not in shown
@@ -135,7 +132,7 @@ def test_a_run_on_other_data_without_measures_stands_alone(nvil, short):
         extra="",
         flags="",
     )
-    shown = render(nvil, partial, view=View(brief=True))
+    shown = render(nvil, partial, brief=True)
     assert "113.1" not in shown
     assert "data: text, not the paper's mnist_static" in " ".join(shown.split())
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench.config.catalogue import load_preset, load_table, options
+from vaebench.config.catalogue import load, load_preset, options
+from vaebench.config.cells import Table
 from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
 from vaebench.models.base import BoltzmannPrior
@@ -66,8 +67,8 @@ def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
 def test_what_validates_is_named_as_it_is():
     """For every model and rule of the shipped tables, against what the validation itself goes by."""
     seen, found = set(), set()
-    for table in map(load_table, options("table")):
-        for cell in cells(table, load_preset("paper")) if not table.drawn else ():
+    for table in map(load, options("table")):
+        for cell in cells(table, load_preset("paper")) if isinstance(table, Table) else ():
             names = cell.config["model"]["name"], cell.config["objective"]["name"]
             if names in seen:
                 continue

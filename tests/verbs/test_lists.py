@@ -9,7 +9,7 @@ import pytest
 from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.config.compose import cells
-from vaebench.report import other_runs
+from vaebench.report import stored
 from vaebench.results.store import Store
 from vaebench.verbs import listed
 from vaebench.verbs.ls import short_paper
@@ -71,9 +71,9 @@ def test_a_report_hints_at_changed_settings_beside_what_it_shows(made, capsys):
 
 
 def test_many_other_settings_are_counted():
-    some = [other_runs.Others("quick", (f"optim.rate={i}",), 2) for i in range(5)]
-    found = list(other_runs.lines("t", some))
-    assert len(found) == other_runs.MOST + 1
+    some = [stored.Others("quick", (f"optim.rate={i}",), 2) for i in range(5)]
+    found = list(stored.lines("t", some))
+    assert len(found) == stored.MOST + 1
     assert found[-1] == "4 runs with yet other settings: vaebench ls runs"
     assert found[0].endswith("vaebench report table=t preset=quick optim.rate=0 shows them")
 
@@ -82,7 +82,7 @@ def test_a_damaged_note_is_passed_over(tmp_path):
     folder = tmp_path / "a-b" / "seed-0"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("[1, 2]")
-    assert other_runs.of_table(Store(tmp_path), "t", set()) == []
+    assert stored.others(Store(tmp_path), "t", set()) == []
 
 
 def test_only_settings_of_the_training_are_changes():

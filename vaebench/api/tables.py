@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from vaebench.api import words
 from vaebench.config import catalogue, compose
+from vaebench.config.cells import Figure, Table
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaebench.config.cells import Cell, Preset, Table
+    from vaebench.config.cells import Cell, Preset
+    from vaebench.report.drawn import Drawn
     from vaebench.results.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,11 +37,11 @@ def tables() -> dict[str, str]:
     >>> "nvil_mnist" in tables()
     True
     """
-    return {name: catalogue.load_table(name).title for name in catalogue.options("table")}
+    return {name: catalogue.load(name).title for name in catalogue.options("table")}
 
 
-def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction:
-    """One table at a preset.
+def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | Drawing:
+    """One table at a preset, or a figure of formulas.
 
     Args:
         name: As ``tables()`` has it.
@@ -53,7 +55,12 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction:
     if selection.tables != (name,) or selection.preset != preset:
         raise UserError(f"table {name!r}: one table at one preset; make others by further calls")
 
-    return Reproduction(catalogue.load_table(name), catalogue.load_preset(preset), selection.overrides)
+    exhibit = catalogue.load(name)
+    if isinstance(exhibit, Table):
+        return Reproduction(exhibit, catalogue.load_preset(preset), selection.overrides)
+    if selection.overrides:
+        raise UserError(f"{name}: drawn from formulas, without settings; leave out {selection.overrides[0]}")
+    return Drawing(exhibit)
 
 
 def reference(name: str, preset: str | None = None) -> pd.DataFrame:
@@ -74,7 +81,7 @@ def reference(name: str, preset: str | None = None) -> pd.DataFrame:
     from vaebench.report import recorded
     from vaebench.results import shipped
 
-    if catalogue.load_table(name).drawn:
+    if isinstance(catalogue.load(name), Figure):
         place = shipped.folder()
         if place is None or not (place / f"{name}.csv").is_file():
             raise UserError(f"{shipped.WORD}: no points of the figure {name}")
@@ -95,10 +102,6 @@ class Reproduction:
         self.table = table
         self.preset = preset
         self.overrides = overrides
-        if table.drawn:
-            if overrides:
-                raise UserError(f"{table.name}: drawn from formulas, without settings; leave out {overrides[0]}")
-            return
         self.cells()  # what is refused is known before anything is run
 
     def __repr__(self) -> str:
@@ -121,7 +124,6 @@ class Reproduction:
 
     def cells(self, rows: Names = None, columns: Names = None) -> list[Cell]:
         """The cells of some rows and columns, each with its whole configuration. UserError for an unknown name."""
-        self._refuse_drawn()
         return compose.cells(self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns))
 
     def run(
@@ -171,19 +173,13 @@ class Reproduction:
         return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def results(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> pd.DataFrame:
-        """The results there are, a line per run and metric; of a figure drawn from formulas its points.
+        """The results there are, a line per run and metric.
 
         Args:
             rows: Their names; None for all.
             columns: Their names; None for all.
             seeds: None for all that are found.
         """
-        if self.table.drawn:
-            import pandas as pd
-
-            from vaebench.report import drawn
-
-            return pd.DataFrame(drawn.points(self.table))
         chosen = self.cells(rows, columns)
         store = self._store(chosen)
         return store.frame(chosen, store.seeds(chosen) if seeds is None else self._seeds(seeds))
@@ -211,10 +207,6 @@ class Reproduction:
         """
         from vaebench import report
 
-        if self.table.drawn:
-            from vaebench.report import drawn
-
-            return drawn.render(self.table, drawn.points(self.table), format)
         chosen = {(cell.row, cell.column) for cell in self.cells(rows, columns)}
         narrow = rows is not None or columns is not None
         shown = self.table.narrowed(sorted(chosen, key=self.table.trained().index)) if narrow else self.table
@@ -223,11 +215,7 @@ class Reproduction:
 
     def reference(self) -> pd.DataFrame:
         """The results of this table at this preset that vaebench ships. UserError if there are none."""
-        return reference(self.name, None if self.table.drawn else self.preset.name)
-
-    def _refuse_drawn(self) -> None:
-        if self.table.drawn:
-            raise UserError(f"{self.name}: drawn from formulas, nothing is trained; results() has its points")
+        return reference(self.name, self.preset.name)
 
     def _seeds(self, chosen: Seeds) -> list[int]:
         return compose.seeds(self.table, self.preset, words.seeds(chosen))
@@ -236,3 +224,47 @@ class Reproduction:
         from vaebench.results.store import Store
 
         return Store(Path(cells[0].config["run"]["results"]))
+
+
+class Drawing:
+    """A figure of formulas: nothing is trained, so there are neither settings nor runs.
+
+    Attributes:
+        figure: What its file says: title, paper, ledger.
+    """
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def __repr__(self) -> str:
+        return f"<figure {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """The figure's name."""
+        return self.figure.name
+
+    def results(self) -> pd.DataFrame:
+        """The points of its curves."""
+        return self._drawn().points()
+
+    def report(self, format: str = "text") -> str:
+        """The figure's short table; ``format``: text, md, latex, html or csv. UserError for another one."""
+        from vaebench import report
+
+        return report.written([self._drawn()], format)
+
+    def reference(self) -> pd.DataFrame:
+        """The points that vaebench ships."""
+        return reference(self.name)
+
+    def run(self, *_: object, **__: object) -> NoReturn:
+        """Raises UserError: there is nothing to train."""
+        raise UserError(f"{self.name}: drawn from formulas, nothing is trained; results() has its points")
+
+    cells = runs = run
+
+    def _drawn(self) -> Drawn:
+        from vaebench.report.drawn import Drawn
+
+        return Drawn(self.figure)

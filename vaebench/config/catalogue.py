@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vaebench.config import schema
-from vaebench.config.cells import Preset, Table
+from vaebench.config.cells import Exhibit, Figure, Preset, Table
 from vaebench.errors import UserError, nearest
 from vaebench.settings import defaults
 from vaebench.settings.defaults import conf_dir as conf_dir
@@ -24,14 +24,22 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
     return defaults.read(conf_dir() / group / f"{name}.yaml")
 
 
-def load_table(name: str) -> Table:
+def load(name: str) -> Table | Figure:
     """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
     raw = load_yaml("table", name)
-    table = schema.table(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
-    for preset in table.presets:
+    found = schema.exhibit(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
+    for preset in found.presets if isinstance(found, Table) else ():
         if preset not in options("preset"):
             raise UserError(f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
-    return table
+    return found
+
+
+def load_table(name: str) -> Table:
+    """As ``load``, of a table that is trained. Raises UserError for a figure of formulas."""
+    found = load(name)
+    if not isinstance(found, Table):
+        raise UserError(f"{name}: drawn from formulas, nothing is trained")
+    return found
 
 
 def _with_shared(ledger: Any, where: str) -> Any:
@@ -69,11 +77,11 @@ def load_preset(name: str) -> Preset:
     return schema.preset(name, load_yaml("preset", name))
 
 
-def presets_of(table: Table) -> list[str]:
+def presets_of(table: Exhibit) -> list[str]:
     """Names of the presets that mean something for a table: paper, its own, and those that change any table.
 
-    None for a drawn figure, which trains nothing.
+    None for a figure of formulas, which trains nothing.
     """
-    if table.drawn:
+    if not isinstance(table, Table):
         return []
     return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,20 +122,49 @@ class Preset:
     seeds: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Table:
-    """One published table or figure; see conf/table/ for the files and ``docs/tables.md`` for how to add one.
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """What a published table and a figure of formulas have in common; see conf/table/, one file each.
 
-    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``: how many runs of the
-    paper's are behind a printed standard deviation (``Row.spread``), None where it does not say.
-    ``drawn`` names a figure of formulas alone (``vaebench.report.drawn.FIGURES``), which has nothing of ``TRAINING``;
-    empty: the cells are trained.
+    ``paper`` is the paper, ``where`` the place in it, such as ``Table 1``.
     """
 
     name: str
     title: str
     paper: str
     where: str
+    kind: str
+    ledger: tuple[Ledger, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def caption(self) -> str:
+        """The title with its source."""
+        return f"{self.title} ({self.where}, {self.paper})"
+
+    @property
+    def extent(self) -> str:
+        """What ``vaebench ls`` says of its size."""
+        return "drawn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure(Exhibit):
+    """A figure of formulas alone: nothing is trained. ``drawn`` names the formulas, see ``vaebench.report.drawn``."""
+
+    drawn: str
+    kind: str = "figure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Exhibit):
+    """One published table, or a figure of trained runs; ``docs/tables.md`` says how to add one.
+
+    ``figure``: which of ``PLOTS`` its runs are drawn as unless told otherwise. ``published_runs``: how many runs of the
+    paper's are behind a printed standard deviation (``Row.spread``), None where it does not say.
+    """
+
     recipe: int
     measure: str
     margin: float
@@ -145,14 +174,15 @@ class Table:
     columns: dict[str, Column]
     rows: dict[str, Row]
     kind: str = "table"
-    drawn: str = ""
     presets: dict[str, TablePreset] = field(default_factory=dict)
-    ledger: tuple[Ledger, ...] = ()
-    findings: tuple[Finding, ...] = ()
     published_csv: str = ""
     figure: str = "bound"
-    notes: tuple[str, ...] = ()
     published_runs: int | None = None
+
+    @property
+    def extent(self) -> str:
+        """The number of its cells."""
+        return str(len(self.trained()))
 
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
@@ -184,11 +214,20 @@ class Table:
         return (column in self.columns and self.columns[column].measure) or self.measure
 
 
+def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
+    """What one ``--only`` names: 'row' or 'column', and the name. ``rows``: the names of rows."""
+    kind, equals, name = (part.strip() for part in text.partition("="))
+    # A row may have a "=" in its name: the whole text is tried first.
+    if text in rows or not equals or kind not in ("row", "column"):
+        return "row", text.strip()
+    return kind, name
+
+
 TRAINING = (
     *("kind", "recipe", "measure", "margin", "margin_why"),
     *("base", "seeds", "columns", "rows", "presets", "published_csv"),
 )
-"""Keys of a table that a figure of formulas alone does not have."""
+"""Keys of a table that a figure of formulas does not have."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +249,8 @@ class Cell:
     paper_protocol: bool = True
     published: float | None = None
     measure: str = "bound"
+    paper_signature: str = ""
+    """The signature that the measure has in the paper's own cell, without the hash of the data."""
     changed: tuple[str, ...] = ()
     """The overrides, as they were written, by which the training differs from the preset's."""
 

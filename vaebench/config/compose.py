@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from vaebench.config import catalogue
-from vaebench.config.cells import GROUPS, IDENTITY, OF_OPTION, PLACES, VERSION, Cell, Preset, Table, canonical, identity
+from vaebench.config.cells import (
+    GROUPS,
+    IDENTITY,
+    OF_OPTION,
+    PLACES,
+    VERSION,
+    Cell,
+    Preset,
+    Table,
+    canonical,
+    entry_named,
+    identity,
+)
 from vaebench.data import settle
 from vaebench.errors import UserError, nearest
 from vaebench.formatting import shortened
@@ -124,6 +136,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         signature.check_measure(table.measure_of(column), config)
         log_z.check_log_z(config)
         label = _label(config, as_preset, as_paper, preset.label)
+        ours, papers = _protocol(table, column, config), _protocol(table, column, as_paper)
         made.append(
             Cell(
                 table=table.name,
@@ -132,7 +145,8 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
                 preset=preset.name,
                 config=copy.deepcopy(config),
                 label=label,
-                paper_protocol=_protocol(table, column, config) == _protocol(table, column, as_paper),
+                paper_protocol=ours == papers,
+                paper_signature=papers[0],
                 published=table.rows[row].published.get(column),
                 measure=table.measure_of(column),
                 changed=_of_training(overrides) if "modified" in label else (),
@@ -206,15 +220,6 @@ def _protocol(table: Table, column: str, config: dict[str, Any]) -> tuple[str, s
     measure = table.measure_of(column)
     how = signature.signature(config, measure, signature.samples_of(config, measure))
     return how, canonical(identity(config)["data"])
-
-
-def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
-    """What one ``--only`` names: 'row' or 'column', and the name. ``rows``: the names of rows."""
-    kind, equals, name = (part.strip() for part in text.partition("="))
-    # A row may have a "=" in its name: the whole text is tried first.
-    if text in rows or not equals or kind not in ("row", "column"):
-        return "row", text.strip()
-    return kind, name
 
 
 def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vaebench.config.cells import PLOTS, TRAINING, Column, Finding, Ledger, Preset, Row, Table, TablePreset
+from vaebench.config.cells import PLOTS, TRAINING, Column, Figure, Finding, Ledger, Preset, Row, Table, TablePreset
 from vaebench.errors import UserError, nearest
 from vaebench.protocol.registry import METRICS
 from vaebench.rng.seeds import LARGEST_SEED
@@ -18,12 +18,31 @@ NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
 """Why the margin is what it is, where no row has a published number and the table does not say more."""
 
 
-def table(name: str, content: dict[str, Any]) -> Table:
-    """A table from what its file holds, ``shared`` entries of the ledger put in their places already."""
-    raw = dict(content)
+def exhibit(name: str, content: dict[str, Any]) -> Table | Figure:
+    """A table, or a figure of formulas, from what its file holds.
+
+    ``shared`` entries of the ledger are put in their places already.
+    """
     at = f"table {name}"
-    if "drawn" in raw:
-        raw = _drawn(raw, at)
+    raw = {"name": name, **content}
+    raw["ledger"] = _entries(Ledger, raw.get("ledger"), f"{at}: ledger")
+    raw["findings"] = _entries(Finding, raw.get("findings"), f"{at}: findings")
+    raw["notes"] = _strings(raw.get("notes", []), f"{at}: notes")
+    return _figure(raw, at) if "drawn" in raw else _table(raw, at)
+
+
+def _figure(raw: dict[str, Any], at: str) -> Figure:
+    for key in TRAINING:
+        if key in raw:
+            raise UserError(f"{at}: {key}: a drawn figure trains nothing and has none; leave it out")
+    figure: Figure = _build(Figure, raw, at)
+    _check_texts(figure, ("title", "paper", "where"), at)
+    if not isinstance(figure.drawn, str) or not figure.drawn:
+        raise UserError(f"{at}: drawn: expected the name of a figure, found {figure.drawn!r}")
+    return figure
+
+
+def _table(raw: dict[str, Any], at: str) -> Table:
     columns = {}
     for key, value in mapping(raw.pop("columns", None), f"{at}: columns").items():
         columns[key] = _column(value, f"{at}: columns.{key}")
@@ -34,16 +53,12 @@ def table(name: str, content: dict[str, Any]) -> Table:
         key: _table_preset(value, columns, rows, f"{at}: presets.{key}")
         for key, value in mapping(raw.pop("presets", None), f"{at}: presets").items()
     }
-    ledger = _entries(Ledger, raw.pop("ledger", None), f"{at}: ledger")
-    findings = _entries(Finding, raw.pop("findings", None), f"{at}: findings")
     raw["base"] = _strings(raw.get("base", []), f"{at}: base")
-    raw["notes"] = _strings(raw.get("notes", []), f"{at}: notes")
     raw["seeds"] = _seeds(raw.get("seeds"), at) or (0,)
     printed = any(v is not None for row in rows.values() for v in row.published.values())
     if not printed and not {"margin", "margin_why"} & set(raw):
         raw |= {"margin": 0.0, "margin_why": NOTHING_PUBLISHED}
-    built = {"columns": columns, "rows": rows, "presets": presets, "ledger": ledger, "findings": findings}
-    table = _build(Table, {"name": name, **built, **raw}, at)
+    table: Table = _build(Table, {"columns": columns, "rows": rows, "presets": presets, **raw}, at)
     _check_scalars(table, at)
     return table
 
@@ -56,20 +71,8 @@ def preset(name: str, content: dict[str, Any]) -> Preset:
     return _build(Preset, {"name": name, **raw}, f"preset {name}")
 
 
-def _drawn(raw: dict[str, Any], at: str) -> dict[str, Any]:
-    """A figure of formulas alone, completed with what the schema asks of a table that is trained."""
-    if not isinstance(raw["drawn"], str) or not raw["drawn"]:
-        raise UserError(f"{at}: drawn: expected the name of a figure, found {raw['drawn']!r}")
-    for key in TRAINING:
-        if key in raw:
-            raise UserError(f"{at}: {key}: a drawn figure trains nothing and has none; leave it out")
-    return {**raw, "kind": "figure", "recipe": 1, "measure": "", "margin": 0.0, "margin_why": ""}
-
-
 def _check_scalars(table: Table, at: str) -> None:
-    for name in ("title", "paper", "where", "measure", "margin_why", "kind", "published_csv"):
-        if not isinstance(getattr(table, name), str):
-            raise UserError(f"{at}: {name}: expected text, found {getattr(table, name)!r}")
+    _check_texts(table, ("title", "paper", "where", "measure", "margin_why", "kind", "published_csv"), at)
     if table.kind not in ("table", "figure"):
         raise UserError(f"{at}: kind {table.kind!r}: {nearest(table.kind, ['table', 'figure'])}")
     if table.figure not in PLOTS:
@@ -81,6 +84,12 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: published_runs: expected a whole number from 2, or nothing, found {runs!r}")
     if not is_number(table.margin) or table.margin < 0:
         raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
+
+
+def _check_texts(exhibit: Table | Figure, names: tuple[str, ...], at: str) -> None:
+    for name in names:
+        if not isinstance(getattr(exhibit, name), str):
+            raise UserError(f"{at}: {name}: expected text, found {getattr(exhibit, name)!r}")
 
 
 def _column(value: Any, where: str) -> Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
@@ -10,29 +11,62 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from vaebench.config.cells import Table
-    from vaebench.report.layout import View
+    from vaebench.report.page import Page
+    from vaebench.report.shown import Shown
 
 FORMATS = ("text", "md", "csv", "latex", "html")
 
 
-def render(table: Table, frame: pd.DataFrame, format: str = "text", view: View | None = None) -> str:
-    """The report of a table from the long frame (``Store.frame`` or ``read_csv``).
+def render(table: Table, frame: pd.DataFrame, format: str = "text", brief: bool = False) -> str:
+    """The report of one table.
 
-    ``csv`` is the long frame itself, one row per (cell, seed, metric): what ``compare`` reads. The other formats are
-    aggregated over seeds, and leave out what the paper printed where the results are of other data. ``view`` says how
-    much is shown. UserError for an unknown format.
+    Args:
+        table: What the paper printed.
+        frame: The results, in the long format (``Store.frame`` or ``read_csv``).
+        format: One of FORMATS; see ``written``.
+        brief: The grid and what its marks stand for, without the other notes.
+
+    Raises:
+        UserError: For an unknown format.
     """
-    from dataclasses import replace
+    from vaebench.report.shown import Measured
 
-    from vaebench.report import latex, markdown, text, webpage
-    from vaebench.report.layout import View
-    from vaebench.report.other_data import shown_beside
-    from vaebench.results import store
+    return written([Measured(table, frame)], format, brief)
 
-    writers = {"text": text.render, "md": markdown.render, "latex": latex.render, "html": webpage.render}
+
+def written(shown: Sequence[Shown], format: str = "text", brief: bool = False, width: int | None = None) -> str:
+    """Tables and figures in one format.
+
+    Args:
+        shown: One or more of them.
+        format: ``csv`` is the results themselves, one line per (cell, seed, metric), which ``compare`` reads. The other
+            formats are pages, aggregated over seeds. A note stands on the first page that needs it.
+        brief: The grids and what their marks stand for, without the other notes.
+        width: Characters of the terminal, for text; None for lines as long as they are.
+
+    Raises:
+        UserError: For an unknown format.
+    """
+    from vaebench.report.page import said_once
+    from vaebench.report.shown import results_text
+
+    check_format(format)
     if format == "csv":
-        return store.csv_text(frame)
-    if format not in writers:
+        return results_text(shown)
+
+    pages = said_once(s.page(brief) for s in shown)
+    return "\n\n".join(_written(page, format, width).rstrip("\n") for page in pages) + "\n"
+
+
+def check_format(format: str) -> None:
+    """Raises UserError unless it is one of FORMATS."""
+    if format not in FORMATS:
         raise UserError(f"unknown format {format!r}: {nearest(format, FORMATS)}")
-    view, (shown, note) = view or View(), shown_beside(table, frame)
-    return writers[format](shown, frame, replace(view, above=(*view.above, note)) if note else view)
+
+
+def _written(page: Page, format: str, width: int | None) -> str:
+    from vaebench.report import latex, markdown, text, webpage
+
+    if format == "text":
+        return text.write(page, width)
+    return {"md": markdown.write, "latex": latex.write, "html": webpage.write}[format](page)

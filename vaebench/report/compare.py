@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,7 +10,10 @@ from typing import TYPE_CHECKING
 from vaebench.config.catalogue import load_table, options
 from vaebench.errors import UserError
 from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import signature_parts
+from vaebench.report import text
+from vaebench.report.cells import number
+from vaebench.report.page import Grid
+from vaebench.report.protocol import unlike
 from vaebench.report.select import Estimate, estimate, measured, taken
 from vaebench.results import flags
 from vaebench.results.stats import combine, half_width
@@ -147,10 +149,11 @@ def _row(
     if a is None or b is None:
         known = [None if side is None else estimate(side) for side in (a, b)]
         return ComparedRow(_name(cell), metric, *known, None, None, None)
-    unlike = _unlike([*a["signature"], *b["signature"]])
-    if unlike and not ignore_protocol:
+    protocols = unlike([*a["signature"], *b["signature"]])
+    if protocols and not ignore_protocol:
         raise UserError(
-            f"{_name(cell)}, {metric}: the protocols differ: {unlike}; compare like with like, or ignore the protocol"
+            f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
+            "compare like with like, or ignore the protocol"
         )
     left, right = estimate(a), estimate(b)
     error = combine(left.error, right.error)
@@ -162,7 +165,7 @@ def _row(
     else:
         allowed = max(FLOOR, _width(left, right), _margin(cell[0]) if nats and single else 0.0)
     difference = right.mean - left.mean
-    return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, unlike, _settings(a, b))
+    return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, protocols, _settings(a, b))
 
 
 def _width(*sides: Estimate) -> float:
@@ -198,39 +201,33 @@ def _name(cell) -> str:
     return f"{table}: {row} / {column}" + "".join(f" ({p})" for p in preset)
 
 
-def _unlike(signatures: list[str]) -> str:
-    """The first pair of unlike signatures, by the parts in which they differ: ``data:a against data:b``."""
-    first = signature_parts(signatures[0])
-    for text in signatures[1:]:
-        other = signature_parts(text)
-        keys = [k for k in dict.fromkeys([*first, *other]) if first.get(k) != other.get(k)]
-        if keys:
-            return "; ".join(f"{k}:{first.get(k, '(none)')} against {k}:{other.get(k, '(none)')}" for k in keys)
-    return ""
-
-
 def render(comparison: Comparison, width: int | None = None) -> str:
     """A text table of all rows, then how many agree. ``width``: of the terminal, None for no limit."""
-    from vaebench.report.cells import number
-    from vaebench.report.text import grid
-
     headers = ("row", "metric", "first", "n", "second", "n", "difference", "error", "allowed", "")
-    cells = []
-    for r in comparison.rows:
-        words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
-        if r.difference is None:
-            where = f"only in the {'first' if r.b is None else 'second'}"
-            words = where if r.judged else f"not judged: {where}"
-        values = [f"{v:{spec}}" if v is not None else "" for v, spec in _numbers(r)]
-        counts = [str(e.n) if e else "" for e in (r.a, r.b)]
-        unlike = [f"protocols: {r.protocols}"] * bool(r.protocols) + [r.settings] * bool(r.settings)
-        unlike += [f"flagged, {r.flagged}"] * bool(r.flagged)
-        notes = words + "".join(f" ({u})" for u in unlike)
-        cells.append((r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, notes))
-    right = ("right",) * 7
-    table = grid(headers, tuple(cells), ("left", "left", *right, "left"), width)
+    lines = tuple(_line(row) for row in comparison.rows)
+    sides = ("left", "left", *["right"] * 7, "left")
     verdict = f"{_count(comparison)}: {_rule(comparison)}"
-    return f"{table}\n\n{textwrap.fill(verdict, width) if width else verdict}\n"
+    return f"{text.grid(Grid(headers, lines, sides, leading=2), width)}\n\n{text.filled(verdict, width)}\n"
+
+
+def _line(r: ComparedRow) -> tuple[str, ...]:
+    """The cells of one row."""
+    counts = [str(e.n) if e else "" for e in (r.a, r.b)]
+    numbers = ((r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g"))
+    values = [f"{value:{spec}}" if value is not None else "" for value, spec in numbers]
+
+    if r.difference is None:
+        where = f"only in the {'first' if r.b is None else 'second'}"
+        words = where if r.judged else f"not judged: {where}"
+    else:
+        words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
+    if r.protocols:
+        words += f" (protocols: {r.protocols})"
+    if r.settings:
+        words += f" ({r.settings})"
+    if r.flagged:
+        words += f" (flagged, {r.flagged})"
+    return (r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, words)
 
 
 def _count(comparison: Comparison) -> str:
@@ -260,7 +257,3 @@ def _rule(comparison: Comparison) -> str:
         else ""
     )
     return f"|difference| <= {errors}{margin}"
-
-
-def _numbers(r: ComparedRow) -> list[tuple[float | None, str]]:
-    return [(r.difference, "+.3f"), (r.error, ".3f"), (r.allowed, ".3g")]

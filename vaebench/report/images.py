@@ -12,7 +12,7 @@ from vaebench.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
 SUFFIXES = ("png", "svg", "pdf")
 
@@ -25,40 +25,48 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def encode(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of this kind."""
+def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
+    """A drawing under a title as an image file.
+
+    Args:
+        draw: Draws on an empty matplotlib figure, whose size it sets.
+        kind: One of SUFFIXES.
+        title: Stands above; empty for none.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
 
-    FigureCanvasAgg(figure)
+    canvas = Canvas(layout="constrained")
+    draw(canvas)
+    if title:
+        canvas.suptitle(title, wrap=True, fontsize="medium")
+
+    FigureCanvasAgg(canvas)
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):
-        figure.savefig(content, format=kind, metadata=metadata, dpi=150)
+        canvas.savefig(content, format=kind, metadata=metadata, dpi=150)
     return content.getvalue()
 
 
-def save(path: Path, draw: Callable[[Figure], None], title: str) -> None:
-    """A titled figure as a png, svg or pdf file, replaced whole. UserError for another suffix, or no right to write."""
-    from matplotlib.figure import Figure
-
-    kind, figure = kind_of(path), Figure(layout="constrained")
-    draw(figure)
-    if title:
-        figure.suptitle(title, wrap=True, fontsize="medium")
+def save(path: Path, draw: Callable[[Canvas], None], title: str = "") -> None:
+    """As ``image``, written to a file. UserError for another suffix, or no right to write."""
+    content = image(draw, kind_of(path), title)
     try:
-        write_atomic(path, encode(figure, kind))
+        write_atomic(path, content)
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 
 
-def tiles(figure: Figure, x: np.ndarray) -> None:
+def tiles(canvas: Canvas, x: np.ndarray) -> None:
     """Images (n, height, width) beside each other on an empty figure, ones dark, in rows of ten at most."""
     n, height, width = x.shape
     across = min(n, 10)
     down = -(-n // across)
-    figure.set_size_inches(0.6 * across, 0.6 * down * height / width)
-    for panel, image in zip(figure.subplots(down, across, squeeze=False).flat, [*x, *[None] * across], strict=False):
+    canvas.set_size_inches(0.6 * across, 0.6 * down * height / width)
+    panels = canvas.subplots(down, across, squeeze=False).flat
+    for panel, picture in zip(panels, [*x, *[None] * across], strict=False):
         panel.axis("off")
-        if image is not None:
-            panel.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        if picture is not None:
+            panel.imshow(picture, cmap="gray_r", vmin=0, vmax=1)

@@ -1,16 +1,11 @@
-"""The report as a LaTeX table for the booktabs package."""
+"""A page as a LaTeX table for the booktabs package."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from vaebench.config.cells import Table
-from vaebench.report.layout import View, lay_out
-from vaebench.report.summary import summarize
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaebench.report.page import Grid, Page
 
 ESCAPES = str.maketrans(
     {
@@ -28,31 +23,31 @@ ESCAPES = str.maketrans(
 )
 
 
-def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
+def write(page: Page) -> str:
     r"""A table float; ``\usepackage{booktabs}`` is all it needs."""
-    layout = lay_out(table, summarize(table, frame), view)
-    columns = "".join("r" if side == "right" else "l" for side in layout.alignment)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(layout.title)}}}",
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(page.title)}}}", *_tabular(page.grid)]
+    for section in page.sections:
+        lines += ["", r"\bigskip", *_tabular(section.grid), "", escape(section.sentence)]
+
+    notes = [f"{escape(note)}\\par" for note in page.footnotes]
+    return "\n".join([*lines, "", r"\raggedright\footnotesize", *notes, r"\end{table}"]) + "\n"
+
+
+def _tabular(grid: Grid) -> list[str]:
+    columns = "".join(side[0] for side in grid.sides)
+    return [
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _line(layout.headers),
+        _line(grid.headers),
         r"\midrule",
-        *(_line(cells) for cells in layout.cells),
+        *(_line(cells) for cells in grid.lines),
         r"\bottomrule",
         r"\end{tabular}",
-        "",
-        r"\raggedright\footnotesize",
-        *(f"{escape(note)}\\par" for note in layout.footnotes),
-        r"\end{table}",
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _line(cells: tuple[str, ...]) -> str:
-    return " & ".join(_cell(c) for c in cells) + r" \\"
+def _line(cells: Iterable[str]) -> str:
+    return " & ".join(map(_cell, cells)) + r" \\"
 
 
 def _cell(text: str) -> str:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Table
-from vaebench.protocol.signature import signature_parts
-from vaebench.report.protocol import paper_parts
+from vaebench.report.protocol import data_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,13 +22,16 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     if not len(rows) or rows["paper_protocol"].any():
         return table, ""
     trained = set(table.trained())
-    found, papers = set(), set()
-    for row, column, key, text in set(zip(rows["row"], rows["column"], rows["key"], rows["signature"], strict=True)):
+    found = set()
+    papers = set()
+    columns = ("row", "column", "key", "signature", "paper_signature")
+    for row, column, key, ours, paper in set(zip(*(rows[name] for name in columns), strict=True)):
         if (row, column) in trained:
             # A run without measures names its data in its key alone.
-            found.add(signature_parts(text).get("data", key.partition("-")[0]).split("@")[0])
-            papers.add(paper_parts(table, row, column)["data"])
-    if not found or found & papers:
+            found.add(data_of(ours) or key.partition("-")[0])
+            papers.add(data_of(paper))
+    papers.discard("")
+    if not found or not papers or found & papers:
         return table, ""
     bare = {
         name: replace(row, published={}, spread={}, diverges=False)

@@ -1,10 +1,10 @@
-"""What the paper's own data and evaluation are, and in which parts a measured number differs from them."""
+"""In which parts the protocol of a measured number differs from the paper's."""
 
 from __future__ import annotations
 
-from vaebench.config.catalogue import load_preset
-from vaebench.config.cells import Table
-from vaebench.protocol.signature import samples_of, signature, signature_parts
+from collections.abc import Iterable
+
+from vaebench.protocol.signature import signature_parts
 
 WORDS = {
     "data": "data",
@@ -17,28 +17,33 @@ WORDS = {
 """Part of a signature -> what a reader calls it."""
 
 
-def paper_parts(table: Table, row: str, column: str) -> dict[str, str]:
-    """The parts in WORDS of the signature that the column's measure has in the paper's cell, without any override.
-
-    The cell is composed, which costs a second where nothing was composed before: ask for what is shown, no more.
-    """
-    from vaebench.config.compose import cells
-
-    (cell,) = cells(table, load_preset("paper"), only=[f"row={row}", f"column={column}"])
-    found = signature_parts(signature(cell.config, cell.measure, samples_of(cell.config, cell.measure)))
-    return {part: found[part] for part in WORDS if part in found}
+def data_of(signature: str) -> str:
+    """The data of a signature without their hash; empty if it names none."""
+    return signature_parts(signature).get("data", "").partition("@")[0]
 
 
-def differing(table: Table, row: str, column: str, signature: str) -> str:
-    """The parts of a signature that are not the paper's, in words; empty where none is found.
+def differing(signature: str, papers: str) -> str:
+    """The parts of a signature that are not the paper's, in words; empty if none is found.
 
     For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not ais-10000x1024``.
+    A part that one of the two lacks is no difference.
     """
-    found, paper = signature_parts(signature), paper_parts(table, row, column)
-    found["data"] = found.get("data", "").split("@")[0]
+    found = {**signature_parts(signature), "data": data_of(signature)}
+    paper = {**signature_parts(papers), "data": data_of(papers)}
     words = WORDS | ({"points": "training cases"} if paper.get("split") == "train" else {})
     return "; ".join(
         f"{word} {found[part]}, not {paper[part]}"
         for part, word in words.items()
         if found.get(part) and paper.get(part) and found[part] != paper[part]
     )
+
+
+def unlike(signatures: Iterable[str]) -> str:
+    """The parts in which two of the signatures differ: ``data:a against data:b``; empty if all are equal."""
+    first, *others = dict.fromkeys(signatures) or [""]
+    for other in others:
+        pair = signature_parts(first), signature_parts(other)
+        names = [name for name in dict.fromkeys([*pair[0], *pair[1]]) if pair[0].get(name) != pair[1].get(name)]
+        sides = [[f"{name}:{parts.get(name, '(none)')}" for parts in pair] for name in names]
+        return "; ".join(" against ".join(side) for side in sides)
+    return ""

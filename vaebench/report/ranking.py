@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import is_descriptive
+from vaebench.report.page import Grid, Section
 from vaebench.report.summary import ReportRow, summarize
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
 ENOUGH = 3
 """Fewer entries have no order worth a number."""
-
-
-HEADERS = ("order, lowest first", "published", "ours")
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,11 @@ class Ranking:
             text += f"; {which}: the order within the error of the seeds is not known"
         return text
 
-    def cells(self) -> tuple[tuple[str, str, str], ...]:
-        """Rows for a table under HEADERS."""
-        return tuple((e.name, str(e.published_rank), str(e.our_rank)) for e in self.entries)
+    def section(self) -> Section:
+        """The two orders beside each other, for a page."""
+        lines = tuple((e.name, str(e.published_rank), str(e.our_rank)) for e in self.entries)
+        grid = Grid(("order, lowest first", "published", "ours"), lines, ("left", "right", "right"), leading=1)
+        return Section(grid, self.sentence())
 
 
 def rankings(table: Table, frame: pd.DataFrame) -> tuple[Ranking, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench.config.compose import entry_named
+from vaebench.config.cells import Table, entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
+from vaebench.report.shown import Measured
 from vaebench.results import shipped, store
 
 if TYPE_CHECKING:
@@ -116,6 +118,91 @@ def _of(frame: pd.DataFrame, chosen: dict[str, set[str]]) -> pd.DataFrame:
     for kind, names in chosen.items():
         frame = frame[frame[kind].isin(names)] if names else frame
     return frame.reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Results files, read together.
+
+    Attributes:
+        paths: Where they are.
+        frame: What they hold, in the long format.
+    """
+
+    paths: list[str]
+    frame: pd.DataFrame
+
+    def measured(
+        self,
+        table: Table,
+        preset: str | None = None,
+        seeds: Collection[int] | None = None,
+        entries: Collection[tuple[str, str]] | None = None,
+        figure: str | None = None,
+    ) -> Measured:
+        """A table with its results in the files.
+
+        Args:
+            table: The table.
+            preset: One preset; None for all.
+            seeds: Some seeds; None for all.
+            entries: Some trained entries, (row, column); None for all.
+            figure: The plot; None for the table's.
+
+        Raises:
+            UserError: If nothing is left.
+        """
+        where = ", ".join(self.paths)
+        whole = self.frame[self.frame["table"] == table.name]
+        if not len(whole):
+            raise UserError(f"{where}: no rows of table {table.name}; {nearest(table.name, set(self.frame['table']))}")
+
+        frame = whole
+        if preset is not None:
+            frame = frame[frame["preset"] == preset]
+        if seeds is not None:
+            frame = frame[frame["seed"].isin(seeds)]
+        if entries is not None:
+            frame = frame[[pair in entries for pair in zip(frame["row"], frame["column"], strict=True)]]
+        if not len(frame):
+            what = "preset and seeds" if entries is None else "choice, preset and seeds"
+            raise UserError(f"{where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}")
+
+        shown = table if entries is None else table.narrowed(entries)
+        name = figure or table.figure
+        chosen = frame.reset_index(drop=True)
+        return Measured(shown, chosen, name, lambda: points(name, self.paths, self.frame, chosen))
+
+    def left_out(self, shown: Measured) -> Iterator[str]:
+        """A line for results of which the table knows nothing."""
+        there = zip(shown.frame["row"], shown.frame["column"], strict=True)
+        strange = sorted({*there} - {*shown.table.trained()})
+        if strange:
+            names = "; ".join(f"{row} / {column}" for row, column in strange)
+            where = ", ".join(self.paths)
+            yield f"{where}: left out, since table {shown.table.name} has no such entry: {names}"
+
+
+def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:
+    """The files that a user names; ``reference`` stands for the shipped results of these tables, at one preset or all.
+
+    Raises:
+        UserError: As ``in_place`` and ``read`` do.
+    """
+    paths = in_place(sources, tables, None if preset is None else [preset])
+    return Files(paths, read(paths))
+
+
+def _contents(frame: pd.DataFrame) -> str:
+    """``preset short: seeds 0, 1; preset tuned: seed 0``."""
+    parts = []
+    for preset, part in frame.groupby("preset", sort=False):
+        found = sorted(set(part["seed"]))
+        parts.append(f"preset {preset}: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}")
+    return "; ".join(parts)
+
+
+# ---------------------------------------------------------------------------------------------- points of a figure
 
 
 def points(name: str, sources: Sequence[Path | str], whole: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

@@ -87,11 +87,12 @@ def _is_current(extra: str) -> bool:
 
 
 def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows that count for a metric: run done, measure current, one per cell and seed (the last).
+    """The rows that count for a metric: run done, measure current, value possible, one per cell and seed."""
+    return counted(taken(frame, metric))
 
-    Values that are not finite, or impossible, do not count.
-    """
-    rows = taken(frame, metric)
+
+def counted(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the rows of ``taken`` one per cell and seed, the last, without values that are not finite or impossible."""
     rows = _without(rows, rows["flags"].map(is_lost).astype(bool))
     return _without(rows, rows.duplicated([*CELL, "key", "seed"], keep="last"))
 

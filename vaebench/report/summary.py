@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
 from vaebench.protocol.signature import signature_parts
-from vaebench.report.protocol import differing
-from vaebench.report.select import CELL, Estimate, estimate, is_lost, measured, taken
+from vaebench.report.protocol import differing, unlike
+from vaebench.report.select import CELL, Estimate, counted, estimate, taken
 from vaebench.results import flags
 from vaebench.results.stats import verdict
 
@@ -109,60 +109,72 @@ def _settings(frame: pd.DataFrame, row: str, column: str) -> Iterator[pd.DataFra
 
 
 def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportRow:
+    """One table entry at one preset and training setting."""
     measure = table.measure_of(column)
-    rows = measured(runs, measure)
-    ours = estimate(rows)
-    status, notes = _status(measure, runs, rows)
-    label, published = runs["label"].iloc[0], table.rows[row].published.get(column)
-    comparable = bool(runs["paper_protocol"].all())
-    protocols = sorted(set(rows["signature"]))
-    if not comparable:
-        differs = differing(table, row, column, protocols[0]) if protocols else ""
-        unjudged = "no verdict: " if table.printed else ""
-        notes.append(f"{unjudged}not the paper's protocol ({differs or 'data or evaluation'})")
-    elif len(protocols) > 1:
-        comparable = False
-        notes.append(f"no verdict: the seeds were measured under different protocols ({' and '.join(protocols)})")
-    seeds = runs[runs["status"] == "done"].drop_duplicates("seed")
-    comparable = comparable and not is_timing(measure)
-    judged = comparable and not is_descriptive(measure)
-    if ours and ours.faulty:
-        comparable = judged = False
-    spread = table.rows[row].spread.get(column)
-    values = ours.values if ours else ()
-    word = verdict(published, values, table.margin, label, judged, spread, table.published_runs)
-    if table.rows[row].diverges and bool(runs["paper_protocol"].all()):
-        word = _divergence(runs, label)
-    # Selecting rows is slow, so what no run has is not looked for.
-    known = set(runs["metric"])
-    elsewhere = _in_other_columns(table, row, column)
-    shown = [measure, *(m for m in BESIDE if m in known and m not in (measure, *elsewhere))]
-    beside = {m: estimate(measured(runs, m)) for m in shown if m != measure}
-    missing = {m: _kinds(taken(runs, m)) for m in shown if not (ours if m == measure else beside[m])}
-    notes += _flagged(shown, runs)
+    printed = table.rows[row]
+    published = printed.published.get(column)
+    label = str(runs["label"].iloc[0])
+    of_paper = bool(runs["paper_protocol"].all())
+
+    # Selecting rows is slow: once for each metric that there is.
+    elsewhere = {measure, *_in_other_columns(table, row, column)}
+    there = set(runs["metric"]) - elsewhere
+    found = {m: taken(runs, m) for m in (measure, *(m for m in BESIDE if m in there))}
+    numbers = {m: counted(rows) for m, rows in found.items()}
+    estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
+    ours = estimates.get(measure)
+
+    mixed = {m: words for m, rows in found.items() if (words := unlike(rows["signature"]))}
+    comparable = of_paper and measure not in mixed and not is_timing(measure) and not (ours and ours.faulty)
+    lost = set(found[measure]["seed"]) - set(numbers[measure]["seed"])
+    if printed.diverges:
+        word = _divergence(runs, label) if of_paper else "-"
+    else:
+        judged = comparable and not is_descriptive(measure)
+        values = ours.values if ours else ()
+        spread = printed.spread.get(column)
+        word = verdict(published, values, table.margin, label, judged, spread, table.published_runs)
+        word += _survivors(runs, lost) if word != "-" else ""
+
+    unjudged = "no verdict: " if table.printed else ""
+    status, reasons = _status(measure, runs, numbers[measure], lost)
+    protocol = [] if of_paper else [f"{unjudged}{_unlike_the_papers(numbers[measure])}"]
+    for m, words in mixed.items():
+        which = unjudged if m == measure else f"{heading(m)}: "
+        protocol.append(f"{which}measured under different protocols ({words})")
+
+    done = runs[runs["status"] == "done"].drop_duplicates("seed")
+    signatures = sorted(set(numbers[measure]["signature"]))
     return ReportRow(
         row=row,
         column=column,
         published=published,
-        spread=spread,
+        spread=printed.spread.get(column),
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
-        verdict=word if word == "-" or table.rows[row].diverges else word + _survivors(measure, runs),
-        beside={m: e for m, e in beside.items() if e is not None},
-        updates=_mean(seeds["updates"]),
-        seconds=_mean(seeds["seconds"]),
-        pack=None if seeds["pack"].isna().all() else int(seeds["pack"].max()),
-        device="; ".join(sorted({d for d in seeds["device"] if d})),
+        verdict=word,
+        beside={m: e for m, e in estimates.items() if m != measure},
+        updates=_mean(done["updates"]),
+        seconds=_mean(done["seconds"]),
+        pack=None if done["pack"].isna().all() else int(done["pack"].max()),
+        device="; ".join(sorted({d for d in done["device"] if d})),
         status=status,
         preset=runs["preset"].iloc[0],
         label=label,
         comparable=comparable,
-        footnotes=(*([table.rows[row].note] if table.rows[row].note else []), *notes),
+        footnotes=(*filter(None, [printed.note]), *reasons, *protocol, *_flagged(runs, found)),
         measure=measure,
         key=runs["key"].iloc[0],
-        scope=_scope(protocols[0]) if protocols else "",
-        lost={m: kinds for m, kinds in missing.items() if kinds},
+        scope=_scope(signatures[0]) if signatures else "",
+        lost={m: kinds for m, rows in found.items() if m not in estimates and (kinds := _kinds(rows))},
     )
+
+
+def _unlike_the_papers(rows: pd.DataFrame) -> str:
+    """In what the protocol of some rows is not the paper's, as far as it is known."""
+    ours = sorted(set(rows["signature"]))
+    differs = differing(ours[0], rows["paper_signature"].max()) if ours else ""
+    return f"not the paper's protocol ({differs or 'data or evaluation'})"
 
 
 def _scope(signature: str) -> str:
@@ -177,25 +189,28 @@ def _kinds(rows: pd.DataFrame) -> tuple[str, ...]:
     return tuple(kind for kind in found if kind in flags.LOST)
 
 
-def _flagged(metrics: list[str], runs: pd.DataFrame) -> list[str]:
-    """The flags of the runs and of these measures in words, seeds with the same flag together."""
+def _flagged(runs: pd.DataFrame, found: dict[str, pd.DataFrame]) -> list[str]:
+    """The flags of the runs and of their measures in words, seeds with the same flag together.
+
+    Args:
+        runs: All rows of a table entry. A flag of a run stands in all its rows, whatever became of it.
+        found: The rows of each measure that is shown.
+    """
     seeds: dict[tuple[str, str], list[int]] = {}
-    for metric in ("", *metrics):
-        # A flag of the run stands in all its rows, whatever became of it.
-        rows = taken(runs, metric) if metric else runs
+    for metric, rows in {"": runs, **found}.items():
         if not any(rows["flags"]):
             continue
-        if metric:
-            rows = rows.drop_duplicates([*CELL, "key", "seed"], keep="last")
-        for seed, marks in zip(rows["seed"], rows["flags"], strict=True):
+        last = rows.drop_duplicates([*CELL, "key", "seed"], keep="last") if metric else rows
+        for seed, marks in zip(last["seed"], last["flags"], strict=True):
             for flag in flags.split(marks):
                 if (flags.kind_of(flag) in flags.OF_RUNS) == (metric == ""):
-                    known = seeds.setdefault((metric, flag), [])
-                    known += [] if seed in known else [seed]
+                    seeds.setdefault((metric, flag), []).append(seed)
+
     several = runs["seed"].nunique() > 1
     lines = []
-    for (metric, flag), found in seeds.items():
-        which = f" (seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))})" if several else ""
+    for (metric, flag), some in seeds.items():
+        distinct = list(dict.fromkeys(some))
+        which = f" (seed{'s' if len(distinct) > 1 else ''} {', '.join(map(str, distinct))})" if several else ""
         lines.append(f"{heading(metric) if metric else 'training'}{which}: {flag}")
     return lines
 
@@ -215,39 +230,42 @@ def _divergence(runs: pd.DataFrame, label: str) -> str:
     return (DIVERGED if "done" not in ended else NOT_DIVERGED) + (f", {label}" if label else "")
 
 
-def _survivors(measure: str, runs: pd.DataFrame) -> str:
-    """``, k of n seeds`` where some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
+def _survivors(runs: pd.DataFrame, lost: set[int]) -> str:
+    """``, k of n seeds`` if some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
 
-    A finished run whose measure is not finite, or impossible, has diverged too; a partial run may yet finish.
+    A partial run may yet finish. ``lost``: finished seeds whose measure is not finite, or impossible; they diverged.
     """
-    done = runs[runs["status"] == "done"]
-    lost = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | _lost_seeds(measure, runs)
-    tried = set(done["seed"]) | lost
-    return f", {len(tried) - len(lost)} of {len(tried)} seeds" if lost else ""
+    done = set(runs[runs["status"] == "done"]["seed"])
+    gone = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | lost
+    tried = done | gone
+    return f", {len(tried) - len(gone)} of {len(tried)} seeds" if gone else ""
 
 
-def _lost_seeds(measure: str, runs: pd.DataFrame) -> set[int]:
-    """Finished seeds whose value of the measure enters no mean; the flags say why."""
-    numbers = taken(runs, measure)
-    return set(numbers[numbers["flags"].map(is_lost).astype(bool)]["seed"])
+def _status(measure: str, runs: pd.DataFrame, numbers: pd.DataFrame, lost: set[int]) -> tuple[str, list[str]]:
+    """What became of the seeds that are not in the mean, and why, in words.
 
-
-def _status(measure: str, runs: pd.DataFrame, rows: pd.DataFrame) -> tuple[str, list[str]]:
-    """What became of the seeds that are not in the mean, and why, in words."""
+    Args:
+        measure: What the paper printed.
+        runs: All rows of a table entry.
+        numbers: Those that are in the mean.
+        lost: Seeds whose value is not finite, or impossible. Their flags say why.
+    """
     seeds = runs.drop_duplicates("seed")
-    parts, notes = [], []
+    parts = []
+    reasons = []
     for status in ("failed", "diverged", "partial"):
         some = seeds[seeds["status"] == status]
         if len(some):
             parts.append(f"{len(some)} {status}")
-            notes += [f"seed {s} {status}: {r}" for s, r in zip(some["seed"], some["reason"], strict=True) if r]
+            reasons += [f"seed {s} {status}: {r}" for s, r in zip(some["seed"], some["reason"], strict=True) if r]
+
     done = seeds[seeds["status"] == "done"]
-    without = len(done) - len(rows)
+    without = len(done) - len(numbers)
     if without:
         parts.append(f"{without} without a number")
-        unflagged = set(done["seed"]) - set(rows["seed"]) - _lost_seeds(measure, runs)
-        notes += [_why_without(measure, runs, unflagged)] if unflagged else []
-    return ", ".join(parts), notes
+        unflagged = set(done["seed"]) - set(numbers["seed"]) - lost
+        reasons += [_why_without(measure, runs, unflagged)] if unflagged else []
+    return ", ".join(parts), reasons
 
 
 def _why_without(measure: str, runs: pd.DataFrame, seeds: set[int]) -> str:

@@ -1,80 +1,74 @@
-"""The report for a terminal: plain text, no colour."""
+"""A page for the terminal: plain text, no colour."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
-from vaebench.report.layout import View, lay_out
-from vaebench.report.ranking import HEADERS, rank
-from vaebench.report.summary import summarize
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaebench.report.page import Grid, Page
 
 WIDTH = 100
 """Characters to which notes are wrapped; less on a narrower terminal."""
-
-LEADING = ("row", "column", "preset", "metric")
-"""Columns that name a line: they stand again where a table is broken for a narrow terminal."""
 
 WORDS = 40
 """Characters to which the words of a cell are wrapped on a narrow terminal."""
 
 
-def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
-    """Title line, table, ranking where there are three rows of one setting to rank, notes."""
-    view = view or View()
-    rows = summarize(table, frame)
-    layout = lay_out(table, rows, view)
-    blocks = [_filled(layout.title, view.width), grid(layout.headers, layout.cells, layout.alignment, view.width)]
-    for ranks in () if view.brief else rank(rows):
-        ranked = grid(HEADERS, ranks.cells(), ("left", "right", "right"), view.width)
-        blocks.append(f"{ranked}\n{_filled(ranks.sentence(), view.width)}")
-    width = min(WIDTH, view.width or WIDTH)
-    notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in layout.footnotes]
-    return "\n\n".join([*blocks, "\n".join(notes)] if notes else blocks) + "\n"
+def write(page: Page, width: int | None = None) -> str:
+    """Title, grid, sections, notes; ``width``: characters of the terminal, None for lines as long as they are."""
+    blocks = [filled(page.title, width), grid(page.grid, width)]
+    for section in page.sections:
+        blocks.append(f"{grid(section.grid, width)}\n{filled(section.sentence, width)}")
+
+    if page.footnotes:
+        most = min(WIDTH, width or WIDTH)
+        blocks.append("\n".join(textwrap.fill(note, most, subsequent_indent="  ") for note in page.footnotes))
+    return "\n\n".join(blocks) + "\n"
 
 
-def _filled(text: str, width: int | None) -> str:
+def filled(text: str, width: int | None) -> str:
+    """The text, wrapped where there is a width."""
     return textwrap.fill(text, width) if width else text
 
 
-def grid(
-    headers: Sequence[str], cells: Sequence[Sequence[str]], alignment: Sequence[str], width: int | None = None
-) -> str:
+def grid(whole: Grid, width: int | None = None) -> str:
     """Aligned columns under a ruled header.
 
-    Where they are wider than ``width`` they come in several tables, one below the other, each with the columns that
-    name its lines. Nothing is cut off; lines without content are left out of all but the first.
+    A grid wider than ``width`` becomes several, one below the other, each with the leading columns. Nothing is cut off.
+    A line that has nothing in a part is left out of it, except in the first part.
     """
-    whole = _ruled(headers, cells, alignment)
-    if width is None or max(map(len, whole.splitlines())) <= width:
-        return whole
-    cells = [[textwrap.fill(text, WORDS) if len(text) > WORDS else text for text in line] for line in cells]
-    leading = [i for i, header in enumerate(headers) if header in LEADING]
-    parts: list[list[int]] = [[*leading]]
-    for i in (i for i in range(len(headers)) if i not in leading):
-        tried = _ruled(*_columns([*parts[-1], i], headers, cells, alignment))
-        if len(parts[-1]) > len(leading) and max(map(len, tried.splitlines())) > width:
-            parts.append([*leading])
-        parts[-1].append(i)
-    tables = []
-    for part in parts:
-        said = [line for line in cells if part is parts[0] or any(line[i] for i in part[len(leading) :])]
-        tables.append(_ruled(*_columns(part, headers, said, alignment)))
-    return "\n\n".join(tables)
+    text = _ruled(whole, range(len(whole.headers)), whole.lines)
+    if width is None or _width(text) <= width:
+        return text
+
+    lines = [tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line) for line in whole.lines]
+    leading = list(range(whole.leading))
+    parts = [leading]
+    for column in range(whole.leading, len(whole.headers)):
+        wider = [*parts[-1], column]
+        if len(wider) > len(leading) + 1 and _width(_ruled(whole, wider, lines)) > width:
+            parts.append([*leading, column])
+        else:
+            parts[-1] = wider
+
+    first, *others = parts
+    texts = [_ruled(whole, first, lines)]
+    for part in others:
+        filled_lines = [line for line in lines if any(line[i] for i in part[len(leading) :])]
+        texts.append(_ruled(whole, part, filled_lines))
+    return "\n\n".join(texts)
 
 
-def _columns(which: list[int], *grids: Sequence) -> tuple[list, list, list]:
-    headers, cells, alignment = grids
-    return [headers[i] for i in which], [[line[i] for i in which] for line in cells], [alignment[i] for i in which]
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
-def _ruled(headers: Sequence[str], cells: Sequence[Sequence[str]], alignment: Sequence[str]) -> str:
+def _ruled(whole: Grid, columns: Sequence[int], lines: Sequence[Sequence[str]]) -> str:
+    """Some columns of some lines."""
     from tabulate import tabulate
 
-    lines = tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=alignment if cells else None)
-    return "\n".join(line.rstrip() for line in lines.splitlines())
+    headers = [whole.headers[i] for i in columns]
+    cells = [[line[i] for i in columns] for line in lines]
+    sides = [whole.sides[i] for i in columns] if cells else None
+    text = tabulate(cells, headers, tablefmt="simple", disable_numparse=True, colalign=sides)
+    return "\n".join(line.rstrip() for line in text.splitlines())

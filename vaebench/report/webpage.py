@@ -1,16 +1,11 @@
-"""The report as one HTML page without scripts or outside files."""
+"""A page as HTML without scripts or outside files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
-from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
-from vaebench.report.layout import View, lay_out
-from vaebench.report.summary import summarize
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaebench.report.page import Grid, Page
 
 STYLE = (
     "body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}"
@@ -19,30 +14,28 @@ STYLE = (
 )
 
 
-def render(table: Table, frame: pd.DataFrame, view: View | None = None) -> str:
-    """A whole page: title, table, notes."""
-    layout = lay_out(table, summarize(table, frame), view)
+def write(page: Page) -> str:
+    """A whole document: title, table, sections, notes."""
+    title = escape(page.title)
+    lines = [
+        "<!doctype html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body>',
+        f"<h1>{title}</h1>",
+        *_table(page.grid),
+    ]
+    for section in page.sections:
+        lines += [*_table(section.grid), f"<p>{escape(section.sentence)}</p>"]
 
-    def line(tag: str, cells: tuple[str, ...]) -> str:
-        inner = "".join(
-            f'<{tag} class="{side}">{escape(text)}</{tag}>' for text, side in zip(cells, layout.alignment, strict=True)
-        )
-        return f"<tr>{inner}</tr>"
+    notes = [f"<li>{escape(note)}</li>" for note in page.footnotes]
+    return "\n".join([*lines, "<ul>", *notes, "</ul></body></html>"]) + "\n"
 
-    title = escape(layout.title)
-    return "\n".join(
-        [
-            "<!doctype html>",
-            f'<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head><body>',
-            f"<h1>{title}</h1>",
-            "<table><thead>",
-            line("th", layout.headers),
-            "</thead><tbody>",
-            *(line("td", cells) for cells in layout.cells),
-            "</tbody></table>",
-            "<ul>",
-            *(f"<li>{escape(note)}</li>" for note in layout.footnotes),
-            "</ul></body></html>",
-            "",
-        ]
-    )
+
+def _table(grid: Grid) -> list[str]:
+    head = _line("th", grid.headers, grid.sides)
+    body = [_line("td", cells, grid.sides) for cells in grid.lines]
+    return ["<table><thead>", head, "</thead><tbody>", *body, "</tbody></table>"]
+
+
+def _line(tag: str, cells: Iterable[str], sides: Iterable[str]) -> str:
+    inner = (f'<{tag} class="{side}">{escape(text)}</{tag}>' for text, side in zip(cells, sides, strict=True))
+    return f"<tr>{''.join(inner)}</tr>"

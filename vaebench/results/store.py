@@ -51,10 +51,11 @@ COLUMNS = {
     "peak_memory_mb": NUMBER,
     **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
     "flags": TEXT,
+    "paper_signature": TEXT,
 }
 """The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
 
-LATER = ("flags",)
+LATER = ("flags", "paper_signature")
 """Columns that CSV files of earlier versions lack: they are read as empty."""
 
 BOUNDS = ("train_bound", "valid_bound")
@@ -141,10 +142,10 @@ class Store:
         """The long format (COLUMNS) of these cells at these seeds.
 
         One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
-        with an empty metric; a run that never began has none. ``published`` is the cell's number in the cell's
-        ``measure``. A measure taken under another evaluation than the cell asks for has ``"current": false`` in
-        ``extra``; it is left out where another of the cells shares the run and asks for just that one. Times have rows
-        in the cells that show them, and those cells no other rows.
+        with an empty metric; a run that never began has none. ``published`` and ``paper_signature`` stand in the
+        rows of the cell's ``measure``. A measure taken under another evaluation than the cell asks for has
+        ``"current": false`` in ``extra``; it is left out where another of the cells shares the run and asks for just
+        that one. Times have rows in the cells that show them, and those cells no other rows.
         """
         sharing: dict[str, list[Cell]] = {}
         for cell in cells:
@@ -168,6 +169,7 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         "seed": seed,
         "status": result.get("status"),
         "paper_protocol": cell.paper_protocol,
+        "paper_signature": cell.paper_signature,
         "peak_memory_mb": result.get("peak_memory_mb"),
         "data_hash": data.get("hash"),
         "key": cell.key,
@@ -190,9 +192,9 @@ def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) ->
         extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
-        mine = run["published"] if m.name == cell.measure else None
+        of_measure = {} if m.name == cell.measure else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))
-        rows.append({**run, **numbers, "metric": m.name, "published": mine, "extra": text, "flags": marks})
+        rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
     return rows or [run]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vaebench.config import catalogue
@@ -40,7 +40,7 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
     return found
 
 
-def nothing_to_set(tables: Sequence[config.Table], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
+def nothing_to_set(tables: Sequence[config.Exhibit], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
     """The settings of a verb for drawn figures alone, which have no rows, seeds or settings: ``run.results`` at most.
 
     Raises UserError for any other, and for ``--only`` and ``--seeds``. A preset changes nothing, so it may stand there.
@@ -60,12 +60,13 @@ def write(path: Path, content: str | bytes) -> None:
         write_atomic(path, content)
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-    wrote(path)
+    tell([f"wrote {path}"])
 
 
-def wrote(path: Path) -> None:
-    """Say on stderr where a file went."""
-    print(f"vaebench: wrote {path}", file=sys.stderr)
+def tell(lines: Iterable[str]) -> None:
+    """Say something on stderr, a line each."""
+    for line in lines:
+        print(f"vaebench: {line}", file=sys.stderr)
 
 
 def results_root(chosen: str | None = None) -> Path:

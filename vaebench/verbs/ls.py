@@ -38,11 +38,9 @@ def run(args: Namespace) -> int:
 
 
 def _tables(_: dict[str, str]) -> list[tuple]:
-    tables = [catalogue.load_table(name) for name in catalogue.options("table")]
     head = ("TABLE", "WHERE", "CELLS", "PAPER", "TITLE")
-    cells = ["drawn" if t.drawn else len(t.trained()) for t in tables]
-    rows = zip(tables, cells, strict=True)
-    return [head, *((t.name, t.where, count, short_paper(t.paper), t.title) for t, count in rows)]
+    exhibits = [catalogue.load(name) for name in catalogue.options("table")]
+    return [head, *((e.name, e.where, e.extent, short_paper(e.paper), e.title) for e in exhibits)]
 
 
 def short_paper(paper: str) -> str:

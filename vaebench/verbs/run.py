@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
+from vaebench.config.cells import Figure, Table
 from vaebench.errors import Interrupted
 from vaebench.verbs import add_overrides, nothing_to_set, results_root, streams, write
+
+if TYPE_CHECKING:
+    from vaebench.report.shown import Shown
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
@@ -33,12 +38,14 @@ def run(args: Namespace) -> int:
 
     selection = parse(args.overrides)
     preset = catalogue.load_preset(selection.preset)
-    every = [catalogue.load_table(name) for name in selection.tables]
-    tables = [t for t in every if not t.drawn]
-    drawn = [t for t in every if t.drawn]
+    every = [catalogue.load(name) for name in selection.tables]
+    tables = [e for e in every if isinstance(e, Table)]
+    figures = [e for e in every if isinstance(e, Figure)]
     if not tables:
-        given = nothing_to_set(drawn, selection.overrides, args)
-        return _draw_only(drawn, results_root(given.get("run.results")), args.dry_run)
+        given = nothing_to_set(figures, selection.overrides, args)
+        results = results_root(given.get("run.results"))
+        _would_draw(figures, results) if args.dry_run else _print(_draw(figures, results))
+        return 0
 
     chosen = {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
     wanted = {t.name: seeds(t, preset, args.seeds) for t in tables}
@@ -47,14 +54,14 @@ def run(args: Namespace) -> int:
     if not args.force:
         _look_for_earlier(store, todo.todo)
     if args.dry_run:
-        _would_draw(drawn, store.root)
+        _would_draw(figures, store.root)
         print(report_plan.describe(store, tables, chosen, wanted, args.force))
         return 0
 
-    pages = _draw(drawn, store.root)  # first: what cannot be written is known before the training
+    drawn = _draw(figures, store.root)  # first: what cannot be written is known before the training
     outcomes, stopped = execute(todo, args.force, args.fail_fast)
-    pages |= _rendered(store, tables, chosen, wanted, bool(args.only))
-    _print(every, pages)
+    shown = drawn | _measured(tables, chosen, wanted, bool(args.only))
+    _print({e.name: shown[e.name] for e in every})
     bad = _told(outcomes, {t.name: t for t in tables})
     if stopped:
         raise Interrupted("interrupted; the state is saved, the same command goes on from here")
@@ -71,17 +78,16 @@ def _look_for_earlier(store, todo) -> None:
         print(f"vaebench: {earlier}", file=sys.stderr)
 
 
-def _rendered(store, tables, chosen, wanted, narrowed: bool) -> dict[str, str]:
-    """The tables as text, by name. Notes that several share are printed once."""
-    from vaebench.report import render
-    from vaebench.report.layout import View
+def _measured(tables, chosen, wanted, narrowed: bool) -> dict[str, Shown]:
+    """The tables with their results, by name."""
+    from vaebench.report import stored
 
-    view = View(width=streams.width())
-    pages = {}
+    out = {}
     for table in tables:
-        shown = table.narrowed((c.row, c.column) for c in chosen[table.name]) if narrowed else table
-        pages[table.name] = render(shown, store.frame(chosen[table.name], wanted[table.name]), "text", view)
-    return pages
+        cells = chosen[table.name]
+        shown = table.narrowed((c.row, c.column) for c in cells) if narrowed else table
+        out[table.name] = stored.measured(shown, cells, wanted[table.name])
+    return out
 
 
 def _told(outcomes, tables) -> list:
@@ -97,37 +103,33 @@ def _told(outcomes, tables) -> list:
     return found
 
 
-def _print(tables, pages: dict[str, str]) -> None:
-    print("\n\n".join(pages[t.name].rstrip("\n") for t in tables))
+def _print(shown: dict[str, Shown]) -> None:
+    from vaebench.report import written
+
+    sys.stdout.write(written(list(shown.values()), width=streams.width()))
 
 
-def _draw_only(drawn, results: Path, dry: bool) -> int:
-    if dry:
-        _would_draw(drawn, results)
-    else:
-        _print(drawn, _draw(drawn, results))
-    return 0
+def _draw(figures: list[Figure], results: Path) -> dict[str, Shown]:
+    """Write the CSV and the image of each figure of formulas; the figures by name."""
+    from vaebench.report.drawn import Drawn
+    from vaebench.report.shown import points_text
+
+    out = {}
+    for figure in figures:
+        drawn = Drawn(figure)
+        path = _image(results, figure)
+        write(path.with_suffix(".csv"), points_text([drawn]))
+        write(path, drawn.image("png"))
+        out[figure.name] = drawn
+    return out
 
 
-def _draw(drawn, results: Path) -> dict[str, str]:
-    """Write the CSV and the image of each figure that is drawn from formulas; their text by name."""
-    from vaebench.report import drawn as figures
-
-    pages = {}
-    for table in drawn:
-        points, path = figures.points(table), _figure(results, table)
-        write(path.with_name(f"{table.name}.csv"), figures.csv_text(points))
-        write(path, figures.image(table, points, "png"))
-        pages[table.name] = figures.render(table, points)
-    return pages
+def _would_draw(figures: list[Figure], results: Path) -> None:
+    for figure in figures:
+        path = _image(results, figure)
+        print(f"{figure.name}: drawn from formulas, nothing to train; writes {path} and {path.stem}.csv beside it")
 
 
-def _would_draw(drawn, results: Path) -> None:
-    for table in drawn:
-        path = _figure(results, table)
-        print(f"{table.name}: drawn from formulas, nothing to train; writes {path} and {table.name}.csv beside it")
-
-
-def _figure(results: Path, table) -> Path:
-    """Where the image of a drawn figure goes; its CSV stands beside it."""
-    return results.parent / "figures" / f"{table.name}.png"
+def _image(results: Path, figure: Figure) -> Path:
+    """Where the image of a figure goes; its CSV stands beside it."""
+    return results.parent / "figures" / f"{figure.name}.png"

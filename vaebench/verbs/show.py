@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import singledispatch
 from pathlib import Path
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Column, Row, Table, TablePreset
+from vaebench.config.cells import Column, Exhibit, Figure, Row, Table, TablePreset
 from vaebench.formatting import aligned
 from vaebench.results import shipped
 from vaebench.verbs import add_overrides
@@ -25,20 +26,49 @@ def run(args: Namespace) -> int:
     from vaebench.verbs import only_keys
 
     only_keys([a for a in args.overrides if "=" in a], ["table"], "show")
-    pages = [page(catalogue.load_table(name)) for name in parse(args.overrides).tables]
+    pages = [page(catalogue.load(name)) for name in parse(args.overrides).tables]
     print("\n\n".join(pages))
     return 0
 
 
-def page(table: Table) -> str:
-    """Everything a table file says, as plain text."""
-    return "\n".join(_lines(table))
+def page(exhibit: Exhibit) -> str:
+    """Everything a file in conf/table/ says, as plain text."""
+    return "\n".join([f"{exhibit.name}: {exhibit.title}", *_made(exhibit), *_remarks(exhibit)])
 
 
-def _lines(table: Table) -> Iterator[str]:
-    yield f"{table.name}: {table.title}"
-    yield f"{table.where} of {table.paper} ({table.kind}{'' if table.drawn else f', recipe {table.recipe}'})"
-    yield from ("", f"drawn    from formulas, {table.drawn}: nothing is trained") if table.drawn else _trained(table)
+@singledispatch
+def _made(exhibit: Exhibit) -> Iterable[str]:
+    """How its numbers come about."""
+    raise TypeError(exhibit)
+
+
+@_made.register
+def _(figure: Figure) -> Iterator[str]:
+    yield f"{figure.where} of {figure.paper} ({figure.kind})"
+    yield from ("", f"drawn    from formulas, {figure.drawn}: nothing is trained")
+
+
+@_made.register
+def _(table: Table) -> Iterator[str]:
+    yield f"{table.where} of {table.paper} ({table.kind}, recipe {table.recipe})"
+    yield from ("", f"measure  {table.measure}")
+    yield f"margin   {table.margin:g} nats: {table.margin_why}"
+    yield f"seeds    {', '.join(map(str, table.seeds))}"
+    yield f"cells    {len(table.trained())} trained"
+    yield f"base     {' '.join(table.base) or '-'}"
+    if table.published_csv:
+        place = shipped.folder("published") or Path("results", "published")
+        yield f"numbers  {place / table.published_csv}, as published"
+    yield from ("", "columns")
+    yield aligned([(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  ")
+    yield from ("", "rows")
+    yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
+    yield from ("", "presets")
+    yield aligned(list(_presets(table)), "  ")
+
+
+def _remarks(table: Exhibit) -> Iterator[str]:
+    """Notes, ledger, findings."""
     for note in table.notes:
         yield from ("", *_wrapped(note, "note     "))
     if table.ledger:
@@ -56,39 +86,23 @@ def _lines(table: Table) -> Iterator[str]:
                 yield from _wrapped(text, f"     {name:<6} ")
 
 
-def _trained(table: Table) -> Iterator[str]:
-    yield ""
-    yield f"measure  {table.measure}"
-    yield f"margin   {table.margin:g} nats: {table.margin_why}"
-    yield f"seeds    {', '.join(map(str, table.seeds))}"
-    yield f"cells    {len(table.trained())} trained"
-    yield f"base     {' '.join(table.base) or '-'}"
-    if table.published_csv:
-        place = shipped.folder("published") or Path("results", "published")
-        yield f"numbers  {place / table.published_csv}, as published"
-    yield from ("", "columns")
-    yield aligned([(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  ")
-    yield from ("", "rows")
-    yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
-    yield from ("", "presets")
-    yield aligned(list(_presets(table)), "  ")
-
-
 def _rows(table: Table) -> Iterator[tuple[str, ...]]:
     trained = table.trained()
     for name, row in table.rows.items():
         columns = [c for r, c in trained if r == name]
-        yield name, _words(row.set), ", ".join(columns) or "-", _published(row), "; ".join(filter(None, _remarks(row)))
+        yield (
+            name,
+            _words(row.set),
+            ", ".join(columns) or "-",
+            _published(row),
+            "; ".join(filter(None, (row.source, row.note))),
+        )
         for column, overrides in row.entries.items():
             yield f"  {column}", _words(overrides), "", "", ""
 
 
 def _column_remarks(column: Column) -> str:
     return "; ".join(filter(None, (f"measure {column.measure}" if column.measure else "", column.note)))
-
-
-def _remarks(row: Row) -> tuple[str, str]:
-    return row.source, row.note
 
 
 def _published(row: Row) -> str:

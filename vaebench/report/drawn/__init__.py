@@ -1,60 +1,71 @@
-"""Figures that are functions of formulas alone: no data, no training; a table names one with ``drawn: NAME``.
+"""Figures that are functions of formulas alone: no data, no training; a file in conf/table/ names one: ``drawn: NAME``.
 
-To add one: a file here with a ``Drawing``, an entry of ``FIGURES``. Nothing heavy is imported until it is drawn.
+To add one: a file here with a ``Drawing``, an entry of ``DRAWINGS``. Nothing heavy is imported until it is drawn.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
+from vaebench.config.cells import Figure
 from vaebench.errors import UserError, nearest
+from vaebench.report import images
 from vaebench.report.drawn.base import Drawing, Point
 from vaebench.report.drawn.smoothing import SMOOTHING
+from vaebench.report.page import Page
 
-FIGURES: dict[str, Drawing] = {"smoothing": SMOOTHING}
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-def drawing(table: Table) -> Drawing:
-    """The drawing that a table names. Raises UserError for a name that is not in FIGURES."""
-    if table.drawn not in FIGURES:
-        raise UserError(f"table {table.name}: drawn: unknown figure {table.drawn!r}: {nearest(table.drawn, FIGURES)}")
-    return FIGURES[table.drawn]
+DRAWINGS: dict[str, Drawing] = {"smoothing": SMOOTHING}
 
 
-def points(table: Table) -> list[Point]:
-    """Everything that the figure shows."""
-    return drawing(table).points()
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of formulas as a report shows it (``vaebench.report.Shown``)."""
 
+    figure: Figure
+    nothing: str = ""
 
-def csv_text(points: list[Point]) -> str:
-    """The points as CSV, one line each."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(points[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(points)
-    return text.getvalue()
+    @property
+    def drawing(self) -> Drawing:
+        """The formulas. Raises UserError if the figure names none of DRAWINGS."""
+        name = self.figure.drawn
+        if name not in DRAWINGS:
+            raise UserError(f"table {self.figure.name}: drawn: unknown figure {name!r}: {nearest(name, DRAWINGS)}")
+        return DRAWINGS[name]
 
+    @cached_property
+    def lines(self) -> list[Point]:
+        """Everything that the figure shows, computed once."""
+        return self.drawing.points()
 
-def image(table: Table, points: list[Point], kind: str) -> bytes:
-    """The figure as an image file, ``kind`` one of ``vaebench.report.images.SUFFIXES``."""
-    from matplotlib.figure import Figure
+    def page(self, brief: bool = False) -> Page:
+        """The figure's short table."""
+        notes = [*self.figure.notes]
+        if self.figure.ledger:
+            notes.append(f"where the paper is silent or differs (vaebench show table={self.figure.name} says why):")
+            notes += [f"{entry.topic}: {entry.here}" for entry in self.figure.ledger]
+        return Page(
+            title=self.figure.caption,
+            grid=self.drawing.grid(self.lines),
+            marks=self.drawing.notes,
+            notes=() if brief else tuple(notes),
+        )
 
-    from vaebench.report.images import encode
+    def results(self) -> pd.DataFrame:
+        """The points of the curves: there are no other results."""
+        return self.points()
 
-    figure = Figure(layout="constrained")
-    drawing(table).draw(figure, points)
-    figure.suptitle(f"{table.title} ({table.where})")
-    return encode(figure, kind)
+    def points(self) -> pd.DataFrame:
+        """The points of the curves, a line each."""
+        import pandas as pd
 
+        return pd.DataFrame(self.lines)
 
-def render(table: Table, points: list[Point], format: str = "text") -> str:
-    """The short table of a figure as text, md, latex or html; as csv all its points. UserError for another format."""
-    from vaebench.report.drawn import pages
-
-    if format == "csv":
-        return csv_text(points)
-    if format not in pages.WRITERS:
-        raise UserError(f"unknown format {format!r}: {nearest(format, [*pages.WRITERS, 'csv'])}")
-    return pages.WRITERS[format](table, drawing(table), points)
+    def image(self, kind: str) -> bytes:
+        """The figure as an image file, ``kind`` one of ``vaebench.report.images.SUFFIXES``."""
+        title = f"{self.figure.title} ({self.figure.where})"
+        return images.image(lambda canvas: self.drawing.draw(canvas, self.lines), kind, title)

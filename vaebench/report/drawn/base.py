@@ -1,4 +1,4 @@
-"""What a figure of formulas alone consists of."""
+"""What a figure of formulas consists of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaebench.report.page import Grid
+
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
 Point = dict[str, Any]
 """One line of a figure's CSV: column name -> text or number. All points of a figure have the same columns."""
@@ -15,14 +17,16 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class Drawing:
-    """``points`` computes all there is to show; the others show it.
+    """A figure of formulas: what it shows, and how.
 
-    ``grid``: headers and lines of a short table, whose first ``words`` columns are words and stand to the left.
-    ``draw``: the panels on an empty matplotlib figure, whose size it sets. ``notes``: what stands under the table.
+    Attributes:
+        points: Computes all there is to show.
+        grid: A short table of the points.
+        draw: Draws them on an empty matplotlib figure, whose size it sets.
+        notes: What stands under the table.
     """
 
     points: Callable[[], list[Point]]
-    grid: Callable[[list[Point]], tuple[tuple[str, ...], list[tuple[str, ...]]]]
-    draw: Callable[[Figure, list[Point]], None]
+    grid: Callable[[list[Point]], Grid]
+    draw: Callable[[Canvas, list[Point]], None]
     notes: tuple[str, ...] = ()
-    words: int = 1

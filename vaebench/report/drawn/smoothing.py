@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaebench.report.drawn.base import Drawing, Point
+from vaebench.report.page import Grid
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
 RHO = 0.25
 """The noise of the figure, a uniform variable."""
@@ -40,17 +41,17 @@ def points() -> list[Point]:
     ]
 
 
-def grid(points: list[Point]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and lines of the short table: one line per curve, zeta at each q of SHOWN."""
+def grid(points: list[Point]) -> Grid:
+    """One line per curve, zeta at each q of SHOWN."""
     headers = ("smoothing", "temperature", *(f"q={q:g}" for q in SHOWN))
     lines = []
     for name, label, curve in _curves(points):
         zeta = {p["q"]: p["zeta"] for p in curve}
         lines.append((name, label, *(f"{round(zeta[q], 3) + 0.0:.3f}" for q in SHOWN)))
-    return headers, lines
+    return Grid(headers, tuple(lines), ("left", "left", *["right"] * len(SHOWN)), leading=2)
 
 
-def draw(figure: Figure, points: list[Point]) -> None:
+def draw(figure: Canvas, points: list[Point]) -> None:
     """One panel per smoothing, three curves each, on common axes."""
     curves = _curves(points)
     names = list(dict.fromkeys(name for name, _, _ in curves))
@@ -74,4 +75,4 @@ def _curves(points: list[Point]) -> list[tuple[str, str, list[Point]]]:
     return [(name, label, curve) for (name, label), curve in found.items()]
 
 
-SMOOTHING = Drawing(points, grid, draw, NOTES, words=2)
+SMOOTHING = Drawing(points, grid, draw, NOTES)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
-from vaebench.report.images import kind_of, save
+from vaebench.files import write_atomic
+from vaebench.report import images
 from vaebench.report.plots.base import Plot
 from vaebench.report.plots.bound import BOUND
 from vaebench.report.plots.information import INFORMATION
@@ -29,10 +30,17 @@ def plot(name: str) -> Plot:
     return PLOTS[name]
 
 
-def save_plot(name: str, frame: pd.DataFrame, path: Path | str, title: str) -> None:
-    """Draw ``frame``, which the plot collected, to a png, svg or pdf file. UserError for others, or nothing to draw."""
+def image(name: str, frame: pd.DataFrame, kind: str, title: str) -> bytes:
+    """What the plot collected, drawn as an image file of one of ``vaebench.report.images.SUFFIXES``.
+
+    Raises UserError if there is nothing to draw.
+    """
     chosen = plot(name)
-    kind_of(Path(path))
     if not len(frame):
         raise UserError(f"nothing to draw: {chosen.nothing}")
-    save(Path(path), lambda figure: chosen.draw(figure, frame), title)
+    return images.image(lambda canvas: chosen.draw(canvas, frame), kind, title)
+
+
+def save_plot(name: str, frame: pd.DataFrame, path: Path, title: str) -> None:
+    """As ``image``, written to a png, svg or pdf file. Raises UserError for another suffix."""
+    write_atomic(path, image(name, frame, images.kind_of(path), title))

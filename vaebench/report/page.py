@@ -1,0 +1,66 @@
+"""A page of a report in plain text. It is made once; the writers of the formats only add marks and escapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Columns of text.
+
+    Attributes:
+        headers: One for each column.
+        lines: The cells of each line.
+        sides: ``left`` or ``right`` for each column.
+        leading: The number of first columns that name a line. They are repeated if a grid is broken into parts.
+    """
+
+    headers: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    sides: tuple[str, ...]
+    leading: int = 0
+
+
+@dataclass(frozen=True)
+class Section:
+    """A smaller grid below the first one, and the sentence below it."""
+
+    grid: Grid
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that stands in the report of one table or figure.
+
+    Attributes:
+        title: The first line.
+        grid: The table.
+        sections: Further grids, such as the order of the rows.
+        marks: Notes that every report has: what the numbers ``[1]`` in the grid stand for.
+        notes: The other notes. A brief report has none.
+    """
+
+    title: str
+    grid: Grid
+    sections: tuple[Section, ...] = ()
+    marks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """All notes in their order."""
+        return (*self.marks, *self.notes)
+
+
+def said_once(pages: Iterable[Page]) -> list[Page]:
+    """The pages of one report; a note stands on the first page that has it."""
+    said: set[str] = set()
+    out = []
+    for page in pages:
+        new = tuple(note for note in dict.fromkeys(page.notes) if note not in said)
+        said.update(new)
+        out.append(replace(page, notes=new))
+    return out

@@ -1,0 +1,108 @@
+"""What a report can show: a table with results, or a figure of formulas (``vaebench.report.drawn``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from vaebench.config.cells import Exhibit, Figure, Table
+from vaebench.errors import UserError
+from vaebench.report import plots, table_page
+from vaebench.report.drawn import Drawn
+from vaebench.report.page import Page
+from vaebench.results.store import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Shown(Protocol):
+    """One table or figure of a report."""
+
+    @property
+    def nothing(self) -> str:
+        """Why the picture may be empty, in words."""
+
+    def page(self, brief: bool = False) -> Page:
+        """What is read; ``brief``: the grid and what its marks stand for."""
+
+    def results(self) -> pd.DataFrame:
+        """All numbers, as ``--format csv`` writes them."""
+
+    def points(self) -> pd.DataFrame:
+        """What the picture shows, as ``--curves`` writes it."""
+
+    def image(self, kind: str) -> bytes:
+        """The picture, ``kind`` one of ``vaebench.report.images.SUFFIXES``. UserError if there is nothing to draw."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table with results.
+
+    Attributes:
+        table: What the paper printed.
+        frame: The results, in the long format.
+        figure: The plot of its runs, one of ``vaebench.report.plots.PLOTS``.
+        collect: Gives what that plot shows.
+    """
+
+    table: Table
+    frame: pd.DataFrame
+    figure: str = ""
+    collect: Callable[[], pd.DataFrame] | None = None
+
+    def page(self, brief: bool = False) -> Page:
+        """The rows beside the published numbers."""
+        return table_page.make(self.table, self.frame, brief)
+
+    def results(self) -> pd.DataFrame:
+        """The long format, one line per cell, seed and metric."""
+        return self.frame[list(COLUMNS)]
+
+    @property
+    def nothing(self) -> str:
+        """Why the plot may have nothing to show."""
+        return plots.plot(self.figure).nothing
+
+    @cached_property
+    def _points(self) -> pd.DataFrame:
+        assert self.collect is not None
+        return self.collect()
+
+    def points(self) -> pd.DataFrame:
+        """What the plot shows of these runs."""
+        return self._points
+
+    def image(self, kind: str) -> bytes:
+        """The plot of these runs."""
+        return plots.image(self.figure, self.points(), kind, self.table.title)
+
+
+def in_order(exhibits: Sequence[Exhibit], measured: Iterable[Measured]) -> list[Shown]:
+    """What is shown of tables and figures: the results of the tables, and the figures as they are drawn."""
+    results = {m.table.name: m for m in measured}
+    return [Drawn(e) if isinstance(e, Figure) else results[e.name] for e in exhibits]
+
+
+def results_text(shown: Sequence[Shown]) -> str:
+    """The results of all as one CSV."""
+    return _csv_text([s.results() for s in shown])
+
+
+def points_text(shown: Sequence[Shown]) -> str:
+    """What the pictures of all show as one CSV. Raises UserError if they show nothing."""
+    frames = [s.points() for s in shown]
+    if not any(map(len, frames)):
+        raise UserError(f"nothing to write: {shown[0].nothing}")
+    return _csv_text(frames)
+
+
+def _csv_text(frames: Sequence[pd.DataFrame]) -> str:
+    import pandas as pd
+
+    filled = [frame for frame in frames if len(frame)]
+    whole = pd.concat(filled, ignore_index=True) if filled else frames[0]
+    return whole.to_csv(index=False, lineterminator="\n")

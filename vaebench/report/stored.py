@@ -1,0 +1,110 @@
+"""Results of the runs of a store, and what a user should know of the runs that do not fit."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vaebench.config.cells import Cell, Table
+from vaebench.errors import UserError
+from vaebench.report import plots
+from vaebench.report.shown import Measured
+from vaebench.results.rekey import found_outdated, of_earlier_version
+from vaebench.results.store import Store, read_note
+
+MOST = 3
+"""Settings that are named; of more only the number."""
+
+
+def measured(table: Table, cells: list[Cell], seeds: list[int] | None = None, figure: str | None = None) -> Measured:
+    """A table with the results of its cells.
+
+    Args:
+        table: The table, narrowed to the cells.
+        cells: Those asked for.
+        seeds: Those asked for; None for all that are found.
+        figure: The plot; None for the table's.
+    """
+    store = _store(cells)
+    wanted = store.seeds(cells) if seeds is None else seeds
+    name = figure or table.figure
+    return Measured(table, store.frame(cells, wanted), name, lambda: plots.plot(name).collect(store, cells, wanted))
+
+
+def notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
+    """Lines that say that there are no runs, and which runs of the table are not shown.
+
+    Args:
+        cells: Those of the table that were asked for.
+        overrides: The settings that the user changed.
+        found: Whether any of these cells has a run.
+    """
+    store = _store(cells)
+    if not found:
+        yield no_runs(cells, overrides)
+    lacking = {c.key: None for c in cells if not store.run_dir(c.key, 0).parent.exists()}
+    yield from filter(None, (found_outdated(store, lacking), of_earlier_version(store, cells)))
+
+    found_others = others(store, cells[0].table, {cell.key for cell in cells})
+    if found:
+        found_others = [o for o in found_others if o.preset == cells[0].preset and o.changed != cells[0].changed]
+    yield from lines(cells[0].table, found_others, [text for text in overrides if text.startswith("run.results=")])
+
+
+def no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
+    """The line that there are no runs of these cells, and the command that makes them."""
+    words = [f"table={cells[0].table}", f"preset={cells[0].preset}", *overrides]
+    asked = " ".join([words[1], *cells[0].changed])
+    command = shlex.join(["vaebench", "run", *words])
+    return f"no runs of {cells[0].table} with {asked} in {_store(cells).root}; {command} makes them"
+
+
+def _store(cells: list[Cell]) -> Store:
+    return Store(cells[0].config["run"]["results"])
+
+
+# ----------------------------------------------------------------------------------------- runs with other settings
+
+
+@dataclass(frozen=True)
+class Others:
+    """``count`` runs of one preset with the same changes, as the user wrote them."""
+
+    preset: str
+    changed: tuple[str, ...]
+    count: int
+
+
+def others(store: Store, table: str, known: set[str]) -> list[Others]:
+    """The runs of a table whose keys are not in ``known``, by preset and changes."""
+    counts: dict[tuple[str, tuple[str, ...]], int] = {}
+    for path in sorted(store.root.glob("*/seed-*/config.json")):
+        folder = path.parent
+        if folder.parent.name in known:
+            continue
+        try:
+            note, _ = read_note(folder)
+        except UserError:
+            continue
+        if note.get("table") != table or not isinstance(note.get("preset"), str):
+            continue
+        setting = note["preset"], tuple(str(text) for text in note.get("changed") or [])
+        counts[setting] = counts.get(setting, 0) + 1
+    return [Others(preset, changed, count) for (preset, changed), count in counts.items()]
+
+
+def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:
+    """``1 run with other settings: optim.rate=1e-2; vaebench report table=T preset=P optim.rate=1e-2 shows it``.
+
+    ``where``: what else the command needs, ``run.results=DIR``.
+    """
+    for other in found[:MOST]:
+        runs, them = ("run", "it") if other.count == 1 else ("runs", "them")
+        words = [f"table={table}", f"preset={other.preset}", *other.changed, *where]
+        command = shlex.join(["vaebench", "report", *words])
+        what = " ".join(other.changed) or f"preset={other.preset}"
+        yield f"{other.count} {runs} with other settings: {what}; {command} shows {them}"
+    if len(found) > MOST:
+        count = sum(other.count for other in found[MOST:])
+        yield f"{count} runs with yet other settings: vaebench ls runs"

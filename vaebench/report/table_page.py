@@ -1,0 +1,92 @@
+"""The page of a table: what was measured beside what was printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vaebench.config.cells import Table
+from vaebench.report import across, cells
+from vaebench.report.footnotes import footnotes
+from vaebench.report.other_data import shown_beside
+from vaebench.report.page import Grid, Page
+from vaebench.report.ranking import rank
+from vaebench.report.summary import ReportRow, summarize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEFT = ("row", "column", "preset", "verdict", "device", "notes")
+"""Columns of words; all others are numbers and stand to the right."""
+
+LEADING = ("row", "column", "preset")
+"""Columns that name a line."""
+
+
+def make(table: Table, frame: pd.DataFrame, brief: bool = False) -> Page:
+    """The page of a table.
+
+    Args:
+        table: What the paper printed. It is left out if all results are of other data.
+        frame: The results, in the long format.
+        brief: Without the order of the rows, and with those notes alone that the marks in the grid name.
+    """
+    table, of_other_data = shown_beside(table, frame)
+    rows = summarize(table, frame)
+    marks = {note: i for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)}
+    above = (of_other_data,) if of_other_data else ()
+    return Page(
+        title=f"{table.title} ({table.where}, {table.paper})",
+        grid=grid(table, rows, marks),
+        sections=() if brief else tuple(ranking.section() for ranking in rank(rows)),
+        marks=(*above, *(f"[{i}] {note}" for note, i in marks.items())),
+        notes=() if brief else tuple(dict.fromkeys(footnotes(table, rows))),
+    )
+
+
+def grid(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> Grid:
+    """The rows of a summary as text.
+
+    A row is one line, as in print, where the table's columns are measures of the same runs; else every entry is one.
+    Columns that are empty throughout are left out, except those of the verdict. Tables without published numbers have
+    no verdict column.
+    """
+    records, always = (across.records if across.fits(table) else _records)(table, rows, marks)
+    several = len({r.preset for r in rows if r.preset}) > 1
+    unasked = ("preset",) if table.printed else ("preset", "verdict")
+
+    def shown(header: str) -> bool:
+        if header in always or (header == "preset" and several):
+            return True
+        return header not in unasked and any(record[header] for record in records)
+
+    headers = tuple(filter(shown, records[0] if records else always))
+    return Grid(
+        headers=headers,
+        lines=tuple(tuple(record[h] for h in headers) for record in records),
+        sides=tuple("left" if h in LEFT else "right" for h in headers),
+        leading=sum(h in LEADING for h in headers),
+    )
+
+
+def _records(
+    table: Table, rows: list[ReportRow], marks: dict[str, int]
+) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+    """A line for every row and column, header -> text, and the headers that stay whatever is below them."""
+    samples = cells.one_samples(rows)
+    records = [
+        {
+            "row": row.row,
+            "column": row.column,
+            "preset": row.preset,
+            "published": cells.published(table, row),
+            "ours": cells.number(row.ours) or cells.lost(row, row.measure),
+            "seeds": str(row.n) if row.n else "",
+            "difference": cells.difference(row),
+            "verdict": row.verdict,
+            **cells.beside(row, samples),
+            **cells.cost(row),
+            "notes": cells.notes(row, marks),
+        }
+        for row in rows
+    ]
+    return records, ("row", "column", *(("published", "ours", "difference", "verdict") if table.printed else ("ours",)))
