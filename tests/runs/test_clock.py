@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from kit.runs import pending, status
 
 from vaebench.errors import Interrupted
 from vaebench.running import session
-from vaebench.running.tasks import Task, pending, status, work
+from vaebench.running.tasks import Task, work
 from vaebench.training import bookkeeping, checkpoint
 from vaebench.training import loop as train
 from vaebench.training.engines import Pack

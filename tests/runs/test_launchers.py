@@ -12,6 +12,7 @@ import pytest
 
 from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
+from vaebench.results.status import Status
 from vaebench.running.launchers import choose, inline, stop
 from vaebench.running.tasks import Outcome, Task
 
@@ -38,7 +39,7 @@ def said():
 
 @pytest.fixture
 def say(said):
-    return lambda kind, value: said.append((kind, value))
+    return said.append
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def works(monkeypatch, make_cell):
             begun.append(number)
             result = actions[number - 1]
             status = result(should_stop) if callable(result) else result
-            return [Outcome(task, s, status) for s in task.seeds]
+            return [Outcome(task, s, Status(status)) for s in task.seeds]
 
         monkeypatch.setattr(inline, "work", work)
         return [Task(make_cell({"train.updates": n + 1}), (0,)) for n in range(len(actions))], begun
@@ -169,7 +170,7 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, fatal, s
     reasons = {o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"}
     assert reasons[1003] == "its process ended with code 3; run again to go on from the last checkpoint"
     assert "was killed by signal 9 (out of memory?); run again" in reasons[1009]
-    told = [value for kind, value in said if kind == "outcome"]
+    told = [event for event in said if isinstance(event, Outcome)]
     assert statuses(told) == statuses(outcomes)
     assert multiprocessing.active_children() == []
 

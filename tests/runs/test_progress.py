@@ -17,16 +17,17 @@ from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
 from vaebench.models.base import BoltzmannPrior
 from vaebench.models.rbm_target import RBMTarget
+from vaebench.results.status import Status
 from vaebench.running import progress as progress_module
 from vaebench.running.progress import Progress, summary, validated_by
 from vaebench.running.tasks import Outcome, Task
-from vaebench.work.status import Status, training
+from vaebench.work.events import Advanced, Spared, Working, training
 
 
 @pytest.fixture
 def outcome(make_cell):
     def make(seed, status="done", reason="", seconds=1.0, value=None, cell=None):
-        return Outcome(Task(cell or make_cell(), (seed,)), seed, status, reason, seconds, value)
+        return Outcome(Task(cell or make_cell(), (seed,)), seed, Status(status), reason, seconds, value)
 
     return make
 
@@ -91,12 +92,12 @@ def test_what_validates_is_named_as_it_is():
 def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):
     a, b = make_cell(row="A"), make_cell({"train.updates": 9}, row="B")
     progress = Progress([(a, [0, 1]), (b, [0])], 100)
-    progress("outcome", outcome(0, cell=a))
-    progress("updates", 50)
+    progress(outcome(0, cell=a))
+    progress(Advanced(50))
     assert capsys.readouterr().err == ""
-    progress("outcome", outcome(0, cell=b))
-    progress("outcome", outcome(1, cell=a, value=3.0))
-    progress("outcome", outcome(1, cell=a))
+    progress(outcome(0, cell=b))
+    progress(outcome(1, cell=a, value=3.0))
+    progress(outcome(1, cell=a))
     progress.close()
     out, err = capsys.readouterr()
     assert err.splitlines() == [
@@ -108,9 +109,9 @@ def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys
 
 def test_a_busy_run_is_not_over(outcome, make_cell, capsys):
     progress = Progress([(make_cell(), [0])], 100)
-    progress("outcome", outcome(0, "busy", "another process works on it"))
+    progress(outcome(0, "busy", "another process works on it"))
     assert capsys.readouterr().err == ""
-    progress("outcome", outcome(0))
+    progress(outcome(0))
     assert capsys.readouterr().err.startswith("[1/1] ")
 
 
@@ -118,15 +119,15 @@ def test_cells_that_share_a_run_and_evaluate_it_in_other_ways_are_two(outcome, m
     a = make_cell(row="A")
     b = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="B")
     progress = Progress([(a, [0]), (b, [0])], 100)
-    progress("outcome", outcome(0, cell=b))
+    progress(outcome(0, cell=b))
     assert capsys.readouterr().err == "[1/2] bits_table: B / NVIL: done (seed 0) in 1.0 s\n"
 
 
 def test_there_is_no_bar_where_there_is_no_terminal(make_cell, capsys):
     progress = Progress([(make_cell(), [0])], 100)
     assert progress.bar is None
-    for kind, value in (("updates", 5), ("spared", 5)):
-        progress(kind, value)
+    progress(Advanced(5))
+    progress(Spared(5))
     progress.line("a line")
     progress.close()
     assert capsys.readouterr() == ("", "a line\n")
@@ -138,13 +139,13 @@ def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and
     now = [100.0]
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     progress = Progress([(make_cell(), [0])], 100)
-    progress("status", training("A", 0, 50_000, {}, None))
-    progress("status", training("B", 0, 20, {}, None))
+    progress(training("A", 0, 50_000, {}, None))
+    progress(training("B", 0, 20, {}, None))
     for now[0], update in ((130.0, 1000), (159.0, 2000), (160.0, 3000), (200.0, 4000)):
-        progress("status", training("A", update, 50_000, {"valid": 97.123}, 100.0))
+        progress(training("A", update, 50_000, {"valid": 97.123}, 100.0))
     now[0] = 220.0
-    progress("status", Status("A", "evaluating seed 0: posterior samples 3/20, 42 s left"))
-    progress("status", training("A", 30, 50_000, {}, 0.5))
+    progress(Working("A", "evaluating seed 0: posterior samples 3/20, 42 s left"))
+    progress(training("A", 30, 50_000, {}, 0.5))
     progress.close()
     assert capsys.readouterr().err.splitlines() == [
         "A: training, update 0 of 50,000",
@@ -157,7 +158,7 @@ def test_where_there_is_no_terminal_a_line_tells_of_each_cell_when_it_begins_and
 def test_an_evaluation_alone_has_a_line_that_is_replaced_and_disappears(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     progress = Progress([], None)
-    progress("status", Status("A seed 0", "evaluating: posterior samples 3/20"))
+    progress(Working("A seed 0", "evaluating: posterior samples 3/20"))
     progress.close()
     shown = sys.stderr.getvalue()
     assert "A seed 0 evaluating: posterior samples 3/20" in shown
@@ -169,11 +170,11 @@ def test_an_evaluation_alone_has_a_line_that_is_replaced_and_disappears(monkeypa
 def test_the_bar_counts_what_is_left_and_disappears(make_cell, monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     progress = Progress([(make_cell(), [0, 1])], 100)
-    progress("spared", 40)
-    progress("updates", 15)
-    progress("status", training("SBN 4 / NVIL seeds 0,1", 15, 50, {"valid_bound": 3.0}, 7.5))
+    progress(Spared(40))
+    progress(Advanced(15))
+    progress(training("SBN 4 / NVIL seeds 0,1", 15, 50, {"valid_bound": 3.0}, 7.5))
     assert (progress.bar.n, progress.bar.total) == (15, 60)
-    progress("spared", 45)
+    progress(Spared(45))
     assert progress.bar.total == progress.bar.n == 15
     progress.line("a line")
     progress.close()

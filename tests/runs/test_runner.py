@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from kit.runs import pending, status
 
 from vaebench import data, models
 from vaebench.config.cells import run_key
@@ -24,7 +25,7 @@ from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
-from vaebench.running.tasks import Outcome, Task, check, pending, preflight, status, tasks, unit, work
+from vaebench.running.tasks import Outcome, Task, check, preflight, tasks, unit, work
 from vaebench.training.engines import Pack
 
 
@@ -238,7 +239,7 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
     put(store, cell, 0)
     put(store, cell, 1, "diverged")
     said = []
-    outcomes = work(Task(cell, (0, 1, 2)), lambda kind, value: said.append(value) if kind == "outcome" else None)
+    outcomes = work(Task(cell, (0, 1, 2)), lambda event: said.append(event) if isinstance(event, Outcome) else None)
     assert [(o.seed, o.status) for o in outcomes] == [(0, "done"), (1, "diverged"), (2, "done")]
     assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
     assert said == outcomes

@@ -6,15 +6,16 @@ import json
 import types
 
 import pytest
+from kit.runs import status
 
 from vaebench import kernels
 from vaebench.results import store
 from vaebench.results.store import Store
 from vaebench.running import session
-from vaebench.running import tasks as runner
 from vaebench.running.session import Session
 from vaebench.running.tasks import Task, work
 from vaebench.training import bookkeeping, checkpoint, resume
+from vaebench.work.events import Advanced, Spared, nobody
 
 
 class Died(BaseException):
@@ -221,13 +222,13 @@ def test_other_evaluation_settings_add_measures_without_training(make_cell, run,
     files = ["checkpoint.safetensors", "best.safetensors"]
     before = [(folder / f).stat().st_mtime_ns for f in files]
     old = result_of(store, cell)
-    assert runner.status(store, more, 0) == "trained"
+    assert status(store, more, 0) == "trained"
     assert run(more) == ["done"]
     new = result_of(store, cell)
     assert [(folder / f).stat().st_mtime_ns for f in files] == before
     assert measures(old).items() < measures(new).items()
     assert {m["samples"] for m in new["measures"] if m["name"] == "iw_nll"} == {5, 9}
-    assert [runner.status(store, c, 0) for c in (cell, more)] == ["done", "done"]
+    assert [status(store, c, 0) for c in (cell, more)] == ["done", "done"]
 
 
 def test_a_later_evaluation_leaves_what_is_said_of_the_training(make_cell, run, load_bits, store):
@@ -247,7 +248,7 @@ def test_the_same_evaluation_replaces_its_measures(make_cell, run, load_bits, st
     run(cell)
     first = result_of(store, cell)
     edit(store.run_dir(cell.key, 0) / "result.json", measures=first["measures"][1:])
-    assert runner.status(store, cell, 0) == "trained"
+    assert status(store, cell, 0) == "trained"
     run(cell)
     assert measures(result_of(store, cell)) == measures(first)
     assert len(result_of(store, cell)["measures"]) == len(first["measures"])
@@ -274,9 +275,9 @@ def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_
     cell, stop = make_cell(), after(1)
     assert [o.status for o in work(Task(cell, (0,)), should_stop=stop)] == ["interrupted"]
     with store.lock(cell.key, 0):
-        (result,) = Session(cell, store, [0]).evaluate_only(lambda kind, value: None)
+        (result,) = Session(cell, store, [0]).evaluate_only(nobody)
     assert (result["status"], result["updates"], len(measures(result))) == ("partial", 20, 5)
-    assert runner.status(store, cell, 0) == "partial"
+    assert status(store, cell, 0) == "partial"
     assert run(cell) == ["done"]
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
@@ -460,7 +461,7 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
     state.meta.update(update=state.meta["update"] - 1, status="running")
     checkpoint.write(path, state)
     store.write_result(cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []})
-    (again,) = Session(cell, store, [0]).evaluate_only(lambda kind, value: None)
+    (again,) = Session(cell, store, [0]).evaluate_only(nobody)
     assert again["status"] == "diverged"
     assert again["measures"]
 
@@ -532,7 +533,7 @@ def test_a_damaged_result_is_made_again_from_the_checkpoint(
     folder = store.run_dir(cell.key, 0)
     before = state_of(folder)
     (folder / "result.json").write_bytes(content)
-    assert runner.status(store, cell, 0) in ("partial", "trained")
+    assert status(store, cell, 0) in ("partial", "trained")
     assert run(cell) == ["done"]
     assert state_of(folder) == before
     assert trained_from == [0], "evaluated, not trained again"
@@ -617,7 +618,11 @@ def test_with_debug_an_unexpected_error_is_raised(make_cell, load_bits, evaluati
 
 def test_a_stop_after_the_training_leaves_the_evaluation_for_later(make_cell, run, load_bits, store, trained_from):
     cell, stop = make_cell(), []
-    say = lambda kind, value: stop.append(1) if "evaluating seed 0" in str(value) else None  # noqa: E731
+
+    def say(event):
+        if "evaluating seed 0" in getattr(event, "line", ""):
+            stop.append(1)
+
     outcomes = work(Task(cell, (0, 1)), say, lambda: bool(stop))
     reason = "the evaluation of seed 0 stopped at its beginning; what it has found is kept"
     assert [(o.status, o.reason) for o in outcomes] == [("interrupted", reason)] * 2
@@ -630,7 +635,13 @@ def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
 
     def told(cell, seeds, **hooks):
         total = {"updates": 0, "spared": 0}
-        say = lambda kind, value: total.__setitem__(kind, total[kind] + value) if kind in total else None  # noqa: E731
+
+        def say(event):
+            if isinstance(event, Advanced):
+                total["updates"] += event.updates
+            if isinstance(event, Spared):
+                total["spared"] += event.updates
+
         work(Task(cell, seeds), say, **hooks)
         return total
 

@@ -114,11 +114,12 @@ class Run:
         from vaebench.config.compose import reevaluated
         from vaebench.running.reevaluate import opened
         from vaebench.running.session import threads_kept
+        from vaebench.work.events import nobody
 
         config = reevaluated(self.config, [*overrides, *words.overrides("eval", settings)])
         try:
             with threads_kept(), opened(self.folder, self._note, self.seed, config) as session:
-                session.evaluate_only(lambda kind, value: None)
+                session.evaluate_only(nobody)
                 cell = session.cell
         except OSError as e:
             raise UserError(f"{self.folder}: cannot be written: {e.strerror or e}") from None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from vaebench.config import schema
@@ -73,7 +75,12 @@ def _shared(name: str, families: dict[str, dict[str, Any]], at: str) -> Any:
 
 
 def load_preset(name: str) -> Preset:
-    """conf/preset/<name>.yaml, checked against the schema."""
+    """conf/preset/<name>.yaml, checked against the schema. Read once, however often it is asked for."""
+    return _preset(name, conf_dir())
+
+
+@lru_cache(maxsize=64)
+def _preset(name: str, conf: Path) -> Preset:
     return schema.preset(name, load_yaml("preset", name))
 
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from vaebench.settings import defaults
@@ -254,7 +255,7 @@ class Cell:
     changed: tuple[str, ...] = ()
     """The overrides, as they were written, by which the training differs from the preset's."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The name of the run directories of this cell: readable parts, then a hash of all that decides the training.
 

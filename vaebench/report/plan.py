@@ -2,58 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from vaebench.config.cells import Cell, Table
 from vaebench.formatting import aligned, duration
 from vaebench.report.costs import estimate, evaluation, reference_records
+from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
-from vaebench.running.execute import device_of
+from vaebench.running.execute import Asked, Plan, device_of
 
 
-def describe(
-    store: Store, tables: Sequence[Table], chosen: dict[str, list[Cell]], wanted: dict[str, list[int]], force: bool
-) -> str:
+def describe(plan: Plan, force: bool) -> str:
     """The plan of a command: a line for each cell, then what is left to do and what it will take.
 
     Args:
-        store: where the runs are kept.
-        tables: the tables asked for.
-        chosen: the cells of each, by its name.
-        wanted: the seeds of each, by its name.
-        force: whether finished runs are to be run again.
+        plan: What is asked for, and what is known of it.
+        force: Whether finished runs are to be run again.
     """
-    recorded = [*store.runs(), *reference_records()]
+    read = {(asked.cell.key, asked.seed): asked.known.result for asked in plan.asked if asked.known.result}
+    recorded = [*plan.store.runs(read), *reference_records()]
     known_total = 0.0
     evaluations = 0.0
     counted: dict[tuple[Any, int], str] = {}
     lines: list[str] = []
-    for t in tables:
+    for name, of_table in groupby(plan.asked, lambda asked: asked.cell.table):
         rows = [("row", "column", "seeds", "status", "updates", "time per seed")]
-        for cell in chosen[t.name]:
-            states = {s: runner.status(store, cell, s) for s in wanted[t.name]}
-            open_ = force or any(state not in runner.FINISHED for state in states.values())
-            # What nothing is left of has its own cost, wherever it ran, and is told without torch.
+        for _, group in groupby(of_table, lambda asked: id(asked.cell)):
+            asked = list(group)
+            cell = asked[0].cell
+            open_ = force or any(not a.known.status.finished for a in asked)
+
+            # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
             kind = device_of(cell.config["run"]["device"]).partition(":")[0] if open_ else ""
-            budget = cell.config["train"]
             cost = estimate(recorded, cell, kind)
-            updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
-            for s, state in states.items():
-                left = 1.0 if force else _left(store, cell, s, state)
-                if left and (cell.key, s) not in counted:  # tables may share runs
-                    counted[cell.key, s] = "unknown" if cost is None else "known"
+
+            for a in asked:
+                left = 1.0 if force else _left(plan.store, a)
+                if left and (cell.key, a.seed) not in counted:  # tables may share runs
+                    counted[cell.key, a.seed] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * left
-                elif not left and state not in runner.FINISHED and (runner.unit(cell), s) not in counted:
+                elif not left and not a.known.status.finished and (runner.unit(cell), a.seed) not in counted:
                     seconds = evaluation(recorded, cell, kind)
-                    counted[runner.unit(cell), s] = "evaluation" if seconds else "evaluation of unknown cost"
+                    counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
                     evaluations += seconds or 0.0
-            found = list(states.values())
-            count = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
-            seeds = ",".join(map(str, wanted[t.name]))
+
+            budget = cell.config["train"]
+            updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
+            states = [a.known.status for a in asked]
+            count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+            seeds = ",".join(str(a.seed) for a in asked)
             rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else duration(cost)))
-        lines.append(f"{t.name} preset={chosen[t.name][0].preset}\n{aligned(rows, '  ')}")
+        lines.append(f"{name} preset={cell.preset}\n{aligned(rows, '  ')}")
+
     left = _to_do(list(counted.values()), duration(known_total), duration(evaluations))
     return "\n".join([*lines, f"to do: {left}"])
 
@@ -77,8 +78,8 @@ def _to_do(runs: list[str], known: str, evaluations: str) -> str:
     return ", and ".join(parts) or "nothing"
 
 
-def _left(store, cell, seed: int, state: str) -> float:
+def _left(store: Store, asked: Asked) -> float:
     """Which part of a run's training is still to be done, by its status and its curve."""
-    if state in runner.FINISHED or state == "trained":
+    if asked.known.status.finished or asked.known.status is Status.TRAINED:
         return 0.0
-    return 1.0 - runner.share_done(store, cell, seed)
+    return 1.0 - runner.share_done(store, asked.cell, asked.seed)

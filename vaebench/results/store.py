@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,10 @@ UNIT = "nats"
 """What stands in the column ``unit`` of ``curve.csv``; version 1 has no such column."""
 
 
+Results = Mapping[tuple[str, int], Mapping[str, Any]]
+"""Results by key and seed."""
+
+
 class Busy(UserError):
     """Another process holds the lock of this run."""
 
@@ -112,16 +116,19 @@ class Store:
         finally:
             held.release()
 
-    def runs(self) -> Iterator[dict[str, Any]]:
+    def runs(self, known: Results | None = None) -> Iterator[dict[str, Any]]:
         """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``.
 
         One that cannot be read is left out with a warning.
+
+        Args:
+            known: Results that have been read already, by key and seed.
         """
-        keys = sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
-        for folder in keys:
+        read = known or {}
+        for folder in sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []:
             for seed in seeds_in(folder):
                 try:
-                    result = self.read_result(folder.name, seed) or self._partial(folder.name, seed)
+                    result = read.get((folder.name, seed)) or self._result(folder.name, seed)
                 except UserError as e:
                     log.warning("%s", e)
                     continue
@@ -133,13 +140,15 @@ class Store:
         folders = {self.run_dir(cell.key, 0).parent for cell in cells}
         return sorted({seed for folder in folders for seed in seeds_in(folder)})
 
-    def _partial(self, key: str, seed: int) -> dict[str, Any] | None:
-        if not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
-            return None
+    def _result(self, key: str, seed: int) -> Mapping[str, Any] | None:
+        """The stored result, that of a run which has begun and has none, or None."""
+        result = self.read_result(key, seed)
+        if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
+            return result
         return {"schema": 1, "status": "partial", "reason": "", "measures": []}
 
-    def frame(self, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
-        """The long format (COLUMNS) of these cells at these seeds.
+    def frame(self, cells: list[Cell], seeds: list[int], known: Results | None = None) -> pd.DataFrame:
+        """The long format (COLUMNS) of these cells at these seeds; ``known``: results that have been read already.
 
         One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
         with an empty metric; a run that never began has none. ``published`` and ``paper_signature`` stand in the
@@ -151,15 +160,16 @@ class Store:
         for cell in cells:
             sharing.setdefault(cell.key, []).append(cell)
         rows: list[dict[str, Any]] = []
+        read = known or {}
         for cell in cells:
             for seed in seeds:
-                result = self.read_result(cell.key, seed) or self._partial(cell.key, seed)
+                result = read.get((cell.key, seed)) or self._result(cell.key, seed)
                 if result is not None:
                     rows += _rows(cell, seed, result, sharing[cell.key])
         return _typed(rows)
 
 
-def _rows(cell: Cell, seed: int, result: dict[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
+def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
     """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
     versions, data = result.get("versions") or {}, result.get("data") or {}
     run = {

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from vaebench.config.cells import Cell
 from vaebench.errors import UserError
-from vaebench.results.store import Store
+from vaebench.results.status import Record, Status, record
+from vaebench.results.store import Results, Store
 from vaebench.running import launchers
 from vaebench.running import tasks as work
 from vaebench.running.launchers import Launched
@@ -20,18 +21,32 @@ Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
 
 
+class Asked(NamedTuple):
+    """A run that is asked for, and what was known of it when the command began."""
+
+    cell: Cell
+    seed: int
+    known: Record
+
+
 class Plan(NamedTuple):
     """What is asked for and what of it is to be done.
 
     Attributes:
         store: where the runs are kept.
-        asked: every run that was asked for, a cell and a seed.
+        asked: every run that was asked for, in the order of the tables, their cells and seeds.
         todo: what is not finished, cells that tables share once.
     """
 
     store: Store
-    asked: list[tuple[Cell, int]]
+    asked: list[Asked]
     todo: Todo
+
+    def ended(self) -> Results:
+        """The results that this command does not change, by key and seed."""
+        again = {(cell.key, seed) for cell, seeds in self.todo for seed in seeds}
+        known = {(asked.cell.key, asked.seed): asked.known.result for asked in self.asked}
+        return {place: result for place, result in known.items() if result and place not in again}
 
 
 def plan(store: Store, wanted: Sequence[tuple[Sequence[Cell], Sequence[int]]], force: bool = False) -> Plan:
@@ -39,9 +54,31 @@ def plan(store: Store, wanted: Sequence[tuple[Sequence[Cell], Sequence[int]]], f
 
     Raises UserError for a cell whose settings are refused.
     """
-    todo = _merged(work.pending(store, cells, seeds, force) for cells, seeds in wanted)
+    asked = [Asked(c, s, _known(store, c, s, force)) for cells, seeds in wanted for c in cells for s in seeds]
+    todo = unfinished(asked, force)
     work.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
-    return Plan(store, [(c, s) for cells, seeds in wanted for c in cells for s in seeds], todo)
+    return Plan(store, asked, todo)
+
+
+def _known(store: Store, cell: Cell, seed: int, force: bool) -> Record:
+    try:
+        return record(store, cell, seed)
+    except UserError:
+        if not force:
+            raise
+        return Record(Status.PARTIAL, {})  # what cannot be read is thrown away all the same
+
+
+def unfinished(asked: Iterable[Asked], force: bool = False) -> Todo:
+    """Distinct cells (see ``tasks.unit``) with all their seeds that are not finished, in order."""
+    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
+    for cell, seed, known in asked:
+        if known.status.finished and not force:
+            continue
+        seeds = out.setdefault(work.unit(cell), (cell, []))[1]
+        if seed not in seeds:
+            seeds.append(seed)
+    return list(out.values())
 
 
 def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launched:
@@ -64,7 +101,7 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launche
 
     work.preflight(cell for cell, _ in plan.todo)
     _make_folder(plan.store)
-    finished = len({work.unit(cell) for cell, _ in plan.asked}) - len(plan.todo)
+    finished = len({work.unit(asked.cell) for asked in plan.asked}) - len(plan.todo)
     if finished:
         print(f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr)
 
@@ -103,25 +140,15 @@ def _round(todo: Todo, force: bool, fail_fast: bool) -> Launched:
     progress = Progress(todo, sum(cell.config["train"]["updates"] * len(seeds) for cell, seeds in todo))
     try:
         outcomes, stopped = launchers.choose(jobs, len(tasks)).launch(tasks, progress, fail_fast)
-        busy = [o for o in outcomes if o.status == "busy"]
+        busy = [o for o in outcomes if o.status is Status.BUSY]
         if busy and not stopped and not (fail_fast and work.bad(outcomes)):
             progress.line(f"waiting for {len(busy)} runs that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
             more, stopped = launchers.choose(jobs, len(again)).launch(again, progress, fail_fast)
-            outcomes = [o for o in outcomes if o.status != "busy"] + more
+            outcomes = [o for o in outcomes if o.status is not Status.BUSY] + more
     finally:
         progress.close()
     return Launched(outcomes, stopped)
-
-
-def _merged(parts: Iterable[Todo]) -> Todo:
-    """Distinct cells of several tables (see ``tasks.unit``) with all their seeds."""
-    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
-    for part in parts:
-        for cell, seeds in part:
-            known = out.setdefault(work.unit(cell), (cell, []))[1]
-            known.extend(s for s in seeds if s not in known)
-    return list(out.values())
 
 
 def _rounds(todo: Todo) -> list[Todo]:
@@ -139,11 +166,14 @@ def _rounds(todo: Todo) -> list[Todo]:
 def _diverged_before(plan: Plan) -> list[Outcome]:
     """Outcomes of runs that diverged before and are not run again: they still count for the exit code."""
     again = {(cell.key, s) for cell, seeds in plan.todo for s in seeds}
-    known = {(cell.key, s): cell for cell, s in plan.asked if (cell.key, s) not in again}
-    bad = {place: cell for place, cell in known.items() if work.status(plan.store, cell, place[1]) == "diverged"}
+    bad = {
+        (cell.key, seed): (cell, seed, known)
+        for cell, seed, known in plan.asked
+        if known.status is Status.DIVERGED and (cell.key, seed) not in again
+    }
     return [
-        Outcome(Task(cell, (seed,)), seed, "diverged", (plan.store.read_result(cell.key, seed) or {}).get("reason", ""))
-        for (_, seed), cell in bad.items()
+        Outcome(Task(cell, (seed,)), seed, known.status, str(known.result.get("reason") or ""))
+        for cell, seed, known in bad.values()
     ]
 
 

@@ -15,8 +15,9 @@ from vaebench.formatting import duration
 from vaebench.protocol.families import family
 from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
+from vaebench.results.status import Status
 from vaebench.running.tasks import Outcome, unit
-from vaebench.work.status import Status
+from vaebench.work.events import Advanced, Event, Spared, Working
 
 LINE_SECONDS = 60.0
 """Where there is no terminal: the least time between two lines about the same work."""
@@ -40,17 +41,18 @@ class Progress:
             shape = {"bar_format": "{desc}"} if updates is None else {"unit": " updates", "unit_scale": True}
             self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
 
-    def __call__(self, kind: str, value: Any) -> None:
-        """One message of a worker; see vaebench.work.status.Say."""
-        if kind == "outcome":
-            self._outcome(value)
-        elif kind == "status":
-            self._status(value)
-        elif self.bar is not None and kind == "updates":
-            self.bar.update(value)
-        elif self.bar is not None and kind == "spared":
-            self.bar.total = max(self.bar.total - value, 0)
-            self.bar.refresh()
+    def __call__(self, event: Event) -> None:
+        """Take in one event of a worker."""
+        match event:
+            case Outcome():
+                self._ended(event)
+            case Working():
+                self._working(event)
+            case Advanced() if self.bar is not None:
+                self.bar.update(event.updates)
+            case Spared() if self.bar is not None:
+                self.bar.total = max(self.bar.total - event.updates, 0)
+                self.bar.refresh()
 
     def begin(self, who: str, text: str) -> None:
         """A line about work that begins; the next one about it comes a minute later."""
@@ -70,7 +72,7 @@ class Progress:
             self.bar.leave = False
             self.bar.close()
 
-    def _status(self, s: Status) -> None:
+    def _working(self, s: Working) -> None:
         if self.bar is not None:
             self.bar.set_description_str(f"{s.who} {s.line if s.beside is None else s.beside}".rstrip())
             return
@@ -79,10 +81,10 @@ class Progress:
             self.told[s.who] = now
             self.line(f"{s.who}: {s.line}")
 
-    def _outcome(self, o: Outcome) -> None:
+    def _ended(self, o: Outcome) -> None:
         key = unit(o.task.cell)
         left = self.waiting.get(key, set())
-        if o.status == "busy" or o.seed not in left:  # busy: it is waited for, and comes again
+        if o.status is Status.BUSY or o.seed not in left:  # busy: it is waited for, and comes again
             return
         left.remove(o.seed)
         self.outcomes[key].append(o)
@@ -98,11 +100,11 @@ def summary(outcomes: list[Outcome]) -> str:
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
         text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
         valued = [o for o in group if o.value is not None]
-        if status == "done" and valued:
+        if status is Status.DONE and valued:
             measure, cell = valued[0].measure, valued[0].task.cell
             values = [o.value for o in valued if o.value is not None and o.measure == measure]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
-        reasons = dict.fromkeys(o.reason for o in group if o.reason and status in ("failed", "diverged"))
+        reasons = dict.fromkeys(o.reason for o in group if o.reason and status.bad)
         noticed = dict.fromkeys(o.flags for o in group if o.flags)
         text += f" (flagged: {'; '.join(noticed)})" if noticed else ""
         parts.append(text + "".join(f": {r}" for r in reasons))

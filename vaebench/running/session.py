@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from vaebench.protocol.signature import samples_of, signature, valid_points
 from vaebench.results import flags
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
+from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
@@ -43,7 +44,7 @@ from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.engines import choose_engine, has_kernel, keep_freed_memory, usable
 from vaebench.training.loop import train
 from vaebench.training.run_state import RunState, evaluated_checkpoint
-from vaebench.work.status import Say, ShouldStop, Status, training
+from vaebench.work.events import Advanced, Say, ShouldStop, Spared, Working, never, training
 from vaebench.work.steps import Kept, Work
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,23 @@ class Session:
     The constructor raises UserError for a device that is not there, DataError when the data cannot be had. What
     concerns one seed alone (a damaged checkpoint, other data in its folder) is kept in ``failures``, seed -> reason,
     and the other seeds go on.
+
+    Args:
+        cell: What is trained.
+        store: Where its runs are.
+        seeds: Whose locks are held.
+        force: Throw away what there is of them.
+        earlier: The result that each seed has, as it was read under its lock. None: read here.
     """
 
-    def __init__(self, cell: Cell, store: Store, seeds: list[int], force: bool = False) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        store: Store,
+        seeds: list[int],
+        force: bool = False,
+        earlier: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.cell, self.store, self.config = cell, store, cell.config
         self.device = pick_device(self.config["run"]["device"])
         torch.set_num_threads(self.config["run"]["threads"])
@@ -76,6 +91,9 @@ class Session:
         self.per_unit = self.updates // self.config["train"]["updates"]
         self.engine = "plain"
         self.asked, self.force = seeds, force
+        if earlier is None:
+            earlier = {seed: store.read_result(cell.key, seed) or {} for seed in seeds}
+        self.earlier = dict(earlier)
         self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
@@ -109,18 +127,18 @@ class Session:
             if should_stop() and not stopped:
                 stopped = "stopped before its evaluation; what is trained is saved"
             if seed in self.failures:
-                results.append(_unfinished("failed", self.failures[seed]))
+                results.append(_unfinished(Status.FAILED, self.failures[seed]))
             elif stopped and ready[seed].status != "diverged":
-                results.append(_unfinished("interrupted", stopped))
+                results.append(_unfinished(Status.INTERRUPTED, stopped))
             else:
                 try:
                     results.append(self._finish(ready[seed], say, should_stop))
                 except Interrupted as e:
                     stopped = str(e)
-                    results.append(_unfinished("interrupted", stopped))
+                    results.append(_unfinished(Status.INTERRUPTED, stopped))
                 except Exception as e:
                     self._fail(ready[seed], e)
-                    results.append(_unfinished("failed", self.failures[seed]))
+                    results.append(_unfinished(Status.FAILED, self.failures[seed]))
         return results
 
     def _kernels(self) -> contextlib.AbstractContextManager[None]:
@@ -137,7 +155,8 @@ class Session:
                     self._fail(s, e)
         able = [s for s in self.seeds if s.seed not in self.failures]
         open_ = [s for s in able if s.status == "running" and s.update < limit]
-        say("spared", self._units(limit) * (len(self.asked) - len(open_)) + sum(self._units(s.update) for s in open_))
+        behind = sum(self._units(s.update) for s in open_)
+        say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
         if open_:
             self._choose_engines(open_)
         alike = sorted({(s.update, s.engine) for s in open_})
@@ -145,15 +164,15 @@ class Session:
         for group in [[s] for s in open_] if self.rule.alone else together:
             done = first = group[0].update
             began = time.monotonic()
-            say("status", training(self.who, first, limit, {}, None))
+            say(training(self.who, first, limit, {}, None))
 
             def report(
                 update: int, shown: dict[str, float], n: int = len(group), first: int = first, began: float = began
             ) -> None:
                 nonlocal done
-                say("updates", (self._units(update) - self._units(done)) * n)
+                say(Advanced((self._units(update) - self._units(done)) * n))
                 rate = (update - first) / max(time.monotonic() - began, 1e-9)
-                say("status", training(self.who, update, limit, shown, rate))
+                say(training(self.who, update, limit, shown, rate))
                 done = update
 
             self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
@@ -164,7 +183,7 @@ class Session:
             except Exception as e:
                 for s in group:
                     self._fail(s, e)
-            say("spared", (self._units(limit) - self._units(done)) * len(group))
+            say(Spared((self._units(limit) - self._units(done)) * len(group)))
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
@@ -204,7 +223,7 @@ class Session:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
 
-    def evaluate_only(self, say: Say, should_stop: ShouldStop = lambda: False) -> list[dict[str, Any]]:
+    def evaluate_only(self, say: Say, should_stop: ShouldStop = never) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
 
         Raises UserError as ``check_trained`` does, and Interrupted, with what was found kept, when ``should_stop`` says
@@ -216,7 +235,7 @@ class Session:
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":
-            return self._write(s, "diverged", [])
+            return self._write(s, Status.DIVERGED, [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
         found = evaluated_checkpoint(s, self.config["train"]["select"])
@@ -233,7 +252,7 @@ class Session:
                 log.warning("%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e)
 
         def tell(text: str) -> None:
-            say("status", Status(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
+            say(Working(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
 
         tell("")
         failure = None
@@ -287,16 +306,20 @@ class Session:
             found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
         return found
 
-    def _status(self, s: RunState) -> str:
+    def _status(self, s: RunState) -> Status:
         if s.status == "trained" or s.update >= self.updates:
-            return "done"
-        old = self.store.read_result(self.cell.key, s.seed) or {}
-        return "diverged" if old.get("status") == "diverged" else "partial"
+            return Status.DONE
+        diverged = self._earlier(s).get("status") == Status.DIVERGED
+        return Status.DIVERGED if diverged else Status.PARTIAL
 
-    def _write(self, s: RunState, status: str, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
-        old = self.store.read_result(self.cell.key, s.seed) or {}
+    def _earlier(self, s: RunState) -> Mapping[str, Any]:
+        """The result that the run had when this session began; its lock is held, so nobody has changed it since."""
+        return self.earlier.get(s.seed, {})
+
+    def _write(self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
+        old = self._earlier(s)
         # Measures of the same parameters under other protocols stay; those of an earlier update do not.
-        same = status != "diverged" and old.get("updates") == s.update
+        same = status != Status.DIVERGED and old.get("updates") == s.update
         measures = _remeasured(old, measures, s.folder) if same else measures
         kept = _kept(old, measures) if same else []
         result = {
@@ -308,22 +331,20 @@ class Session:
         if s.seed not in self.packs:
             result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
         self.store.write_result(self.cell.key, s.seed, result)
+        self.earlier[s.seed] = result
         return result
 
     def _fail(self, s: RunState, error: Exception) -> None:
         """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
         self.failures[s.seed] = reason = reason_of(error, s.folder)
-        try:
-            old = self.store.read_result(self.cell.key, s.seed) or {}
-        except UserError:  # it cannot be read, so it is not replaced
-            return
-        if old.get("status") == "done":
+        old = self._earlier(s)
+        if old.get("status") == Status.DONE:
             return
         with contextlib.suppress(OSError):
-            result = {**self._head(s, "failed", reason), "measures": _kept(old, [])}
+            result = {**self._head(s, Status.FAILED, reason), "measures": _kept(old, [])}
             self.store.write_result(self.cell.key, s.seed, result)
 
-    def _head(self, s: RunState, status: str, reason: str) -> dict[str, Any]:
+    def _head(self, s: RunState, status: Status, reason: str) -> dict[str, Any]:
         return {
             "schema": 1,
             "status": status,
@@ -345,7 +366,7 @@ class Session:
         }
 
 
-def _unfinished(status: str, reason: str) -> dict[str, Any]:
+def _unfinished(status: Status, reason: str) -> dict[str, Any]:
     return {"status": status, "reason": reason, "seconds": 0.0, "measures": []}
 
 
@@ -359,7 +380,7 @@ def reason_of(e: Exception, where: Path | str = "") -> str:
     return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
 
 
-def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Measure]:
+def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list[Measure]:
     """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
 
     The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
@@ -385,7 +406,7 @@ def _remeasured(old: dict[str, Any], new: list[Measure], where: Path) -> list[Me
     return found
 
 
-def _kept(old: dict[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
+def _kept(old: Mapping[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
     """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
     taken = {m.signature for m in new}
     measures = old.get("measures")

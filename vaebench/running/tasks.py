@@ -10,25 +10,24 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.cells import Cell, canonical
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
-from vaebench.protocol.signature import evaluated
 from vaebench.results import flags, run_files
 from vaebench.results.result_file import readable_measures
-from vaebench.results.stats import Measure, repeats_of
+from vaebench.results.status import Record, Status, record
 from vaebench.results.store import Busy, Store, is_current
-from vaebench.work.status import Say, ShouldStop
+from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody
 
 if TYPE_CHECKING:
     from vaebench.data.info import DataInfo
 
-FINISHED = ("done", "diverged")
-"""Statuses that are not run again unless forced: the same run would end the same way."""
+ANEW = Record(Status.NEW, {})
+"""What is known of a run whose results are thrown away."""
 
 WAIT_SECONDS = 1.0
 """How often a run that another process holds is looked at again."""
@@ -45,16 +44,23 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one run: status done, failed, diverged, interrupted or busy; and why.
+class Outcome(Event):
+    """What became of one run, and why.
 
-    ``value`` is that of the measure called ``measure``: the cell's own where the run has it. ``flags`` says in
-    short what is wrong with the run or its measures, see ``vaebench.results.flags``.
+    Attributes:
+        task: Of which it was a part.
+        seed: Of the run.
+        status: done, failed, diverged, interrupted or busy.
+        reason: Why, in a line.
+        seconds: That it took.
+        value: Of the measure called ``measure``: the cell's own where the run has it.
+        measure: Its name.
+        flags: What is wrong with the run or its measures, in short; see ``vaebench.results.flags``.
     """
 
     task: Task
     seed: int
-    status: str
+    status: Status
     reason: str = ""
     seconds: float = 0.0
     value: float | None = None
@@ -64,29 +70,7 @@ class Outcome:
 
 def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """The runs that failed or diverged."""
-    return [o for o in outcomes if o.status in ("failed", "diverged")]
-
-
-def status(store: Store, cell: Cell, seed: int) -> str:
-    """done | failed | diverged | trained (to be evaluated as this cell asks) | partial | new.
-
-    A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
-    """
-    key = cell.key
-    result = store.read_result(key, seed)
-    if result is None or "status" not in result:
-        return "partial" if (store.run_dir(key, seed) / run_files.CHECKPOINT).exists() else "new"
-    if result["status"] != "done":
-        return str(result["status"])
-    wanted = cell.config["eval"].get("repeats") or 1
-    have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= wanted}
-    return "done" if set(evaluated(cell.config, cell.measure)) <= have else "trained"
-
-
-def _repeats(measure: Measure) -> int:
-    """How many evaluations a measure knows of."""
-    repeats = repeats_of(measure.extra)
-    return len(repeats["values"]) if repeats else 1
+    return [o for o in outcomes if o.status.bad]
 
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:
@@ -105,18 +89,6 @@ def share_done(store: Store, cell: Cell, seed: int) -> float:
 def unit(cell: Cell) -> tuple[str, str]:
     """What is done once, however many tables ask for it: the training and the evaluation of a cell."""
     return cell.key, canonical(cell.config["eval"])
-
-
-def pending(
-    store: Store, cells: Iterable[Cell], seeds: Sequence[int], force: bool = False
-) -> list[tuple[Cell, list[int]]]:
-    """Each distinct cell (see ``unit``) with the seeds that are not finished, in order."""
-    out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
-    for cell in cells:
-        todo = [s for s in seeds if force or status(store, cell, s) not in FINISHED]
-        if todo:
-            out.setdefault(unit(cell), (cell, todo))
-    return list(out.values())
 
 
 def tasks(todo: Sequence[tuple[Cell, list[int]]], jobs: int, pack: int, force: bool = False) -> list[Task]:
@@ -249,35 +221,39 @@ def preflight(cells: Iterable[Cell]) -> None:
             batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
 
 
-def work(task: Task, say: Say = lambda kind, value: None, should_stop: ShouldStop = lambda: False) -> list[Outcome]:
+def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:
     """Run one task: lock, train, evaluate, write results. An error becomes a failed outcome, never an exception.
 
     With VAEBENCH_DEBUG=1 an unexpected error is raised.
     """
     store = Store(task.cell.config["run"]["results"])
     if should_stop():
-        return [Outcome(task, s, "interrupted", "stopped before it began") for s in task.seeds]
+        return [Outcome(task, s, Status.INTERRUPTED, "stopped before it began") for s in task.seeds]
+
     outcomes: list[Outcome] = []
     with contextlib.ExitStack() as held:
-        mine = []
+        mine: dict[int, Record] = {}
         for seed in task.seeds:
             try:
                 _acquire(held, store, task, seed, should_stop)
-                mine.append(seed)
+                mine[seed] = ANEW if task.force else record(store, task.cell, seed)
             except Busy:
-                outcomes.append(Outcome(task, seed, "busy", "another process works on it"))
+                outcomes.append(Outcome(task, seed, Status.BUSY, "another process works on it"))
+            except UserError as e:  # a result that cannot be read
+                outcomes.append(Outcome(task, seed, Status.FAILED, str(e)))
             except OSError as e:  # no room, no right to write
                 reason = f"{e.strerror or e}: {e.filename or store.run_dir(task.cell.key, seed)}"
-                outcomes.append(Outcome(task, seed, "failed", reason))
+                outcomes.append(Outcome(task, seed, Status.FAILED, reason))
+
         if not task.force:  # somebody may have finished it since the task was planned
-            finished = [s for s in mine if status(store, task.cell, s) in FINISHED]
-            outcomes += [_known(store, task, s) for s in finished]
-            say("spared", len(finished) * task.cell.config["train"]["updates"])
-            mine = [s for s in mine if s not in finished]
+            finished = [s for s, known in mine.items() if known.status.finished]
+            outcomes += [_known(task, s, mine.pop(s)) for s in finished]
+            say(Spared(len(finished) * task.cell.config["train"]["updates"]))
         if mine:
             outcomes += _train_and_evaluate(task, store, mine, say, should_stop)
+
     for o in outcomes:
-        say("outcome", o)
+        say(o)
     return outcomes
 
 
@@ -293,27 +269,33 @@ def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, sh
         time.sleep(WAIT_SECONDS)
 
 
-def _known(store: Store, task: Task, seed: int) -> Outcome:
-    result = store.read_result(task.cell.key, seed) or {}
-    return Outcome(task, seed, result.get("status", "failed"), result.get("reason", ""), 0.0, *_shown(task, result))
+def _known(task: Task, seed: int, known: Record) -> Outcome:
+    """The outcome of a run that had ended before."""
+    reason = str(known.result.get("reason") or "")
+    return Outcome(task, seed, known.status, reason, 0.0, *_shown(task, known.result))
 
 
-def _shown(task: Task, result: dict[str, Any]) -> tuple[float | None, str, str]:
+def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, str]:
     """Value and name of what a finished run is told with, the measure of its table or else the bound; its flags."""
     found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
     name = task.cell.measure if task.cell.measure in found else "bound"
     return found.get(name), name, flags.in_short(flags.of_result(result))
 
 
-def _train_and_evaluate(task: Task, store: Store, seeds: list[int], say: Say, should_stop: ShouldStop) -> list[Outcome]:
-    """Everything that needs torch is behind this function."""
+def _train_and_evaluate(
+    task: Task, store: Store, known: Mapping[int, Record], say: Say, should_stop: ShouldStop
+) -> list[Outcome]:
+    """Everything that needs torch is behind this function. ``known``: the runs whose locks are held, by seed."""
     from vaebench.running.session import Session, reason_of
 
+    seeds = list(known)
+    earlier = {seed: record.result for seed, record in known.items()}
     try:
-        results = Session(task.cell, store, seeds, force=task.force).run(say, should_stop)
+        session = Session(task.cell, store, seeds, task.force, earlier)
+        results = session.run(say, should_stop)
     except Exception as e:
-        return [Outcome(task, s, "failed", reason_of(e)) for s in seeds]
+        return [Outcome(task, s, Status.FAILED, reason_of(e)) for s in seeds]
     return [
-        Outcome(task, s, r["status"], r["reason"], r["seconds"], *_shown(task, r))
+        Outcome(task, s, Status(r["status"]), r["reason"], r["seconds"], *_shown(task, r))
         for s, r in zip(seeds, results, strict=True)
     ]

@@ -55,7 +55,7 @@ def run(args: Namespace) -> int:
         _look_for_earlier(store, todo.todo)
     if args.dry_run:
         _would_draw(figures, store.root)
-        print(report_plan.describe(store, tables, chosen, wanted, args.force))
+        print(report_plan.describe(todo, args.force))
         return 0
 
     drawn = _draw(figures, store.root)  # first: what cannot be written is known before the training

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from vaebench.running.tasks import Outcome, Task
-from vaebench.work.status import Say
+from vaebench.work.events import Say
 
 
 class Launched(NamedTuple):
@@ -24,7 +24,7 @@ class Launcher(Protocol):
 
         Args:
             tasks: what to run. Each locks its runs, so none is trained twice whatever else runs beside it.
-            say: is told of progress and of each outcome, see ``work.status.Say``.
+            say: is told of progress and of each outcome, see ``work.events.Say``.
             fail_fast: begin no further task after the first failure.
         """
         ...

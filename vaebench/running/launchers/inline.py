@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vaebench.running.launchers.base import Launched
 from vaebench.running.launchers.stop import Stop
 from vaebench.running.tasks import Outcome, Task, bad, work
-from vaebench.work.status import Say
+from vaebench.work.events import Say
 
 
 class Inline:

@@ -12,13 +12,14 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
-from typing import Any
 
+from vaebench.results.status import Status
 from vaebench.running.launchers.base import Launched
 from vaebench.running.launchers.stop import SIGNALS, Stop
 from vaebench.running.tasks import Outcome, Task, bad, work
-from vaebench.work.status import Say
+from vaebench.work.events import Event, Say
 
 POLL_SECONDS = 0.05
 """How often a child looks whether it is to stop."""
@@ -87,6 +88,13 @@ def _free(workers: list[_Worker], jobs: int) -> _Worker | None:
     return free
 
 
+@dataclass(frozen=True)
+class _Ended(Event):
+    """The last thing that a child says of a task."""
+
+    outcomes: list[Outcome]
+
+
 class _Worker:
     """A child process that works on one task at a time, as the parent sees it."""
 
@@ -122,14 +130,14 @@ class _Worker:
     def receive(self, say: Say) -> list[Outcome] | None:
         """Pass one message on to ``say``; the outcomes of its task when that has ended, as it should or not."""
         try:
-            kind, value = self.pipe.recv()
+            event = self.pipe.recv()
         except (EOFError, OSError):
             return self._died(say)
-        if kind != "end":
-            say(kind, value)
+        if not isinstance(event, _Ended):
+            say(event)
             return None
         self.task = None
-        return value
+        return event.outcomes
 
     def _died(self, say: Say) -> list[Outcome]:
         self.process.join(1.0)
@@ -140,9 +148,9 @@ class _Worker:
         code = self.process.exitcode
         how = f"was killed by signal {-code} (out of memory?)" if code and code < 0 else f"ended with code {code}"
         reason = f"its process {how}; run again to go on from the last checkpoint"
-        outcomes = [] if task is None else [Outcome(task, s, "failed", reason) for s in task.seeds]
+        outcomes = [] if task is None else [Outcome(task, s, Status.FAILED, reason) for s in task.seeds]
         for o in outcomes:
-            say("outcome", o)
+            say(o)
         return outcomes
 
     def kill(self) -> None:
@@ -161,13 +169,13 @@ def _serve(pipe: connection.Connection) -> None:
         signal.signal(n, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
-    def say(kind: str, value: Any) -> None:
+    def say(event: Event) -> None:
         with contextlib.suppress(OSError):  # the parent is dead: the task is told by ``poll``
-            pipe.send((kind, value))
+            pipe.send(event)
 
     with contextlib.suppress(EOFError, OSError):
         while (task := pipe.recv()) is not None:
-            pipe.send(("end", work(task, say, _now_and_then(pipe.poll))))
+            pipe.send(_Ended(work(task, say, _now_and_then(pipe.poll))))
 
 
 def _now_and_then(ask: Callable[[], bool]) -> Callable[[], bool]:

@@ -1,0 +1,1 @@
+"""What tests of several rooms share: ``from kit.runs import status``."""

@@ -1,0 +1,85 @@
+"""Where a run stands: its status, read from its folder once and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from vaebench.config.cells import Cell
+from vaebench.protocol.signature import evaluated
+from vaebench.results import run_files
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure, repeats_of
+from vaebench.results.store import Store, is_current
+
+
+class Status(StrEnum):
+    """Where a run stands; equal to the word that stands in ``result.json`` and in the CSV."""
+
+    NEW = "new"
+    """Nothing is there."""
+    PARTIAL = "partial"
+    """Trained in part; the same command goes on from the checkpoint."""
+    TRAINED = "trained"
+    """Trained to its end, and not evaluated yet as the cell asks."""
+    DONE = "done"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The user stopped it; only this command says so, its folder says ``partial``."""
+    BUSY = "busy"
+    """Another process works on it."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is not run again unless forced: the same run would end the same way."""
+        return self in (Status.DONE, Status.DIVERGED)
+
+    @property
+    def bad(self) -> bool:
+        """Whether it ended without what was wanted."""
+        return self in (Status.FAILED, Status.DIVERGED)
+
+
+class Record(NamedTuple):
+    """What is known of the run of one cell at one seed.
+
+    Attributes:
+        status: Where it stands.
+        result: What ``result.json`` holds; empty if there is none, or a damaged one.
+    """
+
+    status: Status
+    result: Mapping[str, Any]
+
+
+def record(store: Store, cell: Cell, seed: int) -> Record:
+    """Read where a run stands. UserError if there is a result that cannot be read.
+
+    A result that is damaged counts as missing; one that lacks a measure, as not evaluated.
+    """
+    result = store.read_result(cell.key, seed)
+    if result is None:
+        begun = (store.run_dir(cell.key, seed) / run_files.CHECKPOINT).exists()
+        return Record(Status.PARTIAL if begun else Status.NEW, {})
+    return Record(_status(cell, result), result)
+
+
+def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
+    try:
+        status = Status(result["status"])
+    except ValueError:  # a word of some other program
+        return Status.FAILED
+    if status is not Status.DONE:
+        return status
+
+    repeats = cell.config["eval"].get("repeats") or 1
+    have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= repeats}
+    return status if have.issuperset(evaluated(cell.config, cell.measure)) else Status.TRAINED
+
+
+def _repeats(measure: Measure) -> int:
+    """How many evaluations a measure knows of."""
+    repeats = repeats_of(measure.extra)
+    return len(repeats["values"]) if repeats else 1
