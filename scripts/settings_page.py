@@ -3,7 +3,7 @@
 python scripts/settings_page.py
 
 Defaults and descriptions are those of conf/. What is allowed is not written down there: it comes from the ranges in
-``vaebench/settings/validate.py``, or from the line with which a model, an objective or an optimiser refuses a wrong
+``vaebench/settings/records.py``, or from the line with which a model, an objective or an optimiser refuses a wrong
 value.
 """
 
@@ -20,7 +20,9 @@ from vaebench.config.cells import GROUPS, OF_OPTION, Cell
 from vaebench.errors import UserError
 from vaebench.running import tasks
 from vaebench.settings import defaults
-from vaebench.settings.validate import MANY, PROCESSES, RULES, SAMPLES, WIDTH, typed
+from vaebench.settings.kinds import MANY
+from vaebench.settings.records import PROCESSES, SAMPLES, WIDTH
+from vaebench.settings.validate import kind_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"
@@ -126,16 +128,10 @@ def allowed(group: str, option: str, key: str) -> str:
     if dotted in FILLED_IN:
         return "filled in, never set"
     default = default_of(group, option, key)
-    words = expected(dotted, default)
-    or_null = words.endswith("or null")
-    if group == "optim" and key.endswith("rate"):
-        words = "a number above 0"
-    elif group in BUILT and not isinstance(default, bool):
+    words = kind_of(dotted, default).words
+    or_null = words.startswith("null or ")
+    if (group in BUILT and not isinstance(default, bool) and not key.endswith("rate")) or dotted == "data.held_out":
         words = refusal(group, option, key, default) or words
-    elif dotted == "data.held_out":
-        words = refusal(group, option, key, default) or RULES[dotted][0]
-    elif dotted in RULES:
-        words = RULES[dotted][0]
     if or_null and "null" not in words:
         words = f"null or {words}"
     of_the_machine = " to 64, or four times the cores of the machine if that is more"
@@ -147,15 +143,6 @@ def default_of(group: str, option: str, key: str) -> Any:
     if group in GROUPS:
         return defaults.of_option(group, option)[key]
     return defaults.read(catalogue.conf_dir() / "cell.yaml")[group][key]
-
-
-def expected(dotted: str, default: Any) -> str:
-    """The type of a setting, in the words with which a value of another type is refused."""
-    try:
-        typed(dotted, default, {}, "")
-    except UserError as e:
-        return str(e).partition("expected ")[2].partition(", as in")[0]
-    raise LookupError(f"{dotted} takes anything")
 
 
 def refusal(group: str, option: str, key: str, default: Any) -> str:

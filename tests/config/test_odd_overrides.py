@@ -13,7 +13,7 @@ from vaebench.config.cells import canonical
 from vaebench.config.compose import cells, parse, seeds
 from vaebench.errors import UserError
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.settings.validate import shown
+from vaebench.settings.kinds import shown
 
 MANY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 

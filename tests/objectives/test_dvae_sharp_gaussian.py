@@ -393,7 +393,3 @@ def test_it_trains_models_with_mixtures_only():
 def test_bad_settings_are_refused(settings, line):
     with pytest.raises(UserError, match=line.replace(".", r"\.")):
         rule_of(**settings)
-
-
-def test_the_default_of_beta():
-    assert rule_of(beta=None).relax.beta == 30.0

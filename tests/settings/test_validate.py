@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import re
+import types
+import typing
 
 import pytest
 import yaml
 
+from vaebench import models, objectives, optim
 from vaebench.config import catalogue
+from vaebench.config.cells import settings_of
 from vaebench.errors import UserError
-from vaebench.settings.validate import RULES, typed, validate
+from vaebench.nn.init import TEXT_KEYS
+from vaebench.settings import defaults
+from vaebench.settings.kinds import like
+from vaebench.settings.records import KINDS, SECTIONS
+from vaebench.settings.validate import NULLABLE, kind_of, validate
 
 
 @pytest.fixture
@@ -69,6 +78,7 @@ GOOD = {
     "data.train": [None, "train.txt"],
     "data.valid": [None, "valid.txt"],
     "data.test": [None, "test.txt"],
+    "data.labels": [True, False],
     "optim.rate": [1e-9, 3, 0.1],
     "optim.posterior_rate": [None, 1e-9],
     "optim.baseline_rate": [None, 1e-9],
@@ -78,7 +88,7 @@ BAD = {
     "data.held_out": [0, "all", 1.5],
     "data.held_out_seed": [-1, None],
     "data.entries": [0, 1.5],
-    "train.updates": [0, -1, None, True, 1.5],
+    "train.updates": [0, -1, None, True, 1.5, 2.0],
     "train.batch": [0],
     "train.unit": ["passes", None, 1],
     "train.order": ["random", None],
@@ -110,6 +120,7 @@ BAD = {
     "data.train": [7],
     "data.valid": [{}],
     "data.test": ["\0"],
+    "data.labels": [1, None, "yes"],
     "optim.rate": [0, -1e-3, float("nan"), float("inf"), None, True, "fast"],
     "optim.posterior_rate": [0, float("inf")],
     "optim.baseline_rate": [-1],
@@ -152,9 +163,10 @@ def test_a_size_without_bound_is_refused_and_the_bound_said(cell, key):
         validate(put(cell, key, int(value) if isinstance(value, float) else value))
 
 
-def test_every_count_has_an_upper_bound(cell):
-    for key, (allowed, good) in RULES.items():
-        assert not good(10**30), f"{key}: allowed: {allowed}"
+def test_every_count_has_an_upper_bound():
+    for key, kind in KINDS.items():
+        with pytest.raises(UserError, match=f"^{re.escape(key)}=1"):
+            kind.check(key, 10**30)
 
 
 def test_threads_may_be_those_of_a_larger_machine(cell):
@@ -163,7 +175,7 @@ def test_threads_may_be_those_of_a_larger_machine(cell):
 
 
 def test_every_rule_has_cases():
-    assert set(RULES) <= set(GOOD)
+    assert set(KINDS) <= set(GOOD)
     assert set(GOOD) == set(BAD)
 
 
@@ -208,7 +220,7 @@ def test_keys_an_option_does_not_have_are_skipped(cell):
     ],
 )
 def test_values_take_the_type_of_their_default(default, value, result):
-    found = typed("model.key", default, value, "model.key=...")
+    found = like(default).check("model.key", value)
     assert found == result
     assert type(found) is type(result)
     if isinstance(result, list):
@@ -228,8 +240,8 @@ def test_values_take_the_type_of_their_default(default, value, result):
         (0.5, True, "a number"),
         (True, 1, "true or false"),
         (True, "yes", "true or false"),
-        (None, "x", "a number or null"),
-        (None, True, "a number or null"),
+        (None, "x", "null or a number"),
+        (None, True, "null or a number"),
         ("a", 3, "a word"),
         ("a", None, "a word"),
         ([200], 200, "a list of whole numbers"),
@@ -239,12 +251,50 @@ def test_values_take_the_type_of_their_default(default, value, result):
 )
 def test_values_of_another_type_are_refused(default, value, wanted):
     with pytest.raises(UserError) as caught:
-        typed("model.key", default, value, "model.key=TEXT")
-    assert str(caught.value).startswith(f"model.key=TEXT: expected {wanted}, as in model.key=")
+        like(default).check("model.key", value, "table x: model.key=TEXT")
+    assert str(caught.value) == f"table x: model.key=TEXT: allowed: {wanted}"
 
 
 def test_keys_of_two_types():
-    assert typed("eval.iw_samples", 1000, None, "") is None
-    assert typed("run.jobs", "auto", 3, "") == 3
-    with pytest.raises(UserError, match="a whole number or null"):
-        typed("eval.iw_samples", 1000, "many", "")
+    assert kind_of("eval.iw_samples", 1000).check("eval.iw_samples", None) is None
+    assert kind_of("run.jobs", "auto").check("run.jobs", 3) == 3
+    with pytest.raises(UserError, match="null or a whole number"):
+        kind_of("eval.iw_samples", 1000).check("eval.iw_samples", "many")
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_record_has_what_its_section_says_and_the_rest_by_default(cell, name):
+    """The defaults of the records are those of conf/, as far as its options have them."""
+    record = SECTIONS[name]
+    section = {k: tuple(v) if isinstance(v, list) else v for k, v in cell[name].items() if k != "name"}
+    assert set(section) <= {f.name for f in dataclasses.fields(record)} | {"content"}
+    assert dataclasses.asdict(record.of({})).items() >= {k: v for k, v in section.items() if k != "iw_samples"}.items()
+    changed = {"train": {"batch": 7}, "data": {"mirror": "x"}, "eval": {"points": 7}, "run": {"pack": 2}}[name]
+    assert record.of({**section, **changed, "name": "x"}) == record(**{**section, **changed})
+
+
+REGISTRIES = {"model": models.MODELS, "objective": objectives.OBJECTIVES, "optim": optim.OPTIMS}
+
+
+def options():
+    return [(group, name) for group in REGISTRIES for name in catalogue.options(group)]
+
+
+@pytest.mark.parametrize(("group", "name"), options())
+def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their_types(group, name):
+    """What a setting may be is read off its default in conf/, without torch: it must be what the constructor takes."""
+    hints = {}
+    for cls in reversed(REGISTRIES[group][name].__mro__):  # one may pass on what its parents take
+        hints |= typing.get_type_hints(vars(cls).get("__init__", object.__init__))
+    for key, default in settings_of(defaults.of_option(group, name)).items():
+        if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):  # how its parameters begin
+            continue
+        assert key in hints, key
+        of = hints[key]
+        kinds = typing.get_args(of) if isinstance(of, types.UnionType) else (of,)
+        if default is not None:
+            plain = [typing.get_origin(kind) or kind for kind in kinds]
+            assert any(issubclass(type(default), kind) for kind in plain), (key, of, default)
+            assert (type(None) in kinds) == (f"{group}.{key}" in NULLABLE), (key, of)
+        else:
+            assert type(None) in kinds, (key, of)

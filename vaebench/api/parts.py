@@ -38,8 +38,7 @@ def load_data(name: str, **settings: Any) -> Splits:
     """
     from vaebench import data
 
-    config = compose.section("data", name, words.overrides("data", settings))
-    return data.load(config, mirror=config.get("mirror"))
+    return data.load(compose.section("data", name, words.overrides("data", settings)))
 
 
 def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> nn.Module:

@@ -223,7 +223,7 @@ class Reproduction:
     def _store(self, cells: list[Cell]) -> Store:
         from vaebench.results.store import Store
 
-        return Store(Path(cells[0].config["run"]["results"]))
+        return Store(cells[0].run.results)
 
 
 class Drawing:

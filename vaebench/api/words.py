@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
-from vaebench.settings.validate import shown
+from vaebench.settings.kinds import shown
 
 
 def overrides(group: str, settings: Mapping[str, Any]) -> list[str]:

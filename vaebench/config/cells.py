@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from vaebench.settings import defaults
+from vaebench.settings.records import EvalSettings, RunSettings, TrainSettings
 
 GROUPS = ("data", "model", "objective", "optim", "eval")
 """Config groups a cell is made of; each option is one file in conf/<group>/."""
@@ -262,6 +263,21 @@ class Cell:
         Two cells of different tables that train the same thing share it, and so share their runs.
         """
         return run_key(self.config)
+
+    @cached_property
+    def train(self) -> TrainSettings:
+        """How it is trained."""
+        return TrainSettings.of(self.config["train"])
+
+    @cached_property
+    def eval(self) -> EvalSettings:
+        """How it is evaluated."""
+        return EvalSettings.of(self.config["eval"])
+
+    @cached_property
+    def run(self) -> RunSettings:
+        """How it is carried out."""
+        return RunSettings.of(self.config["run"])
 
     def __str__(self) -> str:
         return f"{self.table}: {self.row} / {self.column}"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from vaebench.config import catalogue
 from vaebench.config.cells import (
@@ -35,7 +35,7 @@ from vaebench.formatting import shortened
 from vaebench.protocol import log_z, signature
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.renamed import unknown
-from vaebench.settings.validate import typed, validate
+from vaebench.settings.validate import kind_of, validate
 
 MAX_SEEDS = 10_000
 
@@ -199,7 +199,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 f"{text}: a stored run keeps its training; "
                 "allowed: eval=NAME, eval.KEY=..., run.KEY=..., data.mirror=FOLDER"
             )
-    config = _overlay(_as_defaults(config), values)
+    config = _overlay(config, values)
     validate(config)
     return config
 
@@ -294,21 +294,10 @@ MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for
 """Keys that there were, and what stands in their place."""
 
 
-class Defaults(NamedTuple):
-    """What values are laid over: ``raw`` with its interpolations as they stand, ``plain`` with what they give.
-
-    ``known``: dotted key -> value of every leaf of ``plain``. All three are shared and never changed.
-    """
-
-    raw: dict[str, Any]
-    plain: dict[str, Any]
-    known: dict[str, Any]
-
-
 @lru_cache(maxsize=256)
-def _defaults(choices: tuple[tuple[str, str], ...], conf: str) -> Defaults:
-    """The primary config with the options chosen, (group, name) each, in the place of its own."""
-    return _as_defaults({**_primary(conf), **{group: _option(group, name, conf) for group, name in choices}})
+def _defaults(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
+    """The primary config with the options chosen, (group, name) each, in the place of its own; shared, not changed."""
+    return {**_primary(conf), **{group: _option(group, name, conf) for group, name in choices}}
 
 
 @lru_cache(maxsize=16)
@@ -336,6 +325,8 @@ def _option(group: str, name: str, conf: str) -> dict[str, Any]:
         section = OmegaConf.to_container(OmegaConf.load(path))  # reads 1e-4 as a number, which plain YAML does not
     except (YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+    if "${" in str(section):
+        raise UserError(f"{path}: interpolations have no part here; write the values themselves")
     if not isinstance(section, dict) or "defaults" in section:
         raise UserError(f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)")
     return cast(dict[str, Any], section)
@@ -348,27 +339,18 @@ def _known_option(where: str, group: str, value: str) -> str:
     return name
 
 
-def _as_defaults(raw: dict[str, Any]) -> Defaults:
-    plain = _interpolated(raw)
-    return Defaults(raw, plain, dict(_leaves(plain)))
-
-
-def _overlay(defaults: Defaults, values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
-    """Plain nested dicts: the defaults with each (where, key, override) laid over, interpolations resolved."""
-    config = copy.deepcopy(defaults.raw)
-    last = {}
+def _overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """The defaults with each (where, key, override) laid over, the last one of a key as its type."""
+    known = dict(_leaves(defaults))
+    config = copy.deepcopy(defaults)
+    last: dict[str, tuple[Any, str]] = {}
     for where, key, text in values:
-        _known_key(where, key, defaults.known, defaults.plain)
+        _known_key(where, key, known, defaults)
+        last[key] = _read(where, key, text), where + text
+
+    for key, (value, text) in last.items():
         section, name = _place(config, key)
-        section[name] = _read(where, key, text)
-        if "${" in text:  # an interpolation of nothing fails here, with its override
-            _interpolated(config, f"{where}{text}: ")
-        last[key] = (where, text)
-    config = _interpolated(config)
-    for key, (where, text) in last.items():
-        section, name = _place(config, key)
-        if key not in PATHS:
-            section[name] = typed(key, defaults.known[key], section[name], f"{where}{text}")
+        section[name] = kind_of(key, known[key]).check(key, value, text)
     return config
 
 
@@ -376,27 +358,6 @@ def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """The mapping in which a dotted key stands, and its name there."""
     group, _, name = key.rpartition(".")
     return (config[group] if group else config), name
-
-
-def _interpolated(config: dict[str, Any], where: str = "") -> dict[str, Any]:
-    """``config`` itself where there is no ``${...}`` in it, else a copy with what OmegaConf puts in their places."""
-    if not _has_interpolation(config):
-        return config
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(config), resolve=True))
-    except OmegaConfBaseException as e:
-        raise UserError(f"{where}{' '.join(str(e).split())}") from None
-
-
-def _has_interpolation(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_has_interpolation, value.values()))
-    if isinstance(value, list):
-        return any(map(_has_interpolation, value))
-    return isinstance(value, str) and "${" in value
 
 
 def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
@@ -431,6 +392,8 @@ def _read(where: str, key: str, text: str) -> Any:
     raw = text.partition("=")[2]
     if key in PATHS:
         return os.path.expanduser(raw)
+    if "${" in raw:
+        raise UserError(f"{where}{text}: interpolations have no part here; write the value itself")
     from hydra.errors import HydraException
 
     try:

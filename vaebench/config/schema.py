@@ -12,7 +12,7 @@ from vaebench.config.cells import PLOTS, TRAINING, Column, Figure, Finding, Ledg
 from vaebench.errors import UserError, nearest
 from vaebench.protocol.registry import METRICS
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
 """Why the margin is what it is, where no row has a published number and the table does not say more."""

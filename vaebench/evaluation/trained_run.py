@@ -39,7 +39,7 @@ def load(folder: Path) -> Trained:
     seed = progress_of(folder, number)
     if not seed.update:
         raise UserError(f"{folder}: nothing is trained there yet")
-    splits = data.load(config["data"], mirror=config["data"].get("mirror"))
+    splits = data.load(config["data"])
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
     found = evaluated_checkpoint(seed, config["train"]["select"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaebench.errors import UserError
 from vaebench.models.base import Model
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 
 def check_decay(value: Any) -> float:

@@ -48,10 +48,10 @@ class DVAESharpGaussian(WeightedObjective):
 
     lambda, in the state, is max(``beta``, MARGIN - the smallest eigenvalue of C), chosen anew every ``refresh`` updates
     and a constant for the gradient. In between it moves only where W grows so fast that S came below FLOOR; then it is
-    raised. ``beta`` None: 30. The smallest eigenvalue of C is minus the largest singular value of W.
+    raised. The smallest eigenvalue of C is minus the largest singular value of W.
     """
 
-    def __init__(self, model: Model, beta: float | None = 30.0, refresh: int = 1000, **more: Any) -> None:
+    def __init__(self, model: Model, beta: float = 30.0, refresh: int = 1000, **more: Any) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.settings.validate import is_number, positive
+from vaebench.settings.kinds import is_number
+from vaebench.settings.validate import positive
 
 UNITS = ("epochs", "updates")
 SLOPES = ("rest", "whole")

@@ -15,7 +15,8 @@ import torch
 
 from vaebench.errors import UserError
 from vaebench.optim.base import Tensors, Verdict
-from vaebench.settings.validate import flag, is_number, whole
+from vaebench.settings.kinds import is_number
+from vaebench.settings.validate import flag, whole
 
 BAR = 1e30
 """Nats; where the bar starts: above every loss, however long the documents. (The authors' 1e4 is below some.)"""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.protocol.families import family
 from vaebench.protocol.registry import METRICS
+from vaebench.settings.records import EvalSettings
 
 MAX_SIDE = 20
 """Units of the smaller side of a Boltzmann machine up to which log Z is found by enumeration, unless told otherwise."""
 
 
 LOG_Z_DEFAULTS: dict[str, Any] = {
-    "logz_method": "auto",
-    "logz_temperatures": 10_000,
-    "logz_chains": 1024,
-    "logz_sweeps": 10_000,
-    "posterior_temperatures": 500,
+    f.name: f.default for f in fields(EvalSettings) if f.name.startswith("logz") or f.name == "posterior_temperatures"
 }
-"""Settings of log Z where the ``eval`` option has none; see conf/eval/dvae.yaml."""
+"""Settings of log Z where the ``eval`` option has none."""
 
 
 VALID_POSTERIOR_TEMPERATURES = 100

@@ -8,9 +8,10 @@ from vaebench.errors import UserError
 from vaebench.protocol.families import family
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
 from vaebench.protocol.registry import METRICS, is_timing
-from vaebench.settings.validate import shown
+from vaebench.settings.kinds import shown
+from vaebench.settings.records import EvalSettings
 
-MI_BATCH = 32
+MI_BATCH = EvalSettings.mi_batch
 """Cases of a batch within which a mutual information is taken, unless told otherwise: He et al. (2019), on text."""
 
 

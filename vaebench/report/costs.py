@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.cells import Cell, canonical, run_key, settings_of, versions
 from vaebench.results import shipped
 from vaebench.results.store import lacking
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -34,7 +34,7 @@ def describe(plan: Plan, force: bool) -> str:
             open_ = force or any(not a.known.status.finished for a in asked)
 
             # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
-            kind = device_of(cell.config["run"]["device"]).partition(":")[0] if open_ else ""
+            kind = device_of(cell.run.device).partition(":")[0] if open_ else ""
             cost = estimate(recorded, cell, kind)
 
             for a in asked:
@@ -47,8 +47,8 @@ def describe(plan: Plan, force: bool) -> str:
                     counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
                     evaluations += seconds or 0.0
 
-            budget = cell.config["train"]
-            updates = budget["updates"] if budget["unit"] == "updates" else f"{budget['updates']} {budget['unit']}"
+            budget = cell.train
+            updates = budget.updates if budget.unit == "updates" else f"{budget.updates} {budget.unit}"
             states = [a.known.status for a in asked]
             count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
             seeds = ",".join(str(a.seed) for a in asked)

@@ -12,7 +12,7 @@ from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import signature_parts
 from vaebench.results import flags
 from vaebench.results.stats import combine, mean_error, repeats_of
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 if TYPE_CHECKING:
     import pandas as pd

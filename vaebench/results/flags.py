@@ -16,7 +16,7 @@ from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import signature_parts
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
 """Kinds that say that a number is not one to quote."""

@@ -13,7 +13,7 @@ from vaebench.config.cells import IDENTITY
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
 from vaebench.results.stats import Measure
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 
 log = logging.getLogger(__name__)
 

@@ -74,7 +74,7 @@ def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
     if status is not Status.DONE:
         return status
 
-    repeats = cell.config["eval"].get("repeats") or 1
+    repeats = cell.eval.repeats
     have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= repeats}
     return status if have.issuperset(evaluated(cell.config, cell.measure)) else Status.TRAINED
 

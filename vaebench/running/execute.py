@@ -134,10 +134,10 @@ def _round(todo: Todo, force: bool, fail_fast: bool) -> Launched:
     if not todo:
         return Launched([], False)
 
-    settings = todo[0][0].config["run"]
-    jobs = work.jobs(settings["jobs"], device_of(settings["device"]))
-    tasks = work.tasks(todo, jobs, settings["pack"], force)
-    progress = Progress(todo, sum(cell.config["train"]["updates"] * len(seeds) for cell, seeds in todo))
+    settings = todo[0][0].run
+    jobs = work.jobs(settings.jobs, device_of(settings.device))
+    tasks = work.tasks(todo, jobs, settings.pack, force)
+    progress = Progress(todo, sum(cell.train.updates * len(seeds) for cell, seeds in todo))
     try:
         outcomes, stopped = launchers.choose(jobs, len(tasks)).launch(tasks, progress, fail_fast)
         busy = [o for o in outcomes if o.status is Status.BUSY]

@@ -80,15 +80,14 @@ class Session:
         earlier: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         self.cell, self.store, self.config = cell, store, cell.config
-        self.device = pick_device(self.config["run"]["device"])
-        torch.set_num_threads(self.config["run"]["threads"])
+        self.device = pick_device(cell.run.device)
+        torch.set_num_threads(cell.run.threads)
         keep_freed_memory()
-        whole = data.load(self.config["data"], mirror=self.config["data"].get("mirror"))
-        self.splits = with_cases(whole, self.config["train"].get("cases"))
+        self.splits = with_cases(data.load(self.config["data"]), cell.train.cases)
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
-        self.per_unit = self.updates // self.config["train"]["updates"]
+        self.per_unit = self.updates // cell.train.updates
         self.engine = "plain"
         self.asked, self.force = seeds, force
         if earlier is None:
@@ -143,7 +142,7 @@ class Session:
 
     def _kernels(self) -> contextlib.AbstractContextManager[None]:
         """No kernels, of training or of evaluation, where the engine is to be the plain one."""
-        return kernels.use(self.config["run"]["engine"] != "plain")
+        return kernels.use(self.cell.run.engine != "plain")
 
     def _train(self, say: Say, should_stop: ShouldStop) -> None:
         limit = self.updates
@@ -191,7 +190,7 @@ class Session:
             for s in seeds:
                 s.engine = "plain"
             return
-        asked = self.config["run"]["engine"]
+        asked = self.cell.run.engine
         kernel = has_kernel(self.config)
         choose = partial(choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling)
         self.engine, lack = choose(asked, kernel=kernel)
@@ -238,7 +237,7 @@ class Session:
             return self._write(s, Status.DIVERGED, [])
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
-        found = evaluated_checkpoint(s, self.config["train"]["select"])
+        found = evaluated_checkpoint(s, self.cell.train.select)
         model = load_model(self.config, self.splits.info, found).to(self.device)
         x = cases(self.splits, self.config["eval"]).to(self.device)
 
@@ -281,7 +280,7 @@ class Session:
             "data": self.splits.hash,
             "seed": s.seed,
             "parameters": checksum({**found.params, **found.state}),
-            "device": describe(self.device, self.config["run"]["threads"]),
+            "device": describe(self.device, self.cell.run.threads),
             "kernels": kernels.allowed(),
             "versions": versions(),
         }
@@ -292,7 +291,7 @@ class Session:
         if s.best_update is not None:
             k = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
-            value = s.best_bound if self.config["train"]["select"] == "valid_bound" else s.curve[-1]["valid_bound"]
+            value = s.best_bound if self.cell.train.select == "valid_bound" else s.curve[-1]["valid_bound"]
             every = len(self.splits.valid)
             points = min(valid_points(self.config) or every, every)
             extra = {flags.DENSITY: True} if family(self.config).density else {}
@@ -358,7 +357,7 @@ class Session:
             "stopped_early": s.status == "trained" and s.update < self.updates,
             "seconds": s.seconds,
             "pack": self.packs.get(s.seed, 1),
-            "device": describe(self.device, self.config["run"]["threads"]),
+            "device": describe(self.device, self.cell.run.threads),
             "engine": s.engine or self.engine,
             "peak_memory_mb": peak_memory_mb(self.device),
             "versions": versions(),

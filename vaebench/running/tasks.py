@@ -75,15 +75,14 @@ def bad(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 def share_done(store: Store, cell: Cell, seed: int) -> float:
     """Share of its budget that a run has behind it at its last validation, by its curve, without the checkpoint."""
-    budget = cell.config["train"]
     try:
         lines = (store.run_dir(cell.key, seed) / run_files.CURVE).read_text().splitlines()
         done = int(lines[-1].partition(",")[0])  # updates
     except (OSError, ValueError, IndexError):
         return 0.0
-    if budget.get("unit") == "epochs":
-        done = (len(lines) - 1) * budget["valid_every"]
-    return min(done / budget["updates"], 1.0)
+    if cell.train.unit == "epochs":
+        done = (len(lines) - 1) * cell.train.valid_every
+    return min(done / cell.train.updates, 1.0)
 
 
 def unit(cell: Cell) -> tuple[str, str]:
@@ -158,7 +157,7 @@ def _check_places(cells: list[Cell]) -> None:
     from vaebench.running.session import pick_device
     from vaebench.training.batches import check_order
 
-    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+    for device in dict.fromkeys(cell.run.device for cell in cells):
         pick_device(device)
     distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
     for cell in distinct.values():
@@ -167,8 +166,8 @@ def _check_places(cells: list[Cell]) -> None:
         if loader is None:
             continue
         models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
-        data.check(settings, cell.config["train"].get("cases"))
-        check_order(cell.config["train"]["order"], loader.name, loader.kind is Kind.TOKENS)
+        data.check(settings, cell.train.cases)
+        check_order(cell.train.order, loader.name, loader.kind is Kind.TOKENS)
 
 
 def _line(e: Exception) -> str:
@@ -207,18 +206,17 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench.training.build import batches_of
 
     cells = list(cells)
-    for device in dict.fromkeys(cell.config["run"]["device"] for cell in cells):
+    for device in dict.fromkeys(cell.run.device for cell in cells):
         pick_device(device)
     asked: dict[str, list[Cell]] = {}
     for cell in cells:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)
     for same in asked.values():
-        settings = same[0].config["data"]
-        splits = data.load(settings, mirror=settings.get("mirror"))
+        splits = data.load(same[0].config["data"])
         distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
-            batches_of(cell.config, with_cases(splits, cell.config["train"].get("cases")))
+            batches_of(cell.config, with_cases(splits, cell.train.cases))
 
 
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:
@@ -226,7 +224,7 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
 
     With VAEBENCH_DEBUG=1 an unexpected error is raised.
     """
-    store = Store(task.cell.config["run"]["results"])
+    store = Store(task.cell.run.results)
     if should_stop():
         return [Outcome(task, s, Status.INTERRUPTED, "stopped before it began") for s in task.seeds]
 
@@ -248,7 +246,7 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
         if not task.force:  # somebody may have finished it since the task was planned
             finished = [s for s, known in mine.items() if known.status.finished]
             outcomes += [_known(task, s, mine.pop(s)) for s in finished]
-            say(Spared(len(finished) * task.cell.config["train"]["updates"]))
+            say(Spared(len(finished) * task.cell.train.updates))
         if mine:
             outcomes += _train_and_evaluate(task, store, mine, say, should_stop)
 

@@ -7,7 +7,7 @@ import math
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from vaebench.settings.validate import in_range
+from vaebench.settings.records import KINDS
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Updates per second of each model family; milliseconds of an IW-NLL, and of updates with Boltzmann priors."
@@ -30,9 +30,9 @@ def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
     from vaebench.errors import UserError
 
-    asked = in_range("run.device", given.get("run.device", "auto"))
+    asked = KINDS["run.device"].check("run.device", given.get("run.device", "auto"))
     written = given.get("run.threads", "1")
-    threads = in_range("run.threads", int(written) if written.isdecimal() else written)
+    threads = KINDS["run.threads"].check("run.threads", int(written) if written.isdecimal() else written)
     if not 1 <= args.pack <= MOST_PACKED:
         raise UserError(f"--pack {args.pack}: allowed: a whole number from 1 to {MOST_PACKED}")
     if not 0 < args.seconds < math.inf:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vaebench.settings.validate import in_range
+from vaebench.settings.records import KINDS
 from vaebench.verbs import add_overrides, only_keys
 
 HELP = "Hold gradient estimators, bounds and samplers against exact enumeration on tiny models; under a minute."
@@ -18,7 +18,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device"], "check")
-    asked = in_range("run.device", given.get("run.device", "auto"))
+    asked = KINDS["run.device"].check("run.device", given.get("run.device", "auto"))
     import torch
 
     from vaebench.check import checks as check

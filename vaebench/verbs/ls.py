@@ -10,7 +10,7 @@ from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
-from vaebench.settings.validate import is_number
+from vaebench.settings.kinds import is_number
 from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."

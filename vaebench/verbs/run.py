@@ -49,7 +49,7 @@ def run(args: Namespace) -> int:
 
     chosen = {t.name: cells(t, preset, selection.overrides, args.only) for t in tables}
     wanted = {t.name: seeds(t, preset, args.seeds) for t in tables}
-    store = Store(next(iter(chosen.values()))[0].config["run"]["results"])
+    store = Store(next(iter(chosen.values()))[0].run.results)
     todo = plan(store, [(chosen[t.name], wanted[t.name]) for t in tables], args.force)
     if not args.force:
         _look_for_earlier(store, todo.todo)

@@ -1,0 +1,175 @@
+"""What one setting may be: how a value is read, and what is allowed in the words of its error line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from vaebench.errors import UserError
+
+MANY = 1_000_000_000
+"""Most updates, cases and other things that are counted off one by one."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting may be.
+
+    Attributes:
+        words: What is allowed, as the error line says it.
+        read: A value as it is used (2e6 as 2000000 where whole numbers are wanted); ValueError for one that is not
+            allowed.
+    """
+
+    words: str
+    read: Callable[[Any], Any]
+
+    def check(self, key: str, value: Any, text: str = "") -> Any:
+        """The value as it is used.
+
+        Args:
+            key: The dotted name of the setting.
+            value: What it is to be.
+            text: How the user wrote it, ``KEY=VALUE``, perhaps behind the place where it stands.
+
+        Raises:
+            UserError: Naming the setting, the value and what is allowed.
+        """
+        try:
+            return self.read(value)
+        except ValueError:
+            raise UserError(f"{text or f'{key}={shown(value)}'}: allowed: {self.words}") from None
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether ``value`` is a finite number; true and false are none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def shown(value: Any) -> str:
+    """The value as one would write it in an override."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return str(value)
+
+
+# ---------------------------------------------------------------------------------------------------- kinds by name
+
+
+def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
+    """Whole numbers; with bounds, those from ``least`` to ``most``."""
+
+    def read(value: Any) -> int:
+        if not is_number(value) or value != int(value) or not least <= value <= most:
+            raise ValueError
+        return int(value)
+
+    return Kind(f"a whole number from {least} to {most:,}" if least > -math.inf else "a whole number", read)
+
+
+def number(above: float = -math.inf) -> Kind:
+    """Finite numbers, perhaps above a bound; whole ones count."""
+
+    def read(value: Any) -> float:
+        if not is_number(value) or value <= above:
+            raise ValueError
+        return float(value)
+
+    return Kind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
+
+
+def any_number() -> Kind:
+    """Finite numbers, whole ones as such: where no default says which of the two is wanted."""
+
+    def read(value: Any) -> float:
+        if not is_number(value):
+            raise ValueError
+        return int(value) if value == int(value) else value
+
+    return Kind("a number", read)
+
+
+def choice(*names: str) -> Kind:
+    """One of some words."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise ValueError
+        return value
+
+    return Kind(" or ".join(names), read)
+
+
+def word(pattern: str = ".*", words: str = "a word") -> Kind:
+    """Text that fits a pattern."""
+    wanted = re.compile(pattern, re.DOTALL)
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or not wanted.fullmatch(value):
+            raise ValueError
+        return value
+
+    return Kind(words, read)
+
+
+def path(words: str) -> Kind:
+    """The name of a file or folder."""
+    return word(r"[^\0]*", words)
+
+
+def flag() -> Kind:
+    """True or false."""
+
+    def read(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValueError
+        return value
+
+    return Kind("true or false", read)
+
+
+def several(each: Kind, most: int = MANY, words: str = "") -> Kind:
+    """Lists of values of one kind."""
+
+    def read(value: Any) -> list[Any]:
+        if not isinstance(value, list) or len(value) > most:
+            raise ValueError
+        return [each.read(v) for v in value]
+
+    return Kind(words or f"a list of {each.words.removeprefix('a ')}s", read)
+
+
+def or_null(kind: Kind) -> Kind:
+    """The same, or nothing at all."""
+    return Kind(f"null or {kind.words}", lambda value: None if value is None else kind.read(value))
+
+
+def either(name: str, kind: Kind) -> Kind:
+    """The same, or one word."""
+    return Kind(f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value))
+
+
+def anything() -> Kind:
+    """Any value."""
+    return Kind("anything", lambda value: value)
+
+
+def like(default: Any) -> Kind:
+    """Values of the type of a default. Without one, null, a number is wanted."""
+    if default is None:
+        return or_null(any_number())
+    if isinstance(default, list):
+        return several(like(default[0])) if default else several(anything(), words="a list")
+    return {bool: flag, int: whole, float: number, str: word}[type(default)]()

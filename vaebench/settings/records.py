@@ -1,0 +1,122 @@
+"""The settings of ``data``, ``train``, ``eval`` and ``run``: each declared once, with its type and its range.
+
+What they are where nothing is said stands in conf/, in one file for each option. An option may leave out a key, and a
+run of an earlier version may lack one: the default here is then what the code did without it.
+
+The settings of models, objectives and optimisers are the keyword arguments of their constructors, which check them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, whole, word
+
+SAMPLES = 1_000_000
+"""Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
+
+WIDTH = 100_000
+"""Most units of a layer, and most cases of a batch: several times the largest that is published."""
+
+SEVERAL = 10_000
+"""Most seeds in a pack, repeated evaluations and snapshots."""
+
+PROCESSES = max(64, 4 * (os.cpu_count() or 1))
+"""Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must still be readable."""
+
+SPLIT = choice("test", "valid", "train")
+COUNT = whole(1, MANY)
+SNAPSHOTS = several(whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}")
+
+
+def _is(kind: Kind, default: Any) -> Any:
+    """A setting: what it may be, and what it is where it is left out."""
+    return field(default=default, metadata={"kind": kind})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The settings of one section of a cell's configuration."""
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any]) -> Self:
+        """The record of a section; keys that are none of its own, such as ``name``, are left aside."""
+        return cls(**{f.name: section[f.name] for f in fields(cls) if f.name in section})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(Section):
+    """Where data are, and which of their cases are for what. See conf/data/."""
+
+    held_out: int | None = _is(or_null(COUNT), None)
+    held_out_seed: int = _is(whole(0, LARGEST_SEED), 0)
+    entries: int | None = _is(or_null(COUNT), None)
+    mirror: str | None = _is(or_null(path("a folder")), None)
+    train: str | None = _is(or_null(path("a file")), None)
+    valid: str | None = _is(or_null(path("a file")), None)
+    test: str | None = _is(or_null(path("a file")), None)
+    labels: bool = _is(flag(), False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Section):
+    """How a cell is trained. See conf/cell.yaml."""
+
+    updates: int = _is(COUNT, 2_000_000)
+    unit: str = _is(choice("updates", "epochs"), "updates")
+    batch: int = _is(whole(1, WIDTH), 20)
+    order: str = _is(choice("replacement", "shuffle", "lengths", "buckets"), "replacement")
+    valid_every: int = _is(COUNT, 10_000)
+    valid_samples: int = _is(whole(1, SAMPLES), 10)
+    snapshots: Sequence[int] = _is(SNAPSHOTS, ())
+    cases: int | None = _is(or_null(COUNT), None)
+    patience: int | None = _is(or_null(COUNT), None)
+    select: str = _is(choice("valid_bound", "last"), "valid_bound")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings(Section):
+    """How a trained model is evaluated. See conf/eval/."""
+
+    split: str = _is(SPLIT, "test")
+    points: int | None = _is(or_null(COUNT), None)
+    bound_samples: int = _is(whole(1, SAMPLES), 10)
+    iw_samples: int | None = _is(or_null(whole(1, SAMPLES)), None)
+    logz_method: str = _is(choice("auto", "exact", "ais", "tempering"), "auto")
+    logz_temperatures: int = _is(whole(1, SAMPLES), 10_000)
+    logz_chains: int = _is(whole(2, SAMPLES), 1024)
+    logz_sweeps: int = _is(whole(1, SAMPLES), 10_000)
+    posterior_temperatures: int = _is(whole(1, SAMPLES), 500)
+    mi_batch: int = _is(whole(2, WIDTH), 32)
+    means: str = _is(SPLIT, "valid")
+    repeats: int = _is(whole(1, SEVERAL), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(Section):
+    """How a cell is carried out; nothing of it is part of what a run is. See conf/cell.yaml."""
+
+    device: str = _is(word(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N"), "auto")
+    threads: int = _is(whole(1, PROCESSES), 1)
+    jobs: str | int = _is(either("auto", whole(1, PROCESSES)), "auto")
+    engine: str = _is(choice("auto", "plain", "compiled", "kernel"), "auto")
+    pack: int = _is(whole(1, SEVERAL), 8)
+    results: str = _is(word(r"[^\0]*[^\0\s][^\0]*", "a folder"), "results/runs")
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataSettings,
+    "train": TrainSettings,
+    "eval": EvalSettings,
+    "run": RunSettings,
+}
+
+KINDS: dict[str, Kind] = {
+    "recipe": COUNT,
+    **{f"{name}.{f.name}": f.metadata["kind"] for name, section in SECTIONS.items() for f in fields(section)},
+}
+"""Dotted key -> what it may be."""
