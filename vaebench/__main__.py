@@ -15,7 +15,7 @@ def main() -> int:
         from vaebench import cli
 
         code = cli.main()
-        _end_at_once()
+        _end_with(code)
     except KeyboardInterrupt:
         code = 130
         try:
@@ -25,11 +25,12 @@ def main() -> int:
     return code
 
 
-def _end_at_once() -> None:
-    """Let Ctrl-C end the process without a word: all is done and only the interpreter's own end is to come."""
+def _end_with(code: int) -> None:
+    """Let a signal end the process with the command's code: all is done, only the interpreter's own end is to come."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from vaebench import __version__
-from vaebench.errors import Interrupted, UserError, nearest
+from vaebench.errors import Interrupted, UserError, likely, nearest
 from vaebench.verbs import streams
 
 VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -69,7 +69,9 @@ class Parser(argparse.ArgumentParser):
     """argparse, with one line instead of a usage block when something is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see {self.prog} --help")
+        wrong = message.removeprefix("unrecognized arguments: ").split()[0]
+        hint = likely(wrong, self._option_string_actions) if wrong.startswith("--") else ""
+        raise UserError(f"{message}; {hint}see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

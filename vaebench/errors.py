@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+TYPO = 0.7
+"""How near a word must be to a short one to be taken for it, as in ``difflib``."""
+
 
 class UserError(Exception):
     """Bad input: a wrong key, file, table or value. The command prints the line and exits with 2."""
@@ -25,6 +28,16 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     "did you mean 'nvil_mnist'? allowed: nvil_mnist, other"
     """
     options = sorted(set(allowed))
-    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(options) if options else '(none)'}"
+    return f"{likely(word, options)}allowed: {', '.join(options) if options else '(none)'}"
+
+
+def likely(word: str, allowed: Iterable[str], cutoff: float = 0.5) -> str:
+    """``did you mean ...? `` where a right word is near, or begins with ``word``; '' otherwise.
+
+    >>> likely("eval.iw", ["eval.split", "eval.iw_samples"])
+    "did you mean 'eval.iw_samples'? "
+    """
+    options = sorted(set(allowed))
+    begun = [option for option in options if len(word) > 2 and option.startswith(word)]
+    close = begun[:1] or difflib.get_close_matches(word, options, n=1, cutoff=cutoff)
+    return f"did you mean {close[0]!r}? " if close else ""

@@ -55,8 +55,8 @@ def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     assert run_key(config) == before
     config["objective"]["later"] = 4
     assert run_key(config) != before
-    training = defaults.of_training()
-    monkeypatch.setattr(defaults, "of_training", lambda: {**training, "later": None})
+    training = defaults.of_section("train")
+    monkeypatch.setattr(defaults, "of_section", lambda name: {**training, "later": None})
     assert run_key({**config, "train": {**config["train"], "later": None}}) == run_key(config)
 
 
@@ -197,7 +197,7 @@ def test_a_file_reads_alike_with_and_without_hydra(group, name):
 
 def test_the_training_reads_alike_with_and_without_hydra():
     composed = OmegaConf.to_container(OmegaConf.load(catalogue.conf_dir() / "cell.yaml"))["train"]
-    assert canonical(composed) == canonical(defaults.of_training())
+    assert canonical(composed) == canonical(defaults.of_section("train"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from vaebench.errors import TYPO, UserError, likely, nearest
 from vaebench.settings import defaults
 from vaebench.settings.records import EvalSettings, RunSettings, TrainSettings
 
@@ -220,9 +221,13 @@ def entry_named(text: str, rows: Collection[str]) -> tuple[str, str]:
     """What one ``--only`` names: 'row' or 'column', and the name. ``rows``: the names of rows."""
     kind, equals, name = (part.strip() for part in text.partition("="))
     # A row may have a "=" in its name: the whole text is tried first.
-    if text in rows or not equals or kind not in ("row", "column"):
+    if text in rows or not equals:
         return "row", text.strip()
-    return kind, name
+    if kind in ("row", "column"):
+        return kind, name
+    if likely(kind, ["row", "column"], TYPO):
+        raise UserError(f"--only {text!r}: {nearest(kind, ['row', 'column'])}")
+    return "row", text.strip()
 
 
 TRAINING = (
@@ -298,7 +303,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What one section of a configuration adds to its identity."""
     option = str(settings.get("name"))
-    usual = defaults.of_training() if section == "train" else defaults.of_option(section, option)
+    usual = defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
     # An option's name is no default, and its version counts from 1, whatever the present one is.
     usual = {**usual, "name": None, VERSION: 1}
     out = {}

@@ -30,7 +30,7 @@ from vaebench.config.cells import (
     identity,
 )
 from vaebench.data import settle
-from vaebench.errors import UserError, nearest
+from vaebench.errors import TYPO, UserError, likely, nearest
 from vaebench.formatting import shortened
 from vaebench.protocol import log_z, signature
 from vaebench.rng.seeds import LARGEST_SEED
@@ -60,6 +60,8 @@ def parse(arguments: Sequence[str]) -> Selection:
     for argument in arguments:
         _refuse_prefix(argument)
         key, equals, value = argument.partition("=")
+        if argument in catalogue.options("table"):
+            raise UserError(f"{argument!r} is not an override: did you mean 'table={argument}'?")
         if not equals or not key.strip():
             raise UserError(f"{argument!r} is not an override: write key=value, such as table=NAME or optim.rate=3e-4")
         if key == "table":
@@ -70,7 +72,10 @@ def parse(arguments: Sequence[str]) -> Selection:
             overrides.append(argument)
     known = catalogue.options("table")
     if not tables:
-        raise UserError(f"no table given: write table=NAME; {nearest('', known)}")
+        keys = [text.partition("=")[0] for text in overrides]
+        mistyped = next((key for key in keys if likely(key, ["table"], TYPO)), "")
+        hint = f"unknown key {mistyped!r}: did you mean 'table'? " if mistyped else "no table given: "
+        raise UserError(f"{hint}write table=NAME; {nearest('', known)}")
     for name in tables:
         if name not in known:
             raise UserError(unknown("table", name, known))
@@ -383,8 +388,9 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
     same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     if same_end:
         raise UserError(f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?")
-    hint = nearest(key, settings).partition("allowed:")[0].strip()
-    raise UserError(f"{where}unknown key {key!r}: {hint or 'allowed groups: ' + ', '.join(defaults)}")
+    words = ("table", "preset", *GROUPS)
+    hint = likely(key, words, TYPO) or likely(key, settings)
+    raise UserError(f"{where}unknown key {key!r}: {hint.strip() or 'allowed groups: ' + ', '.join(defaults)}")
 
 
 def _read(where: str, key: str, text: str) -> Any:

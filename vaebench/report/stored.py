@@ -11,13 +11,19 @@ from vaebench.errors import UserError
 from vaebench.report import plots
 from vaebench.report.shown import Measured
 from vaebench.results.rekey import found_outdated, of_earlier_version
-from vaebench.results.store import Store, read_note
+from vaebench.results.store import Results, Store, read_note
 
 MOST = 3
 """Settings that are named; of more only the number."""
 
 
-def measured(table: Table, cells: list[Cell], seeds: list[int] | None = None, figure: str | None = None) -> Measured:
+def measured(
+    table: Table,
+    cells: list[Cell],
+    seeds: list[int] | None = None,
+    figure: str | None = None,
+    known: Results | None = None,
+) -> Measured:
     """A table with the results of its cells.
 
     Args:
@@ -25,11 +31,14 @@ def measured(table: Table, cells: list[Cell], seeds: list[int] | None = None, fi
         cells: Those asked for.
         seeds: Those asked for; None for all that are found.
         figure: The plot; None for the table's.
+        known: Results that have been read already.
     """
     store = _store(cells)
     wanted = store.seeds(cells) if seeds is None else seeds
     name = figure or table.figure
-    return Measured(table, store.frame(cells, wanted), name, lambda: plots.plot(name).collect(store, cells, wanted))
+    return Measured(
+        table, store.frame(cells, wanted, known), name, lambda: plots.plot(name).collect(store, cells, wanted)
+    )
 
 
 def notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
@@ -61,7 +70,7 @@ def no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
 
 
 def _store(cells: list[Cell]) -> Store:
-    return Store(cells[0].config["run"]["results"])
+    return Store(cells[0].run.results)
 
 
 # ----------------------------------------------------------------------------------------- runs with other settings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,6 +88,8 @@ def read(path: Path) -> dict[str, Any] | None:
     try:
         return parse(content)
     except ValueError as e:
+        import multiprocessing
+
         # A worker's parent has read it before, and warned.
         if path not in _told and multiprocessing.parent_process() is None:
             log.warning("%s is damaged and taken as missing: %s", path, " ".join(str(e).split()))

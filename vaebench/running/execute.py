@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from vaebench.config.cells import Cell
+from vaebench.config.cells import Cell, Table
 from vaebench.errors import UserError
 from vaebench.results.status import Record, Status, record
 from vaebench.results.store import Results, Store
@@ -117,6 +117,15 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launche
     if fail_fast and not stopped:
         _tell_left(plan, outcomes)
     return Launched(outcomes, stopped)
+
+
+def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
+    """The runs that failed, or diverged where the table does not say that the paper's own run did."""
+
+    def diverges(o: Outcome) -> bool:
+        return tables[o.task.cell.table].rows[o.task.cell.row].diverges
+
+    return [o for o in work.bad(outcomes) if o.status is not Status.DIVERGED or not diverges(o)]
 
 
 def device_of(setting: str) -> str:

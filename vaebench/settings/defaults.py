@@ -44,6 +44,11 @@ def of_option(group: str, name: str) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def of_training() -> dict[str, Any]:
-    """The settings of ``train`` with their defaults. The mapping is shared: it is never changed."""
-    return read(conf_dir() / "cell.yaml")["train"]
+def of_cell() -> dict[str, Any]:
+    """The primary file, conf/cell.yaml. The mapping is shared: it is never changed."""
+    return read(conf_dir() / "cell.yaml")
+
+
+def of_section(name: str) -> dict[str, Any]:
+    """The settings of ``train`` or ``run`` with their defaults. The mapping is shared: it is never changed."""
+    return of_cell()[name]

@@ -11,10 +11,11 @@ from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vaebench.config import catalogue
 from vaebench.config import cells as config
-from vaebench.errors import UserError
+from vaebench.errors import UserError, likely
+from vaebench.files import write_atomic
 from vaebench.formatting import aligned
+from vaebench.settings import defaults
 
 
 def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) -> None:
@@ -35,7 +36,8 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key not in allowed:
-            raise UserError(f"{verb} does not take {text!r}; allowed: {', '.join(f'{k}=...' for k in allowed)}")
+            hint = likely(key, allowed)
+            raise UserError(f"{verb} does not take {text!r}; {hint}allowed: {', '.join(f'{k}=...' for k in allowed)}")
         found[key] = value
     return found
 
@@ -54,8 +56,6 @@ def nothing_to_set(tables: Sequence[config.Exhibit], overrides: Sequence[str], a
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file atomically and say so on stderr. UserError where it cannot be written."""
-    from vaebench.files import write_atomic
-
     try:
         write_atomic(path, content)
     except OSError as e:
@@ -70,12 +70,14 @@ def tell(lines: Iterable[str]) -> None:
 
 
 def results_root(chosen: str | None = None) -> Path:
-    """The folder of the run directories: the override ``run.results=DIR``, else the default of conf/cell.yaml."""
-    import yaml
+    """The folder of the run directories: the override ``run.results=DIR``, else the default of conf/cell.yaml.
 
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))["run"]["results"])
+    Raises UserError if there is something else in its place.
+    """
+    root = Path(chosen or defaults.of_section("run")["results"]).expanduser()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"run.results={root}: not a folder")
+    return root
 
 
 def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:

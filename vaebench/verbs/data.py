@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from vaebench.errors import DataError, UserError, nearest
 from vaebench.verbs import listed, offer, only_keys, streams
@@ -41,6 +42,8 @@ def run(args: Namespace) -> int:
         return 0
     if args.action == "get" and not names:
         raise UserError(f"data get: name the data sets to get; {nearest('', DATA)}")
+    if args.action == "get" and mirror is not None and not Path(mirror).expanduser().is_dir():
+        raise UserError(f"data.mirror={mirror}: not a folder")
     if args.action == "verify":
         warn_of_mirror(mirror)
     act = _get if args.action == "get" else _verify

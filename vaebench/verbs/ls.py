@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
-from vaebench.results.result_file import readable_measures
-from vaebench.results.stats import Measure
 from vaebench.settings.kinds import is_number
 from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
+
+if TYPE_CHECKING:
+    from vaebench.results.stats import Measure
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
 KEYS = ("run.results", "data.mirror")
@@ -78,24 +80,18 @@ def _data(given: dict[str, str]) -> list[tuple]:
 
 def _runs(given: dict[str, str]) -> list[tuple]:
     from vaebench.results import flags
+    from vaebench.results.result_file import readable_measures
     from vaebench.results.store import Store
 
     rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     store = Store(results_root(given.get("run.results")))
     for result in store.runs():
-        measures = [f"{m.name} {_number(m)}" for m in readable_measures(result)]
-        updates = result.get("updates")
+        key, seed, updates = result["key"], result["seed"], result.get("updates")
+        measures = ", ".join(f"{m.name} {_number(m)}" for m in readable_measures(result))
         marks = flags.in_short(flags.of_result(result))
-        rows.append(
-            (
-                result["key"],
-                result["seed"],
-                result.get("status") or "?",
-                "-" if updates is None else f"{updates:,}",
-                _of(store.run_dir(result["key"], result["seed"])),
-                (f"flagged: {marks}; " if marks else "") + (", ".join(measures) or result.get("reason") or "-"),
-            )
-        )
+        found = (f"flagged: {marks}; " if marks else "") + (measures or result.get("reason") or "-")
+        count = "-" if updates is None else f"{updates:,}"
+        rows.append((key, seed, result.get("status") or "?", count, _of(store.run_dir(key, seed)), found))
     return rows
 
 

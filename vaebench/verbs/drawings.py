@@ -1,0 +1,52 @@
+"""Figures of formulas as ``run`` draws them: an image and its points, in the folder ``figures`` beside the runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.config.cells import Figure
+from vaebench.verbs import streams, write
+
+if TYPE_CHECKING:
+    from vaebench.report.shown import Shown
+
+
+def draw_only(figures: Sequence[Figure], results: Path, dry: bool) -> int:
+    """Draw figures and print their tables; ``dry``: say what would be drawn."""
+    from vaebench.report import written
+
+    if dry:
+        would_draw(figures, results)
+    else:
+        sys.stdout.write(written(list(draw(figures, results).values()), width=streams.width()))
+    return 0
+
+
+def draw(figures: Sequence[Figure], results: Path) -> dict[str, Shown]:
+    """Write the CSV and the image of each figure; the figures by name. UserError where one cannot be written."""
+    from vaebench.report.drawn import Drawn
+    from vaebench.report.shown import points_text
+
+    out: dict[str, Shown] = {}
+    for figure in figures:
+        drawn = Drawn(figure)
+        path = _image(results, figure)
+        write(path.with_suffix(".csv"), points_text([drawn]))
+        write(path, drawn.image("png"))
+        out[figure.name] = drawn
+    return out
+
+
+def would_draw(figures: Sequence[Figure], results: Path) -> None:
+    """Print what ``draw`` would write."""
+    for figure in figures:
+        path = _image(results, figure)
+        print(f"{figure.name}: drawn from formulas, nothing to train; writes {path} and {path.stem}.csv beside it")
+
+
+def _image(results: Path, figure: Figure) -> Path:
+    """Where the image of a figure goes; its CSV stands beside it."""
+    return results.parent / "figures" / f"{figure.name}.png"
