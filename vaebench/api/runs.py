@@ -55,7 +55,6 @@ class Run:
         self.row: str = note["row"]
         self.column: str = note["column"]
         self.seed = seed
-        self._note = note
 
     def __repr__(self) -> str:
         return f"<run {self.folder}: {self.row} / {self.column}, seed {self.seed}, {self.status}>"
@@ -111,19 +110,14 @@ class Run:
         Raises:
             UserError: If a setting is refused, nothing is trained yet, or another process has the run.
         """
-        from vaebench.config.compose import reevaluated
-        from vaebench.running.reevaluate import opened
+        from vaebench.running.reevaluate import opened, stored
         from vaebench.running.session import threads_kept
         from vaebench.work.events import nobody
 
-        config = reevaluated(self.config, [*overrides, *words.overrides("eval", settings)])
-        try:
-            with threads_kept(), opened(self.folder, self._note, self.seed, config) as session:
-                session.evaluate_only(nobody)
-                cell = session.cell
-        except OSError as e:
-            raise UserError(f"{self.folder}: cannot be written: {e.strerror or e}") from None
-        return [m for m in self.measures if is_current(cell, m)]
+        run = stored(self.folder, [*overrides, *words.overrides("eval", settings)])
+        with threads_kept(), opened(run) as session:
+            session.evaluate_only(nobody)
+        return [m for m in self.measures if is_current(run.cell, m)]
 
     def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:
         """Cases that the model makes.

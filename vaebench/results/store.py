@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.cells import Cell, run_key
-from vaebench.errors import UserError
+from vaebench.errors import UserError, nearest
 from vaebench.files import parse_json, write_atomic
 from vaebench.formatting import shortened
 from vaebench.protocol.registry import is_timing
@@ -234,6 +234,18 @@ def seed_of(folder: Path) -> int | None:
         return None
     seed = int(digits)
     return seed if seed <= LARGEST_SEED and str(seed) == digits else None
+
+
+def find(root: Path, name: str) -> list[Path]:
+    """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
+    for place in (Path(name), root / name):
+        if (place / run_files.NOTE).is_file():
+            return [place]
+        seeds = [seed for seed in seeds_in(place) if (place / f"seed-{seed}" / run_files.NOTE).is_file()]
+        if seeds:
+            return [place / f"seed-{seed}" for seed in seeds]
+    known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
+    raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
 
 
 def seeds_in(folder: Path) -> list[int]:

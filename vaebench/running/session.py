@@ -221,6 +221,7 @@ class Session:
         for s in self.seeds:
             if not s.update:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
+            evaluated_checkpoint(s, self.cell.train.select)
 
     def evaluate_only(self, say: Say, should_stop: ShouldStop = never) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vaebench.errors import Interrupted, UserError, nearest
+from vaebench.errors import Interrupted, UserError
 from vaebench.formatting import duration
-from vaebench.results import run_files
 from vaebench.verbs import results_root
 
 if TYPE_CHECKING:
     from vaebench.running.progress import Progress
+    from vaebench.running.reevaluate import Stored
+    from vaebench.work.events import ShouldStop
 
 HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
 
@@ -31,88 +30,66 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.config.compose import reevaluated
-    from vaebench.results.store import read_note
+    from vaebench.results.store import find
     from vaebench.running.launchers.stop import Stop
     from vaebench.running.progress import Progress
+    from vaebench.running.reevaluate import stored
 
     overrides = [a for a in args.runs if "=" in a]
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
     root = results_root(chosen)
-    folders = [f for a in args.runs if "=" not in a for f in find(root, a)]
+    folders = list(dict.fromkeys(f for a in args.runs if "=" not in a for f in find(root, a)))
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
-    asked, bad = [], 0
-    for folder in dict.fromkeys(folders):
+
+    failed = []
+
+    @contextlib.contextmanager
+    def others_go_on():
         try:
-            note, seed = read_note(folder)
+            yield
         except UserError as e:
-            bad += _failed(e)
-            continue
-        asked.append((folder, note, seed, reevaluated(note["config"], overrides)))  # refused before any is evaluated
+            if len(folders) == 1:
+                raise
+            print(f"vaebench: {e}", file=sys.stderr)
+            failed.append(e)
+
+    asked = []
+    for folder in folders:  # what is refused is known before any is evaluated
+        with others_go_on():
+            asked.append(stored(folder, overrides))
+
     stop = Stop()
     with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
-        for folder, note, seed, config in asked:
+        for one in asked:
             if stop():
                 raise Interrupted("interrupted before all were evaluated; the same command goes on from here")
-            try:
-                try:
-                    _evaluate(folder, note, seed, config, progress, stop)
-                except OSError as e:  # a read-only folder, a full disk
-                    raise UserError(f"{folder}: cannot be written: {e.strerror or e}") from None
-            except UserError as e:
-                if len(folders) == 1:
-                    raise
-                bad += _failed(e)  # the others need not suffer
-    return 1 if bad else 0
+            with others_go_on():
+                _evaluate(one, progress, stop)
+    return 1 if failed else 0
 
 
-def _failed(e: UserError) -> int:
-    print(f"vaebench: {e}", file=sys.stderr)
-    return 1
-
-
-def find(root: Path, name: str) -> list[Path]:
-    """The seed folders that ``name`` means: a path, or a run's name below ``root``; UserError when there are none."""
-    from vaebench.results.store import seed_of
-
-    for place in (Path(name), root / name):
-        if (place / run_files.NOTE).is_file():
-            return [place]
-        seeds = {seed_of(p.parent): p.parent for p in place.glob("seed-*/config.json")}
-        seeds.pop(None, None)  # a copy that somebody keeps beside them
-        if seeds:
-            return [seeds[n] for n in sorted(seeds)]
-    known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
-    raise UserError(f"no run {name!r} here or in {root}: {nearest(name, known)}")
-
-
-def _evaluate(
-    folder: Path,
-    note: dict[str, Any],
-    seed: int,
-    config: dict[str, Any],
-    progress: Progress,
-    should_stop: Callable[[], bool],
-) -> None:
+def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
     """Evaluate one run and print its measures.
 
-    Raises UserError where it was moved, is damaged or in use, and Interrupted when ``should_stop`` says so.
+    Raises UserError where it was moved, is damaged, in use or cannot be written, and Interrupted when ``should_stop``
+    says so.
     """
     from vaebench.report.costs import evaluation
     from vaebench.results.flags import of_measure
     from vaebench.results.result_file import readable_measures
     from vaebench.running.reevaluate import opened
 
-    with opened(folder, note, seed, config) as session:
+    with opened(run) as session:
         cost = evaluation(session.store.runs(), session.cell, session.device.type)
         known = "unknown cost" if cost is None else f"about {duration(cost)}"
-        progress.begin(session.who, f"{folder}: an evaluation of {known}")
+        progress.begin(session.who, f"{run.folder}: an evaluation of {known}")
         try:
             result = session.evaluate_only(progress, should_stop)[0]
         except Interrupted as e:
             raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
-    print(f"{folder}: {result['status']}, {result['updates']} updates")
+
+    print(f"{run.folder}: {result['status']}, {result['updates']} updates")
     for m in readable_measures(result):
         error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
         print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
+from vaebench.results.store import find
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.verbs import results_root, write
-from vaebench.verbs.eval import find
 
 if TYPE_CHECKING:
     from torch import Tensor
