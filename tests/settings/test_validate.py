@@ -273,18 +273,18 @@ def test_a_record_has_what_its_section_says_and_the_rest_by_default(cell, name):
     assert record.of({**section, **changed, "name": "x"}) == record(**{**section, **changed})
 
 
-REGISTRIES = {"model": models.MODELS, "objective": objectives.OBJECTIVES, "optim": optim.OPTIMS}
+CLASSES = {"model": models.model_class, "objective": objectives.OBJECTIVES.get, "optim": optim.OPTIMS.get}
 
 
 def options():
-    return [(group, name) for group in REGISTRIES for name in catalogue.options(group)]
+    return [(group, name) for group in CLASSES for name in catalogue.options(group)]
 
 
 @pytest.mark.parametrize(("group", "name"), options())
 def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their_types(group, name):
     """What a setting may be is read off its default in conf/, without torch: it must be what the constructor takes."""
     hints = {}
-    for cls in reversed(REGISTRIES[group][name].__mro__):  # one may pass on what its parents take
+    for cls in reversed(CLASSES[group](name).__mro__):  # one may pass on what its parents take
         hints |= typing.get_type_hints(vars(cls).get("__init__", object.__init__))
     for key, default in settings_of(defaults.of_option(group, name)).items():
         if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):  # how its parameters begin

@@ -142,7 +142,7 @@ def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, cap
     shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
     assert cli.main(["eval", name, "eval.iw_samples=20", f"run.results={tmp_path}"]) == 0
     capsys.readouterr()
-    assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 1
+    assert cli.main(["eval", str(tmp_path / name / "seed-old")]) == 2
     assert (
         capsys.readouterr().err
         == f"vaebench: {tmp_path / name / 'seed-old'}: not a run of vaebench, or a damaged one\n"

@@ -12,7 +12,8 @@ from vaebench.errors import UserError
 from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
-from vaebench.settings.validate import is_number, positive
+from vaebench.settings.kinds import is_number
+from vaebench.settings.validate import positive
 
 
 class ClippedAdam(Optimiser):
