@@ -629,7 +629,7 @@ def test_data_verify(conf, tmp_path, capsys):
     assert f"mnist_static: {bad}: bad" in out
 
 
-def test_data_get(conf, capsys, monkeypatch):
+def test_data_get(conf, tmp_path, capsys, monkeypatch):
     assert call(capsys, "data", "get", "digits")[:2] == (0, "digits: ready\n")
     from vaebench import data
 
@@ -642,10 +642,10 @@ def test_data_get(conf, capsys, monkeypatch):
         return types.SimpleNamespace(path=Path("x.h5"))
 
     monkeypatch.setattr(data, "get", get)
-    code, out, err = call(capsys, "data", "get", "mnist_static", "mnist_dynamic", "data.mirror=/m")
+    code, out, err = call(capsys, "data", "get", "mnist_static", "mnist_dynamic", f"data.mirror={tmp_path}")
     assert (code, err) == (1, "vaebench: mnist_static: no source has a good copy\n")
     assert out == "mnist_dynamic: ready in x.h5\n"
-    assert asked == [("mnist_static", "/m"), ("mnist_dynamic", "/m")]
+    assert asked == [("mnist_static", str(tmp_path)), ("mnist_dynamic", str(tmp_path))]
 
 
 def test_doctor(conf, tmp_path, capsys):

@@ -155,8 +155,8 @@ def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytes
     shutil.copytree(trained / name, tmp_path / name)
     (tmp_path / name / "seed-0" / "config.json").write_text(content)
     capsys.readouterr()
-    for verb, code in (("eval", 1), ("sample", 2)):
-        assert cli.main([verb, str(tmp_path / name / "seed-0")]) == code
+    for verb in ("eval", "sample"):
+        assert cli.main([verb, str(tmp_path / name / "seed-0")]) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert "not a run of vaebench, or a damaged one" in said

@@ -55,6 +55,7 @@ class Run:
         self.row: str = note["row"]
         self.column: str = note["column"]
         self.seed = seed
+        self._note = note
 
     def __repr__(self) -> str:
         return f"<run {self.folder}: {self.row} / {self.column}, seed {self.seed}, {self.status}>"
@@ -114,7 +115,7 @@ class Run:
         from vaebench.running.session import threads_kept
         from vaebench.work.events import nobody
 
-        run = stored(self.folder, [*overrides, *words.overrides("eval", settings)])
+        run = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)
         return [m for m in self.measures if is_current(run.cell, m)]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vaebench.config.cells import Cell
 from vaebench.config.compose import reevaluated
 from vaebench.errors import UserError
 from vaebench.results import run_files
-from vaebench.results.store import Store, read_note
+from vaebench.results.store import Store
 from vaebench.running.session import Session
 
 
@@ -29,23 +29,21 @@ class Stored(NamedTuple):
     seed: int
 
 
-def stored(folder: Path, overrides: Sequence[str]) -> Stored:
-    """The run in a folder, to be evaluated with these settings.
+def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Stored:
+    """A run, to be evaluated with these settings.
+
+    Args:
+        folder: Where it is.
+        note: What its ``config.json`` says.
+        seed: Its seed.
+        overrides: Of ``eval``, ``run`` and ``data.mirror``.
 
     Raises:
-        UserError: If it is no run's folder, it was moved, or a setting is refused.
+        UserError: If a setting is refused.
     """
-    note, seed = read_note(folder)
-    place = folder.resolve()
     config = reevaluated(note["config"], overrides)
-    config["run"]["results"] = str(place.parent.parent)
-    cell = Cell("", note["row"], note["column"], "", config)
-    if cell.key != place.parent.name:
-        raise UserError(
-            f"{folder}: its settings do not fit its name; was it moved, or named by an "
-            "earlier version (then: vaebench rekey)?"
-        )
-    return Stored(folder, cell, seed)
+    config["run"]["results"] = str(folder.resolve().parent.parent)
+    return Stored(folder, Cell("", note["row"], note["column"], "", config), seed)
 
 
 @contextlib.contextmanager
@@ -53,13 +51,20 @@ def opened(run: Stored) -> Iterator[Session]:
     """A session of one trained run, whose lock is held for the time of the block.
 
     Raises:
-        UserError: If it is damaged or in use, cannot be written, or nothing is trained there yet.
+        UserError: If it was moved, is damaged or in use, cannot be written, or nothing is trained there yet.
     """
+    key = run.cell.key
+    if key != run.folder.resolve().parent.name:
+        raise UserError(
+            f"{run.folder}: its settings do not fit its name; was it moved, or named by an "
+            "earlier version (then: vaebench rekey)?"
+        )
+
     store = Store(run.cell.run.results)
-    if not (store.run_dir(run.cell.key, run.seed) / run_files.CHECKPOINT).exists():
+    if not (store.run_dir(key, run.seed) / run_files.CHECKPOINT).exists():
         raise UserError(f"{run.folder}: nothing is trained there yet")
     try:
-        with store.lock(run.cell.key, run.seed):
+        with store.lock(key, run.seed):
             session = Session(run.cell, store, [run.seed])
             session.check_trained()
             yield session

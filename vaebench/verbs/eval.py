@@ -30,7 +30,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.results.store import find
+    from vaebench.results.store import find, read_note
     from vaebench.running.launchers.stop import Stop
     from vaebench.running.progress import Progress
     from vaebench.running.reevaluate import stored
@@ -54,10 +54,11 @@ def run(args: Namespace) -> int:
             print(f"vaebench: {e}", file=sys.stderr)
             failed.append(e)
 
-    asked = []
-    for folder in folders:  # what is refused is known before any is evaluated
+    notes = []
+    for folder in folders:
         with others_go_on():
-            asked.append(stored(folder, overrides))
+            notes.append((folder, *read_note(folder)))
+    asked = [stored(*found, overrides) for found in notes]  # what is refused is known before any is evaluated
 
     stop = Stop()
     with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
