@@ -24,7 +24,7 @@ def shipped() -> dict[str, dict[str, Any]]:
     groups = [section for section in IDENTITY if section != "train"]
     names = [(group, name) for group in groups for name in catalogue.options(group)]
     found = {f"{group}/{name}": settings_of(defaults.of_option(group, name)) for group, name in names}
-    return {**found, "train": settings_of(defaults.of_training())}
+    return {**found, "train": settings_of(defaults.of_section("train"))}
 
 
 def main() -> None:
