@@ -139,7 +139,7 @@ def test_a_baseline_that_is_added(monkeypatch):
 )
 def test_a_wrong_sleep_phase(monkeypatch, sleep):
     def forward(self, state, batch, noise):
-        x = batch["x"]
+        x = batch.x
         z = self.model.sample_posterior(x, 1, noise)
         dream, h = self.model.sample_joint(noise)
         wake = self.model.log_joint(x, z)

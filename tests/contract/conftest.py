@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise, seeds
 
@@ -90,15 +91,20 @@ class Case:
         return self.missing or " ".join(parts)
 
     @property
+    def kind(self) -> Kind:
+        """Of its examples."""
+        return FAMILIES[self.model["name"]].takes[0] if self.model else Kind.BITS
+
+    @property
     def tokens(self) -> bool:
-        """Whether its cases are documents."""
-        return bool(self.model) and FAMILIES[self.model["name"]].reads_documents
+        """Whether they are documents."""
+        return self.kind is Kind.TOKENS
 
     def build(self, seed: int = 0, scale: float = 0.8) -> nn.Module:
         """The model, every parameter N(0, scale^2)."""
         if self.missing:
             pytest.fail(f"{self.missing} has no tiny settings: add a line to tests/contract/conftest.py")
-        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), FAMILIES[self.model["name"]].takes[0])
+        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), self.kind)
         return perturb(models.build(self.model, info), seed, scale)
 
     def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:

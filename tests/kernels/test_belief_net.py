@@ -7,6 +7,7 @@ import torch
 
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
@@ -62,23 +63,23 @@ def bits():
     return x
 
 
-def pack_of(model, objective, data, engine, count=1, stochastic=False, rates=RATES):
-    mean = data.float().mean(0) / (255 if stochastic else 1)
+def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES):
+    mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
     rule = objectives.build(objective, models.build(model, DataInfo(mean)))
     descent, params = optim.build(rates), []
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
         params.append({k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()})
     states = [rule.state(s, CASES) for s in range(count)]
-    return fast.Pack(rule, descent, params, states, [{}] * count, data, stochastic, engine)
+    return fast.Pack(rule, descent, params, states, [{}] * count, data, kind, engine)
 
 
-def train(pack, updates=UPDATES, stochastic=False):
+def train(pack, updates=UPDATES):
     """The updates of one block; the sums of the bounds."""
     ids = list(range(pack.size))
     draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, updates)
     order = noise.order_block(CASES, BATCH, "replacement", ids, 0, updates)
-    grey = noise.binarize_block((BATCH, VISIBLE), ids, 0, CPU, updates) if stochastic else None
+    grey = noise.binarize_block((BATCH, VISIBLE), ids, 0, CPU, updates) if pack.kind is Kind.GREY else None
     return pack.advance(order, draws, grey)["bound"]
 
 
@@ -108,8 +109,8 @@ def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
 @pytest.mark.parametrize("objective", [NVIL, WAKE_SLEEP], ids=["nvil", "wake-sleep"])
 def test_grey_cases_are_binarized_anew(objective):
     grey = torch.randint(256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
-    packs = [pack_of(SBN, objective, grey, engine, 2, stochastic=True) for engine in ("kernel", "plain")]
-    assert_equal_training(packs, [train(p, stochastic=True) for p in packs])
+    packs = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
+    assert_equal_training(packs, [train(p) for p in packs])
 
 
 @pytest.mark.parametrize("run", ["mean", "fdarn"])

@@ -14,6 +14,7 @@ from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators import exact
 from vaebench.nn.batch_norm import BatchNorm
+from vaebench.objectives.base import Batch
 from vaebench.objectives.bit_gibbs import sweep_bits
 from vaebench.rng import noise
 from vaebench.training import engines as fast
@@ -46,7 +47,7 @@ def inputs_of(rule, cases=6, seed=1):
         if name != "posterior":
             state[name] = v.double() + torch.linspace(0.4, 1.1, len(v))
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.4).double()
-    batch = {"x": x, "index": torch.arange(cases), "update": torch.tensor(0), "progress": torch.tensor(0.0)}
+    batch = Batch(x, index=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(0.0))
     return state, batch, noise.draw(rule.noise(cases), generator)
 
 
@@ -142,7 +143,7 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
     rule = rule_of(layers)
     state, batch, _ = inputs_of(rule)
     statistics = rule._statistics(state, state["posterior"].double())
-    x = batch["x"][2]
+    x = batch.x[2]
     log_joint = rule.model.frozen(statistics)
     t = transition(lambda z: log_joint(x.expand(len(z), -1), z))
     pi = torch.softmax(table(rule, x[None], statistics)[0], 0)
@@ -167,7 +168,7 @@ def test_the_chains_of_a_step(layers, statistics):
         kept[m.path] = state[f"model.{m.path}.mean"], state[f"model.{m.path}.variance"]
     wanted = {"running": kept, "batch": tape}
     results = {
-        k: literal_sweeps(table(rule, batch["x"], v), state["posterior"], draws["posterior"]) for k, v in wanted.items()
+        k: literal_sweeps(table(rule, batch.x, v), state["posterior"], draws["posterior"]) for k, v in wanted.items()
     }
     assert torch.equal(number(new["posterior"]), results[statistics])
     if layers:
@@ -183,7 +184,7 @@ def test_loss_bound_and_statistics_of_a_step(layers):
     loss, new, metrics = rule(state, batch, draws)
     z, tape, machine = new["posterior"].double(), {}, rule.model.prior()
     logits = rule.model.p.decoder(z, tape)
-    log_p = torch.distributions.Bernoulli(logits=logits).log_prob(batch["x"]).sum(-1)
+    log_p = torch.distributions.Bernoulli(logits=logits).log_prob(batch.x).sum(-1)
     energies = [machine.negative_energy(s[None, :2], s[None, 2:])[0] for s in (*z, *EVERY)]
     log_p = (log_p + torch.stack(energies[:6]) - torch.logsumexp(torch.stack(energies[6:]), 0)).detach()
     assert float(metrics["bound"]) == pytest.approx(float(log_p.mean()), abs=1e-12)
@@ -215,7 +216,7 @@ def forced(rule, z, x):
     for m in norms_of(rule):
         state |= {f"model.{m.path}.mean": m.mean, f"model.{m.path}.variance": m.variance}
     u = torch.where(z > 0, 1 - 1e-15, 0.0)[None, :, None].expand(rule.sweeps, -1, -1)
-    return rule(state, {"x": x}, {"posterior": u})
+    return rule(state, Batch(x), {"posterior": u})
 
 
 # ------------------------------------------------------------------------------------------------------- gradients
@@ -280,7 +281,7 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
 
     def loss(p, start, noise_now):
         state = {"posterior": start, **averages}
-        return functional_call(rule, p, (state, {"x": x}, {"posterior": noise_now}))[0]
+        return functional_call(rule, p, (state, Batch(x), {"posterior": noise_now}))[0]
 
     g = vmap(grad(loss), in_dims=(None, 0, 0))(params, z.to(torch.uint8), u)
     compared = 0

@@ -16,6 +16,7 @@ from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.objectives import dvae_sharp_gaussian as rules
+from vaebench.objectives.base import Batch
 from vaebench.optim import SGD
 from vaebench.rng import noise
 from vaebench.training import engines as fast
@@ -173,7 +174,7 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
 
 def step_inputs(rule, x, seed=0, update=1, **state):
     draws = {k: v.to(x.dtype) for k, v in noise.fixed(rule.noise(len(x)), seed, "noise").items()}
-    batch = {"x": x, "index": torch.arange(len(x)), "update": torch.tensor(update), "progress": torch.tensor(0.3)}
+    batch = Batch(x, index=torch.arange(len(x)), update=torch.tensor(update), progress=torch.tensor(0.3))
     return {**{k: v.to(x.dtype) for k, v in rule.state().items()}, **state}, batch, draws
 
 

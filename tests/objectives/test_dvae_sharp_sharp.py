@@ -13,6 +13,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
+from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
@@ -38,7 +39,7 @@ def inputs(rule, cases=4, progress=0.12, seed=1):
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.5).double()
     draws = {k: v.double() for k, v in noise.draw(rule.noise(cases), generator).items()}
     state = {k: v if v.dtype == torch.uint8 else v.double() for k, v in rule.state(seed, cases).items()}
-    batch = {"x": x, "index": torch.arange(cases), "update": torch.tensor(0), "progress": torch.tensor(progress)}
+    batch = Batch(x, index=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress))
     return state, batch, draws
 
 
@@ -73,7 +74,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
         for s in range(2):
             z1, z2 = sweep(z1, *phantoms, draws["prior2"][s, c].tolist(), draws["prior1"][s, c].tolist())
         log_z = log_z + energy(*prior, torch.tensor(z1).double(), torch.tensor(z2).double()) / 6
-    machines = model.posterior(batch["x"], {})
+    machines = model.posterior(batch.x, {})
     ends = []
     for b in range(4):
         b1, b2, w = (p[b] for p in machines)
@@ -91,7 +92,7 @@ def test_one_sample_by_loops(t, rao_blackwell):
     logits = model.decode([torch.stack([e[i] for e in ends]) for i in (0, 1)], {})
     for b, (zeta1, zeta2, mean1, machine) in enumerate(ends):
         side1 = mean1 if rao_blackwell else zeta1
-        likelihood = -F.binary_cross_entropy_with_logits(logits[b], batch["x"][b], reduction="sum")
+        likelihood = -F.binary_cross_entropy_with_logits(logits[b], batch.x[b], reduction="sum")
         kl = energy(*(p.detach() for p in machine), side1, zeta2) - energy(*prior, side1, zeta2)
         gain = gain + (likelihood - gamma * kl) / 4
         bound += float((likelihood - kl).detach()) / 4
@@ -134,8 +135,8 @@ def blind(cases, k, t, beta, **settings):
     with torch.no_grad():
         rule.model.q.output.weight.zero_()
     state, batch, draws = inputs(rule, cases, progress=0.25)
-    batch["x"] = torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1)
-    machine = RBM(*(p[0] for p in rule.model.posterior(batch["x"][:2], {})))
+    batch = batch._replace(x=torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1))
+    machine = RBM(*(p[0] for p in rule.model.posterior(batch.x[:2], {})))
     u, v = (
         torch.rand(k * cases, *n, generator=torch.Generator().manual_seed(9), dtype=torch.float64) for n in ((), (2,))
     )
@@ -184,7 +185,7 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
     """
     rule, state, batch, draws, machine = blind(20_000, 1, 1, 10.0, rao_blackwell=rao_blackwell)
     loss, _, _ = rule(state, batch, draws)
-    log_q, likelihood, log_p = tables(rule, machine, batch["x"][:2])
+    log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
     gain = (likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))).mean(1)
     elbo = log_q.exp() @ gain
     assert error(gradient(rule, log_q.exp() @ gain.detach(), POSTERIOR), gradient(rule, elbo, POSTERIOR)) < 1e-10
@@ -202,7 +203,7 @@ def test_gradient_of_two_samples_against_enumeration():
     """
     rule, state, batch, draws, machine = blind(20_000, 2, 1, 10.0)
     loss, _, _ = rule(state, batch, draws)
-    log_q, likelihood, log_p = tables(rule, machine, batch["x"][:2])
+    log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
     log_w = likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))
     pairs = (torch.logaddexp(log_w.unsqueeze(0), log_w.unsqueeze(1)) - math.log(2)).mean(-1)
     bound = log_q.exp() @ pairs @ log_q.exp()

@@ -13,6 +13,7 @@ from vaebench import models, objectives, optim
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
+from vaebench.objectives.base import Batch
 from vaebench.objectives.nvil import outside
 from vaebench.rng import noise
 
@@ -41,7 +42,7 @@ def one_step(rule, cases=5, seed=0):
     }
     with torch.no_grad():
         layers = [x, *(h[0] for h in rule.model.sample_posterior(x, 1, draws))]
-    return (state, {"x": x, "index": torch.arange(cases)}, draws), layers
+    return (state, Batch(x, index=torch.arange(cases)), draws), layers
 
 
 # ------------------------------------------------------------------------------------------ running statistics
@@ -229,7 +230,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     state = {"mean": torch.tensor([-4.0]).double(), "variance": torch.tensor([1.0]).double()}
     exact = check.exact_gradients(rule, state, x)["posterior"]  # its scale is 1 without normalisation
     params = {k: v.detach() for k, v in rule.named_parameters()}
-    batch = {"x": x, "index": torch.arange(CASES)}
+    batch = Batch(x, index=torch.arange(CASES))
 
     def loss(p, draw):
         return functional_call(rule, p, (state, batch, draw))[0]
@@ -262,7 +263,7 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     for i in range(600):
         draw = {k: v.double() for k, v in noise.fixed(rule.noise(cases), i, "check").items()}
         with torch.no_grad():
-            _, state, _ = rule(state, {"x": x}, draw)
+            _, state, _ = rule(state, Batch(x), draw)
         means.append(torch.stack([state["mean"], state["variance"]]))
     mean, variance = torch.stack(means[100:]).mean(0)
     state = {"mean": mean, "variance": variance}

@@ -14,6 +14,7 @@ from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
 from vaebench.errors import UserError
 from vaebench.objectives import population
+from vaebench.objectives.base import Batch
 from vaebench.objectives.rbm_prior import RBMPriorObjective
 from vaebench.rng import noise
 
@@ -97,7 +98,7 @@ def rule_of(chains, sweeps, sampler="population"):
 def gradients(rule, state, machines, seed=0):
     """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and its last state."""
     prior, out = rule.model.p.prior, []
-    batch = {"x": torch.zeros(1, 2), "progress": torch.tensor(1.0, dtype=torch.float64)}
+    batch = Batch(torch.zeros(1, 2), progress=torch.tensor(1.0, dtype=torch.float64))
     for t, machine in enumerate(machines):
         with torch.no_grad():
             for p, v in zip((prior.b1, prior.b2, prior.w), machine, strict=True):

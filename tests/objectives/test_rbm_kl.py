@@ -15,6 +15,7 @@ from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
 from vaebench.estimators.rbm_fit import rbm_fit
+from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
@@ -93,7 +94,7 @@ def rule_of(model=None, **settings):
 def inputs(rule, cases=50):
     generator = torch.Generator().manual_seed(4)
     draws = {k: v.double() for k, v in noise.draw(rule.noise(cases), generator).items()}
-    return rule.state(0, cases), {"x": torch.zeros(cases, 1).double()}, draws
+    return rule.state(0, cases), Batch(torch.zeros(cases, 1).double()), draws
 
 
 @pytest.mark.parametrize("t", [1, 3])

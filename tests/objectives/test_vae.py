@@ -11,6 +11,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.objectives.aggressive import Aggressive, Window
+from vaebench.objectives.base import Batch
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.vae import VAE
@@ -21,7 +22,7 @@ def weights(at, batch=32, cases=100_000, **settings):
     """Weights in the updates ``at`` (0-based)."""
     rule = KLWeight(**{"final": 1.0, "start": None, "warmup": 10.0, "unit": "epochs", "slope": "rest", **settings})
     clock = lambda u: {"update": torch.tensor(u), "passes": torch.tensor((u + 1) * batch / cases)}  # noqa: E731
-    return [float(rule.at(clock(u))) for u in at]
+    return [float(rule.at(Batch(DOCUMENTS, **clock(u)))) for u in at]
 
 
 def test_a_fixed_weight():
@@ -138,7 +139,7 @@ def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     rule = VAE(model, samples=k, kl_weight=weight)
     u = (torch.arange(k, dtype=torch.float64) + 0.5) / k
     eps = torch.special.ndtri(u)[:, None, None].expand(-1, len(DOCUMENTS), -1)
-    loss, _, metrics = rule({}, {"x": DOCUMENTS, **clock()}, {"q1": eps})
+    loss, _, metrics = rule({}, Batch(DOCUMENTS, **clock()), {"q1": eps})
     rec, kl = exact_terms(model, DOCUMENTS)
     wanted = (weight * kl - rec).mean()
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-3)
@@ -156,8 +157,8 @@ def test_fewer_documents_take_the_first_of_the_noise_and_their_own_mean():
     rule = Aggressive(model)
     draws = noise.fixed(rule.draws(7, DOCUMENTS.shape[1] + 2), 0, "noise")
     draws = {k: v.double() for k, v in draws.items()}
-    losses = [rule({}, {"x": DOCUMENTS[:b], **clock()}, draws)[0] for b in (1, 2, 3)]
-    one = [rule({}, {"x": DOCUMENTS[i : i + 1], **clock()}, {k: v[:, i:] if k == "q1" else v[i:]
+    losses = [rule({}, Batch(DOCUMENTS[:b], **clock()), draws)[0] for b in (1, 2, 3)]
+    one = [rule({}, Batch(DOCUMENTS[i : i + 1], **clock()), {k: v[:, i:] if k == "q1" else v[i:]
            for k, v in draws.items()})[0] for i in range(3)]  # fmt: skip
     for b in (1, 2, 3):
         torch.testing.assert_close(losses[b - 1], sum(one[:b]) / b)
@@ -169,9 +170,9 @@ def test_dropout_is_on_in_training():
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(3, 5), 0, "noise").items()}
     assert set(draws) == {"q1", "drop_in", "drop_out"}
     kept = {k: torch.ones_like(v) if k != "q1" else v for k, v in draws.items()}
-    with_, without = (rule({}, {"x": DOCUMENTS, **clock()}, d)[0] for d in (draws, kept))
+    with_, without = (rule({}, Batch(DOCUMENTS, **clock()), d)[0] for d in (draws, kept))
     assert not torch.allclose(with_, without)
-    zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))({}, {"x": DOCUMENTS, **clock()}, {"q1": draws["q1"]})
+    zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))({}, Batch(DOCUMENTS, **clock()), {"q1": draws["q1"]})
     assert not torch.allclose(zero, without)  # what is kept is scaled by 2
 
 
@@ -182,6 +183,6 @@ def test_maximum_likelihood():
     rule = Likelihood(model)
     assert set(rule.draws(3, 5)) == {"drop_out"}
     draws = {"drop_out": torch.rand(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))}
-    loss, _, metrics = rule({}, {"x": DOCUMENTS}, draws)
+    loss, _, metrics = rule({}, Batch(DOCUMENTS), draws)
     torch.testing.assert_close(loss, -model.log_evidence(DOCUMENTS, draws).mean())
     assert float(metrics["bound"]) == -loss.item()

@@ -9,6 +9,7 @@ from vaebench import models, objectives
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
+from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
 CASES, VISIBLE = 5, 4
@@ -29,7 +30,7 @@ def inputs(rule, seed=0):
 
 
 def grads(rule, x, draws):
-    loss, _, metrics = rule({}, {"x": x, "index": torch.arange(CASES)}, draws)
+    loss, _, metrics = rule({}, Batch(x, index=torch.arange(CASES)), draws)
     g = torch.autograd.grad(loss, list(rule.parameters()))
     return {name: -v for (name, _), v in zip(rule.named_parameters(), g, strict=True)}, metrics
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vaebench.data.kinds import Kind
 from vaebench.errors import Interrupted
 from vaebench.objectives.aggressive import INNER, OUTER, Aggressive
 from vaebench.training.batches import Batches
@@ -18,7 +19,7 @@ class Trace:
     """A pack that makes no updates: it notes what it is asked for, and gives scripted losses."""
 
     def __init__(self, losses, aggressive=1.0):
-        self.data, self.tokens, self.calls, self.losses = TOKENS, True, [], iter(losses)
+        self.data, self.kind, self.calls, self.losses = TOKENS, Kind.TOKENS, [], iter(losses)
         self.state = {"aggressive": torch.tensor([aggressive])}
 
     def seed_state(self, r):
@@ -36,6 +37,9 @@ class Coded(torch.nn.Module):
 
     def posterior_noise(self, k, batch):
         return {"q1": ("normal", (k, batch, 2))}
+
+    def dropout_noise(self, batch, width):
+        return {}
 
 
 def rule(**settings):

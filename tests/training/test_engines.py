@@ -8,6 +8,7 @@ from torch import nn
 
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.objectives.base import Objective
 from vaebench.optim import SGD
 from vaebench.training import engines as fast
@@ -96,14 +97,14 @@ class Recorder(Objective):
         return {"model": "p"}
 
     def forward(self, state, batch, noise):
-        new = {"last": batch["x"].mean() + 0 * state["last"]}
-        return -self.p, new, {"bound": batch["x"].mean() + noise["e"].mean(), "rows": batch["index"].float().sum()}
+        new = {"last": batch.x.mean() + 0 * state["last"]}
+        return -self.p, new, {"bound": batch.x.mean() + noise["e"].mean(), "rows": batch.index.float().sum()}
 
 
-def pack_of(data, engine, seeds=2, stochastic=False):
+def pack_of(data, engine, seeds=2, kind=Kind.BITS):
     params = [{"p": torch.zeros(())} for _ in range(seeds)]
     state = [{"last": torch.zeros(())} for _ in range(seeds)]
-    return fast.Pack(Recorder(), SGD(0.5), params, state, [{}] * seeds, data, stochastic, engine)
+    return fast.Pack(Recorder(), SGD(0.5), params, state, [{}] * seeds, data, kind, engine)
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed"])
@@ -124,13 +125,13 @@ def test_every_update_gets_its_own_cases_and_noise_and_metrics_are_summed(engine
 def test_grey_cases_are_binarized_anew_by_their_noise(engine):
     """Grey value v is a one with probability v / 255: never for 0, always for 255."""
     data = torch.tensor([[0, 255, 128, 128]], dtype=torch.uint8)
-    pack = pack_of(data, engine, seeds=1, stochastic=True)
+    pack = pack_of(data, engine, seeds=1, kind=Kind.GREY)
     index, noise = torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}
     grey = torch.tensor([[[[0.0, 0.9999999, 0.501, 0.503]]], [[[0.5, 0.0, 0.99, 0.99]]]])
     assert 4 * float(pack.advance(index, noise, grey)["bound"]) == (1 + 1) + 1
 
 
-def test_cases_that_are_not_stochastic_enter_as_they_are():
+def test_cases_that_are_not_grey_enter_as_they_are():
     pack = pack_of(torch.tensor([[0, 3]], dtype=torch.uint8), "plain", seeds=1)
     assert (
         float(pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), {"e": torch.zeros(1, 1, 1)}, None)["bound"]) == 1.5
@@ -177,9 +178,9 @@ class Diary(Objective):
 
     def forward(self, state, batch, noise):
         assert state["visits"].shape == (2, 2), "a step sees the rows of its batch alone"
-        when = batch["update"].to(torch.uint8).expand(2, 1)
+        when = batch.update.to(torch.uint8).expand(2, 1)
         visits = torch.cat([state["visits"][:, :1] + 1, when], 1)
-        clocks = {"progress": batch["progress"], "passes": batch["passes"]}
+        clocks = {"progress": batch.progress, "passes": batch.passes}
         return -self.p, {"visits": visits, **clocks}, {"bound": self.p.detach()}
 
 

@@ -11,6 +11,7 @@ import torch
 from vaebench import models, objectives
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.dists import autoregressive
 from vaebench.estimators.importance_weighted import importance
 from vaebench.optim import SGD
@@ -46,7 +47,7 @@ def objective_of(model, objective):
     return objectives.build(objective, models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))))
 
 
-def pack_of(config, device, engine, stochastic=False):
+def pack_of(config, device, engine, kind=Kind.BITS):
     """Three seeds with different parameters, drawn on the CPU."""
     rule, update, parts = objective_of(*config), SGD(0.003), []
     for seed in SEEDS:
@@ -55,16 +56,16 @@ def pack_of(config, device, engine, stochastic=False):
         state = {k: v.to(device) for k, v in rule.state().items()}
         parts.append((params, state, update.state(params)))
     grey = torch.randint(0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = grey if stochastic else (grey > 127).to(torch.uint8)
-    return fast.Pack(rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), stochastic, engine)
+    data = grey if kind is Kind.GREY else (grey > 127).to(torch.uint8)
+    return fast.Pack(rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), kind, engine)
 
 
-def advance(pack, rows, stochastic=False):
+def advance(pack, rows):
     """The updates ``rows`` of block 0, with noise that is drawn on the CPU and moved."""
     device = pack.data.device
     draws = noise.update_block(pack.objective.noise(BATCH), SEEDS, 0, CPU)
     order = noise.order_block(len(pack.data), BATCH, "replacement", SEEDS, 0)
-    grey = noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device) if stochastic else None
+    grey = noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device) if pack.kind is Kind.GREY else None
     return pack.advance(order[rows].to(device), {k: v[rows].to(device) for k, v in draws.items()}, grey)
 
 
@@ -108,9 +109,9 @@ def test_the_compiled_step_too(config):
 
 
 def test_cases_binarized_at_each_visit():
-    gpu, cpu = (pack_of(CASES[0], d, e, stochastic=True) for d, e in (("cuda", "packed"), ("cpu", "plain")))
+    gpu, cpu = (pack_of(CASES[0], d, e, Kind.GREY) for d, e in (("cuda", "packed"), ("cpu", "plain")))
     for rows in (slice(0, 20), slice(20, 25)):
-        advance(gpu, rows, stochastic=True), advance(cpu, rows, stochastic=True)
+        advance(gpu, rows), advance(cpu, rows)
     assert_same(gpu, cpu)
 
 

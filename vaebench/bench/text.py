@@ -69,7 +69,7 @@ def make_pack(size: Size, model: dict, objective: dict, device: torch.device) ->
     descent = optim.build({"name": "clipped_sgd", "rate": 1.0})
     state = {k: v.to(device) for k, v in rule.state(0, 10 * size.batch).items()}
     data = documents(size, 10 * size.batch).to(device)
-    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, tokens=True)
+    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, Kind.TOKENS)
 
 
 def update(pack: fast.Pack, size: Size, number: int) -> None:

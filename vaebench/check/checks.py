@@ -24,6 +24,7 @@ from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.weights import stream
 from vaebench.metrics import rbm_posterior
 from vaebench.models.base import Ancestral, Model
+from vaebench.objectives.base import Batch
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
@@ -252,7 +253,7 @@ def sampled_gradients(
     """Gradients of the objective (ascent direction) for independent noise: group -> (PER_PASS, coordinates)."""
     params = {k: v.detach() for k, v in rule.named_parameters()}
     group_of = fast.group_of(rule)
-    batch = {"x": x, "index": torch.arange(len(x), device=x.device)}
+    batch = Batch(x, torch.arange(len(x), device=x.device))
 
     def loss(p: dict[str, Tensor], draw: dict[str, Tensor]) -> Tensor:
         return functional_call(rule, p, (state, batch, draw))[0]

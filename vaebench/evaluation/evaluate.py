@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench.data.images.binarize import binarize_once
-from vaebench.data.kinds import Kind
+from vaebench.data import examples
 from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import unknown_share
 from vaebench.estimators.sums import Together
@@ -28,25 +27,15 @@ from vaebench.work.steps import Box, steps
 
 log = logging.getLogger(__name__)
 
-TRAINING_STREAM = 2
-"""Of the noise that makes grey training cases binary; those of the files are 0 and 1."""
-
-
 OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
 """Measures of how well words are predicted."""
 
 
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
-    """The cases that the ``eval`` settings ask for, (n, d) uint8: all of a split, or ``points`` spread evenly over it.
-
-    Training cases that are grey, and in training binarized anew at every visit, are so once and for all.
-    """
-    every = torch.from_numpy(getattr(splits, settings["split"]))
-    chosen = spread(every, settings["points"])
-    if settings["split"] != "train" or splits.kind is not Kind.GREY:
-        return chosen
-    places = spread(torch.arange(len(every)), settings["points"])
-    return torch.from_numpy(binarize_once(chosen.numpy(), TRAINING_STREAM, places.numpy()))
+    """The cases that the ``eval`` settings ask for, (n, d): all of a split, or ``points`` spread evenly over it."""
+    split = settings["split"]
+    places = spread(torch.arange(len(getattr(splits, split))), settings["points"])
+    return torch.from_numpy(examples.fixed(splits, split, places.numpy()))
 
 
 def evaluate(

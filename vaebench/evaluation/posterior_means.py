@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vaebench.data import examples
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean, scalar
@@ -41,9 +42,10 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
     wanted = [(split, s.update, s.kind) for s in kept] + [(split, update, SELECTED)]
     if _held(folder / run_files.MEANS) == wanted:
         return
-    every, device = torch.from_numpy(getattr(splits, split)), model.mean.device
-    cases = spread(torch.arange(len(every)), POINTS).tolist()
-    x = every[cases].to(device)
+    device = model.mean.device
+    places = spread(torch.arange(len(getattr(splits, split))), POINTS)
+    cases = places.tolist()
+    x = torch.from_numpy(examples.fixed(splits, split, places.numpy())).to(device)
     lines = Box(found=[])
     for number in steps("posterior means", len(wanted), lines):
         at_end = number == len(kept)

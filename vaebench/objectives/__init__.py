@@ -11,9 +11,7 @@ replayed, resumed bit for bit, packed over seeds, compiled or captured without t
 - ``draws(batch, width)``: name -> (kind, shape) of what one update of so many cases of so many numbers draws (see
   ``vaebench.rng.noise.draw``); rules to which the width is nothing have ``noise(batch)``;
 - ``groups()``: name of a parameter group -> prefix of its parameters' names; the optimiser has a rate for each;
-- ``batch``: {'x': (batch, d) floats, 'index': (batch,) row numbers in the training set, 'update': () number of updates
-  done before this one, 'progress': () the same as a share of the budget, from 0 to below 1, 'passes': () passes over
-  the training cases with this update};
+- ``batch``: a ``Batch``, see there;
 - ``budget_free``: whether a step is the same however many updates there will be (no schedule as a share of the budget);
 - ``block``: updates whose noise is drawn at once; ``validation``: how the bound that selects the checkpoint is taken;
 - ``inner_loop(state)``: the updates of some groups before the next one proper, or None; ``moves(state)``: the groups

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from vaebench.models.base import Model
 
 State = dict[str, Tensor]
+
+
+class Batch(NamedTuple):
+    """What a step is given of the data and of the time. Rules take what they need; a tiny test gives ``x`` alone.
+
+    Attributes:
+        x: Examples (batch, d), floats; of documents token numbers.
+        index: Their row numbers in the training set, (batch,).
+        update: Updates done before this one, ().
+        progress: The same as a share of the budget, from 0 to below 1, ().
+        passes: Passes over the training examples with this update, ().
+    """
+
+    x: Tensor
+    index: Tensor | None = None
+    update: Tensor | None = None
+    progress: Tensor | None = None
+    passes: Tensor | None = None
 
 
 class InnerLoop(Protocol):

@@ -70,7 +70,7 @@ class BitGibbs(Objective):
 
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
-        x, machine, tape = batch["x"], self.model.prior(), {}
+        x, machine, tape = batch.x, self.model.prior(), {}
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():

@@ -74,7 +74,7 @@ class DVAESharpGaussian(WeightedObjective):
 
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
-        shift = self.refreshed(state["lambda"], batch["update"])
+        shift = self.refreshed(state["lambda"], batch.update)
         return super().forward({**state, "lambda": shift}, batch, noise)
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:

@@ -32,7 +32,7 @@ class IWBound(Objective):
 
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
-        x = batch["x"]
+        x = batch.x
         z = self.model.sample_posterior(x, self.samples, noise)
         log_w = self.model.log_joint(x, z) - self.model.log_posterior(z, x)
         bound = torch.logsumexp(log_w, 0) - math.log(self.samples)

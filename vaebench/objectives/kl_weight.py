@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.errors import UserError
+from vaebench.objectives.base import Batch
 from vaebench.settings.kinds import is_number
 from vaebench.settings.validate import positive
 
@@ -33,9 +34,9 @@ class KLWeight:
         self.start, self.unit = start, unit
         self.slope = (final - (start or 0.0) * (slope == "rest")) / positive("objective.kl_warmup", warmup)
 
-    def at(self, batch: dict[str, Tensor]) -> Tensor:
+    def at(self, batch: Batch) -> Tensor:
         """The weight in an update, (): ``batch`` tells the updates before it and the passes over the data with it."""
         if self.start is None:
-            return batch["passes"].new_full((), self.final)
-        done = batch["passes"] if self.unit == "epochs" else batch["update"] + 1
+            return batch.passes.new_full((), self.final)
+        done = batch.passes if self.unit == "epochs" else batch.update + 1
         return (self.start + self.slope * done).clamp(max=self.final)

@@ -30,6 +30,6 @@ class Likelihood(Objective):
 
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
-        x = batch["x"]
+        x = batch.x
         log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}).mean()
         return -log_p, state, {"bound": log_p.detach()}

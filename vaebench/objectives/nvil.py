@@ -14,7 +14,7 @@ from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective
 from vaebench.settings import validate
 
 State = dict[str, Tensor]
@@ -117,9 +117,9 @@ class NVIL(Objective):
             s = s / torch.clamp(variance.sqrt(), min=1.0).unsqueeze(-1)
         return s, {"mean": mean, "variance": variance}
 
-    def forward(self, state: State, batch: dict[str, Tensor], noise: State) -> tuple[Tensor, State, State]:
+    def forward(self, state: State, batch: Batch, noise: State) -> tuple[Tensor, State, State]:
         """One pure step; see the package docstring. The bound in ``metrics`` is raw, before any baseline."""
-        x = batch["x"]
+        x = batch.x
         z = self.model.sample_posterior(x, 1, noise)
         log_p = self.model.log_joint_terms(x, z)
         log_q = self.model.log_posterior_terms(z, x)

@@ -120,8 +120,8 @@ class RBMPriorObjective(Objective):
         machine = self.model.prior()
         log_z, chains = self.follow(machine, state, noise)
         tape: batch_norm.Tape = {}
-        weight = self.kl_weight(batch["progress"])
-        gain, bound, more = self.gain(batch["x"], weight, log_z, state, noise, tape)
+        weight = self.kl_weight(batch.progress)
+        gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
         new = {**chains, **batch_norm.running(self.model, "model.", state, tape), **more}
         return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
 

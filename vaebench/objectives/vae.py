@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vaebench.models.base import GaussianPosterior, Model
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
 
@@ -52,9 +52,9 @@ class VAE(Objective):
         """Noise of K posterior samples per case, and of dropout where the model has it."""
         return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
 
-    def forward(self, state: dict[str, Tensor], batch: dict[str, Tensor], noise: dict[str, Tensor]):
+    def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
-        x, weight = batch["x"], self.weight.at(batch)
+        x, weight = batch.x, self.weight.at(batch)
         q = self.model.posterior(x)
         z = q.sample(self.samples, {"q1": noise["q1"][:, : len(x)]})
         drop = {k: v[: len(x)] for k, v in noise.items() if k.startswith("drop")}

@@ -36,7 +36,7 @@ class WakeSleep(Objective):
 
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
-        x = batch["x"]
+        x = batch.x
         z = self.model.sample_posterior(x, 1, noise)
         wake = self.model.log_joint(x, z)
         dream, h = self.model.sample_joint(noise)

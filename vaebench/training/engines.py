@@ -29,9 +29,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from vaebench import kernels
+from vaebench.data.examples import prepare
+from vaebench.data.kinds import Kind
 from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives import OBJECTIVES, decay
+from vaebench.objectives.base import Batch
 from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
 
@@ -122,8 +125,8 @@ class Pack:
     """R seeds of an objective trained at once.
 
     ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
-    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``tokens``:
-    the cases are documents, filled up with 0, and batches may differ in size. Then, and for rules that train seeds
+    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``kind``:
+    of the examples ``data``. Batches of documents may differ in size: for them, and for rules that train seeds
     ``alone``, the engine is ``plain``.
     """
 
@@ -135,17 +138,17 @@ class Pack:
         state: list[dict[str, Tensor]],
         opt: list[dict[str, Tensor]],
         data: Tensor,
-        stochastic: bool = False,
+        kind: Kind = Kind.BITS,
         engine: str = "plain",
         updates: int = 1,
-        tokens: bool = False,
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
-        if engine != "plain" and (tokens or objective.alone):
+        documents = kind is Kind.TOKENS
+        if engine != "plain" and (documents or objective.alone):
             raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
-        self.objective, self.optim, self.data, self.stochastic = objective, optim, data, stochastic
-        self.tokens = tokens
+        self.objective, self.optim = objective, optim
+        self.data, self.kind = data, kind
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of, self.updates = group_of(objective), updates
         self.size, self.engine = len(params), engine
@@ -156,7 +159,7 @@ class Pack:
         if engine == "kernel" and not alone:
             from vaebench.training.kernel_engine import Engine
 
-            self._kernel = Engine(objective, optim, self.params, data, stochastic)
+            self._kernel = Engine(objective, optim, self.params, data, kind)
             self.params = self._kernel.params
         step = self._plain if alone else self._packed
         if engine == "compiled":
@@ -223,24 +226,23 @@ class Pack:
         """Copies of the parameters, state and optimiser state of the r-th seed."""
         return tuple({k: v[r].clone() for k, v in part.items()} for part in (self.params, self.state, self.opt))
 
-    def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> dict[str, Tensor]:
-        x = self.data[index].to(torch.float32)
-        if self.stochastic:
-            x = (binarize * 255.0 < x).to(torch.float32)
-        return {"x": x, "index": index, **self._clocks(index.shape[-1], clock)}
+    def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> Batch:
+        """The batches of all seeds, each field (seeds, ...)."""
+        x = prepare(self.kind, self.data[index], binarize)
+        return Batch(x, index, *self._clocks(index.shape[-1], clock))
 
-    def _clocks(self, batch: int, clock: Tensor) -> dict[str, Tensor]:
-        """What a step is told of the time, each (seeds,)."""
+    def _clocks(self, batch: int, clock: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What a step is told of the time, each (seeds,): updates done, share of the budget, passes over the data."""
         update = clock.expand(self.size)
         passes = (update + 1).to(torch.float32) * (batch / len(self.data))
-        return {"update": update, "progress": update.to(torch.float32) / self.updates, "passes": passes}
+        return update, update.to(torch.float32) / self.updates, passes
 
-    def _documents(self, index: Tensor, clock: Tensor) -> list[dict[str, Tensor]]:
-        """The batch of each seed where the cases are documents, of which a batch may have fewer."""
+    def _documents(self, index: Tensor, clock: Tensor) -> list[Batch]:
+        """The batch of each seed where the examples are documents, of which a batch may have fewer."""
         out, clocks = [], self._clocks(index.shape[-1], clock)
         for r in range(self.size):
             rows = index[r][index[r] >= 0]
-            out.append({"x": self.data[rows], "index": rows, **{k: v[r] for k, v in clocks.items()}})
+            out.append(Batch(prepare(self.kind, self.data[rows]), rows, *(v[r] for v in clocks)))
         return out
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
@@ -252,7 +254,7 @@ class Pack:
     def _seeds(index: Tensor) -> Tensor:
         return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
 
-    def _loss(self, params: dict, state: dict, batch: dict, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
+    def _loss(self, params: dict, state: dict, batch: Batch, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
         loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
         return loss, (new_state, metrics)
 
@@ -286,11 +288,11 @@ class Pack:
         only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
         at = lambda part, r: {k: v[r] for k, v in part.items()}  # noqa: E731
-        if self.tokens:
+        if self.kind is Kind.TOKENS:
             batches = self._documents(index, clock)
         else:
             batch = self._batch(index, binarize, clock)
-            batches = [at(batch, r) for r in range(self.size)]
+            batches = [Batch(*(v[r] for v in batch)) for r in range(self.size)]
         seen, grads, states, metrics = self._seen(index), [], [], []
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
@@ -310,7 +312,7 @@ class Pack:
         clock: Tensor,
         only: tuple[str, ...] | None = None,
     ) -> None:
-        progress = self._clocks(index.shape[-1], clock)["progress"]
+        _, progress, _ = self._clocks(index.shape[-1], clock)
         more = {}
         if self.optim.adds_decay:
             more["decay"] = self._decay

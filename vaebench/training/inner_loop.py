@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from vaebench.data.kinds import Kind
 from vaebench.errors import Interrupted
 from vaebench.nn.tokens import predicted
 from vaebench.objectives.base import Objective
@@ -42,7 +43,7 @@ def inner_updates(
         at_once = {k: v[None, None] for k, v in draws.items()}  # one update of one seed
         metrics = pack.advance(rows[None, None], at_once, None, update, only=loop.groups)
         seen = rows[rows >= 0]
-        words = predicted(pack.data[seen]) if pack.tokens else pack.data.shape[1] * len(seen)
+        words = predicted(pack.data[seen]) if pack.kind is Kind.TOKENS else pack.data.shape[1] * len(seen)
         loop.observe(float(metrics["loss"]) * len(seen), words)
         made += 1
         rows = batches.any(seed, update, made).to(rows.device)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.data.examples import binarized
+from vaebench.data.kinds import Kind
 from vaebench.kernels import belief_net as net
 from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.rows import RESIDENT
@@ -55,26 +57,27 @@ class Engine:
         objective: the rule around the model; gives structure and buffers only.
         optim: gives the rate of each parameter group.
         params: name -> initial values (R, ...).
-        data: training cases (n, d), zeros and ones; grey levels 0..255 where they are ``stochastic``.
+        data: training examples (n, d).
+        kind: of them, bits or grey levels.
 
     Raises:
         ValueError: there is no kernel for these.
     """
 
     def __init__(
-        self, objective: Objective, optim: Optimiser, params: dict[str, Tensor], data: Tensor, stochastic: bool = False
+        self, objective: Objective, optim: Optimiser, params: dict[str, Tensor], data: Tensor, kind: Kind = Kind.BITS
     ) -> None:
         if type(optim) is not SGD or type(objective) not in (NVIL, WakeSleep):
             raise ValueError(f"no kernel for {type(objective).__name__} with {type(optim).__name__}")
         if type(objective.model) not in (SBN, FDARN, DARN) or data.is_cuda:
             raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
-        if not stochastic and bool((data > 1).any()):
+        if kind is not Kind.GREY and bool((data > 1).any()):
             raise ValueError("no kernel for data that are not zeros and ones")
 
         model: BeliefNet = objective.model
         self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes
         self.layers = model.layers
-        self.data, self.stochastic = data, stochastic
+        self.data, self.kind = data, kind
         self.mean = model.mean.numpy().astype(np.float32)
         self.seeds = len(next(iter(params.values())))
         self.blocks = np.full((2 * self.layers + 1, net.BLOCK_COLUMNS), -1, dtype=np.int64)
@@ -84,7 +87,7 @@ class Engine:
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
-        self._cases = None if stochastic else _lists(data)
+        self._cases = None if kind is Kind.GREY else _lists(data)
         self._batch = 0
 
     # ------------------------------------------------------------------------------------------------------- memory
@@ -209,7 +212,7 @@ class Engine:
         """Lists of the pixels that are 1, where each ends, and which lists the updates take, (T, batch)."""
         if self._cases is not None:
             return *self._cases, np.ascontiguousarray(rows.numpy())
-        x = grey * 255.0 < self.data[rows].to(torch.float32)
+        x = binarized(self.data[rows], grey)
         return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
 
     def _place_noise(self, noise: dict[str, Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -113,8 +113,7 @@ def _begin(
     )
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
-    grey = splits.kind is Kind.GREY
-    pack = Pack(objective, trio.optimiser, params, kept, moments, data, grey, engine, updates, splits.tokens)
+    pack = Pack(objective, trio.optimiser, params, kept, moments, data, splits.kind, engine, updates)
     return pack, batches
 
 
@@ -135,7 +134,7 @@ def _draw(pack: Pack, batches: Batches, seeds: list[int], number: int, length: i
     device = pack.data.device
     drawn = noise.update_block(pack.draws(batches.batch), seeds, number, device, length)
     rows = batches.block(seeds, number, length).to(device)
-    if not pack.stochastic:
+    if pack.kind is not Kind.GREY:
         return Block(rows, drawn, None)
     pixels = (batches.batch, pack.data.shape[1])
     return Block(rows, drawn, noise.binarize_block(pixels, seeds, number, device, length))
