@@ -65,6 +65,16 @@ def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, ro
     assert f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, bound stands there twice" in err
 
 
+def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
+    """A run that was measured anew with other samples: both numbers are there, and neither has a verdict."""
+    path = changed(tmp_path, "|samples:10|", "|samples:5|")
+    asked = ["report", "table=nvil_mnist", "--only", "SBN 200", "--only", "column=NVIL", "--brief", "--from", SHORT]
+    assert "measured under" not in call(capsys, *asked)[1]
+    out = call(capsys, *asked, "--from", path)[1]
+    assert "no verdict: measured under different protocols (samples:10 against samples:5)" in " ".join(out.split())
+    assert "yes" not in out
+
+
 def test_two_states_of_one_run_are_refused():
     frame = store.read_csv(SHORT)
     both = pd.concat([frame, frame.iloc[:1].assign(status="failed", metric="", value=float("nan"))])

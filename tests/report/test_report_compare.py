@@ -13,9 +13,15 @@ from vaebench.report.compare import LEVEL, compare, render
 from vaebench.results.stats import half_width
 
 
-def test_same_results_agree(frame, entry):
-    f = frame(entry("SBN 200", [113.0, 113.2]), entry("SBN 200", [110.0, 110.1], metric="iw_nll"))
-    c = compare(f, f, tol=0.0)
+@pytest.fixture
+def compared(frame):
+    """``compare`` of entries."""
+    return lambda a, b, *args, **options: compare(frame(a), frame(b), *args, **options)
+
+
+def test_same_results_agree(compared, frame, entry):
+    f = entry("SBN 200", [113.0, 113.2]) + entry("SBN 200", [110.0, 110.1], metric="iw_nll")
+    c = compared(f, f, tol=0.0)
     assert not c.differs
     assert [(r.name, r.metric, r.difference) for r in c.rows] == [
         ("nvil_mnist: SBN 200 / NVIL", "bound", 0.0),
@@ -25,171 +31,166 @@ def test_same_results_agree(frame, entry):
 
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.25, False), (-0.25, False), (0.26, True), (-0.26, True)])
-def test_tolerance_on_both_sides(frame, entry, shift, differs):
-    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [113.0 + shift]))
-    c = compare(a, b, tol=0.25)
+def test_tolerance_on_both_sides(compared, entry, shift, differs):
+    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [113.0 + shift])
+    c = compared(a, b, tol=0.25)
     assert c.differs is differs
     assert c.rows[0].difference == pytest.approx(shift)
     assert ("DIFFERS" in render(c)) is differs
 
 
-def test_without_tolerance_the_interval_by_welchs_t_decides(frame, entry):
+def test_without_tolerance_the_interval_by_welchs_t_decides(compared, entry):
     """As scipy has it: of two seeds a side it is many standard errors wide."""
     a, b = [113.0, 113.1, 113.2], [113.2, 113.4, 113.6]
-    c = compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", b)))
+    c = compared(entry("SBN 200", a), entry("SBN 200", b))
     interval = ttest_ind(b, a, equal_var=False).confidence_interval(LEVEL)
     assert c.rows[0].error == pytest.approx(math.hypot(0.1, 0.2) / math.sqrt(3))
     assert c.rows[0].allowed == pytest.approx((interval.high - interval.low) / 2)
     assert c.rows[0].difference == pytest.approx(0.3)
     assert not c.differs
-    assert compare(frame(entry("SBN 200", a)), frame(entry("SBN 200", [v + 1.0 for v in b]))).differs
-    few = compare(frame(entry("SBN 200", a[:2])), frame(entry("SBN 200", [v + 1.0 for v in b[:2]])))
+    assert compared(entry("SBN 200", a), entry("SBN 200", [v + 1.0 for v in b])).differs
+    few = compared(entry("SBN 200", a[:2]), entry("SBN 200", [v + 1.0 for v in b[:2]]))
     assert not few.differs
 
 
-def test_one_seed_uses_the_error_of_its_evaluation_and_the_margin(frame, entry):
-    a = frame(entry("SBN 200", [113.0], error=0.03))
+def test_one_seed_uses_the_error_of_its_evaluation_and_the_margin(compared, entry):
+    a = entry("SBN 200", [113.0], error=0.03)
     margin = load_table("nvil_mnist").margin
-    c = compare(a, frame(entry("SBN 200", [113.0 + margin - 0.01], error=0.04)))
+    c = compared(a, entry("SBN 200", [113.0 + margin - 0.01], error=0.04))
     assert c.rows[0].error == pytest.approx(0.05)
     assert c.rows[0].allowed == margin  # the seeds may differ by more than their evaluations
     assert not c.differs
     assert "at least the table's margin, because the spread over seeds is unknown" in render(c)
-    assert compare(a, frame(entry("SBN 200", [113.0 + margin + 0.01], error=0.04))).differs
-    assert compare(a, frame(entry("SBN 200", [113.0, 113.0]))).rows[0].allowed == margin
-    wide = compare(a, frame(entry("SBN 200", [113.1], error=0.4)))
+    assert compared(a, entry("SBN 200", [113.0 + margin + 0.01], error=0.04)).differs
+    assert compared(a, entry("SBN 200", [113.0, 113.0])).rows[0].allowed == margin
+    wide = compared(a, entry("SBN 200", [113.1], error=0.4))
     assert wide.rows[0].allowed == pytest.approx(3 * math.hypot(0.03, 0.4))
-    both = frame(entry("SBN 200", [113.0, 113.0]))
-    assert compare(both, both).rows[0].allowed == 1e-6
-    assert "margin" not in render(compare(both, both))
+    both = entry("SBN 200", [113.0, 113.0])
+    assert compared(both, both).rows[0].allowed == 1e-6
+    assert "margin" not in render(compared(both, both))
 
 
-def test_table_that_is_not_known_has_no_margin(frame, entry):
-    a = frame(entry("SBN 200", [113.0], error=0.03, table="of_old"))
-    c = compare(a, frame(entry("SBN 200", [113.2], error=0.04, table="of_old")))
+def test_table_that_is_not_known_has_no_margin(compared, entry):
+    a = entry("SBN 200", [113.0], error=0.03, table="of_old")
+    c = compared(a, entry("SBN 200", [113.2], error=0.04, table="of_old"))
     assert c.rows[0].allowed == pytest.approx(0.15)
     assert c.differs
 
 
-def test_without_any_error_nothing_is_judged(frame, entry):
+def test_without_any_error_nothing_is_judged(compared, entry):
     bare = {"error": None, "error_kind": "none", "metric": "kl"}
     bound = entry("SBN 200", [113.0])
-    a, b = frame(bound, entry("SBN 200", [20.0], **bare)), frame(bound, entry("SBN 200", [29.0], **bare))
-    c = compare(a, b)
+    a, b = bound + entry("SBN 200", [20.0], **bare), bound + entry("SBN 200", [29.0], **bare)
+    c = compared(a, b)
     assert [(r.metric, r.judged, r.within, r.allowed) for r in c.rows][1] == ("kl", False, False, None)
     assert not c.differs
     assert "1 of 2 rows agree, 1 not judged (no error is known on either side)" in render(c)
-    assert compare(a, b, tol=8.9).differs
-    assert not compare(a, b, tol=9.0).differs
-    assert compare(a, frame(bound)).differs  # a metric in one file only is always told
-    one_known = compare(a, frame(bound, entry("SBN 200", [29.0, 29.01], metric="kl")))
+    assert compared(a, b, tol=8.9).differs
+    assert not compared(a, b, tol=9.0).differs
+    assert compared(a, bound).differs  # a metric in one file only is always told
+    one_known = compared(a, bound + entry("SBN 200", [29.0, 29.01], metric="kl"))
     assert one_known.rows[1].judged
     assert one_known.differs
 
 
-def test_tolerance_is_for_nats_only(frame, entry):
+def test_tolerance_is_for_nats_only(compared, entry):
     units = {"metric": "active_units", "unit": "units", "error": None, "error_kind": "none"}
-    single = compare(frame(entry("SBN 200", [20.0], **units)), frame(entry("SBN 200", [90.0], **units)), tol=0.1)
+    single = compared(entry("SBN 200", [20.0], **units), entry("SBN 200", [90.0], **units), tol=0.1)
     assert not single.rows[0].judged
     assert not single.differs
-    several = frame(entry("SBN 200", [20.0, 22.0, 20.0, 22.0], **units))
+    several = entry("SBN 200", [20.0, 22.0, 20.0, 22.0], **units)
     wide = half_width([(1 / math.sqrt(3), 3)] * 2, LEVEL)
-    near = compare(several, frame(entry("SBN 200", [24.0, 26.0, 24.0, 26.0], **units)), tol=0.1)
+    near = compared(several, entry("SBN 200", [24.0, 26.0, 24.0, 26.0], **units), tol=0.1)
     assert near.rows[0].allowed == pytest.approx(wide)
     assert not near.differs
     assert "<= 0.1 nats; in other units the 99.7% interval, by Student's t" in render(near)
-    assert compare(several, frame(entry("SBN 200", [27.0, 29.0, 27.0, 29.0], **units)), tol=100.0).differs
-    one_seed = compare(several, frame(entry("SBN 200", [21.0], **units)))  # a margin in nats says nothing about units
+    assert compared(several, entry("SBN 200", [27.0, 29.0, 27.0, 29.0], **units), tol=100.0).differs
+    one_seed = compared(several, entry("SBN 200", [21.0], **units))  # a margin in nats says nothing about units
     assert one_seed.rows[0].allowed == pytest.approx(half_width([(1 / math.sqrt(3), 3)], LEVEL))
 
 
-def test_rows_in_one_side_only_differ(frame, entry, failed):
+def test_rows_in_one_side_only_differ(compared, entry, failed):
     both = entry("SBN 200", [113.0])
-    c = compare(frame(both, entry("SBN 500", [112.0])), frame(both, failed("SBN 500", 0)), tol=1.0)
+    c = compared(both + entry("SBN 500", [112.0]), both + failed("SBN 500", 0), tol=1.0)
     assert c.differs
     assert [r.within for r in c.rows] == [True, False]
     assert "only in the first" in render(c)
-    back = compare(frame(both), frame(both, entry("SBN 500", [112.0])), tol=1.0)
+    back = compared(both, both + entry("SBN 500", [112.0]), tol=1.0)
     assert back.differs
     assert "only in the second" in render(back)
+    assert "1 of 1 rows agree, 1 more in one side only" in render(back)
 
 
-def test_number_that_is_not_finite_is_no_agreement(frame, entry):
-    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [math.nan]))
-    assert compare(a, b, tol=1.0).differs
+def test_number_that_is_not_finite_is_no_agreement(compared, entry):
+    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [math.nan])
+    assert compared(a, b, tol=1.0).differs
     with pytest.raises(UserError, match="nothing to compare"):
-        compare(b, b)
+        compared(b, b)
 
 
-def test_nothing_in_common_is_refused(frame, entry):
-    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 500", [113.0], preset="tuned"))
+def test_nothing_in_common_is_refused(compared, entry):
+    a, b = entry("SBN 200", [113.0]), entry("SBN 500", [113.0], preset="tuned")
     with pytest.raises(UserError, match=r"no row is in both.*first has nvil_mnist preset=paper, .*preset=tuned"):
-        compare(a, b)
+        compared(a, b)
 
 
-def test_other_training_settings_are_named(frame, entry):
-    a, b = frame(entry("SBN 200", [113.0], key="one")), frame(entry("SBN 200", [113.0], key="two"))
-    assert "agrees (trained otherwise: one against two)" in render(compare(a, b))
-    assert "trained otherwise" not in render(compare(a, a))
+def test_other_training_settings_are_named(compared, entry):
+    a, b = entry("SBN 200", [113.0], key="one"), entry("SBN 200", [113.0], key="two")
+    assert "agrees (trained otherwise: one against two)" in render(compared(a, b))
+    assert "trained otherwise" not in render(compared(a, a))
 
 
-def test_rows_of_one_side_are_counted_apart(frame, entry):
-    both = entry("SBN 200", [113.0])
-    text = render(compare(frame(both), frame(both, entry("SBN 500", [112.0]))))
-    assert "1 of 1 rows agree, 1 more in one side only" in text
-
-
-def test_unlike_signatures_are_refused(frame, entry):
-    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [113.0], data="digits", points=50))
+def test_unlike_signatures_are_refused(compared, entry):
+    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [113.0], data="digits", points=50)
     with pytest.raises(UserError) as e:
-        compare(a, b)
+        compared(a, b)
     line = str(e.value)
     assert "nvil_mnist: SBN 200 / NVIL, bound" in line
     assert "data:mnist_static@8f3a12cd against data:digits@8f3a12cd; points:all against points:50" in line
     assert "\n" not in line
-    c = compare(a, b, ignore_protocol=True)
+    c = compared(a, b, ignore_protocol=True)
     assert not c.differs
     assert "data:digits" in render(c)
 
 
-def test_unlike_signatures_within_a_side_are_refused(frame, entry):
-    a = frame(entry("SBN 200", [113.0]), entry("SBN 200", [113.0], first=1, samples=5))
+def test_unlike_signatures_within_a_side_are_refused(compared, entry):
+    a = entry("SBN 200", [113.0]) + entry("SBN 200", [113.0], first=1, samples=5)
     with pytest.raises(UserError, match="samples:10 against samples:5"):
-        compare(a, a)
+        compared(a, a)
 
 
-def test_presets_are_rows_of_their_own_and_settings_are_refused(frame, entry):
-    two = frame(entry("SBN 200", [113.0]), entry("SBN 200", [111.0], preset="tuned", key="k"))
-    c = compare(two, frame(entry("SBN 200", [113.0])), tol=0.1)
+def test_presets_are_rows_of_their_own_and_settings_are_refused(compared, entry):
+    two = entry("SBN 200", [113.0]) + entry("SBN 200", [111.0], preset="tuned", key="k")
+    c = compared(two, entry("SBN 200", [113.0]), tol=0.1)
     assert [(r.name, r.within) for r in c.rows] == [
         ("nvil_mnist: SBN 200 / NVIL (paper)", True),
         ("nvil_mnist: SBN 200 / NVIL (tuned)", False),
     ]
-    mixed = frame(entry("SBN 200", [113.0]), entry("SBN 200", [111.0], first=1, key="k"))
+    mixed = entry("SBN 200", [113.0]) + entry("SBN 200", [111.0], first=1, key="k")
     with pytest.raises(UserError, match="2 training settings"):
-        compare(mixed, mixed)
+        compared(mixed, mixed)
 
 
-def test_preset_against_preset(frame, entry):
-    a, b = frame(entry("SBN 200", [113.0])), frame(entry("SBN 200", [111.0], preset="tuned", key="k"))
-    c = compare(a, b, tol=0.1)
+def test_preset_against_preset(compared, entry):
+    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [111.0], preset="tuned", key="k")
+    c = compared(a, b, tol=0.1)
     assert c.rows[0].difference == pytest.approx(-2.0)
     assert "DIFFERS (presets: paper against tuned)" in render(c)
-    assert "presets:" not in render(compare(a, a))
-    modified = frame(entry("SBN 200", [113.0], label="modified", key="k"))
-    assert "agrees (labels: none against modified)" in render(compare(a, modified))
+    assert "presets:" not in render(compared(a, a))
+    modified = entry("SBN 200", [113.0], label="modified", key="k")
+    assert "agrees (labels: none against modified)" in render(compared(a, modified))
 
 
 @pytest.mark.parametrize("tol", [-0.1, math.nan, math.inf])
-def test_bad_tolerance(frame, entry, tol):
-    f = frame(entry("SBN 200", [113.0]))
+def test_bad_tolerance(compared, entry, tol):
+    f = entry("SBN 200", [113.0])
     with pytest.raises(UserError, match="tolerance"):
-        compare(f, f, tol=tol)
+        compared(f, f, tol=tol)
 
 
-def test_cells_that_share_a_run_are_compared_each(frame, entry):
-    f = frame(*(entry("SBN 200", [113.0, 113.2], column=c, key="shared") for c in ("NVIL", "WS")))
-    c = compare(f, f)
+def test_cells_that_share_a_run_are_compared_each(compared, entry):
+    f = [line for c in ("NVIL", "WS") for line in entry("SBN 200", [113.0, 113.2], column=c, key="shared")]
+    c = compared(f, f)
     assert [(r.name, r.a.n) for r in c.rows] == [
         ("nvil_mnist: SBN 200 / NVIL", 2),
         ("nvil_mnist: SBN 200 / WS", 2),

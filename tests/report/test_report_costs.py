@@ -137,21 +137,6 @@ def test_nothing_recorded():
     assert estimate([run(make_cell(rate=1.0), 10.0, updates=None)], cell) is None
 
 
-def test_from_a_frame(frame, entry):
-    cell = make_cell()
-    f = frame(
-        entry("SBN 200", [1.0, 2.0], key=cell.key, seconds=10.0),
-        entry("SBN 200", [1.0, 2.0], key=cell.key, seconds=10.0, metric="kl"),
-        entry("SBN 200", [1.0], first=2, key=cell.key, seconds=40.0),
-        entry("SBN 200", [1.0], first=3, key=cell.key, seconds=None, updates=None),
-    )
-    assert estimate(f, cell) == 20.0  # one number per seed, however many metrics
-    assert estimate(f[f["seconds"] < 20], make_cell(updates=400000)) == pytest.approx(20.0)
-    assert estimate(f.assign(eval_seconds=5.0), cell) == 25.0
-    assert estimate(f.drop(columns="eval_seconds", errors="ignore"), cell) == 20.0
-    assert estimate(frame(), cell) is None
-
-
 def test_epochs_are_compared_with_epochs():
     """A run of 10 epochs took 100 s, so 30 epochs take 300 s; updates say nothing of epochs."""
 

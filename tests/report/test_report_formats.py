@@ -23,6 +23,12 @@ def filled(frame, entry, failed):
     )
 
 
+@pytest.fixture
+def flat(table, frame):
+    """A function from entries to the report as text, in one line."""
+    return lambda *entries, of=table: " ".join(render(of, frame(*entries)).split())
+
+
 def test_text(table, filled):
     text = render(table, filled, "text")
     lines = text.splitlines()
@@ -61,27 +67,26 @@ def test_text(table, filled):
     assert "\x1b" not in text
 
 
-def test_samples_of_the_importance_weighted_nll(table, frame, entry):
+def test_samples_of_the_importance_weighted_nll(flat, table, entry):
     def rows(row, samples, ess):
         numbers = entry(row, [109.94], metric="iw_nll", samples=samples, extra={"ess": ess}, error=0.01)
         return [*entry(row, [113.0]), *numbers]
 
-    alike = frame(rows("SBN 200", 1000, 12.0), rows("SBN 500", 1000, 4.5))
-    text = " ".join(render(table, alike).split())
+    alike = rows("SBN 200", 1000, 12.0) + rows("SBN 500", 1000, 4.5)
+    text = flat(alike)
     assert " IW-NLL (K=1000) " in text
     assert "109.94 [0.01]" in text
     assert "[0.01] K=" not in text
     assert "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, more samples" in text
     assert "errors recorded by the delta method, which are too small" in text
-    jackknife = alike.assign(extra=alike["extra"].str.replace("}", ', "error_by": "jackknife"}'))
-    assert "delta method" not in render(table, jackknife)
-    unlike = " ".join(render(table, frame(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))).split())
+    jackknife = [{**line, "extra": line["extra"].replace("}", ', "error_by": "jackknife"}')} for line in alike]
+    assert "delta method" not in flat(jackknife)
+    unlike = flat(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))
     assert " IW-NLL updates " in unlike
     assert "109.94 [0.01] K=1000" in unlike
     assert "109.94 [0.01] K=100 " in unlike
     assert "of a row is 12.0 of K=1000" in unlike
-    measured = replace(table, measure="iw_nll")
-    assert "of a row is 4.5 of K=1000" in " ".join(render(measured, alike).split())
+    assert "of a row is 4.5 of K=1000" in flat(alike, of=replace(table, measure="iw_nll"))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +189,7 @@ def test_unknown_format(table, frame):
         assert render(table, frame(), name).strip()
 
 
-def test_repeated_evaluations_stand_below_the_table(table, frame, entry):
+def test_repeated_evaluations_stand_below_the_table(flat, entry):
     """Of two seeds: means over seeds of their means and variances."""
     found = [
         {"values": [113.0, 113.2], "mean": 113.1, "variance": 0.02},
@@ -193,15 +198,13 @@ def test_repeated_evaluations_stand_below_the_table(table, frame, entry):
     rows = [
         line for first, f in enumerate(found) for line in entry("SBN 200", [113.0], first=first, extra={"repeats": f})
     ]
-    text = render(table, frame(rows), "text")
-    assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in text
-    once = render(table, frame(entry("SBN 200", [113.0, 112.0])), "text")
-    assert "evaluations" not in once
+    assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in flat(rows)
+    assert "evaluations" not in flat(entry("SBN 200", [113.0, 112.0]))
 
 
-def test_a_part_of_the_test_cases_is_named_with_what_it_costs(table, frame, entry):
+def test_a_part_of_the_test_cases_is_named_with_what_it_costs(flat, entry):
     def text(**more):
-        return " ".join(render(table, frame(entry("SBN 200", [113.0], **more)), "text").split())
+        return flat(entry("SBN 200", [113.0], **more))
 
     said = "test cases: 500 only. As one of the whole set a value is known to ± 1.04 nats at most"
     assert said in text(points=500, extra={"spread": 1.036})

@@ -12,7 +12,7 @@ from vaebench.config import cells as config
 from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
-from vaebench.report.plots.bound import collect_curves, mean_curve
+from vaebench.report.plots.bound import mean_curve
 from vaebench.results.store import Store, read_csv
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
@@ -25,19 +25,28 @@ def make_cell(objective="nvil"):
     return Cell("figure", "SBN 200", objective, "paper", config)
 
 
-def write(store, cell, seed, text):
-    place = store.run_dir(cell.key, seed)
-    place.mkdir(parents=True)
-    (place / "curve.csv").write_text(text)
+@pytest.fixture
+def collected(tmp_path):
+    """A function that writes curves, by (objective, seed), and gives what a plot collects of them."""
+
+    def make(curves, name="bound"):
+        cells = {objective: make_cell(objective) for objective, _ in curves}
+        for (objective, seed), text in curves.items():
+            place = Store(tmp_path).run_dir(cells[objective].key, seed)
+            place.mkdir(parents=True)
+            (place / "curve.csv").write_text(text)
+        return plot(name).collect(Store(tmp_path), list(cells.values()), [0, 1, 2])
+
+    return make
 
 
 @pytest.fixture
-def curves(tmp_path):
-    store, a, b = Store(tmp_path), make_cell(), make_cell("wake_sleep")
-    write(store, a, 0, HEADER + "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n3000,4.5,120,130,7,nats\n")
-    write(store, a, 1, HEADER + "1000,1.5,220,230,5,nats\n2000,3.0,,nan,6,nats\n3000,4.")
-    write(store, b, 0, HEADER + "1000,1.0,300,310,1,nats\n")
-    return collect_curves(store, [a, b], [0, 1, 2])
+def curves(collected):
+    first = "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n3000,4.5,120,130,7,nats\n"
+    cut_off = "1000,1.5,220,230,5,nats\n2000,3.0,,nan,6,nats\n3000,4."
+    alone = "1000,1.0,300,310,1,nats\n"
+    texts = {("nvil", 0): first, ("nvil", 1): cut_off, ("wake_sleep", 0): alone}
+    return collected({run: HEADER + text for run, text in texts.items()})
 
 
 def test_collect(curves):
@@ -48,22 +57,18 @@ def test_collect(curves):
     assert math.isnan(curves["train_bound"][4])
 
 
-def test_collect_nothing_and_damage(tmp_path):
-    store, cell = Store(tmp_path), make_cell()
-    assert len(collect_curves(store, [cell], [0])) == 0
-    write(store, cell, 0, "update,loss\n1,2\n")
+def test_collect_nothing_and_damage(collected):
+    assert len(collected({("nvil", 0): ""})) == 0
     with pytest.raises(UserError, match="missing columns seconds, train_bound, valid_bound"):
-        collect_curves(store, [cell], [0])
-    write(store, cell, 1, HEADER + "1000,1,2,3,4,nats\nx,1,2,3,4,nats\n")
+        collected({("vae", 0): "update,loss\n1,2\n"})
     with pytest.raises(UserError, match="line 3 is damaged"):
-        collect_curves(store, [cell], [1])
+        collected({("wake_sleep", 1): HEADER + "1000,1,2,3,4,nats\nx,1,2,3,4,nats\n"})
 
 
-def test_curves_of_older_versions_are_turned(tmp_path):
+def test_curves_of_older_versions_are_turned(collected):
     """They have no unit and bounds of the other sign; what is no bound stays as it is."""
-    store, cell = Store(tmp_path), make_cell("vae")
-    write(store, cell, 0, "update,seconds,train_bound,valid_bound,valid_kl\n10,1.5,-7,-9,0.5\n20,2.5,-6,,0.4\n")
-    found = collect_curves(store, [cell], [0])
+    text = "update,seconds,train_bound,valid_bound,valid_kl\n10,1.5,-7,-9,0.5\n20,2.5,-6,,0.4\n"
+    found = collected({("vae", 0): text})
     assert found[["train_bound", "valid_bound", "valid_kl"]].iloc[0].tolist() == [7.0, 9.0, 0.5]
     assert found["train_bound"][1] == 6.0
     assert math.isnan(found["valid_bound"][1])
@@ -119,12 +124,10 @@ def test_the_names_are_those_that_tables_may_use():
     assert tuple(PLOTS) == config.PLOTS
 
 
-def test_information_keeps_the_improvements_and_clips(tmp_path):
-    store, cell = Store(tmp_path), make_cell("vae")
+def test_information_keeps_the_improvements_and_clips(collected, tmp_path):
     head = "update,valid_bound,valid_kl,valid_mi_batch,unit\n"
     lines = ["10,9,0.5,-0.1", "20,9.5,1,0.4", "30,8,2,0.5", "40,8,0.2,0.3", "50,8.5,0.2,0.3"]
-    write(store, cell, 0, head + "".join(f"{line},nats\n" for line in lines))
-    frame = plot("information").collect(store, [cell], [0])
+    frame = collected({("vae", 0): head + "".join(f"{line},nats\n" for line in lines)}, "information")
     assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5]]
     assert frame["rest"].tolist() == [0.5, 1.5]
     save_plot("information", frame, tmp_path / "x.svg", "t")
@@ -159,7 +162,7 @@ def test_means(tmp_path, name):
         plot(name).collect(store, [cell], [4])
 
 
-def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, monkeypatch, frame, entry):
+def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, frame, entry):
     """Columns of a row that share a run are one point; measures of another evaluation and failed runs are none."""
 
     def both(row, seed, iw, units, column="NVIL", **more):
@@ -171,8 +174,7 @@ def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, monkeypat
     )
     lines += both("SBN 500", 0, 310.0, 1.0, status="failed") + both("fDARN 200", 0, 9.0, 1.0, extra={"current": False})
     lines += both("SBN 200", 0, 320.0, 6.0, kind="other")
-    monkeypatch.setattr(Store, "frame", lambda self, cells, seeds: frame(lines))
-    found = plot("units").collect(Store(tmp_path), [], [0, 1])
+    found = plot("units").from_frame(frame(lines))
     assert found[["row", "seed", "iw_nll", "active_units"]].values.tolist() == [
         ["SBN 200", 0, 300.0, 4.0], ["SBN 200", 1, 301.0, 5.0], ["SBN 200", 0, 320.0, 6.0]
     ]  # fmt: skip
@@ -180,9 +182,7 @@ def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, monkeypat
     assert "active units" in (tmp_path / "x.svg").read_text()
 
 
-def test_information_leaves_out_runs_without_latents(tmp_path):
-    store, vae, lm = Store(tmp_path), make_cell("vae"), make_cell("likelihood")
-    write(store, vae, 0, "update,valid_bound,valid_kl,valid_mi_batch\n10,-9,0.5,0.1\n20,-9,0.4,0.2\n")
-    write(store, lm, 0, "update,valid_bound\n10,-9\n")
-    frame = plot("information").collect(store, [vae, lm], [0])
+def test_information_leaves_out_runs_without_latents(collected):
+    vae = "update,valid_bound,valid_kl,valid_mi_batch\n10,-9,0.5,0.1\n20,-9,0.4,0.2\n"
+    frame = collected({("vae", 0): vae, ("likelihood", 0): "update,valid_bound\n10,-9\n"}, "information")
     assert frame[["column", "update"]].values.tolist() == [["vae", 10]]  # the second is no improvement

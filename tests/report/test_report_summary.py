@@ -9,14 +9,25 @@ import pytest
 
 from vaebench.config.cells import Column, Row
 from vaebench.report.footnotes import footnotes
-from vaebench.report.ranking import rankings
+from vaebench.report.ranking import rank
 from vaebench.report.summary import summarize
 
 
-def one(table, frame, row="SBN 200", column="NVIL"):
-    rows = [r for r in summarize(table, frame) if (r.row, r.column) == (row, column)]
-    assert len(rows) == 1
-    return rows[0]
+@pytest.fixture
+def one(table, frame):
+    """A function from entries to the one row of the summary that is of SBN 200 / NVIL."""
+
+    def make(*entries, of=table):
+        (row,) = [r for r in summarize(of, frame(*entries)) if (r.row, r.column) == ("SBN 200", "NVIL")]
+        return row
+
+    return make
+
+
+@pytest.fixture
+def ranked(table, frame):
+    """A function from entries to the rankings of the table's rows."""
+    return lambda *entries, of=table: rank(summarize(of, frame(*entries)))
 
 
 def test_rows_follow_the_table_when_nothing_ran(table, frame):
@@ -32,77 +43,73 @@ def test_rows_follow_the_table_when_nothing_ran(table, frame):
     assert rows[2].footnotes == ("the paper's bold entry",)
 
 
-def test_three_seeds(table, frame, entry):
-    f = frame(
+def test_three_seeds(one, entry):
+    r = one(
         entry("SBN 200", [113.2, 113.3, 113.4]),
         entry("SBN 200", [110.0, 111.0, 112.0], metric="iw_nll", samples=1000),
         entry("SBN 200", [20.0, 21.0, 22.0], metric="kl"),
     )
-    r = one(table, f)
     assert r.ours.mean == pytest.approx(113.3)
     assert r.se == pytest.approx(0.1 / math.sqrt(3))
     assert (r.n, r.verdict, r.status) == (3, "yes", "")
     assert r.difference == pytest.approx(0.2)
-    assert (r.iw_nll.mean, r.kl.mean) == (111.0, 21.0)
+    assert (r.iw_nll.mean, r.beside["kl"].mean) == (111.0, 21.0)
     assert r.iw_nll.se == pytest.approx(1 / math.sqrt(3))
     assert (r.updates, r.seconds, r.device) == (200000, 600.0, "cpu")
 
 
-def test_one_seed_has_its_monte_carlo_error_and_no_yes(table, frame, entry):
-    r = one(table, frame(entry("SBN 200", [113.1]), entry("SBN 200", [110.0], metric="iw_nll", error=0.03)))
+def test_one_seed_has_its_monte_carlo_error_and_no_yes(one, entry):
+    r = one(entry("SBN 200", [113.1]), entry("SBN 200", [110.0], metric="iw_nll", error=0.03))
     assert (r.n, r.se, r.verdict, r.ours.own_error) == (1, None, "n=1", 0.05)
     assert r.difference == 0.0
     assert r.iw_nll.error == 0.03
 
 
 @pytest.mark.parametrize(("mean", "verdict"), [(113.6, "yes"), (113.7, "no"), (112.6, "yes"), (112.5, "better")])
-def test_verdict_at_the_margin_and_its_label(table, frame, entry, mean, verdict):
+def test_verdict_at_the_margin_and_its_label(one, entry, mean, verdict):
     values = [mean - 0.02, mean + 0.02]
-    assert one(table, frame(entry("SBN 200", values))).verdict == verdict
-    tuned = one(table, frame(entry("SBN 200", values, label="tuned", preset="tuned")))
+    assert one(entry("SBN 200", values)).verdict == verdict
+    tuned = one(entry("SBN 200", values, label="tuned", preset="tuned"))
     assert tuned.verdict == f"{verdict}, tuned"
 
 
-def test_failed_and_unfinished_seeds_are_named_and_left_out(table, frame, entry, failed):
-    f = frame(
+def test_failed_and_unfinished_seeds_are_named_and_left_out(one, entry, failed):
+    r = one(
         entry("SBN 200", [113.09, 113.11]),
         failed("SBN 200", 2),
         failed("SBN 200", 3, status="diverged", reason=""),
         entry("SBN 200", [1e9], first=4, status="partial"),
         failed("SBN 200", 5, status="partial", reason=""),
     )
-    r = one(table, f)
     assert (r.n, r.verdict) == (2, "yes, 2 of 4 seeds")  # those that may yet finish do not count
     assert r.ours.mean == pytest.approx(113.1)
     assert r.status == "1 failed, 1 diverged, 2 partial"
     assert r.footnotes[0] == "seed 2 failed: RuntimeError: out of memory"
-    assert one(table, frame(failed("SBN 200", 0))).verdict == "-"
+    assert one(failed("SBN 200", 0)).verdict == "-"
 
 
-def test_verdict_names_the_seeds_that_were_lost(table, frame, entry, failed):
+def test_verdict_names_the_seeds_that_were_lost(one, entry, failed):
     tuned = {"preset": "tuned", "label": "tuned"}
     lost = [failed("SBN 200", 3, **tuned), failed("SBN 200", 4, status="diverged", **tuned)]
     some = [entry("SBN 200", [113.0, 113.1, 113.2], **tuned), entry("SBN 200", [110.0] * 3, metric="iw_nll", **tuned)]
-    assert one(table, frame(*some, *lost)).verdict == "yes, tuned, 3 of 5 seeds"
-    assert one(table, frame(*some)).verdict == "yes, tuned"
-    assert one(table, frame(entry("SBN 200", [113.0]), failed("SBN 200", 1))).verdict == "n=1, 1 of 2 seeds"
+    assert one(*some, *lost).verdict == "yes, tuned, 3 of 5 seeds"
+    assert one(*some).verdict == "yes, tuned"
+    assert one(entry("SBN 200", [113.0]), failed("SBN 200", 1)).verdict == "n=1, 1 of 2 seeds"
     off = entry("SBN 200", [113.0, 113.1], paper_protocol=False)
-    assert one(table, frame(off, failed("SBN 200", 2, paper_protocol=False))).verdict == "-"
+    assert one(off, failed("SBN 200", 2, paper_protocol=False)).verdict == "-"
     stale = entry("SBN 200", [90.0], first=2, extra={"current": False})  # to be evaluated again: not lost
-    assert one(table, frame(entry("SBN 200", [113.09, 113.11]), stale)).verdict == "yes"
+    assert one(entry("SBN 200", [113.09, 113.11]), stale).verdict == "yes"
 
 
-def test_number_that_is_not_finite_is_named_and_left_out(table, frame, entry):
-    r = one(table, frame(entry("SBN 200", [113.09, math.nan, 113.11])))
+def test_number_that_is_not_finite_is_named_and_left_out(one, entry):
+    r = one(entry("SBN 200", [113.09, math.nan, 113.11]))
     assert (r.n, r.status, r.verdict) == (2, "1 without a number", "yes, 2 of 3 seeds")
     assert r.footnotes == ("bound (seed 1): not finite: the value is no number",)
     assert r.ours.mean == pytest.approx(113.1)
 
 
-def test_other_data_give_no_verdict_and_say_why(table, frame, entry):
-    r = one(
-        table, frame(entry("SBN 200", [30.0, 31.0], data="digits", points=100, paper_protocol=False, label="quick"))
-    )
+def test_other_data_give_no_verdict_and_say_why(one, entry):
+    r = one(entry("SBN 200", [30.0, 31.0], data="digits", points=100, paper_protocol=False, label="quick"))
     assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
     assert r.ours.mean == 30.5
     assert r.footnotes == (
@@ -110,37 +117,37 @@ def test_other_data_give_no_verdict_and_say_why(table, frame, entry):
     )
 
 
-def test_seeds_under_unlike_protocols_give_no_verdict(table, frame, entry):
+def test_seeds_under_unlike_protocols_give_no_verdict(one, entry):
     other = entry("SBN 200", [113.1], first=1)
     other[0]["signature"] = other[0]["signature"].replace("8f3a12cd", "00000000")
-    r = one(table, frame(entry("SBN 200", [113.1]), other))
+    r = one(entry("SBN 200", [113.1]), other)
     assert (r.verdict, r.n) == ("-", 2)
     unlike = "data:mnist_static@8f3a12cd against data:mnist_static@00000000"
     assert r.footnotes == (f"no verdict: measured under different protocols ({unlike})",)
 
 
-def test_a_seed_under_two_protocols_gives_no_verdict(table, frame, entry):
+def test_a_seed_under_two_protocols_gives_no_verdict(one, entry):
     """As files of two versions hold it: the number is shown, and that another one was there."""
     both = [entry("SBN 200", [113.05, 113.1], samples=k) for k in (5, 10)]
-    r = one(table, frame(*both))
+    r = one(*both)
     assert (r.verdict, r.difference, r.n) == ("-", None, 2)
     assert r.footnotes == ("no verdict: measured under different protocols (samples:5 against samples:10)",)
 
 
-def test_unlike_protocols_beside_the_measure_are_named(table, frame, entry):
+def test_unlike_protocols_beside_the_measure_are_named(one, entry):
     beside = [entry("SBN 200", [110.0], metric="iw_nll", samples=k, first=i) for i, k in enumerate((100, 1000))]
-    r = one(table, frame(entry("SBN 200", [113.05, 113.1]), *beside))
+    r = one(entry("SBN 200", [113.05, 113.1]), *beside)
     assert r.verdict == "yes"
     assert r.footnotes == ("IW-NLL: measured under different protocols (samples:100 against samples:1000)",)
 
 
-def test_measure_of_another_evaluation_is_not_shown(table, frame, entry):
+def test_measure_of_another_evaluation_is_not_shown(one, entry):
     stale = entry("SBN 200", [90.0, 90.0], extra={"current": False})
-    assert one(table, frame(stale, entry("SBN 200", [113.0, 113.2]))).ours.mean == pytest.approx(113.1)
-    r = one(table, frame(stale))
+    assert one(stale, entry("SBN 200", [113.0, 113.2])).ours.mean == pytest.approx(113.1)
+    r = one(stale)
     assert (r.ours, r.verdict, r.status) == (None, "-", "2 without a number")
     assert "another evaluation" in r.footnotes[0]
-    assert "was not measured" in one(table, frame(entry("SBN 200", [90.0], metric="kl"))).footnotes[0]
+    assert "was not measured" in one(entry("SBN 200", [90.0], metric="kl")).footnotes[0]
 
 
 def test_presets_and_settings_are_never_averaged(table, frame, entry):
@@ -160,14 +167,14 @@ def test_cells_that_share_a_run_are_all_counted(table, frame, entry):
     assert [r.n for r in summarize(table, f) if r.row == "SBN 200"] == [2, 2]
 
 
-def test_ranking(table, frame, entry):
+def test_ranking(ranked, entry):
     entries = [
         entry("SBN 200", [114.0]),
         entry("SBN 200", [119.0], column="WS"),
         entry("SBN 500", [115.0]),  # published below SBN 200, measured above
     ]
-    assert rankings(table, frame(*entries[:2])) == ()
-    (r,) = rankings(table, frame(*entries))
+    assert ranked(*entries[:2]) == ()
+    (r,) = ranked(*entries)
     assert [(e.name, e.published_rank, e.our_rank) for e in r.entries] == [
         ("SBN 500 / NVIL", 1, 2),
         ("SBN 200 / NVIL", 2, 1),
@@ -177,15 +184,15 @@ def test_ranking(table, frame, entry):
     assert [e.n for e in r.entries] == [1, 1, 1]
     assert "orders of bound, mnist_static, test: 0.33 (3 entries; 1: the same order); one seed each" in r.sentence()
     more = [entry(e[0]["row"], [e[0]["value"]] * 2, column=e[0]["column"]) for e in entries]
-    assert rankings(table, frame(*more))[0].sentence().endswith("1: the same order)")
-    assert "one seed for 1 of the entries" in rankings(table, frame(*more[:2], entries[2]))[0].sentence()
-    tied = frame(entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0]))
-    assert rankings(table, tied)[0].tau is None
+    assert ranked(*more)[0].sentence().endswith("1: the same order)")
+    assert "one seed for 1 of the entries" in ranked(*more[:2], entries[2])[0].sentence()
+    tied = [entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0])]
+    assert ranked(*tied)[0].tau is None
     off = [entry("SBN 500", [115.0], paper_protocol=False)]
-    assert rankings(table, frame(*entries[:2], *off)) == ()
+    assert ranked(*entries[:2], *off) == ()
 
 
-def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(table, frame, entry):
+def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(ranked, table, entry):
     ours = {"SBN 200": 114.0, "SBN 500": 115.0, "SBN 200-200": 101.0}
     table = replace(table, rows={row: Row(published={"NVIL": v, "WS": v + 5}) for row, v in ours.items()})
 
@@ -198,42 +205,42 @@ def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(table, frame
     test = numbers("NVIL")
     train = numbers("WS", signature=test[0][0]["signature"].replace("split:test", "split:train"))
     for other, scope in ((train, "mnist_static, train"), (numbers("WS", data="omniglot"), "omniglot, test")):
-        found = rankings(table, frame(*test, *other))
+        found = ranked(*test, *other, of=table)
         assert [(r.scope, columns(r)) for r in found] == [("mnist_static, test", ["NVIL"] * 3), (scope, ["WS"] * 3)]
-    assert rankings(table, frame(*test[:2], *train[:2])) == (), "four numbers of two runs are no order of four"
-    (once,) = rankings(table, frame(*test, *numbers("WS")))  # two columns that show the same runs
+    assert ranked(*test[:2], *train[:2], of=table) == (), "four numbers of two runs are no order of four"
+    (once,) = ranked(*test, *numbers("WS"), of=table)  # two columns that show the same runs
     assert columns(once) == ["NVIL"] * 3
 
 
-def test_settings_have_no_common_ranking(table, frame, entry):
+def test_settings_have_no_common_ranking(ranked, entry):
     three = [entry("SBN 200", [114.0]), entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [115.0])]
     tuned = {"preset": "tuned", "label": "tuned", "key": "t"}
-    assert len(rankings(table, frame(*three))) == 1
-    assert rankings(table, frame(*three, entry("SBN 500", [111.0], **tuned))) == ()
-    assert rankings(table, frame(*three[:2], entry("SBN 500", [115.0], label="modified"))) == ()
+    assert len(ranked(*three)) == 1
+    assert ranked(*three, entry("SBN 500", [111.0], **tuned)) == ()
+    assert ranked(*three[:2], entry("SBN 500", [115.0], label="modified")) == ()
     off = entry("SBN 500", [30.0], paper_protocol=False, **tuned)  # not comparable: does not count
-    assert len(rankings(table, frame(*three, off))) == 1
+    assert len(ranked(*three, off)) == 1
 
 
-def test_estimates_carry_samples_and_effective_samples(table, frame, entry):
+def test_estimates_carry_samples_and_effective_samples(one, entry):
     def iw_nll(ess, first, samples=100):
         extra = {"ess": ess} if ess is not None else None
         return entry("SBN 200", [110.0], metric="iw_nll", first=first, samples=samples, extra=extra)
 
     bound = entry("SBN 200", [113.0, 113.2])
-    r = one(table, frame(bound, iw_nll(7.5, 0), iw_nll(3.25, 1)))
+    r = one(bound, iw_nll(7.5, 0), iw_nll(3.25, 1))
     assert (r.iw_nll.samples, r.iw_nll.ess) == (100, 3.25)
     assert (r.ours.samples, r.ours.ess) == (10, None)
-    unlike = one(table, frame(bound, iw_nll(None, 0), iw_nll(None, 1, samples=1000)))
+    unlike = one(bound, iw_nll(None, 0), iw_nll(None, 1, samples=1000))
     assert (unlike.iw_nll.samples, unlike.iw_nll.ess) == (None, None)
-    assert one(table, frame(bound, iw_nll(None, 0, samples=None))).iw_nll.samples is None
+    assert one(bound, iw_nll(None, 0, samples=None)).iw_nll.samples is None
 
 
 @pytest.mark.parametrize("mean", [15.0, 20.0, 25.0])
-def test_a_measure_that_only_describes_has_a_difference_and_no_verdict(table, frame, entry, mean):
+def test_a_measure_that_only_describes_has_a_difference_and_no_verdict(one, table, entry, mean):
     """Less KL is no better than more: a collapsed posterior has none."""
     table = replace(table, columns={"NVIL": Column(measure="kl")}, rows={"SBN 200": Row(published={"NVIL": 20.0})})
-    r = one(table, frame(entry("SBN 200", [mean - 0.1, mean + 0.1], metric="kl")))
+    r = one(entry("SBN 200", [mean - 0.1, mean + 0.1], metric="kl"), of=table)
     assert (r.verdict, r.difference) == ("-", pytest.approx(mean - 20.0))
 
 

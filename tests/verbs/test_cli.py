@@ -442,6 +442,18 @@ def test_report_without_runs_says_how_to_make_them(conf, tmp_path, capsys):
     assert "vaebench run table=small preset=tuned" in err
 
 
+@pytest.mark.parametrize("files", [["--curves"], ["--format", "csv", "--output"]], ids=lambda f: f[0])
+def test_report_without_runs_writes_no_empty_csv(conf, tmp_path, capsys, files):
+    """One line says so, and its command keeps the settings that were changed."""
+    changed = ["optim.rate=1e-2", f"run.results={tmp_path}/none"]
+    csv = tmp_path / "out.csv"
+    code, out, err = call(capsys, "report", "table=small", "preset=tuned", *changed, *files, str(csv))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no runs of small with preset=tuned optim.rate=1e-2 in" in err
+    assert f"vaebench run table=small preset=tuned {' '.join(changed)} makes them; nothing was written" in err
+    assert not csv.exists()
+
+
 @pytest.mark.parametrize("format", ["text", "md", "csv", "latex", "html"])
 def test_report_formats(runs, tmp_path, capsys, format):
     arguments = ["report", "table=small", f"run.results={runs}", "--format", format]

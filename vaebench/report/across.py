@@ -61,7 +61,7 @@ def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
     out = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
         lines: dict[tuple[str, str, str], list[ReportRow]] = {}
-        rest = []
+        rest: list[ReportRow] = []
         for r in of_row:
             (lines.setdefault((r.preset, r.label, r.key), []) if r.key else rest).append(r)
         first, *others = lines.values() or [[]]

@@ -96,7 +96,7 @@ def _plain(e: Estimate) -> str:
 
 def difference(row: ReportRow) -> str:
     """Ours minus published, with its sign and the digits of ours; nothing where the two may not be compared."""
-    if row.difference is None:
+    if row.difference is None or row.ours is None:
         return ""
     text = rounded(row.difference, supported(row.ours.error))
     return text if text.startswith("-") else f"+{text}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
-from vaebench.report.select import Estimate, estimate, measured, taken
+from vaebench.report.select import Estimate, estimated, measured, taken
 from vaebench.results import flags
 from vaebench.results.stats import combine, half_width
 
@@ -44,9 +45,9 @@ class ComparedRow:
     metric: str
     a: Estimate | None
     b: Estimate | None
-    difference: float | None
-    error: float | None
-    allowed: float | None
+    difference: float | None = None
+    error: float | None = None
+    allowed: float | None = None
     protocols: str = ""
     settings: str = ""
     flagged: str = ""
@@ -62,7 +63,9 @@ class ComparedRow:
     @property
     def within(self) -> bool:
         """Whether both sides have the row, it is judged, and they agree."""
-        return self.difference is not None and self.judged and abs(self.difference) <= self.allowed
+        if is_timing(self.metric) or self.difference is None or self.allowed is None:
+            return False
+        return abs(self.difference) <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def compare(
 def _groups(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], pd.DataFrame]:
     groups: dict[tuple[str, ...], pd.DataFrame] = {}
     for metric in dict.fromkeys(m for m in frame["metric"] if m):
-        for name, part in measured(frame, metric).groupby(by, sort=False):
+        for place, part in measured(frame, metric).groupby(by, sort=False):
+            name = tuple(map(str, place))
             if part["key"].nunique() > 1:
                 raise UserError(
                     f"{_name(name)}: the {side} side holds {part['key'].nunique()} training settings of this row "
@@ -138,7 +142,7 @@ def _flags(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...
         for name, part in taken(frame, metric).groupby(by, sort=False):
             found = flags.kinds(flag for marks in part["flags"] for flag in flags.split(marks))
             if found:
-                out[(*name, metric)] = f"{side}: {', '.join(found)}"
+                out[(*map(str, name), metric)] = f"{side}: {', '.join(found)}"
     return out
 
 
@@ -147,15 +151,15 @@ def _row(
 ) -> ComparedRow:
     *cell, metric = name
     if a is None or b is None:
-        known = [None if side is None else estimate(side) for side in (a, b)]
-        return ComparedRow(_name(cell), metric, *known, None, None, None)
+        sides = [None if side is None else estimated(side) for side in (a, b)]
+        return ComparedRow(_name(cell), metric, a=sides[0], b=sides[1])
     protocols = unlike([*a["signature"], *b["signature"]])
     if protocols and not ignore_protocol:
         raise UserError(
             f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
             "compare like with like, or ignore the protocol"
         )
-    left, right = estimate(a), estimate(b)
+    left, right = estimated(a), estimated(b)
     error = combine(left.error, right.error)
     nats, single = left.unit == right.unit == "nats", 1 in (left.n, right.n)
     if tol is not None and nats:
@@ -196,7 +200,7 @@ def _known(frame: pd.DataFrame) -> str:
     return ", ".join(f"{table} preset={preset}" for table, preset in pairs) or "nothing"
 
 
-def _name(cell) -> str:
+def _name(cell: Sequence[str]) -> str:
     table, row, column, *preset = cell
     return f"{table}: {row} / {column}" + "".join(f" ({p})" for p in preset)
 
@@ -246,11 +250,11 @@ def _count(comparison: Comparison) -> str:
 def _rule(comparison: Comparison) -> str:
     """By what the rows were judged, in words, as far as it applied to any of them."""
     errors = f"the {LEVEL:.1%} interval, by Student's t (±: over seeds; [..]: of the evaluation of a single seed)"
-    both = [r for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
+    both = [(r.a, r.b) for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
     if comparison.tol is not None:
-        other = any(r.a.unit != "nats" or r.b.unit != "nats" for r in both)
+        other = any(a.unit != "nats" or b.unit != "nats" for a, b in both)
         return f"|difference| <= {comparison.tol:g}" + (f" nats; in other units {errors}" if other else "")
-    single = any(r.a.unit == r.b.unit == "nats" and 1 in (r.a.n, r.b.n) for r in both)
+    single = any(a.unit == b.unit == "nats" and 1 in (a.n, b.n) for a, b in both)
     margin = (
         "; with a single seed on a side at least the table's margin, because the spread over seeds is unknown"
         if single

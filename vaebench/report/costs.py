@@ -7,67 +7,68 @@ import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vaebench.config.cells import Cell, canonical, run_key, settings_of, versions
 from vaebench.results import shipped
 from vaebench.results.store import lacking
 from vaebench.settings.kinds import is_number
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
 """What an estimate needs to know of a run."""
 
 
-def estimate(recorded: pd.DataFrame | Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
-    """Seconds per seed of a cell, from a long frame or from results (``Store.runs``); None where nothing is recorded.
+def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
+    """Seconds per seed of a cell.
 
-    Training (``seconds``) and evaluation (``eval_seconds``, nothing where it is missing): the mean over finished runs
-    of the same training settings, by any version of their options; else, from runs with the same data, model, sizes and
-    objective, their seconds per update times the cell's upper limit of updates, plus their evaluation as it is. A run's
-    sizes are known from its ``config``, without one from its key where that shows them. ``kind``: runs on a 'cpu' or on
-    'cuda' only.
+    Args:
+        recorded: Results of runs (``Store.runs``, ``reference_records``).
+        cell: What is to be run.
+        kind: Runs on a 'cpu' or on 'cuda' only.
+
+    Returns:
+        The mean over finished runs of the same training settings, by any version of their options. If there are none,
+        the mean over runs with the same data, model, sizes and objective, of their seconds per update times the cell's
+        upper limit of updates. The evaluation counts in either. None if nothing like it is recorded.
     """
-    records = recorded if not hasattr(recorded, "to_dict") else _from_frame(recorded)
-    mine, key = cell.config, cell.key
-    keys = {run_key(version) for version in versions(mine)}
-    updates, unit = mine["train"]["updates"], mine["train"].get("unit", "updates")
-    same, alike = [], []
-    for r in records:
-        training, evaluation = _known(r.get("seconds")), _known(r.get("eval_seconds"))
-        if r.get("status") != "done" or not training or not (r.get("device") or "").startswith(kind):
+    key = cell.key
+    keys = {run_key(version) for version in versions(cell.config)}
+    updates = cell.config["train"]["updates"]
+    unit = cell.config["train"].get("unit", "updates")
+    same = []
+    alike = []
+    for r in recorded:
+        training = _known(r.get("seconds"))
+        if r.get("status") != "done" or not training or not _on(kind, r):
             continue
+        evaluated = _known(r.get("eval_seconds"))
         if r["key"] in keys:
-            same.append(training + evaluation)
-        elif (
-            (theirs := _budget(r, unit)) and _settings(r["key"]) == _settings(key) and _as_large(r.get("config"), mine)
-        ):
-            alike.append(training / theirs * updates + evaluation)
-    some = same or alike
-    return math.fsum(some) / len(some) if some else None
+            same.append(training + evaluated)
+        elif (theirs := _budget(r, unit)) and _alike(r, key, cell.config):
+            alike.append(training / theirs * updates + evaluated)
+    return _mean(same or alike)
 
 
 def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
-    """Seconds of the evaluation of one seed of a cell, from results (``Store.runs``); None where nothing is recorded.
+    """Seconds of the evaluation of one seed of a cell; arguments as of ``estimate``.
 
-    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training settings; else
-    those with the same data, model, sizes and objective. ``kind`` as for ``estimate``.
+    The mean over runs that were evaluated by the same ``eval`` settings: those of the same training settings, else
+    those with the same data, model, sizes and objective.
     """
-    same, alike = [], []
+    key = cell.key
+    wanted = canonical(cell.config["eval"])
+    same = []
+    alike = []
     for r in recorded:
-        seconds, config = _known(r.get("eval_seconds")), r.get("config")
-        if not seconds or not config or not (r.get("device") or "").startswith(kind):
+        seconds = _known(r.get("eval_seconds"))
+        config = r.get("config")
+        if not seconds or not config or not _on(kind, r) or canonical(config["eval"]) != wanted:
             continue
-        if canonical(config["eval"]) != canonical(cell.config["eval"]):
-            continue
-        if r["key"] == cell.key:
+        if r["key"] == key:
             same.append(seconds)
-        elif _settings(r["key"]) == _settings(cell.key) and _as_large(config, cell.config):
+        elif _alike(r, key, cell.config):
             alike.append(seconds)
-    some = same or alike
-    return math.fsum(some) / len(some) if some else None
+    return _mean(same or alike)
 
 
 def reference_records() -> list[dict[str, Any]]:
@@ -84,9 +85,18 @@ def reference_records() -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _mean(seconds: list[float]) -> float | None:
+    return math.fsum(seconds) / len(seconds) if seconds else None
+
+
 def _known(seconds: float | None) -> float:
     """Seconds, or 0 where they were not recorded."""
     return seconds if seconds and math.isfinite(seconds) else 0.0
+
+
+def _on(kind: str, record: dict[str, Any]) -> bool:
+    """Whether a run was on this kind of device; empty: any."""
+    return (record.get("device") or "").startswith(kind)
 
 
 def _budget(record: dict[str, Any], unit: str) -> float | None:
@@ -98,16 +108,16 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
     return budget if train.get("unit") == unit and is_number(budget) else None
 
 
-def _settings(key: str) -> str:
-    """The readable part of a run key: data, model, sizes and objective, without the hash."""
-    return key.rpartition("-")[0]
+def _alike(record: dict[str, Any], key: str, mine: dict[str, Any]) -> bool:
+    """Whether an update of a run takes about as long: the same data, model and objective, and the same sizes.
 
-
-def _as_large(config: dict[str, Any] | None, mine: dict[str, Any]) -> bool:
-    """Whether an update of runs with the same readable key takes about as long, by the sizes of their settings."""
-    if not config:
-        return "dims" in mine["model"]  # those stand in the key
-    return _sizes(config) == _sizes(mine)
+    The first three stand in the readable part of the key. Sizes are known from the settings, or from ``dims`` in the
+    key.
+    """
+    if record["key"].rpartition("-")[0] != key.rpartition("-")[0]:
+        return False
+    config = record.get("config")
+    return _sizes(config) == _sizes(mine) if config else "dims" in mine["model"]
 
 
 def _sizes(config: dict[str, Any]) -> list[Any]:
@@ -118,7 +128,7 @@ def _sizes(config: dict[str, Any]) -> list[Any]:
 
 
 def _from_csv(path: Path) -> list[dict[str, Any]]:
-    """As ``_from_frame`` of the results CSV at ``path``, without pandas. ValueError where it is none."""
+    """One record per line of the results CSV at ``path``, read without pandas. ValueError where it is none."""
     numbers = ("seconds", "eval_seconds", "updates")
     with path.open(encoding="utf-8", newline="") as f:
         lines = csv.DictReader(f, strict=True)
@@ -131,14 +141,4 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
         {"key": r["key"], "seed": int(r["seed"]), "status": r["status"], "device": r["device"]}
         | {name: float(r[name]) if r[name] else None for name in numbers}
         for r in records
-    ]
-
-
-def _from_frame(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """One record per run with all of FIELDS, None where a number or a whole column is missing."""
-    runs = frame.drop_duplicates(["key", "seed"]).reindex(columns=list(FIELDS))
-    numbers = ("seconds", "eval_seconds", "updates")
-    return [
-        {**r, **{n: None if r[n] != r[n] else r[n] for n in numbers}}
-        for r in runs.astype(dict.fromkeys(numbers, "float64")).to_dict("records")
     ]

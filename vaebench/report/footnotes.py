@@ -1,7 +1,6 @@
 """The notes below a table. Each is a rule of ``RULES``, in the order of the page.
 
-A rule gets the table and the rows of its summary and gives its lines; none if it does not apply. To add a note: a rule
-here, an entry of ``RULES``.
+A rule gives the lines of its note; none if it does not apply. To add a note: a rule here, an entry of ``RULES``.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from vaebench.config.cells import Table
 from vaebench.protocol.registry import heading, is_timing
 from vaebench.report import across, times
 from vaebench.report.cells import MARK
-from vaebench.report.select import Estimate
-from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow
+from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow, Summary
 from vaebench.results import flags
 from vaebench.results.stats import LEVEL
 
-Rule = Callable[[Table, list[ReportRow]], Iterable[str]]
+Rule = Callable[[Summary], Iterable[str]]
 
 VERDICTS = {
     "yes": f"within the margin of the published number; half the {LEVEL:.0%} interval is no more than that",
@@ -39,41 +37,42 @@ JUDGED = {"yes", "better", "no", "unclear"}
 
 def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
     """The lines of all rules."""
-    return [line for rule in RULES for line in rule(table, rows)]
+    summary = Summary(table, rows)
+    return [line for rule in RULES for line in rule(summary)]
 
 
 # ------------------------------------------------------------------------------------------------- how to read it
 
 
-def legend(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def legend(summary: Summary) -> Iterator[str]:
     """What the numbers are."""
-    unit = _unit(table, rows)
+    table = summary.table
     if across.fits(table):
-        yield across.legend(table, unit)
+        yield across.legend(table, summary.unit)
         return
 
     others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
     difference = "; difference: ours minus published" if table.printed else ""
-    yield f"ours: {heading(table.measure)} in {unit}{columns}, mean over seeds{difference}; lower is better."
+    yield f"ours: {heading(table.measure)} in {summary.unit}{columns}, mean over seeds{difference}; lower is better."
 
 
-def error_over_seeds(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def error_over_seeds(summary: Summary) -> Iterator[str]:
     """``113.25 ± 0.12``."""
-    if any(e.se is not None for e in _estimates(rows)):
-        more = "; it holds no error of the published number" if table.printed else ""
+    if any(e.se is not None for e in summary.estimates):
+        more = "; it holds no error of the published number" if summary.table.printed else ""
         yield f"±: standard error of the mean over the seeds{more}."
 
 
-def published_spread(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def published_spread(summary: Summary) -> Iterator[str]:
     """``84.11 ± 0.04`` in print."""
-    if any(r.spread is not None for r in rows):
+    if any(r.spread is not None for r in summary.rows):
         yield "± of a published number: the standard deviation over the paper's runs, as printed, not of their mean."
 
 
-def error_of_one_seed(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def error_of_one_seed(summary: Summary) -> Iterator[str]:
     """``113.25 [0.05]``."""
-    found = {e.error_kind for e in _estimates(rows) if e.n == 1 and e.own_error is not None}
+    found = {e.error_kind for e in summary.estimates if e.n == 1 and e.own_error is not None}
     if found:
         kinds = " or ".join(sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in found))
         yield (
@@ -82,9 +81,9 @@ def error_of_one_seed(table: Table, rows: list[ReportRow]) -> Iterator[str]:
         )
 
 
-def error_of_log_z(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def error_of_log_z(summary: Summary) -> Iterator[str]:
     """The error of an estimated log Z, the largest of all rows."""
-    largest = max((e.log_z_error or 0.0 for e in _estimates(rows)), default=0.0)
+    largest = max((e.log_z_error or 0.0 for e in summary.estimates), default=0.0)
     if largest:
         yield (
             f"log Z: estimated, with a standard error of at most {_significant(largest)} nats that all test cases of a "
@@ -92,9 +91,9 @@ def error_of_log_z(table: Table, rows: list[ReportRow]) -> Iterator[str]:
         )
 
 
-def part_of_the_cases(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def part_of_the_cases(summary: Summary) -> Iterator[str]:
     """What measuring on some of the test cases costs, where that is known."""
-    known = [(e.over_cases, e) for e in _estimates(rows) if e.cases and e.over_cases]
+    known = [(e.over_cases, e) for e in summary.estimates if e.cases and e.over_cases]
     if known:
         error, worst = max(known, key=lambda pair: pair[0])
         yield (
@@ -103,16 +102,16 @@ def part_of_the_cases(table: Table, rows: list[ReportRow]) -> Iterator[str]:
         )
 
 
-def unknown_words(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def unknown_words(summary: Summary) -> Iterator[str]:
     """How much of the documents a vocabulary lacks: each such word is scored as the one entry <unk>."""
-    shares = [e.unknown for e in _estimates(rows) if e.unknown]
+    shares = [e.unknown for e in summary.estimates if e.unknown]
     if shares:
         yield f"<unk>: up to {max(shares):.1%} of the documents' words are not in the vocabulary and scored as <unk>."
 
 
-def effective_samples(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def effective_samples(summary: Summary) -> Iterator[str]:
     """How far the importance-weighted NLL may be trusted."""
-    known = [(e.ess, e) for e in _importance_weighted(rows) if e.ess is not None]
+    known = [(e.ess, e) for e in summary.importance_weighted if e.ess is not None]
     if known:
         ess, worst = min(known, key=lambda pair: pair[0])
         k = "" if worst.samples is None else f" of K={worst.samples}"
@@ -122,9 +121,9 @@ def effective_samples(table: Table, rows: list[ReportRow]) -> Iterator[str]:
         )
 
 
-def delta_method(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def delta_method(summary: Summary) -> Iterator[str]:
     """Errors that do not name their method are by the delta method, of an earlier version."""
-    known = [e for e in _importance_weighted(rows) if e.ess is not None]
+    known = [e for e in summary.importance_weighted if e.ess is not None]
     if any(e.n == 1 and e.own_error is not None and not e.error_by for e in known):
         yield (
             "IW-NLL: errors recorded by the delta method, which are too small where the effective sample size is low; "
@@ -132,39 +131,39 @@ def delta_method(table: Table, rows: list[ReportRow]) -> Iterator[str]:
         )
 
 
-def evaluated_once(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def evaluated_once(summary: Summary) -> Iterator[str]:
     """Rows without the repeated evaluations (``eval.repeats``) that the table asks for."""
-    if any(override.startswith("eval.repeats=") for override in table.base):
-        alone = dict.fromkeys(r.row for r in rows if r.ours and not r.ours.repeats)
+    if any(override.startswith("eval.repeats=") for override in summary.table.base):
+        alone = dict.fromkeys(r.row for r in summary.rows if r.ours and not r.ours.repeats)
         if alone:
             yield f"evaluated once only, vaebench run makes the other evaluations: {', '.join(alone)}."
 
 
-def evaluation_noise(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def evaluation_noise(summary: Summary) -> Iterator[str]:
     """What repeated evaluations of the same parameters gave.
 
     Of several seeds the mean of their means, and of their variances, which leave the seeds' own spread out.
     """
-    for r in rows:
+    for r in summary.rows:
         if r.ours and r.ours.repeats:
             count, mean, variance = r.ours.repeats
             seeds = f" of each of {r.ours.n} seeds" if r.ours.n > 1 else ""
             yield f"{r.row}, {r.column}: {count} evaluations{seeds}, mean {mean:.2f}, variance {variance:.1g}."
 
 
-def order_of_layers(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def order_of_layers(summary: Summary) -> Iterator[str]:
     """``31.1 / 13.3 / 0.06``."""
-    if any(len(e.layers) > 1 for r in rows for e in r.beside.values()):
+    if any(len(e.layers) > 1 for r in summary.rows for e in r.beside.values()):
         yield (
             "KL and active units of several latent layers: by layer, the one next to the data first; of several seeds "
             "the mean of each."
         )
 
 
-def flagged(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def flagged(summary: Summary) -> Iterator[str]:
     """What the mark behind a flagged number means."""
-    kinds = {kind for e in _estimates(rows) for kind in e.flags}
-    kinds |= {kind for r in rows for lost in r.lost.values() for kind in lost}
+    kinds = {kind for e in summary.estimates for kind in e.flags}
+    kinds |= {kind for r in summary.rows for lost in r.lost.values() for kind in lost}
     if kinds & set(flags.FAULTS):
         yield (
             f"{MARK}: flagged, the notes of the row say why; a number that is impossible or not finite enters no mean, "
@@ -177,74 +176,75 @@ def flagged(table: Table, rows: list[ReportRow]) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------------- verdicts
 
 
-def margin(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def margin(summary: Summary) -> Iterator[str]:
     """Up to which difference a row counts as reproduced."""
-    if table.printed:
-        yield f"margin: {table.margin:g} {_unit(table, rows)}: {table.margin_why}"
+    if summary.table.printed:
+        yield f"margin: {summary.table.margin:g} {summary.unit}: {summary.table.margin_why}"
 
 
-def verdicts(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def verdicts(summary: Summary) -> Iterator[str]:
     """The words that stand in the table."""
-    if table.printed:
-        words = {_word(r) for r in rows}
+    if summary.table.printed:
+        words = {_word(r) for r in summary.rows}
         yield from (f"{word}: {meaning}." for word, meaning in VERDICTS.items() if word in words)
 
 
-def interval(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def interval(summary: Summary) -> Iterator[str]:
     """The interval that verdicts speak of."""
-    judged = [r for r in rows if _word(r) in JUDGED]
-    if not (table.printed and judged):
+    judged = [r for r in summary.rows if _word(r) in JUDGED]
+    if not (summary.table.printed and judged):
         return
 
     seeds = f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees of freedom for n seeds"
     welch = "and by Welch's where the paper prints a standard deviation"
     if all(r.spread is None for r in judged):
         yield f"{seeds}; the published number is taken as exact."
-    elif table.published_runs:
-        yield f"{seeds}, {welch}, over {table.published_runs} runs."
+    elif summary.table.published_runs:
+        yield f"{seeds}, {welch}, over {summary.table.published_runs} runs."
     else:
         yield (
             f"{seeds}, {welch}; over how many runs it does not say, so it is taken as the error of the number itself."
         )
 
 
-def lost_seeds(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def lost_seeds(summary: Summary) -> Iterator[str]:
     """``yes, 3 of 5 seeds``."""
-    if any(r.verdict.endswith(" seeds") for r in rows):
+    if any(r.verdict.endswith(" seeds") for r in summary.rows):
         yield "k of n seeds: the others failed or diverged; the mean is over the k that finished."
 
 
 # --------------------------------------------------------------------------------------------- runs and the paper
 
 
-def presets(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def presets(summary: Summary) -> Iterator[str]:
     """What the presets are of which there are runs."""
-    for name, label in sorted({(r.preset, r.label) for r in rows if r.preset}):
+    for name, label in sorted({(r.preset, r.label) for r in summary.rows if r.preset}):
         about = load_preset(name).about if name in options("preset") else ""
-        extra = table.presets[name].note if name in table.presets else ""
-        recipe = f"not the paper's recipe, so a verdict says {label!r}" if label and table.printed else ""
+        extra = summary.table.presets[name].note if name in summary.table.presets else ""
+        recipe = f"not the paper's recipe, so a verdict says {label!r}" if label and summary.table.printed else ""
         yield f"preset {name}: {'; '.join(filter(None, (about, extra, recipe))) or 'see its file'}."
 
 
-def recorded_time(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def recorded_time(summary: Summary) -> Iterator[str]:
     """What stands in the column ``time``."""
-    if any(r.seconds is not None for r in rows):
-        pack = max(r.pack or 1 for r in rows)
+    if any(r.seconds is not None for r in summary.rows):
+        pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
-        devices = "; ".join(sorted({r.device for r in rows if r.device}))
+        devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))
         yield f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}."
 
 
-def notes(table: Table, rows: list[ReportRow]) -> Iterable[str]:
+def notes(summary: Summary) -> Iterable[str]:
     """Those of the table's own file."""
-    return table.notes
+    return summary.table.notes
 
 
-def ledger(table: Table, rows: list[ReportRow]) -> Iterator[str]:
+def ledger(summary: Summary) -> Iterator[str]:
     """The table's ledger in short."""
-    if table.ledger:
-        yield f"where the paper is silent or differs, at preset=paper (vaebench show table={table.name} says why):"
-        yield from (f"{entry.topic}: {entry.here}" for entry in table.ledger)
+    if summary.table.ledger:
+        why = f"vaebench show table={summary.table.name} says why"
+        yield f"where the paper is silent or differs, at preset=paper ({why}):"
+        yield from (f"{entry.topic}: {entry.here}" for entry in summary.table.ledger)
 
 
 RULES: tuple[Rule, ...] = (
@@ -271,20 +271,6 @@ RULES: tuple[Rule, ...] = (
     notes,
     ledger,
 )
-
-
-def _estimates(rows: list[ReportRow]) -> list[Estimate]:
-    """Every number that stands in the table."""
-    return [e for r in rows for e in (r.ours, *r.beside.values()) if e]
-
-
-def _importance_weighted(rows: list[ReportRow]) -> list[Estimate]:
-    return [e for r in rows if (e := r.ours if r.measure == "iw_nll" else r.iw_nll)]
-
-
-def _unit(table: Table, rows: list[ReportRow]) -> str:
-    """That of the table's measure."""
-    return next((r.ours.unit for r in rows if r.ours and r.measure == table.measure), "nats")
 
 
 def _word(row: ReportRow) -> str:

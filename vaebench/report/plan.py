@@ -38,11 +38,11 @@ def describe(plan: Plan, force: bool) -> str:
             cost = estimate(recorded, cell, kind)
 
             for a in asked:
-                left = 1.0 if force else _left(plan.store, a)
-                if left and (cell.key, a.seed) not in counted:  # tables may share runs
+                share = 1.0 if force else _left(plan.store, a)
+                if share and (cell.key, a.seed) not in counted:  # tables may share runs
                     counted[cell.key, a.seed] = "unknown" if cost is None else "known"
-                    known_total += (cost or 0.0) * left
-                elif not left and not a.known.status.finished and (runner.unit(cell), a.seed) not in counted:
+                    known_total += (cost or 0.0) * share
+                elif not share and not a.known.status.finished and (runner.unit(cell), a.seed) not in counted:
                     seconds = evaluation(recorded, cell, kind)
                     counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
                     evaluations += seconds or 0.0

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
 from vaebench.protocol.registry import is_descriptive
 from vaebench.report.page import Grid, Section
-from vaebench.report.summary import ReportRow, summarize
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaebench.report.summary import ReportRow
 
 ENOUGH = 3
 """Fewer entries have no order worth a number."""
@@ -23,12 +18,10 @@ class Ranked:
     """One entry with its published and its measured rank, 1 for the lowest number; ties share the lowest rank."""
 
     name: str
-    published: float
-    ours: float
     published_rank: int
     our_rank: int
     n: int = 1
-    """Number of seeds behind ``ours``."""
+    """Number of seeds behind our number."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +52,7 @@ class Ranking:
         return Section(grid, self.sentence())
 
 
-def rankings(table: Table, frame: pd.DataFrame) -> tuple[Ranking, ...]:
+def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
     """Ranks over the trained entries with both numbers and the paper's protocol, one ranking per kind of number.
 
     A ranking holds entries of one measure on one split of one data set, and each run once: the test and the training
@@ -68,19 +61,11 @@ def rankings(table: Table, frame: pd.DataFrame) -> tuple[Ranking, ...]:
     None below three entries, and where they hold several settings (preset and label): entries trained by different
     recipes have no common order. Rank the rows of one setting then.
     """
-    return rank(summarize(table, frame))
-
-
-def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
-    """As ``rankings``, from a summary."""
     kinds: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:
-        if not row.ours or row.published is None or not row.comparable or is_descriptive(row.measure):
-            continue
-        kinds.setdefault((row.measure, row.scope), []).append(row)
-
-    found = [_rank(same) for same in kinds.values()]
-    return tuple(r for r in found if r is not None)
+        if row.ours and row.published is not None and row.comparable and not is_descriptive(row.measure):
+            kinds.setdefault((row.measure, row.scope), []).append(row)
+    return tuple(r for same in kinds.values() if (r := _rank(same)))
 
 
 def _rank(rows: list[ReportRow]) -> Ranking | None:
@@ -91,19 +76,15 @@ def _rank(rows: list[ReportRow]) -> Ranking | None:
         return None
     from scipy.stats import kendalltau, rankdata
 
-    published = [r.published for r in rows]
-    ours = [r.ours.mean for r in rows]
+    pairs = [(r.published, r.ours.mean) for r in rows if r.published is not None and r.ours]
+    published, ours = zip(*pairs, strict=True)
     ranks = zip(rankdata(published, "min"), rankdata(ours, "min"), strict=True)
     entries = [
-        Ranked(f"{row.row} / {row.column}", row.published, row.ours.mean, int(theirs), int(mine), row.n)
+        Ranked(f"{row.row} / {row.column}", int(theirs), int(mine), row.n)
         for row, (theirs, mine) in zip(rows, ranks, strict=True)
     ]
 
     constant = len(set(published)) == 1 or len(set(ours)) == 1
     tau = math.nan if constant else float(kendalltau(published, ours).statistic)
-    return Ranking(
-        tuple(sorted(entries, key=lambda e: e.published_rank)),
-        tau if math.isfinite(tau) else None,
-        rows[0].measure,
-        rows[0].scope,
-    )
+    in_order = tuple(sorted(entries, key=lambda e: e.published_rank))
+    return Ranking(in_order, tau if math.isfinite(tau) else None, rows[0].measure, rows[0].scope)

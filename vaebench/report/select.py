@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import signature_parts
@@ -22,27 +21,30 @@ CELL = ("table", "row", "column", "preset")
 """What names a cell in the long frame. Cells may share runs, so the key alone does not."""
 
 
-EXTRA = ("ess", "log_z_error", "spread", flags.UNKNOWN)
-"""Numbers in ``extra`` that an estimate carries on."""
-
-
 @dataclass(frozen=True)
 class Estimate:
     """Mean over seeds of one metric.
 
-    ``se`` is the standard error over seeds, None for one seed and for times that are equal shares of a pack's.
-    ``own_error`` is for one seed the error of that single evaluation, of kind ``error_kind`` (None where it was not
-    measured). ``values`` are the numbers, one per seed.
-    ``samples`` are those per test case, None where unknown or not the same for all seeds; ``ess`` is the mean
-    effective sample size of an importance-weighted metric, the smallest of the seeds, None where it is not stored.
-    ``log_z_error`` is the error of the log Z that enters the value, the largest of the seeds, None where none does.
-    ``cases`` are the cases it was measured on where they are a part of the set, else None; ``over_cases`` the standard
-    error over cases as one of a number of the whole set (stored as ``spread``), the largest of the seeds, or None.
-    ``repeats``: evaluations of each seed, their mean and their variance, both means over seeds; None where there was
-    one. ``layers``: the value of each latent layer, the one next to the data first, means over seeds; empty where they
-    are not stored. ``flags``: the kinds of flags of its rows, see ``vaebench.results.flags``.
-    ``error_by``: how the errors of all seeds were estimated, where that is stored and the same. ``unknown``: of
-    documents the share of their words that the vocabulary lacks, the largest of the seeds, None where it is not stored.
+    Attributes:
+        mean: In ``unit``.
+        sd: Standard deviation over seeds; None for one seed, and for times that are equal shares of a pack's.
+        se: Standard error over seeds; None as ``sd``.
+        n: Number of seeds.
+        own_error: Of one seed the error of that single evaluation, None where it was not measured.
+        error_kind: Of which kind that is.
+        unit: Nats, or that of a time or a count.
+        values: One number per seed.
+        samples: Per test case, None where unknown or not the same for all seeds.
+        ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds; None if not stored.
+        log_z_error: Error of the log Z that enters the value, the largest of the seeds; None where none does.
+        cases: Those that it was measured on, where they are a part of the set; else None.
+        over_cases: Standard error over these cases as one of a number of the whole set (stored as ``spread``), the
+            largest of the seeds, or None.
+        repeats: Evaluations of each seed, their mean and their variance, both means over seeds; None for one each.
+        layers: Value of each latent layer, the one next to the data first, means over seeds; empty if not stored.
+        flags: Kinds of flags of its rows, see ``vaebench.results.flags``.
+        error_by: How the errors of all seeds were estimated, if that is stored and the same.
+        unknown: Share of a document's words that the vocabulary lacks, the largest of the seeds; None if not stored.
     """
 
     mean: float
@@ -113,18 +115,23 @@ def is_lost(marks: str) -> bool:
 
 
 def estimate(rows: pd.DataFrame) -> Estimate | None:
-    """The mean over the rows of ``measured``, None where there are none."""
-    if not len(rows):
-        return None
+    """The mean over the rows of ``measured``, None if there are none."""
+    return estimated(rows) if len(rows) else None
+
+
+def estimated(rows: pd.DataFrame) -> Estimate:
+    """As ``estimate``, of one row at least."""
     values = tuple(float(v) for v in rows["value"])
     mean, sd, se, n = mean_error(values)
-    own, kind = float(rows["error"].iloc[0]), str(rows["error_kind"].iloc[0])
-    known = n == 1 and kind != "none" and own == own
-    samples = set(rows["samples"])
     if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
-        sd = se = None
-    found = {key: [v for v in (_extra(e, key) for e in rows["extra"]) if v is not None] for key in EXTRA}
-    ess, log_z, over_cases, unknown = found.values()
+        sd = se = None  # equal shares of one time
+
+    own = float(rows["error"].iloc[0])
+    kind = str(rows["error_kind"].iloc[0])
+    known = n == 1 and kind != "none" and own == own
+    samples = set(rows["samples"]) if rows["samples"].notna().all() else set()
+    extras: list[dict[str, Any]] = [json.loads(text) if text else {} for text in rows["extra"]]
+    methods = {str(extra.get("error_by", "")) for extra in extras}
     return Estimate(
         mean=mean,
         sd=sd,
@@ -134,46 +141,41 @@ def estimate(rows: pd.DataFrame) -> Estimate | None:
         error_kind=kind if known else "",
         unit=rows["unit"].iloc[0],
         values=values,
-        samples=int(samples.pop()) if len(samples) == 1 and rows["samples"].notna().all() else None,
-        ess=min(ess, default=None),
-        unknown=max(unknown, default=None),
-        log_z_error=max(log_z, default=None),
+        samples=int(samples.pop()) if len(samples) == 1 else None,
+        ess=min(_numbers(extras, "ess"), default=None),
+        unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
+        log_z_error=max(_numbers(extras, "log_z_error"), default=None),
         cases=_part(rows["signature"].iloc[0]),
-        over_cases=max(over_cases, default=None),
-        error_by=_error_by(rows["extra"]),
-        repeats=_repeats([repeats_of(json.loads(e)) if e else None for e in rows["extra"]]),
-        layers=_layers([json.loads(e).get("layers") if e else None for e in rows["extra"]]),
+        over_cases=max(_numbers(extras, "spread"), default=None),
+        error_by=methods.pop() if len(methods) == 1 else "",
+        repeats=_repeats([repeats_of(extra) for extra in extras]),
+        layers=_layers([extra.get("layers") for extra in extras]),
         flags=flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks)),
     )
 
 
-def _error_by(extras: Iterable[str]) -> str:
-    found = {str(json.loads(e).get("error_by", "")) if e else "" for e in extras}
-    return found.pop() if len(found) == 1 else ""
+def _numbers(extras: list[dict[str, Any]], key: str) -> list[float]:
+    return [float(extra[key]) for extra in extras if is_number(extra.get(key))]
 
 
-def _part(protocol: str) -> int | None:
-    points = signature_parts(protocol).get("points", "all")
+def _part(signature: str) -> int | None:
+    points = signature_parts(signature).get("points", "all")
     return int(points) if points.isdecimal() else None
 
 
-def _repeats(found: list[dict | None]) -> tuple[int, float, float] | None:
-    if not all(f and "variance" in f and "mean" in f for f in found):
+def _repeats(found: list[dict[str, Any] | None]) -> tuple[int, float, float] | None:
+    known = [f for f in found if f and "variance" in f and "mean" in f]
+    counts = {len(f["values"]) for f in known}
+    if len(known) < len(found) or len(counts) > 1:
         return None
-    counts = {len(f["values"]) for f in found}
-    means = (math.fsum(f[key] for f in found) / len(found) for key in ("mean", "variance"))
-    return (counts.pop(), *means) if len(counts) == 1 else None
+    mean, variance = (math.fsum(f[key] for f in known) / len(known) for key in ("mean", "variance"))
+    return counts.pop(), mean, variance
 
 
-def _layers(found: list[list | None]) -> tuple[float, ...]:
-    """The mean of each layer over the seeds, where all have the same number of them."""
+def _layers(found: list[Any]) -> tuple[float, ...]:
+    """The mean of each layer over the seeds, if all have the same number of them."""
     if not all(isinstance(layers, list) and all(map(is_number, layers)) for layers in found):
         return ()
     if len({len(layers) for layers in found}) > 1:
         return ()
     return tuple(math.fsum(layer) / len(found) for layer in zip(*found, strict=True))
-
-
-def _extra(extra: str, key: str) -> float | None:
-    value = json.loads(extra).get(key) if extra else None
-    return float(value) if is_number(value) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Table
@@ -71,9 +72,28 @@ class ReportRow:
     def iw_nll(self) -> Estimate | None:
         return self.beside.get("iw_nll")
 
+
+@dataclass(frozen=True)
+class Summary:
+    """A table and its rows, as the notes below it are made of them."""
+
+    table: Table
+    rows: list[ReportRow]
+
+    @cached_property
+    def estimates(self) -> list[Estimate]:
+        """Every number that stands in the table."""
+        return [e for r in self.rows for e in (r.ours, *r.beside.values()) if e]
+
     @property
-    def kl(self) -> Estimate | None:
-        return self.beside.get("kl")
+    def importance_weighted(self) -> list[Estimate]:
+        """The importance-weighted NLLs among them."""
+        return [e for r in self.rows if (e := r.ours if r.measure == "iw_nll" else r.iw_nll)]
+
+    @property
+    def unit(self) -> str:
+        """That of the table's measure."""
+        return next((r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), "nats")
 
 
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
@@ -89,15 +109,14 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     for name, row in table.rows.items():
         note = (row.note,) if row.note else ()
         for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
-            printed = {"published": row.published.get(column), "spread": row.spread.get(column)}
-            if (name, column) in trained:
-                runs = list(_settings(frame, name, column))
+            printed = ReportRow(name, column, row.published.get(column), row.spread.get(column), footnotes=note)
+            runs = list(_settings(frame, name, column)) if (name, column) in trained else []
+            if runs:
                 rows += [_trained(table, name, column, part) for part in runs]
-                if not runs:
-                    measure = table.measure_of(column)
-                    rows.append(ReportRow(name, column, **printed, status="not run", footnotes=note, measure=measure))
-            elif printed["published"] is not None:
-                rows.append(ReportRow(name, column, **printed, verdict=NOT_TRAINED, source=row.source, footnotes=note))
+            elif (name, column) in trained:
+                rows.append(replace(printed, status="not run", measure=table.measure_of(column)))
+            elif printed.published is not None:
+                rows.append(replace(printed, verdict=NOT_TRAINED, source=row.source))
     return rows
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from vaebench.config.cells import Table
 from vaebench.protocol.registry import is_timing
-from vaebench.report.summary import ReportRow
+from vaebench.report.summary import ReportRow, Summary
 
 
-def footnotes(table: Table, rows: list[ReportRow]) -> list[str]:
+def footnotes(summary: Summary) -> Iterator[str]:
     """What the clock of each column of times counts, and the ratios of its rows, the paper's and ours."""
-    lines = []
-    for column in (c for c in table.columns if is_timing(table.measure_of(c))):
-        here = [r for r in rows if r.column == column]
+    for column in summary.table.columns:
+        if not is_timing(summary.table.measure_of(column)):
+            continue
+        here = [r for r in summary.rows if r.column == column]
         if any(r.ours for r in here):
-            lines.append(_clock(column, here))
-        lines += ratios(column, here)
-    return lines
+            yield _clock(column, here)
+        yield from ratios(column, here)
 
 
 COUNTED = {
@@ -36,20 +36,18 @@ def _clock(column: str, rows: list[ReportRow]) -> str:
     )
 
 
-def ratios(column: str, rows: list[ReportRow]) -> list[str]:
+def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
     """``ms per update, MCMC / DVAE##: 4.7 published, 8.1 ± 0.2 ours`` for each row after the first of one setting.
 
     Ours needs both rows on the same kind of device and with as many seeds side by side; its error is that of the means
     over seeds.
     """
-    lines = []
     for setting in dict.fromkeys((r.preset, r.label) for r in rows if r.ours) or [("", "")]:
         some = [r for r in rows if (r.preset, r.label) == setting or not r.preset]
         for r in some[1:]:
             parts = [_published(some[0], r), _ours(some[0], r)]
             if any(parts):
-                lines.append(f"{column}, {r.row} / {some[0].row}: {', '.join(p for p in parts if p)}.")
-    return lines
+                yield f"{column}, {r.row} / {some[0].row}: {', '.join(filter(None, parts))}."
 
 
 def _published(base: ReportRow, r: ReportRow) -> str:

@@ -32,10 +32,10 @@ def points() -> list[Point]:
     return [
         {
             "smoothing": p["smoothing"],
-            "setting": TEMPERATURES[p["smoothing"]][0],
+            "setting": TEMPERATURES[str(p["smoothing"])][0],
             "temperature": p["temperature"],
-            "q": round(p["q"], 6),
-            "zeta": round(p["zeta"], 6) + 0.0,  # no negative zero
+            "q": round(float(p["q"]), 6),
+            "zeta": round(float(p["zeta"]), 6) + 0.0,  # no negative zero
         }
         for p in inverse_cdf_curves(RHO)
     ]

@@ -11,6 +11,7 @@ from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CURVE = ("seconds", "train_bound", "valid_bound")
@@ -53,7 +54,7 @@ def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
     return wide[(seen == runs["seed"].nunique()).reindex(wide.index)].mean(axis=1, skipna=False)
 
 
-def _draw(panel, runs: pd.DataFrame, column: str, colour: str) -> None:
+def _draw(panel: Axes, runs: pd.DataFrame, column: str, colour: str) -> None:
     seeds = runs["seed"].nunique()
     if seeds > 1:
         for _, run in runs.groupby("seed"):

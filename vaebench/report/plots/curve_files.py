@@ -40,7 +40,7 @@ def collect(
     """
     import pandas as pd
 
-    lines: list[tuple] = []
+    lines: list[tuple[object, ...]] = []
     for cell, seed in runs_of(store, cells, seeds):
         points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
@@ -62,7 +62,7 @@ def whole(path: Path) -> pd.DataFrame:
     return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
 
 
-def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[int, ...]]:
+def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[float, ...]]:
     try:
         text = path.read_text()
     except FileNotFoundError:

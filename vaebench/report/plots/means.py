@@ -6,6 +6,7 @@ snapshot, those after inner loops included (Figure 3).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Cell
@@ -37,8 +38,9 @@ def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Title -> the run of the first seed, for every row, and for every column where rows have several."""
     several = frame.groupby("row")["column"].nunique().max() > 1
     found = {}
-    for (row, column), runs in frame.groupby(["row", "column"], sort=False):
-        found[f"{row} / {column}" if several else row] = runs[runs["seed"] == runs["seed"].min()]
+    for row, column in frame[["row", "column"]].drop_duplicates().itertuples(index=False, name=None):
+        runs = frame[(frame["row"] == row) & (frame["column"] == column)]
+        found[f"{row} / {column}" if several else str(row)] = runs[runs["seed"] == runs["seed"].min()]
     return found
 
 
@@ -88,5 +90,5 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 _NOTHING = "none of these runs has means.csv: it comes with train.snapshots, a scalar latent and an evaluation"
-_FILES = {"files": ("means", "path"), "columns": means_file.Point._fields}
-MEANS, PATH = Plot(collect, draw, _NOTHING, **_FILES), Plot(collect, draw_path, _NOTHING, **_FILES)
+MEANS = Plot(collect, draw, _NOTHING, files=("means", "path"), columns=means_file.Point._fields)
+PATH = replace(MEANS, draw=draw_path)
