@@ -48,7 +48,7 @@ def describe(plan: Plan, force: bool) -> str:
                     evaluations += seconds or 0.0
 
             budget = cell.train
-            updates = budget.updates if budget.unit == "updates" else f"{budget.updates} {budget.unit}"
+            updates = str(budget.updates) if budget.unit == "updates" else f"{budget.updates} {budget.unit}"
             states = [a.known.status for a in asked]
             count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
             seeds = ",".join(str(a.seed) for a in asked)
