@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, OF_OPTION, Cell
+from vaebench.data import DATA
 from vaebench.errors import UserError
 from vaebench.running import tasks
 from vaebench.settings import defaults
@@ -68,7 +69,7 @@ BUILT = ("model", "objective", "optim")
 """Groups whose ranges are known by what is built of them, and stand in no rule."""
 
 OWN_FILES = {"train": "FILE", "valid": "FILE", "test": "FILE", "content": "known"}
-"""Settings of data=text as of documents that were read before and are gone: all else can be checked then."""
+"""Settings of the user's own data as of files that were read before and are gone: all else can be checked then."""
 
 FILLED_IN = ("data.content",)
 """Keys that the code fills in."""
@@ -183,7 +184,7 @@ def working(group: str, option: str) -> dict[str, Any]:
                 if group == "optim":
                     chosen["optim"] = option
                 config = {**base, **{g: defaults.of_option(g, name) for g, name in chosen.items()}}
-                if data == "text":
+                if DATA[data].asks:
                     config["data"] = {**config["data"], **OWN_FILES}
                 if not refused(config):
                     return config

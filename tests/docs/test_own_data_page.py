@@ -1,4 +1,4 @@
-"""docs/own-data.md tells the truth: its commands run, one after the other, on documents that somebody brings."""
+"""docs/own-data.md tells the truth: its commands run, one after the other, on data that somebody brings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from vaebench.cli import main
 
@@ -18,10 +20,18 @@ COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with three files of documents, and nothing else."""
+    """A folder with three files of documents, with images in each form, and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
         lines = [f"the {animal} sees the {other} {'again ' * (i + 1)}." for animal in "abcdefgh" for other in "ijklm"]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    grey = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
+    np.save(tmp_path / "train.npy", grey[:40])
+    np.savez(tmp_path / "valid.npz", grey[40:50])
+    np.savez(tmp_path / "all.npz", train=grey[:40], valid=grey[40:50], test=grey[50:])
+    (tmp_path / "pngs").mkdir()
+    for i, image in enumerate(grey[50:]):
+        Image.fromarray(image).save(tmp_path / "pngs" / f"{i}.png")
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.delenv("VAEBENCH_MIRROR", raising=False)
@@ -30,9 +40,10 @@ def here(tmp_path, monkeypatch):
 
 
 def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 11
+    runs = {}
     for command in COMMANDS:
-        folders = sorted(Path("results/runs").glob("*/seed-0"))
+        folders = sorted(Path("results/runs").glob("text-*/seed-0"))
         line, _, source = command.partition(" < ")
         words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
         assert words[0] == "vaebench"
@@ -42,15 +53,20 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
             assert main([*words[1:], *few]) == 0, command
         out = capsys.readouterr().out
         if words[1] == "report" and "--format" not in words:
-            assert "data: text, not the paper's yahoo" in out
+            own = "images, not the paper's mnist_static" if "data=images" in words else "text, not the paper's yahoo"
+            assert f"data: {own}" in out
             assert not any(word in out for word in ("published", "margin:", "where the paper is silent"))
         if words[1:3] == ["ls", "runs"]:
             assert "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt" in out
+        runs[line] = sorted(p.parent.name for p in Path("results/runs").glob("images-*/seed-0"))
+    assert [len(v) for v in list(runs.values())[-4:]] == [1, 1, 1, 2]  # one file for all is no other run
 
 
 def test_the_page_is_linked_and_names_every_setting():
     assert "docs/own-data.md" in (ROOT / "README.md").read_text(encoding="utf-8")
-    settings = set(re.findall(r"^(\w+):", (ROOT / "conf" / "data" / "text.yaml").read_text(), re.M))
-    named = set(re.findall(r"`data\.(\w+)=", PAGE))
-    assert {"train", "valid", "test", "labels", "entries"} == named
-    assert named <= settings
+    documents, images = PAGE.split("\n## Images\n")
+    filled_in_or_no_difference = {"name", "content", "held_out_seed", "mirror"}
+    for option, part, also in (("text", documents, {"held_out"}), ("images", images, set())):
+        settings = set(re.findall(r"^(\w+):", (ROOT / "conf" / "data" / f"{option}.yaml").read_text(), re.M))
+        named = set(re.findall(r"`data\.(\w+)=", part))
+        assert named == settings - filled_in_or_no_difference - also

@@ -19,6 +19,7 @@ from vaebench.data.images.caltech101 import Caltech101Silhouettes
 from vaebench.data.images.digits import Digits
 from vaebench.data.images.mnist import MnistDynamic, MnistStatic
 from vaebench.data.images.omniglot import Omniglot, OmniglotReconstructed
+from vaebench.data.images.own import OwnImages
 from vaebench.data.loader import Loader
 from vaebench.data.text.own import OwnText
 from vaebench.data.text.synthetic import SyntheticText
@@ -35,6 +36,7 @@ DATA: dict[str, type[Loader]] = {
     cls.name: cls
     for cls in (
         *(MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank),
+        OwnImages,
         *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),
     )
 }
@@ -68,6 +70,7 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
     """
     from vaebench.data.prepare import prepare
 
+    config = settle(config)
     loader = _class(config.get("name")).of(config)
     arrays = prepare(loader, mirror_root(mirror or config.get("mirror")), cache_root(root))
     splits = loader.splits(arrays, config.get("held_out"), config.get("held_out_seed", 0))
@@ -90,6 +93,7 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
         UserError: If more cases are held out, more are trained on or more entries are kept than there are.
         DataError: If the data are not prepared yet and the mirror is no folder.
     """
+    config = settle(config)
     loader = _class(config.get("name")).of(config)
     held_out, entries = config.get("held_out"), config.get("entries")
     loader.check_held_out(held_out)

@@ -37,8 +37,8 @@ class Loader:
     keep: ClassVar[bool] = False
     empty: ClassVar[bool] = False
     asks: ClassVar[tuple[str, ...]] = ()
-    kind: ClassVar[Kind] = Kind.BITS
-    shape: ClassVar[tuple[int, ...]] = ()
+    kind: Kind = Kind.BITS
+    shape: tuple[int, ...] = ()
     entries: ClassVar[int | None] = 0
 
     @classmethod

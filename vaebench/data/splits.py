@@ -75,6 +75,23 @@ def make_splits(
     return Splits(name, train, valid, test, kind, mean, hashes, shape)
 
 
+def make_grey_splits(
+    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...]
+) -> Splits:
+    """Splits of grey data, whose ``train`` is uint8 levels 0..255, or float32 levels in [0, 1]."""
+    if train.dtype == np.uint8:
+        return make_splits(name, train, valid, test, shape, Kind.GREY)
+
+    # Whole numbers are summed here too; a float32 in [0, 1] is good to 2^-24 at least.
+    scale = 1 << 24
+    whole = np.rint(train * np.float32(scale)).astype(np.int32)
+    mean = (whole.sum(axis=0, dtype=np.int64) / (scale * len(train))).astype(np.float32)
+
+    levels = train * np.float32(255)
+    hashes = {"train": array_hash(levels), "valid": array_hash(valid), "test": array_hash(test)}
+    return Splits(name, levels, valid, test, Kind.GREY, mean, hashes, shape)
+
+
 def with_cases(splits: Splits, n: int | None) -> Splits:
     """The splits with ``n`` of the training cases alone, spread evenly over them; None: as they are.
 

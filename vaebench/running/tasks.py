@@ -25,6 +25,7 @@ from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody
 
 if TYPE_CHECKING:
     from vaebench.data.info import DataInfo
+    from vaebench.data.loader import Loader
 
 ANEW = Record(Status.NEW, {})
 """What is known of a run whose results are thrown away."""
@@ -162,7 +163,7 @@ def _check_places(cells: list[Cell]) -> None:
     distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
     for cell in distinct.values():
         settings = cell.config["data"]
-        loader = data.DATA.get(settings["name"])
+        loader = _loader(cell)
         if loader is None:
             continue
         models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
@@ -174,11 +175,17 @@ def _line(e: Exception) -> str:
     return str(e).strip().partition("\n")[0]
 
 
-def _shape(cell: Cell) -> tuple[int, ...]:
-    """Of an example of the cell's data; (100,) where only the files know."""
+def _loader(cell: Cell) -> Loader | None:
+    """What the data set of a cell tells about itself; None of an unknown one."""
     from vaebench.data import DATA
 
-    loader = DATA.get(cell.config["data"]["name"])
+    cls = DATA.get(cell.config["data"]["name"])
+    return cls.of(cell.config["data"]) if cls else None
+
+
+def _shape(cell: Cell) -> tuple[int, ...]:
+    """Of an example of the cell's data; (100,) where only the files know, and they are gone."""
+    loader = _loader(cell)
     return loader.shape if loader and loader.shape else (100,)
 
 
@@ -186,10 +193,9 @@ def _info(cell: Cell) -> DataInfo:
     """What a model is told of data that are not read: their kind and shape, and a mean of 0."""
     import numpy as np
 
-    from vaebench.data import DATA
     from vaebench.data.info import DataInfo
 
-    loader = DATA.get(cell.config["data"]["name"])
+    loader = _loader(cell)
     shape = _shape(cell)
     return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from vaebench.data.images.own import GREY
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, whole, word
 
@@ -56,10 +57,11 @@ class DataSettings(Section):
     held_out_seed: int = _is(whole(0, LARGEST_SEED), 0)
     entries: int | None = _is(or_null(COUNT), None)
     mirror: str | None = _is(or_null(path("a folder")), None)
-    train: str | None = _is(or_null(path("a file")), None)
-    valid: str | None = _is(or_null(path("a file")), None)
-    test: str | None = _is(or_null(path("a file")), None)
+    train: str | None = _is(or_null(path("a path")), None)
+    valid: str | None = _is(or_null(path("a path")), None)
+    test: str | None = _is(or_null(path("a path")), None)
     labels: bool = _is(flag(), False)
+    grey: str = _is(choice(*GREY), GREY[0])
 
 
 @dataclass(frozen=True, kw_only=True)

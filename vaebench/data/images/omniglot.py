@@ -60,7 +60,7 @@ class Chardata(GreyLoader):
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         import numpy as np
 
-        from vaebench.data.splits import Splits, array_hash, held_out_mask
+        from vaebench.data.splits import held_out_mask, make_grey_splits
 
         train, valid, test = arrays["train"], arrays["valid"], arrays["test"]
         if held_out is not None:
@@ -68,9 +68,7 @@ class Chardata(GreyLoader):
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train = pool[~held]
             (valid,) = _binarize_in_turn(pool[held])
-        levels = train * np.float32(255)
-        hashes = {"train": array_hash(levels), "valid": array_hash(valid), "test": array_hash(test)}
-        return Splits(self.name, levels, valid, test, self.kind, _mean(train), hashes, self.shape)
+        return make_grey_splits(self.name, train, valid, test, self.shape)
 
 
 class Omniglot(Chardata):
@@ -103,12 +101,3 @@ def _binarize_in_turn(*greys: np.ndarray) -> list[np.ndarray]:
 
     noise = np.random.RandomState(SEED)
     return [(noise.random_sample(grey.shape) < grey).astype(np.uint8) for grey in greys]
-
-
-def _mean(grey: np.ndarray) -> np.ndarray:
-    """Mean case, float32; whole numbers are summed, so that it is the same on every machine."""
-    import numpy as np
-
-    scale = 1 << 24  # as a float32 in [0, 1] is good to 2^-24 at least
-    levels = np.rint(grey * np.float32(scale)).astype(np.int32)
-    return (levels.sum(axis=0, dtype=np.int64) / (scale * len(grey))).astype(np.float32)

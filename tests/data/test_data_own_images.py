@@ -1,0 +1,551 @@
+"""data=images: images of the user's own, against known arrays; every kind of bad input is one line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaebench import data
+from vaebench.cli import main
+from vaebench.data.files.pictures import read_images
+from vaebench.data.images.mnist import MnistDynamic
+from vaebench.data.images.own import OwnImages
+from vaebench.data.kinds import Kind
+from vaebench.data.splits import array_hash, held_out_mask
+from vaebench.errors import DataError, UserError
+from vaebench.settings import defaults
+
+SHAPE = (6, 5)
+COUNTS = {"train": 40, "valid": 8, "test": 9}
+
+
+def grey_images() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {split: rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8) for split, n in COUNTS.items()}
+
+
+def bit_images() -> dict[str, np.ndarray]:
+    return {split: images >= 100 for split, images in grey_images().items()}
+
+
+def fine_images() -> dict[str, np.ndarray]:
+    """Levels of 16 bits."""
+    rng = np.random.default_rng(1)
+    return {split: rng.integers(0, 65_536, (n, *SHAPE), dtype=np.uint16) for split, n in COUNTS.items()}
+
+
+def folder_of(images: np.ndarray, folder: Path) -> Path:
+    """PNGs of the images; those of ``bool`` have one bit, those of uint16 sixteen."""
+    folder.mkdir(parents=True)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    return folder
+
+
+def files_of(images: dict[str, np.ndarray], folder: Path, **more) -> dict:
+    """The ``data`` group of an .npy file for each split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"name": "images", "grey": "dynamic", "content": None, "held_out": None, **more}
+    for split, array in images.items():
+        np.save(folder / f"{split}.npy", array)
+        config[split] = str(folder / f"{split}.npy")
+    return config
+
+
+@pytest.fixture
+def load(tmp_path):
+    return lambda config: data.load(config, root=tmp_path / "root")
+
+
+def refused(config: dict, tmp_path: Path) -> str:
+    """The one line with which own images are refused; nothing is prepared then."""
+    with pytest.raises(UserError) as e:
+        data.load(config, root=tmp_path / "root")
+    assert "\n" not in str(e.value)
+    assert not list((tmp_path / "root").glob("prepared/*.h5"))
+    return str(e.value)
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (lambda a: a >= 100, lambda a: a >= 100),
+        (lambda a: (a >= 100).astype(np.uint8), lambda a: a >= 100),
+        (lambda a: (a >= 100).astype(np.int64), lambda a: a >= 100),
+        (lambda a: (a >= 100).astype(np.float64), lambda a: a >= 100),
+        (lambda a: (a >= 100).astype(np.uint8) * np.uint8(255), lambda a: a >= 100),
+        (lambda a: a, lambda a: a),
+        (lambda a: a.astype(">i4"), lambda a: a),
+        (lambda a: np.asfortranarray(a), lambda a: a),
+        (lambda a: a[..., None], lambda a: a),
+        (lambda a: a / 255, lambda a: a),
+        (lambda a: a.astype(np.float32) / np.float32(255), lambda a: a),
+        (lambda a: a / 256, lambda a: (a / 256).astype(np.float32)),
+        (lambda a: (a / 999).astype(np.float16), lambda a: (a / 999).astype(np.float16).astype(np.float32)),
+        (lambda a: np.minimum(a, 1) / 255, lambda a: np.minimum(a, 1)),  # as dark as can be, and no bits
+    ],
+)
+def test_arrays_in_their_narrowest_form(stored, expected, tmp_path):
+    grey = np.concatenate([np.arange(256), np.arange(44)]).astype(np.uint8).reshape(10, *SHAPE)
+    np.save(tmp_path / "a.npy", stored(grey))
+    np.savez(tmp_path / "one.npz", anything=stored(grey))
+    np.savez_compressed(tmp_path / "several.npz", train=stored(grey), other=np.zeros(3))
+    for name in ("a.npy", "one.npz", "several.npz"):
+        found = read_images(tmp_path / name, "train")
+        assert found.dtype == expected(grey).dtype
+        np.testing.assert_array_equal(found, expected(grey))
+
+
+def test_pngs_written_by_pillow_are_read_back(tmp_path):
+    grey, bits, fine = grey_images()["train"], bit_images()["train"], fine_images()["train"]
+    np.testing.assert_array_equal(read_images(folder_of(grey, tmp_path / "grey"), "train"), grey)
+    np.testing.assert_array_equal(read_images(folder_of(bits, tmp_path / "bits"), "train"), bits)
+    found = read_images(folder_of(fine, tmp_path / "fine"), "train")
+    np.testing.assert_array_equal(found, (fine / 65_535).astype(np.float32))
+    wide = grey.astype(np.uint16) * np.uint16(257)
+    np.testing.assert_array_equal(read_images(folder_of(wide, tmp_path / "wide"), "train"), grey)
+    dim = bits.astype(np.uint8)
+    np.testing.assert_array_equal(read_images(folder_of(dim, tmp_path / "dim"), "train"), bits)
+
+
+def test_pngs_of_several_depths_in_one_folder(tmp_path):
+    """Programs that make PNGs small store a black and white image with one bit."""
+    grey = grey_images()["train"]
+    grey[1] = np.where(grey[1] > 99, 255, 0)
+    folder = folder_of(grey, tmp_path / "grey")
+    Image.fromarray(grey[1] > 0).save(folder / "001.png")
+    np.testing.assert_array_equal(read_images(folder, "train"), grey)
+    Image.fromarray(grey[2].astype(np.uint16) * np.uint16(257)).save(folder / "002.png")
+    np.testing.assert_array_equal(read_images(folder, "train"), grey)
+
+
+def test_pngs_come_by_name_and_other_files_are_left_alone(tmp_path):
+    grey = grey_images()["train"][:3]
+    folder = folder_of(grey, tmp_path / "grey")
+    (folder / "000.png").rename(folder / "b.PNG")
+    (folder / "._001.png").write_bytes(b"of a Mac")
+    (folder / "notes.txt").write_text("nothing")
+    np.testing.assert_array_equal(read_images(folder, "train"), grey[[1, 2, 0]])
+
+
+# ---------------------------------------------------------------------------------------------------------- splits
+
+
+def test_bits_are_used_as_they_are(tmp_path, load):
+    bits = bit_images()
+    for grey in ("dynamic", "threshold"):
+        splits = load(files_of(bits, tmp_path, grey=grey))
+        assert (splits.name, splits.kind, splits.shape) == ("images", Kind.BITS, SHAPE)
+        for split, images in bits.items():
+            cases = getattr(splits, split)
+            assert cases.dtype == np.uint8
+            np.testing.assert_array_equal(cases, images.reshape(len(images), -1))
+            assert splits.hashes[split] == array_hash(cases)
+        np.testing.assert_allclose(splits.mean, bits["train"].reshape(40, -1).mean(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("held_out", [None, 7])
+def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, load):
+    """A second implementation: the loader of MNIST, given the same images as if they came from its files."""
+    grey = grey_images()
+    flat = {split: images.reshape(len(images), -1) for split, images in grey.items()}
+    small = type("Small", (MnistDynamic,), {"rows": {"train": 48, "test": 9}, "valid": 8, "shape": SHAPE})
+    pool = np.concatenate([grey["train"], grey["valid"]])
+    header = lambda n: bytes([0, 0, 8, 3]) + struct.pack(">3I", n, *SHAPE)  # noqa: E731
+    (tmp_path / "train.idx").write_bytes(header(48) + pool.tobytes())
+    (tmp_path / "test.idx").write_bytes(header(9) + grey["test"].tobytes())
+    loader = small()
+    arrays = loader.arrays({"train": tmp_path / "train.idx", "test": tmp_path / "test.idx"})
+    expected = loader.splits(arrays, held_out, 3)
+
+    whole = grey if held_out is None else {"train": pool, "test": grey["test"]}
+    splits = load(files_of(whole, tmp_path / "own", held_out=held_out, held_out_seed=3))
+    assert splits.kind is Kind.GREY
+    assert splits.hashes == expected.hashes
+    np.testing.assert_array_equal(splits.mean, expected.mean)
+    if held_out is None:
+        np.testing.assert_array_equal(splits.train, flat["train"])
+    assert 0 < splits.test.mean() < 1
+
+
+def test_binarized_test_images_have_the_levels_as_their_mean(tmp_path, load):
+    levels = np.tile(np.linspace(0, 255, 30).astype(np.uint8).reshape(SHAPE), (4000, 1, 1))
+    for test in (levels, levels / 255 * 0.999):
+        splits = load(files_of({**grey_images(), "test": test}, tmp_path))
+        assert splits.test.dtype == np.uint8
+        p = test[0].reshape(-1) / (255 if test.dtype == np.uint8 else 1)
+        assert (abs(splits.test.mean(0) - p) <= 4.5 * np.sqrt(p * (1 - p) / 4000)).all()  # by chance once in 5,000
+        assert splits.test[:, 0].max() == 0  # black
+
+
+def test_levels_finer_than_bytes(tmp_path, load):
+    fine = {split: images / np.float32(65_535) for split, images in fine_images().items()}
+    splits = load(files_of(fine, tmp_path))
+    assert (splits.kind, splits.train.dtype) == (Kind.GREY, np.float32)
+    np.testing.assert_array_equal(splits.train, fine["train"].reshape(40, -1) * np.float32(255))
+    np.testing.assert_allclose(splits.mean, fine["train"].reshape(40, -1).mean(0), rtol=1e-5)
+    assert splits.valid.dtype == splits.test.dtype == np.uint8
+
+
+def test_half_intensity(tmp_path, load):
+    grey = grey_images()
+    grey["train"][0, 0, :2] = 127, 128
+    fine = {split: images / 256 for split, images in grey.items()}  # 128 is one half
+    for images in (grey, fine):
+        splits = load(files_of(images, tmp_path, grey="threshold"))
+        assert splits.kind is Kind.BITS
+        assert list(splits.train[0, :2]) == [0, 1]
+        for split, levels in grey.items():
+            np.testing.assert_array_equal(getattr(splits, split), levels.reshape(len(levels), -1) >= 128)
+    assert load(files_of(grey, tmp_path)).kind is Kind.GREY  # one prepared file for both
+
+
+def test_grey_images_to_train_on_and_binary_ones_to_evaluate(tmp_path, load):
+    grey, bits = grey_images(), bit_images()
+    splits = load(files_of({**bits, "train": grey["train"]}, tmp_path / "a"))
+    assert splits.kind is Kind.GREY
+    np.testing.assert_array_equal(splits.train, grey["train"].reshape(40, -1))
+    np.testing.assert_array_equal(splits.test, bits["test"].reshape(9, -1))
+
+    assert load(files_of({**grey, "train": bits["train"]}, tmp_path / "b")).kind is Kind.BITS
+
+
+def test_validation_images_that_are_named_validate(tmp_path, load):
+    """Whatever a table holds out of its own data."""
+    grey = grey_images()
+    config = files_of(grey, tmp_path)
+    expected = load(config)
+    np.savez(tmp_path / "all.npz", **grey)
+    at_once = {**config, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
+    for same in (config, at_once):
+        settled = data.settle({**same, "held_out": 100})
+        assert settled["held_out"] is None
+        assert load({**same, "held_out": 100}).hash == load({**settled, "held_out": 100}).hash == expected.hash
+        data.check({**same, "held_out": 100}, cases=40)
+
+
+@pytest.mark.parametrize("images", [grey_images, bit_images])
+def test_held_out_images(images, tmp_path, load):
+    found = images()
+    alone = {split: found[split] for split in ("train", "test")}
+    config = files_of(alone, tmp_path, held_out=7, held_out_seed=2)
+    splits = load(config)
+    held = held_out_mask(40, 7, 2)
+    np.testing.assert_array_equal(splits.train, found["train"][~held].reshape(33, -1))
+    assert splits.valid.shape == (7, 30)
+    if found["train"].dtype == bool:
+        np.testing.assert_array_equal(splits.valid, found["train"][held].reshape(7, -1))
+    assert load({**config, "held_out_seed": 4}).hashes["valid"] != splits.hashes["valid"]
+    for n in (0, 40):
+        allowed = rf"^data\.held_out={n}: allowed: a whole number from 1 to 39, of 40 images to train on; or name"
+        with pytest.raises(UserError, match=allowed):
+            load({**config, "held_out": n})
+        with pytest.raises(UserError, match=allowed):
+            data.check({**config, "held_out": n})
+    gone = {**config, "content": data.settle(config)["content"], "train": "gone", "test": "gone"}
+    with pytest.raises(UserError, match=r"^data\.held_out=40: allowed"):
+        load({**gone, "held_out": 40})
+    assert load(gone).hash == splits.hash
+    data.check(config, cases=33)
+    with pytest.raises(UserError, match=r"^train\.cases=34"):
+        data.check(config, cases=34)
+
+
+# ------------------------------------------------------------------------------------------- what a run is named by
+
+
+def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, load, monkeypatch):
+    grey = grey_images()
+    files = files_of(grey, tmp_path / "npy")
+    folders = {**files, **{s: str(folder_of(images, tmp_path / "png" / s)) for s, images in grey.items()}}
+    floats = files_of({s: images / 255 for s, images in grey.items()}, tmp_path / "floats")
+    np.savez_compressed(tmp_path / "all.npz", **grey, labels=np.array(["a"]))
+    at_once = {**files, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
+    thrice = {**files, **dict.fromkeys(grey, str(tmp_path / "all.npz"))}
+
+    settled = [data.settle(config) for config in (files, folders, floats, at_once, thrice)]
+    assert {config["content"] for config in settled} == {settled[0]["content"]}
+    assert len(settled[0]["content"]) == 64
+    assert {load(config).hash for config in (files, folders, floats, at_once, thrice)} == {load(files).hash}
+    assert len(list((tmp_path / "root" / "prepared").glob("*.h5"))) == 1
+    assert OwnImages.of(files).stem == f"images-{settled[0]['content'][:16]}"
+    assert OwnImages.of(at_once).sizes == COUNTS
+    assert (OwnImages.of(files).shape, OwnImages.of(files).kind) == (SHAPE, Kind.GREY)
+
+    monkeypatch.chdir(tmp_path)
+    assert data.settle({**files, "train": "npy/train.npy"}) == settled[0]
+    assert data.settle(settled[0]) == settled[0]
+
+
+def test_other_images_are_other_data(tmp_path):
+    grey = grey_images()
+    content = data.settle(files_of(grey, tmp_path))["content"]
+    others = [
+        {**grey, "train": grey["train"][::-1]},
+        {**grey, "valid": grey["test"], "test": grey["valid"]},
+        {**grey, "test": grey["test"] ^ (np.arange(30).reshape(SHAPE) == 29)},
+        {split: images.swapaxes(1, 2) for split, images in grey.items()},
+        {split: images / 256 for split, images in grey.items()},
+        bit_images(),
+    ]
+    found = [data.settle(files_of(images, tmp_path / str(i)))["content"] for i, images in enumerate(others)]
+    found.append(data.settle({**files_of(grey, tmp_path), "valid": None, "held_out": 3})["content"])
+    assert len({content, *found}) == len(others) + 2
+
+
+def test_files_that_are_gone_or_changed(tmp_path, load):
+    grey = grey_images()
+    config = data.settle(files_of(grey, tmp_path / "own"))
+    expected = load(config).hash
+    np.save(config["test"], grey["valid"])
+    with pytest.raises(DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"):
+        load(config)
+    shutil.rmtree(tmp_path / "own")
+    assert load(config).hash == expected  # it was prepared
+    with pytest.raises(DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"):
+        data.load(config, root=tmp_path / "empty")
+    with pytest.raises(DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"):
+        load({**config, "content": None})
+
+
+def test_a_changed_folder_is_noticed(tmp_path):
+    grey = grey_images()
+    config = files_of(grey, tmp_path / "own")
+    config["train"] = str(folder_of(grey["train"], tmp_path / "png"))
+    first = data.settle(config)["content"]
+    Image.fromarray(grey["test"][0]).save(tmp_path / "png" / "005.png")
+    second = data.settle(config)["content"]
+    (tmp_path / "png" / "006.png").unlink()
+    assert len({first, second, data.settle(config)["content"]}) == 3
+
+
+def test_files_that_change_while_they_are_read(tmp_path, load, monkeypatch):
+    config = data.settle(files_of(grey_images(), tmp_path))
+    loader = OwnImages.of(config)
+    np.save(config["test"], grey_images()["valid"])
+    with pytest.raises(DataError, match="changed while they were read"):
+        loader.arrays({})
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+def object_array(path: Path) -> None:
+    np.save(path, np.array([[1], {}], dtype=object), allow_pickle=True)
+
+
+def header_of(path: Path, shape: str) -> None:
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(30))
+
+
+def cut(path: Path, save, at: int) -> None:
+    save()
+    path.write_bytes(path.read_bytes()[:at])
+
+
+GREY = grey_images()["train"]
+BAD_FILES = {
+    "colour": (lambda p: np.save(p, np.zeros((4, 6, 5, 3), np.uint8)), "4 x 6 x 5 x 3: colour images; expected grey"),
+    "vectors": (lambda p: np.save(p, np.zeros((4, 30))), "4 x 30; expected n x height x width"),
+    "channels first": (lambda p: np.save(p, np.zeros((4, 1, 6, 5))), "4 x 1 x 6 x 5; expected n x height x width"),
+    "a number": (lambda p: np.save(p, np.float64(3)), "a single number; expected n x height x width"),
+    "none": (lambda p: np.save(p, np.zeros((0, 6, 5))), "0 x 6 x 5: no images"),
+    "flat": (lambda p: np.save(p, np.zeros((4, 0, 5))), "4 x 0 x 5: images without pixels"),
+    "one": (lambda p: np.save(p, GREY[:1]), "a single image, expected two or more"),
+    "size": (lambda p: np.save(p, GREY[:, :, :4]), "images of 6 x 4 pixels, but those to train on have 6 x 5"),
+    "negative": (lambda p: np.save(p, GREY.astype(int) - 1), "values from -1 to 25"),
+    "large": (lambda p: np.save(p, GREY.astype(np.uint16) * 257), "allowed: whole numbers from 0 to 255"),
+    "large floats": (lambda p: np.save(p, GREY * 1.0), "allowed: floats from 0 to 1"),
+    "infinite": (lambda p: np.save(p, np.where(GREY > 0, np.inf, 0.0)), "values from 0 to inf; allowed: floats"),
+    "nan": (lambda p: np.save(p, np.where(GREY > 100, np.nan, 0.5)), "values are NaN"),
+    "words": (lambda p: np.save(p, np.full((4, 6, 5), "a")), "not an array of real numbers"),
+    "complex": (lambda p: np.save(p, np.zeros((4, 6, 5), complex)), "not an array of real numbers"),
+    "records": (lambda p: np.save(p, np.zeros(4, [("a", int)])), "not an array of real numbers"),
+    "objects": (object_array, "pickled Python objects, which are never read"),
+    "pickle": (lambda p: p.write_bytes(pickle.dumps(GREY)), "neither an .npy nor an .npz file"),
+    "text": (lambda p: p.write_text("0 1 1"), "neither an .npy nor an .npz file"),
+    "empty": (lambda p: p.write_bytes(b""), "neither an .npy nor an .npz file"),
+    "png": (lambda p: Image.fromarray(GREY[0]).save(p, "PNG"), "a single PNG, expected a folder of PNGs"),
+    "cut": (lambda p: cut(p, lambda: np.save(p, GREY), -7), "truncated: 1,193 bytes of numbers, expected 1,200"),
+    "cut header": (lambda p: cut(p, lambda: np.save(p, GREY), 40), "truncated, damaged or no npy array"),
+    "long": (lambda p: p.write_bytes((np.save(p, GREY), p.read_bytes())[1] + b"x"), "too long: 1,201 bytes"),
+    "huge": (lambda p: header_of(p, "(9999999999999, 6, 5)"), "truncated: 30 bytes of numbers"),
+    "minus": (lambda p: header_of(p, "(-1, -6, 5)"), "truncated, damaged or no npy array"),
+    "cut zip": (lambda p: cut(p, lambda: np.savez(p, a=GREY), -90), "truncated, damaged or no npz file"),
+    "no array": (lambda p: zipfile.ZipFile(p, "w").close(), "no array in it"),
+    "many": (lambda p: np.savez(p, a=GREY, b=GREY), "arrays a, b; expected one called test, or a single array"),
+    "in a zip": (lambda p: np.savez(p, a=np.array([{}], dtype=object)), "a: pickled Python objects"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_FILES)
+def test_a_bad_file_is_one_line(bad, tmp_path):
+    write, message = BAD_FILES[bad]
+    config = files_of(grey_images(), tmp_path)
+    # np.save and np.savez give a name without an ending one, so the name says nothing of what is in it
+    path = tmp_path / ("test.npz" if "zip" in bad or bad in ("many", "no array") else "test.npy")
+    write(path)
+    found = refused({**config, "test": str(path)}, tmp_path)
+    assert message in found
+    assert str(path) in found
+
+
+def test_a_damaged_zip_is_one_line(tmp_path):
+    config = files_of(grey_images(), tmp_path)
+    np.savez_compressed(tmp_path / "all.npz", **grey_images())
+    content = bytearray((tmp_path / "all.npz").read_bytes())
+    content[300] ^= 16
+    (tmp_path / "all.npz").write_bytes(content)
+    found = refused({**config, "train": str(tmp_path / "all.npz"), "test": None}, tmp_path)
+    assert "truncated, damaged or no npz file" in found
+
+
+def test_nothing_is_unpickled(tmp_path):
+    """A pickle that would write a file if it were read."""
+    mark = tmp_path / "mark"
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (mark,))
+
+    array = np.empty(2, dtype=object)
+    array[:] = [Trap(), Trap()]
+    config = files_of(grey_images(), tmp_path)
+    np.save(config["train"], array, allow_pickle=True)
+    assert "pickled Python objects" in refused(config, tmp_path)
+    assert not mark.exists()
+    np.load(config["train"], allow_pickle=True)
+    assert mark.exists()
+
+
+def in_colour(mode: str, **options):
+    return lambda folder: Image.new(mode, SHAPE[::-1]).save(folder / "001.png", **options)
+
+
+def chunk_of(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def flipped(folder: Path) -> None:
+    content = bytearray((folder / "001.png").read_bytes())
+    at = content.index(b"IDAT") + 12
+    content[at] ^= 1
+    (folder / "001.png").write_bytes(content)
+
+
+def moving(folder: Path) -> None:
+    first = Image.fromarray(GREY[0])
+    first.save(folder / "001.png", save_all=True, append_images=[Image.fromarray(GREY[1])])
+
+
+BAD_FOLDERS = {
+    "colour": (in_colour("RGB"), r"001\.png: in colour \(mode RGB\); expected a grey or binary PNG"),
+    "with alpha": (in_colour("RGBA"), r"001\.png: in colour \(mode RGBA\)"),
+    "transparent": (in_colour("LA"), r"001\.png: has transparent pixels"),
+    "one level transparent": (in_colour("L", transparency=0), r"001\.png: has transparent pixels"),
+    "palette": (in_colour("P"), r"001\.png: has a palette of colours"),
+    "moving": (moving, r"001\.png: 2 frames of a moving picture"),
+    "size": (lambda f: Image.fromarray(GREY[0, :4]).save(f / "001.png"),
+             r"001\.png: 4 x 5 pixels, but 000\.png has 6 x 5; expected one size"),
+    "cut": (lambda f: (f / "001.png").write_bytes((f / "001.png").read_bytes()[:60]),
+            r"001\.png: truncated, damaged or no PNG"),
+    "damaged": (flipped, r"001\.png: truncated, damaged or no PNG"),
+    "other": (lambda f: Image.fromarray(GREY[0]).save(f / "001.png", "JPEG"),
+              r"001\.png: truncated, damaged or no PNG"),
+    "empty": (lambda f: (f / "001.png").write_bytes(b""), r"001\.png: truncated, damaged or no PNG"),
+    "a folder": (lambda f: ((f / "001.png").unlink(), (f / "001.png").mkdir()), r"001\.png: cannot be read"),
+    "nothing": (lambda f: [p.unlink() for p in f.glob("*.png")], r"no PNG in it; allowed: a folder of PNGs, an \.npy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_FOLDERS)
+def test_a_bad_folder_is_one_line(bad, tmp_path):
+    spoil, message = BAD_FOLDERS[bad]
+    config = files_of(grey_images(), tmp_path)
+    folder = folder_of(GREY[:3], tmp_path / "png")
+    assert len(read_images(folder, "test")) == 3
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
+        read_images(folder, "test")
+    refused({**config, "test": str(folder)}, tmp_path)
+
+
+def test_images_have_to_be_named(tmp_path):
+    config = files_of(grey_images(), tmp_path)
+    np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
+    two = {**config, "train": str(tmp_path / "two.npz"), "valid": None, "test": None}
+    np.savez(tmp_path / "test.npz", test=GREY)  # called as the split is, and taken for training alone
+    cases = [
+        ({"name": "images"}, r"name them, data\.train=PATH data\.valid=PATH data\.test=PATH, or data\.train=FILE\.npz"),
+        ({**config, "valid": None}, r"no validation images: name them, data\.valid=PATH, or hold .* data\.held_out=N"),
+        ({**config, "test": None}, r"no test images: name them, data\.test=PATH; .*train\.npy has none"),
+        ({**config, "train": __file__, "test": None}, "neither an .npy nor an .npz file"),
+        (two, "no validation images"),
+        ({**two, "train": str(tmp_path / "test.npz"), "held_out": 2}, "no test images"),
+        ({**config, "test": str(tmp_path / "missing")}, r"data\.test=.*missing: there is no such file or folder"),
+        ({**config, "grey": "half"}, r"data\.grey=half: allowed: dynamic or threshold"),
+    ]
+    for wrong, message in cases:
+        with pytest.raises(UserError, match=message):
+            data.load(wrong, root=tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+    with pytest.raises(UserError, match=r"name them, data\.train=PATH"):
+        data.get("images", root=tmp_path / "root")
+    gone = {**config, "content": "known", **{s: "gone" for s in COUNTS}}
+    with pytest.raises(UserError, match="no validation images"):
+        OwnImages.of(gone).splits({"train": GREY, "test": GREY}, None, 0)
+
+
+# -------------------------------------------------------------------------------------------------- in the command
+
+
+def test_what_ls_and_verify_show(tmp_path):
+    (state,) = (s for s in data.status(root=tmp_path) if s.name == "images")
+    assert state.needed == ("data.train=PATH", "data.valid=PATH", "data.test=PATH")
+    assert (state.prepared, state.missing, state.path) == (True, (), None)
+    assert [c.state for c in data.verify("images", root=tmp_path)] == ["absent"]
+
+
+def test_the_settings_file_has_every_setting():
+    config = defaults.of_option("data", "images")
+    assert config["grey"] == "dynamic"
+    assert set(config) == {"name", *COUNTS, "grey", "content", "held_out", "held_out_seed", "mirror"}
+
+
+@pytest.mark.parametrize("form", ["npz", "png"])
+def test_a_table_runs_on_them(form, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    images = grey_images()
+    if form == "npz":
+        np.savez("all.npz", **images)
+        named = ["data.train=all.npz"]
+    else:
+        named = [f"data.{split}={folder_of(images[split], tmp_path / split)}" for split in ("train", "test")]
+        named += ["data.held_out=8", "data.grey=threshold"]
+    cell = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL"]
+    command = ["run", *cell, "data=images", *named, "train.updates=50", "--seeds", "0", "run.engine=plain"]
+    assert main(command) == 0
+    (path,) = Path("results/runs").glob("images-sbn200-nvil-*/seed-0/result.json")
+    result = json.loads(path.read_text())
+    assert result["status"] == "done"
+    assert main(["report", *command[1:8], *command[8:-3], "run.engine=plain"]) == 0
+    assert "data: images, not the paper's mnist_static" in capsys.readouterr().out
+    changed = path.stat().st_mtime_ns
+    assert main(command) == 0
+    assert path.stat().st_mtime_ns == changed  # found again
+    assert main([*command, "data.grey=half"]) == 2
+    assert "allowed: dynamic or threshold" in capsys.readouterr().err
