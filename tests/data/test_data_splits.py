@@ -192,7 +192,7 @@ def test_sizes_are_known_without_reading(name):
     loader = DATA[name]()
     splits = load({"name": name, "held_out": None})
     assert loader.sizes == {split: len(getattr(splits, split)) for split in ("train", "valid", "test")}
-    assert loader.tokens is splits.tokens
+    assert loader.kind is splits.kind
     assert loader.entries == len(splits.vocabulary)
 
 
