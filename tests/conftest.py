@@ -6,8 +6,21 @@ Tiny tensors are fastest with one thread, and nothing then depends on how many c
 from __future__ import annotations
 
 import os
+import shutil
 
+import pytest
 import torch
+
+from vaebench.config import catalogue
 
 torch.set_num_threads(1)
 os.environ.pop("COLUMNS", None)  # pytest-xdist gives its workers the terminal's, to which reports would be fitted
+
+
+@pytest.fixture
+def conf(tmp_path, monkeypatch):
+    """A copy of the shipped configuration that a test may add to, in the place of it."""
+    place = tmp_path / "conf"
+    shutil.copytree(catalogue.conf_dir(), place)
+    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
+    return place

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 import numpy as np
 import pytest
 
 from vaebench import models, objectives, optim
-from vaebench.config import catalogue
+from vaebench.config import catalogue, completions
 from vaebench.config.cells import GROUPS, VERSION, run_key
 from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.report.costs import estimate
-from vaebench.verbs.completion import complete_overrides
 
 FILES = {"model": "model/sbn", "objective": "objective/nvil", "optim": "optim/sgd", "data": "data/digits"}
 
 
 @pytest.fixture
-def raised(tmp_path, monkeypatch):
+def raised(conf):
     """Write ``version: N`` into the file of an option, in a copy of the shipped configuration."""
-    place = tmp_path / "conf"
-    shutil.copytree(catalogue.conf_dir(), place)
-    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
 
     def raised(file, number):
-        path = place / f"{file}.yaml"
+        path = conf / f"{file}.yaml"
         kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{VERSION}:")]
         path.write_text("\n".join([*kept, f"{VERSION}: {number}", ""]))
         for cached in (cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")):
@@ -80,8 +75,8 @@ def test_no_override_changes_it(raised):
     with pytest.raises(UserError) as caught:  # and nothing offers it
         cell("objective.versio=1")
     assert "version" not in str(caught.value).partition("objective.versio")[2].partition("allowed")[2]
-    assert "objective.decay=" in complete_overrides("objective.")
-    assert "objective.version=" not in complete_overrides("objective.")
+    assert "objective.decay=" in completions.overrides("objective.")
+    assert "objective.version=" not in completions.overrides("objective.")
 
 
 def test_the_cost_of_an_earlier_version_is_known(raised):

@@ -35,6 +35,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def carried(name: str) -> Path | None:
+    """A folder that a wheel carries inside the package and a checkout has beside it; None if this has neither."""
+    package = Path(__file__).resolve().parent
+    return next((place for place in (package / name, package.parent / name) if place.is_dir()), None)
+
+
 def parse_json(content: str | bytes) -> Any:
     """What JSON text holds. Raises ValueError for any text that is none, however deep it is nested."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 
@@ -43,12 +42,9 @@ presets:
 
 
 @pytest.fixture
-def conf(tmp_path, monkeypatch):
-    place = tmp_path / "conf"
-    shutil.copytree(catalogue.conf_dir(), place)
-    (place / "table" / "small.yaml").write_text(TABLE)
-    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
-    return place
+def conf(conf):
+    (conf / "table" / "small.yaml").write_text(TABLE)
+    return conf
 
 
 @pytest.fixture

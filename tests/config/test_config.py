@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 import pytest
 import yaml
@@ -32,15 +31,6 @@ TABLE = {
     "presets": {"tuned": {"set": ["optim.rate=0.1"], "rows": {"one": {"*": ["train.batch=3"]}}, "seeds": [4]}},
     "ledger": [{"topic": "t", "paper": "silent", "here": "h", "why": "w"}],
 }
-
-
-@pytest.fixture
-def conf(tmp_path, monkeypatch):
-    """A copy of the shipped configuration that a test may add to."""
-    place = tmp_path / "conf"
-    shutil.copytree(catalogue.conf_dir(), place)
-    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
-    return place
 
 
 def write(conf, content, name="small"):
@@ -192,7 +182,6 @@ def test_a_table_lists_the_presets_it_supports(conf):
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short", "tuned"]
     write(conf, changed(presets=None))
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
-    assert catalogue.presets_of(catalogue.load_table("dvae_pp_smoothing")) == []
 
 
 def test_nearest_lists_what_is_allowed():

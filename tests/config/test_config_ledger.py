@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -20,16 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def read(tmp_path, monkeypatch):
+def read(conf):
     """A function from a ledger to that of the table that has it; one family, ``tiny``, is shared."""
-    place = tmp_path / "conf"
-    shutil.copytree(catalogue.conf_dir(), place)
-    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
 
     def make(ledger, family=FAMILY):
-        (place / "ledger" / "tiny.yaml").write_text(yaml.safe_dump(family))
+        (conf / "ledger" / "tiny.yaml").write_text(yaml.safe_dump(family))
         table = {"title": "t", "paper": "p", "where": "w", "recipe": 1, "measure": "bound", "ledger": ledger}
-        (place / "table" / "small.yaml").write_text(yaml.safe_dump(table))
+        (conf / "table" / "small.yaml").write_text(yaml.safe_dump(table))
         return catalogue.load_table("small").ledger
 
     return make

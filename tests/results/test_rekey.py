@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vaebench.cli import main
-from vaebench.config import catalogue
+from vaebench.config import catalogue, completions
 from vaebench.config.cells import VERSION, canonical, versions
 from vaebench.config.compose import cells
 from vaebench.errors import UserError
@@ -20,7 +20,6 @@ from vaebench.results import rekey
 from vaebench.results.rekey import found_outdated, of_earlier_version, outdated, refuse_outdated
 from vaebench.results.store import Store
 from vaebench.settings.renamed import RENAMED, unknown, with_present_names
-from vaebench.verbs.completion import complete_overrides
 
 OLD = "mnist_static-sbn200-older-0123456789"
 
@@ -103,7 +102,7 @@ def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, cap
 
 @pytest.mark.parametrize("group", RENAMED)
 def test_an_earlier_name_is_not_offered(group):
-    known, offered = catalogue.options(group), complete_overrides(f"{group}=")
+    known, offered = catalogue.options(group), completions.overrides(f"{group}=")
     for before, now in RENAMED[group].items():
         assert (before in known) != (now in known), "one of the two is shipped"
         assert (f"{group}={before}" in offered) == (before in known)

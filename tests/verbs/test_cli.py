@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import types
@@ -52,16 +51,13 @@ ROOT = Path(cli.__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def conf(tmp_path, monkeypatch):
-    place = tmp_path / "conf"
-    shutil.copytree(catalogue.conf_dir(), place)
-    (place / "table" / "small.yaml").write_text(TABLE)
-    (place / "table" / "drawing.yaml").write_text(DRAWN)
-    monkeypatch.setattr(catalogue, "conf_dir", lambda: place)
+def conf(conf, tmp_path, monkeypatch):
+    (conf / "table" / "small.yaml").write_text(TABLE)
+    (conf / "table" / "drawing.yaml").write_text(DRAWN)
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     for name in ("VAEBENCH_MIRROR", "VAEBENCH_DEBUG"):
         monkeypatch.delenv(name, raising=False)
-    return place
+    return conf
 
 
 @pytest.fixture
@@ -682,12 +678,12 @@ def test_doctor(conf, tmp_path, capsys):
 
 
 def test_doctor_fails_where_nothing_can_be_written(conf, tmp_path, capsys, monkeypatch):
-    from vaebench.verbs import doctor
+    from vaebench.running import installation
 
     def refuse(dir):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(installation.tempfile, "TemporaryFile", refuse)
     code, out, _ = call(capsys, "doctor", f"run.results={tmp_path}/runs")
     assert code == 1
     assert f"FAIL  results: cannot write to {tmp_path}: Permission denied" in out

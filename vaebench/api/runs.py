@@ -160,8 +160,10 @@ class Run:
 
         _check_number("seed", seed, 0, LARGEST_SEED)
         if self.data.tokens:
-            texts = isinstance(x, Sequence) and all(isinstance(text, str) for text in x)
-            tokens = generation.tokens_of(x, self.data.vocabulary) if texts else torch.as_tensor(x).long()
+            if isinstance(x, Sequence) and all(isinstance(text, str) for text in x):
+                tokens = generation.tokens_of(x, self.data.vocabulary)
+            else:
+                tokens = torch.as_tensor(x).long()
             z = generation.codes(self.model, cases_of(self.model, tokens), seed, mean=True)
             decoding = generation.Decoding(how="greedy", longest=self.data.shape[0])
             return self._texts(decoding.documents(self.model, z, len(z), seed))

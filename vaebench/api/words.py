@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from typing import Any
 
 from vaebench.settings.kinds import shown
@@ -23,7 +22,7 @@ def seeds(chosen: int | Iterable[int] | None) -> str | None:
     """Seeds as ``--seeds`` takes them; None where none were chosen."""
     if chosen is None:
         return None
-    return ",".join(map(str, [chosen] if isinstance(chosen, Integral) else chosen))
+    return ",".join(map(str, chosen)) if isinstance(chosen, Iterable) else str(chosen)
 
 
 def _shown(value: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
+from vaebench.files import carried
 
 WORD = "reference"
 """What a user writes for the shipped results, in the place of a file of their own."""
@@ -17,13 +18,7 @@ WORD = "reference"
 
 def folder(name: str = "reference") -> Path | None:
     """The folder of the shipped CSVs: ``reference`` or ``published``; None if this installation lacks it."""
-    room = Path(__file__).resolve().parent
-    checkout = room.parents[1]
-
-    for place in (room / name, checkout / "results" / name):
-        if place.is_dir():
-            return place
-    return None
+    return carried(f"results/{name}")
 
 
 def files(tables: Collection[str], presets: Collection[str] | None = None) -> list[Path]:

@@ -9,16 +9,16 @@ from typing import Any
 import yaml
 
 from vaebench.errors import UserError
+from vaebench.files import carried
 
 
 @lru_cache(maxsize=1)
 def conf_dir() -> Path:
-    """The folder of the shipped configuration: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for place in (package / "conf", package.parent / "conf"):
-        if (place / "cell.yaml").is_file():
-            return place
-    raise UserError(f"the configuration is missing: neither {package / 'conf'} nor {package.parent / 'conf'} has it")
+    """The folder of the shipped configuration. Raises UserError if it is missing."""
+    place = carried("conf")
+    if place is None:
+        raise UserError("the configuration is missing; install vaebench again")
+    return place
 
 
 def read(path: Path) -> dict[str, Any]:

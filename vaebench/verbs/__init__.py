@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 import textwrap
 from argparse import Action, ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from vaebench.config import cells as config
 from vaebench.errors import UserError, likely
@@ -27,7 +28,12 @@ def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) 
 
 def offer(action: Action, words: Sequence[str]) -> None:
     """What completion offers for an argument, without restricting it."""
-    action.completer = lambda prefix, **_: [w for w in words if w.startswith(prefix)]
+    completes(action, lambda prefix, **_: [w for w in words if w.startswith(prefix)])
+
+
+def completes(action: Action, offered: Callable[..., list[str]]) -> None:
+    """Let ``offered(prefix, **more)`` say what completion offers for an argument, as argcomplete asks for it."""
+    action.completer = offered  # type: ignore[attr-defined]
 
 
 def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> dict[str, str]:
@@ -96,7 +102,7 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
 
     longest = max((len(word) for row in rows for word in str(row[-1]).split()), default=0)
     beside = tail == 1 and width - lead >= max(BESIDE, longest)
-    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    whole_words: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
     lines = []
     for head, row in zip(heads, rows, strict=True):
         texts = [str(text) for text in row[-tail:] if str(text) not in ("", "-")]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
 from typing import Any
 
-from vaebench.config import catalogue
-from vaebench.config import cells as config
-from vaebench.errors import UserError
+from vaebench.config import completions
+from vaebench.verbs import completes
 
 HELP = "Print the shell code that completes vaebench commands; load it in the shell's start-up file."
 SHELLS = ("bash", "zsh", "fish")
@@ -71,53 +68,14 @@ def _sub_parsers(parser: ArgumentParser) -> dict[str, ArgumentParser]:
 
 
 def _attach(parser: ArgumentParser) -> None:
-    completers = {"overrides": complete_overrides, "only": complete_only}
+    """Offer overrides, and rows and columns, wherever a verb takes them."""
+
+    def only(prefix: str, **_: Any) -> list[str]:
+        return completions.entries(prefix, os.environ.get("COMP_LINE", ""))
+
+    completers = {"overrides": lambda prefix, **_: completions.overrides(prefix), "only": only}
     for sub in _sub_parsers(parser).values():
         _attach(sub)
     for action in parser._actions:
         if action.dest in completers and not hasattr(action, "completer"):
-            action.completer = completers[action.dest]
-
-
-def complete_overrides(prefix: str, **_: Any) -> list[str]:
-    """``table=NAME``, ``preset=NAME``, ``model=NAME``, ..., and the keys of cell.yaml and of the options."""
-    return [word for word in _overrides(prefix) if word.startswith(prefix)]
-
-
-def _overrides(prefix: str) -> Iterator[str]:
-    key, equals, value = prefix.partition("=")
-    groups = ("table", "preset", *config.GROUPS)
-    if equals and key in groups:
-        done, comma, _ = value.rpartition(",") if key == "table" else ("", "", "")
-        yield from (f"{key}={done}{comma}{name}" for name in catalogue.options(key))
-    elif not equals:
-        yield from (f"{group}=" for group in groups)
-        yield from (f"{name}=" for name in _keys())
-
-
-def _keys() -> list[str]:
-    """Dotted keys of a cell: of cell.yaml, and of every option of every group."""
-    import yaml
-
-    cell = yaml.safe_load((catalogue.conf_dir() / "cell.yaml").read_text(encoding="utf-8"))
-    sections = {part: config.settings_of(content) for part, content in cell.items() if isinstance(content, dict)}
-    found = {f"{part}.{key}" for part, content in sections.items() for key in content}
-    for group in config.GROUPS:
-        for name in catalogue.options(group):
-            found |= {f"{group}.{key}" for key in config.settings_of(catalogue.load_yaml(group, name))}
-    return sorted(found)
-
-
-def complete_only(prefix: str, **_: Any) -> list[str]:
-    """``row=`` and ``column=`` of the tables named on the command line."""
-    words = [w for table in _tables_on_line() for r, c in table.trained() for w in (f"row={r}", f"column={c}")]
-    return [w for w in dict.fromkeys(words) if w.startswith(prefix)]
-
-
-def _tables_on_line() -> Iterator[config.Table]:
-    for names in re.findall(r"\btable=([\w,.-]+)", os.environ.get("COMP_LINE", "")):
-        for name in names.split(","):
-            try:
-                yield catalogue.load_table(name)
-            except UserError:
-                continue
+            completes(action, completers[action.dest])

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vaebench.errors import DataError, UserError, nearest
-from vaebench.verbs import listed, offer, only_keys, streams
+from vaebench.verbs import completes, listed, offer, only_keys, streams
 
 HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
 ACTIONS = ("ls", "get", "verify")
@@ -18,7 +18,7 @@ def configure(parser: ArgumentParser) -> None:
     names = parser.add_argument(
         "names", nargs="*", metavar="NAME", help="data sets; and data.mirror=DIR, a folder of files"
     )
-    names.completer = _names
+    completes(names, _names)
 
 
 def _names(prefix: str, **_: object) -> list[str]:
@@ -59,12 +59,12 @@ def warn_of_mirror(mirror: str | None) -> None:
         print(f"vaebench: warning: the mirror {root} is not a folder", file=sys.stderr)
 
 
-def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple]:
+def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[str, ...]]:
     """A header and one line for each data set (``names``, or all)."""
     from vaebench import data
 
     warn_of_mirror(mirror)
-    rows = [("DATA", "STATE", "MB", "FILES")]
+    rows: list[tuple[str, ...]] = [("DATA", "STATE", "MB", "FILES")]
     for status in data.status(mirror=mirror):
         if names and status.name not in names:
             continue
@@ -75,7 +75,7 @@ def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple]:
         else:
             state = "files here"  # prepared at first use
         where = status.path if status.path is not None and status.prepared else ", ".join(status.needed)
-        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", where or "embedded"))
+        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", str(where or "embedded")))
     return rows
 
 

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-from vaebench import __version__
 from vaebench.verbs import add_overrides, only_keys, results_root
 
 HELP = "Check Python, PyTorch, the compiler, cores, memory, disk space and data. Exits with 1 if something FAILs."
 KEYS = ("run.results", "data.mirror")
-OK, WARN, FAIL = "ok", "warn", "FAIL"
-Line = tuple[str, str]
-
-SPACE_GB = 2.0
-"""Free space below which a folder gets a warning: the prepared data and a full table of runs fit in it."""
-MEMORY_GB = 2.0
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,152 +15,11 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    from vaebench.running.installation import FAIL, lines
+
     given = only_keys(args.overrides, KEYS, "doctor")
-    worst = 0
-    for probe in _probes(given):
-        for level, text in _careful(probe):
-            print(f"{level:<4}  {text}", flush=True)
-            worst = max(worst, int(level == FAIL))
-    return worst
-
-
-def _careful(probe: Callable[[], Iterator[Line]]) -> Iterator[Line]:
-    try:
-        yield from probe()
-    except Exception as e:  # a broken library may raise anything; that is what a doctor is for
-        yield FAIL, f"{probe.__name__.strip('_').replace('_', ' ')}: {type(e).__name__}: {' '.join(str(e).split())}"
-
-
-def _probes(given: dict[str, str]) -> list[Callable[[], Iterator[Line]]]:
-    def results_folder() -> Iterator[Line]:
-        yield from folder("results", results_root(given.get("run.results")))
-
-    def data_cache() -> Iterator[Line]:
-        from vaebench.data.files.fetch import cache_root
-
-        yield from folder("data cache", cache_root())
-
-    def mirror() -> Iterator[Line]:
-        yield from _mirror(given.get("data.mirror"))
-
-    def data() -> Iterator[Line]:
-        yield from _data(given.get("data.mirror"))
-
-    probes = [_versions, _torch, _compiler, _kernels, _libraries, _machine]
-    return [*probes, results_folder, data_cache, mirror, data]
-
-
-def _versions() -> Iterator[Line]:
-    found = sys.version_info[:2]
-    level = OK if (3, 11) <= found <= (3, 13) else WARN if found > (3, 13) else FAIL
-    yield level, f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} {platform.machine()}"
-    yield OK, f"vaebench {__version__}"
-
-
-def _torch() -> Iterator[Line]:
-    import torch
-
-    yield OK, f"torch {torch.__version__}, {torch.get_num_threads()} threads"
-    if not torch.cuda.is_available():
-        yield OK, "no CUDA device: runs use the CPU"
-    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        properties = torch.cuda.get_device_properties(i)
-        yield OK, f"cuda:{i} {properties.name}, {properties.total_memory / 1e9:.0f} GB"
-
-
-def _compiler() -> Iterator[Line]:
-    # The order in which torch.compile looks for one.
-    wanted = [c for c in (os.environ.get("CXX"), "g++", "clang++", "c++", "cl") if c]
-    found = next((path for c in wanted if (path := shutil.which(c))), None)
-    if found:
-        yield OK, f"C++ compiler for torch.compile: {found}"
-    else:
-        yield WARN, "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two to three times slower"
-
-
-def _kernels() -> Iterator[Line]:
-    from vaebench import kernels
-
-    lack = kernels.missing()
-    if lack:
-        yield WARN, f"no kernels ({lack}): belief nets train several times slower; pip install numba"
-        return
-    from importlib import metadata
-
-    yield OK, f"kernels for belief nets: numba {metadata.version('numba')}"
-
-
-def _libraries() -> Iterator[Line]:
-    from importlib import metadata
-
-    import h5py
-
-    yield OK, f"HDF5 {h5py.version.hdf5_version}, h5py {h5py.__version__}"
-    for name in ("hydra-core", "pandas", "numpy", "scipy"):
-        try:
-            yield OK, f"{name} {metadata.version(name)}"
-        except metadata.PackageNotFoundError:
-            yield FAIL, f"{name} is not installed"
-
-
-def _machine() -> Iterator[Line]:
-    yield OK, f"{_cores()} cores"
-    memory = _memory()
-    if memory is None:
-        yield WARN, "memory unknown on this system"
-    else:
-        yield (OK if memory >= MEMORY_GB else WARN), f"{memory:.1f} GB of memory"
-
-
-def _cores() -> int:
-    """Cores this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory() -> float | None:
-    """GB of physical memory; None where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
-def folder(name: str, path: Path) -> Iterator[Line]:
-    """Can the folder, or the nearest existing one above it, be written, and how much space is left there?"""
-    path = path.expanduser().absolute()
-    place = next(p for p in (path, *path.parents) if p.exists())
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as e:
-        yield FAIL, f"{name}: cannot write to {place}: {e.strerror}"
-        return
-    free = shutil.disk_usage(place).free / 1e9
-    yield (OK if free >= SPACE_GB else WARN), f"{name}: {path}, {free:.1f} GB free"
-
-
-def _mirror(chosen: str | None) -> Iterator[Line]:
-    from vaebench.data.files.fetch import MIRROR_ENV, mirror_root
-
-    root = mirror_root(chosen)
-    if root is None:
-        return
-    named = "data.mirror" if chosen else MIRROR_ENV
-    if not root.is_dir():
-        yield FAIL, f"mirror: {root} is not a folder, so nothing can be fetched; correct or unset {named}"
-    elif not os.access(root, os.R_OK | os.X_OK):
-        yield FAIL, f"mirror: {root} ({named}) cannot be read"
-    else:
-        yield OK, f"mirror: {root}"
-
-
-def _data(mirror: str | None) -> Iterator[Line]:
-    from vaebench import data
-
-    for status in data.status(mirror=mirror):
-        if status.prepared:
-            yield OK, f"data {status.name}: ready"
-        elif status.missing:
-            yield WARN, f"data {status.name}: not here ({', '.join(status.missing)}); vaebench data get {status.name}"
-        else:
-            yield OK, f"data {status.name}: files are here, prepared at first use"
+    failed = False
+    for level, text in lines(lambda: results_root(given.get("run.results")), given.get("data.mirror")):
+        print(f"{level:<4}  {text}", flush=True)
+        failed = failed or level == FAIL
+    return int(failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vaebench.errors import Interrupted, UserError
@@ -45,7 +46,7 @@ def run(args: Namespace) -> int:
     failed = []
 
     @contextlib.contextmanager
-    def others_go_on():
+    def others_go_on() -> Iterator[None]:
         try:
             yield
         except UserError as e:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
-from vaebench.settings.kinds import is_number
 from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
-
-if TYPE_CHECKING:
-    from vaebench.results.stats import Measure
 
 HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
 KEYS = ("run.results", "data.mirror")
+Rows = Sequence[Sequence[object]]
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -39,7 +35,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _tables(_: dict[str, str]) -> list[tuple]:
+def _tables(_: dict[str, str]) -> Rows:
     head = ("TABLE", "WHERE", "CELLS", "PAPER", "TITLE")
     exhibits = [catalogue.load(name) for name in catalogue.options("table")]
     return [head, *((e.name, e.where, e.extent, short_paper(e.paper), e.title) for e in exhibits)]
@@ -58,7 +54,7 @@ def short_paper(paper: str) -> str:
     return ", ".join(part for part in (f"{authors} {year}", name if colon else "") if part)
 
 
-def _options(group: str) -> list[tuple]:
+def _options(group: str) -> Rows:
     """The options of a config group with the first comment line of each file."""
     rows = [(group.upper(), "ABOUT")]
     for name in catalogue.options(group):
@@ -67,52 +63,22 @@ def _options(group: str) -> list[tuple]:
     return rows
 
 
-def _presets(_: dict[str, str]) -> list[tuple]:
+def _presets(_: dict[str, str]) -> Rows:
     presets = [catalogue.load_preset(name) for name in catalogue.options("preset")]
     return [("PRESET", "LABEL", "ABOUT"), *((p.name, p.label or "-", p.about) for p in presets)]
 
 
-def _data(given: dict[str, str]) -> list[tuple]:
+def _data(given: dict[str, str]) -> Rows:
     from vaebench.verbs.data import listing
 
     return listing(given.get("data.mirror"))
 
 
-def _runs(given: dict[str, str]) -> list[tuple]:
-    from vaebench.results import flags
-    from vaebench.results.result_file import readable_measures
+def _runs(given: dict[str, str]) -> Rows:
+    from vaebench.results.listing import runs
     from vaebench.results.store import Store
 
-    rows = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
-    store = Store(results_root(given.get("run.results")))
-    for result in store.runs():
-        key, seed, updates = result["key"], result["seed"], result.get("updates")
-        measures = ", ".join(f"{m.name} {_number(m)}" for m in readable_measures(result))
-        marks = flags.in_short(flags.of_result(result))
-        found = (f"flagged: {marks}; " if marks else "") + (measures or result.get("reason") or "-")
-        count = "-" if updates is None else f"{updates:,}"
-        rows.append((key, seed, result.get("status") or "?", count, _of(store.run_dir(key, seed)), found))
-    return rows
-
-
-def _of(folder: Path) -> str:
-    """``nvil_mnist: SBN 200 / NVIL, preset=short, optim.rate=1e-2``: for what a run was made; ``-`` where unknown."""
-    from vaebench.results.store import read_note
-
-    try:
-        note, _ = read_note(folder)
-    except UserError:
-        return "-"
-    table = f"{note['table']}: " if note.get("table") else ""  # earlier versions did not keep it
-    settings = [f"preset={note['preset']}"] if note.get("preset") else []
-    settings += [str(text) for text in note.get("changed") or []]
-    return ", ".join([f"{table}{note['row']} / {note['column']}", *settings])
-
-
-def _number(measure: Measure) -> str:
-    if not is_number(measure.value):
-        return "?"
-    return f"{measure.value:.2f}" + (f"({measure.error:.2f})" if is_number(measure.error) else "")
+    return runs(Store(results_root(given.get("run.results"))))
 
 
 LISTS = {

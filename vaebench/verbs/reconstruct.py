@@ -34,15 +34,16 @@ def run(args: Namespace) -> int:
     import torch
 
     from vaebench.evaluation import generation
+    from vaebench.evaluation.lines import lines_of, read_documents, read_images
     from vaebench.models.text_generation import path
 
-    lines = generated.lines_of(sys.stdin.buffer)
+    lines = lines_of(sys.stdin.buffer)
     if not trained.splits.tokens:
         generated.no_documents(trained, args, ("code", "path", "how", "width", "longest"))
-        x = generated.read_images(lines, trained)
+        x = read_images(lines, trained)
         generated.show_images(generation.images_again(trained.model, x, args.seed), trained, args.output)
         return 0
-    x = generated.read_documents(lines, trained)
+    x = read_documents(lines, trained)
     z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
         if len(z) < 2:

@@ -98,7 +98,7 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
     preset = catalogue.load_preset(selection.preset)
     chosen = [cells(table, preset, selection.overrides, args.only) for table in tables]
     measured = []
-    notices = []
+    notices: list[str] = []
     for table, some in zip(tables, chosen, strict=True):
         shown = table.narrowed((c.row, c.column) for c in some) if args.only else table
         measured.append(stored.measured(shown, some, _seeds(table, selection, args), args.figure))
