@@ -46,6 +46,9 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"latents": 1, "dropout_out": 0, **SMALL},
     ],
     "text_lm": [SMALL],
+    # Images of one row here; a gated decoder, part of which sees other rows alone, is in tests/models/test_images.py.
+    "image_vae": [{"latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}],
+    "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
@@ -70,6 +73,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "rbm_kl": [{"discrete_sweeps": 2}],
     "vae": [{}, {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"}],
     "aggressive": [{}],
+    "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}],
 }
 
@@ -104,7 +108,8 @@ class Case:
         """The model, every parameter N(0, scale^2)."""
         if self.missing:
             pytest.fail(f"{self.missing} has no tiny settings: add a line to tests/contract/conftest.py")
-        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), self.kind)
+        shape = () if self.kind is Kind.TOKENS else (1, VISIBLE)  # an image of one row
+        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), self.kind, shape)
         return perturb(models.build(self.model, info), seed, scale)
 
     def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:

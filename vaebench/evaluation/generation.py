@@ -93,8 +93,8 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
-    moments = (model.encode(part) for part in x.split(TOGETHER))
-    q = Gaussian(*(torch.cat(v) for v in zip(*moments, strict=True)))
+    parts = [model.posterior(part) for part in x.split(TOGETHER)]
+    q = Gaussian(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
     if mean:
         return q.mean
     draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)

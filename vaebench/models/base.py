@@ -12,7 +12,7 @@ own. Whoever uses models asks ``isinstance`` and never whether there is a method
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
 from vaebench.models.posterior import Gaussian, Noise, Posterior, log_standard, total
+from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import Family
 from vaebench.rng.noise import Shapes
 
@@ -41,10 +42,13 @@ class Model(nn.Module, ABC):
         sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
         mean: Buffer (d,), the training mean; it tells dtype and device of the model.
         reparameterised: Whether a gradient passes through posterior samples to the inference network.
+        kernel_layers: Whether layers of the model have loops of our own for a CPU, so that the engine of that name
+            gains by them.
     """
 
     facts: ClassVar[Family]
     reparameterised: ClassVar[bool] = False
+    kernel_layers: ClassVar[bool] = False
     mean: Tensor
 
     def __init__(self, info: DataInfo, latents: Sequence[int] = ()) -> None:
@@ -66,8 +70,14 @@ class ExactModel(Model):
     """Examples that ``score`` takes at a time."""
 
     @abstractmethod
-    def log_evidence(self, x: Tensor, drop: Noise | None = None) -> Tensor:
-        """log p(x), (batch,), nats, differentiable; ``drop``: noise of dropout, which thins the net."""
+    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+        """log p(x), (batch,), nats, differentiable.
+
+        Args:
+            x: Examples, (batch, d).
+            drop: Noise of dropout, which thins the net.
+            tape: In training: normalisation layers, where the model has some, go by the batch, and write here.
+        """
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:
@@ -145,23 +155,41 @@ class GaussianPosterior(SampledPosterior):
     """
 
     reparameterised = True
+    refinement: Callable[[GaussianPosterior, Tensor, Gaussian], Gaussian] | None = None
+    """What is made of the encoder's posterior before it is used, outside training; see ``models.refinement``."""
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each."""
+    def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
+        """Mean and log-variance of q(z | x), (batch, n) each; ``tape`` as for ``log_likelihood``."""
 
     @abstractmethod
-    def log_likelihood(self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None) -> Tensor:
-        """log p(x | z), (k, batch), nats, differentiable; ``drop``: noise of dropout, which thins the net."""
+    def log_likelihood(
+        self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
+        """log p(x | z), (k, batch), nats, differentiable.
+
+        Args:
+            x: Examples, (batch, d).
+            z: Codes, one layer (k, batch, n).
+            drop: Noise of dropout, which thins the net.
+            tape: In training: normalisation layers, where the model has some, go by the batch, and write here.
+        """
 
     @torch.no_grad()
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
         """``log_likelihood`` for evaluation, (k, batch), nats: no gradient, memory bounded by what the caller holds."""
         return self.log_likelihood(x, z)
 
-    def posterior(self, x: Tensor) -> Gaussian:
-        """q(z | x) of the examples ``x`` (batch, d), which are encoded once."""
-        return Gaussian(*self.encode(x))
+    def posterior(self, x: Tensor, tape: Tape | None = None) -> Gaussian:
+        """q(z | x) of the examples ``x`` (batch, d), found once; ``tape`` as for ``log_likelihood``.
+
+        With a tape it is the encoder's, without one that of the model as it is evaluated: refined, where it was
+        trained to be.
+        """
+        found = Gaussian(*self.encode(x, tape))
+        if tape is not None or self.refinement is None:
+            return found
+        return self.refinement(self, x, found)
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: standard normals (k, batch, n)."""

@@ -12,6 +12,7 @@ from vaebench.data.info import DataInfo
 from vaebench.models import tokens
 from vaebench.models.base import ExactModel
 from vaebench.models.text_decoder import Drop, TextDecoder
+from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 
@@ -41,7 +42,7 @@ class TextLM(ExactModel):
         """Noise of ``drop`` for documents (batch, width): uniforms ``drop_in`` and ``drop_out``, where there is any."""
         return self.p.dropout_noise(batch, width)
 
-    def log_evidence(self, x: Tensor, drop: Drop | None = None) -> Tensor:
+    def log_evidence(self, x: Tensor, drop: Drop | None = None, tape: Tape | None = None) -> Tensor:
         """Exact log p(x), (batch,), nats: the sum over words and ``</s>``; with ``drop`` that of a thinned net."""
         return self.p.log_likelihood(tokens.read(x), None, drop)[0]
 

@@ -16,6 +16,7 @@ from vaebench.data.info import DataInfo
 from vaebench.models import tokens
 from vaebench.models.base import GaussianPosterior, Moments
 from vaebench.models.text_decoder import Drop, TextDecoder
+from vaebench.nn.batch_norm import Tape
 from vaebench.nn.lstm import LSTM, last
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -64,8 +65,8 @@ class TextVAE(GaussianPosterior):
 
     # ------------------------------------------------------------------------------------------------ posterior
 
-    def encode(self, x: Tensor) -> Moments:
-        """Mean and log-variance of q(z | x), (batch, n) each. There is no dropout in the encoder."""
+    def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
+        """Mean and log-variance of q(z | x), (batch, n) each. There is no dropout in the encoder; no tape is used."""
         mean, log_var = self.q(tokens.read(x)).chunk(2, -1)
         return mean, log_var
 
@@ -75,7 +76,9 @@ class TextVAE(GaussianPosterior):
         """Noise of ``drop`` for documents (batch, width): uniforms ``drop_in`` and ``drop_out``, where there is any."""
         return self.p.dropout_noise(batch, width)
 
-    def log_likelihood(self, x: Tensor, z: Sequence[Tensor], drop: Drop | None = None) -> Tensor:
+    def log_likelihood(
+        self, x: Tensor, z: Sequence[Tensor], drop: Drop | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x | z), (k, batch), nats: the sum over words and ``</s>``. ``drop``: see ``TextDecoder``."""
         return self.p.log_likelihood(tokens.read(x), z[0], drop)
 

@@ -48,6 +48,11 @@ def name_norms(model: nn.Module) -> None:
             module.path = path
 
 
+def layers(model: nn.Module) -> list[BatchNorm]:
+    """The normalisation layers of ``model``."""
+    return [m for m in model.modules() if isinstance(m, BatchNorm)]
+
+
 def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
     """State of an objective for all layers of ``model``: names of their buffers behind ``prefix`` -> start values."""
     return {
@@ -59,10 +64,13 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 
 
 def running(model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape) -> dict[str, Tensor]:
-    """The entries of ``initial`` after the batch on the tape: momentum * old + (1 - momentum) * batch's."""
+    """The entries of ``initial`` after the batch on the tape: momentum * old + (1 - momentum) * batch's.
+
+    Layers that have written nothing on the tape are left out: they have not been used.
+    """
     out = {}
     for m in model.modules():
-        if isinstance(m, BatchNorm):
+        if isinstance(m, BatchNorm) and m.path in tape:
             for name, value in zip(("mean", "variance"), tape[m.path], strict=True):
                 key = f"{prefix}{m.path}.{name}"
                 out[key] = m.momentum * state[key] + (1 - m.momentum) * value

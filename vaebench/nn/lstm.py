@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.nn import second_order
 from vaebench.nn.products import product
 
 State = tuple[Tensor, Tensor]
@@ -22,7 +23,8 @@ class LSTM(nn.Module):
     """An LSTM of ``units`` over sequences (time, batch, inputs), both bias vectors kept apart as PyTorch does.
 
     It hands its parameters to the fused kernels by itself (``nn.LSTM`` keeps a list of its own, which
-    ``torch.func.functional_call`` does not reach). The kernels of CUDA and of oneDNN have no second derivative.
+    ``torch.func.functional_call`` does not reach). The kernels of CUDA and of oneDNN have no second derivative: where
+    one is wanted (``nn.second_order``) PyTorch's own loop is taken.
     """
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -44,7 +46,10 @@ class LSTM(nn.Module):
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         training = torch.is_grad_enabled()  # cuDNN gives gradients in that mode only; there is no dropout in here
         args = (x, (h.unsqueeze(0), c.unsqueeze(0)), weights, True, 1, 0.0, training, False, False)
-        if not x.is_cuda:
+        if second_order.is_wanted():
+            with second_order.without_fused_layers():
+                out, h, c = torch.lstm(*args)
+        elif not x.is_cuda:
             out, h, c = torch.lstm(*args)
         else:
             with warnings.catch_warnings():  # it copies the four into one piece, which is nothing beside the rest

@@ -90,7 +90,14 @@ class ResNet(nn.Module):
 
 
 class GlorotLinear(nn.Linear):
-    """A linear layer that starts with Glorot's uniform weights, +- sqrt(6 / (inputs + outputs)), and no bias."""
+    """A linear layer that starts with Glorot's uniform weights, +- sqrt(6 / (inputs + outputs)), and no bias.
+
+    It computes in the precision of its weights, autocast or not: codes and moments are few numbers that matter.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.to(self.weight.dtype))
 
     def start(self, generator: torch.Generator) -> None:
         """Initial parameters."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from vaebench.nn import second_order
 from vaebench.nn.products import product
 
 ROWS, WORDS = 512, 2048
@@ -27,9 +28,9 @@ SMALL = 512
 def log_probs(h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
     """log softmax(weight h)_word, (rows,), nats, with gradient; ``h`` (rows, units), ``weight`` (V, units).
 
-    On a CPU there is no second derivative where V is greater than ``SMALL``.
+    On a CPU there is no second derivative where V is greater than ``SMALL``, unless one is wanted (``second_order``).
     """
-    if h.is_cuda or len(weight) <= SMALL:
+    if h.is_cuda or len(weight) <= SMALL or second_order.is_wanted():
         return -F.cross_entropy(F.linear(h, weight), words, reduction="none")
     more = -len(h) % FULL
     return _LogProbs.apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)))[: len(h)]

@@ -40,6 +40,7 @@ from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.rbm_kl import RBMKL
+from vaebench.objectives.semi_amortised import SemiAmortised
 from vaebench.objectives.vae import VAE
 from vaebench.objectives.wake_sleep import WakeSleep
 
@@ -58,6 +59,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bit_gibbs": BitGibbs,
     "vae": VAE,
     "aggressive": Aggressive,
+    "semi_amortised": SemiAmortised,
     "likelihood": Likelihood,
 }
 

@@ -90,9 +90,10 @@ class Aggressive(VAE):
         self.falls = validate.whole("objective.mi_falls", mi_falls)
 
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """Whether training is ``aggressive``, the mutual information to compare with, and how often it fell."""
+        """Beside VAE's: whether training is ``aggressive``, the mutual information so far, how often it fell."""
         start = {"aggressive": 1.0, "mi": self.start, "falls": 0.0}
-        return {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
+        own = {k: torch.tensor(v, dtype=torch.float64) for k, v in start.items()}
+        return {**super().state(seed, cases), **own}
 
     def inner_loop(self, state: dict[str, Tensor]) -> Window | None:
         """Of the aggressive phase only."""
@@ -110,4 +111,4 @@ class Aggressive(VAE):
         fell = now < before
         falls = float(state["falls"]) + fell
         new = {"aggressive": float(falls < self.falls), "mi": max(now, before) if self.best else now, "falls": falls}
-        return {k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}
+        return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}

@@ -7,6 +7,7 @@ import math
 import torch
 
 from vaebench.models.base import Model
+from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
 from vaebench.settings import validate
@@ -23,8 +24,8 @@ class IWBound(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models through whose samples a gradient passes."""
-        return model.reparameterised
+        """Models through whose samples a gradient passes, and in which no example depends on the rest of its batch."""
+        return model.reparameterised and not batch_norm.layers(model)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of K posterior samples per case."""

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vaebench.models.base import GaussianPosterior, Model
+from vaebench.nn import batch_norm
+from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, Objective
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
@@ -48,6 +50,10 @@ class VAE(Objective):
         """Models with a Gaussian posterior that they give as mean and log-variance."""
         return isinstance(model, GaussianPosterior)
 
+    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
+        """The running averages of batch normalisation, where the model has some."""
+        return batch_norm.initial(self.model, "model.")
+
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of K posterior samples per case, and of dropout where the model has it."""
         return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
@@ -55,11 +61,13 @@ class VAE(Objective):
     def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
         x, weight = batch.x, self.weight.at(batch)
-        q = self.model.posterior(x)
+        tape: Tape = {}
+        q = self.model.posterior(x, tape)
         z = q.sample(self.samples, {"q1": noise["q1"][:, : len(x)]})
         drop = {k: v[: len(x)] for k, v in noise.items() if k.startswith("drop")}
-        log_p = self.model.log_likelihood(x, z, drop or None).mean(0)
+        log_p = self.model.log_likelihood(x, z, drop or None, tape).mean(0)
         kl = q.kl()
         loss = (weight * kl - log_p).mean()
         metrics = {"bound": (log_p - kl).mean(), "kl": kl.mean(), "loss": loss}
-        return loss, state, {k: v.detach() for k, v in metrics.items()}
+        new = {**state, **batch_norm.running(self.model, "model.", state, tape)}
+        return loss, new, {k: v.detach() for k, v in metrics.items()}

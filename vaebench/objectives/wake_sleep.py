@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaebench.models.base import Ancestral, Model
+from vaebench.models.base import Ancestral, Model, SampledPosterior
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
 
@@ -24,7 +24,7 @@ class WakeSleep(Objective):
     @staticmethod
     def trains(model: Model) -> bool:
         """Models that dream, and whose samples carry no gradient, so that the two halves stay apart."""
-        return isinstance(model, Ancestral) and not model.reparameterised
+        return isinstance(model, Ancestral) and isinstance(model, SampledPosterior) and not model.reparameterised
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model (wake), inference network (sleep)."""

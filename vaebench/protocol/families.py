@@ -58,6 +58,8 @@ FAMILIES: dict[str, Family] = {
     "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
     "rbm_target": Family("rbm_target.RBMTarget"),
     "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True),
+    "image_vae": Family("image_vae.ImageVAE", latent="gaussian", encoded=True),
+    "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none"),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,)),
 }
 """Every model by its name in ``conf/model/``."""

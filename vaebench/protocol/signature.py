@@ -76,8 +76,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
-    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. Where not all
-    training cases are used (``train.cases``) the split says how many. A time has the data and the recipe only.
+    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides; a refined posterior has its
+    steps (``svi``). Where not all training cases are used (``train.cases``) the split says how many. A time has the
+    data and the recipe only.
     """
     data, ev = config["data"], config["eval"]
     split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
@@ -91,6 +92,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
+    steps = config.get("objective", {}).get("svi_steps")
+    if steps and not family(config).exact:
+        parts.append(f"svi:{steps}")
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)

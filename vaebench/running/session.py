@@ -27,6 +27,7 @@ from vaebench.errors import Interrupted, UserError
 from vaebench.evaluation.evaluate import cases, evaluate
 from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
+from vaebench.models import model_class
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
 from vaebench.protocol.families import family
@@ -186,13 +187,16 @@ class Session:
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
-        if self.splits.tokens or self.rule.alone:
+        layers = model_class(self.config["model"]["name"]).kernel_layers
+        if (self.splits.tokens or self.rule.alone) and not layers:
             for s in seeds:
                 s.engine = "plain"
             return
         asked = self.cell.run.engine
         kernel = has_kernel(self.config)
-        choose = partial(choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling)
+        choose = partial(
+            choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling, layers=layers
+        )
         self.engine, lack = choose(asked, kernel=kernel)
         if lack:
             log.warning("no kernel: %s; the engine is %s", lack, self.engine)

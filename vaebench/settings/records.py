@@ -78,6 +78,7 @@ class TrainSettings(Section):
     cases: int | None = _is(or_null(COUNT), None)
     patience: int | None = _is(or_null(COUNT), None)
     select: str = _is(choice("valid_bound", "last"), "valid_bound")
+    precision: str = _is(choice("float32", "bfloat16"), "float32")
 
 
 @dataclass(frozen=True, kw_only=True)

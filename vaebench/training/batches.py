@@ -49,8 +49,10 @@ class Batches:
         return self.fixed[numbers]
 
     def any(self, seed: int, update: int, number: int) -> Tensor:
-        """A batch drawn uniformly, (batch,): the ``number``-th extra one beside that of ``update``."""
+        """The ``number``-th extra batch beside that of ``update``, uniform, (batch,): without repeats if shuffled."""
         generator = torch.Generator().manual_seed(seeds.derive(seed, "inner_order", update, number))
+        if self.fixed is None and self.order == "shuffle":
+            return torch.randperm(self.cases, generator=generator)[: self.batch]
         if self.fixed is None:
             return torch.randint(self.cases, (self.batch,), generator=generator)
         return self.fixed[int(torch.randint(self.per_epoch, (), generator=generator))]

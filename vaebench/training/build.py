@@ -10,6 +10,7 @@ from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
+from vaebench.models import refinement
 from vaebench.models.base import Model
 from vaebench.nn.tokens import lengths_of
 from vaebench.objectives.base import Objective
@@ -32,6 +33,7 @@ def trio(config: dict[str, Any], info: DataInfo) -> Trio:
     """Build the three for data of which ``info`` is known. Raises UserError for what they do not take."""
     model = models.build(config["model"], info)
     objective = objectives.build(config["objective"], model)
+    refinement.attach(model, config)
     optimiser = optim.build(config["optim"], objective.largest_rates(config["train"]["batch"]))
     return Trio(model, objective, optimiser)
 
@@ -48,6 +50,7 @@ def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Mod
     if wrong:
         raise UserError(f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}")
     model.load_state_dict(own, strict=False)
+    refinement.attach(model, config)
     return model
 
 

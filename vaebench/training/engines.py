@@ -7,7 +7,8 @@ same numbers within rounding:
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
 - ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
-  Boltzmann prior the chains, and of a Boltzmann posterior its couplings; the rest is the plain engine's.
+  Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks of images the normalised layers;
+  the rest is the plain engine's.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.
 """
@@ -31,6 +32,7 @@ from torch.func import functional_call, grad, vmap
 from vaebench import kernels
 from vaebench.data.examples import prepare
 from vaebench.data.kinds import Kind
+from vaebench.errors import UserError
 from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives import OBJECTIVES, decay
@@ -70,7 +72,12 @@ def compiler_found() -> bool:
 
 
 def choose_engine(
-    setting: str, updates: int, device: torch.device, worth: bool = True, kernel: bool = False
+    setting: str,
+    updates: int,
+    device: torch.device,
+    worth: bool = True,
+    kernel: bool = False,
+    layers: bool = False,
 ) -> tuple[str, str]:
     """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
 
@@ -80,16 +87,19 @@ def choose_engine(
         device: on a GPU the plain engine is the packed one.
         worth: whether the objective gains by torch.compile.
         kernel: whether there are kernels for what is trained.
+        layers: whether these are of layers of the model, whose other engine is the plain one, on a GPU too.
     """
     on_cpu = device.type == "cpu"
-    plain = "plain" if on_cpu else "packed"
+    plain = "plain" if on_cpu or layers else "packed"
     if setting == "plain":
         return plain, ""
-    if setting == "compiled":
+    if setting == "compiled" and not layers:
         return "compiled", ""
 
     lack = kernels.missing()
     possible = kernel and on_cpu and not lack
+    if layers:
+        return ("kernel", "") if possible else ("plain", lack if on_cpu else "")
     if setting == "kernel" and possible:
         return "kernel", ""
     if updates < WORTH_COMPILING:
@@ -109,7 +119,7 @@ def has_kernel(config: dict[str, Any]) -> bool:
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
         return issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
-    return rule.kernel == "chains"
+    return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
 
 
 def usable(engine: str, device: torch.device, kernel: bool) -> bool:
@@ -141,19 +151,24 @@ class Pack:
         kind: Kind = Kind.BITS,
         engine: str = "plain",
         updates: int = 1,
+        precision: str = "float32",
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
         documents = kind is Kind.TOKENS
-        if engine != "plain" and (documents or objective.alone):
+        by_layers = engine == "kernel" and objective.model.kernel_layers
+        if engine != "plain" and (documents or objective.alone) and not by_layers:
             raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
         self.objective, self.optim = objective, optim
         self.data, self.kind = data, kind
+        self.half = precision == "bfloat16"
+        if self.half and not objective.model.kernel_layers:
+            raise UserError("train.precision=bfloat16: for models of images only")
         self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
         self.group_of, self.updates = group_of(objective), updates
         self.size, self.engine = len(params), engine
         self._kernel = None
-        alone = engine == "plain" or (engine == "kernel" and objective.kernel == "chains")
+        alone = engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
         self._places = places_of(objective) if alone else {}
         self._decay = decay.strengths(objective) if engine == "kernel" and alone else {}
         if engine == "kernel" and not alone:
@@ -296,7 +311,12 @@ class Pack:
         seen, grads, states, metrics = self._seen(index), [], [], []
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
-            with self._lent(params), kernels.use(self.engine == "kernel"), decay.apart(bool(self._decay)):
+            with (
+                self._lent(params),
+                kernels.use(self.engine == "kernel"),
+                decay.apart(bool(self._decay)),
+                torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.half),
+            ):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
             grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
             states.append(state)

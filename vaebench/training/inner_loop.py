@@ -41,10 +41,19 @@ def inner_updates(
         shapes = objective.draws(batches.batch, pack.data.shape[1])
         draws = noise.fixed(shapes, seed, "inner", update, made, device=pack.data.device)
         at_once = {k: v[None, None] for k, v in draws.items()}  # one update of one seed
-        metrics = pack.advance(rows[None, None], at_once, None, update, only=loop.groups)
+        grey = _grey_noise(pack, len(rows), seed, update, made)
+        metrics = pack.advance(rows[None, None], at_once, grey, update, only=loop.groups)
         seen = rows[rows >= 0]
         words = predicted(pack.data[seen]) if pack.kind is Kind.TOKENS else pack.data.shape[1] * len(seen)
         loop.observe(float(metrics["loss"]) * len(seen), words)
         made += 1
         rows = batches.any(seed, update, made).to(rows.device)
     return made
+
+
+def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Tensor | None:
+    """Noise (1, 1, batch, d) that binarizes the batch of one inner update anew; None where examples are not grey."""
+    if pack.kind is not Kind.GREY:
+        return None
+    shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
+    return noise.fixed(shapes, seed, "inner_binarize", update, made, device=pack.data.device)["grey"][None, None]

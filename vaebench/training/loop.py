@@ -113,7 +113,8 @@ def _begin(
     )
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
-    pack = Pack(objective, trio.optimiser, params, kept, moments, data, splits.kind, engine, updates)
+    precision = config["train"].get("precision", "float32")
+    pack = Pack(objective, trio.optimiser, params, kept, moments, data, splits.kind, engine, updates, precision)
     return pack, batches
 
 

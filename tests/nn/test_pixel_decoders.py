@@ -10,13 +10,13 @@ from torch import nn
 
 from vaebench.dists import bernoulli
 from vaebench.nn.batch_norm import name_norms
-from vaebench.nn.gated_pixel_cnn import GatedLayer, GatedPixelCNN
+from vaebench.nn.gated_pixel_decoder import GatedLayer, GatedPixelDecoder
 from vaebench.nn.init import initialize
 from vaebench.nn.masked_conv import MaskedConv
-from vaebench.nn.pixel_cnn import PixelCNN
+from vaebench.nn.pixel_decoder import PixelDecoder
 from vaebench.nn.resnet import ResNet
 
-NETS = [PixelCNN, GatedPixelCNN]
+NETS = [PixelDecoder, GatedPixelDecoder]
 SMALL = {"channels": 4, "kernels": (5, 3, 3, 3)}
 
 
@@ -46,10 +46,10 @@ def codes(latents: int, rows: int, seed: int = 1) -> torch.Tensor | None:
 
 def test_published_sizes():
     """He et al.'s networks for 28x28, 32 latents: parameters, and of the decoder how many the masks switch off."""
-    decoder = PixelCNN((28, 28), 32)
+    decoder = PixelDecoder((28, 28), 32)
     assert parameters(ResNet((28, 28), 64, (64, 64, 64), 512)) == 752_448
     assert parameters(decoder) == 894_400
-    assert parameters(PixelCNN((28, 28), 0)) == 778_368
+    assert parameters(PixelDecoder((28, 28), 0)) == 778_368
 
     masked = 0
     for layer in decoder.modules():
@@ -98,13 +98,13 @@ def seen_by(net: nn.Module, pixel: int, width: int) -> int:
 def test_blind_spot():
     """Row 20, column 10 of 28x28 has 570 pixels before it: the published net sees 530 of them, the gated one all."""
     pixel = 20 * 28 + 10
-    assert seen_by(started(PixelCNN((28, 28), 0)), pixel, 28) == 530
-    assert seen_by(started(GatedPixelCNN((28, 28), 0)), pixel, 28) == 570
+    assert seen_by(started(PixelDecoder((28, 28), 0)), pixel, 28) == 530
+    assert seen_by(started(GatedPixelDecoder((28, 28), 0)), pixel, 28) == 570
 
 
 def test_skips_of_the_published_net():
     """Before block 3 the trunk gets a skip of block 0, ..., after the last one of the block two before it."""
-    net = started(PixelCNN((4, 4), 0, channels=4, kernels=(3,) * 6))
+    net = started(PixelDecoder((4, 4), 0, channels=4, kernels=(3,) * 6))
     trunks, skipped = [], []
     net.first_norm.register_forward_hook(lambda *_: None)
     for i, block in enumerate(net.blocks):

@@ -1,0 +1,186 @@
+"""Semi-amortised inference: its gradient against differences of the whole objective, in its three forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.errors import UserError
+from vaebench.models.image_vae import ImageVAE
+from vaebench.models.refinement import Refinement, Steps
+from vaebench.models.text_vae import TextVAE
+from vaebench.nn.init import initialize
+from vaebench.objectives.base import Batch
+from vaebench.objectives.semi_amortised import SemiAmortised
+
+BATCH = 5
+
+
+def image_model(kind: torch.dtype = torch.float64) -> ImageVAE:
+    model = ImageVAE(
+        DataInfo(np.full(12, 0.4), shape=(3, 4)),
+        latents=2,
+        channels=4,
+        kernels=(3, 3, 3),
+        encoder_channels=(4,),
+        features=4,
+    )
+    initialize(model, torch.Generator().manual_seed(0))
+    return model.to(kind)
+
+
+def text_model(kind: torch.dtype = torch.float64) -> TextVAE:
+    model = TextVAE(DataInfo(np.full(600, 1 / 600), kind=Kind.TOKENS), latents=2, embedding=3, units=4)
+    initialize(model, torch.Generator().manual_seed(0), "text", 0.5, embedding_scale=1.0)
+    return model.to(kind)
+
+
+def images() -> Tensor:
+    return (torch.rand(BATCH, 12, generator=torch.Generator().manual_seed(1)) < 0.4).double()
+
+
+def documents() -> Tensor:
+    """Token numbers: <s> 1, words, </s> 2, and padding."""
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randint(4, 600, (BATCH, 6), generator=generator)
+    rows[:, 0] = 1
+    rows[:3, 5] = 2
+    rows[3:, 4] = 2
+    rows[3:, 5] = 0
+    return rows
+
+
+CASES = {"images": (image_model, images), "documents": (text_model, documents)}
+
+
+class Step:
+    """One step of an objective on fixed data and noise, as a function of its parameters."""
+
+    def __init__(self, what: str, kind: torch.dtype = torch.float64, **settings) -> None:
+        model, data = CASES[what]
+        self.objective = SemiAmortised(model(kind), **{"svi_steps": 4, "kl_weight": 0.7, **settings})
+        x = data()
+        self.x = x.to(kind) if x.is_floating_point() else x
+        self.state = {k: v.to(kind) for k, v in self.objective.state().items()}
+        self.noise = {}
+        for name, (law, shape) in sorted(self.objective.draws(BATCH, x.shape[1]).items()):
+            generator = torch.Generator().manual_seed(sum(map(ord, name)))
+            make = torch.randn if law == "normal" else torch.rand
+            self.noise[name] = make(shape, generator=generator).to(kind)
+
+    def __call__(self) -> tuple[Tensor, dict, dict]:
+        batch = Batch(self.x, update=torch.tensor(0), passes=torch.tensor(1.0))
+        return self.objective(self.state, batch, self.noise)
+
+    def gradient(self) -> Tensor:
+        """All of it, in one row."""
+        parameters = [p for _, p in sorted(self.objective.named_parameters())]
+        return torch.cat([g.flatten() for g in torch.autograd.grad(self()[0], parameters)]).double()
+
+    def difference(self, direction: Tensor, r: float) -> float:
+        """The central difference of the loss along a direction (of all parameters, in one row)."""
+        values = []
+        for sign in (1, -1):
+            self._move(direction, sign * r)
+            values.append(self()[0].item())
+            self._move(direction, -sign * r)
+        return (values[0] - values[1]) / (2 * r)
+
+    def _move(self, direction: Tensor, r: float) -> None:
+        with torch.no_grad():
+            start = 0
+            for _, p in sorted(self.objective.named_parameters()):
+                p.add_(direction[start : start + p.numel()].view(p.shape), alpha=r)
+                start += p.numel()
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b / a.norm() / b.norm())
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("what", CASES)
+def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
+    """Encoder, steps (clipped in every one, or in none) and decoder: against central differences."""
+    step = Step(what, svi_clip=clip)
+    gradient = step.gradient()
+    for seed in range(3):
+        direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert step.difference(direction, 1e-7) == pytest.approx(float(gradient @ direction), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+@pytest.mark.parametrize("what", CASES)
+def test_finite_differences_find_the_same_gradient(what, clip):
+    exact = Step(what, svi_clip=clip)
+    found = Step(what, svi_clip=clip, gradient="finite_difference")
+    assert found()[0].item() == pytest.approx(exact()[0].item(), rel=1e-9)
+    a, b = found.gradient(), exact.gradient()
+    assert cosine(a, b) > 0.9999
+    assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.01)
+    assert cosine(Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(), b) > 0.999
+
+
+def test_the_released_gradient_is_right_only_without_its_clip():
+    """In float64: the same while nothing is clipped; another one as soon as the joint norm exceeds the clip."""
+    exact = Step("images", svi_clip=1e6).gradient()
+    assert cosine(Step("images", svi_clip=1e6, gradient="faithful").gradient(), exact) > 0.999999
+    clipped = Step("images", svi_clip=0.5).gradient()
+    assert cosine(Step("images", svi_clip=0.5, gradient="faithful").gradient(), clipped) < 0.9
+
+
+def test_without_steps_forward_it_would_be_the_vae():
+    """A rate of nearly 0 leaves the encoder's posterior: the loss is that of the bound with the same noise."""
+    from vaebench.objectives.vae import VAE
+
+    step = Step("images", svi_rate=1e-12)
+    plain = VAE(step.objective.model, kl_weight=0.7)
+    batch = Batch(step.x, update=torch.tensor(0), passes=torch.tensor(1.0))
+    wanted, _, _ = plain(plain.state(), batch, {"q1": step.noise["q1"]})
+    assert step()[0].item() == pytest.approx(wanted.item(), rel=1e-9)
+
+
+def test_refinement_lowers_the_loss():
+    """On average over noise that was not used in the steps, and by much for a poor encoder."""
+    step = Step("images")
+    model, x = step.objective.model, step.x
+    with torch.no_grad():
+        start = model.posterior(x)
+        model.refinement = Refinement(Steps(10), BATCH)
+        refined = model.posterior(x)
+        normals = torch.randn(2000, BATCH, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+        def loss(q):
+            z = q.sample(2000, {"q1": normals})
+            return float((q.kl() - model.score(x, z).mean(0)).mean())
+
+        assert loss(refined) < loss(start) - 0.1
+
+
+def test_a_refined_posterior_is_one_whatever_asks_for_it():
+    """The same every time, of whole batches whatever stands beside them; and no gradient passes."""
+    model = image_model()
+    generator = torch.Generator().manual_seed(2)
+    x = (torch.rand(3 * BATCH, 12, generator=generator) < 0.4).double()
+    model.refinement = Refinement(Steps(3), BATCH)
+    together = model.posterior(x)
+    assert not together.mean.requires_grad
+    for i in range(3):
+        part = model.posterior(x[i * BATCH : (i + 1) * BATCH])
+        torch.testing.assert_close(part.mean, together.mean[i * BATCH : (i + 1) * BATCH])
+        torch.testing.assert_close(part.log_var, together.log_var[i * BATCH : (i + 1) * BATCH])
+    with torch.no_grad():
+        torch.testing.assert_close(model.posterior(x).mean, together.mean, rtol=0, atol=0)
+    assert not torch.allclose(together.mean, model.encode(x)[0])
+    torch.testing.assert_close(model.posterior(x, {}).mean, model.encode(x, {})[0])
+
+
+@pytest.mark.parametrize("wrong", [{"svi_steps": 0}, {"svi_rate": 0}, {"svi_momentum": 1.0}, {"svi_clip": -1},
+                                   {"gradient": "exakt"}, {"svi_reach": 0}])  # fmt: skip
+def test_bad_settings(wrong):
+    with pytest.raises(UserError, match=f"objective.{next(iter(wrong))}="):
+        SemiAmortised(image_model(), **wrong)

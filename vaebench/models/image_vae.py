@@ -1,0 +1,96 @@
+"""VAE of images: a residual encoder and a decoder that sees the pixels before each one (He et al. 2019, section 5.1).
+
+z ~ N(0, I); p(x | z) a PixelCNN that is given z; q(z | x) a diagonal Gaussian whose mean and log-variance are outputs
+of a residual network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli
+from vaebench.errors import UserError
+from vaebench.models import images
+from vaebench.models.base import BinaryVisibles, GaussianPosterior, Moments, Noise
+from vaebench.nn.batch_norm import Tape, name_norms
+from vaebench.nn.resnet import ResNet
+from vaebench.protocol.families import FAMILIES
+from vaebench.settings import validate
+
+
+class ImageVAE(GaussianPosterior, BinaryVisibles):
+    """A VAE of images of bits.
+
+    Both networks have batch normalisation: given a tape they normalise by the batch, and write its statistics there;
+    without one by the running averages.
+
+    Args:
+        info: of data whose examples have a shape of two axes.
+        latents: n, numbers of a code.
+        decoder: ``masked``, the network of He et al., or ``gated``, a gated PixelCNN without a blind spot.
+        maps: channels that a code is turned into.
+        channels: of the decoder's layers; None: as published.
+        kernels: sizes of the decoder's filters, odd, layer by layer; empty: as published.
+        encoder_channels: of the encoder's residual blocks, each of which halves the image.
+        features: of the encoder's last convolution.
+
+    Raises:
+        UserError: for a bad setting.
+
+    Reference: He et al. 2019, appendix B.2.
+    """
+
+    facts = FAMILIES["image_vae"]
+    kernel_layers = True
+
+    def __init__(
+        self,
+        info: DataInfo,
+        latents: int = 32,
+        decoder: str = "masked",
+        maps: int = 4,
+        channels: int | None = None,
+        kernels: Sequence[int] = (),
+        encoder_channels: Sequence[int] = (64, 64, 64),
+        features: int = 512,
+    ) -> None:
+        super().__init__(info, [validate.whole("model.latents", latents)])
+        shape = images.image_shape(info)
+        widths = images.sizes("model.encoder_channels", encoder_channels)
+        if not widths:
+            raise UserError("model.encoder_channels=[]: the encoder has one block at least")
+        self.shape = shape
+        self.p = images.build_decoder(info, latents, decoder, maps, channels, kernels)
+        self.q = ResNet(shape, 2 * latents, widths, validate.whole("model.features", features))
+        name_norms(self)
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
+        """Mean and log-variance of q(z | x), (batch, n) each, for images ``x`` (batch, h w)."""
+        image = x.view(len(x), 1, *self.shape).contiguous(memory_format=torch.channels_last)
+        mean, log_var = self.q(image, tape).chunk(2, -1)
+        return mean, log_var
+
+    # ------------------------------------------------------------------------------------------------ generator
+
+    def log_likelihood(
+        self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
+        """log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
+        return bernoulli.log_prob(x, self.p(x, z[0], tape))
+
+    @torch.no_grad()
+    def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """``log_likelihood`` for evaluation, (k, batch), nats: without gradient, memory bounded."""
+        return images.score(self.p, x, z[0])
+
+    # -------------------------------------------------------------------------------------------------- samples
+
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z), pixel by pixel, bits of the shape of ``uniform`` (k, batch, h w)."""
+        return images.sample(self.p, z[0], uniform)

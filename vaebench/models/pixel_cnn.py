@@ -1,0 +1,51 @@
+"""PixelCNN: the decoder of ``image_vae`` without a code, whose likelihood is exact (the baseline of He et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli
+from vaebench.models import images
+from vaebench.models.base import Ancestral, ExactModel, Noise
+from vaebench.nn.batch_norm import Tape, name_norms
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
+
+
+class PixelCNN(ExactModel, Ancestral):
+    """An autoregressive model of images of bits; its settings are those of the decoder of ``ImageVAE``."""
+
+    facts = FAMILIES["pixel_cnn"]
+    kernel_layers = True
+
+    def __init__(
+        self,
+        info: DataInfo,
+        decoder: str = "masked",
+        channels: int | None = None,
+        kernels: Sequence[int] = (),
+    ) -> None:
+        super().__init__(info)
+        self.p = images.build_decoder(info, 0, decoder, 1, channels, kernels)
+        name_norms(self)
+
+    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+        """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch. No dropout."""
+        return bernoulli.log_prob(x, self.p(x, None, tape))[0]
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> Tensor:
+        """``log_evidence`` for evaluation, (n,), nats: without gradient, memory bounded."""
+        return images.score(self.p, x.to(self.mean.dtype), None)[0]
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a uniform (batch, h w) for every pixel."""
+        return {"p0": ("uniform", (batch, self.sizes[0]))}
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples: x (batch, h w), drawn pixel by pixel; there are no latents."""
+        return images.sample(self.p, None, noise["p0"].unsqueeze(0))[0], []

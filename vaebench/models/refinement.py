@@ -1,0 +1,181 @@
+"""Refining a Gaussian posterior example by example: stochastic variational inference from where the encoder ends.
+
+Semi-amortised inference (Kim et al. 2018): gradient steps with momentum on the mean and log-variance of q(z | x), each
+with a fresh sample. The refined posterior takes the encoder's place, in training as in every measure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import gaussian
+from vaebench.models.base import GaussianPosterior, Model, Moments, Noise
+from vaebench.models.posterior import Gaussian
+from vaebench.nn.batch_norm import Tape
+from vaebench.rng import noise
+
+
+class Steps(NamedTuple):
+    """How a posterior is refined.
+
+    Args:
+        count: gradient steps.
+        rate: of the steps.
+        momentum: share of the last step that is kept.
+        clip: largest norm of the gradient of all means of a batch, and of all its log-variances; None: no limit.
+    """
+
+    count: int = 10
+    rate: float = 1.0
+    momentum: float = 0.5
+    clip: float | None = 5.0
+
+    @classmethod
+    def of(cls, objective: Mapping[str, Any]) -> Steps | None:
+        """Those of a cell's objective, by the settings ``svi_*``; None where a posterior is not refined."""
+        if not objective.get("svi_steps"):
+            return None
+        return cls(*(objective[f"svi_{name}"] for name in ("steps", "rate", "momentum", "clip")))
+
+
+class Draws(NamedTuple):
+    """What is random in one evaluation of the loss of a batch.
+
+    ``normal`` (k, batch, n) makes the samples of z; ``drop`` is the noise of dropout, empty for none.
+    """
+
+    normal: Tensor
+    drop: Noise
+
+
+def loss(
+    model: GaussianPosterior, x: Tensor, moments: Moments, draws: Draws, weight: Tensor | float, tape: Tape | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What a step goes down, mean over the batch of -E_q log p(x | z) + weight KL(q || p), and its two parts.
+
+    Args:
+        model: gives log p(x | z).
+        x: (batch, d).
+        moments: mean and log-variance of q, (batch, n) each.
+        draws: of this evaluation.
+        weight: of the KL.
+        tape: see ``GaussianPosterior.log_likelihood``.
+
+    Returns:
+        The loss (), log p(x | z), mean over samples, (batch,), and the KL (batch,); nats.
+    """
+    mean, log_var = moments
+    z = gaussian.sample(mean, 0.5 * log_var, draws.normal)
+    log_p = model.log_likelihood(x, [z], draws.drop or None, tape).mean(0)
+    kl = gaussian.kl_standard(mean, log_var)
+    return (weight * kl - log_p).mean(), log_p, kl
+
+
+def shrink(grads: Sequence[Tensor], clip: float | None) -> list[Tensor]:
+    """Each tensor scaled to a norm of at most ``clip``, apart from the others."""
+    if clip is None:
+        return list(grads)
+    return [g * torch.clamp(clip / (torch.linalg.vector_norm(g) + 1e-6), max=1.0) for g in grads]
+
+
+class Path(NamedTuple):
+    """Where a refinement came by: moments before every step, the raw gradients there, and the moments at the end."""
+
+    before: list[Moments]
+    grads: list[Moments]
+    end: Moments
+
+
+def refine(
+    model: GaussianPosterior,
+    x: Tensor,
+    start: Moments,
+    draws: Sequence[Draws],
+    weight: Tensor | float,
+    steps: Steps,
+    tapes: Sequence[Tape | None] = (),
+    differentiable: bool = False,
+) -> Path:
+    """Refine the posteriors of a batch.
+
+    Args:
+        model: as for ``loss``.
+        x: (batch, d).
+        start: the encoder's mean and log-variance, (batch, n) each.
+        draws: of every step.
+        weight: of the KL.
+        steps: how.
+        tapes: of every step; empty: none.
+        differentiable: whether gradients pass through the steps, to ``start`` and the parameters; then every layer
+            must have a second derivative (``nn.second_order``).
+
+    Returns:
+        The path. Without ``differentiable`` no gradient passes.
+    """
+    tapes = tapes or [None] * steps.count
+    now = start if differentiable else _leaves(start)
+    speed = (torch.zeros_like(now[0]), torch.zeros_like(now[1]))
+    before: list[Moments] = []
+    grads: list[Moments] = []
+    for k in range(steps.count):
+        with torch.enable_grad():
+            value, _, _ = loss(model, x, now, draws[k], weight, tapes[k])
+            mean, log_var = torch.autograd.grad(value, now, create_graph=differentiable)
+        before.append(now)
+        grads.append((mean, log_var))
+
+        clipped = shrink((mean, log_var), steps.clip)
+        speed = (steps.momentum * speed[0] - clipped[0], steps.momentum * speed[1] - clipped[1])
+        now = (now[0] + steps.rate * speed[0], now[1] + steps.rate * speed[1])
+        if not differentiable:
+            now = _leaves(now)
+    return Path(before, grads, now)
+
+
+class Refinement:
+    """Refines the posteriors of examples to be evaluated, in batches as they were trained; a model's ``refinement``.
+
+    The samples of the steps are a function of ``seed`` and of the place within a batch, the same for every batch and
+    every time: so the posterior of an example is one, whatever is measured by it. There is no dropout, and
+    normalisation goes by the running averages. The weight of the KL is 1.
+
+    Args:
+        steps: how.
+        batch: examples whose gradients are clipped together, and over which the loss is a mean.
+        seed: of the samples.
+    """
+
+    def __init__(self, steps: Steps, batch: int, seed: int = 0) -> None:
+        self.steps = steps
+        self.batch = batch
+        self.seed = seed
+
+    def __call__(self, model: GaussianPosterior, x: Tensor, found: Gaussian) -> Gaussian:
+        """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``; no gradient passes."""
+        shape = (1, self.batch, found.mean.shape[1])
+        normals = [
+            noise.fixed({"q1": ("normal", shape)}, self.seed, "refine", k, device=x.device)["q1"]
+            for k in range(self.steps.count)
+        ]
+        ends = []
+        for part, mean, log_var in zip(*(v.split(self.batch) for v in (x, found.mean, found.log_var)), strict=True):
+            draws = [Draws(normal[:, : len(part)].to(mean.dtype), {}) for normal in normals]
+            ends.append(refine(model, part, (mean, log_var), draws, 1.0, self.steps).end)
+        mean, log_var = (torch.cat(parts).detach() for parts in zip(*ends, strict=True))
+        return Gaussian(mean, log_var)
+
+
+def attach(model: Model, config: Mapping[str, Any]) -> None:
+    """Let a model be evaluated by the posterior that a cell's objective trains it for."""
+    steps = Steps.of(config["objective"])
+    if steps is not None and isinstance(model, GaussianPosterior):
+        model.refinement = Refinement(steps, config["train"]["batch"])
+
+
+def _leaves(moments: Moments) -> Moments:
+    mean, log_var = moments
+    return mean.detach().requires_grad_(), log_var.detach().requires_grad_()

@@ -1,0 +1,150 @@
+"""The gated PixelCNN: two stacks of convolutions that together see every pixel before one.
+
+The vertical stack sees all rows above a pixel, the horizontal one what lies at the left in its row, and at every layer
+what the vertical one knows (van den Oord et al. 2016b). So nothing is hidden at the upper right, where the net of
+``pixel_decoder`` has its blind spot.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.nn.batch_norm import Tape
+from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.masked_conv import normal_
+from vaebench.nn.pixel_decoder import DefaultConv, logits_of
+from vaebench.nn.resnet import Conv, GlorotLinear
+
+KERNELS = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)
+"""Sizes of the filters, layer by layer: those of Kim et al. (2018)."""
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks: (batch, inputs, h, w) twice -> (batch, channels, h, w) twice.
+
+    Each stack is convolved to 2 x ``channels`` maps, a and b, and tanh(a) sigmoid(b) goes on. What the vertical stack
+    found, before its gate, is added to the horizontal one's a and b.
+
+    Args:
+        inputs: channels of each stack before.
+        channels: of each stack after.
+        kernel: odd width of the filters; that of the vertical stack is (kernel + 1) / 2 high.
+        centre: whether a pixel's own inputs are seen, and by the vertical stack its row: in every layer but the first.
+    """
+
+    def __init__(self, inputs: int, channels: int, kernel: int, centre: bool = True) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"a masked filter has an odd size, not {kernel}")
+        self.centre = centre
+        self.margin = kernel // 2
+        reach = self.margin + centre
+        self.vertical = nn.Parameter(torch.zeros(2 * channels, inputs, reach, kernel))
+        self.horizontal = nn.Parameter(torch.zeros(2 * channels, inputs, 1, reach))
+        self.vertical_norm = ChannelNorm(2 * channels)
+        self.horizontal_norm = ChannelNorm(2 * channels)
+        self.across = Conv(2 * channels, 2 * channels, 1)
+        self.out = Conv(channels, channels, 1)
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial weights of both filters: N(0, 2 / (taps outputs))."""
+        normal_(self.vertical, generator)
+        normal_(self.horizontal, generator)
+
+    def forward(self, vertical: Tensor, horizontal: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
+        above, left = self.convolved(vertical, horizontal)
+        vertical, out = self.gates(above, left, tape)
+        return vertical, out + horizontal
+
+    def convolved(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
+        """Both stacks by their filters, (batch, 2 channels, h, w) each."""
+        margin = self.margin
+        above = F.conv2d(F.pad(vertical, (margin, margin, margin, 0)), self.vertical)
+        left = F.conv2d(F.pad(horizontal, (margin, 0, 0, 0)), self.horizontal)
+        if self.centre:
+            return above, left
+        # Row r of the result has seen the rows before r alone, and column c the columns before c.
+        return above[:, :, :-1], left[..., :-1]
+
+    def gates(self, above: Tensor, left: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
+        """Both stacks behind their gates, (batch, channels, h, w) each, without the residual connection."""
+        above = self.vertical_norm(above, tape)
+        left = self.horizontal_norm(left + self.across(above), tape)
+        return _gate(above), self.out(_gate(left))
+
+
+class FirstLayer(GatedLayer):
+    """The layer that sees pixels: not its own one, and maps of a code everywhere."""
+
+    def __init__(self, channels: int, kernel: int, maps: int) -> None:
+        super().__init__(1, channels, kernel, centre=False)
+        self.code = Conv(maps, 4 * channels, kernel, padding=self.margin) if maps else None
+
+    def image_part(self, image: Tensor) -> Tensor:
+        """Both stacks of images (batch, 1, h, w), one behind the other: (batch, 4 channels, h, w)."""
+        return torch.cat(self.convolved(image, image), 1)
+
+
+def _gate(x: Tensor) -> Tensor:
+    """tanh of the first half of the channels times the logistic function of the second."""
+    a, b = x.chunk(2, 1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+class GatedPixelDecoder(nn.Module):
+    """Logits of every pixel given all pixels before it, and a code; the interface is that of ``PixelDecoder``.
+
+    Args:
+        shape: height and width of the images.
+        latents: numbers of a code; 0: there is none.
+        maps: channels that the code is turned into; they enter both stacks of the first layer.
+        channels: of each stack.
+        kernels: sizes of the filters, layer by layer.
+
+    Reference: van den Oord et al. 2016b, figure 2; sizes and the maps of a code from Kim et al. 2018.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        latents: int,
+        maps: int = 4,
+        channels: int = 32,
+        kernels: tuple[int, ...] = KERNELS,
+    ) -> None:
+        super().__init__()
+        height, width = shape
+        self.shape = (height, width)
+        self.maps = maps if latents else 0
+        self.code = GlorotLinear(latents, maps * height * width) if latents else None
+        self.first = FirstLayer(channels, kernels[0], self.maps)
+        self.layers = nn.ModuleList([GatedLayer(channels, channels, k) for k in kernels[1:]])
+        self.head = DefaultConv(channels, channels, 1)
+        self.head_norm = ChannelNorm(channels)
+        self.output = DefaultConv(channels, 1, 1)
+
+    def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
+        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n), or None: k = 1."""
+        hidden = self.image_part(x).unsqueeze(0)
+        if z is not None:
+            hidden = hidden + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        return self.rest(hidden.flatten(0, 1), tape).view(len(hidden), len(x), -1)
+
+    def image_part(self, x: Tensor) -> Tensor:
+        """What images ``x`` (batch, h w) give to both stacks of the first layer, (batch, 4 channels, h, w)."""
+        return self.first.image_part(x.view(len(x), 1, *self.shape))
+
+    def code_part(self, z: Tensor) -> Tensor:
+        """What codes ``z`` (rows, n) give to both stacks of the first layer, (rows, 4 channels, h, w)."""
+        return self.first.code(self.code(z).view(len(z), self.maps, *self.shape))
+
+    def rest(self, hidden: Tensor, tape: Tape | None = None) -> Tensor:
+        """Logits (rows, h w), float32 at least, from what the first layer was given (rows, 4 channels, h, w)."""
+        hidden = hidden.contiguous(memory_format=torch.channels_last)
+        vertical, horizontal = self.first.gates(*hidden.chunk(2, 1), tape)
+        for layer in self.layers:
+            vertical, horizontal = layer(vertical, horizontal, tape)
+        last = self.head_norm.elu(self.head(horizontal), tape)
+        return logits_of(self.output, last)

@@ -1,0 +1,201 @@
+"""Semi-amortised inference (SA-VAE; Kim et al. 2018): the bound at a posterior that was refined, step by step.
+
+The encoder gives a start, ``steps`` gradient steps with momentum refine it (``models.refinement``), and the loss is the
+bound at their end. Its gradient runs through the steps: to the encoder, and to the generative model, on which every
+step depends as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError, nearest
+from vaebench.models.refinement import Draws, Path, Steps, loss, refine, shrink
+from vaebench.nn import batch_norm, second_order
+from vaebench.nn.batch_norm import Tape
+from vaebench.objectives.base import Batch
+from vaebench.objectives.vae import VAE
+from vaebench.settings import validate
+
+Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+GRADIENTS = ("exact", "finite_difference", "faithful")
+"""How the gradient runs through the steps; see SemiAmortised."""
+
+REACH = 1e-3
+"""Half the distance, as a norm, between the two points of a central difference."""
+
+
+class SemiAmortised(VAE):
+    """The bound at a refined posterior.
+
+    Args:
+        model: with a Gaussian posterior.
+        svi_steps: K, steps of refinement.
+        svi_rate: their rate.
+        svi_momentum: share of the last step that is kept.
+        svi_clip: largest norm of a step's gradient of the means, and of the log-variances; None: no limit.
+        gradient: how it runs through the steps. ``exact``: automatic differentiation. ``finite_difference``: products
+            with second derivatives as central differences, the clip's own derivative included; memory does not grow
+            with K. ``faithful``: as in the authors' code, one-sided differences over ``svi_reach`` of gradients of
+            which one is clipped together with the generative model's and the other is not. Where the clip acts, that
+            is no derivative of anything.
+        svi_reach: r of ``faithful``.
+        rest: the settings of VAE.
+
+    Reference: Kim et al. 2018, algorithm 2; He et al. 2019, section 5.1 (K = 10).
+    """
+
+    validation: ClassVar[dict[str, Any]] = {"watch": True}
+
+    def __init__(
+        self,
+        model: nn.Module,
+        svi_steps: int = 10,
+        svi_rate: float = 1.0,
+        svi_momentum: float = 0.5,
+        svi_clip: float | None = 5.0,
+        gradient: str = "exact",
+        svi_reach: float = 1e-5,
+        **rest: Any,
+    ) -> None:
+        super().__init__(model, **rest)
+        if gradient not in GRADIENTS:
+            raise UserError(f"objective.gradient={gradient!r}: {nearest(str(gradient), GRADIENTS)}")
+        if not validate.is_number(svi_momentum) or not 0 <= svi_momentum < 1:
+            raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
+        self.gradient = gradient
+        self.reach = validate.positive("objective.svi_reach", svi_reach)
+        self.steps = Steps(
+            validate.whole("objective.svi_steps", svi_steps),
+            validate.positive("objective.svi_rate", svi_rate),
+            float(svi_momentum),
+            None if svi_clip is None else validate.positive("objective.svi_clip", svi_clip),
+        )
+
+    def draws(self, batch: int, width: int) -> Shapes:
+        """Noise of the samples of every step and of the bound, and of dropout in each of these K + 1 passes."""
+        once = super().draws(batch, width)
+        of_steps = {f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()}
+        return {**of_steps, **once}
+
+    def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
+        """One pure step; see the package docstring. The bound and the KL are those of the refined posterior."""
+        x = batch.x
+        weight = self.weight.at(batch)
+        draws = [self._draws(noise, f"svi{k}.", len(x)) for k in range(self.steps.count)]
+        last = self._draws(noise, "", len(x))
+        tapes: list[Tape] = [{} for _ in range(self.steps.count + 1)]
+
+        if self.gradient == "exact":
+            value, log_p, kl = self._unrolled(x, draws, last, weight, tapes)
+        else:
+            value, log_p, kl = self._by_differences(x, draws, last, weight, tapes)
+
+        new = dict(state)
+        for tape in tapes:  # every pass of the authors' code moves the running averages
+            new |= batch_norm.running(self.model, "model.", new, tape)
+        metrics = {"bound": (log_p - kl).mean(), "kl": kl.mean(), "loss": (weight * kl - log_p).mean()}
+        return value, new, {k: v.detach() for k, v in metrics.items()}
+
+    def _draws(self, noise: dict[str, Tensor], prefix: str, batch: int) -> Draws:
+        drop = {k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")}
+        return Draws(noise[f"{prefix}q1"][:, :batch], drop)
+
+    def _unrolled(
+        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with second_order.wanted():
+            start = self.model.encode(x, tapes[-1])
+            path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1], differentiable=True)
+            return loss(self.model, x, path.end, last, weight, tapes[-1])
+
+    def _by_differences(
+        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss with a gradient that was found step by step, from the last one back.
+
+        What is returned has the value of the loss, and the gradient as that of a sum of products with it.
+        """
+        start = self.model.encode(x, tapes[-1])
+        theta = [p for _, p in self.model.p.named_parameters()]
+        path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
+        value, log_p, kl = loss(self.model, x, path.end, last, weight, tapes[-1])
+        grads = torch.autograd.grad(value, [*path.end, *theta])
+        back = self._faithful if self.gradient == "faithful" else self._central
+        to_start, to_theta = back(x, path, draws, weight, theta, list(grads[:2]), list(grads[2:]))
+
+        products = [(p * g).sum() for p, g in zip((*start, *theta), (*to_start, *to_theta), strict=True)]
+        linear = torch.stack(products).sum()
+        return value.detach() + linear - linear.detach(), log_p, kl
+
+    def _gradients(
+        self, x: Tensor, moments: list[Tensor], draws: Draws, weight: Tensor, theta: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Of the loss at ``moments``: for these, and for the parameters of the generative model."""
+        leaves = [v.detach().requires_grad_() for v in moments]
+        value, _, _ = loss(self.model, x, (leaves[0], leaves[1]), draws, weight, {})
+        grads = torch.autograd.grad(value, [*leaves, *theta])
+        return list(grads[:2]), list(grads[2:])
+
+    def _central(self, x, path: Path, draws, weight, theta, a, to_theta):
+        """Back through the steps, by central differences: what the end's gradient ``a`` is at the start."""
+        steps = self.steps
+        p = [torch.zeros_like(v) for v in a]
+        for k in reversed(range(steps.count)):
+            p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
+            u = [_through_clip(v, g, steps.clip) for v, g in zip(p, path.grads[k], strict=True)]
+            size = float(torch.linalg.vector_norm(torch.cat([v.flatten() for v in u])))
+            if size > 0:
+                r = REACH / size
+                up, theta_up = self._shifted(x, path, k, u, r, draws, weight, theta)
+                down, theta_down = self._shifted(x, path, k, u, -r, draws, weight, theta)
+                a = [v - (g - h) / (2 * r) for v, g, h in zip(a, up, down, strict=True)]
+                to_theta = [v - (g - h) / (2 * r) for v, g, h in zip(to_theta, theta_up, theta_down, strict=True)]
+            p = [steps.momentum * v for v in p]
+        return a, to_theta
+
+    def _shifted(self, x, path: Path, k: int, along, r: float, draws, weight, theta):
+        moments = [v.detach() + r * w for v, w in zip(path.before[k], along, strict=True)]
+        return self._gradients(x, moments, draws[k], weight, theta)
+
+    def _faithful(self, x, path: Path, draws, weight, theta, a, to_theta):
+        """Back through the steps as the authors' code does it, clips included (specified from its description)."""
+        steps, r = self.steps, self.reach
+        p = [torch.zeros_like(v) for v in a]
+        for k in reversed(range(steps.count)):
+            p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
+            _, theta_here = self._gradients(x, list(path.before[k]), draws[k], weight, theta)
+            here = shrink(path.grads[k], steps.clip)
+
+            there, theta_there = self._shifted(x, path, k, p, r, draws, weight, theta)
+            joint = _jointly([*there, *theta_there], steps.clip)
+            there, theta_there = joint[:2], joint[2:]
+
+            change = _jointly([(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip)
+            to_theta = [v - d for v, d in zip(to_theta, change, strict=True)]
+            a = _jointly([v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip)
+            p = [steps.momentum * v for v in p]
+        return a, to_theta
+
+
+def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
+    """The derivative of a clipped gradient, transposed, times ``v``: where the clip acts, its direction is lost."""
+    norm = torch.linalg.vector_norm(grad)
+    if clip is None or float(norm) + 1e-6 <= clip:
+        return v
+    unit = grad / norm
+    factor = clip / (norm + 1e-6)
+    return factor * (v - (norm / (norm + 1e-6)) * unit * (unit * v).sum())
+
+
+def _jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
+    """The tensors scaled to a norm, over all of them, of at most ``clip``."""
+    if clip is None:
+        return tensors
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in tensors]))
+    factor = torch.clamp(clip / (norm + 1e-6), max=1.0)
+    return [v * factor for v in tensors]
