@@ -157,9 +157,10 @@ def test_curves_of_recorded_rows(tmp_path, capsys):
 
 def test_points_of_a_column_that_shares_its_run(capsys):
     """The posterior means of a run stand under the first of its columns."""
-    whole = recorded.read([SYNTHETIC])
+    files = recorded.read_files([str(SYNTHETIC)], [])
+    whole = files.frame
     one = whole[(whole["column"] == "KL") & (whole["seed"] == 0)]
-    points = recorded.points("means", [SYNTHETIC], whole, one)
+    points = files.points("means", one)
     assert len(points)
     assert set(points["row"]) <= set(one["row"])
 
@@ -169,8 +170,8 @@ def test_points_of_a_column_that_shares_its_run(capsys):
 )
 def test_other_figures_of_recorded_rows(figure, columns):
     source = REFERENCE / "lagging_yahoo-small.csv"
-    whole = recorded.read([source])
-    points = recorded.points(figure, [source], whole, whole)
+    files = recorded.read_files([str(source)], [])
+    points = files.points(figure, files.frame)
     assert columns <= set(points.columns)
     assert points[sorted(columns)].notna().all().all()
 

@@ -10,7 +10,7 @@ from vaebench.report import cells
 from vaebench.report.summary import ReportRow
 
 LEAST = 3
-"""Columns from which on a line for each would be too many."""
+"""With fewer columns each has lines of its own."""
 
 
 def fits(table: Table) -> bool:
@@ -30,7 +30,7 @@ def legend(table: Table, unit: str) -> str:
 def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A line for every row and setting, header -> text, and the headers that stay whatever is below them.
 
-    In a column stands what was measured and, in brackets, what is published.
+    A column has the measured number and, in brackets, the published one.
     """
     samples = cells.one_samples(rows)
     columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
@@ -57,7 +57,7 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
 
 
 def _lines(rows: list[ReportRow]) -> list[list[ReportRow]]:
-    """The entries that share a line: of one row and the same runs. What has no runs joins the first line of its row."""
+    """The entries of each line: those of one row and the same runs. One without runs joins its row's first line."""
     out = []
     for _, of_row in groupby(rows, key=lambda r: r.row):
         lines: dict[tuple[str, str, str], list[ReportRow]] = {}
@@ -78,7 +78,7 @@ def _cell(table: Table, row: ReportRow | None) -> str:
 
 
 def _verdict(entries: list[ReportRow]) -> str:
-    """The verdict of the line, or, where they are not the same, of every column that could have one."""
+    """The verdict of the line; if its columns have different ones, each with the name of the column."""
     judged = [r for r in entries if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
     given = {r.column: r.verdict for r in judged}
     if len(set(given.values())) <= 1:

@@ -7,26 +7,24 @@ from collections.abc import Iterable
 
 from vaebench.config.cells import Table
 from vaebench.formatting import duration
-from vaebench.protocol.registry import METRICS
+from vaebench.protocol.registry import heading
 from vaebench.report.select import Estimate
-from vaebench.report.summary import ReportRow
+from vaebench.report.summary import BESIDE, ReportRow
 from vaebench.results import flags
 
 MARK = "!"
-"""Behind a number, or in its place, that is flagged."""
-
-BESIDE_HEADERS = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
+"""Stands behind a flagged number, or in its place."""
 
 
 def places(table: Table, column: str) -> int:
-    """Decimals of the published numbers of a column: as many as any of the same measure, or its spread, has."""
+    """Decimals of the published numbers of a column: the most that a number of the same measure has."""
     measure = table.measure_of(column)
     every = ((c, v) for row in table.rows.values() for c, v in (*row.published.items(), *row.spread.items()))
     return decimals(v for c, v in every if table.measure_of(c) == measure)
 
 
 def published(table: Table, row: ReportRow) -> str:
-    """The published number with as many decimals as those of its measure have, ``84.11 ± 0.04`` with its spread."""
+    """The published number with the decimals of its measure; ``84.11 ± 0.04`` with its spread."""
     if row.published is None:
         return ""
     digits = places(table, row.column)
@@ -40,15 +38,16 @@ def decimals(published: Iterable[float | None]) -> int:
 
 
 def one_samples(rows: Iterable[ReportRow]) -> int | None:
-    """The number of importance samples behind every IW-NLL beside the measure; None where the rows do not agree."""
+    """The number of importance samples of every IW-NLL beside the measure; None if the rows have different ones."""
     found = {r.iw_nll.samples for r in rows if r.iw_nll}
     return found.pop() if len(found) == 1 else None
 
 
 def beside(row: ReportRow, samples: int | None) -> dict[str, str]:
-    """The metrics beside the measure. K of the IW-NLL is in its header, or, where ``samples`` is None, in each cell."""
+    """The metrics beside the measure. K of the IW-NLL stands in its header or, if ``samples`` is None, in each cell."""
     cells = {}
-    for metric, header in BESIDE_HEADERS.items():
+    for metric in BESIDE:
+        header = heading(metric)
         e = row.beside.get(metric)
         text = _by_layer(metric, e) if e and len(e.layers) > 1 else number(e) or lost(row, metric)
         if metric == "iw_nll" and samples is not None:
@@ -70,7 +69,7 @@ def number(e: Estimate | None) -> str:
 
 
 def lost(row: ReportRow, metric: str) -> str:
-    """``impossible!`` where every value of a metric was such, and so there is no number."""
+    """``impossible!`` if every value of a metric was impossible, so that there is no number."""
     return "".join(f"{kind}{MARK}" for kind in row.lost.get(metric, ())[:1])
 
 
@@ -95,7 +94,7 @@ def _plain(e: Estimate) -> str:
 
 
 def difference(row: ReportRow) -> str:
-    """Ours minus published, with its sign and the digits of ours; nothing where the two may not be compared."""
+    """Ours minus published, with its sign and the digits of ours; empty if the two may not be compared."""
     if row.difference is None or row.ours is None:
         return ""
     text = rounded(row.difference, supported(row.ours.error))
@@ -103,7 +102,7 @@ def difference(row: ReportRow) -> str:
 
 
 PLACES = 2
-"""Decimals at most, and where no error is known."""
+"""Decimals at most, and of a number without a known error."""
 
 
 def supported(error: float | None) -> int:

@@ -15,30 +15,40 @@ from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
-from vaebench.report.select import Estimate, estimated, measured, taken
-from vaebench.results import flags
+from vaebench.report.select import Estimate, counted, estimated, kinds, only_current
 from vaebench.results.stats import combine, half_width
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = math.erf(3 / math.sqrt(2))
-"""Without a tolerance two means agree within this interval: three standard errors where these are known, more by
-Student's t where they come from few seeds. Many rows are compared at once, so it is higher than that of a verdict."""
+"""Without a tolerance two means agree within this interval: three standard errors if these are known, more by
+Student's t if they come from few seeds. Many rows are compared at once, so it is higher than that of a verdict."""
 
 FLOOR = 1e-6
-"""... and always within this much: the last digits of a sum depend on the order of its terms."""
+"""Two means always agree within this much: the last digits of a sum depend on the order of its terms."""
+
+
+Name = tuple[str, ...]
+"""Table, row, column, preset if an entry has several, metric."""
 
 
 @dataclass(frozen=True)
 class ComparedRow:
     """One metric of one table entry on both sides; a side without it is None.
 
-    ``difference`` is b minus a, ``error`` its combined standard error (None where neither side has one), ``allowed``
-    the largest difference that counts as agreement, None where the row is not judged: it is a time, or no error is
-    known on either side, and no tolerance was given for its unit. ``protocols`` names unlike protocols that were
-    compared anyway, ``settings`` unlike presets, labels or else training settings, ``flagged`` the kinds of flags of
-    either side.
+    Attributes:
+        name: Of the entry, as a reader sees it.
+        metric: What is compared.
+        a: The first side.
+        b: The second side.
+        difference: b minus a.
+        error: Standard error of the difference; None if neither side has one.
+        allowed: The largest difference that counts as agreement. None if the row is not judged: it is a time, or no
+            error is known on either side, and no tolerance was given for its unit.
+        protocols: Unlike protocols that were compared anyway.
+        settings: Unlike presets, labels or training settings.
+        flagged: The kinds of flags of either side.
     """
 
     name: str
@@ -54,10 +64,7 @@ class ComparedRow:
 
     @property
     def judged(self) -> bool:
-        """Whether the row counts: it is in one side only (and so differs), or a difference is allowed or not.
-
-        Times never do: another machine has others.
-        """
+        """Whether the row counts. A row of one side only does, and differs; a time never does."""
         return not is_timing(self.metric) and (self.difference is None or self.allowed is not None)
 
     @property
@@ -89,65 +96,72 @@ def compare(
     """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
 
     A row in nats agrees if the means differ by at most ``tol``. Without ``tol``, and in other units, a row agrees
-    within the interval of ``LEVEL`` by Welch's t and never less than 1e-6. The errors are those over seeds; for a
-    single seed that of its evaluation, which counts as known. Without ``tol``, a row in nats with a single seed on
-    either side agrees also within the margin of its table, because the spread over seeds is unknown. Such a row is not
-    judged where neither side has an error, and a time is not judged at all. Where a side holds several presets of a
-    table entry, the preset is part of the row. With ``common`` what is in one side only is left out, and counted.
+    within the interval of ``LEVEL`` by Welch's t, and always within ``FLOOR``. The errors are those over seeds; of a
+    single seed that of its evaluation, which counts as known. If one side has a single seed, the spread over seeds is
+    unknown: a row in nats then agrees within the margin of its table too. If a side holds several presets of a table
+    entry, the preset is part of the row.
 
-    Raises UserError for a bad ``tol``, for no row that is in both sides, for several training settings of one row in
-    one side, and for unlike signatures unless ``ignore_protocol``.
+    Args:
+        a: The first side.
+        b: The second side.
+        tol: In nats; None for the interval.
+        ignore_protocol: Compare even numbers of unlike protocols.
+        common: Leave out what is in one side only, and count it.
+
+    Raises:
+        UserError: For a bad ``tol``, if no row is in both sides, for several training settings of one row in one side,
+            and for unlike protocols unless they are ignored.
     """
     if tol is not None and not (math.isfinite(tol) and tol >= 0):
         raise UserError(f"tolerance {tol}: allowed: a number of nats from 0")
-    by = ["table", "row", "column"]
-    if any((f.groupby(by)["preset"].nunique() > 1).any() for f in (a, b)):
-        by.append("preset")
-    sides = (_groups(a, by, "first"), _groups(b, by, "second"))
-    names = list(dict.fromkeys([*sides[0], *sides[1]]))
+    entry = ["table", "row", "column"]
+    several = any((f.groupby(entry)["preset"].nunique() > 1).any() for f in (a, b))
+    by = [*entry, "preset"] if several else entry
+    parts = {"first": _parts(a, by), "second": _parts(b, by)}
+    first, second = (_numbers(part, side) for side, part in parts.items())
+
+    names = list(dict.fromkeys([*first, *second]))
     if not names:
         raise UserError("nothing to compare: neither side has a finished run with a number")
-    entries = [set(f[["table", "row", "column"]].itertuples(index=False, name=None)) for f in (a, b)]
-    if not entries[0] & entries[1] or (common and not set(sides[0]) & set(sides[1])):
+    shared = [name for name in names if name in first and name in second]
+    entries = [set(f[entry].itertuples(index=False, name=None)) for f in (a, b)]
+    if not entries[0] & entries[1] or (common and not shared):
         raise UserError(
             f"nothing to compare: no row is in both sides; the first has {_known(a)}, the second {_known(b)}"
         )
-    shared = [name for name in names if name in sides[0] and name in sides[1]]
-    shown = shared if common else names
-    rows = [_row(name, sides[0].get(name), sides[1].get(name), tol, ignore_protocol) for name in shown]
-    marks = _flags(a, by, "first"), _flags(b, by, "second")
-    rows = [replace(r, flagged="; ".join(m[n] for m in marks if n in m)) for n, r in zip(shown, rows, strict=True)]
-    return Comparison(tuple(rows), tol, left_out=len(names) - len(shown))
+
+    rows = []
+    for name in shared if common else names:
+        row = _row(name, first.get(name), second.get(name), tol, ignore_protocol)
+        flagged = {side: kinds(part[name]) for side, part in parts.items() if name in part}
+        marks = [f"{side}: {', '.join(found)}" for side, found in flagged.items() if found]
+        rows.append(replace(row, flagged="; ".join(marks)))
+    return Comparison(tuple(rows), tol, left_out=len(names) - len(rows))
 
 
-def _groups(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], pd.DataFrame]:
-    groups: dict[tuple[str, ...], pd.DataFrame] = {}
-    for metric in dict.fromkeys(m for m in frame["metric"] if m):
-        for place, part in measured(frame, metric).groupby(by, sort=False):
-            name = tuple(map(str, place))
-            if part["key"].nunique() > 1:
-                raise UserError(
-                    f"{_name(name)}: the {side} side holds {part['key'].nunique()} training settings of this row "
-                    f"({', '.join(part['key'].unique())}); allowed: one"
-                )
-            groups[(*name, metric)] = part
-    order = {n: i for i, n in enumerate(dict.fromkeys(frame[by].itertuples(index=False, name=None)))}
-    return dict(sorted(groups.items(), key=lambda item: order[item[0][:-1]]))
+def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, pd.DataFrame]:
+    """The rows of each metric of each entry that were measured as the cell asks, in the order of the entries."""
+    rows = only_current(frame[(frame["status"] == "done") & (frame["metric"] != "")])
+    parts = {tuple(map(str, name)): part for name, part in rows.groupby([*by, "metric"], sort=False)}
+    order = {name: i for i, name in enumerate(frame[by].drop_duplicates().itertuples(index=False, name=None))}
+    return dict(sorted(parts.items(), key=lambda item: order[item[0][:-1]]))
 
 
-def _flags(frame: pd.DataFrame, by: list[str], side: str) -> dict[tuple[str, ...], str]:
-    """``first: impossible`` for every metric of an entry of which a value is flagged, whether or not it counts."""
-    out = {}
-    for metric in dict.fromkeys(m for m in frame["metric"] if m):
-        for name, part in taken(frame, metric).groupby(by, sort=False):
-            found = flags.kinds(flag for marks in part["flags"] for flag in flags.split(marks))
-            if found:
-                out[(*map(str, name), metric)] = f"{side}: {', '.join(found)}"
-    return out
+def _numbers(parts: dict[Name, pd.DataFrame], side: str) -> dict[Name, pd.DataFrame]:
+    """Of each part the rows that count. Raises UserError if some are of several training settings."""
+    numbers = {name: rows for name, part in parts.items() if len(rows := counted(part))}
+    for name, rows in numbers.items():
+        keys = rows["key"].unique()
+        if len(keys) > 1:
+            raise UserError(
+                f"{_name(name[:-1])}: the {side} side holds {len(keys)} training settings of this row "
+                f"({', '.join(keys)}); allowed: one"
+            )
+    return numbers
 
 
 def _row(
-    name: tuple[str, ...], a: pd.DataFrame | None, b: pd.DataFrame | None, tol: float | None, ignore_protocol: bool
+    name: Name, a: pd.DataFrame | None, b: pd.DataFrame | None, tol: float | None, ignore_protocol: bool
 ) -> ComparedRow:
     *cell, metric = name
     if a is None or b is None:

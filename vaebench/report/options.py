@@ -13,7 +13,6 @@ from vaebench.report.images import kind_of
 
 def check(
     exhibits: Sequence[Exhibit],
-    *,
     format: str,
     plot: Path | None = None,
     curves: Path | None = None,

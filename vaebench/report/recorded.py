@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,17 +29,8 @@ WHOLE = ("seed", "update", "case")
 
 
 def read(paths: Sequence[Path | str]) -> pd.DataFrame:
-    """The long frame of all files, what several of them hold once.
-
-    Raises UserError for a file that is no results CSV, and where two files have different values of one measurement.
-    """
-    import pandas as pd
-
-    frames = [store.read_csv(path) for path in paths]
-    filled = [f for f in frames if len(f)] or frames[:1]
-    frame = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
-    refuse_conflicts(frame, ", ".join(map(str, paths)))
-    return frame
+    """The long frame of all files; see ``Files.frame``."""
+    return Files({str(path): store.read_csv(path) for path in paths}).frame
 
 
 def in_place(sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None) -> list[str]:
@@ -124,13 +116,29 @@ def _of(frame: pd.DataFrame, chosen: dict[str, set[str]]) -> pd.DataFrame:
 class Files:
     """Results files, read together.
 
-    Attributes:
-        paths: Where they are.
-        frame: What they hold, in the long format.
+    ``parts``: the path of each, and what it holds in the long format.
     """
 
-    paths: list[str]
-    frame: pd.DataFrame
+    parts: dict[str, pd.DataFrame]
+
+    @property
+    def where(self) -> str:
+        """Their paths."""
+        return ", ".join(self.parts)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """What they hold together; what several of them hold stands there once.
+
+        Raises UserError if two of them have different values of one measurement.
+        """
+        import pandas as pd
+
+        frames = list(self.parts.values())
+        filled = [frame for frame in frames if len(frame)] or frames[:1]
+        whole = pd.concat(filled, ignore_index=True).drop_duplicates(ignore_index=True)
+        refuse_conflicts(whole, self.where)
+        return whole
 
     def measured(
         self,
@@ -152,10 +160,11 @@ class Files:
         Raises:
             UserError: If nothing is left.
         """
-        where = ", ".join(self.paths)
         whole = self.frame[self.frame["table"] == table.name]
         if not len(whole):
-            raise UserError(f"{where}: no rows of table {table.name}; {nearest(table.name, set(self.frame['table']))}")
+            raise UserError(
+                f"{self.where}: no rows of table {table.name}; {nearest(table.name, set(self.frame['table']))}"
+            )
 
         frame = whole
         if preset is not None:
@@ -166,12 +175,12 @@ class Files:
             frame = frame[[pair in entries for pair in zip(frame["row"], frame["column"], strict=True)]]
         if not len(frame):
             what = "preset and seeds" if entries is None else "choice, preset and seeds"
-            raise UserError(f"{where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}")
+            raise UserError(f"{self.where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}")
 
         shown = table if entries is None else table.narrowed(entries)
         name = figure or table.figure
         chosen = frame.reset_index(drop=True)
-        return Measured(shown, chosen, name, lambda: points(name, self.paths, self.frame, chosen))
+        return Measured(shown, chosen, name, lambda: self.points(name, chosen))
 
     def left_out(self, shown: Measured) -> Iterator[str]:
         """A line for results of which the table knows nothing."""
@@ -179,8 +188,44 @@ class Files:
         strange = sorted({*there} - {*shown.table.trained()})
         if strange:
             names = "; ".join(f"{row} / {column}" for row, column in strange)
-            where = ", ".join(self.paths)
-            yield f"{where}: left out, since table {shown.table.name} has no such entry: {names}"
+            yield f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
+
+    def points(self, name: str, chosen: pd.DataFrame) -> pd.DataFrame:
+        """What a plot shows of some of the runs, from the files that lie beside the results.
+
+        Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``.
+
+        Args:
+            name: One of ``vaebench.report.plots.PLOTS``.
+            chosen: The results of these runs.
+
+        Raises:
+            UserError: If such a file is missing or lacks a column, and for runs of several presets, which these files
+                do not tell apart.
+        """
+        import pandas as pd
+
+        found = plot(name)
+        if found.from_frame is not None:
+            return found.from_frame(chosen)
+        presets = sorted(set(chosen["preset"]))
+        if len(presets) > 1:
+            raise UserError(
+                f"--plot and --curves show one preset at a time, these rows are of {', '.join(presets)}: "
+                "add preset=NAME"
+            )
+
+        runs = _runs(chosen, "preset", "key", "seed")
+        sources = [path for path, part in self.parts.items() if runs & _runs(part, "preset", "key", "seed")]
+        beside = [_read(_beside(Path(path), found.files), found.columns) for path in sources]
+        frame = pd.concat(beside, ignore_index=True).drop_duplicates()
+
+        # Columns that show one run have its points once, under the first of them.
+        whole = self.frame[self.frame["preset"].isin(presets)]
+        keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
+        wanted = _runs(chosen, "key", "row", "seed")
+        kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]
+        return found.shown(frame[kept].reset_index(drop=True))
 
 
 def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:
@@ -190,7 +235,7 @@ def read_files(sources: Sequence[str], tables: Collection[str], preset: str | No
         UserError: As ``in_place`` and ``read`` do.
     """
     paths = in_place(sources, tables, None if preset is None else [preset])
-    return Files(paths, read(paths))
+    return Files({path: store.read_csv(path) for path in paths})
 
 
 def _contents(frame: pd.DataFrame) -> str:
@@ -205,38 +250,9 @@ def _contents(frame: pd.DataFrame) -> str:
 # ---------------------------------------------------------------------------------------------- points of a figure
 
 
-def points(name: str, sources: Sequence[Path | str], whole: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """What the plot ``name`` shows of the runs in ``chosen``, from the files that lie beside the results.
-
-    Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``. ``whole`` is all that
-    ``sources`` hold. Raises UserError where such a file is missing or lacks a column, and for rows of several presets,
-    which these files do not tell apart.
-    """
-    found = plot(name)
-    if found.from_frame is not None:
-        return found.from_frame(chosen)
-    presets = sorted(set(chosen["preset"]))
-    if len(presets) > 1:
-        raise UserError(
-            f"--plot and --curves show one preset at a time, these rows are of {', '.join(presets)}: add preset=NAME"
-        )
-    beside = [_beside(Path(s), found.files) for s in sources if _has(s, chosen)]
-    import pandas as pd
-
-    frame = pd.concat([_read(path, found.columns) for path in beside], ignore_index=True).drop_duplicates()
-    # Columns that show one run have its points once, under the first of them.
-    whole = whole[whole["preset"].isin(presets)]
-    keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
-    wanted = set(zip(chosen["key"], chosen["row"], chosen["seed"], strict=True))
-    kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]
-    return found.shown(frame[kept].reset_index(drop=True))
-
-
-def _has(source: Path | str, chosen: pd.DataFrame) -> bool:
-    """Whether a file holds any of the chosen runs."""
-    mine = store.read_csv(source)
-    both = set(mine[["preset", "key", "seed"]].itertuples(index=False, name=None))
-    return bool(both & set(chosen[["preset", "key", "seed"]].itertuples(index=False, name=None)))
+def _runs(frame: pd.DataFrame, *names: str) -> set[tuple[object, ...]]:
+    """What some columns say, each combination once."""
+    return set(frame[[*names]].itertuples(index=False, name=None))
 
 
 def _beside(source: Path, names: Sequence[str]) -> Path:

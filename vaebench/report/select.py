@@ -68,7 +68,7 @@ class Estimate:
 
     @property
     def faulty(self) -> bool:
-        """Whether it is not a number to judge by."""
+        """Whether a flag says that it must not be judged by."""
         return any(kind in flags.FAULTS for kind in self.flags)
 
     @property
@@ -100,13 +100,18 @@ def counted(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _without(frame: pd.DataFrame, marked: pd.Series) -> pd.DataFrame:
-    """The rows that are not marked: the frame itself if none is, since a copy of so many columns is slow."""
+    """The rows that are not marked; the frame itself if none is, for a copy of so many columns is slow."""
     return frame[~marked] if marked.any() else frame
 
 
 def taken(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The rows of a metric of finished runs, measured as the cell asks, whatever their values."""
     return only_current(frame[(frame["status"] == "done") & (frame["metric"] == metric)])
+
+
+def kinds(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The kinds of flags of some rows, each once."""
+    return flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks))
 
 
 def is_lost(marks: str) -> bool:
@@ -150,7 +155,7 @@ def estimated(rows: pd.DataFrame) -> Estimate:
         error_by=methods.pop() if len(methods) == 1 else "",
         repeats=_repeats([repeats_of(extra) for extra in extras]),
         layers=_layers([extra.get("layers") for extra in extras]),
-        flags=flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks)),
+        flags=kinds(rows),
     )
 
 

@@ -41,27 +41,42 @@ def measured(
     )
 
 
-def notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
-    """Lines that say that there are no runs, and which runs of the table are not shown.
+def notices(
+    measured: Sequence[Measured], cells: Sequence[list[Cell]], overrides: Sequence[str], files: bool
+) -> list[str]:
+    """Lines that say of which tables there are no runs, and which runs are not shown.
 
     Args:
-        cells: Those of the table that were asked for.
+        measured: The tables with their results.
+        cells: Those of each table that were asked for.
         overrides: The settings that the user changed.
-        found: Whether any of these cells has a run.
+        files: Whether files were asked for that would hold nothing but results.
+
+    Raises:
+        UserError: If there are no runs at all, and so such files would be empty.
     """
+    if files and not any(len(m.frame) for m in measured):
+        raise UserError(f"{_no_runs(cells[0], overrides)}; nothing was written")
+    return [
+        line for m, some in zip(measured, cells, strict=True) for line in _notices(some, overrides, len(m.frame) > 0)
+    ]
+
+
+def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterator[str]:
+    """The lines of one table; ``found``: whether any of the cells has a run."""
     store = _store(cells)
     if not found:
-        yield no_runs(cells, overrides)
+        yield _no_runs(cells, overrides)
     lacking = {c.key: None for c in cells if not store.run_dir(c.key, 0).parent.exists()}
     yield from filter(None, (found_outdated(store, lacking), of_earlier_version(store, cells)))
 
-    found_others = others(store, cells[0].table, {cell.key for cell in cells})
+    hidden = others(store, cells[0].table, {cell.key for cell in cells})
     if found:
-        found_others = [o for o in found_others if o.preset == cells[0].preset and o.changed != cells[0].changed]
-    yield from lines(cells[0].table, found_others, [text for text in overrides if text.startswith("run.results=")])
+        hidden = [o for o in hidden if o.preset == cells[0].preset and o.changed != cells[0].changed]
+    yield from lines(cells[0].table, hidden, [text for text in overrides if text.startswith("run.results=")])
 
 
-def no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
+def _no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:
     """The line that there are no runs of these cells, and the command that makes them."""
     words = [f"table={cells[0].table}", f"preset={cells[0].preset}", *overrides]
     asked = " ".join([words[1], *cells[0].changed])

@@ -11,7 +11,7 @@ from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
 from vaebench.protocol.signature import signature_parts
 from vaebench.report.protocol import differing, unlike
-from vaebench.report.select import CELL, Estimate, counted, estimate, taken
+from vaebench.report.select import CELL, Estimate, counted, estimate, kinds, taken
 from vaebench.results import flags
 from vaebench.results.stats import verdict
 
@@ -28,11 +28,31 @@ NOT_TRAINED, DIVERGED, NOT_DIVERGED = "not trained here", "diverged too", "not d
 class ReportRow:
     """One row and column of a table: the published number, ours, and what may be said of the two.
 
-    Numbers are in the unit of the measure (nats). ``spread`` is the standard deviation over the paper's runs, where it
-    prints one. ``difference`` is ours minus published, None where the two may not be compared; ``measure`` is what both
-    are numbers of, ``key`` the runs'. ``updates`` and ``seconds`` are means over the finished seeds; ``status`` tells
-    of the other seeds. ``scope`` is the data and the split that the measure is of. ``lost``: metrics without an
-    estimate because every value of them was impossible or not finite, and the kinds of their flags.
+    Numbers are in the unit of the measure, nats if nothing else is said.
+
+    Attributes:
+        row: Its name in the table.
+        column: Its name in the table.
+        published: What the paper printed.
+        spread: The standard deviation over the paper's runs, if it prints one.
+        ours: What was measured.
+        difference: Ours minus published; None if the two may not be compared.
+        verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label and the count of seeds.
+        beside: Other metrics of the same runs.
+        updates: Mean over the finished seeds.
+        seconds: Mean over the finished seeds.
+        pack: The most seeds that were trained side by side.
+        device: What trained them.
+        status: What became of the other seeds.
+        preset: That of the runs.
+        label: How the training differs from the paper's; empty if it does not.
+        comparable: Whether the two numbers may be compared.
+        source: Where a number of the literature is from.
+        footnotes: What must be said of this row alone.
+        measure: What both numbers are of.
+        key: The name of the runs.
+        scope: The data and the split that the measure is of.
+        lost: Metrics of which every value is impossible or not finite, and the kinds of their flags.
     """
 
     row: str
@@ -185,7 +205,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         measure=measure,
         key=runs["key"].iloc[0],
         scope=_scope(signatures[0]) if signatures else "",
-        lost={m: kinds for m, rows in found.items() if m not in estimates and (kinds := _kinds(rows))},
+        lost={m: of for m, rows in found.items() if m not in estimates and (of := _lost(rows))},
     )
 
 
@@ -202,10 +222,9 @@ def _scope(signature: str) -> str:
     return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
 
 
-def _kinds(rows: pd.DataFrame) -> tuple[str, ...]:
+def _lost(rows: pd.DataFrame) -> tuple[str, ...]:
     """The kinds of flags by which all these rows are lost."""
-    found = flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks))
-    return tuple(kind for kind in found if kind in flags.LOST)
+    return tuple(kind for kind in kinds(rows) if kind in flags.LOST)
 
 
 def _flagged(runs: pd.DataFrame, found: dict[str, pd.DataFrame]) -> list[str]:

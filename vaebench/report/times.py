@@ -1,4 +1,4 @@
-"""Times of a table: what is said of them instead of a verdict. They are a machine's as much as a method's."""
+"""Notes on the times in a table. A time is the machine's as much as the method's, so it has no verdict."""
 
 from __future__ import annotations
 

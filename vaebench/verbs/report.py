@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from vaebench import report
 from vaebench.config import catalogue
 from vaebench.config.cells import PLOTS, Table
-from vaebench.errors import UserError
 from vaebench.verbs import add_overrides, nothing_to_set, only_keys, streams, tell, write
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ HELP = (
     "Print a table with the stored results beside the published numbers, and a verdict where one may be given.\n"
     "A figure of formulas alone is computed anew."
 )
+FROM = "read results from a CSV instead of the runs; several are read together; reference: the results shipped"
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,14 +29,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
     parser.add_argument("--seeds", metavar="0-4", help="these seeds only; default: all that are found")
     parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{formats} (csv: every measure)")
-    parser.add_argument(
-        "--from",
-        dest="sources",
-        action="append",
-        default=[],
-        metavar="CSV",
-        help="read results from a CSV instead of the runs; several are read together; reference: the results shipped",
-    )
+    parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
     parser.add_argument("--brief", action="store_true", help="the table and its marks, without the other notes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
@@ -46,14 +39,11 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     from vaebench.config.compose import parse
-    from vaebench.report import options, shown
-    from vaebench.report.images import kind_of
+    from vaebench.report import images, options, shown
 
     selection = parse(args.overrides)
     exhibits = [catalogue.load(name) for name in selection.tables]
-    asked = {name: getattr(args, name) for name in ("format", "plot", "curves", "figure", "sources")}
-    options.check(exhibits, **asked)
-
+    options.check(exhibits, args.format, args.plot, args.curves, args.figure, args.sources)
     tables = [e for e in exhibits if isinstance(e, Table)]
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
@@ -64,14 +54,11 @@ def run(args: Namespace) -> int:
     width = streams.width() if args.output is None else None
     text = report.written(found, args.format, args.brief, width)
     points = shown.points_text(found) if args.curves else ""
-    image = found[0].image(kind_of(args.plot)) if args.plot else b""
-    if args.curves:
-        write(args.curves, points)
-    if args.plot:
-        write(args.plot, image)
-    if args.output:
-        write(args.output, text)
-    else:
+    image = found[0].image(images.kind_of(args.plot)) if args.plot else b""
+    for path, content in ((args.curves, points), (args.plot, image), (args.output, text)):
+        if path:
+            write(path, content)
+    if not args.output:
         sys.stdout.write(text)
     return 0
 
@@ -80,8 +67,7 @@ def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> l
     from vaebench.config.compose import picked
     from vaebench.report import recorded
 
-    given = only_keys(args.overrides, ["table", "preset"], "report --from")
-    preset = selection.preset if "preset" in given else None
+    preset = selection.preset if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from") else None
     files = recorded.read_files(args.sources, selection.tables, preset)
     measured = []
     for table in tables:
@@ -98,15 +84,11 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
     preset = catalogue.load_preset(selection.preset)
     chosen = [cells(table, preset, selection.overrides, args.only) for table in tables]
     measured = []
-    notices: list[str] = []
     for table, some in zip(tables, chosen, strict=True):
         shown = table.narrowed((c.row, c.column) for c in some) if args.only else table
         measured.append(stored.measured(shown, some, _seeds(table, selection, args), args.figure))
-        notices += stored.notices(some, selection.overrides, found=len(measured[-1].frame) > 0)
-
-    if not any(len(m.frame) for m in measured) and (args.curves or (args.output and args.format == "csv")):
-        raise UserError(f"{stored.no_runs(chosen[0], selection.overrides)}; nothing was written")
-    tell(notices)
+    files = bool(args.curves or (args.output and args.format == "csv"))
+    tell(stored.notices(measured, chosen, selection.overrides, files))
     return measured
 
 

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plot:
-    """``collect``: the numbers of the cells' runs at some seeds, as one frame; ``draw``: them, on an empty figure.
+    """How the runs of a table are drawn.
 
-    ``nothing``: why there may be no numbers, in words.
-    ``files``: what a file with these numbers beside recorded results may be called, ``RESULTS-NAME.csv``; ``columns``:
-    those it must have; ``shown``: what of its lines is drawn. ``from_frame``: the numbers from the long frame of the
-    results alone, where no such file is needed.
+    Attributes:
+        collect: Gives the numbers of the runs of some cells at some seeds, as one frame.
+        draw: Draws them on an empty figure.
+        nothing: Why there may be no numbers, in words.
+        files: Names that a file of these numbers may have beside recorded results: ``RESULTS-NAME.csv``.
+        columns: Those that such a file must have.
+        shown: Picks the lines of such a file that are drawn.
+        from_frame: Gives the numbers from the results alone, if no such file is needed.
     """
 
     collect: Callable[[Store, list[Cell], list[int]], pd.DataFrame]
@@ -34,7 +38,7 @@ class Plot:
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:
-    """Cells and seeds whose runs exist, each run once: of cells of a row that share one, the first has it."""
+    """Cells and seeds whose runs exist. If cells of a row share a run, only the first of them is named."""
     first: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
         first.setdefault((cell.table, cell.row, cell.key), cell)

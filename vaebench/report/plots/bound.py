@@ -18,7 +18,7 @@ CURVE = ("seconds", "train_bound", "valid_bound")
 """Bounds are positive nats, lower is better, as in results. ``train_bound`` lacks log Z where training does without."""
 
 MORE = ("train_inner", "valid_kl", "valid_mi_batch", "valid_mi", "valid_active_units")
-"""Where a rule has inner loops, and validation watches the latents; not drawn."""
+"""Columns of rules with inner loops, and of models with latents; not drawn."""
 
 
 def collect_curves(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:

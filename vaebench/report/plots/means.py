@@ -66,7 +66,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
 
 
 def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Of one run: titles and points of its snapshots without those after inner loops, then of its end."""
+    """Titles and points of a run's snapshots, then of its end. Snapshots after inner loops are left out."""
     kept, end = run[run["kind"] == ""], run[run["kind"] == SELECTED]
     stages = [(f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)]
     return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
