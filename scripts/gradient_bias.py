@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import files
+from vaebench.data.examples import spread
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.evaluation import trained_run as trained
-from vaebench.metrics.validation import spread
 from vaebench.objectives import chains
 from vaebench.rng import noise
 

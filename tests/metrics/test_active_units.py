@@ -7,8 +7,8 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.estimators import exact
+from vaebench.estimators.active_units import THRESHOLD, ActiveUnits
 from vaebench.estimators.weights import stream
-from vaebench.metrics.active_units import THRESHOLD, ActiveUnits
 
 SAMPLES, REPEATS = 4, 400
 

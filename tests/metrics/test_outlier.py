@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from vaebench.data.info import DataInfo
+from vaebench.estimators import outlier
+from vaebench.estimators.outlier import noticed
 from vaebench.evaluation.evaluate import evaluate
-from vaebench.metrics import outlier
-from vaebench.metrics.outlier import noticed
 from vaebench.models.belief_net import SBN
 from vaebench.nn.init import initialize
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vaebench.estimators import active_units, posteriors
+from vaebench.estimators.active_units import active_means, variances
+from vaebench.estimators.aggregate import aggregate_kl
+from vaebench.estimators.mutual_information import batches, batchwise, whole_set
+from vaebench.estimators.posteriors import Gather, Posteriors, log_mixture
 from vaebench.estimators.weights import Pass
-from vaebench.metrics import active_units, posteriors
-from vaebench.metrics.active_units import active_means, variances
-from vaebench.metrics.aggregate import aggregate_kl
-from vaebench.metrics.mutual_information import batches, batchwise, whole_set
-from vaebench.metrics.posteriors import Gather, Posteriors, log_mixture
 from vaebench.models.posterior import Gaussian
 from vaebench.protocol.families import FAMILIES
 

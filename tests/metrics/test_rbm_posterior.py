@@ -10,10 +10,9 @@ import torch
 
 from vaebench.check import checks as check
 from vaebench.dists.rbm import RBM
-from vaebench.estimators import exact
+from vaebench.estimators import annealed_posterior, exact
+from vaebench.estimators.annealed_posterior import AnnealedSum, count_modes, stream
 from vaebench.estimators.variational import BoundSum
-from vaebench.metrics import rbm_posterior
-from vaebench.metrics.rbm_posterior import AnnealedSum, count_modes, stream
 
 LIMIT = 4.75
 """|z| of one comparison; exceeded by chance once in 490,000."""
@@ -183,4 +182,4 @@ def test_modes_of_the_first_cases_only(model, x):
     wanted = [count_modes(RBM(*(p[i] for p in machines)), z[:, i, :3]) for i in range(5)]
     assert total.modes(model, x) == wanted
     assert set(total.states) == set(range(5))
-    assert rbm_posterior.SHOWN == 5
+    assert annealed_posterior.SHOWN == 5

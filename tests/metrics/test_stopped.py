@@ -72,15 +72,14 @@ def tiny(settings):
 @pytest.fixture
 def make(monkeypatch):
     """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
-    from vaebench.estimators import weights
+    from vaebench.estimators import annealed_posterior, enumeration, posteriors, weights
     from vaebench.estimators.log_z import annealing, tempering
-    from vaebench.metrics import exact_nll, posteriors, rbm_posterior
 
-    monkeypatch.setattr(exact_nll, "STATES", 24)
-    monkeypatch.setattr(exact_nll, "CASES", 60)
+    monkeypatch.setattr(enumeration, "STATES", 24)
+    monkeypatch.setattr(enumeration, "CASES", 60)
     monkeypatch.setattr(posteriors, "BLOCK", 1500)
     monkeypatch.setattr(weights, "TOKENS", {"cpu": 200, "cuda": 200})
-    monkeypatch.setattr(rbm_posterior, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
+    monkeypatch.setattr(annealed_posterior, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
     monkeypatch.setattr(annealing, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
     monkeypatch.setattr(tempering, "ROUNDS", 1)
     monkeypatch.setattr(text_decoder, "ROWS", {"cpu": 10, "cuda": 10})

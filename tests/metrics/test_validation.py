@@ -8,15 +8,16 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.data.examples import spread
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
-from vaebench.estimators import exact
+from vaebench.estimators import enumeration, exact
 from vaebench.estimators.variational import bound
 from vaebench.estimators.weights import stream
-from vaebench.metrics import exact_nll, normaliser
+from vaebench.metrics import log_z
 from vaebench.metrics.latent_use import information
-from vaebench.metrics.validation import spread, validation, validation_bound
+from vaebench.metrics.validation import validation, validation_bound
 from vaebench.rng import seeds
 
 SETTINGS = {"temperatures": 50, "chains": 200}
@@ -54,8 +55,8 @@ def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
     model = tiny("rbm_vae", latents=4, groups=1, layers=0, units=3)
     wanted = validation_bound(model, x, 20, 3, SETTINGS)
     monkeypatch.setattr("vaebench.protocol.log_z.MAX_SIDE", 1)
-    inner = normaliser.logz.ais
-    monkeypatch.setattr(normaliser.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
+    inner = log_z.logz.ais
+    monkeypatch.setattr(log_z.logz, "ais", lambda *a, **k: seen.update(a=a, k=k) or inner(*a, **k))
     got = validation_bound(model, x, 20, 3, SETTINGS)
     assert (seen["a"][1:], seen["k"]["purpose"], seen["k"]["reverse"]) == ((50, 200, 3), "valid_logz", False)
     assert got == pytest.approx(wanted, abs=0.05)
@@ -100,18 +101,18 @@ def test_exact_nll_is_the_enumeration_that_goes_through_the_joint(name, settings
     """Two implementations; and chunks of states and of cases that do not divide their numbers."""
     model = tiny(name, **settings)
     wanted = exact.log_evidence(model, x)
-    torch.testing.assert_close(exact_nll.log_evidence(model, x), wanted, rtol=0, atol=1e-10)
-    monkeypatch.setattr(exact_nll, "STATES", 7)
-    monkeypatch.setattr(exact_nll, "CASES", 9)
-    torch.testing.assert_close(exact_nll.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10)
-    assert float(exact_nll.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()) == pytest.approx(1.0)
+    torch.testing.assert_close(enumeration.log_evidence(model, x), wanted, rtol=0, atol=1e-10)
+    monkeypatch.setattr(enumeration, "STATES", 7)
+    monkeypatch.setattr(enumeration, "CASES", 9)
+    torch.testing.assert_close(enumeration.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10)
+    assert float(enumeration.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()) == pytest.approx(1.0)
 
 
 def test_exact_nll_applies_to_few_bits_only():
-    assert boltzmann_exact.MAX_UNITS == exact_nll.MAX_UNITS == 16
-    assert exact_nll.applies(tiny("rbm_vae", latents=16, units=2))
-    assert not exact_nll.applies(tiny("rbm_vae", latents=18, units=2))
-    assert not exact_nll.applies(tiny("sbn", dims=[3]))
+    assert boltzmann_exact.MAX_UNITS == enumeration.MAX_UNITS == 16
+    assert enumeration.applies(tiny("rbm_vae", latents=16, units=2))
+    assert not enumeration.applies(tiny("rbm_vae", latents=18, units=2))
+    assert not enumeration.applies(tiny("sbn", dims=[3]))
 
 
 # ------------------------------------------------------------------------------------------------------ documents

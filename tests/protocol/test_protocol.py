@@ -7,9 +7,11 @@ import torch
 
 from vaebench import objectives
 from vaebench.check import checks as check
+from vaebench.data import examples
 from vaebench.errors import UserError
-from vaebench.estimators import exact
-from vaebench.metrics import normaliser, rbm_posterior, validation
+from vaebench.estimators import annealed_posterior, exact
+from vaebench.estimators.log_z import methods
+from vaebench.metrics import validation
 from vaebench.models.base import BoltzmannPosterior
 from vaebench.protocol import log_z
 from vaebench.protocol.families import FAMILIES, UNKNOWN
@@ -110,8 +112,8 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
         inner = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, **k: seen.update(tell(*a)) or inner(*a, **k))
 
-    spy(normaliser.logz, "ais", lambda machine, steps, chains, *_: {"logz": f"ais-{steps}x{chains}"})
-    spy(rbm_posterior, "stream", lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)})
+    spy(methods, "ais", lambda machine, steps, chains, *_: {"logz": f"ais-{steps}x{chains}"})
+    spy(annealed_posterior, "stream", lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)})
     spy(validation, "exact_value", lambda m, x: {"logz": "exact", "posterior": "exact"})
     model = check.tiny(settings, seed=1, scale=0.5)
     x = exact.states(check.VISIBLE)[:10]
@@ -127,9 +129,9 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
 
 def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
     taken = []
-    inner = rbm_posterior.stream
+    inner = annealed_posterior.stream
     monkeypatch.setattr(
-        rbm_posterior, "stream", lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a)
+        annealed_posterior, "stream", lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a)
     )
     model = check.tiny(POSTERIOR, seed=1, scale=0.5)
     validation.validation_bound(model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5})
@@ -141,7 +143,7 @@ def test_all_validation_cases_may_be_annealed():
     model = check.tiny(POSTERIOR, seed=1)
     rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
     assert rule.validation["points"] is None
-    assert torch.equal(validation.spread(torch.arange(5), rule.validation["points"]), torch.arange(5))
+    assert torch.equal(examples.spread(torch.arange(5), rule.validation["points"]), torch.arange(5))
     for points in (0, -1, 2.5, True, "all"):
         with pytest.raises(UserError, match=r"objective\.valid_points"):
             objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)

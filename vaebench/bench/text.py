@@ -15,8 +15,8 @@ import torch
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
+from vaebench.estimators.enumeration import known
 from vaebench.estimators.importance_weighted import importance
-from vaebench.metrics.exact_nll import known
 from vaebench.models.base import ExactModel
 from vaebench.rng import noise
 from vaebench.training import engines as fast

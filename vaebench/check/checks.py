@@ -18,11 +18,10 @@ from vaebench.check.line import Line, mean_line, randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
-from vaebench.estimators import exact
+from vaebench.estimators import annealed_posterior, exact
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.weights import stream
-from vaebench.metrics import rbm_posterior
 from vaebench.models.base import Ancestral, Model
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise, seeds
@@ -156,8 +155,8 @@ def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
     """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
     model = tiny({"name": "rbm_posterior", "latents": 4, "layers": 1, "units": 3}, 7, device, scale=0.3)
     every = exact.states(VISIBLE).to(device)
-    total = rbm_posterior.AnnealedSum(len(every), 4000, device, log_z=_missing(model))
-    for part in rbm_posterior.stream(model, every, 4000, 30, 0):
+    total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=_missing(model))
+    for part in annealed_posterior.stream(model, every, 4000, 30, 0):
         total.add(part)
     wanted = -float(exact.log_evidence(model, every).detach().mean())
     for name, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):

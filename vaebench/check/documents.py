@@ -14,12 +14,12 @@ from vaebench.check.line import Line, mean_line, randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.data.text.corpus import END, START
+from vaebench.estimators.aggregate import aggregate_kl
 from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.mutual_information import batchwise, whole_set
 from vaebench.estimators.posterior_mean import posterior_mean
+from vaebench.estimators.posteriors import posteriors
 from vaebench.estimators.weights import stream
-from vaebench.metrics.aggregate import aggregate_kl
-from vaebench.metrics.mutual_information import batchwise, whole_set
-from vaebench.metrics.posteriors import posteriors
 from vaebench.models.base import Model
 
 ENTRIES, WORDS, DRAWS = 6, (1, 3, 4, 5), 40_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,16 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
 def binarized(rows: Tensor, noise: Tensor) -> Tensor:
     """Which pixels of grey ``rows`` (..., d) are 1, bool: those whose ``noise``, on [0, 1), is below grey / 255."""
     return noise * 255.0 < rows.float()
+
+
+Rows = TypeVar("Rows", "np.ndarray", "Tensor")
+
+
+def spread(x: Rows, points: int | None) -> Rows:
+    """``points`` of the examples ``x``, evenly: every tenth of ten times as many. All of them if there are fewer."""
+    if not points or points >= len(x):
+        return x
+    return x[np.arange(points) * len(x) // points]
 
 
 def fixed(splits: Splits, split: str, places: np.ndarray | None = None) -> np.ndarray:

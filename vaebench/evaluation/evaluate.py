@@ -7,16 +7,17 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vaebench.data import examples
 from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import unknown_share
-from vaebench.estimators.sums import Together
+from vaebench.estimators.sums import Sums, Together
+from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
-from vaebench.metrics.validation import spread
 from vaebench.models.base import Model
 from vaebench.protocol.families import family
 from vaebench.protocol.registry import METRICS
@@ -34,8 +35,8 @@ OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
     """The cases that the ``eval`` settings ask for, (n, d): all of a split, or ``points`` spread evenly over it."""
     split = settings["split"]
-    places = spread(torch.arange(len(getattr(splits, split))), settings["points"])
-    return torch.from_numpy(examples.fixed(splits, split, places.numpy()))
+    places = examples.spread(np.arange(len(getattr(splits, split))), settings["points"])
+    return torch.from_numpy(examples.fixed(splits, split, places))
 
 
 def evaluate(
@@ -81,9 +82,9 @@ def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str
 
 def _measured(job: Job, chunk: int | None) -> list[Measure]:
     files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
-    metrics = [import_module(f"vaebench.metrics.{file}") for file in files]
-    gathered = [(metric, sums) for metric in metrics if (sums := metric.start(job)) is not None]
-    streamed = [sums for _, sums in gathered if hasattr(sums, "samples")]
+    metrics: list[Metric] = [import_module(f"vaebench.metrics.{file}").METRIC for file in files]
+    gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
+    streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
     if streamed:
         for part in job.stream(max(sums.samples for sums in streamed), chunk, Together(streamed)):
             for sums in streamed:

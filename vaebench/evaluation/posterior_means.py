@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaebench.data import examples
@@ -17,7 +18,6 @@ from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean, scalar
 from vaebench.files import write_atomic
-from vaebench.metrics.validation import spread
 from vaebench.models.base import Model
 from vaebench.results import means_file, run_files
 from vaebench.results.means_file import SELECTED, Point
@@ -43,9 +43,9 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
     if _held(folder / run_files.MEANS) == wanted:
         return
     device = model.mean.device
-    places = spread(torch.arange(len(getattr(splits, split))), POINTS)
+    places = examples.spread(np.arange(len(getattr(splits, split))), POINTS)
     cases = places.tolist()
-    x = torch.from_numpy(examples.fixed(splits, split, places.numpy())).to(device)
+    x = torch.from_numpy(examples.fixed(splits, split, places)).to(device)
     lines = Box(found=[])
     for number in steps("posterior means", len(wanted), lines):
         at_end = number == len(kept)

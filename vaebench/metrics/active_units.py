@@ -1,103 +1,42 @@
-"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1).
-
-Binary units: the mean of a case is estimated from samples, and a unit active where the variance over cases exceeds the
-threshold. Gaussian posteriors: the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
-"""
+"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-
-from vaebench.estimators.sums import Sums
-from vaebench.estimators.weights import Pass
-from vaebench.metrics.posteriors import Gather
+from vaebench.estimators.active_units import DDOF, THRESHOLD, ActiveMeans, ActiveUnits
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
 from vaebench.models.base import GaussianPosterior, LatentModel
 from vaebench.results.stats import Measure
 
-if TYPE_CHECKING:
-    from vaebench.metrics.job import Job
 
-THRESHOLD = 0.01
-"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian posteriors, when it is not less."""
+class Active(Metric[ActiveUnits | ActiveMeans]):
+    """Their number."""
 
-DDOF = 1
-"""Variances over n cases have n - 1 degrees of freedom."""
+    def applies(self, job: Job) -> bool:
+        """Models with latents; two cases at least, and two samples where the mean has to be estimated."""
+        if len(job.x) < 2 or not isinstance(job.model, LatentModel):
+            return False
+        return isinstance(job.model, GaussianPosterior) or job.settings["bound_samples"] > 1
 
+    def collect(self, job: Job) -> ActiveUnits | ActiveMeans:
+        """Means of a Gaussian posterior are known, others are estimated from samples."""
+        n = len(job.x)
+        if isinstance(job.model, GaussianPosterior):
+            return ActiveMeans(n)
+        return ActiveUnits(n, job.settings["bound_samples"], job.model.sizes[1:], job.x.device)
 
-class ActiveUnits(Sums):
-    """Streaming estimate of Var_x(E_Q[z | x]) of every unit from an even number of samples per case.
-
-    The mean of a few samples varies within a case too, by Var[z | x] / k, which for binary units is more than the
-    threshold. The covariance over cases of the means of two halves of the samples has no such bias, so it is used.
-    """
-
-    def __init__(self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu") -> None:
-        if samples < 2:
-            raise ValueError("active units need at least 2 samples per case")
-        self.cases, self.samples, self.half = cases, samples, samples // 2
-        self.first = [torch.zeros(cases, n, dtype=torch.float32, device=device) for n in sizes]
-        self.second = [torch.zeros_like(v) for v in self.first]
-
-    def add(self, part: Pass) -> None:
-        """Take the samples of ``part`` that are among the first two halves."""
-        for z, first, second in zip(part.z, self.first, self.second, strict=True):
-            a, b = max(0, self.half - part.first), max(0, 2 * self.half - part.first)
-            first[part.cases] += z[:a].sum(0)
-            second[part.cases] += z[a:b].sum(0)
-
-    def variances(self) -> list[torch.Tensor]:
-        """Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 degrees of freedom."""
-        out = []
-        for first, second in zip(self.first, self.second, strict=True):
-            a, b = first.double() / self.half, second.double() / self.half
-            out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - DDOF))
-        return out
-
-    def result(self) -> list[int]:
-        """Number of active units of each layer, the one next to the data first."""
-        return [int((v > THRESHOLD).sum()) for v in self.variances()]
+    def measures(self, job: Job, collected: ActiveUnits | ActiveMeans) -> list[Measure]:
+        """Their number, in all and by layer, and what counts as active."""
+        settings: dict[str, Any] = {"threshold": THRESHOLD}
+        if isinstance(collected, ActiveMeans):
+            active = collected.active()
+            settings |= {"at_threshold": "active", "ddof": DDOF, "of": "encoder means"}
+        else:
+            active = collected.result()
+        samples = job.settings["bound_samples"]
+        return [job.measure("active_units", sum(active), None, samples, unit="units", layers=active, **settings)]
 
 
-def variances(mean: torch.Tensor) -> torch.Tensor:
-    """Variance of encoder means (n, units) over the cases, (units,), float64, with n - 1 degrees of freedom."""
-    return mean.double().var(0, correction=DDOF)
-
-
-def active_means(mean: torch.Tensor) -> int:
-    """Number of active units by their encoder means (n, units). Two cases at least."""
-    return int((variances(mean) >= THRESHOLD).sum())
-
-
-class ActiveMeans(Gather):
-    """The same interface as ActiveUnits for a Gaussian posterior: no samples are needed, since the mean is known."""
-
-    def variances(self) -> list[torch.Tensor]:
-        """Variance over cases of the mean of every unit of the one layer, [(units,)]."""
-        return [variances(self.result().mean)]
-
-    def active(self) -> list[int]:
-        """Number of active units of the one layer."""
-        return [active_means(self.result().mean)]
-
-
-def start(job: Job) -> ActiveUnits | ActiveMeans | None:
-    """Two cases at least, and two samples where the mean has to be estimated."""
-    n, samples = len(job.x), job.settings["bound_samples"]
-    if n < 2 or not isinstance(job.model, LatentModel):
-        return None
-    if isinstance(job.model, GaussianPosterior):
-        return ActiveMeans(n)
-    return ActiveUnits(n, samples, job.model.sizes[1:], job.x.device) if samples > 1 else None
-
-
-def measures(job: Job, units: ActiveUnits | ActiveMeans) -> list[Measure]:
-    """Their number, in all and by layer, and what counts as active."""
-    settings: dict[str, Any] = {"threshold": THRESHOLD}
-    if isinstance(units, ActiveMeans):
-        active, settings = units.active(), {**settings, "at_threshold": "active", "ddof": DDOF, "of": "encoder means"}
-    else:
-        active = units.result()
-    samples = job.settings["bound_samples"]
-    return [job.measure("active_units", sum(active), None, samples, unit="units", layers=active, **settings)]
+METRIC = Active()

@@ -1,58 +1,37 @@
-"""The aggregated posterior q(z) = (1/n) sum_j q(z | x_j) of a whole split: information in z, and distance to the prior.
-
-The mean KL of the bound is the sum of the two: mean_i KL(q(z|x_i) || p) = I(x; z) + KL(q(z) || p) (Hoffman & Johnson
-2016). One sample of each case is held against the posteriors of all.
-"""
+"""The aggregated posterior of a whole split: information in z, and distance to the prior."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
-from vaebench.metrics import mutual_information
-from vaebench.metrics.mutual_information import start
-from vaebench.metrics.posteriors import Gather, Posteriors, mean_and_error
+from vaebench.estimators.aggregate import aggregate_kl
+from vaebench.estimators.mutual_information import whole_set
+from vaebench.estimators.posteriors import Gather
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import GaussianPosterior
 from vaebench.results.stats import Measure
 
-if TYPE_CHECKING:
-    from vaebench.metrics.job import Job
 
-__all__ = ["AggregateKL", "aggregate_kl", "measures", "start"]
-
-
-@dataclass(frozen=True)
-class AggregateKL:
-    """KL(q(z) || p), nats, from the same samples in two ways that agree in expectation.
-
-    ``value``: mean KL minus mutual information, so that the sum is kept exactly; it has no noise where the posteriors
-    are all alike, or all far apart. ``direct``: mean of log q(z_i) - log p(z_i); it has none where q(z) is the prior.
-    Errors as in ``Information``, ``each``: the cases' terms of ``value``. Either can be slightly negative.
-    """
-
-    value: float
-    error: float | None
-    direct: float
-    direct_error: float | None
-    each: Tensor = field(compare=False, repr=False)
-
-
-def aggregate_kl(p: Posteriors, log_q: Tensor | None = None) -> AggregateKL:
-    """Both estimates; ``log_q``: log q(z_i) of every case, ``p.log_aggregate()``, where it is known."""
-    log_q = p.log_aggregate() if log_q is None else log_q
-    each = p.kl() - (p.log_own() - log_q)
-    return AggregateKL(*mean_and_error(each), *mean_and_error(log_q - p.log_prior()), each)
-
-
-def measures(job: Job, gathered: Gather) -> list[Measure]:
+class Aggregate(Metric[Gather]):
     """Mutual information over the whole split, and KL(q(z) || p)."""
-    p = gathered.result()
-    log_q = p.log_aggregate()
-    mi, kl = mutual_information.whole_set(p, log_q), aggregate_kl(p, log_q)
-    return [
-        job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
-        job.measure(
-            "aggregate_kl", kl.value, kl.error, None, each=kl.each, direct=kl.direct, direct_error=kl.direct_error
-        ),
-    ]
+
+    def applies(self, job: Job) -> bool:
+        """Models with a Gaussian posterior."""
+        return isinstance(job.model, GaussianPosterior)
+
+    def collect(self, job: Job) -> Gather:
+        """Posterior and first sample of every case."""
+        return Gather(len(job.x))
+
+    def measures(self, job: Job, collected: Gather) -> list[Measure]:
+        """Both; their sum is the mean KL of the bound."""
+        p = collected.result()
+        log_q = p.log_aggregate()
+        mi, kl = whole_set(p, log_q), aggregate_kl(p, log_q)
+        direct = {"direct": kl.direct, "direct_error": kl.direct_error}
+        return [
+            job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
+            job.measure("aggregate_kl", kl.value, kl.error, None, each=kl.each, **direct),
+        ]
+
+
+METRIC = Aggregate()

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from vaebench.estimators.rbm_fit import rbm_fit
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.results.stats import Measure
 
-if TYPE_CHECKING:
-    from vaebench.metrics.job import Job
 
-
-def start(job: Job) -> dict[str, float] | None:
-    """Models of a machine and a known target."""
-    return rbm_fit(job.model) if isinstance(job.model, RBMTarget) else None
-
-
-def measures(job: Job, fit: dict[str, float]) -> list[Measure]:
+class ExactKL(Metric[dict[str, float]]):
     """The KL, and by how much it exceeds that of the best machine of its size; both without error."""
-    return [
-        job.measure("exact_kl", fit["exact_kl"], None, None, least=fit["kl_optimum"]),
-        job.measure("kl_gap", fit["gap"], None, None),
-    ]
+
+    def applies(self, job: Job) -> bool:
+        """Models of a machine and a known target."""
+        return isinstance(job.model, RBMTarget)
+
+    def collect(self, job: Job) -> dict[str, float]:
+        """See ``rbm_fit``."""
+        return rbm_fit(job.model)
+
+    def measures(self, job: Job, collected: dict[str, float]) -> list[Measure]:
+        """Both."""
+        return [
+            job.measure("exact_kl", collected["exact_kl"], None, None, least=collected["kl_optimum"]),
+            job.measure("kl_gap", collected["gap"], None, None),
+        ]
+
+
+METRIC = ExactKL()

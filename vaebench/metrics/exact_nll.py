@@ -1,83 +1,36 @@
-"""Exact NLL of models with few binary latents: every state is decoded once, whatever the number of cases.
-
-With G the logits of all states, log p(x | z) = x.G_z - sum_i softplus(G_zi) is linear in x: one product for all cases.
-No part of it goes through a posterior, so it also stands as a second implementation of what samples estimate.
-"""
+"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexity besides."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.dists import boltzmann_exact
+from vaebench.estimators import enumeration
 from vaebench.metrics import perplexity
-from vaebench.models.base import BoltzmannPrior, ExactModel, Model
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import ExactModel
 from vaebench.results.stats import Measure
-from vaebench.work.steps import Box, steps
-
-if TYPE_CHECKING:
-    from vaebench.metrics.job import Job
-
-MAX_UNITS = boltzmann_exact.MAX_UNITS
-
-STATES, CASES = 2048, 1000
-"""At a time."""
 
 
-def applies(model: Model) -> bool:
-    """Models with a Boltzmann prior over few enough bits and pixels that are independent given all of them."""
-    return isinstance(model, BoltzmannPrior) and sum(model.sizes[1:]) <= MAX_UNITS
+class ExactNLL(Metric[Tensor]):
+    """Minus the mean of log p(x), without error."""
+
+    def applies(self, job: Job) -> bool:
+        """See ``enumeration.known``."""
+        return isinstance(job.model, ExactModel) or enumeration.applies(job.model)
+
+    def collect(self, job: Job) -> Tensor:
+        """log p(x) of every case, (n,), nats."""
+        return enumeration.known(job.model, job.x)
+
+    def measures(self, job: Job, collected: Tensor) -> list[Measure]:
+        """``spread``: the standard error of the mean over cases."""
+        nll = -float(collected.mean())
+        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
+        found = [job.measure("nll", nll, None, None, each=-collected, spread=spread)]
+        if job.model.facts.reads_documents:
+            found.append(perplexity.measure(job, nll, None, None, -collected))
+        return found
 
 
-@torch.no_grad()
-def log_evidence(model: Model, x: Tensor) -> Tensor:
-    """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision. See ``applies``."""
-    units, n = sum(model.sizes[1:]), len(x)
-    total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
-    log_z = total.new_full((), -torch.inf)
-    sums = Box(total=total, log_z=log_z)
-    blocks = -(-(2**units) // STATES)
-    parts = -(-n // CASES)
-    decoded = None
-    for number in steps("enumeration", blocks * parts, sums):
-        block, part = divmod(number, parts)
-        if block != decoded:
-            first = block * STATES
-            states = boltzmann_exact.states(units, model.mean, first, min(first + STATES, 2**units))
-            z = list(states.split(model.sizes[1:], 1))
-            energy = model.prior().negative_energy(*model.sides(z)).double()
-            logits = model.decode(z)
-            constant = energy - F.softplus(logits).sum(-1, dtype=torch.float64)
-            decoded = block
-        if part == 0:
-            sums.log_z = torch.logaddexp(sums.log_z, torch.logsumexp(energy, 0))
-
-        rows = slice(part * CASES, (part + 1) * CASES)
-        log_p = (x[rows].to(logits.dtype) @ logits.mT).double() + constant
-        sums.total[rows] = torch.logaddexp(sums.total[rows], torch.logsumexp(log_p, -1))
-    return sums.total - sums.log_z
-
-
-@torch.no_grad()
-def known(model: Model, x: Tensor) -> Tensor | None:
-    """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents; None for others."""
-    if isinstance(model, ExactModel):
-        return model.score(x).double()
-    return log_evidence(model, x) if applies(model) else None
-
-
-def start(job: Job) -> Tensor | None:
-    """See ``known``."""
-    return known(job.model, job.x)
-
-
-def measures(job: Job, log_p: Tensor) -> list[Measure]:
-    """Minus the mean of log p(x), without error; ``spread``: its standard error over cases. Perplexity of documents."""
-    nll, spread = -float(log_p.mean()), float(log_p.std() / len(log_p) ** 0.5) if len(log_p) > 1 else None
-    found = [job.measure("nll", nll, None, None, each=-log_p, spread=spread)]
-    if job.model.facts.reads_documents:
-        found.append(perplexity.measure(job, nll, None, None, -log_p))
-    return found
+METRIC = ExactNLL()

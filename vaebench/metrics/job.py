@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from vaebench.estimators import weights
+from vaebench.estimators import annealed_posterior, weights
 from vaebench.estimators.log_z.partition import LogZ
-from vaebench.metrics import normaliser, rbm_posterior
-from vaebench.metrics.outlier import noticed
+from vaebench.estimators.outlier import noticed
+from vaebench.metrics import log_z
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
 from vaebench.protocol.log_z import posterior_chains
 from vaebench.results.stats import Measure
@@ -33,7 +33,7 @@ class Job:
         """log Z of the prior by the configured method; None where the prior is normalised."""
         if not isinstance(self.model, BoltzmannPrior):
             return None
-        return normaliser.estimate(self.model.prior(), self.settings, self.seed, reverse=True)
+        return log_z.estimate(self.model.prior(), self.settings, self.seed, reverse=True)
 
     @property
     def log_z(self) -> float:
@@ -52,8 +52,8 @@ class Job:
         """
         if self.boltzmann_posterior:
             samples = posterior_chains(self.settings)
-            temperatures = rbm_posterior.temperatures(self.settings)
-            return rbm_posterior.stream(
+            temperatures = log_z.posterior_temperatures(self.settings)
+            return annealed_posterior.stream(
                 *(self.model, self.x, samples, temperatures, self.seed), chunk=chunk, state=state
             )
         return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk, state=state)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from vaebench.estimators.active_units import active_means
+from vaebench.estimators.aggregate import aggregate_kl
+from vaebench.estimators.mutual_information import batches, batchwise, whole_set
+from vaebench.estimators.posteriors import Gather, posteriors
 from vaebench.estimators.variational import BoundSum
 from vaebench.estimators.weights import stream
-from vaebench.metrics.active_units import active_means
-from vaebench.metrics.aggregate import aggregate_kl
-from vaebench.metrics.mutual_information import batches, batchwise, whole_set
-from vaebench.metrics.posteriors import Gather, posteriors
 from vaebench.models.base import Model
 from vaebench.protocol.signature import MI_BATCH
 

@@ -1,41 +1,12 @@
-"""Perplexity: exp of the NLL per predicted token, words and the end of the document, over all documents together."""
+"""The perplexity beside an NLL of documents."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from vaebench.nn.tokens import predicted
+from vaebench.estimators.perplexity import perplexity
+from vaebench.metrics.job import Job
 from vaebench.results.stats import Measure
-
-if TYPE_CHECKING:
-    from vaebench.metrics.job import Job
-
-
-@dataclass(frozen=True)
-class Perplexity:
-    """``value`` with its standard ``error`` by the delta method, None where that of the NLL is unknown.
-
-    ``tokens``: predicted tokens of all documents.
-    """
-
-    value: float
-    error: float | None
-    tokens: int
-
-
-def perplexity(nll: float, error: float | None, x: Tensor) -> Perplexity:
-    """Of documents ``x`` (n, d) with a mean of ``nll`` nats per document, whose standard error is ``error``.
-
-    exp(n nll / tokens); infinite where that is too large for a number.
-    """
-    tokens = predicted(x)
-    rate = len(x) / tokens
-    value = math.exp(rate * nll) if rate * nll < 700 else math.inf
-    return Perplexity(value, None if error is None else value * rate * error, tokens)
 
 
 def measure(job: Job, nll: float, error: float | None, samples: int | None, each: Tensor | None = None) -> Measure:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from vaebench.data import examples
+from vaebench.estimators import annealed_posterior
+from vaebench.estimators.enumeration import exact_value
 from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
-from vaebench.metrics import exact_nll, normaliser, rbm_posterior
+from vaebench.metrics import log_z as log_zs
 from vaebench.metrics.latent_use import information, latent_use
-from vaebench.metrics.mutual_information import batches
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
-from vaebench.models.rbm_target import RBMTarget
 from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
 
@@ -51,31 +52,13 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
-    log_z = float(normaliser.estimate(model.prior(), given, seed, purpose="valid_logz").value)
+    log_z = float(log_zs.estimate(model.prior(), given, seed, purpose="valid_logz").value)
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
-    x = spread(x, settings.get("points"))
+    x = examples.spread(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
-    total = rbm_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)
-    for part in rbm_posterior.stream(model, x, chains, steps, seed, "valid"):
+    total = annealed_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)
+    for part in annealed_posterior.stream(model, x, chains, steps, seed, "valid"):
         total.add(part)
     return total.plain.result().nll
-
-
-@torch.no_grad()
-def exact_value(model: Model, x: Tensor) -> float:
-    """The exact KL of a model that knows it, else the exact NLL, nats. ValueError where neither is known."""
-    if isinstance(model, RBMTarget):
-        return float(model.kl())
-    log_p = exact_nll.known(model, x)
-    if log_p is None:
-        raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")
-    return -float(log_p.mean())
-
-
-def spread(x: Tensor, points: int | None) -> Tensor:
-    """``points`` of the cases ``x``, evenly: every tenth of ten times as many. All of them where there are fewer."""
-    if not points or points >= len(x):
-        return x
-    return x[torch.arange(points, device=x.device) * len(x) // points]

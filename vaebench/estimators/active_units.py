@@ -1,0 +1,75 @@
+"""Active units: latents whose posterior mean varies with the data (Burda, Grosse & Salakhutdinov 2016, section 5.1).
+
+Binary units: the mean of a case is estimated from samples, and a unit active where the variance over cases exceeds the
+threshold. Gaussian posteriors: the mean is the encoder's, and the threshold itself counts as active (He et al. 2019).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from vaebench.estimators.posteriors import Gather
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass
+
+THRESHOLD = 0.01
+"""A unit is active when Var_x(E_Q[z | x]) exceeds this; with Gaussian posteriors, when it is not less."""
+
+DDOF = 1
+"""Variances over n cases have n - 1 degrees of freedom."""
+
+
+class ActiveUnits(Sums):
+    """Streaming estimate of Var_x(E_Q[z | x]) of every unit from an even number of samples per case.
+
+    The mean of a few samples varies within a case too, by Var[z | x] / k, which for binary units is more than the
+    threshold. The covariance over cases of the means of two halves of the samples has no such bias, so it is used.
+    """
+
+    def __init__(self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu") -> None:
+        if samples < 2:
+            raise ValueError("active units need at least 2 samples per case")
+        self.cases, self.samples, self.half = cases, samples, samples // 2
+        self.first = [torch.zeros(cases, n, dtype=torch.float32, device=device) for n in sizes]
+        self.second = [torch.zeros_like(v) for v in self.first]
+
+    def add(self, part: Pass) -> None:
+        """Take the samples of ``part`` that are among the first two halves."""
+        for z, first, second in zip(part.z, self.first, self.second, strict=True):
+            a, b = max(0, self.half - part.first), max(0, 2 * self.half - part.first)
+            first[part.cases] += z[:a].sum(0)
+            second[part.cases] += z[a:b].sum(0)
+
+    def variances(self) -> list[torch.Tensor]:
+        """Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 degrees of freedom."""
+        out = []
+        for first, second in zip(self.first, self.second, strict=True):
+            a, b = first.double() / self.half, second.double() / self.half
+            out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - DDOF))
+        return out
+
+    def result(self) -> list[int]:
+        """Number of active units of each layer, the one next to the data first."""
+        return [int((v > THRESHOLD).sum()) for v in self.variances()]
+
+
+def variances(mean: torch.Tensor) -> torch.Tensor:
+    """Variance of encoder means (n, units) over the cases, (units,), float64, with n - 1 degrees of freedom."""
+    return mean.double().var(0, correction=DDOF)
+
+
+def active_means(mean: torch.Tensor) -> int:
+    """Number of active units by their encoder means (n, units). Two cases at least."""
+    return int((variances(mean) >= THRESHOLD).sum())
+
+
+class ActiveMeans(Gather):
+    """The same interface as ActiveUnits for a Gaussian posterior: no samples are needed, since the mean is known."""
+
+    def variances(self) -> list[torch.Tensor]:
+        """Variance over cases of the mean of every unit of the one layer, [(units,)]."""
+        return [variances(self.result().mean)]
+
+    def active(self) -> list[int]:
+        """Number of active units of the one layer."""
+        return [active_means(self.result().mean)]

@@ -1,0 +1,156 @@
+"""Measures of models with a Boltzmann machine as the posterior of every case, q(z | x) = exp(-E_x(z)) / Z_x (DVAE##).
+
+Neither samples nor Z_x can be had at once, so every case's machine is annealed from its own biases, W being switched on
+(Vahdat, Andriyash & Macready 2020): the K chains' final states z_i are the samples, their log-weights a_i give Z_x.
+With w_i = p(x, z_i) exp(E_x(z_i)) Z_x^,
+
+- the plain estimate log (1/K) sum w_i, the paper's, takes the states as if they were q's own and needs Z_x^;
+- the weighted one, log (1/K) sum w_i a_i K / sum a, is log of an unbiased estimate of p(x) however short the annealing:
+  Z_x^ cancels, and states and weights make one long importance sample (Neal 2001).
+
+Errors of Z_x^ are independent between cases and average out over them; that of the prior's log Z does not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.rbm import RBM
+from vaebench.estimators import jackknife
+from vaebench.estimators.importance_weighted import ImportanceSum
+from vaebench.estimators.log_z.annealing import MAX_FLOATS, ais
+from vaebench.estimators.sums import Sums
+from vaebench.estimators.weights import Pass
+from vaebench.models.base import BoltzmannPosterior
+from vaebench.work.steps import Stateful, steps
+
+SHOWN = 5
+"""Cases whose posterior's modes are counted."""
+
+
+@dataclass(frozen=True)
+class AnnealedPass(Pass):
+    """A pass whose samples are final states of annealing; ``log_a`` (k, batch), float64, are log-weights of mean 1.
+
+    ``error`` is the standard error of log Z_x, which log_q contains.
+    """
+
+    log_a: Tensor | None = None
+
+
+@torch.no_grad()
+def stream(
+    model: BoltzmannPosterior,
+    x: Tensor,
+    chains: int,
+    temperatures: int,
+    seed: int,
+    purpose: str = "eval",
+    *,
+    chunk: int | None = None,
+    batch: int | None = None,
+    max_floats: int | None = None,
+    state: Stateful | None = None,
+) -> Iterator[AnnealedPass]:
+    """All ``chains`` final states of every case of ``x`` (n, d), annealed over ``temperatures`` steps, as passes.
+
+    ``batch`` cases are annealed together and ``chunk`` of their states decoded at a time; None: as many as fit
+    ``max_floats``. A case's noise is its own, by its position. The encoder sees every case once. The number of chains
+    is part of an estimate: the first of many are not those of few. ``state``: what the caller gathers from the passes.
+    """
+    max_floats = max_floats or MAX_FLOATS.get(x.device.type, MAX_FLOATS["cuda"])
+    units, widest = sum(model.sizes[1:]), max(model.sizes)
+    batch = batch or max(1, max_floats // (chains * units))
+    for group in steps("posteriors", -(-len(x) // batch), state):
+        start = group * batch
+        cases = slice(start, min(start + batch, len(x)))
+        xs = x[cases].to(model.mean.dtype)
+        machine = model.posterior(xs)
+        found = ais(machine, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
+        log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
+        size = chunk or max(1, max_floats // (len(xs) * widest))
+        for first in range(0, chains, size):
+            rows = slice(first, min(first + size, chains))
+            z1, z2 = found.z1[rows], found.z2[rows]
+            log_q = machine.negative_energy(z1, z2).double() - found.value
+            z = [torch.cat([z1, z2], -1)]
+            log_p = model.log_joint_terms(xs, z)
+            yield AnnealedPass(cases, first, log_p, [log_q], z, found.error, log_a[rows])
+
+
+class AnnealedSum(Sums):
+    """Streaming sums of w and of w a over the samples of every case, and what the annealing was like."""
+
+    def __init__(
+        self,
+        cases: int,
+        samples: int,
+        device: torch.device | str = "cpu",
+        *,
+        chains: int | None = None,
+        log_z: float = 0.0,
+        shown: int = SHOWN,
+    ) -> None:
+        """``samples`` of the ``chains`` of every case are averaged (None: all); log Z_x^ is that of all of them."""
+        self.samples, self.shown = chains or samples, min(shown, cases)
+        self.weighted = ImportanceSum(cases, samples, device, log_z=log_z)
+        self.plain = _Plain(self.samples, cases, samples, device, log_z=log_z)
+        self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
+
+    def add(self, part: AnnealedPass) -> None:
+        """Take the first samples of ``part`` that are asked for, and the weights of all."""
+        self.plain.add(part)
+        self.plain.annealing.add(part.log_a, part.first, part.cases)
+        self.plain.sd[part.cases] = part.error.double()
+        # log_q + log a in the place of log_q: importance weights against states that come with weights.
+        self.weighted.add(Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z))
+        for i in range(part.cases.start, min(part.cases.stop, self.shown)):
+            self.states[i].append(part.z[0][:, i - part.cases.start])
+
+    def modes(self, model: BoltzmannPosterior, x: Tensor) -> list[int]:
+        """Number of modes of the posterior of each of the first cases."""
+        machines = model.posterior(x[: self.shown].to(model.mean.dtype))
+        each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())
+        return [count_modes(machine, model.sides([z])[0]) for machine, z in each]
+
+
+class _Plain(ImportanceSum):
+    """The plain estimate, whose error has that of log Z_x^ in it, from the same chains: one jackknife over both.
+
+    ``annealing`` has the sums of the weights a of all ``chains``, in the groups of the samples; ``sd`` (n,) is the
+    error of log Z_x^ alone.
+    """
+
+    def __init__(self, chains: int, cases: int, samples: int, *args: Any, **more: Any) -> None:
+        super().__init__(cases, samples, *args, **more)
+        self.chains = chains
+        self.annealing = jackknife.LogSums(cases, samples, self.log_sum.device)
+        self.sd = torch.full_like(self.log_sum, math.nan)
+
+    def variance(self) -> Tensor:
+        """Var[log mean w + log mean a] of every case, (n,): a group of chains is left out of both means at once."""
+        w, a = self.groups.groups, self.annealing.groups
+        left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
+        whole = torch.logsumexp(w, 0) - math.log(self.samples) + torch.logsumexp(a, 0) - math.log(self.chains)
+        return jackknife.jackknife(left, whole, self.samples)
+
+
+@torch.no_grad()
+def count_modes(machine: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
+    """How many mean-field fixed points more than ``least`` of the states ``z1`` (k, n1) of one machine lead to.
+
+    From each state side 2 and side 1 are set to their means in turn, ``sweeps`` times; fixed points are told apart to
+    1/100 (Vahdat, Andriyash & Macready 2020).
+    """
+    for _ in range(sweeps):
+        mean2 = machine.mean2(z1)
+        z1 = machine.mean1(mean2)
+    points = (100 * torch.cat([z1, mean2], -1)).round()
+    _, counts = points.unique(dim=0, return_counts=True)
+    return int((counts > least).sum())
