@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from vaebench import __version__, data, kernels
+from vaebench import __version__, kernels
 from vaebench.config.cells import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
@@ -38,6 +38,7 @@ from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
+from vaebench.running import loaded
 from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import batches_of, in_updates, load_model
@@ -84,7 +85,7 @@ class Session:
         self.device = pick_device(cell.run.device)
         torch.set_num_threads(cell.run.threads)
         keep_freed_memory()
-        self.splits = with_cases(data.load(self.config["data"]), cell.train.cases)
+        self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")

@@ -206,8 +206,9 @@ def preflight(cells: Iterable[Cell]) -> None:
     The data also fit their models and batches. Raises UserError (DataError for data) for the first cell of which that
     is not so, before anything is trained.
     """
-    from vaebench import data, models
+    from vaebench import models
     from vaebench.data.splits import with_cases
+    from vaebench.running import loaded
     from vaebench.running.session import pick_device
     from vaebench.training.build import batches_of
 
@@ -218,7 +219,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     for cell in cells:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)
     for same in asked.values():
-        splits = data.load(same[0].config["data"])
+        splits = loaded.load(same[0].config["data"])
         distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
