@@ -438,16 +438,16 @@ def test_report_without_runs_says_how_to_make_them(conf, tmp_path, capsys):
     assert "vaebench run table=small preset=tuned" in err
 
 
-@pytest.mark.parametrize("files", [["--curves"], ["--format", "csv", "--output"]], ids=lambda f: f[0])
-def test_report_without_runs_writes_no_empty_csv(conf, tmp_path, capsys, files):
+@pytest.mark.parametrize("files", [["--curves"], ["--plot"], ["--format", "csv", "--output"]], ids=lambda f: f[0])
+def test_report_without_runs_writes_no_file_of_theirs(conf, tmp_path, capsys, files):
     """One line says so, and its command keeps the settings that were changed."""
     changed = ["optim.rate=1e-2", f"run.results={tmp_path}/none"]
-    csv = tmp_path / "out.csv"
-    code, out, err = call(capsys, "report", "table=small", "preset=tuned", *changed, *files, str(csv))
+    file = tmp_path / ("out.png" if files == ["--plot"] else "out.csv")
+    code, out, err = call(capsys, "report", "table=small", "preset=tuned", *changed, *files, str(file))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no runs of small with preset=tuned optim.rate=1e-2 in" in err
     assert f"vaebench run table=small preset=tuned {' '.join(changed)} makes them; nothing was written" in err
-    assert not csv.exists()
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("format", ["text", "md", "csv", "latex", "html"])

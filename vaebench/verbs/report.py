@@ -87,7 +87,7 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
     for table, some in zip(tables, chosen, strict=True):
         shown = table.narrowed((c.row, c.column) for c in some) if args.only else table
         measured.append(stored.measured(shown, some, _seeds(table, selection, args), args.figure))
-    files = bool(args.curves or (args.output and args.format == "csv"))
+    files = bool(args.curves or args.plot or (args.output and args.format == "csv"))
     tell(stored.notices(measured, chosen, selection.overrides, files))
     return measured
 
