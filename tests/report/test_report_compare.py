@@ -195,3 +195,10 @@ def test_cells_that_share_a_run_are_compared_each(compared, entry):
         ("nvil_mnist: SBN 200 / NVIL", 2),
         ("nvil_mnist: SBN 200 / WS", 2),
     ]
+
+
+def test_the_metrics_of_every_entry_have_one_order(compared, entry):
+    """That in which they first appear, whatever their order in one entry."""
+    first = entry("SBN 200", [1.0]) + entry("SBN 200", [2.0], metric="kl")
+    both = first + entry("SBN 500", [2.0], metric="kl") + entry("SBN 500", [1.0])
+    assert [r.metric for r in compared(both, both).rows] == ["bound", "kl"] * 2

@@ -140,11 +140,12 @@ def compare(
 
 
 def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, pd.DataFrame]:
-    """The rows of each metric of each entry that were measured as the cell asks, in the order of the entries."""
+    """The rows of each metric of each entry that were measured as the cell asks; first by entries, then by metrics."""
     rows = only_current(frame[(frame["status"] == "done") & (frame["metric"] != "")])
     parts = {tuple(map(str, name)): part for name, part in rows.groupby([*by, "metric"], sort=False)}
-    order = {name: i for i, name in enumerate(frame[by].drop_duplicates().itertuples(index=False, name=None))}
-    return dict(sorted(parts.items(), key=lambda item: order[item[0][:-1]]))
+    entries = list(dict.fromkeys(frame[by].itertuples(index=False, name=None)))
+    metrics = list(dict.fromkeys(frame["metric"]))
+    return dict(sorted(parts.items(), key=lambda part: (entries.index(part[0][:-1]), metrics.index(part[0][-1]))))
 
 
 def _numbers(parts: dict[Name, pd.DataFrame], side: str) -> dict[Name, pd.DataFrame]:
