@@ -5,6 +5,13 @@ from __future__ import annotations
 from vaebench.results.status import record
 from vaebench.running.execute import Asked, unfinished
 
+TINY = (
+    *("table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"),
+    *("model.dims=[3]", "train.updates=4", "train.valid_every=2", "eval.iw_samples=3", "eval.bound_samples=2"),
+    *("run.jobs=1", "run.engine=plain"),
+)
+"""Arguments of a run of four updates on embedded data."""
+
 
 def status(store, cell, seed):
     """Where a run stands."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.runs import TINY
 
 from vaebench import cli
 
@@ -182,9 +183,7 @@ def test_a_wrong_command_is_one_line(here, capsys, arguments, words):
 def trained(tmp_path_factory) -> Path:
     """A run of four updates."""
     place = tmp_path_factory.mktemp("trained")
-    tiny = ["model.dims=[3]", "train.updates=4", "train.valid_every=2", "eval.iw_samples=3", "eval.bound_samples=2"]
-    words = [*RUN[:-2], f"run.results={place}", "run.jobs=1", "run.engine=plain", "--only", "column=NVIL", *tiny]
-    assert cli.main(words) == 0
+    assert cli.main(["run", *TINY, f"run.results={place}"]) == 0
     return place
 
 
