@@ -6,6 +6,8 @@ import copy
 import dataclasses
 import os
 import re
+import subprocess
+import sys
 import types
 import typing
 
@@ -15,6 +17,7 @@ import yaml
 from vaebench import models, objectives, optim
 from vaebench.config import catalogue
 from vaebench.config.cells import settings_of
+from vaebench.data.images.own import GREY
 from vaebench.errors import UserError
 from vaebench.nn.init import TEXT_KEYS
 from vaebench.settings import defaults
@@ -55,6 +58,7 @@ GOOD = {
     "train.patience": [None, 1],
     "train.snapshots": [[], [0, 7]],
     "train.cases": [None, 1, 50],
+    "train.precision": ["float32", "bfloat16"],
     "eval.means": ["valid", "train"],
     "train.select": ["valid_bound", "last"],
     "eval.split": ["test", "valid", "train"],
@@ -98,6 +102,7 @@ BAD = {
     "train.patience": [0, "never"],
     "train.snapshots": [[-1], [1.5], [None], 3, None],
     "train.cases": [0, True],
+    "train.precision": ["half", None, 32],
     "eval.means": ["all", None],
     "train.select": ["best"],
     "eval.split": ["all"],
@@ -300,3 +305,15 @@ def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their
             assert (type(None) in kinds) == (f"{group}.{key}" in NULLABLE), (key, of)
         else:
             assert type(None) in kinds, (key, of)
+
+
+def test_grey_images_are_read_in_the_ways_that_their_data_set_has():
+    assert KINDS["data.grey"].words == " or ".join(GREY)
+    assert SECTIONS["data"]().grey == GREY[0]
+
+
+def test_the_declarations_load_no_data_sets():
+    """They are read by every command, ``ls`` among them."""
+    code = "import sys, vaebench.settings.validate; print('vaebench.data' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

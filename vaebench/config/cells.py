@@ -5,7 +5,6 @@ A *table* is one published table or figure, a *cell* one row/column entry of it,
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Collection, Iterable
@@ -333,6 +332,8 @@ def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def run_key(config: dict[str, Any]) -> str:
     """Readable, filesystem-safe name of a training configuration, ending in a hash of its ``identity``."""
+    import hashlib
+
     digest = hashlib.sha256(canonical(identity(config)).encode()).hexdigest()[:10]
     model = config["model"]
     dims = "-".join(str(d) for d in model.get("dims", []))

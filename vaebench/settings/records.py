@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
-from vaebench.data.images.own import GREY
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, whole, word
 
@@ -61,7 +60,7 @@ class DataSettings(Section):
     valid: str | None = _is(or_null(path("a path")), None)
     test: str | None = _is(or_null(path("a path")), None)
     labels: bool = _is(flag(), False)
-    grey: str = _is(choice(*GREY), GREY[0])
+    grey: str = _is(choice("dynamic", "threshold"), "dynamic")
 
 
 @dataclass(frozen=True, kw_only=True)

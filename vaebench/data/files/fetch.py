@@ -11,11 +11,9 @@ import contextlib
 import errno
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaebench.data.files.archive import take
 from vaebench.data.files.content import UNREADABLE, digest_of, open_content
 from vaebench.data.files.sources import Source
 from vaebench.errors import DataError
@@ -141,6 +139,8 @@ class _WrongContent(Exception):
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A temporary folder in ``folder``. Raises DataError where that is full or cannot be written."""
+    import tempfile
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
@@ -174,6 +174,8 @@ def _unpacked(archive: Path, source: Source, root: Path) -> Path:
 
 def _taken(archive: Path, source: Source, scratch: Path, folder: Path) -> Path:
     member = scratch / source.name
+    from vaebench.data.files.archive import take
+
     if wrong := take(archive, source.name, member):
         raise _WrongContent(wrong)
     return _settled(member, source, folder)
