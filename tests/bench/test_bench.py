@@ -97,6 +97,52 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     assert all(float(v) > 0 for line in lines[-3:] for v in line.split()[-3:-1])
 
 
+def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr(bench.bench_images, "BATCH", 2)
+    monkeypatch.setattr(bench.bench_images, "SAMPLES", 2)
+    monkeypatch.setattr(bench.bench_images, "AT_ONCE", 2)
+    assert cli.main(["bench", "--only", "PixelCNN", "--seconds", "0.01", "run.device=cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[-1].split()[0] for line in lines[-2:]] == ["update", "image"]
+    assert "(x" in lines[-1]
+
+
+def test_the_decoder_written_down_is_the_decoder():
+    """Two implementations of one network: with the same parameters the same logits, by running averages."""
+    from vaebench.nn.channel_norm import ChannelNorm
+    from vaebench.nn.init import initialize
+    from vaebench.nn.pixel_decoder import PixelDecoder
+
+    ours = PixelDecoder((28, 28), 32)
+    initialize(ours, torch.Generator().manual_seed(0))
+    theirs = bench.bench_images.Literal(32).eval()
+    norms = [m for m in ours.modules() if isinstance(m, ChannelNorm)]
+    others = [m for name, m in theirs.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and "encoder" not in name]
+    weights = [p for name, p in ours.named_parameters() if p.dim() == 4]
+    copies = [p for name, p in theirs.named_parameters() if p.dim() == 4 and "encoder" not in name]
+    assert len(norms) == len(others) == 71
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for mine, copy in zip(weights, copies, strict=True):
+            copy.copy_(mine)
+        for norm, other in zip(norms, others, strict=True):
+            norm.variance.uniform_(0.5, 2.0, generator=generator)
+            norm.mean.normal_(generator=generator)
+            for name, to in (
+                ("scale", "weight"),
+                ("shift", "bias"),
+                ("mean", "running_mean"),
+                ("variance", "running_var"),
+            ):
+                getattr(other, to).copy_(getattr(norm, name))
+        theirs.code.weight.copy_(ours.code.weight)
+        theirs.code.bias.copy_(ours.code.bias)
+        x = (torch.rand(2, 784, generator=generator) < 0.3).float()
+        z = torch.randn(1, 2, 32, generator=generator)
+        found, wanted = ours(x, z)[0], theirs.decode(x, z[0])
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
 def test_the_command(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -15,6 +15,7 @@ import torch
 
 from vaebench import kernels, models
 from vaebench.bench import boltzmann as bench_boltzmann
+from vaebench.bench import images as bench_images
 from vaebench.bench import importance as bench_importance
 from vaebench.bench import jax_loop as bench_jax
 from vaebench.bench import text as bench_text
@@ -133,10 +134,12 @@ def run(
         bench_jax.load()
     families = chosen(only)
     third = _named(only, bench_text.FAMILIES)
+    fourth = _named(only, bench_images.FAMILIES)
     scored = _named(only, bench_importance.FAMILIES)
     annealed = _named(only, bench_boltzmann.ANNEALINGS)
-    if not families and not third and not scored and not annealed:
-        every = [*FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS, *bench_text.FAMILIES]
+    if not families and not third and not fourth and not scored and not annealed:
+        texts_and_images = [*bench_text.FAMILIES, *bench_images.FAMILIES]
+        every = [*FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS, *texts_and_images]
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
@@ -146,6 +149,7 @@ def run(
         (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
         (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),
         (third, lambda: bench_text.run(third, device, seconds, record)),
+        (fourth, lambda: bench_images.run(fourth, device, seconds, record)),
     ]
     between = False
     for chosen_families, section in sections:

@@ -1,0 +1,237 @@
+"""How fast models of images are: milliseconds of an update of 50 images, and of the NLL of one image.
+
+Beside them the same networks as one would write them down in PyTorch, and their convolutions alone. The sizes are
+those of He et al. (2019): a residual encoder, a decoder of 24 blocks of masked convolutions, images of 28x28.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench import kernels, models, objectives, optim
+from vaebench.bench.packs import Record, clock
+from vaebench.data.info import DataInfo
+from vaebench.models.base import ExactModel
+from vaebench.nn.masked_conv import mask_of
+from vaebench.nn.pixel_decoder import KERNELS
+from vaebench.nn.resnet import ResNet
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+BATCH, SIDE, LATENTS, SAMPLES = 50, 28, 32, 500
+
+AT_ONCE = 100
+"""Samples of an image that are scored together by the code as written down."""
+
+FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "image VAE, OMNIGLOT": ({"name": "image_vae"}, {"name": "vae"}),
+    "PixelCNN, OMNIGLOT": ({"name": "pixel_cnn"}, {"name": "likelihood"}),
+}
+"""Name -> model, objective."""
+
+
+class Masked(nn.Conv2d):
+    """A convolution whose whole filter is multiplied with a mask; in the first layer that is of the image alone."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, first: bool) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        mask = torch.ones_like(self.weight)
+        mask[:, : 1 if first else inputs] = mask_of(kernel, not first)
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.mask, padding=self.padding)
+
+
+class Block(nn.Module):
+    """A residual block of the decoder, layer by layer."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(channels, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ELU()),
+            *(Masked(inner, inner, kernel, False), nn.BatchNorm2d(inner), nn.ELU()),
+            *(nn.Conv2d(inner, channels, 1, bias=False), nn.BatchNorm2d(channels)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(x + self.layers(x))
+
+
+class Literal(nn.Module):
+    """The VAE, or PixelCNN where there are no ``latents``, in PyTorch's own layers."""
+
+    def __init__(self, latents: int, channels: int = 64) -> None:
+        super().__init__()
+        maps = 4 if latents else 0
+        self.maps = maps
+        self.encoder = ResNet((SIDE, SIDE), 2 * latents, (64, 64, 64), 512) if latents else None
+        self.code = nn.Linear(latents, maps * SIDE * SIDE) if latents else None
+        self.first = nn.Sequential(Masked(1 + maps, channels, 7, True), nn.BatchNorm2d(channels), nn.ELU())
+        self.blocks = nn.ModuleList([Block(channels, k) for k in KERNELS[1:]])
+        self.skips = nn.ModuleList([Block(channels, k) for k in KERNELS[1:-1]])
+        self.head = nn.Sequential(
+            *(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ELU()),
+            nn.Conv2d(channels, 1, 1, bias=False),
+        )
+
+    def decode(self, x: Tensor, z: Tensor | None) -> Tensor:
+        """Logits (rows, 784) of images (rows, 784) given codes (rows, latents)."""
+        hidden = x.view(-1, 1, SIDE, SIDE)
+        if z is not None:
+            hidden = torch.cat([hidden, self.code(z).view(-1, self.maps, SIDE, SIDE)], 1)
+        hidden = self.first(hidden)
+        seen = [hidden]
+        for i, block in enumerate(self.blocks):
+            if i >= 2:
+                hidden = hidden + self.skips[i - 2](seen[i - 2])
+            hidden = block(hidden)
+            seen.append(hidden)
+        hidden = hidden + self.skips[-1](seen[len(self.skips) - 1])
+        return self.head(hidden).flatten(1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        """What an update goes down, ()."""
+        if self.encoder is None:
+            return F.binary_cross_entropy_with_logits(self.decode(x, None), x, reduction="sum") / len(x)
+        mean, log_var = self.encoder(x.view(-1, 1, SIDE, SIDE), {}).chunk(2, -1)
+        z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
+        kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
+        nll = F.binary_cross_entropy_with_logits(self.decode(x, z), x, reduction="none").sum(-1)
+        return (nll + kl).mean()
+
+    @torch.no_grad()
+    def score(self, x: Tensor) -> None:
+        """The NLL of one image (1, 784): by ``SAMPLES`` samples, some at once, or exact."""
+        if self.encoder is None:
+            self.decode(x, None)
+            return
+        for _ in range(0, SAMPLES, AT_ONCE):
+            self.decode(x.expand(AT_ONCE, -1), torch.randn(AT_ONCE, LATENTS, device=x.device))
+
+
+def images(count: int) -> Tensor:
+    """Random images (count, 784), uint8, as dense as MNIST's."""
+    return torch.from_numpy((np.random.default_rng(0).random((count, SIDE * SIDE)) < 0.13).astype(np.uint8))
+
+
+def make_pack(model: dict, objective: dict, engine: str, precision: str, device: torch.device) -> fast.Pack:
+    """A pack of one seed, initialised as in the paper, on ten batches of images."""
+    info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
+    rule = objectives.build(objective, models.build(model, info))
+    models.start(rule, {"init": "glorot", "init_scale": 0.1}, 0)
+    rule.to(device)
+    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
+    descent = optim.build({"name": "clipped_adam", "rate": 1e-3})
+    data = images(10 * BATCH).to(device)
+    state = {k: v.to(device) for k, v in rule.state(0, len(data)).items()}
+    parts = ([params], [state], [descent.state(params)])
+    return fast.Pack(rule, descent, *parts, data, engine=engine, precision=precision)
+
+
+def update(pack: fast.Pack, number: int) -> None:
+    """One update, its noise included."""
+    device = pack.data.device
+    draws = noise.update_block(pack.draws(BATCH), [0], number, device, 1)
+    rows = noise.order_block(len(pack.data), BATCH, "replacement", [0], number, 1).to(device)
+    pack.advance(rows, draws, None, number)
+
+
+def scored(pack: fast.Pack) -> None:
+    """The NLL of one image, as an evaluation finds it."""
+    model = pack.objective.model
+    x = pack.data[:1].float()
+    if isinstance(model, ExactModel):
+        model.score(x)
+        return
+    z = torch.randn(SAMPLES, 1, LATENTS, device=x.device)
+    model.score(x, [z])
+
+
+def convolutions(model: nn.Module, x: Tensor) -> float:
+    """Milliseconds of the convolutions alone of one pass there and back, whole filters, layer after layer."""
+    shapes = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, given, _: shapes.append((layer, given[0].shape)))
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    model.loss(x)
+    for hook in hooks:
+        hook.remove()
+
+    total = 0.0
+    for layer, shape in shapes:
+        given = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = layer.weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        out = F.conv2d(given, weight, padding=layer.padding)
+        grad = torch.ones_like(out)
+
+        def there_and_back(given=given, weight=weight, grad=grad, padding=layer.padding) -> None:
+            torch.autograd.grad(F.conv2d(given, weight, padding=padding), (given, weight), grad)
+
+        total += milliseconds(lambda _, work=there_and_back: work(), 0.0, x.device)
+    return total
+
+
+def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
+    """Of one call, the least of some; the first is not counted."""
+    least = float("inf")
+    ends = time.perf_counter() + seconds
+    work(0)
+    for number in range(1, 1000):
+        began = clock(device)
+        work(number)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        least = min(least, clock(device) - began)
+        if number > 1 and time.perf_counter() > ends:
+            break
+    return 1e3 * least
+
+
+def run(families: dict, device: torch.device, seconds: float, record: Record = lambda found: None) -> Iterator[str]:
+    """A heading and a line per family."""
+    cpu = device.type == "cpu"
+    engines = [("plain", "float32")]
+    if cpu and not kernels.missing():
+        engines.append(("kernel", "float32"))
+    engines.append((engines[-1][0], "bfloat16"))
+    yield f"milliseconds per update of {BATCH} images, and per image of its NLL: {SAMPLES} samples, or exact"
+    yield "literal: the same networks in PyTorch's own layers. convolutions: these alone. x: of literal's"
+    labels = [engine if precision == "float32" else f"{engine} {precision}" for engine, precision in engines]
+    heads = ["literal", *labels, *(["convolutions"] if cpu else [])]
+    yield f"{'':42}" + "".join(f"{h:>24}" for h in heads)
+    for name, (model, objective) in families.items():
+        literal = Literal(LATENTS if model["name"] == "image_vae" else 0).to(device)
+        x = images(BATCH).float().to(device)
+        leaves = list(literal.parameters())
+        with kernels.use(False):
+            step = milliseconds(lambda _, m=literal, x=x, p=leaves: torch.autograd.grad(m.loss(x), p), seconds, device)
+            literal.eval()
+            score = milliseconds(lambda _, m=literal, x=x: m.score(x[:1]), seconds, device)
+            literal.train()
+        found = {"update literal": step, "image literal": score}
+        for label, (engine, precision) in zip(labels, engines, strict=True):
+            pack = make_pack(model, objective, engine, precision, device)
+            found[f"update {label}"] = milliseconds(lambda n, p=pack: update(p, n), seconds, device)
+            with kernels.use(engine == "kernel"), torch.autocast(device.type, torch.bfloat16, precision != "float32"):
+                found[f"image {label}"] = milliseconds(lambda _, p=pack: scored(p), seconds, device)
+        if cpu:
+            found["update convolutions"] = convolutions(literal, x)
+        record({"family": name, "unit": "ms", **found})
+        for what in ("update", "image"):
+            cells = []
+            for head in heads:
+                value = found.get(f"{what} {head}")
+                ratio = "" if head == "literal" or value is None else f" (x{value / found[f'{what} literal']:.2f})"
+                cells.append("-" if value is None else f"{value:,.0f}{ratio}")
+            yield f"{f'{name}, {what}':42}" + "".join(f"{c:>24}" for c in cells)
