@@ -13,6 +13,9 @@ from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.evaluation import generation
 from vaebench.evaluation.generation import Decoding
+from vaebench.models.image_vae import ImageVAE
+from vaebench.models.linear_gaussian import LinearGaussian
+from vaebench.models.pixel_cnn import PixelCNN
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 
@@ -89,6 +92,35 @@ def test_images_of_every_family(name, monkeypatch):
     assert torch.equal(again, generation.images_again(model, x, 0))
 
 
+def image_model(kind, **settings):
+    model = kind(DataInfo(torch.full((6,), 0.5), shape=(2, 3)), channels=4, kernels=[3, 3], **settings)
+    check.randomize(model, 2, 0.5)
+    return model.requires_grad_(False)
+
+
+def test_images_of_models_that_draw_pixel_by_pixel():
+    vae = image_model(ImageVAE, latents=2, encoder_channels=[3], features=4)
+    drawn = generation.drawn_images(vae, 40, 0)
+    for made in (drawn, generation.images_again(vae, drawn, 0), generation.drawn_images(image_model(PixelCNN), 40, 0)):
+        assert made.shape == (40, 6)
+        assert set(made.unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(drawn, generation.drawn_images(vae, 40, 0))
+    assert not torch.equal(drawn, generation.drawn_images(vae, 40, 1))
+
+
+def test_images_of_a_pixel_cnn_have_their_probabilities():
+    """Frequencies of 64 images among 4,000 against the exact likelihoods: false alarm below 1e-3 for all."""
+    model = image_model(PixelCNN)
+    found = generation.drawn_images(model, 4000, 0)
+    every = boltzmann_exact.states(6, torch.zeros(1), 0, 64)
+    p = model.score(every).double().exp()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-5)
+
+    number = lambda x: (x * 2 ** torch.arange(6)).sum(-1).long()  # noqa: E731
+    share = torch.bincount(number(found), minlength=64)[number(every)].double() / 4000
+    assert ((share - p).abs() < 4.5 * (p * (1 - p) / 4000).sqrt() + 1e-3).all()
+
+
 @pytest.mark.parametrize("name", ["sbn", "rbm_vae"])
 def test_visible_samples_have_their_probabilities(name):
     """Means over 20,000 draws against exp of the log-likelihood's difference; 4.5 standard errors, ten comparisons."""
@@ -139,6 +171,10 @@ def test_what_is_refused():
         Decoding("beam", 0)
     with pytest.raises(UserError, match="no images"):
         generation.drawn_images(text_model(latents=2), 1, 0)
+    with pytest.raises(UserError, match="LinearGaussian makes no images of zeros and ones"):
+        generation.drawn_images(LinearGaussian(DataInfo(torch.zeros(4)), [2]), 1, 0)
+    with pytest.raises(UserError, match="PixelCNN has no codes of images"):
+        generation.images_again(image_model(PixelCNN), torch.zeros(1, 6), 0)
     with pytest.raises(UserError, match="no codes"):
         generation.codes(text_model(TextLM), torch.tensor([[1, 5, 2]]), 0, mean=True)
 

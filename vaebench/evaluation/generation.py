@@ -19,6 +19,7 @@ from vaebench.models.base import (
     Ancestral,
     BinaryVisibles,
     BoltzmannPosterior,
+    BoltzmannPrior,
     GaussianPosterior,
     LatentModel,
     Model,
@@ -107,9 +108,12 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
 
     Raises UserError for a model that has no such cases.
     """
-    _check(model)
-    if isinstance(model, Ancestral):
-        return model.sample_joint(noise.fixed(model.joint_noise(number), seed, "made_code"))[0]
+    if isinstance(model, Ancestral) and model.facts.draws_bits:
+        shapes = model.joint_noise(number)
+        return model.sample_joint(noise.fixed(shapes, seed, "made_code", device=model.mean.device))[0]
+    if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
+        raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
+
     machine = model.prior()
     z1 = _noise((1, number, len(machine.b1)), seed, "made_start", model).round()
     z = _settled(machine, z1, seed)
@@ -120,20 +124,18 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
 def images_again(model: Model, x: Tensor, seed: int) -> Tensor:
     """For every case of ``x`` (n, d) one drawn from p(x | z), z a sample of the posterior of the case: bits (n, d).
 
-    Raises UserError as above.
+    Raises UserError for a model without codes of such cases.
     """
-    _check(model)
+    if not (isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)):
+        raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
+
     if isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
         z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
     else:
-        z = model.sample_posterior(x, 1, noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code"))
+        shapes = model.posterior_noise(1, len(x))
+        z = model.sample_posterior(x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device))
     return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
-
-
-def _check(model: Model) -> None:
-    if not isinstance(model, BinaryVisibles):
-        raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
 
 
 def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:

@@ -15,14 +15,15 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models import images
-from vaebench.models.base import BinaryVisibles, GaussianPosterior, Moments, Noise
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.resnet import ResNet
 from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 
-class ImageVAE(GaussianPosterior, BinaryVisibles):
+class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     """A VAE of images of bits.
 
     Both networks have batch normalisation: given a tape they normalise by the batch, and write its statistics there;
@@ -94,3 +95,12 @@ class ImageVAE(GaussianPosterior, BinaryVisibles):
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Samples of p(x | z), pixel by pixel, bits of the shape of ``uniform`` (k, batch, h w)."""
         return images.sample(self.p, z[0], uniform)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a uniform (batch, h w) for every pixel, standard normals (batch, n)."""
+        return {"p0": ("uniform", (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples of the model: x (batch, h w) and [z (1, batch, n)]."""
+        z = [noise["p1"].unsqueeze(0)]
+        return self.sample_visible(z, noise["p0"].unsqueeze(0))[0], z

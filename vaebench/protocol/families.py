@@ -44,6 +44,11 @@ class Family:
         """Whether examples are documents."""
         return Kind.TOKENS in self.takes
 
+    @property
+    def draws_bits(self) -> bool:
+        """Whether samples of p(x) are zeros and ones: neither words nor real numbers."""
+        return not self.reads_documents and not self.density
+
 
 FAMILIES: dict[str, Family] = {
     "sbn": Family("belief_net.SBN"),
