@@ -14,6 +14,7 @@ import torch
 import vaebench as vb
 from vaebench.api import runs, words
 from vaebench.cli import main
+from vaebench.models.refinement import Refinement, Steps
 
 FEW = ("train.updates=20", "train.valid_every=10", "run.engine=plain", "eval.iw_samples=20")
 
@@ -244,6 +245,22 @@ def test_an_exported_model_computes_the_same(made, tmp_path):
 
     content = torch.load(tmp_path / "sbn.pt", weights_only=True)
     assert (content["model"]["name"], content["data"]["name"], content["seed"]) == ("sbn", "digits", 0)
+
+
+def test_an_exported_model_refines_its_posterior(documents, tmp_path):
+    """A semi-amortised model is measured by the same posterior wherever it was loaded from."""
+    model = documents.model
+    model.refinement = Refinement(Steps(count=2), batch=8, seed=5)
+    try:
+        module = documents.export(tmp_path / "refined.pt")
+        same = vb.load_model(tmp_path / "refined.pt")
+        x = torch.from_numpy(documents.data.test[:6])
+        values = [vb.estimators.importance(m, x, samples=5, seed=3).nll for m in (model, module, same)]
+        assert len(set(values)) == 1
+    finally:
+        model.refinement = None
+    assert vb.estimators.importance(model, x, samples=5, seed=3).nll != values[0]
+    assert torch.load(tmp_path / "refined.pt", weights_only=True)["refinement"]["count"] == 2
 
 
 def test_a_file_that_is_no_model_is_one_line(made, tmp_path):

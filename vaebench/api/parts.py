@@ -83,6 +83,12 @@ def save_model(path: Path | str, model: nn.Module, config: dict[str, Any], about
 
     state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
     content = {"format": FORMAT, "vaebench": __version__, "model": config["model"], **about, "state_dict": state}
+
+    # A refined posterior belongs to the model, yet not to its state.
+    refined = getattr(model, "refinement", None)
+    if refined is not None:
+        content["refinement"] = refined.plain()
+
     buffer = io.BytesIO()
     torch.save(content, buffer)
     try:
@@ -103,6 +109,7 @@ def load_model(path: Path | str) -> nn.Module:
     import torch
 
     from vaebench import models
+    from vaebench.models import refinement
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -121,6 +128,8 @@ def load_model(path: Path | str) -> nn.Module:
         model.load_state_dict(state)
     except RuntimeError as e:
         raise UserError(f"{path}: its state does not fit its settings: {' '.join(str(e).split())}") from None
+
+    refinement.restore(model, content.get("refinement"))
     return model
 
 

@@ -154,6 +154,10 @@ class Refinement:
         self.batch = batch
         self.seed = seed
 
+    def plain(self) -> dict[str, Any]:
+        """Its settings as plain values, for a file; see ``restore``."""
+        return {**self.steps._asdict(), "batch": self.batch, "seed": self.seed}
+
     def __call__(self, model: GaussianPosterior, x: Tensor, found: Gaussian) -> Gaussian:
         """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``; no gradient passes."""
         shape = (1, self.batch, found.mean.shape[1])
@@ -174,6 +178,13 @@ def attach(model: Model, config: Mapping[str, Any]) -> None:
     steps = Steps.of(config["objective"])
     if steps is not None and isinstance(model, GaussianPosterior):
         model.refinement = Refinement(steps, config["train"]["batch"])
+
+
+def restore(model: Model, settings: Mapping[str, Any] | None) -> None:
+    """Give a model the refinement whose ``plain`` settings these are; None: it has none."""
+    if settings is not None and isinstance(model, GaussianPosterior):
+        steps = Steps(**{name: settings[name] for name in Steps._fields})
+        model.refinement = Refinement(steps, settings["batch"], settings["seed"])
 
 
 def _leaves(moments: Moments) -> Moments:
