@@ -63,7 +63,8 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, one after the other; under a minute."""
     yield from sampling(device)
     for name, config in MODELS.items():
-        # Milder parameters: with a poor posterior the weights' variance is so large that no z of theirs means a thing.
+        # Milder parameters: with a poor posterior the importance weights vary so much that their z-scores mean
+        # nothing.
         yield from densities(name, tiny(config, 1, device, scale=0.5))
     for name in ("SBN 4", "SBN 2-2-3", "SBN 2-3, autoregressive posterior", "fDARN 4"):
         yield from gradients(f"NVIL, {name}", "nvil", {}, tiny(MODELS[name], 2, device))

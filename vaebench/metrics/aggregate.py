@@ -26,7 +26,8 @@ class Aggregate(Metric[Gather]):
         """Both; their sum is the mean KL of the bound."""
         p = collected.result()
         log_q = p.log_aggregate()
-        mi, kl = whole_set(p, log_q), aggregate_kl(p, log_q)
+        mi = whole_set(p, log_q)
+        kl = aggregate_kl(p, log_q)
         direct = {"direct": kl.direct, "direct_error": kl.direct_error}
         return [
             job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),

@@ -27,11 +27,13 @@ def latent_use(
     Of the cases ``x`` (n, d), two at least. ``parts``: rows of the batches of ``mi_batch``; None: batches of 32. Always
     the same noise for the same seed and purpose, so that the numbers of a curve compare.
     """
-    total, gathered = BoundSum(len(x), 1, x.device), Gather(len(x))
+    total = BoundSum(len(x), 1, x.device)
+    gathered = Gather(len(x))
     for part in stream(model, x, 1, seed, purpose):
         total.add(part)
         gathered.add(part)
-    found, p = total.result(), gathered.result()
+    found = total.result()
+    p = gathered.result()
     log_q = p.log_aggregate()
     parts = batches(model, x, MI_BATCH) if parts is None else parts
     return {

@@ -20,8 +20,10 @@ def estimate(
     forbid is far from the one with its biases alone. Nothing else draws noise of the ``purpose``. UserError for 'exact'
     where that is too large.
     """
-    settings, side = LOG_Z_DEFAULTS | settings, min(machine.w.shape[-2:])
-    method, chains = log_z_method(settings, side), settings["logz_chains"]
+    settings = LOG_Z_DEFAULTS | settings
+    side = min(machine.w.shape[-2:])
+    method = log_z_method(settings, side)
+    chains = settings["logz_chains"]
     if method == "ais":
         steps = settings["logz_temperatures"]
         return logz.ais(machine, steps, chains, seed, base="uniform", reverse=reverse, purpose=purpose)

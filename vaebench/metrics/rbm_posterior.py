@@ -19,13 +19,17 @@ class AnnealedNLL(Metric[AnnealedSum]):
 
     def collect(self, job: Job) -> AnnealedSum:
         """Sums of weights of all chains."""
-        samples, chains = job.settings["iw_samples"], posterior_chains(job.settings)
+        samples = job.settings["iw_samples"]
+        chains = posterior_chains(job.settings)
         return AnnealedSum(len(job.x), samples, job.x.device, chains=chains, log_z=job.log_z)
 
     def measures(self, job: Job, collected: AnnealedSum) -> list[Measure]:
         """Beside the first the error of log Z of a case's posterior, mean and largest, and counts of modes."""
-        plain, weighted = collected.plain, collected.weighted
-        first, second, sd = plain.result(), weighted.result(), plain.sd
+        plain = collected.plain
+        weighted = collected.weighted
+        first = plain.result()
+        second = weighted.result()
+        sd = plain.sd
         annealing = {"posterior_log_z_error": float(sd.mean()), "posterior_log_z_error_max": float(sd.max())}
         extra = {**details(first), **annealing, "modes": collected.modes(job.model, job.x)}
         return [

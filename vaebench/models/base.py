@@ -135,7 +135,7 @@ class SampledPosterior(LatentModel):
 
 
 class _OfModel(Posterior):
-    """A posterior that is what the model says of the examples, every time anew."""
+    """A posterior that asks the model anew at every call."""
 
     def __init__(self, model: SampledPosterior, x: Tensor) -> None:
         self.model = model
@@ -156,7 +156,10 @@ class GaussianPosterior(SampledPosterior):
 
     reparameterised = True
     refinement: Callable[[GaussianPosterior, Tensor, Gaussian], Gaussian] | None = None
-    """What is made of the encoder's posterior before it is used, outside training; see ``models.refinement``."""
+    """Makes the posterior that is sampled and measured from the encoder's; None: the encoder's own is.
+
+    Steps of training leave it aside: they bring a tape, and their objective refines. See ``models.refinement``.
+    """
 
     @abstractmethod
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
@@ -181,10 +184,10 @@ class GaussianPosterior(SampledPosterior):
         return self.log_likelihood(x, z)
 
     def posterior(self, x: Tensor, tape: Tape | None = None) -> Gaussian:
-        """q(z | x) of the examples ``x`` (batch, d), found once; ``tape`` as for ``log_likelihood``.
+        """q(z | x) of the examples ``x`` (batch, d), computed once; ``tape`` as for ``log_likelihood``.
 
-        With a tape it is the encoder's, without one that of the model as it is evaluated: refined, where it was
-        trained to be.
+        With a tape (in training) it is the encoder's. Without one (in evaluation) it is refined if the model was
+        trained for a refined posterior, see ``refinement``.
         """
         found = Gaussian(*self.encode(x, tape))
         if tape is not None or self.refinement is None:

@@ -1,6 +1,6 @@
-"""The posterior q(z | x) of some examples, as it is sampled and measured, however it was found.
+"""The posterior q(z | x) of a batch of examples, which every measure samples: the encoder's, or a refined one.
 
-An encoder gives one at once; where its moments are refined for every example the result is a ``Gaussian`` again.
+A model makes one by its method ``posterior`` (``models.base``); a refined posterior is a ``Gaussian`` as well.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Draws(NamedTuple):
 def loss(
     model: GaussianPosterior, x: Tensor, moments: Moments, draws: Draws, weight: Tensor | float, tape: Tape | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a step goes down, mean over the batch of -E_q log p(x | z) + weight KL(q || p), and its two parts.
+    """What a step minimises, the mean over the batch of -E_q log p(x | z) + weight KL(q || p), and its two parts.
 
     Args:
         model: gives log p(x | z).
@@ -76,14 +76,14 @@ def loss(
 
 
 def shrink(grads: Sequence[Tensor], clip: float | None) -> list[Tensor]:
-    """Each tensor scaled to a norm of at most ``clip``, apart from the others."""
+    """Gradients clipped one by one: each tensor is scaled to a norm of at most ``clip``."""
     if clip is None:
         return list(grads)
     return [g * torch.clamp(clip / (torch.linalg.vector_norm(g) + 1e-6), max=1.0) for g in grads]
 
 
 class Path(NamedTuple):
-    """Where a refinement came by: moments before every step, the raw gradients there, and the moments at the end."""
+    """The course of a refinement: moments before every step, the unclipped gradients there, the moments at the end."""
 
     before: list[Moments]
     grads: list[Moments]
@@ -128,6 +128,7 @@ def refine(
         before.append(now)
         grads.append((mean, log_var))
 
+        # Gradient descent with momentum.
         clipped = shrink((mean, log_var), steps.clip)
         speed = (steps.momentum * speed[0] - clipped[0], steps.momentum * speed[1] - clipped[1])
         now = (now[0] + steps.rate * speed[0], now[1] + steps.rate * speed[1])
@@ -139,9 +140,8 @@ def refine(
 class Refinement:
     """Refines the posteriors of examples to be evaluated, in batches as they were trained; a model's ``refinement``.
 
-    The samples of the steps are a function of ``seed`` and of the place within a batch, the same for every batch and
-    every time: so the posterior of an example is one, whatever is measured by it. There is no dropout, and
-    normalisation goes by the running averages. The weight of the KL is 1.
+    The samples of the steps depend on ``seed`` and on the place within a batch alone, so all measures see the same
+    posterior of an example. There is no dropout, normalisation uses the running averages, and the KL has weight 1.
 
     Args:
         steps: how.

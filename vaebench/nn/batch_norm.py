@@ -19,7 +19,8 @@ class BatchNorm(nn.Module):
 
     def __init__(self, units: int, momentum: float = 0.99, epsilon: float = 1e-2) -> None:
         super().__init__()
-        self.momentum, self.epsilon = momentum, epsilon
+        self.momentum = momentum
+        self.epsilon = epsilon
         self.scale = nn.Parameter(torch.ones(units))
         self.shift = nn.Parameter(torch.zeros(units))
         self.register_buffer("mean", torch.zeros(units))
@@ -32,7 +33,8 @@ class BatchNorm(nn.Module):
         nn.init.zeros_(self.shift)
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
-        mean, variance = self.mean, self.variance
+        mean = self.mean
+        variance = self.variance
         if tape is not None:
             over = tuple(range(x.dim() - 1))
             mean = x.mean(over)

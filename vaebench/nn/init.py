@@ -43,7 +43,8 @@ def initialize(
     for key, value in (("init_center", init_center), ("embedding_center", embedding_center)):
         if not (isinstance(value, (int, float)) and math.isfinite(value)):
             raise UserError(f"model.{key}={value!r}: must be a number")
-    others, words = (init_center, scale), (embedding_center, embedding_scale)
+    others = (init_center, scale)
+    words = (embedding_center, embedding_scale)
     with torch.no_grad():
         for name, p in sorted(module.named_parameters()):
             if init == "text":

@@ -29,7 +29,8 @@ class LSTM(nn.Module):
 
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
-        self.inputs, self.units = inputs, units
+        self.inputs = inputs
+        self.units = units
         self.weight_ih = nn.Parameter(torch.zeros(4 * units, inputs))
         self.weight_hh = nn.Parameter(torch.zeros(4 * units, units))
         self.bias_ih = nn.Parameter(torch.zeros(4 * units))

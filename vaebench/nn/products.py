@@ -39,7 +39,8 @@ def _better(multiplications: int, *of: Tensor | None) -> bool:
     """Whether a product goes to oneDNN: that knows float32 on a CPU, and neither gradients, vmap nor the compiler."""
     if multiplications < WORTH or torch.compiler.is_compiling():
         return False
-    given, tracked = [v for v in of if v is not None], torch.is_grad_enabled()
+    given = [v for v in of if v is not None]
+    tracked = torch.is_grad_enabled()
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
     return one_dnn() and all(
         v.dtype == torch.float32 and v.is_cpu and not (tracked and v.requires_grad) and not wrapped(v) for v in given

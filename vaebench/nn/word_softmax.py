@@ -67,9 +67,11 @@ class _LogProbs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         h, weight, words, shares, *within = ctx.saved_tensors
-        to_h, to_weight = torch.zeros_like(h), torch.zeros_like(weight)
+        to_h = torch.zeros_like(h)
+        to_weight = torch.zeros_like(weight)
         blocks = list(zip(weight.split(WORDS), to_weight.split(WORDS), strict=True))
-        factors, left = (shares.exp() * -grad).split(ROWS, 1), iter(within)
+        factors = (shares.exp() * -grad).split(ROWS, 1)
+        left = iter(within)
         for part, to_part, row in zip(h.split(ROWS), to_h.split(ROWS), factors, strict=True):
             units = part.mT.contiguous()
             for (block, to_block), factor in zip(blocks, row, strict=True):

@@ -49,15 +49,17 @@ class InnerLoop(Protocol):
 class Objective(nn.Module):
     """A learning rule around a model; see the package docstring for the protocol.
 
-    ``budget_free``: a step is the same however many updates there will be. ``per_case``: names of the state that has a
-    row for every training case, of which a step sees and returns only its batch's. ``block``: updates whose noise is
-    drawn at once, None for the usual number; rules that draw much take few. ``worth_compiling``: False where a step is
-    mostly a long loop, which a compiler unrolls, slowly and for nothing. ``kernel``: what of a step has loops of our
-    own: 'all', or only its 'chains' of bits, or '' nothing; ``chain_noise``: names of the noise that these take by its
-    digits. ``alone``: seeds
-    are trained one by one, by the plain engine; so it is where an update depends on what the last one found.
-    ``weight_decay``: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
-    ``validation``: how the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
+    Attributes:
+        budget_free: Whether a step is the same however many updates there will be.
+        per_case: Names of the state that has a row for every training example. A step sees and returns its batch's.
+        block: Updates whose noise is drawn at once, None for the usual number; rules that draw much take few.
+        worth_compiling: False if a step is mostly a long loop, which a compiler unrolls, slowly and for nothing.
+        kernel: What of a step has loops of our own: ``all``, only its ``chains`` of bits, or nothing (empty).
+        chain_noise: Names of the noise that these loops take by its digits.
+        alone: Whether seeds are trained one by one, by the plain engine. Set it if an update depends on the outcome
+            of the previous one.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
+        validation: How the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
     budget_free = True

@@ -83,7 +83,7 @@ class SemiAmortised(VAE):
         return {**of_steps, **once}
 
     def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
-        """One pure step; see the package docstring. The bound and the KL are those of the refined posterior."""
+        """One pure step. The bound and the KL are those of the refined posterior."""
         x = batch.x
         weight = self.weight.at(batch)
         draws = [self._draws(noise, f"svi{k}.", len(x)) for k in range(self.steps.count)]
@@ -142,7 +142,20 @@ class SemiAmortised(VAE):
         return list(grads[:2]), list(grads[2:])
 
     def _central(self, x, path: Path, draws, weight, theta, a, to_theta):
-        """Back through the steps, by central differences: what the end's gradient ``a`` is at the start."""
+        """Back through the steps, by central differences.
+
+        Args:
+            x: (batch, d).
+            path: of the refinement.
+            draws: of every step.
+            weight: of the KL.
+            theta: parameters of the generative model.
+            a: gradients of the loss for the moments at the end of the path.
+            to_theta: gradients of the loss for ``theta``, there.
+
+        Returns:
+            Gradients for the moments at the start, and for ``theta`` through all steps.
+        """
         steps = self.steps
         p = [torch.zeros_like(v) for v in a]
         for k in reversed(range(steps.count)):
@@ -164,7 +177,8 @@ class SemiAmortised(VAE):
 
     def _faithful(self, x, path: Path, draws, weight, theta, a, to_theta):
         """Back through the steps as the authors' code does it, clips included (specified from its description)."""
-        steps, r = self.steps, self.reach
+        steps = self.steps
+        r = self.reach
         p = [torch.zeros_like(v) for v in a]
         for k in reversed(range(steps.count)):
             p = [v + steps.rate * w for v, w in zip(p, a, strict=True)]
@@ -173,7 +187,8 @@ class SemiAmortised(VAE):
 
             there, theta_there = self._shifted(x, path, k, p, r, draws, weight, theta)
             joint = _jointly([*there, *theta_there], steps.clip)
-            there, theta_there = joint[:2], joint[2:]
+            there = joint[:2]
+            theta_there = joint[2:]
 
             change = _jointly([(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip)
             to_theta = [v - d for v, d in zip(to_theta, change, strict=True)]
@@ -193,7 +208,7 @@ def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
 
 
 def _jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
-    """The tensors scaled to a norm, over all of them, of at most ``clip``."""
+    """Gradients clipped together: the norm over all tensors becomes ``clip`` at most."""
     if clip is None:
         return tensors
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in tensors]))

@@ -34,7 +34,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
 
     Those whose settings ``config`` may change, of all that the model has: the others are taken beside them.
     """
-    ev, model = config["eval"], family(config)
+    ev = config["eval"]
+    model = family(config)
     if model.exact:
         names = ["nll"]
     else:
@@ -59,7 +60,8 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     if metric is None or metric.samples is None:
         return
     group, name = metric.samples
-    model, value = family(config), config[group].get(name)
+    model = family(config)
+    value = config[group].get(name)
     if model.exact:  # whose measures need no samples
         return
     least = 1 if model.encoded else metric.least
@@ -80,7 +82,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     steps (``svi``). Where not all training cases are used (``train.cases``) the split says how many. A time has the
     data and the recipe only.
     """
-    data, ev = config["data"], config["eval"]
+    data = config["data"]
+    ev = config["eval"]
     split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):

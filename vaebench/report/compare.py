@@ -174,9 +174,11 @@ def _row(
             f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
             "compare like with like, or ignore the protocol"
         )
-    left, right = estimated(a), estimated(b)
+    left = estimated(a)
+    right = estimated(b)
     error = combine(left.error, right.error)
-    nats, single = left.unit == right.unit == "nats", 1 in (left.n, right.n)
+    nats = left.unit == right.unit == "nats"
+    single = 1 in (left.n, right.n)
     if tol is not None and nats:
         allowed = tol
     elif error is None or is_timing(metric):
@@ -205,7 +207,8 @@ def _settings(a: pd.DataFrame, b: pd.DataFrame) -> str:
         left, right = (" and ".join(sorted({v or "none" for v in side[column]})) for side in (a, b))
         if left != right:
             return f"{column}s: {left} against {right}"
-    left, right = a["key"].iloc[0], b["key"].iloc[0]
+    left = a["key"].iloc[0]
+    right = b["key"].iloc[0]
     return f"trained otherwise: {left} against {right}" if left != right else ""
 
 

@@ -109,7 +109,8 @@ def _not_finite(measure: Measure) -> tuple[str, str] | None:
     cases = measure.extra.get("not_finite")
     if not isinstance(cases, dict):
         return NOT_FINITE, "the value is no number"
-    number, first = cases.get("cases"), cases.get("first")
+    number = cases.get("cases")
+    first = cases.get("first")
     return NOT_FINITE, f"{number} of {_of(measure)} cases, case {first} the first of them"
 
 
@@ -136,9 +137,11 @@ def _noise(measure: Measure) -> float:
 
 def _one_case(measure: Measure) -> tuple[str, str] | None:
     """One case moves the mean by more than all others together, as was noticed or as the spread over cases shows."""
-    case, spread = measure.extra.get("one_case"), measure.extra.get("spread")
+    case = measure.extra.get("one_case")
+    spread = measure.extra.get("spread")
     if isinstance(case, dict):
-        value, shift = _short(case.get("value")), _short(case.get("shift"))
+        value = _short(case.get("value"))
+        shift = _short(case.get("shift"))
         text = f"case {case.get('case')}, at {value}, moves the mean by {shift}, more than all others together"
         return ONE_CASE, text
     if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
@@ -148,7 +151,8 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
 
 def _dead_layer(measure: Measure) -> tuple[str, str] | None:
     """A latent layer without KL. A model without data to learn from has nothing that its latents could carry."""
-    layers, data = measure.extra.get("layers"), _data(measure)
+    layers = measure.extra.get("layers")
+    data = _data(measure)
     if measure.name != "kl" or not isinstance(layers, list) or data is None or data.empty:
         return None
     dead = [i for i, kl in enumerate(layers, start=1) if is_dead(kl)]
@@ -196,7 +200,8 @@ def of_curve(curve: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     points = [p for p in curve if is_number(p.get(OUTSIDE)) and p[OUTSIDE] > 0]
     if not points:
         return ()
-    worst, first = max(points, key=lambda p: p[OUTSIDE]), points[0]
+    worst = max(points, key=lambda p: p[OUTSIDE])
+    first = points[0]
     text = (
         f"{BASELINE}: predictions far outside the range of the learning signal, first noticed at the validation of "
         f"update {first['update']:,}, in up to {100 * worst[OUTSIDE]:.2g} % of the updates between two validations"
@@ -231,7 +236,8 @@ def of_row(row: Mapping[str, Any]) -> str:
     stored = split(row.get("flags"))
     if not row.get("metric"):
         return join(stored)
-    value, error = row.get("value"), row.get("error")
+    value = row.get("value")
+    error = row.get("error")
     measure = Measure(
         name=row["metric"],
         value=math.nan if value is None else float(value),

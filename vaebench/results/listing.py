@@ -16,7 +16,9 @@ def runs(store: Store) -> list[tuple[object, ...]]:
     """A header, and a line for each run: its name and seed, where it stands, for what it was made, its measures."""
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     for result in store.runs():
-        key, seed, updates = result["key"], result["seed"], result.get("updates")
+        key = result["key"]
+        seed = result["seed"]
+        updates = result.get("updates")
         measures = ", ".join(f"{m.name} {_number(m)}" for m in readable_measures(result))
         marks = flags.in_short(flags.of_result(result))
         found = (f"flagged: {marks}; " if marks else "") + (measures or result.get("reason") or "-")

@@ -44,7 +44,8 @@ def outdated(store: Store) -> Iterator[Outdated]:
     known = {group: catalogue.options(group) for group in GROUPS}
     for folder in _folders(store):
         for place in sorted(folder.glob("seed-*")):
-            seed, config = seed_of(place), _config(place)
+            seed = seed_of(place)
+            config = _config(place)
             if seed is None or config is None:
                 continue
             present = with_present_names(config, known)

@@ -131,7 +131,8 @@ def _damaged(content: bytes) -> bool:
 
 def _free(path: Path) -> Path:
     """The path, or the first of ``path-2``, ``path-3``, ... that is not there yet."""
-    found, number = path, 1
+    found = path
+    number = 1
     while found.exists():
         number += 1
         found = path.with_name(f"{path.name}-{number}")

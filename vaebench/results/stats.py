@@ -65,7 +65,8 @@ class Measure:
         Raises ValueError where a name, a value or a unit is missing or has the wrong type.
         """
         try:
-            value, error = content["value"], content.get("error")
+            value = content["value"]
+            error = content.get("error")
             return cls(
                 name=str(content["name"]),
                 value=math.nan if value is None else float(value),

@@ -171,7 +171,8 @@ class Store:
 
 def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
     """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
-    versions, data = result.get("versions") or {}, result.get("data") or {}
+    versions = result.get("versions") or {}
+    data = result.get("data") or {}
     run = {
         **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
         **{name: result.get(name) for name in ("updates", "best_update", "seconds", "eval_seconds", "pack", "device")},

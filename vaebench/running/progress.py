@@ -32,7 +32,8 @@ class Progress:
     def __init__(self, todo: list[tuple[Cell, list[int]]], updates: int | None) -> None:
         self.waiting = {unit(cell): set(seeds) for cell, seeds in todo}
         self.outcomes: dict[tuple[str, str], list[Outcome]] = {key: [] for key in self.waiting}
-        self.total, self.finished = len(self.waiting), 0
+        self.total = len(self.waiting)
+        self.finished = 0
         self.told: dict[str, float] = {}
         self.bar = None
         if sys.stderr.isatty() and updates != 0:
@@ -101,7 +102,8 @@ def summary(outcomes: list[Outcome]) -> str:
         text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
         valued = [o for o in group if o.value is not None]
         if status is Status.DONE and valued:
-            measure, cell = valued[0].measure, valued[0].task.cell
+            measure = valued[0].measure
+            cell = valued[0].task.cell
             values = [o.value for o in valued if o.value is not None and o.measure == measure]
             text += f" {in_words(measure, cell.config)} {sum(values) / len(values):.2f}"
         reasons = dict.fromkeys(o.reason for o in group if o.reason and status.bad)

@@ -81,7 +81,9 @@ class Session:
         force: bool = False,
         earlier: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
-        self.cell, self.store, self.config = cell, store, cell.config
+        self.cell = cell
+        self.store = store
+        self.config = cell.config
         self.device = pick_device(cell.run.device)
         torch.set_num_threads(cell.run.threads)
         keep_freed_memory()
@@ -91,7 +93,8 @@ class Session:
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // cell.train.updates
         self.engine = "plain"
-        self.asked, self.force = seeds, force
+        self.asked = seeds
+        self.force = force
         if earlier is None:
             earlier = {seed: store.read_result(cell.key, seed) or {} for seed in seeds}
         self.earlier = dict(earlier)

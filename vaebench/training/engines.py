@@ -49,10 +49,9 @@ WORTH_COMPILING = 20_000
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory of arrays that are gone for those to come, where the C library is glibc.
+    """Tell glibc not to return freed memory to the system: page faults would cost as much as the arithmetic.
 
-    It would hand large ones back to the system, which fills every page with zeros before it gives it out again: for
-    the arrays of an update on a CPU that costs as much as the arithmetic. What is kept is about the peak.
+    The system clears every page before it hands it out again. What the process keeps is about its peak.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -155,27 +154,40 @@ class Pack:
     ) -> None:
         if engine not in ENGINES:
             raise ValueError(f"engine {engine!r} is not one of {ENGINES}")
+
         documents = kind is Kind.TOKENS
         by_layers = engine == "kernel" and objective.model.kernel_layers
         if engine != "plain" and (documents or objective.alone) and not by_layers:
             raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
-        self.objective, self.optim = objective, optim
-        self.data, self.kind = data, kind
+
+        self.objective = objective
+        self.optim = optim
+        self.data = data
+        self.kind = kind
         self.half = precision == "bfloat16"
         if self.half and not objective.model.kernel_layers:
             raise UserError("train.precision=bfloat16: for models of images only")
-        self.params, self.state, self.opt = (_stack(v) for v in (params, state, opt))
-        self.group_of, self.updates = group_of(objective), updates
-        self.size, self.engine = len(params), engine
-        self._kernel = None
+
+        self.params = _stack(params)
+        self.state = _stack(state)
+        self.opt = _stack(opt)
+        self.group_of = group_of(objective)
+        self.updates = updates
+        self.size = len(params)
+        self.engine = engine
+
+        # One seed after the other, by autograd; all other steps take the seeds together.
         alone = engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
         self._places = places_of(objective) if alone else {}
         self._decay = decay.strengths(objective) if engine == "kernel" and alone else {}
+
+        self._kernel = None
         if engine == "kernel" and not alone:
             from vaebench.training.kernel_engine import Engine
 
             self._kernel = Engine(objective, optim, self.params, data, kind)
             self.params = self._kernel.params
+
         step = self._plain if alone else self._packed
         if engine == "compiled":
             # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
@@ -211,18 +223,21 @@ class Pack:
         """
         if self._kernel:
             return self._kernel.advance(index, noise, binarize, self.state)
+
         clock = torch.arange(first, first + index.shape[0], device=index.device)
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
                 live = [self.params, self.state, self.opt]
                 self._graph = _Captured(self._step, index, noise, binarize, clock, live)
             return self._graph.replay(index, noise, binarize, clock)
+
         total: dict[str, Tensor] = {}
         for t in range(index.shape[0]):
             now = {name: v[t] for name, v in noise.items()}
             grey = None if binarize is None else binarize[t]
             more = {} if only is None else {"only": only}
             metrics = self._step(index[t], now, grey, clock[t], **more)
+
             for name, v in metrics.items():
                 total[name] = v.double() if name not in total else total[name] + v
         return total
@@ -254,14 +269,15 @@ class Pack:
 
     def _documents(self, index: Tensor, clock: Tensor) -> list[Batch]:
         """The batch of each seed where the examples are documents, of which a batch may have fewer."""
-        out, clocks = [], self._clocks(index.shape[-1], clock)
+        out = []
+        clocks = self._clocks(index.shape[-1], clock)
         for r in range(self.size):
             rows = index[r][index[r] >= 0]
             out.append(Batch(prepare(self.kind, self.data[rows]), rows, *(v[r] for v in clocks)))
         return out
 
     def _seen(self, index: Tensor) -> dict[str, Tensor]:
-        """The state as a step is given it: of what has a row for every case only the rows of the batch."""
+        """State passed to one step. Per-example entries are reduced to the rows of the batch."""
         rows = self.objective.per_case
         return {k: v[self._seeds(index), index] if k in rows else v for k, v in self.state.items()}
 
@@ -308,7 +324,12 @@ class Pack:
         else:
             batch = self._batch(index, binarize, clock)
             batches = [Batch(*(v[r] for v in batch)) for r in range(self.size)]
-        seen, grads, states, metrics = self._seen(index), [], [], []
+
+        seen = self._seen(index)
+        grads = []
+        states = []
+        metrics = []
+
         for r in range(self.size):
             params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
             with (
@@ -318,9 +339,11 @@ class Pack:
                 torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.half),
             ):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
-            grads.append(dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True)))
+            found = torch.autograd.grad(loss, list(params.values()))
+            grads.append(dict(zip(params, found, strict=True)))
             states.append(state)
             metrics.append(metric)
+
         self._apply(_beside(grads), _beside(states), index, clock, only)
         return _beside(metrics)
 

@@ -35,17 +35,23 @@ def inner_updates(
     """
     loop = objective.inner_loop(pack.seed_state(0))
     made = 0
+
     while loop is not None and loop.going:
         if should_stop():
             raise Interrupted(f"stopped within update {update}; the state before it is saved, or a little earlier")
+
+        # One update of one seed, with noise of its own.
         shapes = objective.draws(batches.batch, pack.data.shape[1])
         draws = noise.fixed(shapes, seed, "inner", update, made, device=pack.data.device)
-        at_once = {k: v[None, None] for k, v in draws.items()}  # one update of one seed
+        at_once = {k: v[None, None] for k, v in draws.items()}
         grey = _grey_noise(pack, len(rows), seed, update, made)
         metrics = pack.advance(rows[None, None], at_once, grey, update, only=loop.groups)
+
+        # The loop is told the sum of the loss over the batch, and of how many words (or pixels) it is.
         seen = rows[rows >= 0]
         words = predicted(pack.data[seen]) if pack.kind is Kind.TOKENS else pack.data.shape[1] * len(seen)
         loop.observe(float(metrics["loss"]) * len(seen), words)
+
         made += 1
         rows = batches.any(seed, update, made).to(rows.device)
     return made

@@ -59,9 +59,9 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
 def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
     """Let a run that has not begun go on from the one that got furthest on its way, if any.
 
-    Where neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ in their
-    budget, in updates, only are the same as far as both go. A run that somebody works on, or that is damaged, is passed
-    over; it is only read.
+    If neither the objective nor the optimiser looks at the budget (``budget_free``), runs that differ only in
+    ``train.updates`` pass through the same states, up to the shorter budget. The other run is only read; a damaged
+    one, or one that a process works on, is passed over.
     """
     rule = OBJECTIVES[cell.config["objective"]["name"]]
     in_updates = cell.config["train"].get("unit", "updates") == "updates"

@@ -33,7 +33,8 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
     """
     from matplotlib.ticker import EngFormatter
 
-    rows, columns = list(dict.fromkeys(frame["row"])), list(dict.fromkeys(frame["column"]))
+    rows = list(dict.fromkeys(frame["row"]))
+    columns = list(dict.fromkeys(frame["column"]))
     figure.set_size_inches(1 + 4.2 * len(rows), 3.8)
     panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
     for panel, row in zip(panels, rows, strict=True):

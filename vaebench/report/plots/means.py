@@ -47,7 +47,8 @@ def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """One line of panels per row of the table, of its first seed; from left to right the snapshots and the end."""
     runs = _runs(frame)
-    rows, found = list(runs), {row: _stages(run) for row, run in runs.items()}
+    rows = list(runs)
+    found = {row: _stages(run) for row, run in runs.items()}
     across = max(len(stages) for stages in found.values())
     figure.set_size_inches(1 + 2.3 * across, 0.8 + 2.3 * len(rows))
     panels = figure.subplots(len(rows), across, squeeze=False)
@@ -67,7 +68,8 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
 
 def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Titles and points of a run's snapshots, then of its end. Snapshots after inner loops are left out."""
-    kept, end = run[run["kind"] == ""], run[run["kind"] == SELECTED]
+    kept = run[run["kind"] == ""]
+    end = run[run["kind"] == SELECTED]
     stages = [(f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)]
     return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
 

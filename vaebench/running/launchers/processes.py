@@ -163,7 +163,7 @@ class _Worker:
 def _serve(pipe: connection.Connection) -> None:
     """The child: works on what comes through the pipe. None, or the death of the parent, ends it.
 
-    The parent sends nothing while a task is in hand but a None, so anything to be read then means: save and stop.
+    While a task runs, the parent's only message is None: save and stop.
     """
     for n in SIGNALS:
         signal.signal(n, signal.SIG_IGN)
