@@ -51,13 +51,13 @@ class BagOfWords(GaussianPosterior):
         self.q = nn.Parameter(0.3 * torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
         self.log_var, self.encoded, self.decoded = -1.0, [], []
 
-    def encode(self, x):
+    def encode(self, x, tape=None):
         self.encoded.append(tuple(x.shape))
         counts = torch.stack([(x == v).sum(1) for v in range(1, WORDS)], 1).double()
         mean = counts @ self.q[1:]
         return mean, self.log_var + 0.1 * mean
 
-    def log_likelihood(self, x, z, drop=None):
+    def log_likelihood(self, x, z, drop=None, tape=None):
         self.decoded.append((*z[0].shape[:2], x.shape[1]))
         log_p = torch.log_softmax(z[0] @ self.w.T + self.b, -1)
         targets = x[:, 1:].long()

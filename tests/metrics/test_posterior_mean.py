@@ -20,11 +20,11 @@ X = torch.randn(130, check.VISIBLE, generator=torch.Generator().manual_seed(3), 
 class Encoding(GaussianPosterior, LinearGaussian):
     """With the interface of models that encode once."""
 
-    def encode(self, x):
+    def encode(self, x, tape=None):
         mean, log_sd = self._posterior(x)
         return mean, (2 * log_sd).expand_as(mean)
 
-    def log_likelihood(self, x, z, drop=None):
+    def log_likelihood(self, x, z, drop=None, tape=None):
         return LinearGaussian.log_joint_terms(self, x, z)[0]
 
 

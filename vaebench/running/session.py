@@ -84,24 +84,30 @@ class Session:
         self.cell = cell
         self.store = store
         self.config = cell.config
+
         self.device = pick_device(cell.run.device)
         torch.set_num_threads(cell.run.threads)
         keep_freed_memory()
+
         self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // cell.train.updates
         self.engine = "plain"
+
         self.asked = seeds
         self.force = force
         if earlier is None:
             earlier = {seed: store.read_result(cell.key, seed) or {} for seed in seeds}
         self.earlier = dict(earlier)
+
         self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
         self.failures: dict[int, str] = {}
         self.packs: dict[int, int] = {}
         self.seeds: list[RunState] = []
+
+        # A seed that cannot be prepared does not stop the others.
         for seed in seeds:
             try:
                 self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
@@ -125,11 +131,13 @@ class Session:
             self._train(say, should_stop)
         except Interrupted as e:
             stopped = str(e)
+
         ready = {s.seed: s for s in self.seeds}
         results = []
         for seed in self.asked:
             if should_stop() and not stopped:
                 stopped = "stopped before its evaluation; what is trained is saved"
+
             if seed in self.failures:
                 results.append(_unfinished(Status.FAILED, self.failures[seed]))
             elif stopped and ready[seed].status != "diverged":
@@ -157,15 +165,19 @@ class Session:
                     resume.extend(s, self.store, self.cell, self.splits.hash)
                 except Exception as e:
                     self._fail(s, e)
+
         able = [s for s in self.seeds if s.seed not in self.failures]
         open_ = [s for s in able if s.status == "running" and s.update < limit]
         behind = sum(self._units(s.update) for s in open_)
         say(Spared(self._units(limit) * (len(self.asked) - len(open_)) + behind))
         if open_:
             self._choose_engines(open_)
+
+        # Seeds that stand at the same update with the same engine train together.
         alike = sorted({(s.update, s.engine) for s in open_})
         together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
-        for group in [[s] for s in open_] if self.rule.alone else together:
+        groups = [[s] for s in open_] if self.rule.alone else together
+        for group in groups:
             done = first = group[0].update
             began = time.monotonic()
             say(training(self.who, first, limit, {}, None))
@@ -244,6 +256,7 @@ class Session:
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":
             return self._write(s, Status.DIVERGED, [])
+
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
         found = evaluated_checkpoint(s, self.cell.train.select)
@@ -275,6 +288,7 @@ class Session:
                     failure = e
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
+
         result = self._write(s, status, measures + self._of_training(s), work.seconds)
         begun.remove()
         if failure is not None:

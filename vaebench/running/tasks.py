@@ -105,7 +105,9 @@ def jobs(setting: str | int, device: str) -> int:
     """Processes that train at the same time, from ``run.jobs``."""
     if setting != "auto":
         return int(setting)
-    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
+        return 1
+    return len(os.sched_getaffinity(0))
 
 
 def check(cells: Iterable[Cell]) -> None:
@@ -117,12 +119,15 @@ def check(cells: Iterable[Cell]) -> None:
     row and column.
     """
     cells = list(cells)
+
+    # Seeds, tables and presets share models: build each combination of settings once.
     distinct: dict[str, Cell] = {}
     for cell in cells:
         parts = ("model", "objective", "optim")
         distinct.setdefault(canonical([_shape(cell), *(cell.config[k] for k in parts)]), cell)
     if not distinct:  # nothing to do is said at once, without torch
         return
+
     import torch
 
     from vaebench import models, objectives, optim
@@ -160,6 +165,7 @@ def _check_places(cells: list[Cell]) -> None:
 
     for device in dict.fromkeys(cell.run.device for cell in cells):
         pick_device(device)
+
     distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
     for cell in distinct.values():
         settings = cell.config["data"]
@@ -215,6 +221,8 @@ def preflight(cells: Iterable[Cell]) -> None:
     cells = list(cells)
     for device in dict.fromkeys(cell.run.device for cell in cells):
         pick_device(device)
+
+    # Data are read once for all cells that ask for the same.
     asked: dict[str, list[Cell]] = {}
     for cell in cells:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)

@@ -133,10 +133,24 @@ def usable(engine: str, device: torch.device, kernel: bool) -> bool:
 class Pack:
     """R seeds of an objective trained at once.
 
-    ``params``, ``state`` and ``opt`` map names to tensors (R, ...). ``objective`` gives structure and buffers only;
-    its own parameter values are not used. ``updates`` is the budget, of which a step is told its share. ``kind``:
-    of the examples ``data``. Batches of documents may differ in size: for them, and for rules that train seeds
-    ``alone``, the engine is ``plain``.
+    Batches of documents may differ in size: for them, and for objectives that train seeds ``alone``, the engine is
+    ``plain``.
+
+    Args:
+        objective: Gives structure and buffers only; its own parameter values are not used.
+        optim: The optimiser.
+        params: Of every seed, name -> tensor; the pack keeps them stacked, (R, ...).
+        state: Of the objective, likewise.
+        opt: Of the optimiser, likewise.
+        data: Training examples, (n, d).
+        kind: Of the examples.
+        engine: One of ENGINES.
+        updates: The budget, of which a step is told its share.
+        precision: ``float32``, or ``bfloat16`` for models of images.
+
+    Raises:
+        ValueError: For an engine that does not exist, or cannot train this.
+        UserError: For a precision that the model does not take.
     """
 
     def __init__(
