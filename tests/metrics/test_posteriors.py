@@ -274,11 +274,25 @@ def test_one_case():
 
 
 def test_evaluation_batches():
-    """Documents of one length share a batch, at most so many; other cases are taken in order."""
+    """Documents of one length share a batch, at most so many; other cases are drawn at random, always the same."""
     lengths = [3, 3, 3, 4, 5, 5]
     x = torch.tensor([[1] * n + [0] * (5 - n) for n in lengths])
     assert [part.tolist() for part in batches(DOCUMENTS, x, 2)] == [[0, 1], [2], [3], [4, 5]]
-    assert [part.tolist() for part in batches(IMAGES, x, 4)] == [[0, 1, 2, 3], [4, 5]]
+    parts = [part.tolist() for part in batches(IMAGES, x, 4)]
+    assert [len(part) for part in parts] == [4, 2]
+    assert sorted(row for part in parts for row in part) == list(range(6))
+    assert [part.tolist() for part in batches(IMAGES, x, 4)] == parts
+
+
+def test_classes_in_the_order_of_a_file_do_not_lower_the_information():
+    """Ten classes, one after the other, that are all a code tells: log 10 in the set, and nearly so within batches."""
+    mean = 20.0 * torch.arange(10.0, dtype=torch.float64).repeat_interleave(100).unsqueeze(1)
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+    p = Posteriors(mean, torch.zeros_like(mean), mean + noise)
+    parts = batches(IMAGES, mean, 50)
+    assert batchwise(p, parts).value == pytest.approx(math.log(10), abs=0.15)
+    in_order = list(torch.arange(1000).split(50))
+    assert batchwise(p, in_order).value == pytest.approx(0, abs=0.1), "what batches in order would give"
 
 
 # --------------------------------------------------------------------------------------------- means, and gathering

@@ -10,6 +10,8 @@ from torch import Tensor
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
+from vaebench.estimators import weights
+from vaebench.estimators.posteriors import posteriors
 from vaebench.models.image_vae import ImageVAE
 from vaebench.models.refinement import Refinement, Steps
 from vaebench.models.text_vae import TextVAE
@@ -177,6 +179,28 @@ def test_a_refined_posterior_is_one_whatever_asks_for_it():
         torch.testing.assert_close(model.posterior(x).mean, together.mean, rtol=0, atol=0)
     assert not torch.allclose(together.mean, model.encode(x)[0])
     torch.testing.assert_close(model.posterior(x, {}).mean, model.encode(x, {})[0])
+
+
+@pytest.mark.parametrize("what", CASES)
+@pytest.mark.parametrize("batch", [BATCH, 64])
+def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, monkeypatch):
+    """Of a case in its place it is that of its batch, also where the batch divides no grain of the noise."""
+    make, data = CASES[what]
+    model = make()
+    x = data().repeat(26, 1)
+    if what == "images":
+        x = (torch.rand(x.shape, generator=torch.Generator().manual_seed(4)) < 0.4).double()
+    model.refinement = Refinement(Steps(2), batch)
+    wanted = torch.cat([model.posterior(part).mean for part in x.split(batch)])
+
+    found = {"alone": posteriors(model, x, 0).mean}
+    for size in (None, 1, 100, 128):
+        passes = weights.stream(model, x, 1, 0, batch=size)
+        found[str(size)] = torch.cat([part.posterior.mean for part in passes])
+    monkeypatch.setitem(weights.TOKENS, "cpu", 300)  # of 50 documents, or of fewer than a batch
+    found["few"] = posteriors(model, x, 0).mean
+    for name, mean in found.items():
+        torch.testing.assert_close(mean, wanted, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("wrong", [{"svi_steps": 0}, {"svi_rate": 0}, {"svi_momentum": 1.0}, {"svi_clip": -1},

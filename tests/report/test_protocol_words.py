@@ -78,6 +78,26 @@ def test_a_shorter_evaluation_is_told_in_full():
     )
 
 
+@pytest.mark.parametrize(
+    ("row", "overrides", "words"),
+    [
+        ("SA-VAE", [], ""),
+        ("SA-VAE", ["objective.svi_steps=3"], "steps of refinement 3, not 10"),
+        ("SA-VAE", ["objective.svi_rate=0.1", "objective.svi_clip=null"],
+         "steps of refinement 10,svi_rate=0.1,svi_clip=null, not 10"),
+        ("SA-VAE", ["objective=vae"], "steps of refinement none, not 10"),
+        ("VAE", ["objective=semi_amortised"], "steps of refinement 10, not none"),
+    ],
+)  # fmt: skip
+def test_a_refined_posterior_is_told_from_others(row, overrides, words):
+    assert differing(*made(load_table("lagging_omniglot"), row, "IW", "paper", *overrides)) == words
+
+
+def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
+    table = load_table("lagging_omniglot")
+    assert differing(*made(table, "VAE", "MI", "paper", "eval.mi_batch=32")) == "cases of a batch 32, not 50"
+
+
 def test_a_part_that_one_side_lacks_is_no_difference():
     table = load_table("dvae_sharp_sharp_gibbs")
     old = "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"

@@ -15,6 +15,7 @@ from kit.runs import TINY
 from vaebench import cli
 
 RUN = ["run", "table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--seeds", "0", "run.results=runs", "run.jobs=1"]
+IMAGES = ["run", "table=lagging_omniglot", "preset=quick", "--only", "row=SA-VAE", "run.results=runs", "run.jobs=1"]
 
 ARGUMENTS: list[tuple[list[str], str]] = [
     # Verbs, options and arguments.
@@ -93,6 +94,9 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     ([*RUN, "eval.iw_samples=0"], "null or a whole number from 1"),
     ([*RUN, "eval.bound_samples=1e12"], "1,000,000"),
     # Options and what is built of them.
+    ([*RUN, "train.precision=float16"], "float32 or bfloat16"),
+    ([*RUN, "train.precision=bfloat16"], "SBN 200 / NVIL: train.precision=bfloat16: for models of images only"),
+    ([*IMAGES, "train.precision=bfloat16", "objective.gradient=faithful"], "objective.gradient=faithful"),
     ([*RUN, "model=nope"], "unknown model 'nope'"),
     ([*RUN, "model.dims=[]"], "layer sizes"),
     ([*RUN, "model.dims=200"], "a list of whole numbers"),

@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from vaebench.estimators.posteriors import Posteriors, mean_and_error
 from vaebench.models.base import Model
 from vaebench.nn.tokens import groups, lengths_of
+from vaebench.rng import noise
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,13 @@ def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:
 
 
 def batches(model: Model, x: Tensor, batch: int) -> list[Tensor]:
-    """Rows of the evaluation batches: documents of one length, at most ``batch`` of them; else ``batch`` in order."""
+    """Rows of the evaluation batches: documents of one length, at most ``batch`` of them; else ``batch`` at random.
+
+    The draw is the same every time. In the order of a file cases of one class may be neighbours, of which a batch would
+    be a poor likeness of the set.
+    """
     if model.facts.reads_documents:
         return groups(lengths_of(x), batch)
-    return list(torch.arange(len(x), device=x.device).split(batch))
+    places = noise.fixed({"place": ("uniform", (len(x),))}, 0, "mi_order")["place"]
+    order = places.argsort(stable=True).to(x.device)
+    return [part.sort().values for part in order.split(batch)]

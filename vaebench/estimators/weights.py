@@ -24,6 +24,7 @@ from vaebench.errors import UserError
 from vaebench.models.base import Model, SampledPosterior
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.posterior import Posterior
+from vaebench.models.refinement import whole
 from vaebench.nn.tokens import lengths_of
 from vaebench.rng import noise
 from vaebench.work.steps import Stateful, steps
@@ -171,12 +172,15 @@ def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
 
 
 def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
-    """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one."""
+    """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one.
+
+    Where posteriors are refined in batches, the groups are whole batches in the place of whole grains.
+    """
     n, device = len(x), x.device
     widest = max(model.sizes)
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
-    batch = max(CASES, batch // CASES * CASES)
+    batch = whole(model, batch, CASES)
     if chunk is None:
         chunk = max(SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES))
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
@@ -188,17 +192,20 @@ def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int
 def documents(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
     """Groups of neighbouring documents, without the columns in which all are padding.
 
-    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; then as many
-    samples as ``CODES`` allows: the more of them at once, the more work the model can share. Rows sorted by length
-    waste little on padding. ``chunk`` is rounded down to whole grains, of which there is at least one.
+    As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; in whole
+    batches, whatever ``TOKENS`` allows, where posteriors are refined in batches. Then as many samples as ``CODES``
+    allows: the more of them at once, the more work the model can share. Rows sorted by length waste little on padding.
+    ``chunk`` is rounded down to whole grains, of which there is at least one.
     """
     limit, latents = TOKENS.get(x.device.type, TOKENS["cuda"]), max(model.sizes[1:], default=1)
     tokens = lengths_of(x).tolist()
     chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
     start = 0
     while start < len(x):
-        stop = start + max(1, batch or _fitting(tokens[start:], limit))
-        if not batch and start // CASES < stop // CASES and stop < len(x):
+        most = max(1, batch or _fitting(tokens[start:], limit))
+        stop = start + whole(model, most)
+        fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
+        if fits_grain and whole(model, 1) == 1:
             stop = stop // CASES * CASES
         cases = slice(start, min(stop, len(x)))
         room = CODES // (latents * (cases.stop - start))

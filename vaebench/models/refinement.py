@@ -173,6 +173,17 @@ class Refinement:
         return Gaussian(mean, log_var)
 
 
+def whole(model: Model, cases: int, least: int = 1) -> int:
+    """How many neighbouring cases to ask for the posterior of at once: about ``cases``, at least ``least``.
+
+    A multiple of ``least``; of a model whose posteriors are refined a multiple of the batch in which they are. For the
+    posterior of a case depends on those beside it: cut anywhere else, it would hang on the size of a pass.
+    """
+    refined = isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement)
+    unit = model.refinement.batch if refined else least
+    return max(unit, cases // unit * unit)
+
+
 def attach(model: Model, config: Mapping[str, Any]) -> None:
     """Let a model be evaluated by the posterior that a cell's objective trains it for."""
     steps = Steps.of(config["objective"])

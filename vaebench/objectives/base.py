@@ -59,6 +59,7 @@ class Objective(nn.Module):
         alone: Whether seeds are trained one by one, by the plain engine. Set it if an update depends on the outcome
             of the previous one.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
+        no_half: Why the products of a step may not be bfloat16, empty where they may.
         validation: How the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
@@ -70,6 +71,7 @@ class Objective(nn.Module):
     kernel: ClassVar[str] = ""
     alone = False
     weight_decay = 0.0
+    no_half = ""
     validation: ClassVar[dict[str, Any]] = {}
 
     model: Model

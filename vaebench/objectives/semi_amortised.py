@@ -68,6 +68,8 @@ class SemiAmortised(VAE):
         if not validate.is_number(svi_momentum) or not 0 <= svi_momentum < 1:
             raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
         self.gradient = gradient
+        if gradient != "exact":
+            self.no_half = f"objective.gradient={gradient} takes differences, which its rounding hides"
         self.reach = validate.positive("objective.svi_reach", svi_reach)
         self.steps = Steps(
             validate.whole("objective.svi_steps", svi_steps),

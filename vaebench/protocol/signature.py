@@ -79,8 +79,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides; a refined posterior has its
-    steps (``svi``). Where not all training cases are used (``train.cases``) the split says how many. A time has the
-    data and the recipe only.
+    ``refinement`` (``svi``). Where not all training cases are used (``train.cases``) the split says how many. A time
+    has the data and the recipe only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -95,12 +95,25 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
-    steps = config.get("objective", {}).get("svi_steps")
-    if steps and not family(config).exact:
-        parts.append(f"svi:{steps}")
+    refined = refinement(config)
+    if refined and not family(config).exact:
+        parts.append(f"svi:{refined}")
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)
+
+
+REFINEMENT = {"svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
+"""Settings of the steps that refine a posterior, with the values that go without saying."""
+
+
+def refinement(config: dict[str, Any]) -> str:
+    """How posteriors are refined: the number of steps, and what is unusual in them, ``10,svi_rate=0.1``; empty: not."""
+    objective = config.get("objective", {})
+    if not objective.get("svi_steps"):
+        return ""
+    unusual = [f"{key}={shown(objective[key])}" for key, usual in REFINEMENT.items() if objective[key] != usual]
+    return ",".join([str(objective["svi_steps"]), *unusual])
 
 
 def valid_points(config: dict[str, Any]) -> int | None:

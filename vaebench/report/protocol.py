@@ -11,10 +11,15 @@ WORDS = {
     "split": "split",
     "points": "test cases",
     "samples": "samples per case",
+    "batch": "cases of a batch",
+    "svi": "steps of refinement",
     "logz": "log Z",
     "posterior": "log Z of the posteriors",
 }
 """Part of a signature -> what a reader calls it."""
+
+ABSENT = {"svi": "none"}
+"""What it means that a signature lacks a part, where that is known."""
 
 
 def data_of(signature: str) -> str:
@@ -26,10 +31,12 @@ def differing(signature: str, papers: str) -> str:
     """The parts of a signature that are not the paper's, in words; empty if none is found.
 
     For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not ais-10000x1024``.
-    A part that one of the two lacks is no difference.
+    A part that one of the two lacks is no difference, but for those in ``ABSENT``.
     """
-    found = {**signature_parts(signature), "data": data_of(signature)}
-    paper = {**signature_parts(papers), "data": data_of(papers)}
+    if not papers:
+        return ""
+    found = {**ABSENT, **signature_parts(signature), "data": data_of(signature)}
+    paper = {**ABSENT, **signature_parts(papers), "data": data_of(papers)}
     words = WORDS | ({"points": "training cases"} if paper.get("split") == "train" else {})
     return "; ".join(
         f"{word} {found[part]}, not {paper[part]}"

@@ -124,13 +124,15 @@ def check(cells: Iterable[Cell]) -> None:
     distinct: dict[str, Cell] = {}
     for cell in cells:
         parts = ("model", "objective", "optim")
-        distinct.setdefault(canonical([_shape(cell), *(cell.config[k] for k in parts)]), cell)
+        built = [_shape(cell), cell.train.precision, *(cell.config[k] for k in parts)]
+        distinct.setdefault(canonical(built), cell)
     if not distinct:  # nothing to do is said at once, without torch
         return
 
     import torch
 
     from vaebench import models, objectives, optim
+    from vaebench.training.engines import check_precision
 
     for cell in distinct.values():
         config = cell.config
@@ -138,6 +140,7 @@ def check(cells: Iterable[Cell]) -> None:
             with torch.device("meta"):
                 objective = objectives.build(config["objective"], models.build(config["model"], _info(cell)))
             _check_size(objective)
+            check_precision(objective, cell.train.precision)
             models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
             optim.build(config["optim"])
         except UserError as e:

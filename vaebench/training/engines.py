@@ -36,7 +36,7 @@ from vaebench.errors import UserError
 from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives import OBJECTIVES, decay
-from vaebench.objectives.base import Batch
+from vaebench.objectives.base import Batch, Objective
 from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
 
@@ -130,6 +130,16 @@ def usable(engine: str, device: torch.device, kernel: bool) -> bool:
     return engine == ("packed" if device.type == "cuda" else "plain")
 
 
+def check_precision(objective: Objective, precision: str) -> None:
+    """Refuse a ``train.precision`` that would change nothing, or spoil the gradient. Raises UserError."""
+    if precision == "float32":
+        return
+    if not objective.model.kernel_layers:
+        raise UserError(f"train.precision={precision}: for models of images only; allowed here: float32")
+    if objective.no_half:
+        raise UserError(f"train.precision={precision}: {objective.no_half}; allowed here: float32")
+
+
 class Pack:
     """R seeds of an objective trained at once.
 
@@ -179,8 +189,7 @@ class Pack:
         self.data = data
         self.kind = kind
         self.half = precision == "bfloat16"
-        if self.half and not objective.model.kernel_layers:
-            raise UserError("train.precision=bfloat16: for models of images only")
+        check_precision(objective, precision)
 
         self.params = _stack(params)
         self.state = _stack(state)
