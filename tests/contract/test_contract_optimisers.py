@@ -7,7 +7,12 @@ import torch
 
 from vaebench import optim
 
-SETTINGS = {"sgd": {"rate": 0.05}, "adam": {"rate": 0.05}, "clipped_sgd": {"rate": 0.05, "clip": 1.0}}
+SETTINGS = {
+    "sgd": {"rate": 0.05},
+    "adam": {"rate": 0.05},
+    "clipped_sgd": {"rate": 0.05, "clip": 1.0},
+    "clipped_adam": {"rate": 0.05, "clip": 1.0},
+}
 """Small settings of every optimiser; a new one needs a line here."""
 
 GROUPS = {"a": "model", "b": "posterior"}

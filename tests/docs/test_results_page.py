@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import json
 import re
@@ -15,6 +14,7 @@ from vaebench.cli import main
 from vaebench.protocol.registry import METRICS
 from vaebench.results import flags, means_file, result_file, run_files, store
 from vaebench.results.stats import ERROR_KINDS, Measure
+from vaebench.results.status import Status
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -133,29 +133,5 @@ def test_the_kinds_of_flags():
     assert f"more than {flags.SURPRISE:g} nats" in PAGE
 
 
-def statuses(source: str) -> set[str]:
-    """Words that a file gives as a status: to an outcome or a result, or as the answer of a function ``status``."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CALLS:
-            found += node.args
-        if isinstance(node, ast.FunctionDef) and node.name in ("status", "_status"):
-            found += [n for r in ast.walk(node) if isinstance(r, ast.Return) and r.value for n in ast.walk(r.value)]
-        if isinstance(node, ast.Dict):
-            found += [v for k, v in zip(node.keys, node.values, strict=True) if k and ast.unparse(k) == "'status'"]
-    words = {n.value for n in found if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    return {word for word in words if re.fullmatch("[a-z]+", word)} - {"status"}
-
-
-CALLS = ("_unfinished", "_write", "_head", "Outcome")
-
-
 def test_the_statuses():
-    files = [*(ROOT / "vaebench" / "running").glob("*.py"), ROOT / "vaebench" / "results" / "store.py"]
-    given = set().union(*(statuses(p.read_text(encoding="utf-8")) for p in files))
-    assert set(first_column("status")) == given
-
-
-def test_a_status_is_noticed_wherever_it_is_given():
-    source = "def status(x):\n    return 'a' if x else 'b'\nOutcome(t, 1, 'c', 'a reason')\nr = {'status': 'd'}"
-    assert statuses(source) == {"a", "b", "c", "d"}
+    assert first_column("status") == [status.value for status in Status]

@@ -75,9 +75,8 @@ def test_what_validates_is_named_as_it_is():
                 continue
             seen.add(names)
             with torch.device("meta"):
-                rule = objectives.build(
-                    cell.config["objective"], models.build(cell.config["model"], DataInfo(np.zeros(4)))
-                )
+                model = models.build(cell.config["model"], DataInfo(np.zeros(784), shape=(28, 28)))
+                rule = objectives.build(cell.config["objective"], model)
             model, settings = rule.model, rule.validation
             lacking = isinstance(model, BoltzmannPrior)
             if settings.get("exact") or (lacking and not settings):

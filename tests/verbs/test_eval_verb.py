@@ -112,12 +112,14 @@ def test_check_prints_exact_estimate_error_and_z(
 
 
 def test_bench_measures_every_registered_model_and_objective() -> None:
+    from vaebench.bench import images as bench_images
     from vaebench.bench import sections as bench
     from vaebench.bench import text as bench_text
     from vaebench.objectives import OBJECTIVES
     from vaebench.protocol.families import FAMILIES
 
-    every = [*bench.FAMILIES.values(), *(rest for _, *rest in bench_text.FAMILIES.values())]
+    texts = [rest for _, *rest in bench_text.FAMILIES.values()]
+    every = [*bench.FAMILIES.values(), *texts, *bench_images.FAMILIES.values()]
     assert {m["name"] for m, _ in every} == set(FAMILIES)
     assert {o["name"] for _, o in every} == set(OBJECTIVES)
 
@@ -129,6 +131,7 @@ def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(fast, "compiler_found", lambda: False)
     monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_boltzmann, "ANNEALINGS", {})
     assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0

@@ -43,6 +43,7 @@ SIZES: dict[str, Size] = {
 FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "text VAE, synthetic": ("synthetic", {"name": "text_vae"}, {"name": "vae"}),
     "text VAE, synthetic, inner update": ("synthetic", {"name": "text_vae"}, {"name": "aggressive"}),
+    "SA-VAE, synthetic": ("synthetic", {"name": "text_vae"}, {"name": "semi_amortised"}),
     "LSTM-LM, synthetic": ("synthetic", {"name": "text_lm"}, {"name": "likelihood"}),
     "text VAE, Yahoo": ("Yahoo", {"name": "text_vae"}, {"name": "vae"}),
     "LSTM-LM, Yahoo": ("Yahoo", {"name": "text_lm"}, {"name": "likelihood"}),

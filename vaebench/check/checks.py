@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
 from vaebench.check import documents as check_documents
+from vaebench.check import images as check_images
 from vaebench.check.line import Line, mean_line, randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
@@ -78,6 +79,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     for groups in (1, 2):
         yield from smoothed_kl(groups, device)
     yield from check_documents.lines(device)
+    yield from check_images.lines(device)
 
 
 # ------------------------------------------------------------------------------------------- densities and bounds

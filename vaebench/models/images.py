@@ -23,8 +23,8 @@ DECODERS: dict[str, tuple[type[nn.Module], tuple[int, ...], int]] = {
 }
 """``model.decoder`` -> network, sizes of its filters and channels where the settings give none."""
 
-ROWS = {"cpu": 16, "cuda": 4096}
-"""Images that are scored at once without gradient; on a CPU so few that their maps stay near the processor."""
+PIXELS = {"cpu": 16 * 784, "cuda": 4096 * 784}
+"""Of the images that are scored at once without gradient; on a CPU so few that their maps stay near the processor."""
 
 
 def image_shape(info: DataInfo) -> tuple[int, int]:
@@ -71,7 +71,7 @@ def score(decoder: nn.Module, x: Tensor, z: Tensor | None) -> Tensor:
     """
     batch = len(x)
     k = 1 if z is None else len(z)
-    rows = ROWS.get(x.device.type, ROWS["cuda"])
+    rows = max(1, PIXELS.get(x.device.type, PIXELS["cuda"]) // x.shape[1])
     out = x.new_empty(k * batch)
     codes = None if z is None else z.reshape(k * batch, -1)
     seen = None if k == 1 else torch.cat([decoder.image_part(part) for part in x.split(rows)])

@@ -1,0 +1,67 @@
+"""Estimators on images against exact answers: sums over every image of 2x2, quadrature over a scalar z."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench import models
+from vaebench.check.line import Line, mean_line, randomize
+from vaebench.data.info import DataInfo
+from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.weights import stream
+from vaebench.models.base import Model
+from vaebench.models.refinement import Refinement, Steps
+
+DRAWS, STEP = 1_000, 0.005
+
+SIDE = 2
+
+TINY = {
+    "pixel_cnn": {"channels": 4, "kernels": [3, 3]},
+    "image_vae": {"latents": 1, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4},
+}
+"""Settings of models of images of 2x2."""
+
+
+def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """All lines, some seconds."""
+    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device)
+    for decoder in ("masked", "gated"):
+        model = _tiny("pixel_cnn", device, decoder=decoder)
+        yield Line(f"PixelCNN, {decoder}: sum of p(x)", 1.0, float(model.score(every).exp().sum()), 0.0)
+
+    model = _tiny("image_vae", device)
+    yield from _against_quadrature("image VAE", model, every[5:6])
+    model.refinement = Refinement(Steps(5), batch=DRAWS)
+    yield from _against_quadrature("SA-VAE", model, every[5:6])
+
+
+def _against_quadrature(name: str, model: Model, x: Tensor) -> Iterator[Line]:
+    """The one-sample bound and the importance-weighted NLL of one image, at the posterior that measures use."""
+    grid = torch.arange(-12, 12, STEP, dtype=torch.float64, device=x.device)
+    log_p = model.log_joint(x, [grid[:, None, None]])[:, 0].detach()
+    evidence = float(torch.logsumexp(log_p, 0)) + math.log(STEP)
+
+    many = x.expand(DRAWS, -1)
+    posterior = model.posterior(many)
+    log_q = torch.distributions.Normal(posterior.mean[0, 0], torch.exp(posterior.log_var[0, 0] / 2)).log_prob(grid)
+    bound = float((log_q.exp() * (log_p - log_q)).sum() * STEP)
+
+    if model.refinement is None:  # the samples of the steps differ from place to place, and so would the posteriors
+        log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, many, 10, 0)])
+        yield mean_line(f"{name}: one-sample bound", bound, log_w)
+    iw = importance(model, many[:20], 1000, 0)
+    yield Line(f"{name}: IW-NLL, 1,000 samples", -evidence, iw.nll, iw.error)
+
+
+def _tiny(name: str, device: str | torch.device, **settings: str) -> Model:
+    info = DataInfo(np.full(SIDE**2, 0.5), shape=(SIDE, SIDE))
+    model = models.build({"name": name, **TINY[name], **settings}, info).double()
+    randomize(model, 9, 0.3)
+    return model.to(device).requires_grad_(False)
