@@ -1,4 +1,4 @@
-"""Put the numbers of results/reference/bench-kernels-*.json into docs/performance.md; tests hold the two equal."""
+"""Put the numbers of results/reference/bench-*.json into docs/performance.md; tests hold the two equal."""
 
 from __future__ import annotations
 
@@ -63,6 +63,22 @@ def boltzmann_table() -> str:
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
+def images_table() -> str:
+    """Two lines per family of images: milliseconds of an update of 50, and of the NLL of one image."""
+    file = json.loads((ROOT / "results" / "reference" / "bench-images.json").read_text(encoding="utf-8"))
+    heads = ["literal", "plain", "kernel", "kernel bfloat16", "convolutions"]
+    lines = [f"| milliseconds | {' | '.join(heads)} | kernel / literal | bfloat16 / literal |"]
+    lines.append("| --- |" + " ---: |" * (len(heads) + 2))
+    for row in file["measured"]:
+        for what in ("update", "image"):
+            values = {head: row.get(f"{what} {head}") for head in heads}
+            cells = ["" if v is None else f"{v:,.0f}" for v in values.values()]
+            ratios = [f"{values[head] / values['literal']:.2f}" for head in ("kernel", "kernel bfloat16")]
+            name = f"{row['family']}, {what}"
+            lines.append(f"| {' | '.join([name, *cells, *ratios])} |")
+    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+
+
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -73,7 +89,12 @@ def put(text: str, name: str, content: str) -> str:
 def page() -> str:
     """The page with the tables in their places."""
     text = PAGE.read_text(encoding="utf-8")
-    tables = {"bench": table(), "boltzmann": boltzmann_table(), "importance": importance_table()}
+    tables = {
+        "bench": table(),
+        "boltzmann": boltzmann_table(),
+        "importance": importance_table(),
+        "images": images_table(),
+    }
     for name, content in tables.items():
         text = put(text, name, content)
     return text
