@@ -31,6 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast.kernels, "missing", lambda: "none here")
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
 
@@ -177,6 +178,7 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
@@ -313,6 +315,7 @@ def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, c
     size = bench_boltzmann.Annealing(5, 3, 20)
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {"log Z of a small RBM": size})
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
