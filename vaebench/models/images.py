@@ -6,22 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError, nearest
-from vaebench.nn import gated_pixel_decoder, pixel_decoder
 from vaebench.nn.gated_pixel_decoder import GatedPixelDecoder
+from vaebench.nn.image_decoder import ImageDecoder
 from vaebench.nn.pixel_decoder import PixelDecoder
 from vaebench.settings import validate
 from vaebench.work.steps import tick
 
-DECODERS: dict[str, tuple[type[nn.Module], tuple[int, ...], int]] = {
-    "masked": (PixelDecoder, pixel_decoder.KERNELS, 64),
-    "gated": (GatedPixelDecoder, gated_pixel_decoder.KERNELS, 32),
-}
-"""``model.decoder`` -> network, sizes of its filters and channels where the settings give none."""
+DECODERS: dict[str, type[ImageDecoder]] = {"masked": PixelDecoder, "gated": GatedPixelDecoder}
+"""``model.decoder`` -> network."""
 
 PIXELS = {"cpu": 16 * 784, "cuda": 4096 * 784}
 """Of the images that are scored at once without gradient; on a CPU so few that their maps stay near the processor."""
@@ -46,20 +43,22 @@ def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
 
 def build_decoder(
     info: DataInfo, latents: int, decoder: str, maps: int, channels: int | None, kernels: Sequence[int]
-) -> nn.Module:
+) -> ImageDecoder:
     """The decoder of a model's settings; see ``ImageVAE``."""
     if decoder not in DECODERS:
         raise UserError(f"model.decoder={decoder!r}: {nearest(str(decoder), DECODERS)}")
-    net, default_kernels, default_channels = DECODERS[decoder]
-    chosen = sizes("model.kernels", kernels, odd=True) or default_kernels
-    if len(chosen) < 2:
-        raise UserError(f"model.kernels={list(chosen)}: a decoder has two layers at least")
-    width = default_channels if channels is None else validate.whole("model.channels", channels)
-    return net(image_shape(info), latents, validate.whole("model.maps", maps), width, chosen)
+    own: dict[str, Any] = {}  # what is not given is as the network has it
+    if filters := sizes("model.kernels", kernels, odd=True):
+        own["kernels"] = filters
+    if len(filters) == 1:
+        raise UserError(f"model.kernels={list(filters)}: a decoder has two layers at least")
+    if channels is not None:
+        own["channels"] = validate.whole("model.channels", channels)
+    return DECODERS[decoder](image_shape(info), latents, validate.whole("model.maps", maps), **own)
 
 
 @torch.no_grad()
-def score(decoder: nn.Module, x: Tensor, z: Tensor | None) -> Tensor:
+def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
     """log p(x | z), (k, batch), nats, without gradient and in bounded memory.
 
     What does not depend on the code is computed once for every image.
@@ -86,7 +85,7 @@ def score(decoder: nn.Module, x: Tensor, z: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def sample(decoder: nn.Module, z: Tensor | None, uniform: Tensor) -> Tensor:
+def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
     """Images given codes, pixel by pixel in raster order: bits of the shape of ``uniform`` (k, batch, h w).
 
     ``z`` is (k, batch, n), or None where the decoder takes no code.

@@ -59,8 +59,7 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
     """State of an objective for all layers of ``model``: names of their buffers behind ``prefix`` -> start values."""
     return {
         f"{prefix}{m.path}.{name}": torch.full_like(m.scale.detach(), value)
-        for m in model.modules()
-        if isinstance(m, BatchNorm)
+        for m in layers(model)
         for name, value in (("mean", 0.0), ("variance", 1.0))
     }
 
@@ -71,8 +70,8 @@ def running(model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape)
     Layers that have written nothing on the tape are left out: they have not been used.
     """
     out = {}
-    for m in model.modules():
-        if isinstance(m, BatchNorm) and m.path in tape:
+    for m in layers(model):
+        if m.path in tape:
             for name, value in zip(("mean", "variance"), tape[m.path], strict=True):
                 key = f"{prefix}{m.path}.{name}"
                 out[key] = m.momentum * state[key] + (1 - m.momentum) * value

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.image_decoder import ImageDecoder
 from vaebench.nn.masked_conv import normal_
-from vaebench.nn.pixel_decoder import DefaultConv, logits_of
-from vaebench.nn.resnet import Conv, GlorotLinear
+from vaebench.nn.resnet import Conv
 
 KERNELS = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)
 """Sizes of the filters, layer by layer: those of Kim et al. (2018)."""
@@ -93,7 +93,7 @@ def _gate(x: Tensor) -> Tensor:
     return torch.tanh(a) * torch.sigmoid(b)
 
 
-class GatedPixelDecoder(nn.Module):
+class GatedPixelDecoder(ImageDecoder):
     """Logits of every pixel given all pixels before it, and a code; the interface is that of ``PixelDecoder``.
 
     Args:
@@ -114,37 +114,22 @@ class GatedPixelDecoder(nn.Module):
         channels: int = 32,
         kernels: tuple[int, ...] = KERNELS,
     ) -> None:
-        super().__init__()
-        height, width = shape
-        self.shape = (height, width)
-        self.maps = maps if latents else 0
-        self.code = GlorotLinear(latents, maps * height * width) if latents else None
+        super().__init__(shape, latents, maps)
         self.first = FirstLayer(channels, kernels[0], self.maps)
         self.layers = nn.ModuleList([GatedLayer(channels, channels, k) for k in kernels[1:]])
-        self.head = DefaultConv(channels, channels, 1)
-        self.head_norm = ChannelNorm(channels)
-        self.output = DefaultConv(channels, 1, 1)
-
-    def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
-        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n), or None: k = 1."""
-        hidden = self.image_part(x).unsqueeze(0)
-        if z is not None:
-            hidden = hidden + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        return self.rest(hidden.flatten(0, 1), tape).view(len(hidden), len(x), -1)
+        self.end(channels)
 
     def image_part(self, x: Tensor) -> Tensor:
         """What images ``x`` (batch, h w) give to both stacks of the first layer, (batch, 4 channels, h, w)."""
         return self.first.image_part(x.view(len(x), 1, *self.shape))
 
-    def code_part(self, z: Tensor) -> Tensor:
-        """What codes ``z`` (rows, n) give to both stacks of the first layer, (rows, 4 channels, h, w)."""
-        return self.first.code(self.code(z).view(len(z), self.maps, *self.shape))
+    def maps_part(self, maps: Tensor) -> Tensor:
+        """What the maps of a code (rows, maps, h, w) give to both stacks, (rows, 4 channels, h, w)."""
+        return self.first.code(maps)
 
-    def rest(self, hidden: Tensor, tape: Tape | None = None) -> Tensor:
-        """Logits (rows, h w), float32 at least, from what the first layer was given (rows, 4 channels, h, w)."""
-        hidden = hidden.contiguous(memory_format=torch.channels_last)
-        vertical, horizontal = self.first.gates(*hidden.chunk(2, 1), tape)
+    def hidden(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+        """The horizontal stack behind all layers, (rows, channels, h, w)."""
+        vertical, horizontal = self.first.gates(*first.chunk(2, 1), tape)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, tape)
-        last = self.head_norm.elu(self.head(horizontal), tape)
-        return logits_of(self.output, last)
+        return horizontal

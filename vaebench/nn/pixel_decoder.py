@@ -6,28 +6,16 @@ before one (a "blind spot" at the upper right). ``gated_pixel_decoder`` has a ne
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.image_decoder import ImageDecoder
 from vaebench.nn.masked_conv import MaskedConv
-from vaebench.nn.resnet import Conv, GlorotLinear
+from vaebench.nn.resnet import Conv
 
 KERNELS = (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3)
 """Sizes of the masked filters, block by block."""
-
-
-class DefaultConv(Conv):
-    """A 1x1 convolution with PyTorch's initial weights, uniform on +- sqrt(1 / inputs)."""
-
-    def start(self, generator: torch.Generator) -> None:
-        """Initial weights."""
-        half = math.sqrt(1.0 / self.weight.shape[1])
-        with torch.no_grad():
-            self.weight.uniform_(-half, half, generator=generator)
 
 
 class Bottleneck(nn.Module):
@@ -48,7 +36,7 @@ class Bottleneck(nn.Module):
         return self.widen_norm.elu(self.widen(hidden), tape, residual=x)
 
 
-class PixelDecoder(nn.Module):
+class PixelDecoder(ImageDecoder):
     """Logits of every pixel given those before it, and a code: He et al.'s PixelCNNDecoderV2.
 
     Args:
@@ -74,39 +62,25 @@ class PixelDecoder(nn.Module):
         channels: int = 64,
         kernels: tuple[int, ...] = KERNELS,
     ) -> None:
-        super().__init__()
-        height, width = shape
+        super().__init__(shape, latents, maps)
         inner = max(1, channels // 2)
-        self.shape = (height, width)
-        self.maps = maps if latents else 0
-        self.code = GlorotLinear(latents, maps * height * width) if latents else None
         self.first = MaskedConv(1, channels, kernels[0], centre=False, free=self.maps)
         self.first_norm = ChannelNorm(channels)
         self.blocks = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:]])
         self.skips = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:-1]])
-        self.head = DefaultConv(channels, channels, 1)
-        self.head_norm = ChannelNorm(channels)
-        self.output = DefaultConv(channels, 1, 1)
-
-    def forward(self, x: Tensor, z: Tensor | None = None, tape: Tape | None = None) -> Tensor:
-        """Logits (k, batch, h w) for images ``x`` (batch, h w) and codes ``z`` (k, batch, n), or None: k = 1."""
-        hidden = self.image_part(x).unsqueeze(0)
-        if z is not None:
-            hidden = hidden + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        return self.rest(hidden.flatten(0, 1), tape).view(len(hidden), len(x), -1)
+        self.end(channels)
 
     def image_part(self, x: Tensor) -> Tensor:
         """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w)."""
         return self.first.above(x.view(len(x), 1, *self.shape))
 
-    def code_part(self, z: Tensor) -> Tensor:
-        """What codes ``z`` (rows, n) give to the first layer, (rows, channels, h, w)."""
-        return self.first.around(self.code(z).view(len(z), self.maps, *self.shape))
+    def maps_part(self, maps: Tensor) -> Tensor:
+        """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
+        return self.first.around(maps)
 
-    def rest(self, hidden: Tensor, tape: Tape | None = None) -> Tensor:
-        """Logits (rows, h w), float32 at least, from what the first layer was given (rows, channels, h, w)."""
-        hidden = hidden.contiguous(memory_format=torch.channels_last)  # about a quarter faster on a CPU
-        trunk = self.first_norm.elu(hidden, tape)
+    def hidden(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+        """The trunk behind all blocks, (rows, channels, h, w)."""
+        trunk = self.first_norm.elu(first, tape)
         seen = [trunk]
         for i, block in enumerate(self.blocks):
             if i >= 2:
@@ -115,12 +89,4 @@ class PixelDecoder(nn.Module):
             seen.append(trunk)
         if self.skips:
             trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape)
-
-        last = self.head_norm.elu(self.head(trunk), tape)
-        return logits_of(self.output, last)
-
-
-def logits_of(output: Conv, hidden: Tensor) -> Tensor:
-    """Logits (rows, h w) by the last 1x1 convolution, never in half precision: a likelihood sums 784 of them."""
-    with torch.autocast(hidden.device.type, enabled=False):
-        return output(hidden.to(output.weight.dtype)).flatten(1)
+        return trunk
