@@ -24,7 +24,7 @@ from vaebench.errors import UserError
 from vaebench.models.base import Model, SampledPosterior
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.posterior import Posterior
-from vaebench.models.refinement import whole
+from vaebench.models.refinement import whole_batches
 from vaebench.nn.tokens import lengths_of
 from vaebench.rng import noise
 from vaebench.work.steps import Stateful, steps
@@ -180,7 +180,7 @@ def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int
     widest = max(model.sizes)
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
-    batch = whole(model, batch, CASES)
+    batch = whole_batches(model, batch, CASES)
     if chunk is None:
         chunk = max(SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES))
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
@@ -203,9 +203,9 @@ def documents(model: Model, x: Tensor, samples: int, chunk: int | None, batch: i
     start = 0
     while start < len(x):
         most = max(1, batch or _fitting(tokens[start:], limit))
-        stop = start + whole(model, most)
+        stop = start + whole_batches(model, most)
         fits_grain = not batch and start // CASES < stop // CASES and stop < len(x)
-        if fits_grain and whole(model, 1) == 1:
+        if fits_grain and whole_batches(model, 1) == 1:
             stop = stop // CASES * CASES
         cases = slice(start, min(stop, len(x)))
         room = CODES // (latents * (cases.stop - start))

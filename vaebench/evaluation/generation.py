@@ -25,7 +25,7 @@ from vaebench.models.base import (
     Model,
 )
 from vaebench.models.posterior import Gaussian
-from vaebench.models.refinement import whole
+from vaebench.models.refinement import whole_batches
 from vaebench.models.text_generation import Document
 from vaebench.rng import noise
 
@@ -95,7 +95,7 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     """Codes of the documents ``x`` (n, d): the means of q(z | x), or a sample each, (n, latents)."""
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
-    parts = [model.posterior(part) for part in x.split(whole(model, TOGETHER))]
+    parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
     q = Gaussian(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
     if mean:
         return q.mean

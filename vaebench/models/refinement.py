@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vaebench.dists import gaussian
-from vaebench.models.base import GaussianPosterior, Model, Moments, Noise
+from vaebench.models.base import GaussianPosterior, Model, Moments
+from vaebench.models.elbo import Draws, elbo
 from vaebench.models.posterior import Gaussian
 from vaebench.nn.batch_norm import Tape
+from vaebench.optim.clipping import clipped_jointly
 from vaebench.rng import noise
 
 
@@ -42,44 +43,9 @@ class Steps(NamedTuple):
         return cls(*(objective[f"svi_{name}"] for name in ("steps", "rate", "momentum", "clip")))
 
 
-class Draws(NamedTuple):
-    """What is random in one evaluation of the loss of a batch.
-
-    ``normal`` (k, batch, n) makes the samples of z; ``drop`` is the noise of dropout, empty for none.
-    """
-
-    normal: Tensor
-    drop: Noise
-
-
-def loss(
-    model: GaussianPosterior, x: Tensor, moments: Moments, draws: Draws, weight: Tensor | float, tape: Tape | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What a step minimises, the mean over the batch of -E_q log p(x | z) + weight KL(q || p), and its two parts.
-
-    Args:
-        model: gives log p(x | z).
-        x: (batch, d).
-        moments: mean and log-variance of q, (batch, n) each.
-        draws: of this evaluation.
-        weight: of the KL.
-        tape: see ``GaussianPosterior.log_likelihood``.
-
-    Returns:
-        The loss (), log p(x | z), mean over samples, (batch,), and the KL (batch,); nats.
-    """
-    mean, log_var = moments
-    z = gaussian.sample(mean, 0.5 * log_var, draws.normal)
-    log_p = model.log_likelihood(x, [z], draws.drop or None, tape).mean(0)
-    kl = gaussian.kl_standard(mean, log_var)
-    return (weight * kl - log_p).mean(), log_p, kl
-
-
 def shrink(grads: Sequence[Tensor], clip: float | None) -> list[Tensor]:
     """Gradients clipped one by one: each tensor is scaled to a norm of at most ``clip``."""
-    if clip is None:
-        return list(grads)
-    return [g * torch.clamp(clip / (torch.linalg.vector_norm(g) + 1e-6), max=1.0) for g in grads]
+    return [clipped_jointly([g], clip)[0] for g in grads]
 
 
 class Path(NamedTuple):
@@ -103,7 +69,7 @@ def refine(
     """Refine the posteriors of a batch.
 
     Args:
-        model: as for ``loss``.
+        model: gives log p(x | z).
         x: (batch, d).
         start: the encoder's mean and log-variance, (batch, n) each.
         draws: of every step.
@@ -123,7 +89,7 @@ def refine(
     grads: list[Moments] = []
     for k in range(steps.count):
         with torch.enable_grad():
-            value, _, _ = loss(model, x, now, draws[k], weight, tapes[k])
+            value = elbo(model, x, Gaussian(*now), draws[k], weight, tapes[k]).loss
             mean, log_var = torch.autograd.grad(value, now, create_graph=differentiable)
         before.append(now)
         grads.append((mean, log_var))
@@ -173,7 +139,7 @@ class Refinement:
         return Gaussian(mean, log_var)
 
 
-def whole(model: Model, cases: int, least: int = 1) -> int:
+def whole_batches(model: Model, cases: int, least: int = 1) -> int:
     """How many neighbouring cases to ask for the posterior of at once: about ``cases``, at least ``least``.
 
     A multiple of ``least``; of a model whose posteriors are refined a multiple of the batch in which they are. For the

@@ -7,8 +7,12 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from vaebench.models.base import Model
+from vaebench.nn import batch_norm
 
 State = dict[str, Tensor]
+
+MODEL = "model."
+"""What the names of the model's parameters and buffers begin with in an objective."""
 
 
 class Batch(NamedTuple):
@@ -85,8 +89,15 @@ class Objective(nn.Module):
         return {}
 
     def state(self, seed: int = 0, cases: int = 1) -> State:
-        """What persists between updates, at the start of the run with this seed on so many training cases: nothing."""
-        return {}
+        """What persists between updates, at the start of the run with this seed on so many training cases.
+
+        Of most rules nothing but the running averages of batch normalisation, where the model has some.
+        """
+        return batch_norm.initial(self.model, MODEL)
+
+    def averages(self, state: State, tape: batch_norm.Tape) -> State:
+        """The running averages of batch normalisation after a batch whose statistics are on the tape."""
+        return batch_norm.running(self.model, MODEL, state, tape)
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one update of so many cases, each of ``width`` numbers: name -> (kind, shape)."""

@@ -62,7 +62,7 @@ class BitGibbs(Objective):
     def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
         """A chain for every training case, random bits (cases, latents), and batch normalisation's averages."""
         shape = (cases, self.model.sizes[1])
-        return {"posterior": draws.random_bits(shape, seed), **batch_norm.initial(self.model, "model.")}
+        return {"posterior": draws.random_bits(shape, seed), **super().state(seed, cases)}
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms (sweeps, latents, batch), one for every bit drawn."""
@@ -79,12 +79,12 @@ class BitGibbs(Objective):
         log_p = self.model.log_likelihood(x, layers, tape) + machine.negative_energy(*self.model.sides(layers))
         bound = (log_p - machine.log_z()).mean()
         decay = penalty(self.model, self.weight_decay)
-        new = {"posterior": z.to(state["posterior"].dtype), **batch_norm.running(self.model, "model.", state, tape)}
+        new = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
         return decay - bound, new, {"bound": bound.detach()}
 
     def _statistics(self, state: dict[str, Tensor], z: Tensor) -> batch_norm.Tape:
         if self.statistics == "running":
-            norms = [m.path for m in self.model.modules() if isinstance(m, batch_norm.BatchNorm)]
+            norms = [m.path for m in batch_norm.layers(self.model)]
             return {path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"]) for path in norms}
         tape: batch_norm.Tape = {}
         self.model.decode([z], tape)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from vaebench.models.base import ExactModel, Model
-from vaebench.nn import batch_norm
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Objective
 
@@ -28,10 +25,6 @@ class Likelihood(Objective):
         """Models without latents."""
         return isinstance(model, ExactModel)
 
-    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """The running averages of batch normalisation, where the model has some."""
-        return batch_norm.initial(self.model, "model.")
-
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of dropout."""
         return self.model.dropout_noise(batch, width)
@@ -41,5 +34,5 @@ class Likelihood(Objective):
         x = batch.x
         tape: Tape = {}
         log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape).mean()
-        new = {**state, **batch_norm.running(self.model, "model.", state, tape)}
+        new = {**state, **self.averages(state, tape)}
         return -log_p, new, {"bound": log_p.detach()}

@@ -88,7 +88,7 @@ class RBMPriorObjective(Objective):
         chains = {"prior": draws.random_bits((count, machine.b1.shape[-1]), seed).to(torch.float32)}
         if self.reweighted:
             chains["prior_record"] = population.start(machine, count)
-        return {**chains, **batch_norm.initial(self.model, "model.")}
+        return {**chains, **super().state(seed, cases)}
 
     def noise(self, batch: int) -> Shapes:
         """Noise of the prior's sweeps, (sweeps, chains, n) for each side, of the posterior's samples, of resampling.
@@ -122,7 +122,7 @@ class RBMPriorObjective(Objective):
         tape: batch_norm.Tape = {}
         weight = self.kl_weight(batch.progress)
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
-        new = {**chains, **batch_norm.running(self.model, "model.", state, tape), **more}
+        new = {**chains, **self.averages(state, tape), **more}
         return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
 
 

@@ -7,17 +7,20 @@ step depends as well.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError, nearest
-from vaebench.models.refinement import Draws, Path, Steps, loss, refine, shrink
-from vaebench.nn import batch_norm, second_order
+from vaebench.models.elbo import Draws, Elbo, elbo
+from vaebench.models.posterior import Gaussian
+from vaebench.models.refinement import Path, Steps, refine, shrink
+from vaebench.nn import second_order
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch
-from vaebench.objectives.vae import VAE
+from vaebench.objectives.vae import VAE, drawn
+from vaebench.optim.clipping import clipped_jointly
 from vaebench.settings import validate
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -48,8 +51,6 @@ class SemiAmortised(VAE):
 
     Reference: Kim et al. 2018, algorithm 2; He et al. 2019, section 5.1 (K = 10).
     """
-
-    validation: ClassVar[dict[str, Any]] = {"watch": True}
 
     def __init__(
         self,
@@ -88,36 +89,27 @@ class SemiAmortised(VAE):
         """One pure step. The bound and the KL are those of the refined posterior."""
         x = batch.x
         weight = self.weight.at(batch)
-        draws = [self._draws(noise, f"svi{k}.", len(x)) for k in range(self.steps.count)]
-        last = self._draws(noise, "", len(x))
+        draws = [drawn(noise, len(x), f"svi{k}.") for k in range(self.steps.count)]
+        last = drawn(noise, len(x))
         tapes: list[Tape] = [{} for _ in range(self.steps.count + 1)]
 
         if self.gradient == "exact":
-            value, log_p, kl = self._unrolled(x, draws, last, weight, tapes)
+            found = self._unrolled(x, draws, last, weight, tapes)
         else:
-            value, log_p, kl = self._by_differences(x, draws, last, weight, tapes)
+            found = self._by_differences(x, draws, last, weight, tapes)
 
         new = dict(state)
         for tape in tapes:  # every pass of the authors' code moves the running averages
-            new |= batch_norm.running(self.model, "model.", new, tape)
-        metrics = {"bound": (log_p - kl).mean(), "kl": kl.mean(), "loss": (weight * kl - log_p).mean()}
-        return value, new, {k: v.detach() for k, v in metrics.items()}
+            new |= self.averages(new, tape)
+        return found.loss, new, self.metrics(found)
 
-    def _draws(self, noise: dict[str, Tensor], prefix: str, batch: int) -> Draws:
-        drop = {k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")}
-        return Draws(noise[f"{prefix}q1"][:, :batch], drop)
-
-    def _unrolled(
-        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _unrolled(self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]) -> Elbo:
         with second_order.wanted():
             start = self.model.encode(x, tapes[-1])
             path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1], differentiable=True)
-            return loss(self.model, x, path.end, last, weight, tapes[-1])
+            return elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
 
-    def _by_differences(
-        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_differences(self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]) -> Elbo:
         """The loss with a gradient that was found step by step, from the last one back.
 
         What is returned has the value of the loss, and the gradient as that of a sum of products with it.
@@ -125,21 +117,21 @@ class SemiAmortised(VAE):
         start = self.model.encode(x, tapes[-1])
         theta = [p for _, p in self.model.p.named_parameters()]
         path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
-        value, log_p, kl = loss(self.model, x, path.end, last, weight, tapes[-1])
-        grads = torch.autograd.grad(value, [*path.end, *theta])
+        found = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
+        grads = torch.autograd.grad(found.loss, [*path.end, *theta])
         back = self._faithful if self.gradient == "faithful" else self._central
         to_start, to_theta = back(x, path, draws, weight, theta, list(grads[:2]), list(grads[2:]))
 
         products = [(p * g).sum() for p, g in zip((*start, *theta), (*to_start, *to_theta), strict=True)]
         linear = torch.stack(products).sum()
-        return value.detach() + linear - linear.detach(), log_p, kl
+        return found._replace(loss=found.loss.detach() + linear - linear.detach())
 
     def _gradients(
         self, x: Tensor, moments: list[Tensor], draws: Draws, weight: Tensor, theta: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Of the loss at ``moments``: for these, and for the parameters of the generative model."""
         leaves = [v.detach().requires_grad_() for v in moments]
-        value, _, _ = loss(self.model, x, (leaves[0], leaves[1]), draws, weight, {})
+        value = elbo(self.model, x, Gaussian(*leaves), draws, weight, {}).loss
         grads = torch.autograd.grad(value, [*leaves, *theta])
         return list(grads[:2]), list(grads[2:])
 
@@ -188,13 +180,13 @@ class SemiAmortised(VAE):
             here = shrink(path.grads[k], steps.clip)
 
             there, theta_there = self._shifted(x, path, k, p, r, draws, weight, theta)
-            joint = _jointly([*there, *theta_there], steps.clip)
+            joint = clipped_jointly([*there, *theta_there], steps.clip)
             there = joint[:2]
             theta_there = joint[2:]
 
-            change = _jointly([(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip)
+            change = clipped_jointly([(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip)
             to_theta = [v - d for v, d in zip(to_theta, change, strict=True)]
-            a = _jointly([v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip)
+            a = clipped_jointly([v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip)
             p = [steps.momentum * v for v in p]
         return a, to_theta
 
@@ -207,12 +199,3 @@ def _through_clip(v: Tensor, grad: Tensor, clip: float | None) -> Tensor:
     unit = grad / norm
     factor = clip / (norm + 1e-6)
     return factor * (v - (norm / (norm + 1e-6)) * unit * (unit * v).sum())
-
-
-def _jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
-    """Gradients clipped together: the norm over all tensors becomes ``clip`` at most."""
-    if clip is None:
-        return tensors
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in tensors]))
-    factor = torch.clamp(clip / (norm + 1e-6), max=1.0)
-    return [v * factor for v in tensors]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vaebench.models.base import GaussianPosterior, Model
-from vaebench.nn import batch_norm
+from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, Objective
 from vaebench.objectives.kl_weight import KLWeight
@@ -50,24 +50,26 @@ class VAE(Objective):
         """Models with a Gaussian posterior that they give as mean and log-variance."""
         return isinstance(model, GaussianPosterior)
 
-    def state(self, seed: int = 0, cases: int = 1) -> dict[str, Tensor]:
-        """The running averages of batch normalisation, where the model has some."""
-        return batch_norm.initial(self.model, "model.")
-
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of K posterior samples per case, and of dropout where the model has it."""
         return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
 
     def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
-        x, weight = batch.x, self.weight.at(batch)
+        x = batch.x
         tape: Tape = {}
         q = self.model.posterior(x, tape)
-        z = q.sample(self.samples, {"q1": noise["q1"][:, : len(x)]})
-        drop = {k: v[: len(x)] for k, v in noise.items() if k.startswith("drop")}
-        log_p = self.model.log_likelihood(x, z, drop or None, tape).mean(0)
-        kl = q.kl()
-        loss = (weight * kl - log_p).mean()
-        metrics = {"bound": (log_p - kl).mean(), "kl": kl.mean(), "loss": loss}
-        new = {**state, **batch_norm.running(self.model, "model.", state, tape)}
-        return loss, new, {k: v.detach() for k, v in metrics.items()}
+        found = elbo(self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape)
+        return found.loss, {**state, **self.averages(state, tape)}, self.metrics(found)
+
+    @staticmethod
+    def metrics(found: Elbo) -> dict[str, Tensor]:
+        """What is told of a step: the bound of log p(x) and the KL, whatever its weight, and what is minimised."""
+        told = {"bound": (found.log_p - found.kl).mean(), "kl": found.kl.mean(), "loss": found.loss}
+        return {name: v.detach() for name, v in told.items()}
+
+
+def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
+    """One evaluation's part of the noise of a step, under names that begin with ``prefix``, for so many examples."""
+    drop = {k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")}
+    return Draws(noise[f"{prefix}q1"][:, :batch], drop)

@@ -1,4 +1,4 @@
-"""One clip over all gradients of a seed."""
+"""One clip over all gradients, of each packed seed or of a single batch."""
 
 from __future__ import annotations
 
@@ -16,3 +16,11 @@ def joint_scale(grads: list[Tensor], clip: float | None) -> Tensor:
         return torch.ones(seeds, dtype=grads[0].dtype, device=grads[0].device)
     norm = torch.stack([torch.linalg.vector_norm(g.reshape(seeds, -1), dim=1) for g in grads]).norm(dim=0)
     return torch.clamp(clip / (norm + 1e-6), max=1.0)
+
+
+def clipped_jointly(tensors: list[Tensor], clip: float | None) -> list[Tensor]:
+    """Gradients of any shapes, scaled together to a joint norm of at most ``clip``; None: as they are."""
+    if clip is None:
+        return tensors
+    scale = joint_scale([v.unsqueeze(0) for v in tensors], clip)[0]
+    return [v * scale for v in tensors]

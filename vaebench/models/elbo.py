@@ -1,0 +1,64 @@
+"""The evidence lower bound of a batch by samples, with the KL in closed form and weighted (Kingma & Welling 2014)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vaebench.models.base import GaussianPosterior, Noise
+from vaebench.models.posterior import Gaussian
+from vaebench.nn.batch_norm import Tape
+
+
+class Draws(NamedTuple):
+    """What is random in one evaluation of the bound of a batch.
+
+    Attributes:
+        normal: Standard normals (k, batch, n), which make the samples of z.
+        drop: Noise of dropout, empty for none.
+    """
+
+    normal: Tensor
+    drop: Noise
+
+
+class Elbo(NamedTuple):
+    """Of a batch, in nats.
+
+    Attributes:
+        loss: Mean over the batch of -E_q log p(x | z) + weight KL(q || p), ().
+        log_p: log p(x | z), mean over the samples, (batch,).
+        kl: KL(q(z | x) || N(0, I)), exact, (batch,).
+    """
+
+    loss: Tensor
+    log_p: Tensor
+    kl: Tensor
+
+
+def elbo(
+    model: GaussianPosterior,
+    x: Tensor,
+    q: Gaussian,
+    draws: Draws,
+    weight: Tensor | float,
+    tape: Tape | None = None,
+) -> Elbo:
+    """The bound at a Gaussian posterior; gradients pass to its moments and to the generative model.
+
+    Args:
+        model: Gives log p(x | z).
+        x: Examples, (batch, d).
+        q: The posterior of every example.
+        draws: Of this evaluation.
+        weight: Of the KL.
+        tape: See ``GaussianPosterior.log_likelihood``.
+
+    Reference:
+        Kingma & Welling 2014, equation 7.
+    """
+    z = q.sample(len(draws.normal), {"q1": draws.normal})
+    log_p = model.log_likelihood(x, z, draws.drop or None, tape).mean(0)
+    kl = q.kl()
+    return Elbo((weight * kl - log_p).mean(), log_p, kl)
