@@ -16,6 +16,7 @@ from vaebench.dists import gaussian
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, draws, plan
 from vaebench.models.base import GaussianPosterior, Moments
+from vaebench.models.posterior import Gaussian
 from vaebench.work.steps import tick
 
 BLOCK = 2**21
@@ -37,6 +38,10 @@ class Posteriors:
 
     def __len__(self) -> int:
         return len(self.mean)
+
+    def of(self, cases: slice, dtype: torch.dtype) -> Gaussian:
+        """The posteriors of some of the cases, in the precision of the model that gave them."""
+        return Gaussian(self.mean[cases].to(dtype), self.log_var[cases].to(dtype))
 
     def kl(self) -> Tensor:
         """KL(q(z | x_i) || N(0, I)) of every case, (n,), nats, exact."""
@@ -129,12 +134,17 @@ class Gather(Sums):
 
 
 @torch.no_grad()
-def posteriors(model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "eval") -> Posteriors:
-    """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream."""
+def posteriors(
+    model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "eval", known: Posteriors | None = None
+) -> Posteriors:
+    """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream.
+
+    ``known``: the same posteriors with other samples, so that they need not be found again.
+    """
     rows = []
     for cases, _, xs in plan(model, x, 1):
         tick()
-        q = model.posterior(xs)
+        q = model.posterior(xs) if known is None else known.of(cases, model.mean.dtype)
         (z,) = q.sample(1, draws(model, cases, 0, 1, seed, purpose, x.device))
         rows.append((q.mean, q.log_var, z[0]))
     return Posteriors(*(torch.cat(column).double() for column in zip(*rows, strict=True)))

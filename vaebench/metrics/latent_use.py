@@ -20,12 +20,19 @@ from vaebench.protocol.signature import MI_BATCH
 
 
 def latent_use(
-    model: Model, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+    model: Model,
+    x: Tensor,
+    seed: int,
+    purpose: str = "valid",
+    *,
+    parts: Sequence[Tensor] | None = None,
+    batch_seed: int | None = None,
 ) -> dict[str, float]:
     """``bound`` (lower is better), ``kl``, ``mi_batch``, ``mi``, ``aggregate_kl`` in nats, and ``active_units``.
 
     Of the cases ``x`` (n, d), two at least. ``parts``: rows of the batches of ``mi_batch``; None: batches of 32. Always
-    the same noise for the same seed and purpose, so that the numbers of a curve compare.
+    the same noise for the same seed and purpose, so that the numbers of a curve compare. ``batch_seed``: of the samples
+    by which ``mi_batch`` is estimated; None: by those of all the rest.
     """
     total = BoundSum(len(x), 1, x.device)
     gathered = Gather(len(x))
@@ -36,10 +43,11 @@ def latent_use(
     p = gathered.result()
     log_q = p.log_aggregate()
     parts = batches(model, x, MI_BATCH) if parts is None else parts
+    own = p if batch_seed is None else posteriors(model, x, batch_seed, purpose, known=p)
     return {
         "bound": -found.value,
         "kl": found.kl[0],
-        "mi_batch": batchwise(p, parts).value,
+        "mi_batch": batchwise(own, parts).value,
         "mi": whole_set(p, log_q).value,
         "aggregate_kl": aggregate_kl(p, log_q).value,
         "active_units": float(active_means(p.mean)),

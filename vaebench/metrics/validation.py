@@ -13,7 +13,7 @@ from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
-from vaebench.metrics.latent_use import information, latent_use
+from vaebench.metrics.latent_use import latent_use
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
 from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
@@ -31,8 +31,8 @@ def validation(
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
     parts = batches(model, x, settings["batch"])
-    found = {f"valid_{k}": v for k, v in latent_use(model, x, seed, parts=parts).items()}
-    found["valid_mi_batch"] = information(model, x, seeds.derive(seed, "watch", update), parts=parts)
+    use = latent_use(model, x, seed, parts=parts, batch_seed=seeds.derive(seed, "watch", update))
+    found = {f"valid_{k}": v for k, v in use.items()}
     if samples > 1:
         found["valid_bound"] = validation_bound(model, x, samples, seed, {})
     return found
