@@ -1,4 +1,4 @@
-"""What a command needs is read once: results and data."""
+"""What a command needs is read and built once: results, data, models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from kit.runs import TINY
 
-from vaebench import cli, data
+from vaebench import cli, data, models
 from vaebench.results import result_file
 
 
@@ -37,3 +37,35 @@ def test_each_result_is_opened_once(root, capsys, monkeypatch, command):
     words = () if command[0] == "ls" else (*TINY, "--only", "column=WS")
     assert cli.main([*command, *words, f"run.results={root}"]) == 0
     assert sorted(opened.values()) == [1, 1]
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Where the parameters of the models are that are built: ``meta`` allocates nothing."""
+    places: list[str] = []
+    real = models.build
+
+    def build(config, info):
+        model = real(config, info)
+        places.append(next(model.parameters()).device.type)
+        return model
+
+    monkeypatch.setattr(models, "build", build)
+    return places
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [("0-1",), ("0-1", "run.pack=1", "objective=wake_sleep"), ("0", "train.snapshots=[0,2]")],
+    ids=["together", "one by one", "with snapshots"],
+)
+def test_a_task_builds_its_model_once(tmp_path, built, seeds):
+    """For training and evaluation of all its seeds; the check before anything starts builds one of no memory."""
+    command = ["run", *TINY, f"run.results={tmp_path}", "--seeds", *seeds]
+    assert cli.main(command) == 0
+    tasks = 2 if "run.pack=1" in seeds else 1
+    assert built == ["meta"] + ["cpu"] * tasks
+
+    built.clear()
+    assert cli.main([*command, "eval.bound_samples=3"]) == 0
+    assert built == ["meta"] + ["cpu"] * tasks, "evaluated anew"

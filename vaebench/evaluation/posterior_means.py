@@ -5,6 +5,7 @@ Of one scalar latent, at every snapshot and of the parameters that are evaluated
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 from pathlib import Path
@@ -22,7 +23,7 @@ from vaebench.models.base import Model
 from vaebench.results import means_file, run_files
 from vaebench.results.means_file import SELECTED, Point
 from vaebench.training import checkpoint, snapshots
-from vaebench.training.build import load_model
+from vaebench.training.build import put
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.work.steps import Box, steps
 
@@ -47,9 +48,12 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
     cases = places.tolist()
     x = torch.from_numpy(examples.fixed(splits, split, places)).to(device)
     lines = Box(found=[])
+    other = copy.deepcopy(model)  # takes the parameters of one snapshot after the other
     for number in steps("posterior means", len(wanted), lines):
-        at_end = number == len(kept)
-        one = model if at_end else load_model(config, splits.info, _snapshot(kept[number].path)).to(device)
+        one = model
+        if number < len(kept):
+            one = other
+            put(one, _snapshot(kept[number].path))
         means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
         lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
 

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ from vaebench.results.store import Store
 from vaebench.running import loaded
 from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
-from vaebench.training.build import batches_of, in_updates, load_model
+from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.engines import choose_engine, has_kernel, keep_freed_memory, usable
 from vaebench.training.loop import train
@@ -113,6 +113,14 @@ class Session:
                 self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
             except Exception as e:
                 self.failures[seed] = reason_of(e, store.run_dir(cell.key, seed))
+
+    @cached_property
+    def trio(self) -> Trio:
+        """Model, objective and optimiser: built once, for the training and the evaluation of all seeds.
+
+        The parameters of the model are whatever was put there last.
+        """
+        return trio(self.config, self.splits.info)
 
     # ------------------------------------------------------------------------------------------------ the work
 
@@ -193,7 +201,8 @@ class Session:
 
             self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
             try:
-                train(self.config, self.splits, group, self.device, group[0].engine, report, should_stop)
+                where = (self.device, group[0].engine)
+                train(self.config, self.splits, group, *where, report, should_stop, self.trio)
             except Interrupted:
                 raise
             except Exception as e:
@@ -260,7 +269,8 @@ class Session:
         write_curve(s)  # a kill may have come between the last checkpoint and its view
         status = self._status(s)
         found = evaluated_checkpoint(s, self.cell.train.select)
-        model = load_model(self.config, self.splits.info, found).to(self.device)
+        model = self.trio.model.to(self.device)
+        put(model, found)
         x = cases(self.splits, self.config["eval"]).to(self.device)
 
         begun = Partial(s.folder, self._evaluation(s, found))

@@ -39,8 +39,18 @@ def trio(config: dict[str, Any], info: DataInfo) -> Trio:
 
 
 def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Model:
-    """The model of a cell with the parameters and buffers of a checkpoint (objective's names, ``model.*``)."""
+    """The model of a cell with the parameters and buffers of a checkpoint; raises as ``put`` does."""
     model = models.build(config["model"], info)
+    put(model, found)
+    refinement.attach(model, config)
+    return model
+
+
+def put(model: Model, found: Checkpoint) -> None:
+    """Give a model the parameters and buffers of a checkpoint (objective's names, ``model.*``).
+
+    Raises UserError for a checkpoint of another model, and leaves this one as it is.
+    """
     kept = {**found.params, **found.state}
     own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
     missing = {n for n, _ in model.named_parameters()} - set(own)
@@ -50,8 +60,6 @@ def load_model(config: dict[str, Any], info: DataInfo, found: Checkpoint) -> Mod
     if wrong:
         raise UserError(f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}")
     model.load_state_dict(own, strict=False)
-    refinement.attach(model, config)
-    return model
 
 
 def batches_of(config: dict[str, Any], splits: Splits) -> Batches:

@@ -20,6 +20,7 @@ from vaebench.rng import noise
 from vaebench.training import build, snapshots
 from vaebench.training.batches import Batches
 from vaebench.training.bookkeeping import Bookkeeping
+from vaebench.training.build import Trio
 from vaebench.training.engines import Pack
 from vaebench.training.inner_loop import inner_updates
 from vaebench.training.run_state import RunState
@@ -37,6 +38,7 @@ def train(
     engine: str,
     report: Report = lambda update, shown: None,
     should_stop: Callable[[], bool] = lambda: False,
+    trio: Trio | None = None,
 ) -> list[RunState]:
     """Train seeds that all stand at the same update, to the end of their budget or to early stopping.
 
@@ -48,6 +50,7 @@ def train(
         engine: one of ``engines.ENGINES``.
         report: told how far training is.
         should_stop: asked between updates.
+        trio: what ``build.trio`` makes of the settings, to be used again. None: built here.
 
     Returns:
         The states, with status 'trained' or 'diverged'.
@@ -56,7 +59,7 @@ def train(
         Interrupted: ``should_stop`` said so. Everything is saved, but of an inner loop: that is made again.
     """
     settings = config["train"]
-    pack, batches = _begin(config, splits, states, device, engine)
+    pack, batches = _begin(config, splits, states, device, engine, trio or build.trio(config, splits.info))
     updates = build.in_updates(config, batches, "updates")
     every = build.in_updates(config, batches, "valid_every")
     wanted = settings.get("snapshots", ())
@@ -97,10 +100,14 @@ def train(
 
 
 def _begin(
-    config: dict[str, Any], splits: Splits, states: list[RunState], device: torch.device, engine: str
+    config: dict[str, Any],
+    splits: Splits,
+    states: list[RunState],
+    device: torch.device,
+    engine: str,
+    trio: Trio,
 ) -> tuple[Pack, Batches]:
     """The pack of the seeds, from their checkpoints or from the start, and the batches of their training."""
-    trio = build.trio(config, splits.info)
     objective = trio.objective.to(device)
     data = torch.from_numpy(splits.train).to(device)
     parts = []
