@@ -40,11 +40,19 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "sample": (
         "draw documents or images from a trained model",
-        ("sample results/runs/NAME/seed-0 --number 5", "sample RUN --output images.png"),
+        (
+            "sample results/runs/NAME/seed-0 --number 5",
+            "sample RUN --output images.png",
+            "sample RUN --traverse 5 --around 0 --output latents.png",
+        ),
     ),
     "reconstruct": (
         "pass documents or images through a trained model's posterior and back",
-        ("reconstruct RUN < documents.txt", "reconstruct RUN --path 7 < two_documents.txt"),
+        (
+            "reconstruct RUN < documents.txt",
+            "reconstruct RUN --path 7 < two_documents.txt",
+            "reconstruct RUN --test 16 --output pairs.png",
+        ),
     ),
     "data": (
         "list, download and verify the data sets",

@@ -13,6 +13,7 @@ from vaebench import kernels, objectives, optim
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
+from vaebench.models import images as image_models
 from vaebench.models.image_vae import ImageVAE
 from vaebench.models.pixel_cnn import PixelCNN
 from vaebench.nn.init import initialize
@@ -79,6 +80,25 @@ def test_samples_have_the_probabilities_of_the_model(decoder):
     numbers = (drawn @ torch.tensor([8.0, 4.0, 2.0, 1.0])).long()
     share = torch.bincount(numbers, minlength=16) / n
     assert ((share - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kernel", [False, True])
+def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
+    """Images that are drawn row by row, in parts, are those that whole images give, pixel by pixel."""
+    model = vae(decoder=decoder)
+    z = [torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(2))]
+    uniform = torch.rand(2, 7, 30, generator=torch.Generator().manual_seed(3))
+    monkeypatch.setitem(image_models.PIXELS, "cpu", 4 * 5)
+    with kernels.use(kernel):
+        drawn = model.sample_visible(z, uniform)
+
+    with torch.no_grad(), kernels.use(False):
+        logits = torch.stack([model.p(x, code.unsqueeze(0))[0] for x, code in zip(drawn, z[0], strict=True)])
+    p = torch.sigmoid(logits)
+    sure = (p - uniform).abs() > 1e-5
+    assert sure.float().mean() > 0.99
+    assert torch.equal((uniform < p)[sure], drawn[sure] == 1)
 
 
 def pack(engine: str, rule: str, model, data: Tensor, kind: Kind = Kind.BITS, **settings) -> Pack:

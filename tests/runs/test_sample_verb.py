@@ -48,6 +48,10 @@ def test_documents(runs, capsys, monkeypatch, tmp_path):
     feed(monkeypatch, b"the cat sat\na dog\nthe red ship\n")
     assert main(["reconstruct", folder, "--path", "4", "--code", "sample"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2 * 4
+    assert main(["reconstruct", folder, "--test", "3"]) == 0
+    pairs = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [len(pair) for pair in pairs] == [2, 2, 2]
+    assert all(original.split() for original, _ in pairs)
 
 
 def test_images(runs, capsys, monkeypatch, tmp_path):
@@ -61,6 +65,8 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
     again = capsys.readouterr().out.splitlines()
     assert len(again) == 4
     assert set("".join(again)) == {"0", "1"}
+    assert main(["reconstruct", str(folder), "--test", "3", "--output", str(tmp_path / "pairs.txt")]) == 0
+    assert [len(line) for line in (tmp_path / "pairs.txt").read_text().splitlines()] == [129] * 3
     assert main(["sample", str(folder), "--output", str(tmp_path / "x.png")]) == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
@@ -89,6 +95,11 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ),
         ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
         ("nvil_mnist", ["sample", "--how", "beam"], b"", "--how: for documents"),
+        ("nvil_mnist", ["sample", "--traverse", "2"], b"", "SBN has no Gaussian latents of images"),
+        ("nvil_mnist", ["reconstruct", "--test", "2", "--code", "mean"], b"", "SBN has no mean of the codes"),
+        ("lagging_yahoo", ["sample", "--traverse", "1"], b"", "--traverse: for images"),
+        ("lagging_yahoo", ["sample", "--manifold"], b"", "--manifold: for images"),
+        ("lagging_yahoo", ["reconstruct", "--test", "2", "--path", "3"], b"", "--path: of documents"),
     ],
 )
 def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):

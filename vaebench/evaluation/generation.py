@@ -104,6 +104,12 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
 
 
 @torch.no_grad()
+def posterior_means(model: GaussianPosterior, x: Tensor) -> Tensor:
+    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part."""
+    return torch.cat([model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))])
+
+
+@torch.no_grad()
 def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     """``number`` cases x ~ p(x), bits (number, d). A Boltzmann prior is sampled by SWEEPS Gibbs sweeps.
 
@@ -122,15 +128,21 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def images_again(model: Model, x: Tensor, seed: int) -> Tensor:
-    """For every case of ``x`` (n, d) one drawn from p(x | z), z a sample of the posterior of the case: bits (n, d).
+def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tensor:
+    """For every case of ``x`` (n, d) one drawn from p(x | z), bits (n, d).
 
-    Raises UserError for a model without codes of such cases.
+    z is a sample of the posterior of the case, or with ``mean`` its mean.
+
+    Raises UserError for a model without codes of such cases, or without means of them.
     """
     if not (isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)):
         raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
+    if mean and not isinstance(model, GaussianPosterior):
+        raise UserError(f"{type(model).__name__} has no mean of the codes of an image, whose latents are bits")
 
-    if isinstance(model, BoltzmannPosterior):
+    if mean:
+        z = [posterior_means(model, x).unsqueeze(0)]
+    elif isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
         z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
     else:

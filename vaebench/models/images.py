@@ -13,6 +13,7 @@ from vaebench.dists import bernoulli
 from vaebench.errors import UserError, nearest
 from vaebench.nn.gated_pixel_decoder import GatedPixelDecoder
 from vaebench.nn.image_decoder import ImageDecoder
+from vaebench.nn.masked_conv import RowsAbove
 from vaebench.nn.pixel_decoder import PixelDecoder
 from vaebench.settings import validate
 from vaebench.work.steps import tick
@@ -88,15 +89,43 @@ def score(decoder: ImageDecoder, x: Tensor, z: Tensor | None) -> Tensor:
 def sample(decoder: ImageDecoder, z: Tensor | None, uniform: Tensor) -> Tensor:
     """Images given codes, pixel by pixel in raster order: bits of the shape of ``uniform`` (k, batch, h w).
 
-    ``z`` is (k, batch, n), or None where the decoder takes no code.
+    ``z`` is (k, batch, n), or None where the decoder takes no code. Memory is bounded.
     """
-    shape = uniform.shape
-    rows = uniform.flatten(0, 1)
-    codes = None if z is None else decoder.code_part(z.flatten(0, 1))
-    x = torch.zeros_like(rows)
-    for pixel in range(rows.shape[1]):
-        tick()
-        hidden = decoder.image_part(x)
-        logits = decoder.rest(hidden if codes is None else hidden + codes)
-        x[:, pixel] = bernoulli.sample(logits[:, pixel], rows[:, pixel])
-    return x.view(shape)
+    every = uniform.flatten(0, 1)
+    codes = None if z is None else z.flatten(0, 1)
+    rows = max(1, PIXELS.get(uniform.device.type, PIXELS["cuda"]) // decoder.shape[1])
+    x = torch.empty_like(every)
+    for start in range(0, len(every), rows):
+        some = slice(start, start + rows)
+        x[some] = _sample(decoder, None if codes is None else codes[some], every[some])
+    return x.view(uniform.shape)
+
+
+def _sample(decoder: ImageDecoder, codes: Tensor | None, uniform: Tensor) -> Tensor:
+    """As ``sample``, of images side by side: codes (rows, n), uniforms (rows, h w).
+
+    Only the row of a pixel is computed, under what the layers were given in the rows above.
+    """
+    height, width = decoder.shape
+    given = None if codes is None else decoder.code_part(codes)
+    above = RowsAbove()
+    x = torch.zeros_like(uniform)
+    for row in range(height):
+        pixels = slice(row * width, (row + 1) * width)
+        part = None if given is None else given[:, :, row : row + 1]
+        above.keeping = False
+        for column in range(width):
+            tick()
+            pixel = row * width + column
+            logits = _row(decoder, x[:, pixels], part, above)
+            x[:, pixel] = bernoulli.sample(logits[:, column], uniform[:, pixel])
+
+        above.keeping = True
+        _row(decoder, x[:, pixels], part, above)
+    return x
+
+
+def _row(decoder: ImageDecoder, x: Tensor, given: Tensor | None, above: RowsAbove) -> Tensor:
+    """Logits (rows, w) of a row of images ``x`` (rows, w)."""
+    hidden = decoder.image_part(x, above)
+    return decoder.rest(hidden if given is None else hidden + given, above=above)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
 from vaebench.nn.image_decoder import ImageDecoder
-from vaebench.nn.masked_conv import normal_
+from vaebench.nn.masked_conv import RowsAbove, normal_, padded
 from vaebench.nn.resnet import Conv
 
 KERNELS = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)
@@ -53,26 +53,27 @@ class GatedLayer(nn.Module):
         normal_(self.vertical, generator)
         normal_(self.horizontal, generator)
 
-    def forward(self, vertical: Tensor, horizontal: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
-        above, left = self.convolved(vertical, horizontal)
-        vertical, out = self.gates(above, left, tape)
+    def forward(
+        self, vertical: Tensor, horizontal: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> tuple[Tensor, Tensor]:
+        over, left = self.convolved(vertical, horizontal, above)
+        vertical, out = self.gates(over, left, tape)
         return vertical, out + horizontal
 
-    def convolved(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
+    def convolved(self, vertical: Tensor, horizontal: Tensor, above: RowsAbove | None = None) -> tuple[Tensor, Tensor]:
         """Both stacks by their filters, (batch, 2 channels, h, w) each."""
-        margin = self.margin
-        above = F.conv2d(F.pad(vertical, (margin, margin, margin, 0)), self.vertical)
-        left = F.conv2d(F.pad(horizontal, (margin, 0, 0, 0)), self.horizontal)
+        over = F.conv2d(padded(vertical, self.margin, self, above), self.vertical)
+        left = F.conv2d(F.pad(horizontal, (self.margin, 0, 0, 0)), self.horizontal)
         if self.centre:
-            return above, left
+            return over, left
         # Row r of the result has seen the rows before r alone, and column c the columns before c.
-        return above[:, :, :-1], left[..., :-1]
+        return over[:, :, :-1], left[..., :-1]
 
-    def gates(self, above: Tensor, left: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
+    def gates(self, over: Tensor, left: Tensor, tape: Tape | None = None) -> tuple[Tensor, Tensor]:
         """Both stacks behind their gates, (batch, channels, h, w) each, without the residual connection."""
-        above = self.vertical_norm(above, tape)
-        left = self.horizontal_norm(left + self.across(above), tape)
-        return _gate(above), self.out(_gate(left))
+        over = self.vertical_norm(over, tape)
+        left = self.horizontal_norm(left + self.across(over), tape)
+        return _gate(over), self.out(_gate(left))
 
 
 class FirstLayer(GatedLayer):
@@ -82,9 +83,9 @@ class FirstLayer(GatedLayer):
         super().__init__(1, channels, kernel, centre=False)
         self.code = Conv(maps, 4 * channels, kernel, padding=self.margin) if maps else None
 
-    def image_part(self, image: Tensor) -> Tensor:
+    def image_part(self, image: Tensor, above: RowsAbove | None = None) -> Tensor:
         """Both stacks of images (batch, 1, h, w), one behind the other: (batch, 4 channels, h, w)."""
-        return torch.cat(self.convolved(image, image), 1)
+        return torch.cat(self.convolved(image, image, above), 1)
 
 
 def _gate(x: Tensor) -> Tensor:
@@ -119,17 +120,17 @@ class GatedPixelDecoder(ImageDecoder):
         self.layers = nn.ModuleList([GatedLayer(channels, channels, k) for k in kernels[1:]])
         self.end(channels)
 
-    def image_part(self, x: Tensor) -> Tensor:
+    def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
         """What images ``x`` (batch, h w) give to both stacks of the first layer, (batch, 4 channels, h, w)."""
-        return self.first.image_part(x.view(len(x), 1, *self.shape))
+        return self.first.image_part(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
         """What the maps of a code (rows, maps, h, w) give to both stacks, (rows, 4 channels, h, w)."""
         return self.first.code(maps)
 
-    def hidden(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """The horizontal stack behind all layers, (rows, channels, h, w)."""
         vertical, horizontal = self.first.gates(*first.chunk(2, 1), tape)
         for layer in self.layers:
-            vertical, horizontal = layer(vertical, horizontal, tape)
+            vertical, horizontal = layer(vertical, horizontal, tape, above)
         return horizontal

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.masked_conv import RowsAbove
 from vaebench.nn.resnet import Conv, GlorotLinear
 
 
@@ -47,15 +48,18 @@ class ImageDecoder(nn.Module):
         self.head_norm = ChannelNorm(channels)
         self.output = DefaultConv(channels, 1, 1)
 
-    def image_part(self, x: Tensor) -> Tensor:
-        """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w)."""
+    def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
+        """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w).
+
+        With ``above``, here and in what follows, ``x`` are the next rows of images whose other rows it has seen.
+        """
         raise NotImplementedError
 
     def maps_part(self, maps: Tensor) -> Tensor:
         """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
         raise NotImplementedError
 
-    def hidden(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """What the last layers are given, (rows, channels, h, w), from what the first one was (rows, ..., h, w)."""
         raise NotImplementedError
 
@@ -66,16 +70,20 @@ class ImageDecoder(nn.Module):
             first = first + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
         return self.rest(first.flatten(0, 1), tape).view(len(first), len(x), -1)
 
+    def as_image(self, x: Tensor) -> Tensor:
+        """Pixels (batch, h w), or of some rows alone, as one channel (batch, 1, h, w)."""
+        return x.view(len(x), 1, -1, self.shape[1])
+
     def code_part(self, z: Tensor) -> Tensor:
         """What codes ``z`` (rows, n) give to the first layer, (rows, channels, h, w)."""
         return self.maps_part(self.code(z).view(len(z), self.maps, *self.shape))
 
-    def rest(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+    def rest(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """Logits (rows, h w), float32 at least, from what the first layer was given (rows, channels, h, w).
 
         The last convolution is never in half precision: a likelihood sums its 784 logits.
         """
         first = first.contiguous(memory_format=torch.channels_last)  # about a quarter faster on a CPU
-        last = self.head_norm.elu(self.head(self.hidden(first, tape)), tape)
+        last = self.head_norm.elu(self.head(self.hidden(first, tape, above)), tape)
         with torch.autocast(last.device.type, enabled=False):
             return self.output(last.to(self.output.weight.dtype)).flatten(1)

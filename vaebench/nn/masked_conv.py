@@ -21,6 +21,41 @@ def mask_of(kernel: int, centre: bool) -> Tensor:
     return mask
 
 
+class RowsAbove:
+    """What causal convolutions have seen of the rows above, so that images can be drawn row by row.
+
+    All other layers of such a net look at single pixels. So a pass over one row, with its inputs to every convolution
+    in the rows above at hand, gives what a pass over the whole image gives in that row.
+
+    Attributes:
+        keeping: Whether the rows that pass by are done, and are to be remembered.
+    """
+
+    def __init__(self) -> None:
+        self.keeping = False
+        self._inputs: dict[nn.Module, Tensor] = {}
+
+    def put_on(self, layer: nn.Module, x: Tensor, margin: int) -> Tensor:
+        """``x`` (batch, c, rows, w) under the ``margin`` rows of the layer's input above, zeros above the first row."""
+        above = self._inputs.get(layer)
+        if above is None:
+            above = x.new_zeros(len(x), x.shape[1], margin, x.shape[3])
+        whole = torch.cat([above, x], 2)
+        if self.keeping:
+            self._inputs[layer] = whole[:, :, whole.shape[2] - margin :]
+        return whole
+
+
+def padded(x: Tensor, margin: int, layer: nn.Module, above: RowsAbove | None) -> Tensor:
+    """``x`` (batch, c, h, w) with ``margin`` columns of zeros at both sides, and as many rows on top.
+
+    Above the first row of an image these are zeros; of a later part of it they are the layer's input above.
+    """
+    if above is None:
+        return F.pad(x, (margin, margin, margin, 0))
+    return F.pad(above.put_on(layer, x, margin), (margin, margin))
+
+
 class MaskedConv(nn.Module):
     """A convolution of odd size whose outputs know the channels of pixels before their own alone; no bias.
 
@@ -50,15 +85,14 @@ class MaskedConv(nn.Module):
         """Initial weights: N(0, 2 / (kernel^2 outputs)), masked taps counted (He et al. 2019, their code)."""
         normal_(self.weight, generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        masked = self.above(x[:, : self.inputs])
+    def forward(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
+        masked = self.above(x[:, : self.inputs], above)
         return masked if x.shape[1] == self.inputs else masked + self.around(x[:, self.inputs :])
 
-    def above(self, x: Tensor) -> Tensor:
+    def above(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
         """The part of the masked channels ``x`` (batch, inputs, h, w)."""
-        margin = self.middle
-        weight = self.weight[:, : self.inputs, : margin + 1] * self.mask
-        return F.conv2d(F.pad(x, (margin, margin, margin, 0)), weight)
+        weight = self.weight[:, : self.inputs, : self.middle + 1] * self.mask
+        return F.conv2d(padded(x, self.middle, self, above), weight)
 
     def around(self, maps: Tensor) -> Tensor:
         """The part of the free channels ``maps`` (batch, free, h, w)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
 from vaebench.nn.image_decoder import ImageDecoder
-from vaebench.nn.masked_conv import MaskedConv
+from vaebench.nn.masked_conv import MaskedConv, RowsAbove
 from vaebench.nn.resnet import Conv
 
 KERNELS = (7, 7, 7, 7, 7, 5, 5, 5, 5, 3, 3, 3, 3)
@@ -30,9 +30,9 @@ class Bottleneck(nn.Module):
         self.widen = Conv(inner, channels, 1)
         self.widen_norm = ChannelNorm(channels)
 
-    def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
+    def forward(self, x: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         hidden = self.narrow_norm.elu(self.narrow(x), tape)
-        hidden = self.masked_norm.elu(self.masked(hidden), tape)
+        hidden = self.masked_norm.elu(self.masked(hidden, above), tape)
         return self.widen_norm.elu(self.widen(hidden), tape, residual=x)
 
 
@@ -70,23 +70,23 @@ class PixelDecoder(ImageDecoder):
         self.skips = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:-1]])
         self.end(channels)
 
-    def image_part(self, x: Tensor) -> Tensor:
+    def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
         """What images ``x`` (batch, h w) give to the first layer, (batch, channels, h, w)."""
-        return self.first.above(x.view(len(x), 1, *self.shape))
+        return self.first.above(self.as_image(x), above)
 
     def maps_part(self, maps: Tensor) -> Tensor:
         """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
         return self.first.around(maps)
 
-    def hidden(self, first: Tensor, tape: Tape | None = None) -> Tensor:
+    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """The trunk behind all blocks, (rows, channels, h, w)."""
         trunk = self.first_norm.elu(first, tape)
         seen = [trunk]
         for i, block in enumerate(self.blocks):
             if i >= 2:
-                trunk = trunk + self.skips[i - 2](seen[i - 2], tape)
-            trunk = block(trunk, tape)
+                trunk = trunk + self.skips[i - 2](seen[i - 2], tape, above)
+            trunk = block(trunk, tape, above)
             seen.append(trunk)
         if self.skips:
-            trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape)
+            trunk = trunk + self.skips[-1](seen[len(self.skips) - 1], tape, above)
         return trunk

@@ -59,9 +59,35 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
 
 def no_documents(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
     """Raises UserError for an option of documents where the model makes images."""
+    _none_given(trained, args, options, "documents")
+
+
+def no_images(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
+    """Raises UserError for an option of images where the model makes documents."""
+    _none_given(trained, args, options, "images")
+
+
+def _none_given(trained: Trained, args: Namespace, options: Iterable[str], of: str) -> None:
     for option in options:
-        if getattr(args, option) is not None:
-            raise UserError(f"--{option}: for documents, and {trained.splits.name} has none")
+        given = getattr(args, option)
+        if given is not None and given is not False:
+            raise UserError(f"--{option}: for {of}, and {trained.splits.name} has none")
+
+
+def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
+    """The test cases, or ``number`` of them, spread as evenly as those of ``eval.points``, (n, d), for a model to read.
+
+    Raises UserError where there are fewer.
+    """
+    import torch
+
+    from vaebench.data.examples import fixed, spread
+
+    cases = fixed(trained.splits, "test")
+    if number is not None:
+        check_number("--test", number, most=len(cases))
+    chosen = torch.from_numpy(spread(cases, number))
+    return chosen.long() if trained.splits.tokens else chosen.to(trained.model.mean.dtype)
 
 
 def trained(args: Namespace) -> Trained:
@@ -83,26 +109,22 @@ def trained(args: Namespace) -> Trained:
     return runs.load(folders[0])
 
 
-def show_documents(found: list[Document], trained: Trained, output: Path | None) -> None:
-    """One document a line; an empty one is an empty line."""
+def show_documents(found: list[Document], trained: Trained, output: Path | None, of: Tensor | None = None) -> None:
+    """One document a line; an empty one is an empty line.
+
+    ``of``: the documents (n, d) of which these were made, to stand before each of them and a tab.
+    """
     from vaebench.data.text.tokens import words_of
 
-    _put("".join(" ".join(words_of(d.words, trained.splits.vocabulary)) + "\n" for d in found), output)
+    texts = [" ".join(words_of(d.words, trained.splits.vocabulary)) for d in found]
+    if of is not None:
+        before = [" ".join(words_of(row, trained.splits.vocabulary)) for row in of.tolist()]
+        texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
+    put("".join(f"{text}\n" for text in texts), output)
 
 
-def show_images(x: Tensor, trained: Trained, output: Path | None) -> None:
-    """One image a line of zeros and ones, or all of them in a picture, where ``output`` is the name of one."""
-    from vaebench.report.images import SUFFIXES, save, tiles
-
-    if output is not None and output.suffix.lstrip(".").lower() in SUFFIXES:
-        shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
-        save(output, lambda figure: tiles(figure, x.numpy().reshape(len(x), *shape)), "")
-        print(f"vaebench: wrote {output}", file=sys.stderr)
-        return
-    _put("".join("".join("01"[int(bit)] for bit in row) + "\n" for row in x.tolist()), output)
-
-
-def _put(text: str, output: Path | None) -> None:
+def put(text: str, output: Path | None) -> None:
+    """Write a text to standard output, or to a file."""
     if output is None:
         sys.stdout.write(text)
     else:

@@ -3,31 +3,95 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vaebench.verbs import generated
+from vaebench.errors import UserError
+from vaebench.verbs import generated, pictured, tell
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaebench.evaluation.trained_run import Trained
 
 HELP = (
     "Draw cases from a trained model: documents one a line, images as zeros and ones, or drawn to a file.\n"
-    "A Boltzmann prior is sampled by 10,000 Gibbs sweeps."
+    "A Boltzmann prior is sampled by 10,000 Gibbs sweeps.\n"
+    "--traverse and --manifold show what single Gaussian latents stand for: images that differ in these alone,\n"
+    "drawn with the same noise, in one grid."
 )
+
+MOVED = ("traverse", "manifold", "steps", "around")
+"""Options of images whose codes differ in one latent, or in two."""
 
 
 def configure(parser: ArgumentParser) -> None:
     generated.add_run(parser)
-    parser.add_argument("--number", type=int, default=10, metavar="N", help="how many; default 10")
+    parser.add_argument("--number", type=int, metavar="N", help="how many; default 10")
+    parser.add_argument(
+        "--traverse", type=int, metavar="N", help="of images: a row for each of the N most active latents, from -3 to 3"
+    )
+    parser.add_argument(
+        "--manifold", action="store_true", help="of images: the two most active latents, at quantiles of the prior"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="values of a moved latent; default 11")
+    parser.add_argument(
+        "--around", type=int, metavar="I", help="other latents as in the posterior mean of test image I; default: 0"
+    )
     generated.add_decoding(parser, "sample")
 
 
 def run(args: Namespace) -> int:
-    generated.check_number("--number", args.number, most=1_000_000)
+    moved = args.traverse is not None or args.manifold
+    steps = 11 if args.steps is None else args.steps
+    number = 10 if args.number is None else args.number
+    _check(args, moved, number, steps)
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
     from vaebench.evaluation import generation
 
     if trained.splits.tokens:
-        found = generation.drawn(trained.model, args.number, args.seed, decoding(trained))
+        generated.no_images(trained, args, MOVED)
+        found = generation.drawn(trained.model, number, args.seed, decoding(trained))
         generated.show_documents(found, trained, args.output)
+        return 0
+
+    generated.no_documents(trained, args, ("how", "width", "longest"))
+    if moved:
+        output = args.output or Path("manifold.png" if args.manifold else "traversal.png")
+        pictured.show_grid(_moved(args, trained, steps), trained, output)
     else:
-        generated.no_documents(trained, args, ("how", "width", "longest"))
-        generated.show_images(generation.drawn_images(trained.model, args.number, args.seed), trained, args.output)
+        pictured.show(generation.drawn_images(trained.model, number, args.seed), trained, args.output)
     return 0
+
+
+def _check(args: Namespace, moved: bool, number: int, steps: int) -> None:
+    """Raises UserError for numbers that are out of range, and for options that do not go together."""
+    generated.check_number("--number", number, most=1_000_000)
+    if not moved:
+        for option in ("steps", "around"):
+            if getattr(args, option) is not None:
+                raise UserError(f"--{option}: goes with --traverse or --manifold")
+        pictured.check_room(f"--number {number}", number, args.output)
+        return
+
+    if args.traverse is not None and args.manifold:
+        raise UserError("--traverse and --manifold: one of them at a time")
+    if args.number is not None:
+        raise UserError("--number: --traverse and --manifold draw as many images as --steps says")
+    generated.check_number("--steps", steps, 2, 100)
+    if args.traverse is not None:
+        generated.check_number("--traverse", args.traverse, 1, 100)
+
+
+def _moved(args: Namespace, trained: Trained, steps: int) -> Tensor:
+    """Images (down, across, d) whose codes differ in single latents; says on stderr in which."""
+    from vaebench.evaluation import traversal
+
+    x = generated.of_test_set(trained)
+    latents = 2 if args.manifold else args.traverse
+    found = traversal.moved(trained.model, x, latents, steps, args.seed, args.around, args.manifold)
+    named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
+    order = "upwards, rightwards" if args.manifold else "row by row"
+    tell([f"latents {order}, with the variance of their posterior mean: {named}"])
+    return found.images

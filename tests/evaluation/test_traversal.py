@@ -1,0 +1,111 @@
+"""Images of moved latents: the right codes, the right latents, the right pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from kit.signs import Signs
+
+from vaebench.errors import UserError
+from vaebench.evaluation import generation, traversal
+from vaebench.models.refinement import Refinement, Steps
+
+
+def cases(n: int = 60) -> torch.Tensor:
+    """Of pixel i every (i + 2)th is 1: the more of them, the more its latent varies."""
+    return torch.stack([(torch.arange(n) % (i + 2) == 0).float() for i in range(4)], 1)
+
+
+def test_the_most_active_latents_come_first():
+    model = Signs(scale=(0.1, 1.0, 0.0, 3.0))
+    found = traversal.activity(model, cases())
+    wanted = (2 * cases() - 1).numpy().var(0, ddof=1) * np.square([0.1, 1.0, 0.0, 3.0])
+    assert found.tolist() == pytest.approx(wanted.tolist())
+    assert traversal.most_active(found, 3) == [3, 1, 0]
+    assert traversal.most_active(torch.tensor([1.0, 2.0, 2.0, 0.0]), 3) == [1, 2, 0]
+
+
+def test_one_latent_is_moved_and_the_others_stay():
+    codes = traversal.along(torch.tensor([0.5, -0.5, 2.0]), [2, 0], 3)
+    assert codes.tolist() == [
+        [[0.5, -0.5, -3.0], [0.5, -0.5, 0.0], [0.5, -0.5, 3.0]],
+        [[-3.0, -0.5, 2.0], [0.0, -0.5, 2.0], [3.0, -0.5, 2.0]],
+    ]
+
+
+def test_a_plane_shares_out_the_prior():
+    """Its values are those below which 1/8, 3/8, 5/8 and 7/8 of a normal lie."""
+    codes = traversal.plane(torch.tensor([9.0, 0.0, 0.0]), [1, 2], 4)
+    assert codes.shape == (4, 4, 3)
+    assert (codes[..., 0] == 9).all()
+    normal = torch.distributions.Normal(0, 1)
+    torch.testing.assert_close(normal.cdf(codes[0, :, 2]), torch.tensor([1, 3, 5, 7]) / 8)
+    torch.testing.assert_close(normal.cdf(codes[:, 0, 1]), torch.tensor([7, 5, 3, 1]) / 8)
+    assert (codes[:, :, 2] == codes[0, :, 2]).all()
+    assert (codes[:, :, 1] == codes[:, :1, 1]).all()
+
+
+def test_pixels_follow_the_latent_that_is_moved():
+    """Pixel i of the model is 1 where latent i is positive: at 0 it is a coin, which falls alike in all images."""
+    x = cases()
+    found = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
+    assert found.latents == [3, 1]
+    assert found.images.shape == (2, 4, 4)
+    coins = found.images[0, 0]
+    for row, latent in enumerate(found.latents):
+        for column in range(4):
+            wanted = coins.clone()
+            wanted[latent] = float(column >= 2)  # of -3, -1, 1, 3
+            assert found.images[row, column, latent] == wanted[latent]
+            still = [i for i in range(4) if i not in (3, 1)]
+            assert (found.images[row, column, still] == coins[still]).all()
+
+    again = traversal.moved(Signs(scale=(0.1, 1.0, 0.0, 3.0)), x, latents=2, steps=4, seed=0)
+    assert torch.equal(found.images, again.images)
+
+
+def test_around_a_case_the_other_pixels_are_its_own():
+    x = cases()
+    model = Signs(scale=(1.0, 1.0, 1.0, 3.0))
+    found = traversal.moved(model, x, latents=1, steps=2, seed=5, around=12)
+    wanted = x[12].repeat(2, 1)
+    wanted[:, 3] = torch.tensor([0.0, 1.0])
+    assert torch.equal(found.images[0], wanted)
+
+    plane = traversal.moved(model, x, latents=2, steps=2, seed=5, around=7, manifold=True)
+    assert plane.latents == [3, 0]
+    assert plane.images[..., 3].tolist() == [[1, 1], [0, 0]]
+    assert plane.images[..., 0].tolist() == [[0, 1], [0, 1]]
+    assert (plane.images[..., 1:3] == x[7, 1:3]).all()
+
+
+def test_a_refined_mean_is_that_of_its_batch():
+    """The clip acts on a batch: the case's mean is the one that it has beside the same neighbours in an evaluation."""
+    model = Signs(scale=(1.0, 1.0, 1.0, 1.0))
+    model.refinement = Refinement(Steps(count=2, rate=0.5, clip=0.1), batch=8)
+    x = cases()
+    whole = generation.posterior_means(model, x)
+    torch.testing.assert_close(traversal._mean_of(model, x, 13), whole[13])
+    alone = model.posterior(x[13:14]).mean[0]
+    assert not torch.allclose(alone, whole[13])
+
+
+def test_reconstructions_from_samples_and_from_means():
+    """Of a posterior as narrow as this one both are the images themselves, and of a wide one the means' alone are."""
+    x = cases(20)
+    assert torch.equal(generation.images_again(Signs(), x, 0), x)
+    wide = Signs(log_var=4.0)
+    assert torch.equal(generation.images_again(wide, x, 0, mean=True), x)
+    assert not torch.equal(generation.images_again(wide, x, 0), x)
+
+
+def test_what_is_refused():
+    with pytest.raises(UserError, match="5 latents to move: the model has 4"):
+        traversal.moved(Signs(), cases(), 5, 3, 0)
+    with pytest.raises(UserError, match="image 60: allowed: a whole number from 0 to 59"):
+        traversal.moved(Signs(), cases(), 2, 3, 0, around=60)
+    with pytest.raises(UserError, match="two cases at least"):
+        traversal.moved(Signs(), cases(1), 2, 3, 0)
+    with pytest.raises(UserError, match="Linear has no Gaussian latents of images"):
+        traversal.moved(torch.nn.Linear(2, 2), cases(), 2, 3, 0)

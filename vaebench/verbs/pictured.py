@@ -1,0 +1,80 @@
+"""Images that a model makes, on their way out: as lines of zeros and ones, or in a grid drawn to a file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+from vaebench.errors import UserError
+from vaebench.report.images import SUFFIXES, image, kind_of, mosaic, pixels, rows_of
+from vaebench.verbs import write
+from vaebench.verbs.generated import put
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from vaebench.evaluation.trained_run import Trained
+
+MOST = 10_000
+"""Images of one picture."""
+
+
+def is_picture(output: Path | None) -> TypeGuard[Path]:
+    """Whether a file of that name is an image."""
+    return output is not None and output.suffix.lstrip(".").lower() in SUFFIXES
+
+
+def check_room(option: str, number: int, output: Path | None) -> None:
+    """Raises UserError for more images than a picture holds, where one is asked for."""
+    if is_picture(output) and number > MOST:
+        raise UserError(f"{option}: {number:,} images; a picture holds {MOST:,} at most")
+
+
+def show(x: Tensor, trained: Trained, output: Path | None) -> None:
+    """Images (n, d): one a line, or where ``output`` is a picture's name in rows of ten or, of many, of more."""
+    if not is_picture(output):
+        put("".join(f"{_line(bits)}\n" for bits in x), output)
+        return
+    across = max(min(len(x), 10), math.isqrt(len(x)))
+    draw(rows_of(_images(x, trained), across), output)
+
+
+def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path | None) -> None:
+    """Images (n, d) beside what became of them: two a line, with a tab between, or in a square of pairs."""
+    if not is_picture(output):
+        put("".join(f"{_line(a)}\t{_line(b)}\n" for a, b in zip(originals, again, strict=True)), output)
+        return
+    import numpy as np
+
+    pairs = np.stack([_images(originals, trained), _images(again, trained)], 1)
+    per_row = math.ceil(math.sqrt(len(pairs)))
+    grid = rows_of(pairs, per_row)
+    draw(grid.reshape(len(grid), 2 * per_row, *grid.shape[3:]), output, group=2)
+
+
+def show_grid(x: Tensor, trained: Trained, output: Path | None) -> None:
+    """Images (down, across, d): one a line, row by row, or in a picture as they stand."""
+    down, across, _ = x.shape
+    if not is_picture(output):
+        put("".join(f"{_line(bits)}\n" for bits in x.flatten(0, 1)), output)
+        return
+    each = _images(x.flatten(0, 1), trained)
+    draw(each.reshape(down, across, *each.shape[1:]), output)
+
+
+def draw(grid: np.ndarray, output: Path, group: int = 1) -> None:
+    """A grid of images (down, across, height, width), ones dark, as a file; see ``report.images.mosaic``."""
+    picture = mosaic(grid, group)
+    write(output, image(lambda canvas: pixels(canvas, picture), kind_of(output)))
+
+
+def _images(x: Tensor, trained: Trained) -> np.ndarray:
+    """Images (n, d) in their shape; what is no image stands in one row."""
+    shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
+    return x.cpu().numpy().reshape(len(x), *shape)
+
+
+def _line(bits: Tensor) -> str:
+    return "".join("01"[int(bit)] for bit in bits.tolist())
