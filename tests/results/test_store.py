@@ -20,7 +20,8 @@ from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
 from vaebench.results import store as store_module
-from vaebench.results.store import COLUMNS, Busy, Store, csv_text, is_current, read_csv, seed_of, seeds_in, write_csv
+from vaebench.results.lock import Busy
+from vaebench.results.store import COLUMNS, Store, csv_text, is_current, read_csv, seed_of, seeds_in, write_csv
 
 SPAWN = multiprocessing.get_context("spawn")
 

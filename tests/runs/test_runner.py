@@ -22,6 +22,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import DataError, UserError
 from vaebench.protocol.signature import signature
+from vaebench.results import lock
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
@@ -306,6 +307,24 @@ def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypat
     with store.lock(cell.key, 0):
         (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(asked))
     assert outcome.status == "busy"
+
+
+def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(make_cell, load_bits, store):
+    cell = make_cell()
+    path = store.run_dir(cell.key, 1) / ".lock"
+
+    def should_stop():
+        if path.exists():
+            path.write_text("of another")
+            for held in lock._heart._held:
+                held.beat()
+        return False
+
+    outcomes = work(Task(cell, (0, 1)), should_stop=should_stop)
+    assert [o.status for o in outcomes] == ["busy", "busy"]
+    assert path.read_text() == "of another"
+    path.unlink()
+    assert [o.status for o in work(Task(cell, (0, 1)))] == ["done", "done"]
 
 
 def test_a_task_that_is_stopped_before_it_began_touches_nothing(make_cell, load_bits, tmp_path):

@@ -196,7 +196,7 @@ def test_temporary_files_of_a_killed_process_are_swept(make_cell, run, load_bits
     (folder / ".checkpoint.safetensors.1-abcdef01.tmp").write_bytes(b"half")
     run(cell)
     assert sorted(p.name for p in folder.iterdir()) == [
-        ".lock", "best.safetensors", "checkpoint.safetensors", "config.json", "curve.csv", "result.json"
+        "best.safetensors", "checkpoint.safetensors", "config.json", "curve.csv", "result.json"
     ]  # fmt: skip
 
 

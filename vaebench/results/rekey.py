@@ -20,9 +20,10 @@ from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, Cell, run_key, versions
 from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
-from vaebench.results import run_files
+from vaebench.results import lock, run_files
+from vaebench.results.lock import Busy
 from vaebench.results.result_file import is_config
-from vaebench.results.store import Busy, Store, seed_of
+from vaebench.results.store import Store, seed_of
 from vaebench.settings.renamed import with_present_names
 
 KEY = re.compile(r".+-[0-9a-f]{10}")
@@ -106,6 +107,7 @@ def rekey(store: Store, found: Outdated) -> str:
             _rewrite(found)
             if target != found.folder:
                 os.rename(found.folder, target)
+                (target / lock.NAME).unlink()
     except Busy:
         return "another process works on it"
     except OSError as e:
@@ -138,9 +140,8 @@ def _free(store: Store, found: Outdated) -> bool:
     """Whether nothing is at the present place of a run, or an empty folder, which is removed; else Busy or False."""
     target = store.run_dir(found.key, found.seed)
     with store.lock(found.key, found.seed):  # makes the folder
-        if {p.name for p in target.iterdir()} - {".lock"}:
+        if {p.name for p in target.iterdir()} - {lock.NAME}:
             return False
-    (target / ".lock").unlink(missing_ok=True)
     target.rmdir()
     return True
 

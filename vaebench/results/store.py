@@ -6,11 +6,11 @@ Beside ``result.json`` lie ``checkpoint.safetensors``, ``best.safetensors`` and 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from vaebench.formatting import shortened
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import samples_of, signature, signature_parts
 from vaebench.results import flags, result_file, run_files
+from vaebench.results.lock import Held, hold
 from vaebench.results.stats import Measure
 from vaebench.rng.seeds import LARGEST_SEED
 
@@ -69,10 +70,6 @@ Results = Mapping[tuple[str, int], Mapping[str, Any]]
 """Results by key and seed."""
 
 
-class Busy(UserError):
-    """Another process holds the lock of this run."""
-
-
 class Store:
     """All runs under one folder, which need not exist yet."""
 
@@ -99,22 +96,9 @@ class Store:
         """
         return result_file.read(self.run_dir(key, seed) / run_files.RESULT)
 
-    @contextlib.contextmanager
-    def lock(self, key: str, seed: int) -> Iterator[None]:
-        """Hold a run for this process; raises Busy at once if another holds it. Death of the process releases it."""
-        from filelock import FileLock, Timeout
-
-        place = self.run_dir(key, seed)
-        place.mkdir(parents=True, exist_ok=True)
-        held = FileLock(place / ".lock")
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            raise Busy(f"{place}: another process works on this run; wait for it or stop it") from None
-        try:
-            yield
-        finally:
-            held.release()
+    def lock(self, key: str, seed: int) -> AbstractContextManager[Held]:
+        """Hold a run for this process, see ``results.lock.hold``; raises Busy at once if another holds it."""
+        return hold(self.run_dir(key, seed))
 
     def runs(self, known: Results | None = None) -> Iterator[dict[str, Any]]:
         """Every result, sorted by key and seed; a folder with a checkpoint and no result has status ``partial``.

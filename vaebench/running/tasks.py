@@ -10,17 +10,18 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.cells import Cell, canonical
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.results import flags, run_files
+from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
 from vaebench.results.status import Record, Status, record
-from vaebench.results.store import Busy, Store, is_current
+from vaebench.results.store import Store, is_current
 from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody
 
 if TYPE_CHECKING:
@@ -247,11 +248,12 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
         return [Outcome(task, s, Status.INTERRUPTED, "stopped before it began") for s in task.seeds]
 
     outcomes: list[Outcome] = []
+    locks: list[Held] = []
     with contextlib.ExitStack() as held:
         mine: dict[int, Record] = {}
         for seed in task.seeds:
             try:
-                _acquire(held, store, task, seed, should_stop)
+                locks.append(held.enter_context(_acquired(store, task, seed, should_stop)))
                 mine[seed] = ANEW if task.force else record(store, task.cell, seed)
             except Busy:
                 outcomes.append(Outcome(task, seed, Status.BUSY, "another process works on it"))
@@ -266,23 +268,37 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
             outcomes += [_known(task, s, mine.pop(s)) for s in finished]
             say(Spared(len(finished) * task.cell.train.updates))
         if mine:
-            outcomes += _train_and_evaluate(task, store, mine, say, should_stop)
+            outcomes += _train_and_evaluate(task, store, mine, say, lambda: should_stop() or _lost(locks))
+        if _lost(locks):  # another process has taken over: what is left is done once it has ended
+            outcomes = [_taken(o) if o.status is Status.INTERRUPTED else o for o in outcomes]
 
     for o in outcomes:
         say(o)
     return outcomes
 
 
-def _acquire(held: contextlib.ExitStack, store: Store, task: Task, seed: int, should_stop: ShouldStop) -> None:
-    """Lock a run. Busy if another process has it and the task does not wait, or is told to stop while it waits."""
-    while True:
-        try:
-            held.enter_context(store.lock(task.cell.key, seed))
-            return
-        except Busy:
-            if not task.wait or should_stop():
-                raise
-        time.sleep(WAIT_SECONDS)
+@contextlib.contextmanager
+def _acquired(store: Store, task: Task, seed: int, should_stop: ShouldStop) -> Iterator[Held]:
+    """The lock of a run. Busy if another process has it and the task does not wait, or is told to stop meanwhile."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                held = stack.enter_context(store.lock(task.cell.key, seed))
+                break
+            except Busy:
+                if not task.wait or should_stop():
+                    raise
+            time.sleep(WAIT_SECONDS)
+        yield held
+
+
+def _lost(locks: Iterable[Held]) -> bool:
+    """Whether another process has taken one of these locks, because this one gave no sign of life for too long."""
+    return any(held.lost for held in locks)
+
+
+def _taken(outcome: Outcome) -> Outcome:
+    return replace(outcome, status=Status.BUSY, reason="another process has taken its lock")
 
 
 def _known(task: Task, seed: int, known: Record) -> Outcome:

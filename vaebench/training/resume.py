@@ -12,7 +12,8 @@ from vaebench.errors import UserError
 from vaebench.files import parse_json, write_atomic
 from vaebench.objectives import OBJECTIVES
 from vaebench.results import run_files
-from vaebench.results.store import Busy, Store
+from vaebench.results.lock import Busy
+from vaebench.results.store import Store
 from vaebench.training import snapshots
 from vaebench.training.run_state import RunState, evaluated_checkpoint, progress_of
 
