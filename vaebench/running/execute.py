@@ -49,12 +49,53 @@ class Plan(NamedTuple):
         return {place: result for place, result in known.items() if result and place not in again}
 
 
-def plan(store: Store, wanted: Sequence[tuple[Sequence[Cell], Sequence[int]]], force: bool = False) -> Plan:
-    """What there is to do for cells with their seeds; ``force``: all of it again.
+class Shard(NamedTuple):
+    """The ``number``-th, from 1, of ``of`` shares."""
 
-    Raises UserError for a cell whose settings are refused.
+    number: int
+    of: int
+
+    @classmethod
+    def read(cls, text: str) -> Shard:
+        """``3/8``. Raises UserError for anything else."""
+        number, slash, of = text.partition("/")
+        digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, of))
+        if not (slash and digits and 1 <= int(number) <= int(of)):
+            raise UserError(f"--shard {text!r}: write the number of a share and how many there are, from 1/8 to 8/8")
+        return cls(int(number), int(of))
+
+    def share(self, runs: Iterable[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
+        """Those of the runs that are in this share, in order.
+
+        Runs are dealt out one after the other, whatever is done of them: the shares of the same command have no run in
+        common and leave none out, whenever they are asked for. Cells with the same run are in the same share.
+        """
+        places: dict[tuple[str, int], int] = {}
+        dealt = [(cell, seed, places.setdefault((cell.key, seed), len(places))) for cell, seed in runs]
+        return [(cell, seed) for cell, seed, place in dealt if place % self.of == self.number - 1]
+
+
+def plan(
+    store: Store,
+    wanted: Sequence[tuple[Sequence[Cell], Sequence[int]]],
+    force: bool = False,
+    shard: Shard | None = None,
+) -> Plan:
+    """What there is to do for cells with their seeds.
+
+    Args:
+        store: where the runs are.
+        wanted: cells with their seeds.
+        force: all of it again.
+        shard: this share of it alone.
+
+    Raises:
+        UserError: for a cell whose settings are refused.
     """
-    asked = [Asked(c, s, _known(store, c, s, force)) for cells, seeds in wanted for c in cells for s in seeds]
+    runs = [(cell, seed) for cells, seeds in wanted for cell in cells for seed in seeds]
+    if shard is not None:
+        runs = shard.share(runs)
+    asked = [Asked(cell, seed, _known(store, cell, seed, force)) for cell, seed in runs]
     todo = unfinished(asked, force)
     work.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
     return Plan(store, asked, todo)

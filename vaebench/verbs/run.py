@@ -22,6 +22,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="0-4", help="seeds to run; default: the preset's or the table's")
     parser.add_argument("--dry-run", action="store_true", help="show cells, seeds, what is done, and the expected cost")
     parser.add_argument("--force", action="store_true", help="throw away the runs of these cells and start anew")
+    parser.add_argument("--shard", metavar="3/8", help="the third of eight shares of the runs, for any scheduler")
     parser.add_argument("--fail-fast", action="store_true", help="begin nothing new after the first failure")
 
 
@@ -31,10 +32,11 @@ def run(args: Namespace) -> int:
     from vaebench.report.plan import describe
     from vaebench.results.rekey import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
-    from vaebench.running.execute import execute, plan, unexpected
+    from vaebench.running.execute import Shard, execute, plan, unexpected
 
     # What is asked for.
     selection = parse(args.overrides)
+    shard = None if args.shard is None else Shard.read(args.shard)
     preset = catalogue.load_preset(selection.preset)
     every = [catalogue.load(name) for name in selection.tables]
     tables = [e for e in every if isinstance(e, Table)]
@@ -46,7 +48,7 @@ def run(args: Namespace) -> int:
     # What there is of it, and what is to be done.
     wanted = [(cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds)) for t in tables]
     store = Store(wanted[0][0][0].run.results)
-    todo = plan(store, wanted, args.force)
+    todo = plan(store, wanted, args.force, shard)
     if not args.force:
         refuse_outdated(store, todo.todo)
         _say(of_earlier_version(store, [cell for cell, _ in todo.todo]))

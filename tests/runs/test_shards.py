@@ -1,0 +1,76 @@
+"""``--shard 3/8``: shares of a command's runs that any scheduler can hand out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from kit.runs import TINY
+
+from vaebench.cli import main
+from vaebench.errors import UserError
+from vaebench.results.status import Status
+from vaebench.running.execute import Shard, plan
+
+
+@pytest.fixture
+def cells(make_cell):
+    """Six cells; the last one is the third again, evaluated in another way, as another table may ask."""
+    found = [make_cell({"train.updates": n}) for n in range(10, 15)]
+    again = make_cell({"train.updates": 12, "eval": {**found[2].config["eval"], "bound_samples": 7}})
+    return [*found, again]
+
+
+def runs(found):
+    return [(id(a.cell), a.seed) for a in found.asked]
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 7, 40])
+def test_shares_are_disjoint_and_complete_and_none_is_much_larger(store, cells, of):
+    wanted = [(cells, [0, 1, 2])]
+    whole = runs(plan(store, wanted))
+    shares = [runs(plan(store, wanted, shard=Shard(k + 1, of))) for k in range(of)]
+    assert sorted(run for share in shares for run in share) == sorted(whole)
+    assert all(share == [run for run in whole if run in share] for share in shares), "in the order of the command"
+    trained = [{(c, s) for c, s in share if c != id(cells[-1])} for share in shares]
+    assert max(map(len, trained)) - min(map(len, trained)) <= 1
+
+
+def test_a_share_is_the_same_whatever_is_done_already(store, cells):
+    wanted = [(cells, [0, 1, 2])]
+    before = runs(plan(store, wanted, shard=Shard(2, 4)))
+    for seed in range(3):
+        store.write_result(cells[1].key, seed, {"status": "diverged", "measures": []})
+    after = plan(store, wanted, shard=Shard(2, 4))
+    assert runs(after) == before
+    assert any(a.known.status is Status.DIVERGED for a in after.asked)
+
+
+def test_cells_that_share_a_run_are_in_one_share(store, cells):
+    for k in range(4):
+        found = {(a.cell.key, a.seed, a.cell.config["eval"]["bound_samples"]) for a in plan(
+            store, [(cells, range(3))], shard=Shard(k + 1, 4)
+        ).asked}  # fmt: skip
+        shared = {(key, seed) for key, seed, samples in found if samples == 7}
+        assert all((key, seed, 3) in found for key, seed in shared)
+
+
+def test_the_shares_of_a_command_make_the_table(tmp_path, capsys):
+    here = [*TINY, "--seeds", "0-2", f"run.results={tmp_path}"]
+    for k in (1, 2):
+        assert main(["run", *here, "--shard", f"{k}/2"]) == 0
+        assert len(list(tmp_path.glob("*/seed-*/result.json"))) == (2, 3)[k - 1]
+    capsys.readouterr()
+    assert main(["run", *here, "--dry-run"]) == 0
+    assert re.search(r"3 done", capsys.readouterr().out)
+
+
+def test_a_share_without_runs_does_nothing(tmp_path, capsys):
+    assert main(["run", *TINY, f"run.results={tmp_path / 'runs'}", "--shard", "2/2"]) == 0
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/8", "9/8", "3/0", "a/b", "3/8/2", "-1/8", "1/99999999999999999999"])
+def test_anything_else_is_refused(text):
+    with pytest.raises(UserError, match="write the number of a share"):
+        Shard.read(text)
