@@ -59,8 +59,13 @@ def runs(tmp_path_factory) -> list[Path]:
 
 
 def test_the_files_of_a_run():
-    names = {v for k, v in vars(run_files).items() if k.isupper()}
+    names = {v for k, v in vars(run_files).items() if k.isupper() and k != "MADE"}
     assert set(first_column("file")) == names
+
+
+def test_all_that_a_run_writes_is_thrown_away_with_it():
+    kept = {run_files.NOTE, run_files.SNAPSHOTS}
+    assert {*first_column("file")} == {*run_files.MADE} | kept
 
 
 def test_what_a_run_leaves_is_listed(runs):

@@ -127,6 +127,11 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     return model.sample_visible(z, _noise((1, number, model.sizes[0]), seed, "made_case", model))[0]
 
 
+def has_codes(model: Model) -> bool:
+    """Whether a model has codes of images of zeros and ones, from which it draws them again."""
+    return isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)
+
+
 @torch.no_grad()
 def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tensor:
     """For every case of ``x`` (n, d) one drawn from p(x | z), bits (n, d).

@@ -25,3 +25,12 @@ MEANS = "means.csv"
 
 EVALUATION = "evaluation.safetensors"
 """What an evaluation that was stopped has found so far."""
+
+TRACK = "track.jsonl"
+"""What ``run.track=jsonl`` writes."""
+
+TRACKED = "tracked.json"
+"""How many points of the curve each tracker was told."""
+
+MADE = (RESULT, CHECKPOINT, BEST, CURVE, MEANS, EVALUATION, TRACK, TRACKED)
+"""What a run writes beside its note and its snapshots: thrown away if it is begun again."""

@@ -39,6 +39,9 @@ from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import loaded
+from vaebench.tracking.base import Subject
+from vaebench.tracking.follower import Follower
+from vaebench.tracking.pictures import Pictures, pictures
 from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
@@ -113,6 +116,7 @@ class Session:
                 self.seeds.append(resume.prepare(store, cell, seed, self.splits.hash, force))
             except Exception as e:
                 self.failures[seed] = reason_of(e, store.run_dir(cell.key, seed))
+        self.followers = {s.seed: Follower(cell.run.track, self._subject(s)) for s in self.seeds}
 
     @cached_property
     def trio(self) -> Trio:
@@ -130,7 +134,7 @@ class Session:
         A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
         the others are not touched by it. Nothing is raised.
         """
-        with self._kernels():
+        with self._at_work():
             return self._run(say, should_stop)
 
     def _run(self, say: Say, should_stop: ShouldStop) -> list[dict[str, Any]]:
@@ -161,9 +165,15 @@ class Session:
                     results.append(_unfinished(Status.FAILED, self.failures[seed]))
         return results
 
-    def _kernels(self) -> contextlib.AbstractContextManager[None]:
-        """No kernels, of training or of evaluation, where the engine is to be the plain one."""
-        return kernels.use(self.cell.run.engine != "plain")
+    @contextlib.contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Without kernels if the engine is to be the plain one. Trackers are closed at the end."""
+        try:
+            with kernels.use(self.cell.run.engine != "plain"):
+                yield
+        finally:
+            for follower in self.followers.values():
+                follower.close()
 
     def _train(self, say: Say, should_stop: ShouldStop) -> None:
         limit = self.updates
@@ -191,13 +201,18 @@ class Session:
             say(training(self.who, first, limit, {}, None))
 
             def report(
-                update: int, shown: dict[str, float], n: int = len(group), first: int = first, began: float = began
+                update: int,
+                shown: dict[str, float],
+                group: list[RunState] = group,
+                first: int = first,
+                began: float = began,
             ) -> None:
                 nonlocal done
-                say(Advanced((self._units(update) - self._units(done)) * n))
+                say(Advanced((self._units(update) - self._units(done)) * len(group)))
                 rate = (update - first) / max(time.monotonic() - began, 1e-9)
                 say(training(self.who, update, limit, shown, rate))
                 done = update
+                self._follow(group)
 
             self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
             try:
@@ -208,7 +223,18 @@ class Session:
             except Exception as e:
                 for s in group:
                     self._fail(s, e)
+            self._follow(group)
             say(Spared((self._units(limit) - self._units(done)) * len(group)))
+
+    def _follow(self, seeds: list[RunState]) -> None:
+        """Tell the trackers what is new of some seeds."""
+        for s in seeds:
+            self.followers[s.seed].curve(s.curve)
+
+    def _subject(self, s: RunState) -> Subject:
+        cell = self.cell
+        beside = self.store.root.parent
+        return Subject(cell.table, cell.row, cell.column, s.seed, cell.key, s.folder, beside, self.config, s.update)
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
@@ -259,11 +285,12 @@ class Session:
         so.
         """
         self.check_trained()
-        with self._kernels():
+        with self._at_work():
             return [self._finish(s, say, should_stop) for s in self.seeds]
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":
+            self.followers[s.seed].ended(Status.DIVERGED, s.update, [], Pictures)
             return self._write(s, Status.DIVERGED, [])
 
         write_curve(s)  # a kill may have come between the last checkpoint and its view
@@ -299,8 +326,12 @@ class Session:
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
 
-        result = self._write(s, status, measures + self._of_training(s), work.seconds)
+        measures += self._of_training(s)
+        result = self._write(s, status, measures, work.seconds)
         begun.remove()
+        follower = self.followers[s.seed]
+        follower.curve(s.curve)
+        follower.ended(status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed))
         if failure is not None:
             raise failure
         return result

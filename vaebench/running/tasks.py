@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vaebench import tracking
 from vaebench.config.cells import Cell, canonical
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
@@ -148,6 +149,7 @@ def check(cells: Iterable[Cell]) -> None:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # sizes whose product is no number of torch's
             raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
+    tracking.check(dict.fromkeys(name for cell in cells for name in cell.run.track))
     _check_places(cells)
 
 

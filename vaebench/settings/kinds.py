@@ -151,6 +151,18 @@ def several(each: Kind, most: int = MANY, words: str = "") -> Kind:
     return Kind(words or f"a list of {each.words.removeprefix('a ')}s", read)
 
 
+def some(*names: str) -> Kind:
+    """A list of different words, or one of them alone."""
+
+    def read(value: Any) -> list[str]:
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list) or len({*map(str, words)}) < len(words) or not all(w in names for w in words):
+            raise ValueError
+        return words
+
+    return Kind(f"some of [{','.join(names)}], each once", read)
+
+
 def or_null(kind: Kind) -> Kind:
     """The same, or nothing at all."""
     return Kind(f"null or {kind.words}", lambda value: None if value is None else kind.read(value))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, whole, word
+from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, some, whole, word
 
 SAMPLES = 1_000_000
 """Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
@@ -108,6 +108,7 @@ class RunSettings(Section):
     engine: str = _is(choice("auto", "plain", "compiled", "kernel"), "auto")
     pack: int = _is(whole(1, SEVERAL), 8)
     results: str = _is(word(r"[^\0]*[^\0\s][^\0]*", "a folder"), "results/runs")
+    track: Sequence[str] = _is(some("jsonl", "tensorboard", "mlflow", "wandb"), ())
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -29,15 +29,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         left.unlink(missing_ok=True)
     if force:
-        names = (
-            run_files.RESULT,
-            run_files.CHECKPOINT,
-            run_files.BEST,
-            run_files.CURVE,
-            run_files.MEANS,
-            run_files.EVALUATION,
-        )
-        for name in names:
+        for name in run_files.MADE:
             (folder / name).unlink(missing_ok=True)
         for kept in snapshots.listed(folder):
             kept.path.unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""Trackers: told every point once, whatever happens to the run; never able to change it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from kit.runs import status
+
+from vaebench import tracking
+from vaebench.errors import UserError
+from vaebench.running import tasks
+from vaebench.running.tasks import Task, work
+from vaebench.settings.records import KINDS
+from vaebench.tracking.base import Tracker
+from vaebench.tracking.names import as_folder, as_key
+from vaebench.tracking.pictures import grid
+
+VALIDATED = [15, 30, 45, 50]
+"""Updates of a whole run at which the curve has a point."""
+
+
+class Listening(Tracker):
+    """Keeps all that it is told in ``told``; raises at the event ``fail``."""
+
+    told: list
+    fail = ""
+
+    def __init__(self, subject):
+        self.subject = subject
+        self._tell("begin", subject.update)
+
+    def point(self, update, values):
+        self._tell("point", update, values)
+
+    def image(self, name, update, pixels):
+        self._tell("image", update, name, pixels)
+
+    def text(self, name, update, lines):
+        self._tell("text", update, name, lines)
+
+    def finish(self, status, update, measures):
+        self._tell("finish", update, str(status), measures)
+
+    def close(self):
+        self._tell("close", None)
+
+    def _tell(self, event, update, *facts):
+        if event == self.fail:
+            raise RuntimeError(f"no connection\nwhile told of {event}")
+        self.told.append((self.subject.seed, event, update, *facts))
+
+
+@pytest.fixture
+def listener(monkeypatch):
+    """A tracker in the place of ``jsonl`` that only listens."""
+    module = ModuleType("listener")
+    module.Listener = type("Listener", (Listening,), {"told": []})
+    monkeypatch.setitem(sys.modules, "listener", module)
+    monkeypatch.setitem(tracking.TRACKERS, "jsonl", ("listener", "Listener", "json"))
+    return module.Listener
+
+
+@pytest.fixture
+def tracked(make_cell, load_bits):
+    """A tiny cell that is followed by ``jsonl``."""
+    return lambda changes=None: make_cell({"run.track": ["jsonl"], **(changes or {})})
+
+
+def points(listener, seed=0):
+    return [t[2] for t in listener.told if t[:2] == (seed, "point")]
+
+
+def test_every_point_is_told_once_and_the_result_last(tracked, listener, store):
+    cell = tracked()
+
+    work(Task(cell, (0, 1)))
+
+    for seed in (0, 1):
+        told = [t for t in listener.told if t[0] == seed]
+        assert [t[1] for t in told[:5]] == ["begin", *["point"] * 4]
+        assert [t[1] for t in told[-2:]] == ["finish", "close"]
+        assert points(listener, seed) == VALIDATED
+
+        curve = [json.loads(json.dumps(t[3])) for t in told if t[1] == "point"]
+        lines = (store.run_dir(cell.key, seed) / "curve.csv").read_text().splitlines()
+        names = lines[0].split(",")
+        for values, line in zip(curve, lines[1:], strict=True):
+            row = dict(zip(names, line.split(","), strict=True))
+            assert values == {k: float(v) for k, v in row.items() if k not in ("update", "unit")}
+
+        final = store.read_result(cell.key, seed)
+        assert told[-2][3] == "done"
+        assert {m.name: m.value for m in told[-2][4]} == {m["name"]: m["value"] for m in final["measures"]}
+
+
+def test_a_run_that_goes_on_tells_the_new_points_alone(tracked, listener):
+    cell = tracked()
+    seen = 0
+
+    def stop():
+        nonlocal seen
+        seen = len(points(listener))
+        return seen >= 2
+
+    work(Task(cell, (0,)), should_stop=stop)
+    assert points(listener) == VALIDATED[:2]
+    assert [t[1] for t in listener.told][-1] == "close"
+
+    work(Task(cell, (0,)))
+    assert points(listener) == VALIDATED
+    assert [t[2] for t in listener.told if t[1] == "begin"] == [0, 30]
+
+
+def test_points_from_before_it_was_asked_for_are_told_too(tracked, listener, make_cell):
+    work(Task(make_cell({"train.updates": 30}), (0,)))
+
+    work(Task(tracked(), (0,)))
+
+    assert points(listener) == VALIDATED
+
+
+def test_begun_again_it_is_told_again(tracked, listener):
+    cell = tracked()
+    work(Task(cell, (0,)))
+    work(Task(cell, (0,), force=True))
+
+    assert points(listener) == VALIDATED * 2
+
+
+@pytest.mark.parametrize("event", ["begin", "point", "image", "finish", "close"])
+def test_a_tracker_that_fails_is_dropped_and_the_run_is_the_same(
+    event, tracked, make_cell, listener, states_of, caplog, monkeypatch, tmp_path
+):
+    plain = make_cell({"run.results": str(tmp_path / "plain")})
+    work(Task(plain, (0,)))
+    wanted = states_of(tmp_path / "plain")
+
+    monkeypatch.setattr(listener, "fail", event)
+    cell = tracked()
+    with caplog.at_level(logging.WARNING):
+        outcome = work(Task(cell, (0,)))
+
+    assert [o.status for o in outcome] == ["done"]
+    assert states_of(tmp_path / "runs") == wanted
+    said = [r.getMessage() for r in caplog.records if "run.track" in r.getMessage()]
+    assert len(said) == 1
+    assert said[0].endswith("run.track=jsonl failed and is dropped: no connection")
+
+
+def test_a_diverged_run_is_told_as_such(tracked, listener, store):
+    cell = tracked({"optim.rate": 1e30})
+
+    work(Task(cell, (0,)))
+
+    assert status(store, cell, 0) == "diverged"
+    assert [t[3] for t in listener.told if t[1] == "finish"] == ["diverged"]
+
+
+def test_pictures_are_of_the_model_and_of_test_cases(tracked, listener, splits):
+    work(Task(tracked(), (0,)))
+
+    images = {t[3]: t[4] for t in listener.told if t[1] == "image"}
+    assert set(images) == {"samples", "originals", "reconstructions"}
+    wanted = grid(torch.from_numpy(splits.test[:16]), (3, 4))
+    np.testing.assert_array_equal(images["originals"], wanted)
+    assert {*np.unique(images["reconstructions"])} <= {0.0, 1.0}
+
+
+def test_grid_puts_four_images_a_line():
+    x = torch.arange(1, 6).repeat_interleave(2).reshape(5, 2)
+
+    found = grid(x, (2, 1))
+
+    assert found.tolist() == [[1, 0, 2, 0, 3, 0, 4], [1, 0, 2, 0, 3, 0, 4], [0] * 7, [5, *[0] * 6], [5, *[0] * 6]]
+
+
+def test_jsonl_writes_one_object_a_line(tracked, store):
+    cell = tracked()
+    work(Task(cell, (0,)))
+
+    lines = [json.loads(line) for line in (store.run_dir(cell.key, 0) / "track.jsonl").read_text().splitlines()]
+
+    assert [line["update"] for line in lines if line["event"] == "point"] == VALIDATED
+    assert lines[0]["config"] == cell.config
+    final = store.read_result(cell.key, 0)
+    assert lines[-1]["event"] == "end"
+    assert lines[-1]["measures"] == final["measures"]
+
+
+def test_tensorboard_reads_the_curve_back(tracked, store, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'vaebench[tensorboard]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    work(Task(tracked({"run.track": ["tensorboard"]}), (0,)))
+
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "bits_table" / "SBN-4" / "NVIL" / "seed-0"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("curve/valid_bound")] == VALIDATED
+    assert "samples" in events.Tags()["images"]
+    assert "final/bound" in events.Tags()["scalars"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeypatch, make_cell):
+    pytest.importorskip("sqlalchemy", reason="mlflow is not installed: pip install 'vaebench[mlflow]'")
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'vaebench[mlflow]'")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    cell = tracked({"run.track": ["mlflow"]})
+    asked = iter(range(1000))
+
+    work(Task(cell, (0,)), should_stop=lambda: next(asked) > 3)
+    work(Task(cell, (0,)))
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("vaebench/bits_table")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model.dims"] == "[4]"
+    history = client.get_metric_history(run.info.run_id, "valid_bound")
+    assert [m.step for m in history] == VALIDATED
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_offline_writes_a_folder(tracked, tmp_path, monkeypatch, store, caplog):
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install 'vaebench[wandb]'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    cell = tracked({"run.track": ["wandb"]})
+
+    work(Task(cell, (0,)))
+
+    assert status(store, cell, 0) == "done"
+    assert not [r for r in caplog.records if "dropped" in r.getMessage()]
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_a_package_that_is_not_here_is_named_before_anything_is_written(tracked, monkeypatch, tmp_path):
+    monkeypatch.setitem(tracking.TRACKERS, "wandb", ("vaebench.tracking.wandb", "WeightsAndBiases", "no_such_package"))
+
+    with pytest.raises(
+        UserError, match=r"run.track=wandb: no_such_package is not installed; pip install 'vaebench\[wandb\]'"
+    ):
+        tasks.check([tracked({"run.track": ["jsonl", "wandb"]})])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_setting_names_each_tracker_once():
+    kind = KINDS["run.track"]
+
+    assert kind.check("run.track", "jsonl") == ["jsonl"]
+    assert kind.check("run.track", ["wandb", "jsonl"]) == ["wandb", "jsonl"]
+    assert set(kind.words.partition("[")[2].partition("]")[0].split(",")) == set(tracking.TRACKERS)
+    for wrong in ("neptune", ["jsonl", "jsonl"], None, [["jsonl"]], 3):
+        with pytest.raises(UserError, match="allowed: some of"):
+            kind.check("run.track", wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"), [("SBN 200-200", "SBN-200-200"), ("a/b: c", "a-b-c"), ("..", "-"), ("", "-")]
+)
+def test_names_of_folders(text, folder):
+    assert as_folder(text) == folder
+
+
+def test_names_of_metrics():
+    assert as_key("final/NLL (exact)") == "final/NLL _exact_"

@@ -1,0 +1,113 @@
+"""One run and its trackers: each is told every point of the curve once, and cannot harm the run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from vaebench import tracking
+from vaebench.errors import UserError
+from vaebench.files import parse_json, write_atomic
+from vaebench.results import run_files
+from vaebench.results.stats import Measure
+from vaebench.tracking.base import Subject, Tracker
+from vaebench.tracking.pictures import Pictures
+
+log = logging.getLogger(__name__)
+
+BESIDE = ("update", "unit")
+"""Columns of the curve that are no values."""
+
+
+class Follower:
+    """The trackers of one run.
+
+    A tracker that raises is dropped with a warning, and the run goes on. How many points each was told stands in
+    ``tracked.json`` in the run's folder, so that a run that goes on tells the new ones alone.
+
+    Args:
+        names: Names of trackers.
+        subject: The run.
+    """
+
+    def __init__(self, names: Sequence[str], subject: Subject) -> None:
+        self._subject = subject
+        self._told = _read(subject) if names else {}
+        self._trackers: dict[str, Tracker] = {}
+        for name in names:
+            with self._careful(name):
+                self._trackers[name] = tracking.begin(name, subject)
+
+    def curve(self, points: Sequence[Mapping[str, Any]]) -> None:
+        """Tell the points of the curve that have not been told yet. They are on disk already."""
+        for name, tracker in list(self._trackers.items()):
+            told = self._told.get(name, 0)
+            if told >= len(points):
+                continue
+            with self._careful(name):
+                for point in points[told:]:
+                    values = {key: float(value) for key, value in point.items() if key not in BESIDE}
+                    tracker.point(int(point["update"]), values)
+                self._note(name, len(points))
+
+    def ended(self, status: str, update: int, measures: Sequence[Measure], pictures: Callable[[], Pictures]) -> None:
+        """Tell the result, which is stored already, with pictures of what the model makes.
+
+        Args:
+            status: Of the run.
+            update: Number of updates behind the evaluated parameters.
+            measures: The final measures.
+            pictures: Makes the pictures; called if anybody is to see them. UserError for a model that makes none.
+        """
+        if not self._trackers:
+            return
+        try:
+            shown = pictures()
+        except UserError:
+            shown = Pictures()
+        for name, tracker in list(self._trackers.items()):
+            with self._careful(name):
+                _show(tracker, update, shown)
+                tracker.finish(status, update, measures)
+
+    def close(self) -> None:
+        """Close the trackers that there are."""
+        for name, tracker in list(self._trackers.items()):
+            with self._careful(name):
+                tracker.close()
+        self._trackers.clear()
+
+    @contextmanager
+    def _careful(self, name: str) -> Iterator[None]:
+        """Drop the tracker if it fails, whatever its package raises."""
+        try:
+            yield
+        except Exception as e:
+            self._trackers.pop(name, None)
+            reason = str(e).strip().partition("\n")[0] or type(e).__name__
+            log.warning("%s: run.track=%s failed and is dropped: %s", self._subject.folder, name, reason)
+
+    def _note(self, name: str, points: int) -> None:
+        self._told[name] = points
+        write_atomic(self._subject.folder / run_files.TRACKED, json.dumps(self._told) + "\n")
+
+
+def _show(tracker: Tracker, update: int, shown: Pictures) -> None:
+    for name, pixels in shown.images.items():
+        tracker.image(name, update, pixels)
+    for name, lines in shown.texts.items():
+        tracker.text(name, update, lines)
+
+
+def _read(subject: Subject) -> dict[str, int]:
+    """Tracker -> number of points told so far; nothing if the file is not there or damaged."""
+    try:
+        found = parse_json((subject.folder / run_files.TRACKED).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: n for name, n in found.items() if isinstance(n, int) and n >= 0}

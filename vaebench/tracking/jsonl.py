@@ -1,0 +1,43 @@
+"""``run.track=jsonl``: one JSON object a line, in ``track.jsonl`` in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vaebench.results import run_files
+from vaebench.results.stats import Measure
+from vaebench.tracking.base import Subject, Tracker
+
+
+class Jsonl(Tracker):
+    """Appends to ``track.jsonl``.
+
+    Every line has ``event`` (begin, point, image, text, end), ``time`` (seconds since 1970) and ``update``. Images are
+    not in it; its line says that there was one, and its size.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self._path = subject.folder / run_files.TRACK
+        self._write("begin", subject.update, name=subject.name, key=subject.key, config=subject.config)
+
+    def point(self, update: int, values: Mapping[str, float]) -> None:
+        self._write("point", update, values=values)
+
+    def image(self, name: str, update: int, pixels: np.ndarray) -> None:
+        self._write("image", update, name=name, shape=pixels.shape)
+
+    def text(self, name: str, update: int, lines: Sequence[str]) -> None:
+        self._write("text", update, name=name, lines=lines)
+
+    def finish(self, status: str, update: int, measures: Sequence[Measure]) -> None:
+        self._write("end", update, status=status, measures=[m.to_dict() for m in measures])
+
+    def _write(self, event: str, update: int, **facts: Any) -> None:
+        line = json.dumps({"event": event, "time": round(time.time(), 3), "update": update, **facts})
+        with self._path.open("a", encoding="utf-8") as f:
+            f.write(line + "\n")

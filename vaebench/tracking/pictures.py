@@ -1,0 +1,61 @@
+"""What a trained model makes, for trackers to show: samples, and test cases beside what comes back of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.data.splits import Splits
+from vaebench.data.text.tokens import words_of
+from vaebench.evaluation import generation
+from vaebench.evaluation.generation import Decoding
+from vaebench.models.base import Model
+
+SAMPLES = 16
+"""Images, or documents, of each kind."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Name -> picture (height, width) with values in [0, 1], and name -> documents."""
+
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+    texts: dict[str, Sequence[str]] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
+    """Samples of a model, and test cases with their reconstructions.
+
+    Raises UserError for a model that makes neither images of bits nor documents.
+    """
+    model = model.to("cpu")
+    if splits.tokens:
+        decoding = Decoding("sample", longest=splits.shape[0])
+        found = generation.drawn(model, SAMPLES, seed, decoding)
+        return Pictures(texts={"samples": [" ".join(words_of(d.words, splits.vocabulary)) for d in found]})
+
+    shape = splits.shape if len(splits.shape) == 2 else (1, math.prod(splits.shape))
+    images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}
+    if generation.has_codes(model):
+        x = torch.from_numpy(splits.test[:SAMPLES])
+        images["originals"] = grid(x, shape)
+        images["reconstructions"] = grid(generation.images_again(model, x, seed), shape)
+    return Pictures(images)
+
+
+def grid(x: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """Images ``x`` (n, d) as one, four a line, a black line between; what is left over is black."""
+    rows = -(-len(x) // 4)
+    height, width = shape
+    out = np.zeros((rows * (height + 1) - 1, 4 * (width + 1) - 1), np.float32)
+    for i, each in enumerate(x.reshape(len(x), height, width).numpy()):
+        top = i // 4 * (height + 1)
+        left = i % 4 * (width + 1)
+        out[top : top + height, left : left + width] = each
+    return out
