@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from vaebench.cli import main
+from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.report import recorded
 from vaebench.results import store
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
+YAHOO = REFERENCE / "lagging_yahoo-small.csv"
 SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
 
 
@@ -198,3 +202,44 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "missing columns seconds, train_bound, valid_bound" in err
     assert not (tmp_path / "p.png").exists()
+
+
+# ------------------------------------------------------------------------------------- rows that a figure lacks
+
+
+@pytest.mark.parametrize("figure", ["units", "information"])
+def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
+    """Figures 4 and 5 of He et al. from recorded results: all rows with latents stand there, drawn or by name."""
+    path = tmp_path / "x.svg"
+    asked = ["report", "table=lagging_yahoo", "preset=small", "--from", YAHOO, "--figure", figure, "--plot", path]
+    assert call(capsys, *asked)[0] == 0
+    drawn, absent = shown_and_absent(path)
+    table = catalogue.load("lagging_yahoo")
+    rows = {row for row, column in table.trained() if column == "AU"}
+    recorded_rows = set(store.read_csv(YAHOO)["row"])
+    assert absent == [row for row in table.rows if row in rows - recorded_rows]
+    assert drawn >= rows & recorded_rows
+    assert "LSTM-LM" not in drawn | set(absent)
+
+    # A choice of rows is all that is asked for.
+    assert call(capsys, *asked, "--only", "VAE", "--only", "aggressive")[0] == 0
+    drawn, absent = shown_and_absent(path)
+    assert (drawn & rows, absent) == ({"VAE", "aggressive"}, [])
+
+
+def test_a_figure_of_all_rows_names_none(tmp_path, capsys):
+    asked = ["report", "table=lagging_yahoo", "preset=small", "--from", YAHOO, "--figure", "bound"]
+    asked += ["--plot", tmp_path / "x.svg", "--only", "LSTM-LM"]
+    assert call(capsys, *asked)[0] == 0
+    assert shown_and_absent(tmp_path / "x.svg")[1] == []
+
+
+def shown_and_absent(path: Path) -> tuple[set[str], list[str]]:
+    """Texts of an SVG, which Matplotlib writes as comments, and the rows that it says have no run."""
+    texts = [html.unescape(text) for text in re.findall(r"<!-- (.*?) -->", path.read_text(), re.S)]
+    notes = [i for i, text in enumerate(texts) if text.startswith("no run: ")]
+    if not notes:
+        return set(texts), []
+    (note,) = notes
+    title = next(i for i in range(note, len(texts)) if texts[i].startswith("Aggressive training"))
+    return set(texts), " ".join(texts[note:title]).removeprefix("no run: ").split("; ")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from vaebench.config import cells as config
 from vaebench.config.cells import Cell
@@ -180,6 +181,15 @@ def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, frame, en
     ]  # fmt: skip
     save_plot("units", found, tmp_path / "x.svg", "t")
     assert "active units" in (tmp_path / "x.svg").read_text()
+
+
+def test_information_has_a_panel_for_each_row_and_no_other():
+    points = [("t", f"row {i}", "IW", 0, update, 9.0, 2.0, 1.0, 1.0) for i in range(5) for update in (10, 20)]
+    columns = ["table", "row", "column", "seed", "update", "valid_bound", "kl", "mi", "rest"]
+    figure = Figure()
+    plot("information").draw(figure, pd.DataFrame(points, columns=columns))
+    shown = [panel.get_title() for panel in figure.axes if panel.axison]
+    assert shown == [f"row {i}" for i in range(5)]
 
 
 def test_information_leaves_out_runs_without_latents(collected):

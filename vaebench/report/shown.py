@@ -77,8 +77,10 @@ class Measured:
         return self._points
 
     def image(self, kind: str) -> bytes:
-        """The plot of these runs."""
-        return plots.image(self.figure, self.points(), kind, self.table.title)
+        """The plot of these runs, and the names of the rows that have none."""
+        points = self.points()
+        absent = plots.plot(self.figure).absent(self.table, points)
+        return plots.image(self.figure, points, kind, self.table.title, absent)
 
 
 def in_order(exhibits: Sequence[Exhibit], measured: Iterable[Measured]) -> list[Shown]:

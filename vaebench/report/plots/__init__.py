@@ -5,6 +5,8 @@ To add one: a file here with a ``Plot``, an entry of ``PLOTS``, its name in ``va
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,12 @@ from vaebench.report.plots.units import UNITS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 PLOTS: dict[str, Plot] = {"bound": BOUND, "information": INFORMATION, "means": MEANS, "path": PATH, "units": UNITS}
+
+CHARACTERS = 14
+"""Of a line of small letters, per inch."""
 
 
 def plot(name: str) -> Plot:
@@ -30,15 +36,24 @@ def plot(name: str) -> Plot:
     return PLOTS[name]
 
 
-def image(name: str, frame: pd.DataFrame, kind: str, title: str) -> bytes:
+def image(name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequence[str] = ()) -> bytes:
     """What the plot collected, drawn as an image file of one of ``vaebench.report.images.SUFFIXES``.
+
+    ``absent``: rows that belong here and have no run; the figure names them at its foot.
 
     Raises UserError if there is nothing to draw.
     """
     chosen = plot(name)
     if not len(frame):
         raise UserError(f"nothing to draw: {chosen.nothing}")
-    return images.image(lambda canvas: chosen.draw(canvas, frame), kind, title)
+
+    def draw(canvas: Figure) -> None:
+        chosen.draw(canvas, frame)
+        if absent:
+            characters = int(CHARACTERS * canvas.get_figwidth())
+            canvas.supxlabel(textwrap.fill(f"no run: {'; '.join(absent)}", characters), fontsize="small")
+
+    return images.image(draw, kind, title)
 
 
 def save_plot(name: str, frame: pd.DataFrame, path: Path, title: str) -> None:

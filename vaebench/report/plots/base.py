@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from vaebench.config.cells import Cell
+    from vaebench.config.cells import Cell, Table
     from vaebench.results.store import Store
 
 
@@ -26,6 +26,7 @@ class Plot:
         columns: Those that such a file must have.
         shown: Picks the lines of such a file that are drawn.
         from_frame: Gives the numbers from the results alone, if no such file is needed.
+        of: The plot shows only rows of which a table has one of these measures; empty: all rows.
     """
 
     collect: Callable[[Store, list[Cell], list[int]], pd.DataFrame]
@@ -35,6 +36,17 @@ class Plot:
     columns: tuple[str, ...] = ()
     shown: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
     from_frame: Callable[[pd.DataFrame], pd.DataFrame] | None = None
+    of: tuple[str, ...] = ()
+
+    def absent(self, table: Table, frame: pd.DataFrame) -> list[str]:
+        """Rows of a table that the plot would show, and of which ``frame`` has nothing, in the table's order.
+
+        A table that has none of the measures ``of`` is no help: then all its rows count.
+        """
+        entries = table.trained()
+        fitting = [row for row, column in entries if table.measure_of(column) in self.of]
+        drawn = set(frame["row"])
+        return [row for row in dict.fromkeys(fitting or (row for row, _ in entries)) if row not in drawn]
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:

@@ -45,7 +45,7 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """One panel per row, three lines in each; of several seeds a thin line each."""
     rows = list(dict.fromkeys(frame["row"]))
     figure.set_size_inches(1 + 3.4 * min(len(rows), 4), 3.0 * -(-len(rows) // 4))
-    panels = figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat)
     for panel, row in zip(panels, rows, strict=False):
         runs = frame[frame["row"] == row]
         for i, (name, label) in enumerate(LINES.items()):
@@ -53,10 +53,15 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
                 panel.plot(run["update"], run[name], color=f"C{i}", linewidth=1, label=label if j == 0 else None)
         panel.set(title=row, xlabel="parameter updates", ylabel="nats")
         panel.legend(fontsize="small")
-    for panel in list(panels):
+    for panel in panels[len(rows) :]:
         panel.axis("off")
 
 
 INFORMATION = Plot(
-    collect, draw, "none of these runs has reached a validation", columns=("update", *CURVE), shown=improvements
+    collect,
+    draw,
+    "none of these runs has reached a validation",
+    columns=("update", *CURVE),
+    shown=improvements,
+    of=("kl", "mi_batch", "active_units"),
 )

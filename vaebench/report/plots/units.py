@@ -40,4 +40,10 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     panel.legend(fontsize="small")
 
 
-UNITS = Plot(collect, draw, "none of these runs has an importance-weighted NLL and active units", from_frame=of_frame)
+UNITS = Plot(
+    collect,
+    draw,
+    "none of these runs has an importance-weighted NLL and active units",
+    from_frame=of_frame,
+    of=("active_units",),
+)
