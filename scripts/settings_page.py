@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, OF_OPTION, Cell
 from vaebench.data import DATA
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.running import tasks
 from vaebench.settings import defaults
@@ -184,6 +185,8 @@ def working(group: str, option: str) -> dict[str, Any]:
                 if group == "optim":
                     chosen["optim"] = option
                 config = {**base, **{g: defaults.of_option(g, name) for g, name in chosen.items()}}
+                if DATA[data].kind is Kind.INTENSITY and "likelihood" in config["model"]:
+                    config["model"] = {**config["model"], "likelihood": "gaussian"}
                 if DATA[data].asks:
                     config["data"] = {**config["data"], **OWN_FILES}
                 if not refused(config):

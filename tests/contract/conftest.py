@@ -48,6 +48,11 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "text_lm": [SMALL],
     # Images of one row here; a gated decoder, part of which sees other rows alone, is in tests/models/test_images.py.
     "image_vae": [{"latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}],
+    "gaussian_vae": [
+        {"latents": 2, "encoder": [4, 3], "nonlinearity": "softplus"},
+        {"latents": 2, "encoder": [3], "decoder": [4, 3], "likelihood": "gaussian"},
+        {"latents": 1, "encoder": [], "likelihood": "cross_entropy"},
+    ],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
@@ -56,7 +61,7 @@ PRIOR = {"prior_chains": 6, "prior_sweeps": 2}
 
 OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nvil": [{"baseline_units": 5}, {"input_baseline": False, "local_signals": False}],
-    "wake_sleep": [{}],
+    "wake_sleep": [{}, {"weight_decay": 0.2}],
     "iw_bound": [{"samples": 1}, {"samples": 3}],
     "dvae": [PRIOR],
     "dvae_pp": [{**PRIOR, "samples": 2}],
@@ -71,7 +76,11 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "bit_gibbs": [{"sweeps": 2}],
     "rbm_kl": [{"discrete_sweeps": 2}],
-    "vae": [{}, {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"}],
+    "vae": [
+        {},
+        {"kl": "sampled", "weight_decay": 0.2},
+        {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"},
+    ],
     "aggressive": [{}],
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}],

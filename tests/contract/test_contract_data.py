@@ -16,7 +16,7 @@ from vaebench.data import DATA
 from vaebench.data.images.omniglot import Chardata
 from vaebench.data.images.own import OwnImages
 from vaebench.data.kinds import Kind
-from vaebench.data.loader import BinaryLoader
+from vaebench.data.loader import BinaryLoader, IntensityLoader
 from vaebench.data.splits import array_hash
 from vaebench.data.text.corpus import TextLoader
 from vaebench.errors import UserError
@@ -36,6 +36,8 @@ def made(cls):
     bits = {part: rng.integers(0, 2, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
     if issubclass(cls, BinaryLoader):
         return bits
+    if issubclass(cls, IntensityLoader):
+        return {part: rng.integers(0, cls.top + 1, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
     if issubclass(cls, Chardata):
         grey = {part: rng.random((n, d), dtype=np.float32) for part, n in ROWS.items()}
     else:

@@ -124,6 +124,8 @@ def test_every_group_learns(objective_case, x, draw):
 def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
     if not hasattr(objective_case.rule(), "reduce"):
         pytest.skip("the mean over the cases, always")
+    if objective_case.objective.get("weight_decay"):
+        pytest.skip("the penalty stands beside the cases, whatever is done with these")
     total, mean = (objective_case.rule(reduce=r) for r in ("sum", "mean"))
     inputs = step_inputs(total, x, draw)
     losses = [rule(*inputs)[0] for rule in (total, mean)]
@@ -141,7 +143,10 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
     """A pack whose seeds start from different parameters; ``parts`` to go on from."""
     rule, update = case.rule(), optim.build(OPTIMS[descent])
     if parts is None:
-        params = [{k: v.detach() for k, v in case.rule(seed=10 + s).named_parameters()} for s in seeds]
+        # Dreams of real numbers far from what the posterior expects: plain descent would diverge.
+        dreams = case.objective["name"] == "wake_sleep" and rule.model.facts.density
+        scale = 0.2 if dreams else 0.8
+        params = [{k: v.detach() for k, v in case.rule(10 + s, scale).named_parameters()} for s in seeds]
         parts = [(p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)]
     layers = rule.model.kernel_layers
     if engine != "plain" and (case.tokens or rule.alone or layers) and not (layers and engine == "kernel"):

@@ -10,6 +10,7 @@ from vaebench import optim
 SETTINGS = {
     "sgd": {"rate": 0.05},
     "adam": {"rate": 0.05},
+    "adagrad": {"rate": 0.5},
     "clipped_sgd": {"rate": 0.05, "clip": 1.0},
     "clipped_adam": {"rate": 0.05, "clip": 1.0},
 }

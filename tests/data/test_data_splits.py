@@ -8,7 +8,7 @@ import pytest
 
 from vaebench.data import DATA, check, load
 from vaebench.data.images.binarize import binarize_once
-from vaebench.data.images.digits import Digits
+from vaebench.data.images.digits import RAW_SHA256, Digits
 from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, held_out_mask, make_splits, with_cases
 from vaebench.errors import DataError, UserError
@@ -173,7 +173,7 @@ def test_altered_digits_are_refused(monkeypatch):
     bunch = sklearn.datasets.load_digits()
     bunch.data[0, 0] += 1
     monkeypatch.setattr(sklearn.datasets, "load_digits", lambda: bunch)
-    with pytest.raises(DataError, match=f"expected sha256 {Digits.raw_sha256}, found "):
+    with pytest.raises(DataError, match=f"expected sha256 {RAW_SHA256}, found "):
         Digits().arrays({})
 
 

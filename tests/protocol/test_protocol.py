@@ -14,7 +14,7 @@ from vaebench.estimators.log_z import methods
 from vaebench.metrics import validation
 from vaebench.models.base import BoltzmannPosterior
 from vaebench.protocol import log_z
-from vaebench.protocol.families import FAMILIES, UNKNOWN
+from vaebench.protocol.families import FAMILIES, UNKNOWN, has_density
 from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature
@@ -206,3 +206,15 @@ def test_some_training_cases_are_not_all_of_them():
 )
 def test_what_a_run_must_have_to_count_as_evaluated(model, ev, measure, names):
     assert evaluated(config({"name": model}, **ev), measure) == names.split()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "part", "density"),
+    [("bernoulli", "", False), ("gaussian", "|likelihood:gaussian", True),
+     ("cross_entropy", "|likelihood:cross_entropy", False)],
+)  # fmt: skip
+def test_a_likelihood_of_other_than_bits_is_part_of_the_protocol(likelihood, part, density):
+    c = config({"name": "gaussian_vae", "likelihood": likelihood})
+    told = signature(c, "bound", 20)
+    assert told == f"bound|data:tiny|split:test|points:50|samples:20{part}|select:last|recipe:1"
+    assert has_density(c) == density

@@ -117,3 +117,9 @@ def test_the_error_of_log_z_alone_is_no_error():
     assert alone.error is None
     assert replace(alone, own_error=0.03).error == pytest.approx(0.05)
     assert replace(alone, n=2, se=0.2, own_error=0.03).error == 0.2
+
+
+def test_a_cross_entropy_of_grey_levels_is_told_from_likelihoods():
+    grey = ["data=mnist_grey", "model.likelihood=cross_entropy"]
+    told = differing(*made(load_table("aevb_bound"), "MNIST 3", "AEVB", "paper", *grey))
+    assert told == "data mnist_grey, not mnist_dynamic; likelihood cross_entropy, not bernoulli"

@@ -196,3 +196,24 @@ def test_information_leaves_out_runs_without_latents(collected):
     vae = "update,valid_bound,valid_kl,valid_mi_batch\n10,-9,0.5,0.1\n20,-9,0.4,0.2\n"
     frame = collected({("vae", 0): vae, ("likelihood", 0): "update,valid_bound\n10,-9\n"}, "information")
     assert frame[["column", "update"]].values.tolist() == [["vae", 10]]  # the second is no improvement
+
+
+def test_curves_against_cases(collected, tmp_path):
+    """Updates times the batch of each cell; drawn as a lower bound, training beside validation."""
+    cell = make_cell()
+    cell = Cell(cell.table, cell.row, cell.column, cell.preset, {**cell.config, "train": {"batch": 20}})
+    place = Store(tmp_path).run_dir(cell.key, 0)
+    place.mkdir(parents=True)
+    (place / "curve.csv").write_text(HEADER + "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n")
+    frame = plot("cases").collect(Store(tmp_path), [cell], [0])
+    assert frame["cases"].tolist() == [20_000, 40_000]
+    save_plot("cases", frame, tmp_path / "drawn.png", "title")
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
+
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    plot("cases").draw(figure, frame)
+    lines = figure.axes[0].get_lines()
+    assert [line.get_ydata().tolist() for line in lines] == [[-210, -160.5], [-200, -150]]
+    assert all(line.get_xdata().tolist() == [20_000, 40_000] for line in lines)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from vaebench.data.files.fetch import cache_root, mirror_root
 from vaebench.data.images.blank import Blank
 from vaebench.data.images.caltech101 import Caltech101Silhouettes
-from vaebench.data.images.digits import Digits
-from vaebench.data.images.mnist import MnistDynamic, MnistStatic
+from vaebench.data.images.digits import Digits, DigitsGrey
+from vaebench.data.images.frey_face import FreyFace
+from vaebench.data.images.mnist import MnistDynamic, MnistGrey, MnistStatic
 from vaebench.data.images.omniglot import Omniglot, OmniglotReconstructed
 from vaebench.data.images.own import OwnImages
 from vaebench.data.loader import Loader
@@ -36,6 +37,7 @@ DATA: dict[str, type[Loader]] = {
     cls.name: cls
     for cls in (
         *(MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank),
+        *(MnistGrey, FreyFace, DigitsGrey),
         OwnImages,
         *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),
     )

@@ -15,6 +15,9 @@ class Kind(StrEnum):
     """Training examples are grey levels from 0 to 255: at every visit a pixel is 1 with probability grey / 255. The
     other splits are bits, and so is what a model sees."""
 
+    INTENSITY = "intensity"
+    """Grey levels as they are, real numbers from 0 to 1, in all splits."""
+
     REAL = "real"
     """Real numbers."""
 

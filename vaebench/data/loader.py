@@ -101,8 +101,8 @@ class GreyLoader(Loader):
         return {"train": self.rows["train"] - self.valid, "valid": self.valid, "test": self.rows["test"]}
 
 
-class BinaryLoader(Loader):
-    """A data set whose canonical splits are binary: (n, d) uint8 of 0 and 1."""
+class PooledLoader(Loader):
+    """A data set whose cases are alike in all splits: held-out ones come from training and validation together."""
 
     rows: ClassVar[dict[str, int]] = {}
 
@@ -113,11 +113,36 @@ class BinaryLoader(Loader):
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         import numpy as np
 
-        from vaebench.data.splits import held_out_mask, make_splits
+        from vaebench.data.splits import held_out_mask
 
-        train, valid, test = arrays["train"], arrays["valid"], arrays["test"]
+        train, valid = arrays["train"], arrays["valid"]
         if held_out is not None:
             pool = np.concatenate([train, valid])
             held = held_out_mask(len(pool), held_out, held_out_seed)
             train, valid = pool[~held], pool[held]
+        return self.made(train, valid, arrays["test"])
+
+    def made(self, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Splits:
+        """Splits of these canonical arrays, (n, d) each."""
+        raise NotImplementedError
+
+
+class BinaryLoader(PooledLoader):
+    """A data set whose canonical splits are binary: (n, d) uint8 of 0 and 1."""
+
+    def made(self, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Splits:
+        from vaebench.data.splits import make_splits
+
         return make_splits(self.name, train, valid, test, self.shape)
+
+
+class IntensityLoader(PooledLoader):
+    """A data set of grey levels as they are: canonical splits (n, d) uint8 of 0 to ``top``, used as levels / top."""
+
+    kind = Kind.INTENSITY
+    top: ClassVar[int] = 255
+
+    def made(self, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Splits:
+        from vaebench.data.splits import make_intensity_splits
+
+        return make_intensity_splits(self.name, train, valid, test, self.shape, self.top)

@@ -17,8 +17,8 @@ class Splits:
     """Train, validation and test cases of one data set, each (n, d).
 
     name : config name, e.g. 'mnist_static'.
-    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey. Tokens are int16 or int32, a
-        row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
+    train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey. Intensities are float32.
+        Tokens are int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
     kind : of the examples.
     mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative frequency of each entry of
         the vocabulary among the words and ends of ``train``.
@@ -73,6 +73,17 @@ def make_splits(
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     return Splits(name, train, valid, test, kind, mean, hashes, shape)
+
+
+def make_intensity_splits(
+    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], top: int = 255
+) -> Splits:
+    """Splits of intensities, levels / ``top`` as float32, from levels (n, d) uint8 of 0 to ``top``."""
+    mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
+    levels = {"train": train, "valid": valid, "test": test}
+    parts = {split: array.astype(np.float32) / np.float32(top) for split, array in levels.items()}
+    hashes = {split: array_hash(array) for split, array in parts.items()}
+    return Splits(name, kind=Kind.INTENSITY, mean=mean, hashes=hashes, shape=shape, **parts)
 
 
 def make_grey_splits(

@@ -19,7 +19,7 @@ from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.metrics.repeats import repeat_seeds, together
 from vaebench.models.base import Model
-from vaebench.protocol.families import family
+from vaebench.protocol.families import has_density
 from vaebench.protocol.registry import METRICS
 from vaebench.protocol.signature import signature
 from vaebench.results import flags
@@ -56,7 +56,7 @@ def evaluate(
         measures = _measured(Job(model, x, settings, seeds[number]), chunk)
         each.found = [*each.found, [m.to_dict() for m in measures]]
     found = together([[Measure(**m) for m in measures] for measures in each.found])
-    more = {flags.DENSITY: True} if family(config).density else {}
+    more = {flags.DENSITY: True} if has_density(config) else {}
     of_words = {flags.UNKNOWN: _unknown(x)} if model.facts.reads_documents else {}
     out = []
     for m in found:

@@ -115,7 +115,7 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
 
     Raises UserError for a model that has no such cases.
     """
-    if isinstance(model, Ancestral) and model.facts.draws_bits:
+    if isinstance(model, Ancestral) and model.draws_bits:
         shapes = model.joint_noise(number)
         return model.sample_joint(noise.fixed(shapes, seed, "made_code", device=model.mean.device))[0]
     if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
@@ -140,7 +140,7 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
 
     Raises UserError for a model without codes of such cases, or without means of them.
     """
-    if not (isinstance(model, LatentModel) and isinstance(model, BinaryVisibles)):
+    if not (isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits):
         raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
     if mean and not isinstance(model, GaussianPosterior):
         raise UserError(f"{type(model).__name__} has no mean of the codes of an image, whose latents are bits")

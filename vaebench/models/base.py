@@ -58,6 +58,15 @@ class Model(nn.Module, ABC):
         # It has values even where the model is built without any, on the device "meta", to be checked.
         self.register_buffer("mean", torch.from_numpy(info.mean))
 
+    @property
+    def draws_bits(self) -> bool:
+        """Whether samples of p(x) are zeros and ones."""
+        return self.facts.draws_bits
+
+    def decayed(self) -> list[Tensor]:
+        """What weight decay applies to: all parameters, as if each had a normal prior."""
+        return list(self.parameters())
+
     def dropout_noise(self, batch: int, width: int) -> Shapes:
         """Noise of dropout in training, for ``batch`` examples of ``width`` numbers, under names ``drop*``: none."""
         return {}

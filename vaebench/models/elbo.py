@@ -1,4 +1,4 @@
-"""The evidence lower bound of a batch by samples, with the KL in closed form and weighted (Kingma & Welling 2014)."""
+"""The evidence lower bound of a batch by samples, its KL weighted, exact or by samples too (Kingma & Welling 2014)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vaebench.models.base import GaussianPosterior, Noise
-from vaebench.models.posterior import Gaussian
+from vaebench.models.posterior import Gaussian, log_standard
 from vaebench.nn.batch_norm import Tape
 
 
@@ -29,7 +29,7 @@ class Elbo(NamedTuple):
     Attributes:
         loss: Mean over the batch of -E_q log p(x | z) + weight KL(q || p), ().
         log_p: log p(x | z), mean over the samples, (batch,).
-        kl: KL(q(z | x) || N(0, I)), exact, (batch,).
+        kl: KL(q(z | x) || N(0, I)), exact or mean over the samples, (batch,).
     """
 
     loss: Tensor
@@ -44,6 +44,7 @@ def elbo(
     draws: Draws,
     weight: Tensor | float,
     tape: Tape | None = None,
+    sampled_kl: bool = False,
 ) -> Elbo:
     """The bound at a Gaussian posterior; gradients pass to its moments and to the generative model.
 
@@ -54,11 +55,12 @@ def elbo(
         draws: Of this evaluation.
         weight: Of the KL.
         tape: See ``GaussianPosterior.log_likelihood``.
+        sampled_kl: Whether the KL is taken at the samples, log q(z | x) - log p(z), instead of in closed form.
 
     Reference:
-        Kingma & Welling 2014, equation 7.
+        Kingma & Welling 2014, equation 7; with ``sampled_kl`` equation 6.
     """
     z = q.sample(len(draws.normal), {"q1": draws.normal})
     log_p = model.log_likelihood(x, z, draws.drop or None, tape).mean(0)
-    kl = q.kl()
+    kl = (q.log_prob(z) - log_standard(z[0])).mean(0) if sampled_kl else q.kl()
     return Elbo((weight * kl - log_p).mean(), log_p, kl)

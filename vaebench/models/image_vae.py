@@ -61,7 +61,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     ) -> None:
         super().__init__(info, [validate.whole("model.latents", latents)])
         shape = images.image_shape(info)
-        widths = images.sizes("model.encoder_channels", encoder_channels)
+        widths = validate.sizes("model.encoder_channels", encoder_channels)
         if not widths:
             raise UserError("model.encoder_channels=[]: the encoder has one block at least")
         self.shape = shape

@@ -33,15 +33,6 @@ def image_shape(info: DataInfo) -> tuple[int, int]:
     return height, width
 
 
-def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
-    """A list of whole numbers from 1, odd ones where asked for. Raises UserError naming the setting ``key``."""
-    listed = list(values) if isinstance(values, (list, tuple)) else values
-    good = isinstance(listed, list) and all(type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed)
-    if not good:
-        raise UserError(f"{key}={listed!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1")
-    return tuple(listed)
-
-
 def build_decoder(
     info: DataInfo, latents: int, decoder: str, maps: int, channels: int | None, kernels: Sequence[int]
 ) -> ImageDecoder:
@@ -49,7 +40,7 @@ def build_decoder(
     if decoder not in DECODERS:
         raise UserError(f"model.decoder={decoder!r}: {nearest(str(decoder), DECODERS)}")
     own: dict[str, Any] = {}  # what is not given is as the network has it
-    if filters := sizes("model.kernels", kernels, odd=True):
+    if filters := validate.sizes("model.kernels", kernels, odd=True):
         own["kernels"] = filters
     if len(filters) == 1:
         raise UserError(f"model.kernels={list(filters)}: a decoder has two layers at least")

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import BatchNorm, Tape
+
+NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "softplus": nn.functional.softplus,
+    "sigmoid": torch.sigmoid,
+}
+"""Of hidden units, by name."""
 
 
 class TanhNet(nn.Module):
@@ -42,3 +51,26 @@ class NormalizedTanhNet(nn.Module):
         for dense, norm in zip(self.dense, self.norms, strict=True):
             x = torch.tanh(norm(dense(x), tape))
         return x
+
+
+class Heads(nn.Module):
+    """Hidden layers, and linear outputs of the last of them: (..., inputs) -> one (..., units) for each head.
+
+    Args:
+        inputs: Numbers of an input.
+        hidden: Units of each hidden layer, the first next to the input; empty: the heads are linear in the input.
+        heads: Name -> units.
+        nonlinearity: Of the hidden units, one of ``NONLINEARITIES``.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], heads: dict[str, int], nonlinearity: str) -> None:
+        super().__init__()
+        widths = [inputs, *hidden]
+        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
+        self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], units) for name, units in heads.items()})
+        self.nonlinearity = NONLINEARITIES[nonlinearity]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        for layer in self.hidden:
+            x = self.nonlinearity(layer(x))
+        return [head(x) for head in self.heads.values()]

@@ -76,6 +76,8 @@ class Aggressive(VAE):
         **rest,
     ) -> None:
         super().__init__(model, **rest)
+        if not self.validation["watch"]:
+            raise UserError("objective.watch=false: the mutual information at validations ends the aggressive phase")
         self.window = validate.whole("objective.inner_window", inner_window)
         self.most = validate.whole("objective.inner_most", inner_most)
         self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)

@@ -34,7 +34,8 @@ class IWBound(Objective):
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
         x = batch.x
-        z = self.model.sample_posterior(x, self.samples, noise)
-        log_w = self.model.log_joint(x, z) - self.model.log_posterior(z, x)
+        posterior = self.model.posterior(x)
+        z = posterior.sample(self.samples, noise)
+        log_w = self.model.log_joint(x, z) - posterior.log_prob(z)
         bound = torch.logsumexp(log_w, 0) - math.log(self.samples)
         return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

@@ -70,6 +70,7 @@ class SemiAmortised(VAE):
             raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
         self.gradient = gradient
         if gradient != "exact":
+            self.alone = True  # it calls autograd by itself, which no map over seeds goes through
             self.no_half = f"objective.gradient={gradient} takes differences, which its rounding hides"
         self.reach = validate.positive("objective.svi_reach", svi_reach)
         self.steps = Steps(
@@ -101,7 +102,7 @@ class SemiAmortised(VAE):
         new = dict(state)
         for tape in tapes:  # every pass of the authors' code moves the running averages
             new |= self.averages(new, tape)
-        return found.loss, new, self.metrics(found)
+        return found.loss + self.penalty(), new, self.metrics(found)
 
     def _unrolled(self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]) -> Elbo:
         with second_order.wanted():

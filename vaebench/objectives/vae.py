@@ -1,4 +1,4 @@
-"""The evidence lower bound with an analytic KL (Kingma & Welling 2014), weighted, for Gaussian posteriors.
+"""The evidence lower bound (Kingma & Welling 2014) with a weighted KL, in closed form or by samples.
 
 With a fixed weight other than 1 it is the beta-VAE (Higgins et al. 2017), with a rising one KL annealing. Validation
 and evaluation always take weight 1.
@@ -6,7 +6,7 @@ and evaluation always take weight 1.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor
 
@@ -14,21 +14,34 @@ from vaebench.models.base import GaussianPosterior, Model
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives.base import Batch, Objective
+from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
+
+KLS = ("exact", "sampled")
+"""How the KL is taken: in closed form (SGVB's estimator B), or at the samples (its estimator A)."""
 
 
 class VAE(Objective):
     """Minimises, per case, -E_q[log p(x | z)] + weight * KL(q || p), with ``samples`` reparameterised samples.
 
     The loss is the mean over the cases of a batch, however small the batch. Dropout, where the model has it, is on.
+
+    Args:
+        model: With a Gaussian posterior.
+        samples: L, of the posterior, per case.
+        kl_weight: See ``KLWeight``, as for ``kl_start``, ``kl_warmup``, ``kl_unit`` and ``kl_slope``.
+        kl: One of ``KLS``.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss. 1 / N for N training
+            cases is the MAP estimate with a prior N(0, I) of the parameters.
+        watch: Whether validations measure, beside the bound, how the latents are used (KL, mutual information, active
+            units), which takes a time that grows with the square of the validation cases.
     """
 
     worth_compiling = False
     block = 1
-    validation: ClassVar[dict[str, Any]] = {"watch": True}
 
     def __init__(
         self,
@@ -39,11 +52,17 @@ class VAE(Objective):
         kl_warmup: float = 10.0,
         kl_unit: str = "epochs",
         kl_slope: str = "rest",
+        kl: str = "exact",
+        weight_decay: float = 0.0,
+        watch: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
         self.weight = KLWeight(kl_weight, kl_start, kl_warmup, kl_unit, kl_slope)
+        self.sampled_kl = validate.one_of("objective.kl", kl, KLS) == "sampled"
+        self.weight_decay = check_decay(weight_decay)
+        self.validation: dict[str, Any] = {"watch": validate.flag("objective.watch", watch)}
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -59,8 +78,13 @@ class VAE(Objective):
         x = batch.x
         tape: Tape = {}
         q = self.model.posterior(x, tape)
-        found = elbo(self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape)
-        return found.loss, {**state, **self.averages(state, tape)}, self.metrics(found)
+        found = elbo(self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape, self.sampled_kl)
+        loss = found.loss + self.penalty()
+        return loss, {**state, **self.averages(state, tape)}, self.metrics(found)
+
+    def penalty(self) -> Tensor | float:
+        """The weight decay as a part of the loss."""
+        return penalty(self.model, self.weight_decay) if self.weight_decay else 0.0
 
     @staticmethod
     def metrics(found: Elbo) -> dict[str, Tensor]:

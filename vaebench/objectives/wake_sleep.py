@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import torch
+
 from vaebench.models.base import Ancestral, Model, SampledPosterior
+from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Objective
+from vaebench.objectives.decay import check_decay, penalty
 
 
 class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data. Sleep: the inference
 
     network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch. The dreams' visibles
-    are centred like data. There is no state.
+    are centred like data. No gradient passes through a sample, so the two halves stay apart. There is no state.
+
+    Args:
+        model: One that dreams, and whose posterior is sampled at once.
+        reduce: ``sum`` or ``mean`` over the cases of the batch.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss as it stands.
     """
 
     kernel = "all"
 
-    def __init__(self, model: Model, reduce: str = "sum") -> None:
+    def __init__(self, model: Model, reduce: str = "sum", weight_decay: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.reduce = reduction.check(reduce)
+        self.weight_decay = check_decay(weight_decay)
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models that dream, and whose samples carry no gradient, so that the two halves stay apart."""
-        return isinstance(model, Ancestral) and isinstance(model, SampledPosterior) and not model.reparameterised
+        """Models that dream, and in which no example depends on the rest of its batch."""
+        sampled = isinstance(model, Ancestral) and isinstance(model, SampledPosterior)
+        return sampled and not batch_norm.layers(model)
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model (wake), inference network (sleep)."""
@@ -37,9 +48,15 @@ class WakeSleep(Objective):
     def forward(self, state, batch, noise):
         """One pure step; see the package docstring."""
         x = batch.x
-        z = self.model.sample_posterior(x, 1, noise)
+        with torch.no_grad():
+            posterior = self.model.posterior(x)
+            z = posterior.sample(1, noise)
+            log_q = posterior.log_prob(z)
+            dream, h = self.model.sample_joint(noise)
         wake = self.model.log_joint(x, z)
-        dream, h = self.model.sample_joint(noise)
         sleep = self.model.log_posterior(h, dream)
-        bound = (wake - self.model.log_posterior(z, x)).detach().mean()
-        return -reduction.over_cases(wake + sleep, self.reduce), state, {"bound": bound}
+        bound = (wake.detach() - log_q).mean()
+        loss = -reduction.over_cases(wake + sleep, self.reduce)
+        if self.weight_decay:
+            loss = loss + penalty(self.model, self.weight_decay)
+        return loss, state, {"bound": bound}

@@ -6,17 +6,30 @@ from typing import Any
 
 from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
+from vaebench.optim.adagrad import Adagrad
 from vaebench.optim.adam import SCHEDULES, Adam
 from vaebench.optim.base import Optimiser, Verdict
 from vaebench.optim.clipped_adam import ClippedAdam
 from vaebench.optim.clipped_sgd import ClippedSGD
 from vaebench.optim.sgd import SGD
 
-__all__ = ["OPTIMS", "SCHEDULES", "SGD", "Adam", "ClippedAdam", "ClippedSGD", "Optimiser", "Verdict", "build"]
+__all__ = [
+    "OPTIMS",
+    "SCHEDULES",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "ClippedAdam",
+    "ClippedSGD",
+    "Optimiser",
+    "Verdict",
+    "build",
+]
 
 OPTIMS: dict[str, type[Optimiser]] = {
     "sgd": SGD,
     "adam": Adam,
+    "adagrad": Adagrad,
     "clipped_sgd": ClippedSGD,
     "clipped_adam": ClippedAdam,
 }

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vaebench import kernels
 from vaebench.errors import UserError, nearest
-from vaebench.optim.base import Optimiser, rates_of
+from vaebench.optim.base import Optimiser, fusable, rates_of
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -72,7 +71,7 @@ class Adam(Optimiser):
         if only is not None:
             raise ValueError("Adam moves all groups at once")
         with torch.no_grad():
-            if _fusable(params):
+            if fusable(params):
                 self._fused(params, grads, state, group_of, progress, decay)
             else:
                 grads = {k: g.add(params[k], alpha=decay[k]) if k in decay else g for k, g in grads.items()}
@@ -117,8 +116,3 @@ class Adam(Optimiser):
                     maximize=False,
                 )
         state["count"].add_(1)
-
-
-def _fusable(params: dict[str, Tensor]) -> bool:
-    """Whether PyTorch's fused step can be taken: float32 on a CPU, and nobody records what is done."""
-    return all(kernels.plain(p) for p in params.values())

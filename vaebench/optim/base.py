@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from vaebench import kernels
 from vaebench.errors import UserError
 
 Tensors = dict[str, Tensor]
@@ -73,3 +74,8 @@ def rates_of(**groups: float) -> dict[str, float]:
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
     return rates
+
+
+def fusable(params: Tensors) -> bool:
+    """Whether PyTorch's fused step can be taken: float32 on a CPU, and nobody records what is done."""
+    return all(kernels.plain(p) for p in params.values())

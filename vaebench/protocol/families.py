@@ -64,6 +64,9 @@ FAMILIES: dict[str, Family] = {
     "rbm_target": Family("rbm_target.RBMTarget"),
     "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True),
     "image_vae": Family("image_vae.ImageVAE", latent="gaussian", encoded=True),
+    "gaussian_vae": Family(
+        "gaussian_vae.GaussianVAE", latent="gaussian", takes=(Kind.BITS, Kind.INTENSITY), encoded=True
+    ),
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none"),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,)),
 }
@@ -76,3 +79,18 @@ UNKNOWN = Family("")
 def family(config: Mapping[str, Any]) -> Family:
     """The family of the model of a cell's configuration."""
     return FAMILIES.get(config.get("model", {}).get("name", ""), UNKNOWN)
+
+
+USUAL_LIKELIHOOD = "bernoulli"
+"""Of models that have a setting for it: what goes without saying."""
+
+
+def likelihood(config: Mapping[str, Any]) -> str:
+    """What p(x | z) of a cell's model is, where its settings choose it and not the usual one; else empty."""
+    chosen = config.get("model", {}).get("likelihood", USUAL_LIKELIHOOD)
+    return "" if chosen == USUAL_LIKELIHOOD else str(chosen)
+
+
+def has_density(config: Mapping[str, Any]) -> bool:
+    """Whether p(x) of a cell is a density, so that its logarithm may be positive."""
+    return family(config).density or likelihood(config) == "gaussian"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.protocol.families import family
+from vaebench.protocol.families import family, likelihood
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
 from vaebench.protocol.registry import METRICS, is_timing
 from vaebench.settings.kinds import shown
@@ -79,8 +79,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides; a refined posterior has its
-    ``refinement`` (``svi``). Where not all training cases are used (``train.cases``) the split says how many. A time
-    has the data and the recipe only.
+    ``refinement`` (``svi``), and a ``likelihood`` other than that of bits its name. Where not all training cases are
+    used (``train.cases``) the split says how many. A time has the data and the recipe only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -95,6 +95,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
+    if unusual := likelihood(config):
+        parts.append(f"likelihood:{unusual}")
     refined = refinement(config)
     if refined and not family(config).exact:
         parts.append(f"svi:{refined}")

@@ -12,13 +12,14 @@ WORDS = {
     "points": "test cases",
     "samples": "samples per case",
     "batch": "cases of a batch",
+    "likelihood": "likelihood",
     "svi": "steps of refinement",
     "logz": "log Z",
     "posterior": "log Z of the posteriors",
 }
 """Part of a signature -> what a reader calls it."""
 
-ABSENT = {"svi": "none"}
+ABSENT = {"svi": "none", "likelihood": "bernoulli"}
 """What it means that a signature lacks a part, where that is known."""
 
 

@@ -201,7 +201,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         preset=runs["preset"].iloc[0],
         label=label,
         comparable=comparable,
-        footnotes=(*filter(None, [printed.note]), *reasons, *protocol, *_flagged(runs, found)),
+        footnotes=(*filter(None, [printed.note, _kind(signatures)]), *reasons, *protocol, *_flagged(runs, found)),
         measure=measure,
         key=runs["key"].iloc[0],
         scope=_scope(signatures[0]) if signatures else "",
@@ -214,6 +214,13 @@ def _unlike_the_papers(rows: pd.DataFrame) -> str:
     ours = sorted(set(rows["signature"]))
     differs = differing(ours[0], rows["paper_signature"].max()) if ours else ""
     return f"not the paper's protocol ({differs or 'data or evaluation'})"
+
+
+def _kind(signatures: list[str]) -> str:
+    """What must be said of numbers that are no likelihoods."""
+    if not any(signature_parts(s).get("likelihood") == "cross_entropy" for s in signatures):
+        return ""
+    return "cross-entropy of grey levels: no likelihood, comparable to no NLL of these data or of binarized ones"
 
 
 def _scope(signature: str) -> str:

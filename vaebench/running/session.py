@@ -30,7 +30,7 @@ from vaebench.evaluation.posterior_means import write_means
 from vaebench.models import model_class
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol.families import family
+from vaebench.protocol.families import has_density
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import samples_of, signature, valid_points
 from vaebench.results import flags
@@ -358,7 +358,7 @@ class Session:
             value = s.best_bound if self.cell.train.select == "valid_bound" else s.curve[-1]["valid_bound"]
             every = len(self.splits.valid)
             points = min(valid_points(self.config) or every, every)
-            extra = {flags.DENSITY: True} if family(self.config).density else {}
+            extra = {flags.DENSITY: True} if has_density(self.config) else {}
             measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
             found.append(replace(measure, flags=flags.of_measure(measure)))
         if s.ms_per_update is not None:

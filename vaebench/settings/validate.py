@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from vaebench.errors import UserError
+from vaebench.errors import UserError, nearest
 from vaebench.settings.kinds import MANY, Kind, is_number, like, number, or_null, shown
 from vaebench.settings.records import KINDS, SAMPLES, WIDTH
 
@@ -79,3 +80,20 @@ def flag(key: str, value: Any) -> bool:
     if type(value) is not bool:
         raise UserError(f"{key}={value!r}: must be true or false")
     return value
+
+
+def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
+    """``value`` if it is ``allowed``; raises UserError naming the setting ``key`` and the nearest words otherwise."""
+    words = list(allowed)
+    if value not in words:
+        raise UserError(f"{key}={value!r}: {nearest(str(value), words)}")
+    return str(value)
+
+
+def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
+    """A list of whole numbers from 1, odd ones where asked for. Raises UserError naming the setting ``key``."""
+    listed = list(values) if isinstance(values, (list, tuple)) else values
+    good = isinstance(listed, list) and all(type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed)
+    if not good:
+        raise UserError(f"{key}={listed!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1")
+    return tuple(listed)

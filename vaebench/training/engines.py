@@ -117,7 +117,8 @@ def has_kernel(config: dict[str, Any]) -> bool:
     """Whether there are kernels for what a cell's configuration trains."""
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
-        return issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
+        fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
+        return fits and not config["objective"].get("weight_decay")
     return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
 
 
@@ -202,7 +203,7 @@ class Pack:
         # One seed after the other, by autograd; all other steps take the seeds together.
         alone = engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
         self._places = places_of(objective) if alone else {}
-        self._decay = decay.strengths(objective) if engine == "kernel" and alone else {}
+        self._decay = decay.strengths(objective) if alone else {}
 
         self._kernel = None
         if engine == "kernel" and not alone:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -85,6 +87,47 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
 def _not_mat(path: Path, error: Exception) -> DataError:
     why = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"{path}: truncated, damaged or not a MATLAB file of formats 4 to 7 ({why})")
+
+
+class _ArraysAlone(pickle.Unpickler):
+    """An unpickler that knows the three names by which NumPy writes an array, and refuses every other."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("numpy.core.multiarray", "_reconstruct"): _unfilled,
+            ("numpy._core.multiarray", "_reconstruct"): _unfilled,
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array of numbers")
+        return known[module, name]
+
+
+def _unfilled(cls: type, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """What NumPy's own function of this purpose returns: an array, still to be given its state."""
+    return np.ndarray.__new__(np.ndarray, shape, dtype)
+
+
+def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The uint8 array in a pickle of a list of that one array; nothing in the file is ever run.
+
+    Raises DataError for a truncated or damaged file, one that asks for anything but an array of numbers, and an array
+    of another type or shape.
+    """
+    try:
+        with open_content(path) as f:
+            found = _ArraysAlone(io.BytesIO(f.read()), encoding="latin1").load()
+    except Exception as e:  # damaged bytes can come out of the reader as almost any error
+        why = " ".join(str(e).split()) or type(e).__name__
+        raise DataError(f"{path}: truncated, damaged or not a pickled array ({why})") from None
+    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], np.ndarray):
+        raise DataError(f"{path}: not a list of one array")
+    (array,) = found
+    if array.dtype != np.uint8 or array.shape != shape:
+        have, want = (" x ".join(map(str, of)) for of in (array.shape, shape))
+        raise DataError(f"{path}: {have} of {array.dtype}, expected {want} of uint8")
+    return array
 
 
 def upright(cases: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

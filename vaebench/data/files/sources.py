@@ -111,6 +111,19 @@ CALTECH101_SILHOUETTES = {
 }
 """28x28 silhouettes of Caltech-101's objects (Marlin, Swersky, Chen & de Freitas 2010), first split: MATLAB."""
 
+FREY_FACE = {
+    "freyfaces": Source(
+        "frey_face",
+        "freyfaces.pkl",
+        "3b69410c6a5fd6e03f09012905168be3712373a094a776f7e58fcd0670d2138a",
+        (
+            "https://github.com/jmtomczak/vae_vampprior/raw/master/datasets/Freyfaces/freyfaces.pkl",
+            "https://raw.githubusercontent.com/jmtomczak/vae_vampprior/master/datasets/Freyfaces/freyfaces.pkl",
+        ),
+    ),
+}
+"""The 1,965 frames of Roweis' frey_rawface.mat as bytes (1965, 560), row by row: a pickle of one NumPy array."""
+
 
 def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int = 0) -> Source:
     """A file of He et al.'s archive on Google Drive, whose digest is not on record."""

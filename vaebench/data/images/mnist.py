@@ -1,4 +1,4 @@
-"""MNIST, in Larochelle's fixed binarization and as grey levels that are binarized anew at each visit."""
+"""MNIST: in Larochelle's fixed binarization, as grey levels that are binarized anew at each visit, and as these are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.files.sources import BINARIZED_MNIST, MNIST
-from vaebench.data.loader import BinaryLoader, GreyLoader
+from vaebench.data.loader import BinaryLoader, GreyLoader, IntensityLoader
 from vaebench.errors import DataError
 
 if TYPE_CHECKING:
@@ -82,3 +82,20 @@ class MnistDynamic(GreyLoader):
             train = pool[~held]
             valid = binarize_once(pool[held], self.TRAIN_STREAM, np.flatnonzero(held))
         return make_splits(self.name, train, valid, arrays["test"], self.shape, self.kind)
+
+
+class MnistGrey(IntensityLoader):
+    """MNIST's pixels as they are, level / 255, in all splits: the last 10,000 training images validate."""
+
+    name = "mnist_grey"
+    sources = MNIST
+    shape: ClassVar[tuple[int, ...]] = (28, 28)
+    rows: ClassVar[dict[str, int]] = {"train": 50_000, "valid": 10_000, "test": 10_000}
+
+    def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
+        from vaebench.data.files.formats import read_idx
+
+        n = self.rows["train"]
+        counts = {"train": n + self.rows["valid"], "test": self.rows["test"]}
+        grey = {k: read_idx(path, (counts[k], *self.shape)).reshape(counts[k], -1) for k, path in files.items()}
+        return {"train": grey["train"][:n], "valid": grey["train"][n:], "test": grey["test"]}

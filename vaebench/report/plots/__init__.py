@@ -15,6 +15,7 @@ from vaebench.files import write_atomic
 from vaebench.report import images
 from vaebench.report.plots.base import Plot
 from vaebench.report.plots.bound import BOUND
+from vaebench.report.plots.cases import CASES
 from vaebench.report.plots.information import INFORMATION
 from vaebench.report.plots.means import MEANS, PATH
 from vaebench.report.plots.units import UNITS
@@ -23,7 +24,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PLOTS: dict[str, Plot] = {"bound": BOUND, "information": INFORMATION, "means": MEANS, "path": PATH, "units": UNITS}
+PLOTS: dict[str, Plot] = {
+    "bound": BOUND,
+    "cases": CASES,
+    "information": INFORMATION,
+    "means": MEANS,
+    "path": PATH,
+    "units": UNITS,
+}
 
 CHARACTERS = 14
 """Of a line of small letters, per inch."""

@@ -1,0 +1,131 @@
+"""The VAE of Kingma & Welling (2014): Gaussian latents, multilayer perceptrons as encoder and decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.dists import bernoulli, gaussian
+from vaebench.errors import UserError
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Noise
+from vaebench.nn.batch_norm import Tape
+from vaebench.nn.init import logit_of_mean
+from vaebench.nn.mlp import NONLINEARITIES, Heads
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
+from vaebench.settings import validate
+
+LIKELIHOODS = ("bernoulli", "gaussian", "cross_entropy")
+
+
+class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles):
+    """z ~ N(0, I), x | z by a decoder; q(z | x) a diagonal Gaussian by an encoder.
+
+    Args:
+        info: What is known of the data.
+        latents: n, numbers of a code.
+        encoder: Units of the encoder's hidden layers, the one next to the data first; empty: linear.
+        decoder: Those of the decoder, the one next to the code first; empty: the encoder's in reverse order.
+        nonlinearity: Of the hidden units.
+        likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with means in (0, 1), a
+            sigmoid of a linear output, and log-variances that are linear outputs. ``cross_entropy``: the Bernoulli
+            formula at grey levels in [0, 1], which is no likelihood of these: it is another kind of number.
+        visible_bias: Of the logits: ``init``, drawn as all others are, or ``mean``, the logit of the training mean
+            (at least 0.001 away from 0 and 1), as in IWAE.
+
+    Raises:
+        UserError: For a bad setting, or grey levels with ``bernoulli``.
+
+    Reference:
+        Kingma & Welling 2014, appendix C; Burda et al. 2016, section 5.
+    """
+
+    facts = FAMILIES["gaussian_vae"]
+
+    def __init__(
+        self,
+        info: DataInfo,
+        latents: int = 20,
+        encoder: Sequence[int] = (500,),
+        decoder: Sequence[int] = (),
+        nonlinearity: str = "tanh",
+        likelihood: str = "bernoulli",
+        visible_bias: str = "init",
+    ) -> None:
+        super().__init__(info, [validate.whole("model.latents", latents)])
+        validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
+        validate.one_of("model.likelihood", likelihood, LIKELIHOODS)
+        validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
+        if likelihood == "bernoulli" and info.kind is Kind.INTENSITY:
+            raise UserError(
+                "model.likelihood=bernoulli: for bits, and these data are grey levels; "
+                "allowed here: gaussian, cross_entropy"
+            )
+        below = validate.sizes("model.encoder", encoder)
+        above = validate.sizes("model.decoder", decoder) or below[::-1]
+        self.likelihood = likelihood
+        self.visible_bias = visible_bias
+        d, n = self.sizes
+        outputs = {"mean": d, "log_var": d} if likelihood == "gaussian" else {"logits": d}
+        self.p = Heads(n, above, outputs, nonlinearity)
+        self.q = Heads(d, below, {"mean": n, "log_var": n}, nonlinearity)
+
+    @property
+    def draws_bits(self) -> bool:
+        """Whether samples of p(x) are zeros and ones."""
+        return self.likelihood != "gaussian"
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
+        if self.visible_bias == "mean":
+            first = next(iter(self.p.heads.values()))
+            first.bias.copy_(logit_of_mean(self.mean))
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
+        """Mean and log-variance of q(z | x), (batch, n) each."""
+        mean, log_var = self.q(x)
+        return mean, log_var
+
+    # ------------------------------------------------------------------------------------------------ generator
+
+    def log_likelihood(
+        self, x: Tensor, z: Sequence[Tensor], drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
+        """log p(x | z), (k, batch), nats, differentiable. There is no dropout."""
+        outputs = self.p(z[0])
+        if self.likelihood == "gaussian":
+            logit, log_var = outputs
+            return gaussian.log_prob(x, torch.sigmoid(logit), 0.5 * log_var)
+        return bernoulli.log_prob(x, outputs[0])
+
+    # -------------------------------------------------------------------------------------------------- samples
+
+    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """E[x | z], (k, batch, d), numbers in (0, 1)."""
+        return torch.sigmoid(self.p(z[0])[0])
+
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        if not self.draws_bits:
+            raise UserError("model.likelihood=gaussian: data given z are real numbers, no bits")
+        return bernoulli.sample(self.p(z[0])[0], uniform)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a number (batch, d) for every pixel, standard normals (batch, n)."""
+        kind = "uniform" if self.draws_bits else "normal"
+        return {"p0": (kind, (batch, self.sizes[0])), "p1": ("normal", (batch, self.sizes[1]))}
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples of the model: x (batch, d) and [z (1, batch, n)]."""
+        z = noise["p1"]
+        outputs = self.p(z)
+        if self.draws_bits:
+            return bernoulli.sample(outputs[0], noise["p0"]), [z.unsqueeze(0)]
+        logit, log_var = outputs
+        return gaussian.sample(torch.sigmoid(logit), 0.5 * log_var, noise["p0"]), [z.unsqueeze(0)]

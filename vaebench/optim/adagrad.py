@@ -1,0 +1,77 @@
+"""Adagrad (Duchi, Hazan & Singer 2011), as in Kingma & Welling (2014)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim.adagrad import adagrad
+
+from vaebench.errors import UserError
+from vaebench.optim.base import Optimiser, fusable, rates_of
+from vaebench.settings.kinds import is_number
+from vaebench.settings.validate import positive
+
+
+class Adagrad(Optimiser):
+    """Every parameter moves by rate * g / (sqrt(sum of all g^2 so far) + epsilon).
+
+    Args:
+        rate: The global step size. Steps do not depend on the scale of the loss.
+        posterior_rate: Of the inference network; None: the same.
+        epsilon: Added to the root.
+        initial: What the sums of squares start at.
+
+    Raises:
+        UserError: For a rate or an epsilon that is not above 0, or an ``initial`` below 0.
+    """
+
+    adds_decay = True
+
+    def __init__(
+        self, rate: float, posterior_rate: float | None = None, epsilon: float = 1e-10, initial: float = 0.0
+    ) -> None:
+        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
+        self.epsilon = positive("optim.epsilon", epsilon)
+        if not is_number(initial) or initial < 0:
+            raise UserError(f"optim.initial={initial!r}: must be a number from 0")
+        self.initial = float(initial)
+
+    def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The sum of squared gradients of every parameter."""
+        return {f"squares/{k}": torch.full_like(v, self.initial) for k, v in params.items()}
+
+    def apply_(self, params, grads, state, group_of, progress, only=None, decay=None):
+        """One update in place; see Optimiser."""
+        decay = decay or {}
+        names = [name for name in params if only is None or group_of[name] in only]
+        with torch.no_grad():
+            if fusable(params):
+                self._fused(names, params, grads, state, group_of, decay)
+                return
+            for name in names:
+                p = params[name]
+                g = grads[name].add(p, alpha=decay[name]) if name in decay else grads[name]
+                squares = state[f"squares/{name}"].addcmul_(g, g)
+                p.addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-self.rates[group_of[name]])
+
+    def _fused(self, names, params, grads, state, group_of, decay) -> None:
+        """By PyTorch's own step, which passes over memory once; all seeds together."""
+        alike: dict[tuple[float, float], list[str]] = {}
+        for name in names:
+            alike.setdefault((self.rates[group_of[name]], decay.get(name, 0.0)), []).append(name)
+        for (rate, strength), chosen in alike.items():
+            adagrad(
+                [params[name] for name in chosen],
+                [grads[name].contiguous() for name in chosen],
+                [state[f"squares/{name}"] for name in chosen],
+                [torch.zeros(()) for _ in chosen],  # counts, of which nothing depends without a decay of the rate
+                fused=True,
+                has_sparse_grad=False,
+                differentiable=False,
+                has_complex=False,
+                lr=rate,
+                weight_decay=strength,
+                lr_decay=0.0,
+                eps=self.epsilon,
+                maximize=False,
+            )
