@@ -93,6 +93,15 @@ def test_a_refined_posterior_is_told_from_others(row, overrides, words):
     assert differing(*made(load_table("lagging_omniglot"), row, "IW", "paper", *overrides)) == words
 
 
+def test_a_likelihood_in_bfloat16_is_told_from_others():
+    table = load_table("lagging_omniglot")
+    said = {
+        c: differing(*made(table, "VAE", c, "paper", "eval.precision=bfloat16")) for c in ("IW", "-ELBO", "KL", "MI")
+    }
+    half = "products in bfloat16, not float32"
+    assert said == {"IW": half, "-ELBO": half, "KL": "", "MI": ""}
+
+
 def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
     table = load_table("lagging_omniglot")
     assert differing(*made(table, "VAE", "MI", "paper", "eval.mi_batch=32")) == "cases of a batch 32, not 50"

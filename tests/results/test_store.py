@@ -342,6 +342,7 @@ def test_measure_of_another_evaluation_is_there_but_not_current(tmp_path):
         ("bound", 10, "split:test", "split:valid", False),
         ("valid_bound", 10, "split:test", "split:valid", True),
         ("bound", 10, "recipe:1", "recipe:2", False),
+        ("bound", 10, "|select", "|precision:bfloat16|select", False),
     ],
 )
 def test_is_current(name, samples, old, new, current):

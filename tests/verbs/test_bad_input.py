@@ -96,6 +96,9 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     # Options and what is built of them.
     ([*RUN, "train.precision=float16"], "float32 or bfloat16"),
     ([*RUN, "train.precision=bfloat16"], "SBN 200 / NVIL: train.precision=bfloat16: for models of images only"),
+    ([*IMAGES, "eval.precision=float16"], "float32 or bfloat16"),
+    ([*RUN, "eval=image", "eval.precision=bfloat16"], "eval.precision=bfloat16: for models of images only"),
+    ([*RUN, "eval.precision=bfloat16"], "unknown key 'eval.precision' of eval=bound10"),
     ([*IMAGES, "train.precision=bfloat16", "objective.gradient=faithful"], "objective.gradient=faithful"),
     ([*RUN, "model=nope"], "unknown model 'nope'"),
     ([*RUN, "model.dims=[]"], "layer sizes"),

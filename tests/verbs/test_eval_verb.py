@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -71,6 +72,32 @@ def test_wrong_words_are_one_line(trained: Path, words: list[str], part: str, ca
     assert part in said
     assert said.count("\n") == 1
     assert (folder / "result.json").read_bytes() == before
+
+
+def test_bfloat16_is_another_number_beside_the_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Of a run by a version that knew of no precision too; a report shows the number that its settings ask for."""
+    words = ["table=lagging_mnist", "preset=quick", "--only", "row=VAE", "--only", "column=IW", "--seeds", "0"]
+    words += ["train.updates=2", "train.valid_every=2", "eval.points=4", "eval.iw_samples=3", f"run.results={tmp_path}"]
+    assert cli.main(["run", *words, "run.jobs=1", "run.engine=plain"]) == 0
+    (folder,) = tmp_path.glob("*/seed-0")
+    note = json.loads((folder / "config.json").read_text())
+    del note["config"]["eval"]["precision"]
+    (folder / "config.json").write_text(json.dumps(note))
+
+    assert cli.main(["eval", str(folder), "eval.precision=bfloat16"]) == 0
+    found = measures(tmp_path, 0)
+    kept = {"bfloat16" if "precision:bfloat16" in m["signature"] else "float32": m["value"] for m in found["iw_nll"]}
+    assert set(kept) == {"float32", "bfloat16"}
+    assert len(found["kl"]) == 1
+    capsys.readouterr()
+
+    values = {}
+    for precision in ("float32", "bfloat16"):
+        assert cli.main(["report", *words, f"eval.precision={precision}", "--format", "csv"]) == 0
+        lines = csv.DictReader(capsys.readouterr().out.splitlines())
+        current = [line for line in lines if line["metric"] == "iw_nll" and "current" not in line["extra"]]
+        values[precision] = [float(line["value"]) for line in current]
+    assert values == {precision: [value] for precision, value in kept.items()}
 
 
 def test_an_unfinished_run_is_evaluated_and_can_still_go_on(tmp_path: Path) -> None:

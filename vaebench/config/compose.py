@@ -34,6 +34,7 @@ from vaebench.errors import TYPO, UserError, likely, nearest
 from vaebench.formatting import shortened
 from vaebench.protocol import log_z, signature
 from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings.records import EvalSettings
 from vaebench.settings.renamed import unknown
 from vaebench.settings.validate import kind_of, validate
 
@@ -139,6 +140,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         as_preset = _resolved(_settings(table, preset, row, column), conf)
         config = _resolved(_settings(table, preset, row, column, user), conf)
         signature.check_measure(table.measure_of(column), config)
+        signature.check_precision(config)
         log_z.check_log_z(config)
         label = _label(config, as_preset, as_paper, preset.label)
         ours, papers = _protocol(table, column, config), _protocol(table, column, as_paper)
@@ -198,6 +200,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         if key == "eval":
             config["eval"] = _option("eval", _known_option("", "eval", value), str(catalogue.conf_dir()))
         elif key.startswith(("eval.", "run.")) or key == "data.mirror":
+            _fill_in(config["eval"], key)
             values.append(("", key, text))
         else:
             raise UserError(
@@ -206,7 +209,17 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             )
     config = _overlay(config, values)
     validate(config)
+    signature.check_precision(config)
     return config
+
+
+def _fill_in(settings: dict[str, Any], key: str) -> None:
+    """Give ``eval`` settings of an earlier version the setting ``key``, ``eval.NAME``, if their option has it now."""
+    group, _, name = key.partition(".")
+    if group == "eval" and name not in settings and settings["name"] in catalogue.options("eval"):
+        now = _option("eval", settings["name"], str(catalogue.conf_dir()))
+        if name in now:
+            settings[name] = getattr(EvalSettings, name)
 
 
 def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str) -> str:

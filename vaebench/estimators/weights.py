@@ -25,6 +25,7 @@ from vaebench.models.base import Model, SampledPosterior
 from vaebench.models.belief_net import DARN, FDARN, SBN
 from vaebench.models.posterior import Posterior
 from vaebench.models.refinement import whole_batches
+from vaebench.nn.precision import products_in
 from vaebench.nn.tokens import lengths_of
 from vaebench.rng import noise
 from vaebench.work.steps import Stateful, steps
@@ -76,14 +77,21 @@ class Pass:
 
 
 def terms(
-    model: SampledPosterior, x: Tensor, k: int, noises: dict[str, Tensor], posterior: Posterior
+    model: SampledPosterior,
+    x: Tensor,
+    k: int,
+    noises: dict[str, Tensor],
+    posterior: Posterior,
+    precision: str = "float32",
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Terms of log P(x, z), terms of log Q(z | x), and z, for k samples of every case of ``x`` (batch, d).
 
-    ``posterior``: Q(z | x) of these cases.
+    ``posterior``: Q(z | x) of these cases. ``precision``: of the products that give log P(x, z).
     """
     z = posterior.sample(k, noises)
-    return model.score_terms(x, z), posterior.log_prob_terms(z), z
+    with products_in(precision, x.device):
+        log_p = model.score_terms(x, z)
+    return log_p, posterior.log_prob_terms(z), z
 
 
 def cases_of(model: Model, x: Tensor) -> Tensor:
@@ -115,13 +123,14 @@ def stream(
     chunk: int | None = None,
     batch: int | None = None,
     state: Stateful | None = None,
+    precision: str = "float32",
 ) -> Iterator[Pass]:
     """All ``samples`` of every case of ``x`` (n, d), any dtype, in passes of ``chunk`` samples and ``batch`` cases.
 
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
-    ``state``: what the caller gathers from the passes.
+    ``state``: what the caller gathers from the passes. ``precision``: see ``terms``.
     """
-    score = partial(terms, model)
+    score = partial(terms, model, precision=precision)
     if by_kernel(model, x, samples):
         from vaebench.estimators.kernel_terms import KernelTerms
 

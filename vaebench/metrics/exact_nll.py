@@ -9,6 +9,7 @@ from vaebench.metrics import perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import ExactModel
+from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
 
 
@@ -21,7 +22,8 @@ class ExactNLL(Metric[Tensor]):
 
     def collect(self, job: Job) -> Tensor:
         """log p(x) of every case, (n,), nats."""
-        return enumeration.known(job.model, job.x)
+        with products_in(job.precision, job.x.device):
+            return enumeration.known(job.model, job.x)
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over cases."""

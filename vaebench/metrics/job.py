@@ -16,6 +16,7 @@ from vaebench.metrics import log_z
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
 from vaebench.protocol.log_z import posterior_chains
 from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
 from vaebench.work.steps import Stateful
 
 
@@ -56,7 +57,14 @@ class Job:
             return annealed_posterior.stream(
                 *(self.model, self.x, samples, temperatures, self.seed), chunk=chunk, state=state
             )
-        return weights.stream(self.model, self.x, samples, self.seed, chunk=chunk, state=state)
+        return weights.stream(
+            *(self.model, self.x, samples, self.seed), chunk=chunk, state=state, precision=self.precision
+        )
+
+    @property
+    def precision(self) -> str:
+        """In which the products of likelihoods are computed: ``float32`` or ``bfloat16``."""
+        return EvalSettings.of(self.settings).precision
 
     def measure(
         self,

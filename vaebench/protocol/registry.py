@@ -14,7 +14,8 @@ class Metric:
     the setting that says how many samples per case it takes, ``least`` the fewest from which there is a number.
     ``log_z``: whether the prior's log Z enters it. ``timing``: whether it is a time, which is the machine's as much as
     the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
-    that it has a difference from the published number and no verdict. ``floor``: what it cannot fall below where a case
+    that it has a difference from the published number and no verdict. ``likelihood``: whether log p(x | z) enters it,
+    and with that the precision in which it is computed. ``floor``: what it cannot fall below where a case
     has a probability, and not a density.
     """
 
@@ -25,21 +26,24 @@ class Metric:
     least: int = 1
     timing: bool = False
     descriptive: bool = False
+    likelihood: bool = False
     floor: float | None = None
 
 
 METRICS: dict[str, Metric] = {
-    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True, floor=0.0),
-    "iw_nll": Metric("IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, floor=0.0),
-    "iw_nll_weighted": Metric(
-        "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, floor=0.0
+    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True, likelihood=True, floor=0.0),
+    "iw_nll": Metric(
+        "IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
     ),
-    "nll": Metric("exact NLL", ("exact_nll",), floor=0.0),
+    "iw_nll_weighted": Metric(
+        "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
+    ),
+    "nll": Metric("exact NLL", ("exact_nll",), likelihood=True, floor=0.0),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
-    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), floor=1.0),
+    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), likelihood=True, floor=1.0),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),

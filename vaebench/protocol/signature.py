@@ -15,6 +15,10 @@ MI_BATCH = EvalSettings.mi_batch
 """Cases of a batch within which a mutual information is taken, unless told otherwise: He et al. (2019), on text."""
 
 
+FLOAT32 = EvalSettings.precision
+"""The precision that goes without saying."""
+
+
 def mi_batch(settings: dict[str, Any]) -> int:
     """Cases of a batch within which a mutual information is taken, by the settings of ``eval``."""
     return settings.get("mi_batch") or MI_BATCH
@@ -72,6 +76,13 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_precision(config: dict[str, Any]) -> None:
+    """Refuse an ``eval.precision`` by which the model is not evaluated. Raises UserError."""
+    precision = config["eval"].get("precision", FLOAT32)
+    if precision != FLOAT32 and not family(config).half:
+        raise UserError(f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}")
+
+
 def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 
@@ -79,8 +90,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides; a refined posterior has its
-    ``refinement`` (``svi``), and a ``likelihood`` other than that of bits its name. Where not all training cases are
-    used (``train.cases``) the split says how many. A time has the data and the recipe only.
+    ``refinement`` (``svi``), and a ``likelihood`` other than that of bits its name. A likelihood whose products are not
+    float32 has their ``precision``. Where not all training cases are used (``train.cases``) the split says how many.
+    A time has the data and the recipe only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -100,6 +112,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     refined = refinement(config)
     if refined and not family(config).exact:
         parts.append(f"svi:{refined}")
+    precision = ev.get("precision", FLOAT32)
+    if precision != FLOAT32 and measure in METRICS and METRICS[measure].likelihood:
+        parts.append(f"precision:{precision}")
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vaebench.config.cells import Cell, canonical, run_key, settings_of, versions
+from vaebench.config.cells import Cell, run_key, settings_of, versions
 from vaebench.results import shipped
 from vaebench.results.store import lacking
 from vaebench.settings.kinds import is_number
+from vaebench.settings.records import EvalSettings
 
 FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
 """What an estimate needs to know of a run."""
@@ -56,13 +57,12 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
     those with the same data, model, sizes and objective.
     """
     key = cell.key
-    wanted = canonical(cell.config["eval"])
     same = []
     alike = []
     for r in recorded:
         seconds = _known(r.get("eval_seconds"))
         config = r.get("config")
-        if not seconds or not config or not _on(kind, r) or canonical(config["eval"]) != wanted:
+        if not seconds or not config or not _on(kind, r) or EvalSettings.of(config["eval"]) != cell.eval:
             continue
         if r["key"] == key:
             same.append(seconds)

@@ -14,12 +14,13 @@ WORDS = {
     "batch": "cases of a batch",
     "likelihood": "likelihood",
     "svi": "steps of refinement",
+    "precision": "products in",
     "logz": "log Z",
     "posterior": "log Z of the posteriors",
 }
 """Part of a signature -> what a reader calls it."""
 
-ABSENT = {"svi": "none", "likelihood": "bernoulli"}
+ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
 """What it means that a signature lacks a part, where that is known."""
 
 

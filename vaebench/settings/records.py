@@ -29,6 +29,7 @@ PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 """Most threads and most jobs. Many more threads than cores hang; a run of a larger machine must still be readable."""
 
 SPLIT = choice("test", "valid", "train")
+PRECISION = choice("float32", "bfloat16")
 COUNT = whole(1, MANY)
 SNAPSHOTS = several(whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}")
 
@@ -77,7 +78,7 @@ class TrainSettings(Section):
     cases: int | None = _is(or_null(COUNT), None)
     patience: int | None = _is(or_null(COUNT), None)
     select: str = _is(choice("valid_bound", "last"), "valid_bound")
-    precision: str = _is(choice("float32", "bfloat16"), "float32")
+    precision: str = _is(PRECISION, "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ class EvalSettings(Section):
     mi_batch: int = _is(whole(2, WIDTH), 32)
     means: str = _is(SPLIT, "valid")
     repeats: int = _is(whole(1, SEVERAL), 1)
+    precision: str = _is(PRECISION, "float32")
 
 
 @dataclass(frozen=True, kw_only=True)

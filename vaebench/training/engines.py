@@ -35,6 +35,7 @@ from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
+from vaebench.nn.precision import products_in
 from vaebench.objectives import OBJECTIVES, decay
 from vaebench.objectives.base import Batch, Objective
 from vaebench.optim import Optimiser
@@ -135,7 +136,7 @@ def check_precision(objective: Objective, precision: str) -> None:
     """Refuse a ``train.precision`` that would change nothing, or spoil the gradient. Raises UserError."""
     if precision == "float32":
         return
-    if not objective.model.kernel_layers:
+    if not objective.model.facts.half:
         raise UserError(f"train.precision={precision}: for models of images only; allowed here: float32")
     if objective.no_half:
         raise UserError(f"train.precision={precision}: {objective.no_half}; allowed here: float32")
@@ -189,7 +190,7 @@ class Pack:
         self.optim = optim
         self.data = data
         self.kind = kind
-        self.half = precision == "bfloat16"
+        self.precision = precision
         check_precision(objective, precision)
 
         self.params = _stack(params)
@@ -360,7 +361,7 @@ class Pack:
                 self._lent(params),
                 kernels.use(self.engine == "kernel"),
                 decay.apart(bool(self._decay)),
-                torch.autocast(self.data.device.type, torch.bfloat16, enabled=self.half),
+                products_in(self.precision, self.data.device),
             ):
                 loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
             found = torch.autograd.grad(loss, list(params.values()))

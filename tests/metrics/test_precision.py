@@ -1,0 +1,118 @@
+"""Likelihoods by products in bfloat16: how far they are from float32, and that nothing else moves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import data, objectives, optim
+from vaebench.errors import UserError
+from vaebench.estimators.weights import stream
+from vaebench.evaluation.evaluate import evaluate
+from vaebench.models.image_vae import ImageVAE
+from vaebench.models.pixel_cnn import PixelCNN
+from vaebench.models.refinement import Refinement, Steps
+from vaebench.nn.init import initialize
+from vaebench.protocol.signature import check_precision
+from vaebench.training.engines import Pack
+
+CASES, SAMPLES = 60, 30
+
+MOVED = 0.02
+"""Nats that an NLL of about 20 may move by, a thousandth of it; measured are 0.0002 to 0.008."""
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load({"name": "digits", "held_out": None, "held_out_seed": 0, "mirror": None})
+
+
+def trained(model, rule, digits, updates=120):
+    """A small model after some passes over the digits, from 40 nats down to 20 or less."""
+    initialize(model, torch.Generator().manual_seed(0))
+    objective = objectives.build({"name": rule}, model)
+    update = optim.build({"name": "clipped_adam", "rate": 1e-2})
+    params = {k: v.detach().clone() for k, v in objective.named_parameters()}
+    x = torch.from_numpy(digits.train)
+    parts = ([params], [objective.state(0, len(x))], [update.state(params)])
+    pack = Pack(objective, update, *parts, data=x, kind=digits.kind, engine="kernel", updates=updates)
+    g = torch.Generator().manual_seed(1)
+    rows = torch.randint(len(x), (updates, 1, 32), generator=g)
+    noise = {k: torch.randn(updates, 1, *shape, generator=g) for k, (_, shape) in pack.draws(32).items()}
+    pack.advance(rows, noise, None)
+    found, state, _ = pack.seed(0)
+    with torch.no_grad():
+        for name, v in [*objective.named_parameters(), *objective.named_buffers()]:
+            v.copy_({**found, **state}.get(name, v))
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def vae(digits):
+    sizes = {"channels": 16, "kernels": [5, 3, 3], "encoder_channels": [16, 16], "features": 16}
+    return trained(ImageVAE(digits.info, latents=4, **sizes), "vae", digits)
+
+
+def config(model, **ev):
+    settings = {"split": "test", "points": None, "bound_samples": 1, "iw_samples": SAMPLES, "mi_batch": 20, **ev}
+    cell = {"data": {"name": "digits"}, "model": {"name": model}, "objective": {}, "recipe": 1, "eval": settings}
+    return {**cell, "train": {"select": "last", "batch": 20}}
+
+
+def both(model, name, digits):
+    """The measures by name, in float32 and in bfloat16."""
+    x = torch.from_numpy(digits.test[:CASES])
+    found = [evaluate(model, x, config(name, precision=p), "0" * 64, 0) for p in ("float32", "bfloat16")]
+    return [{m.name: m for m in measures} for measures in found]
+
+
+def test_the_likelihood_moves_by_less_than_its_bound_and_says_so(vae, digits):
+    exact, near = both(vae, "image_vae", digits)
+    assert exact["iw_nll"].value < 25  # trained
+    for name in ("iw_nll", "bound"):
+        assert 0 < abs(near[name].value - exact[name].value) < MOVED
+        assert "|precision:bfloat16|" in near[name].signature
+        assert near[name].signature.replace("|precision:bfloat16", "") == exact[name].signature
+
+
+def test_what_only_the_posterior_decides_is_the_same_number(vae, digits):
+    exact, near = both(vae, "image_vae", digits)
+    for name in ("kl", "active_units", "mi_batch", "mi", "aggregate_kl"):
+        assert near[name].to_dict() == exact[name].to_dict()
+
+
+def test_a_refined_posterior_is_refined_in_float32(vae, digits):
+    vae.refinement = Refinement(Steps(count=2), batch=20)
+    try:
+        exact, near = both(vae, "image_vae", digits)
+    finally:
+        vae.refinement = None
+    assert near["kl"].value == exact["kl"].value
+    assert 0 < abs(near["iw_nll"].value - exact["iw_nll"].value) < MOVED
+
+
+def test_likelihoods_and_weights_are_not_rounded(vae, digits):
+    """log p(x | z) is float32 and no number of bfloat16; weights are sums in float64."""
+    x = torch.from_numpy(digits.test[:CASES])
+    exact, near = (next(stream(vae, x, 10, 0, precision=p)) for p in ("float32", "bfloat16"))
+    assert near.log_p[0].dtype == torch.float32
+    assert near.log_w.dtype == torch.float64
+    assert (near.log_p[0] != near.log_p[0].bfloat16().float()).float().mean() > 0.9
+    assert torch.equal(near.z[0], exact.z[0])
+    assert torch.equal(near.log_q[0], exact.log_q[0])
+    assert torch.equal(near.log_p[1], exact.log_p[1])
+    assert not torch.equal(near.log_p[0], exact.log_p[0])
+
+
+def test_an_exact_likelihood(digits):
+    model = trained(PixelCNN(digits.info, channels=16, kernels=[5, 3, 3]), "likelihood", digits)
+    exact, near = both(model, "pixel_cnn", digits)
+    assert 0 < abs(near["nll"].value - exact["nll"].value) < MOVED
+    assert "|precision:bfloat16|" in near["nll"].signature
+
+
+@pytest.mark.parametrize("model", ["sbn", "text_vae", "linear_gaussian", "rbm_vae"])
+def test_other_models_refuse_it(model):
+    check_precision(config(model))
+    with pytest.raises(UserError, match=r"eval\.precision=bfloat16: for models of images only; allowed here: float32"):
+        check_precision(config(model, precision="bfloat16"))
