@@ -7,8 +7,12 @@ import pytest
 import torch
 from kit.signs import Signs
 
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.evaluation import generation, traversal
+from vaebench.models.base import MeanVisibles
+from vaebench.models.gaussian_vae import GaussianVAE
 from vaebench.models.refinement import Refinement, Steps
 
 
@@ -100,6 +104,22 @@ def test_reconstructions_from_samples_and_from_means():
     assert not torch.equal(generation.images_again(wide, x, 0), x)
 
 
+class Means(Signs, MeanVisibles):
+    """The same with pixels whose mean is the logistic function of their latent."""
+
+    def visible_mean(self, z):
+        return torch.sigmoid(z[0])
+
+
+def test_means_are_shown_where_they_are_known():
+    found = traversal.moved(Means(), cases(), latents=1, steps=3, seed=0, means=True)
+    means = torch.full((1, 3, 4), 0.5)
+    means[0, :, found.latents[0]] = torch.sigmoid(torch.tensor([-3.0, 0.0, 3.0]))
+    torch.testing.assert_close(found.images, means)
+    assert set(traversal.moved(Means(), cases(), 1, 3, 0).images.unique().tolist()) == {0.0, 1.0}
+    assert set(traversal.moved(Signs(), cases(), 1, 3, 0, means=True).images.unique().tolist()) == {0.0, 1.0}
+
+
 def test_what_is_refused():
     with pytest.raises(UserError, match="5 latents to move: the model has 4"):
         traversal.moved(Signs(), cases(), 5, 3, 0)
@@ -109,3 +129,7 @@ def test_what_is_refused():
         traversal.moved(Signs(), cases(1), 2, 3, 0)
     with pytest.raises(UserError, match="Linear has no Gaussian latents of images"):
         traversal.moved(torch.nn.Linear(2, 2), cases(), 2, 3, 0)
+    grey = GaussianVAE(DataInfo(np.full(4, 0.5), Kind.INTENSITY), 2, [3], likelihood="gaussian")
+    with pytest.raises(UserError, match="GaussianVAE has no Gaussian latents of images of zeros and ones"):
+        traversal.moved(grey, cases(), 2, 3, 0)
+    assert traversal.moved(grey, cases(), 2, 3, 0, means=True).images.shape == (2, 3, 4)

@@ -1,6 +1,7 @@
 """What single latents of a trained model stand for: images whose codes differ in one latent, or in two, alone.
 
-All images of a picture are drawn with the same noise, so that only their codes tell them apart.
+A model that knows the means of pixels shows these. Others draw all images of a picture with the same noise, so that
+only their codes tell them apart.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from vaebench.data.examples import spread
 from vaebench.errors import UserError
 from vaebench.estimators.active_units import variances
 from vaebench.evaluation.generation import posterior_means
-from vaebench.models.base import BinaryVisibles, GaussianPosterior, Model
+from vaebench.models.base import BinaryVisibles, GaussianPosterior, MeanVisibles, Model
 from vaebench.models.refinement import whole_batches
 from vaebench.rng import noise
 
@@ -26,7 +27,7 @@ CASES = 500
 
 
 class Moved(NamedTuple):
-    """Images (down, across, d), bits, and of which latents: their numbers, and the variances of all latents' means."""
+    """Images (down, across, d), from 0 to 1; the numbers of the latents; the variances of the means of all of them."""
 
     images: Tensor
     latents: list[int]
@@ -34,24 +35,34 @@ class Moved(NamedTuple):
 
 
 def moved(
-    model: Model, x: Tensor, latents: int, steps: int, seed: int, around: int | None = None, manifold: bool = False
+    model: Model,
+    x: Tensor,
+    latents: int,
+    steps: int,
+    seed: int,
+    around: int | None = None,
+    manifold: bool = False,
+    means: bool = False,
 ) -> Moved:
     """Images of the most active latents, each moved in turn, or of the two most active in a plane.
 
     Args:
-        model: With Gaussian latents, and bits given these.
+        model: With Gaussian latents, and bits or known means given these.
         x: Cases (n, d), by whose posterior means latents are chosen.
         latents: How many, of a plane two.
         steps: Values of each.
         seed: Of the noise.
         around: Number of the case whose posterior mean the other latents have; None: they are 0, the prior's mean.
         manifold: Whether ``plane`` makes the codes, rather than ``along``.
+        means: Whether pixels may be means rather than bits, where the model knows them.
 
     Raises:
         UserError: For another model, for more latents than it has, or a case that is not there.
     """
-    if not (isinstance(model, GaussianPosterior) and isinstance(model, BinaryVisibles)):
-        raise UserError(f"{type(model).__name__} has no Gaussian latents of images")
+    drawn = (means and isinstance(model, MeanVisibles)) or (isinstance(model, BinaryVisibles) and model.draws_bits)
+    if not (isinstance(model, GaussianPosterior) and drawn):
+        wanted = "images" if means else "images of zeros and ones"
+        raise UserError(f"{type(model).__name__} has no Gaussian latents of {wanted}")
     if latents > model.sizes[1]:
         raise UserError(f"{latents} latents to move: the model has {model.sizes[1]}")
     if around is not None and not 0 <= around < len(x):
@@ -61,7 +72,7 @@ def moved(
     chosen = most_active(spread_of, latents)
     centre = torch.zeros(model.sizes[1]) if around is None else _mean_of(model, x, around)
     codes = (plane if manifold else along)(centre, chosen, steps)
-    return Moved(images(model, codes, x.shape[1], seed), chosen, spread_of)
+    return Moved(images(model, codes, x.shape[1], seed, means), chosen, spread_of)
 
 
 def _mean_of(model: GaussianPosterior, x: Tensor, case: int) -> Tensor:
@@ -119,7 +130,13 @@ def plane(centre: Tensor, latents: list[int], steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def images(model: BinaryVisibles, codes: Tensor, pixels: int, seed: int) -> Tensor:
-    """An image of each code (down, across, n), bits (down, across, pixels), all drawn with the same uniforms."""
+def images(model: Model, codes: Tensor, pixels: int, seed: int, means: bool = False) -> Tensor:
+    """An image of each code (down, across, n), (down, across, pixels): its means if wanted and known, else bits.
+
+    Bits are all drawn with the same uniforms.
+    """
+    if means and isinstance(model, MeanVisibles):
+        return model.visible_mean([codes])
+    assert isinstance(model, BinaryVisibles)
     uniform = noise.fixed({"u": ("uniform", (1, 1, pixels))}, seed, "made_case", device=codes.device)["u"]
     return model.sample_visible([codes], uniform.expand(*codes.shape[:2], pixels))

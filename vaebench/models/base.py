@@ -273,3 +273,11 @@ class BinaryVisibles(ABC):
     @abstractmethod
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+
+
+class MeanVisibles(ABC):
+    """Given z the mean of every pixel is known at once: pictures of means can be drawn, which have no noise."""
+
+    @abstractmethod
+    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """E[x | z], (k, batch, d), numbers from 0 to 1."""

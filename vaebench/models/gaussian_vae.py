@@ -11,7 +11,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Noise
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Noise
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.init import logit_of_mean
 from vaebench.nn.mlp import NONLINEARITIES, Heads
@@ -22,7 +22,7 @@ from vaebench.settings import validate
 LIKELIHOODS = ("bernoulli", "gaussian", "cross_entropy")
 
 
-class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles):
+class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     """z ~ N(0, I), x | z by a decoder; q(z | x) a diagonal Gaussian by an encoder.
 
     Args:

@@ -59,7 +59,8 @@ def run(args: Namespace) -> int:
     generated.no_documents(trained, args, ("how", "width", "longest"))
     if moved:
         output = args.output or Path("manifold.png" if args.manifold else "traversal.png")
-        pictured.show_grid(_moved(args, trained, steps), trained, output)
+        grid = _moved(args, trained, steps, means=pictured.is_picture(output))
+        pictured.show_grid(grid, trained, output)
     else:
         pictured.show(generation.drawn_images(trained.model, number, args.seed), trained, args.output)
     return 0
@@ -84,13 +85,13 @@ def _check(args: Namespace, moved: bool, number: int, steps: int) -> None:
         generated.check_number("--traverse", args.traverse, 1, 100)
 
 
-def _moved(args: Namespace, trained: Trained, steps: int) -> Tensor:
+def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor:
     """Images (down, across, d) whose codes differ in single latents; says on stderr in which."""
     from vaebench.evaluation import traversal
 
     x = generated.of_test_set(trained)
     latents = 2 if args.manifold else args.traverse
-    found = traversal.moved(trained.model, x, latents, steps, args.seed, args.around, args.manifold)
+    found = traversal.moved(trained.model, x, latents, steps, args.seed, args.around, args.manifold, means)
     named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
     order = "upwards, rightwards" if args.manifold else "row by row"
     tell([f"latents {order}, with the variance of their posterior mean: {named}"])
