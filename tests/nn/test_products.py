@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench.nn import products
+from vaebench.nn import products, second_order
 
 
 def draw(rows, n, m, dtype=torch.float32):
@@ -127,3 +127,42 @@ def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_ane
 def test_processors_of_other_makers_keep_mkl(monkeypatch, asked_anew):
     monkeypatch.setattr(products, "_made_by", lambda vendor: False)
     assert not products.one_dnn()
+
+
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300)])
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_linear_and_its_gradients(library, sizes, lead):
+    """Against PyTorch's own in float64, with leading axes too; without a gradient the same value."""
+    x, weight = draw(*sizes)
+    x = x.view(*lead, -1, sizes[1]) if lead and sizes[0] % 2 == 0 else x
+    bias = torch.linspace(-3, 3, sizes[2])
+    leaves = [v.clone().requires_grad_() for v in (x, weight, bias)]
+    doubles = [v.double().requires_grad_() for v in (x, weight, bias)]
+    found, exact = products.linear(*leaves), torch.nn.functional.linear(*doubles)
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
+    with torch.no_grad():
+        assert torch.equal(products.linear(*leaves), found)
+
+    g = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
+    ours = torch.autograd.grad((found * g).sum(), leaves)
+    for a, b in zip(ours, torch.autograd.grad((exact * g.double()).sum(), doubles), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-3)
+
+
+def test_linear_has_second_derivatives_where_they_are_wanted(library):
+    x, weight = draw(256, 64, 300)
+    weight.requires_grad_()
+    with second_order.wanted():
+        (g,) = torch.autograd.grad(
+            products.linear(x, weight, torch.zeros(300)).square().sum(), weight, create_graph=True
+        )
+        (second,) = torch.autograd.grad(g.sum(), weight)
+    torch.testing.assert_close(second, (2 * x.T @ x).sum(0).expand(300, -1), rtol=1e-3, atol=1e-2)
+
+
+def test_linear_under_a_map_over_seeds(library):
+    x, weight = draw(256, 64, 300)
+    stacked = torch.stack([weight, 2 * weight])
+    bias = torch.zeros(2, 300)
+    found = torch.func.vmap(products.linear, (None, 0, 0))(x, stacked, bias)
+    torch.testing.assert_close(found, torch.stack([x @ weight.T, 2 * (x @ weight.T)]), rtol=1e-4, atol=1e-4)

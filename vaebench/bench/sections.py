@@ -41,6 +41,8 @@ FAMILIES: Families = {
         {"name": "nvil"},
     ),
     "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
+    "VAE 500-20, ELBO": ({"name": "gaussian_vae"}, {"name": "vae"}),
+    "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
     **bench_boltzmann.FAMILIES,
 }
 """What is measured: with the documents of ``bench_text`` every registered model and objective."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import BatchNorm, Tape
+from vaebench.nn.products import linear
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -72,5 +73,5 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         for layer in self.hidden:
-            x = self.nonlinearity(layer(x))
-        return [head(x) for head in self.heads.values()]
+            x = self.nonlinearity(linear(x, layer.weight, layer.bias))
+        return [linear(x, head.weight, head.bias) for head in self.heads.values()]

@@ -1,4 +1,4 @@
-"""Products of matrices, without gradient by whichever of PyTorch's libraries is the faster one on this processor.
+"""Products of matrices by whichever of PyTorch's libraries is the faster one on this processor.
 
 PyTorch leaves float32 products on a CPU to MKL, which takes the 512-bit units of Intel's processors alone. oneDNN, in
 the same wheel, takes those of AMD's as well and is two and a half times faster there.
@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vaebench.nn import second_order
 
 WORTH = 1 << 20
 """Multiplications from which the product pays for the longer call."""
@@ -35,16 +38,52 @@ def products(a: Tensor, b: Tensor, out: Tensor) -> None:
         torch.bmm(a, b, out=out)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,); gradients pass.
+
+    Up to rounding the same by either library. Where second derivatives are wanted it is PyTorch's own.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in (x, weight, bias))
+    if not _fits(len(rows) * weight.numel(), rows, weight, bias) or (tracked and second_order.is_wanted()):
+        return torch.nn.functional.linear(x, weight, bias)
+    out = _Linear.apply(rows, weight, bias) if tracked else _one_dnn(rows, weight, bias)
+    return out.view(*x.shape[:-1], -1)
+
+
+class _Linear(torch.autograd.Function):
+    """Product and gradients by oneDNN."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _one_dnn(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            _one_dnn(out, weight.mT) if to_x else None,
+            _one_dnn(out.mT, x.mT) if to_weight else None,
+            out.sum(0) if to_bias else None,
+        )
+
+
 def _better(multiplications: int, *of: Tensor | None) -> bool:
-    """Whether a product goes to oneDNN: that knows float32 on a CPU, and neither gradients, vmap nor the compiler."""
+    """Whether a product without gradient goes to oneDNN."""
+    given = [v for v in of if v is not None]
+    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
+    return not tracked and _fits(multiplications, *given)
+
+
+def _fits(multiplications: int, *of: Tensor) -> bool:
+    """Whether a product pays with oneDNN, which knows float32 on a CPU, and neither vmap nor the compiler."""
     if multiplications < WORTH or torch.compiler.is_compiling():
         return False
-    given = [v for v in of if v is not None]
-    tracked = torch.is_grad_enabled()
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor
-    return one_dnn() and all(
-        v.dtype == torch.float32 and v.is_cpu and not (tracked and v.requires_grad) and not wrapped(v) for v in given
-    )
+    return one_dnn() and all(v.dtype == torch.float32 and v.is_cpu and not wrapped(v) for v in of)
 
 
 def _one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
