@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from functools import partial
 
 import pytest
 import torch
@@ -261,26 +263,20 @@ def test_copies_of_a_seed_are_copies(objective_case, x):
 
 COMPILED = [
     ({"name": "sbn", "dims": [3, 4], "posterior": "autoregressive"}, {"name": "nvil", "baseline_units": 5}),
-    pytest.param({"name": "darn", "dims": [4]}, {"name": "wake_sleep"}, marks=pytest.mark.slow),
-    pytest.param({"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 3}, marks=pytest.mark.slow),
-    pytest.param(
+    ({"name": "darn", "dims": [4]}, {"name": "wake_sleep"}),
+    ({"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 3}),
+    (
         {"name": "rbm_vae", "latents": 4, "groups": 2, "layers": 1, "units": 3},
         {"name": "dvae_pp", "prior_chains": 6, "prior_sweeps": 2},
-        marks=pytest.mark.slow,
     ),
-    pytest.param(
+    (
         {"name": "rbm_posterior", "latents": 4, "layers": 1, "units": 3},
         {"name": "dvae_sharp_sharp", "prior_chains": 6, "prior_sweeps": 2, "discrete_sweeps": 2},
-        marks=pytest.mark.slow,
     ),
 ]
-"""Compilation takes many seconds, so one case with every kind of part stands for all; slow ones on request."""
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
-@pytest.mark.parametrize(("model", "objective"), COMPILED)
-def test_compiled_equals_plain(request, x, model, objective):
+def assert_compiled_equals_plain(request, x, model, objective):
     table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "MODEL_SETTINGS"))
     case = table.Case(model, objective)
     (plain, sums), (compiled, others) = (trained(case, SEEDS, engine, x) for engine in ("plain", "compiled"))
@@ -288,6 +284,24 @@ def test_compiled_equals_plain(request, x, model, objective):
         torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
     for r in range(len(SEEDS)):
         assert_same(plain.seed(r), compiled.seed(r))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
+@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.parametrize(("model", "objective"), COMPILED)
+def test_compiled_equals_plain(request, x, model, objective):
+    assert_compiled_equals_plain(request, x, model, objective)
+
+
+def test_the_compiled_step_as_traced_equals_plain(request, x, monkeypatch):
+    """All that torch.compile does but the C++: one graph, its derivative, and what is changed in place.
+
+    One case with every kind of part stands for all.
+    """
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setattr(sys.modules[__name__], "TRAINED", {})
+    assert_compiled_equals_plain(request, x, *COMPILED[0])
 
 
 def test_the_optimiser_takes_the_step(objective_case, x):
