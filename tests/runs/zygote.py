@@ -80,6 +80,7 @@ if __name__ == "__main__":
     import vaebench.verbs.run
 
     torch.set_num_threads(1)
+    os.fsync = lambda handle: None  # as in tests/conftest.py
     vaebench.rng.noise.BLOCK = BLOCK
     Path(os.environ["VAEBENCH_DATA"]).mkdir(parents=True, exist_ok=True)
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
