@@ -102,14 +102,21 @@ def tried(table: config.Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
     ]
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder for data and runs of all tables: what several of them train on the digits is trained once."""
+    return tmp_path_factory.mktemp("tables")
+
+
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+def test_a_table_runs_offline(name: str, place: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
     """Every cell, of a large table all columns once and all rows once, a few updates on the embedded digits: trained,
     evaluated, shown."""
-    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
-    few = ["train.updates=6", "train.valid_every=3", "train.valid_samples=2", "eval.iw_samples=4", "eval.points=20"]
-    where = [f"run.results={tmp_path / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    few = ["train.updates=3", "train.valid_every=3", "train.valid_samples=2", "eval.iw_samples=4", "eval.points=20"]
+    where = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
+    before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     done = set()
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
@@ -118,12 +125,12 @@ def test_a_table_runs_offline(name: str, tmp_path: Path, capsys: pytest.CaptureF
         for row in {r for r, _ in entries}:  # on other data than the paper's, rows of the literature are left out
             assert row in shown
         done |= set(entries)
-    results = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/seed-0/result.json")]
     preset = catalogue.load_preset("quick")
     made = {(c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])}
-    assert {r["key"] for r in results} == {made[entry] for entry in done}  # on the digits, rows may be one and the same
-    assert {r["status"] for r in results} == {"done"}
-    assert all(r["updates"] == 6 for r in results)
+    wanted = {made[entry] for entry in done}  # on the digits, rows may be one and the same
+    results = {p.parents[1].name: json.loads(p.read_text()) for p in place.glob("runs/*/seed-0/result.json")}
+    assert set(results) - before <= wanted <= set(results)
+    assert {(results[key]["status"], results[key]["updates"]) for key in wanted} == {("done", 3)}
 
 
 def test_a_large_table_is_tried_in_every_row_and_column() -> None:
