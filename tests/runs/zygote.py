@@ -7,8 +7,13 @@ since this is their main module, and run the code in ZYGOTE_CHILD first.
 
 from __future__ import annotations
 
+import atexit
+import gc
+import importlib
 import json
 import os
+import pkgutil
+import re
 import sys
 import time
 from pathlib import Path
@@ -22,11 +27,19 @@ def main() -> None:
         if request["do"] == "fork":
             pid = os.fork()
             if pid == 0:
-                sys.exit(_command(request))
+                _leave(_command(request))
             answer = {"pid": pid}
         else:
             answer = {"code": _wait(request["pid"], request["timeout"], codes)}
         print(json.dumps(answer), flush=True)
+
+
+def _leave(code: int) -> None:
+    """End this process as Python does, but for taking every object apart: that would copy the memory of all imports."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _wait(pid: int, timeout: float, codes: dict[int, int]) -> int | None:
@@ -69,15 +82,12 @@ if __name__ == "__main__":
     import torch
     import tqdm  # noqa: F401
 
-    import vaebench.config.compose
-    import vaebench.data.prepare
-    import vaebench.report
-    import vaebench.report.costs
     import vaebench.rng.noise
-    import vaebench.running.execute
-    import vaebench.running.progress
-    import vaebench.running.session
-    import vaebench.verbs.run
+
+    # All that a command may want but what needs Numba or jax, which take longer than they save.
+    for module in pkgutil.walk_packages(vaebench.__path__, "vaebench.", onerror=print):
+        if not re.search(r"kernel|\.bench|__main__", module.name):
+            importlib.import_module(module.name)
 
     torch.set_num_threads(1)
     os.fsync = lambda handle: None  # as in tests/conftest.py
@@ -88,6 +98,7 @@ if __name__ == "__main__":
         vaebench.config.compose.cells(
             vaebench.config.catalogue.load_table(name), vaebench.config.catalogue.load_preset("quick")
         )
+    gc.freeze()  # what is there stays, so that no collection in a child looks at it
     main()
 elif __name__ == "__mp_main__":
     import vaebench.rng.noise
