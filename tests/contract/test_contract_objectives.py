@@ -15,7 +15,7 @@ from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
-SEEDS, UPDATES, BATCH = [0, 1, 2], 6, 4
+SEEDS, UPDATES, BATCH = [0, 2], 6, 4
 
 OPTIMS = {"sgd": {"name": "sgd", "rate": 0.01}, "adam": {"name": "adam", "rate": 0.01, "epsilon": 1e-3}}
 
@@ -236,7 +236,7 @@ def test_a_seed_does_not_see_the_seeds_beside_it(objective_case, x, engine):
     """Nor does it matter how many they are, nor which place it has among them."""
     (together, _), (alone, _) = (trained(objective_case, s, engine, x) for s in (SEEDS, [2]))
     exactly = engine != "packed"  # a packed product may be summed in another order
-    assert_same(together.seed(2), alone.seed(0), exactly)
+    assert_same(together.seed(1), alone.seed(0), exactly)
 
 
 @pytest.mark.parametrize("engine", ["plain", "packed", "kernel"])
