@@ -34,6 +34,10 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         "print a table: measured beside published, with verdicts",
         ("report table=nvil_mnist --format md --output nvil.md", "report table=nvil_mnist --from reference"),
     ),
+    "site": (
+        "write all tables, runs and models as pages for a browser",
+        ("site --from reference", "site --output pages table=nvil_mnist"),
+    ),
     "compare": (
         "compare two results files measure by measure",
         ("compare mine.csv reference", "compare mine.csv results/reference/nvil_mnist-short.csv --common"),

@@ -731,7 +731,7 @@ def complete(line, conf, tmp_path):
         ("vaebench report table=small --fo", ["--format"]),
         ("vaebench ls mo", ["models"]),
         ("vaebench data ve", ["verify"]),
-        ("vaebench data get mnist", ["mnist_static", "mnist_dynamic"]),
+        ("vaebench data get mnist", ["mnist_static", "mnist_dynamic", "mnist_grey"]),
         ("vaebench completion f", ["fish"]),
     ],
 )

@@ -1,0 +1,132 @@
+"""Interactive figures as plain dictionaries that Plotly's script draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vaebench.config.cells import Table
+from vaebench.report.summary import ReportRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Spec = dict[str, Any]
+
+MOST = 400
+"""Points of a curve that are drawn: every second one, every third one and so on if there are more, and the last."""
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f")
+"""Okabe and Ito's, which people with any colour vision tell apart on white and on black."""
+
+
+def curves(frame: pd.DataFrame, value: str = "valid_bound", title: str = "validation bound (nats)") -> Spec | None:
+    """Curves against updates, one line a run, one colour a row and column; None if there is nothing to draw."""
+    if value not in frame or not len(frame):
+        return None
+    traces = []
+    names = list(dict.fromkeys(zip(frame["row"], frame["column"], strict=True)))
+    shown = set()
+    for (row, column, seed), run in frame.groupby(["row", "column", "seed"], sort=False):
+        points = thinned(run[["update", value]].dropna().values.tolist())
+        if not points:
+            continue
+        name = f"{row} / {column}"
+        number = names.index((row, column))
+        traces.append(
+            {
+                "x": [int(x) for x, _ in points],
+                "y": [round(y, 4) for _, y in points],
+                "name": name,
+                "legendgroup": name,
+                "showlegend": name not in shown,
+                "mode": "lines",
+                "line": {"width": 1.5, "color": COLOURS[number % len(COLOURS)]},
+                "hovertemplate": f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>",
+            }
+        )
+        shown.add(name)
+    if not traces:
+        return None
+    layout = {"xaxis": {"title": {"text": "parameter updates"}}, "yaxis": {"title": {"text": title}}}
+    return {"data": traces, "layout": {**layout, "height": 420, "legend": {"orientation": "h", "y": -0.2}}}
+
+
+def thinned(points: Sequence[Sequence[float]], most: int = MOST) -> list[Sequence[float]]:
+    """At most ``most`` of the points, evenly, with the last one."""
+    step = max(1, math.ceil(len(points) / most))
+    kept = list(points[::step])
+    if points and kept[-1] is not points[-1]:
+        kept[-1:] = [points[-1]] if len(kept) >= most else [kept[-1], points[-1]]
+    return kept
+
+
+def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
+    """Ours minus the published number, a line an entry, with the margin as a band; None if nothing can be compared.
+
+    The bar of ours is its standard error over seeds, of one seed the error of its evaluation; that of the published
+    number is the standard deviation over the paper's runs, where it is printed.
+    """
+    compared = [r for r in rows if r.difference is not None and r.ours is not None]
+    if not compared:
+        return None
+    names = [_entry(r) for r in compared]
+    ours: Spec = {
+        "x": [round(r.difference, 4) for r in compared if r.difference is not None],
+        "y": names,
+        "name": "ours",
+        "mode": "markers",
+        "marker": {"size": 9, "color": COLOURS[0]},
+        "error_x": {"type": "data", "array": [r.ours.error or 0.0 for r in compared if r.ours], "color": COLOURS[0]},
+        "text": [_beside(r) for r in compared],
+        "hovertemplate": "%{y}<br>%{text}<extra></extra>",
+    }
+    published: Spec = {
+        "x": [0.0] * len(compared),
+        "y": names,
+        "name": "published",
+        "mode": "markers",
+        "marker": {"size": 9, "symbol": "diamond-open", "color": COLOURS[1]},
+        "error_x": {"type": "data", "array": [r.spread or 0.0 for r in compared], "color": COLOURS[1]},
+        "text": [f"published {r.published:g}" for r in compared],
+        "hovertemplate": "%{y}<br>%{text}<extra></extra>",
+    }
+    band = {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": -table.margin,
+        "x1": table.margin,
+        "y0": 0,
+        "y1": 1,
+        "fillcolor": COLOURS[2],
+        "opacity": 0.15,
+        "line": {"width": 0},
+        "layer": "below",
+    }
+    layout = {
+        "xaxis": {"title": {"text": "ours minus published; band: the margin"}, "zeroline": True},
+        "yaxis": {"autorange": "reversed", "automargin": True, "type": "category"},
+        "shapes": [band],
+        "height": 160 + 28 * len(compared),
+        "legend": {"orientation": "h", "y": 1.12},
+    }
+    return {"data": [published, ours], "layout": layout}
+
+
+def _entry(row: ReportRow) -> str:
+    label = f" ({row.preset})" if row.preset else ""
+    return _plain(f"{row.row} / {row.column}{label}")
+
+
+def _beside(row: ReportRow) -> str:
+    assert row.ours is not None
+    error = row.ours.error
+    over = f"{row.n} seeds" if row.n > 1 else "one seed; bar: error of its evaluation"
+    return f"ours {row.ours.mean:.4g}{f' ± {error:.2g}' if error else ''} ({over}), published {row.published:g}"
+
+
+def _plain(text: str) -> str:
+    """Text as Plotly shows it: its own markup is taken out of names."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")

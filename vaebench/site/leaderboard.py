@@ -1,0 +1,83 @@
+"""Models of all tables on the same data, ranked within one kind of number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vaebench.protocol.signature import signature_parts
+from vaebench.report.select import Estimate, counted, estimate, taken
+from vaebench.site.sources import Results
+
+MEASURES = ("nll", "iw_nll", "bound")
+"""What models are ranked by: exact, importance-weighted, bound. Lower is better."""
+
+NO_KIND = ("recipe", "select")
+"""Parts of a protocol that belong to the training: models that differ in them may stand beside one another."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One model at one training setting.
+
+    Attributes:
+        table: The first table that has it.
+        row: Of that table.
+        column: Of that table.
+        preset: By which it was trained.
+        key: The name of its runs.
+        number: Its mean over seeds.
+        updates: Mean over its seeds.
+    """
+
+    table: str
+    row: str
+    column: str
+    preset: str
+    key: str
+    number: Estimate
+    updates: float
+
+
+@dataclass(frozen=True)
+class Board:
+    """Models that may be compared: the same data, split, points and kind of number.
+
+    Attributes:
+        data: Name of the data.
+        kind: The protocol, without the hash of the data and what is of training.
+        places: The models, the lowest number first.
+    """
+
+    data: str
+    kind: str
+    places: tuple[Place, ...]
+
+
+def boards(results: Iterable[Results]) -> list[Board]:
+    """A board for every data set and kind of number; runs that tables share stand there once."""
+    found: dict[tuple[str, str], dict[str, Place]] = {}
+    for result in results:
+        frame = result.frame[(result.frame["status"] == "done") & result.frame["metric"].isin(MEASURES)]
+        for (row, column, preset, key, metric), part in frame.groupby(
+            ["row", "column", "preset", "key", "metric"], sort=False
+        ):
+            for signature, alike in taken(part, metric).groupby("signature", sort=False):
+                number = estimate(counted(alike))
+                if number is None or number.faulty:
+                    continue
+                place = Place(result.table.name, row, column, preset, key, number, float(alike["updates"].mean()))
+                found.setdefault(_kind(str(signature)), {}).setdefault(key, place)
+    return [
+        Board(data, kind, tuple(sorted(places.values(), key=lambda place: place.number.mean)))
+        for (data, kind), places in sorted(found.items())
+    ]
+
+
+def _kind(signature: str) -> tuple[str, str]:
+    """The data, and what else makes numbers comparable, as one line."""
+    parts = signature_parts(signature)
+    data = parts.pop("data", "")
+    measure = parts.pop("measure")
+    rest = [f"{name} {value}" for name, value in parts.items() if name not in NO_KIND]
+    return data, ", ".join([measure, *rest])

@@ -1,0 +1,63 @@
+"""How far a table is: one state for each entry that is trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from vaebench.config.cells import Table
+from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow
+
+
+class State(StrEnum):
+    """What is known of one entry of a table. The first that fits holds, in this order."""
+
+    REPRODUCED = "reproduced"
+    MISSED = "missed"
+    UNCLEAR = "no verdict"
+    ONE_SEED = "one seed"
+    OTHER = "other recipe or data"
+    NOT_RUN = "not run"
+
+
+MEANING: Mapping[State, str] = {
+    State.REPRODUCED: "trained and measured as in the paper, several seeds: within the margin, or better",
+    State.MISSED: "trained and measured as in the paper, several seeds: outside the margin",
+    State.UNCLEAR: "trained as in the paper, several seeds: they scatter too much, or nothing is printed",
+    State.ONE_SEED: "trained as in the paper, one seed: too few for a verdict",
+    State.OTHER: "run with a shorter budget, other settings or other data only",
+    State.NOT_RUN: "no result yet",
+}
+"""The states in words."""
+
+
+def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], State]:
+    """(row, column) -> state of every entry that is trained here, in the order of the table."""
+    found: dict[tuple[str, str], list[State]] = {entry: [] for entry in table.trained()}
+    for row in rows:
+        if (row.row, row.column) in found:
+            found[row.row, row.column].append(state(row))
+    order = list(State)
+    return {entry: min(some, key=order.index, default=State.NOT_RUN) for entry, some in found.items()}
+
+
+def state(row: ReportRow) -> State:
+    """The state of one entry at one preset."""
+    word = row.verdict.partition(",")[0]
+    if row.label or not row.comparable:
+        return State.OTHER if row.n or word in (DIVERGED, NOT_DIVERGED) else State.NOT_RUN
+    if word in ("yes", "better", DIVERGED):
+        return State.REPRODUCED
+    if word in ("no", NOT_DIVERGED):
+        return State.MISSED
+    if row.n == 1:
+        return State.ONE_SEED
+    return State.UNCLEAR if row.n else State.NOT_RUN
+
+
+def counts(found: Mapping[tuple[str, str], State]) -> dict[State, int]:
+    """How many entries have each state; all states are there."""
+    out = dict.fromkeys(State, 0)
+    for each in found.values():
+        out[each] += 1
+    return out

@@ -1,0 +1,79 @@
+"""``vaebench site``: all tables, runs and models as pages for a browser."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from vaebench.config import catalogue
+from vaebench.config.cells import Table
+from vaebench.errors import UserError, nearest
+from vaebench.verbs import add_overrides, only_keys, results_root, tell
+
+HELP = (
+    "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
+    "A browser opens it from the file system; it needs no server and no network."
+)
+FROM = "results from a CSV instead of the runs; several are read together; reference: the results shipped"
+KEYS = ("table", "run.results")
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_overrides(parser, "table=NAME[,NAME]: these alone; run.results=DIR: where the runs are", KEYS)
+    parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
+    parser.add_argument("--output", type=Path, default=Path("site"), metavar="DIR", help="the folder; default site")
+    parser.add_argument("--samples", action="store_true", help="with pictures of what each trained model makes")
+
+
+def run(args: Namespace) -> int:
+    given = only_keys(args.overrides, KEYS, "site")
+    tables = _tables(given.get("table"))
+    if args.sources and ("run.results" in given or args.samples):
+        what = "--samples" if args.samples else "run.results"
+        raise UserError(f"site --from: there are no runs to read; leave out {what}")
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output}: not a folder")
+
+    from vaebench.site import build, sources
+
+    root = results_root(given.get("run.results"))
+    if args.sources:
+        results = [sources.of_files(table, args.sources) for table in tables]
+    else:
+        presets = sources.presets_in(root)
+        results = [sources.of_store(table, root, presets) for table in tables]
+    if not any(len(result.frame) for result in results):
+        where = ", ".join(args.sources) or str(root)
+        raise UserError(f"{where}: no results of these tables; --from reference shows those shipped")
+
+    pages = build.build(args.output, results, _samples if args.samples else None)
+    tell([f"wrote {pages} pages; open {args.output / 'index.html'}"])
+    return 0
+
+
+def _tables(names: str | None) -> list[Table]:
+    """The tables that are named, or all. Figures of formulas have no results."""
+    known = [exhibit for name in catalogue.options("table") if isinstance(exhibit := catalogue.load(name), Table)]
+    if names is None:
+        return known
+    by_name = {table.name: table for table in known}
+    for name in names.split(","):
+        if name not in by_name:
+            raise UserError(f"table={name}: {nearest(name, by_name)}")
+    return [by_name[name] for name in dict.fromkeys(names.split(","))]
+
+
+def _samples(folder: Path) -> list[bytes]:
+    """One picture of sixteen samples; none of a model that makes no images."""
+    from vaebench.evaluation import generation
+    from vaebench.evaluation import trained_run as runs
+    from vaebench.report import images
+
+    try:
+        trained = runs.load(folder)
+        x = generation.drawn_images(trained.model, 16, 0)
+    except UserError:
+        return []
+    shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
+    picture = images.mosaic(images.rows_of(x.numpy().reshape(len(x), *shape), 8))
+    return [images.image(lambda canvas: images.pixels(canvas, picture), "png")]
