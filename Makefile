@@ -29,7 +29,7 @@ quickstart: $(STAMP) ## set up, then run the NVIL table on embedded digits (a fe
 test: $(STAMP) ## set up, then lint and tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP) ## lint only
 	$(BIN)/ruff check .

@@ -102,6 +102,7 @@ def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureF
     monkeypatch.setattr(bench.bench_images, "BATCH", 2)
     monkeypatch.setattr(bench.bench_images, "SAMPLES", 2)
     monkeypatch.setattr(bench.bench_images, "AT_ONCE", 2)
+    monkeypatch.setattr(bench.bench_images, "SIDE", 8)
     assert cli.main(["bench", "--only", "PixelCNN", "--seconds", "0.01", "run.device=cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[-1].split()[0] for line in lines[-2:]] == ["update", "image"]

@@ -63,7 +63,7 @@ def test_tables_of_one_report_share_their_notes(capsys):
     assert out.count("[..] after a number") == 1
 
 
-@pytest.mark.parametrize("name", ["nvil_mnist-short", "lagging_yahoo-small", "lagging_synthetic-paper"])
+@pytest.mark.parametrize("name", ["nvil_mnist-short", "lagging_yahoo-small"])
 def test_a_report_fits_the_terminal(name, monkeypatch, capsys):
     source = REFERENCE / f"{name}.csv"
     arguments = ["report", f"table={name.partition('-')[0]}", "--from", str(source)]

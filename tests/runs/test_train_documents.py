@@ -98,13 +98,13 @@ def test_an_update_proper_of_the_phase_moves_the_generator_alone(go, monkeypatch
 
 def test_a_run_stopped_anywhere_goes_on_as_if_it_had_not_been(go, monkeypatch):
     """The stop is asked for within inner loops and after every update; with and without a checkpoint at hand."""
-    whole = go("whole")
-    for calls, save in ((1, 60.0), (3, 0.0), (9, 0.0), (9, 60.0), (40, 0.0), (77, 60.0)):
+    whole = go("whole", train__updates=2)
+    for calls, save in ((1, 60.0), (3, 0.0), (9, 60.0), (40, 0.0), (60, 60.0)):
         monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", save)
         left = iter([False] * calls + [True] * 9)
         with pytest.raises(Interrupted):
-            go(f"{calls} {save}", stop=lambda left=left: next(left))
-        same(whole, go(f"{calls} {save}"))
+            go(f"{calls} {save}", stop=lambda left=left: next(left), train__updates=2)
+        same(whole, go(f"{calls} {save}", train__updates=2))
 
 
 def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatch):
