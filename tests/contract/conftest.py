@@ -53,6 +53,10 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"latents": 2, "encoder": [3], "decoder": [4, 3], "likelihood": "gaussian"},
         {"latents": 1, "encoder": [], "likelihood": "cross_entropy"},
     ],
+    "dlgm": [
+        {"dims": [2], "hidden": [4], "covariance": "rank_one", "input_noise": "bit_flip"},
+        {"dims": [3, 2], "hidden": [4, 3], "between": [3], "input_noise": "dropout", "noise_rate": 0.3},
+    ],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
@@ -81,6 +85,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"kl": "sampled", "weight_decay": 0.2},
         {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"},
     ],
+    "free_energy": [{}, {"samples": 2, "weight_decay": 0.2}],
     "aggressive": [{}],
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}],

@@ -16,6 +16,7 @@ from vaebench.models.base import (
     LatentModel,
     SampledPosterior,
 )
+from vaebench.models.dlgm import DLGM
 from vaebench.protocol.families import FAMILIES
 
 K = 4
@@ -182,7 +183,7 @@ def test_extreme_parameters_give_finite_densities_and_gradients(model_case, x, d
     with torch.no_grad():
         for name, p in model.named_parameters():
             to_variance = "q.output" if model_case.tokens else "q."  # the states of an LSTM are bounded
-            of_variance = isinstance(model, GaussianPosterior) and name.startswith(to_variance)
+            of_variance = isinstance(model, (GaussianPosterior, DLGM)) and name.startswith(to_variance)
             if not (of_variance or name.endswith("log_sd") or "log_var" in name):
                 p.mul_(300.0)
     z = sampled(model, x, draw)

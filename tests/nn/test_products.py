@@ -160,6 +160,15 @@ def test_linear_has_second_derivatives_where_they_are_wanted(library):
     torch.testing.assert_close(second, (2 * x.T @ x).sum(0).expand(300, -1), rtol=1e-3, atol=1e-2)
 
 
+def test_linear_without_a_bias(library):
+    x, weight = draw(256, 64, 300)
+    weight.requires_grad_()
+    found = products.linear(x, weight)
+    torch.testing.assert_close(found, x @ weight.T, rtol=1e-4, atol=1e-4)
+    (g,) = torch.autograd.grad(found.sum(), weight)
+    torch.testing.assert_close(g, x.sum(0).expand(300, -1), rtol=1e-4, atol=1e-4)
+
+
 def test_linear_under_a_map_over_seeds(library):
     x, weight = draw(256, 64, 300)
     stacked = torch.stack([weight, 2 * weight])

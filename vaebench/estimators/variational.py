@@ -14,7 +14,6 @@ from vaebench.estimators.importance_weighted import sampled_log_z
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
 from vaebench.models.base import Model
-from vaebench.models.posterior import Gaussian
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,18 @@ class BoundSum(Sums):
         k = min(part.log_w.shape[0], self.samples - part.first)
         if k <= 0:
             return
-        if not isinstance(part.posterior, Gaussian):
+        exact = part.posterior.exact_kl() if part.posterior else None
+        if exact is None:
             log_w = part.log_w[:k]
             # log_p holds the data term first, then one prior term for each term of log_q.
             ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
             kl = [ratio.sum() for ratio in ratios]
             case_kl = sum(ratio.sum(0) for ratio in ratios)
         else:
-            exact = part.posterior.double().kl()
-            log_w, kl, self.analytic = part.log_p[0][:k].double() - exact, [k * exact.sum()], True
-            case_kl = k * exact
+            log_w = part.log_p[0][:k].double() - sum(exact)
+            kl = [k * term.sum() for term in exact]
+            self.analytic = True
+            case_kl = k * sum(exact)
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         self.case_kl[part.cases] += case_kl

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vaebench.dists import gaussian
+from vaebench.dists import gaussian, precision_gaussian
 
 Noise = dict[str, Tensor]
 """Name -> noise of the shape that the model declares."""
@@ -31,6 +32,10 @@ class Posterior(ABC):
     def log_prob(self, z: Sequence[Tensor]) -> Tensor:
         """log q(z | x), (k, batch), nats."""
         return total(self.log_prob_terms(z))
+
+    def exact_kl(self) -> list[Tensor] | None:
+        """KL of each layer to the prior, (batch,) each, nats, where it is known without samples; else None."""
+        return None
 
 
 class Gaussian(Posterior):
@@ -57,9 +62,47 @@ class Gaussian(Posterior):
         """KL(q(z | x) || N(0, I)), exact, (batch,), nats."""
         return gaussian.kl_standard(self.mean, self.log_var)
 
-    def double(self) -> Gaussian:
-        """The same in float64."""
-        return Gaussian(self.mean.double(), self.log_var.double())
+    def exact_kl(self) -> list[Tensor]:
+        """[``kl``], in float64."""
+        return [gaussian.kl_standard(self.mean.double(), self.log_var.double())]
+
+
+class Layer(NamedTuple):
+    """A Gaussian of one layer: its mean, the log of the precision's diagonal, and its vector, (batch, n) each."""
+
+    mean: Tensor
+    log_d: Tensor
+    u: Tensor | None
+
+
+class GaussianLayers(Posterior):
+    """Independent Gaussians over several layers, each with N(0, I) as its prior and a precision D + u u^T.
+
+    Args:
+        layers: The one next to the data first.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self.layers = list(layers)
+
+    def sample(self, k: int, noise: Noise) -> list[Tensor]:
+        """Gradients pass to all that a layer has. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
+        return [
+            q.mean + precision_gaussian.transform(q.log_d, q.u, noise[f"q{i}"]) for i, q in enumerate(self.layers, 1)
+        ]
+
+    def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
+        """log q of each layer, (k, batch), nats."""
+        return [precision_gaussian.log_prob(v, *q) for v, q in zip(z, self.layers, strict=True)]
+
+    def kl_terms(self) -> list[Tensor]:
+        """KL of each layer to N(0, I), exact, (batch,), nats; differentiable."""
+        return [precision_gaussian.kl_standard(*q) for q in self.layers]
+
+    def exact_kl(self) -> list[Tensor]:
+        """``kl_terms`` in float64."""
+        doubles = [Layer(*(None if v is None else v.double() for v in q)) for q in self.layers]
+        return GaussianLayers(doubles).kl_terms()
 
 
 def log_standard(z: Tensor) -> Tensor:

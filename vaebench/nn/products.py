@@ -38,14 +38,15 @@ def products(a: Tensor, b: Tensor, out: Tensor) -> None:
         torch.bmm(a, b, out=out)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x weight' + bias, (..., m), for ``x`` (..., n), ``weight`` (m, n) and ``bias`` (m,); gradients pass.
 
     Up to rounding the same by either library. Where second derivatives are wanted it is PyTorch's own.
     """
     rows = x.reshape(-1, x.shape[-1])
-    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in (x, weight, bias))
-    if not _fits(len(rows) * weight.numel(), rows, weight, bias) or (tracked and second_order.is_wanted()):
+    given = [v for v in (rows, weight, bias) if v is not None]
+    tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
+    if not _fits(len(rows) * weight.numel(), *given) or (tracked and second_order.is_wanted()):
         return torch.nn.functional.linear(x, weight, bias)
     out = _Linear.apply(rows, weight, bias) if tracked else _one_dnn(rows, weight, bias)
     return out.view(*x.shape[:-1], -1)
@@ -55,7 +56,7 @@ class _Linear(torch.autograd.Function):
     """Product and gradients by oneDNN."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return _one_dnn(x, weight, bias)
 

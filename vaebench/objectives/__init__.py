@@ -35,6 +35,7 @@ from vaebench.objectives.dvae_pp import DVAEPlusPlus
 from vaebench.objectives.dvae_sharp import DVAESharp
 from vaebench.objectives.dvae_sharp_gaussian import DVAESharpGaussian
 from vaebench.objectives.dvae_sharp_sharp import DVAESharpSharp
+from vaebench.objectives.free_energy import FreeEnergy
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
@@ -58,6 +59,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "pwl": PWL,
     "bit_gibbs": BitGibbs,
     "vae": VAE,
+    "free_energy": FreeEnergy,
     "aggressive": Aggressive,
     "semi_amortised": SemiAmortised,
     "likelihood": Likelihood,

@@ -69,6 +69,7 @@ FAMILIES: dict[str, Family] = {
     "gaussian_vae": Family(
         "gaussian_vae.GaussianVAE", latent="gaussian", takes=(Kind.BITS, Kind.INTENSITY), encoded=True
     ),
+    "dlgm": Family("dlgm.DLGM", latent="gaussian"),
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=True),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,)),
 }

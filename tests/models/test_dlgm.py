@@ -1,0 +1,228 @@
+"""Deep latent Gaussian models: the paper's equations written out, quadrature, finite differences, its own gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vaebench import models, objectives
+from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
+from vaebench.errors import UserError
+from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.variational import bound
+from vaebench.objectives.base import Batch
+from vaebench.rng import noise
+
+D = 4
+
+COVARIANCES = pytest.mark.parametrize("covariance", ["diagonal", "rank_one"])
+
+
+def build(seed=0, scale=0.6, **settings):
+    config = {"name": "dlgm", "hidden": [3], "nonlinearity": "tanh", **settings}
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, D))).double()
+    check.randomize(model, seed, scale)
+    return model
+
+
+def bits(cases=3):
+    return (torch.rand(cases, D, generator=torch.Generator().manual_seed(1)) < 0.5).double()
+
+
+@torch.no_grad()
+def test_the_generator_is_that_of_the_paper():
+    """h_2 = G_2 xi_2, h_1 = T_1(h_2) + G_1 xi_1, logits T_0(h_1), layer by layer."""
+    model = build(dims=[2, 3], hidden=[4, 5], between=[6])
+    xi1, xi2 = torch.randn(3, 5, generator=torch.Generator().manual_seed(2)).double().split([3, 2], 1)
+    dense = lambda layer, v: v @ layer.weight.T + layer.bias  # noqa: E731
+    g1, g2 = (layer.weight for layer in model.p["noise"])
+    assert g1.shape == (3, 3)
+    assert g2.shape == (2, 2)
+    between, visible = model.p["between"][0], model.p["visible"]
+    h2 = xi2 @ g2.T
+    h1 = dense(between.heads["h"], torch.tanh(dense(between.hidden[0], h2))) + xi1 @ g1.T
+    top = h1
+    for layer in visible.hidden:
+        top = torch.tanh(dense(layer, top))
+    wanted = dense(visible.heads["logits"], top)
+    torch.testing.assert_close(model.logits([xi1[None], xi2[None]])[0], wanted)
+
+
+@torch.no_grad()
+def test_the_posterior_falls_into_layers_of_the_right_moments():
+    model = build(dims=[2, 3], covariance="rank_one")
+    x = bits()
+    q = model.posterior(x)
+    assert [tuple(layer.mean.shape) for layer in q.layers] == [(3, 3), (3, 2)]
+    for i, layer in enumerate(q.layers, 1):
+        hidden = torch.tanh(x @ model.q.hidden[0].weight.T + model.q.hidden[0].bias)
+        for name, value in zip(("mean", "log_d", "u"), layer, strict=True):
+            head = model.q.heads[f"{name}{i}"]
+            torch.testing.assert_close(value, hidden @ head.weight.T + head.bias)
+
+
+@COVARIANCES
+@torch.no_grad()
+def test_samples_have_the_moments_of_the_posterior(covariance):
+    """Of 200,000 samples, every mean and covariance within five of its errors."""
+    model, x = build(dims=[3], covariance=covariance), bits(1)
+    draws = noise.fixed(model.posterior_noise(200_000, 1), 0, "noise")
+    z = model.sample_posterior(x, 200_000, {k: v.double() for k, v in draws.items()})[0][:, 0]
+    (layer,) = model.posterior(x).layers
+    precision = torch.diag(layer.log_d[0].exp())
+    if covariance == "rank_one":
+        precision += torch.outer(layer.u[0], layer.u[0])
+    wanted = torch.linalg.inv(precision)
+    away = z - layer.mean[0]
+    products = away.unsqueeze(-1) * away.unsqueeze(-2)
+    assert ((away.mean(0) / (away.std(0) / math.sqrt(len(z)))).abs() < 5).all()
+    assert (((products.mean(0) - wanted) / (products.std(0) / math.sqrt(len(z)))).abs() < 5).all()
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """Nodes (k, 1, 1) of one latent, and their width."""
+    z = torch.linspace(-12, 12, 20_001, dtype=torch.float64)
+    return z.view(-1, 1, 1), float(z[1] - z[0])
+
+
+@COVARIANCES
+@torch.no_grad()
+def test_evidence_and_bound_are_those_of_quadrature(covariance, grid):
+    z, width = grid
+    model, x = build(dims=[1], covariance=covariance, scale=0.4), bits()
+    at = [z.expand(-1, len(x), 1)]
+    exact = torch.logsumexp(model.log_joint(x, at), 0) + math.log(width)
+    every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
+    total = torch.logsumexp(model.log_joint(every, [z.expand(-1, 2**D, 1)]), 0) + math.log(width)
+    assert float(total.exp().sum()) == pytest.approx(1, abs=1e-9)
+
+    found = importance(model, x, 20_000, 0)
+    assert found.error < 0.01
+    assert abs(found.nll + float(exact.mean())) < 5 * found.error
+
+    q = model.posterior(x)
+    weight = q.log_prob(at).exp() * width
+    torch.testing.assert_close(weight.sum(0), torch.ones(len(x), dtype=torch.float64))
+    kl = (weight * (q.log_prob(at) - model.log_joint_terms(x, at)[1])).sum(0)
+    torch.testing.assert_close(q.kl_terms()[0], kl)
+    elbo = (weight * model.log_likelihood(x, at)).sum(0) - kl
+    sampled = bound(model, x, 20_000, 0)
+    assert sampled.analytic
+    assert sampled.error < 0.01
+    assert abs(sampled.value - float(elbo.mean())) < 5 * sampled.error
+
+
+@torch.no_grad()
+def test_the_bound_of_several_layers_has_the_exact_kl_of_each():
+    model, x = build(dims=[2, 3], covariance="rank_one"), bits()
+    exact = [float(term.mean()) for term in model.posterior(x).kl_terms()]
+    found = bound(model, x, 10, 0)
+    assert found.analytic
+    assert found.kl == pytest.approx(exact)
+
+
+# ------------------------------------------------------------------------------------------------------- free energy
+
+
+def loss_of(rule, x, seed=0):
+    draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), seed, "noise").items()}
+    return rule({}, Batch(x), draws)[0]
+
+
+@COVARIANCES
+@pytest.mark.parametrize("input_noise", ["none", "bit_flip"])
+def test_gradients_are_finite_differences(covariance, input_noise):
+    """Along five random directions, two layers, with the noise held."""
+    model = build(dims=[2, 3], between=[3], covariance=covariance, input_noise=input_noise)
+    rule, x = objectives.build({"name": "free_energy", "samples": 2, "weight_decay": 0.1}, model), bits()
+    params = list(rule.parameters())
+    grads = torch.autograd.grad(loss_of(rule, x), params)
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(5):
+        direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in params]
+        sides = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                for p, v in zip(params, direction, strict=True):
+                    p.add_(v, alpha=step)
+                sides.append(float(loss_of(rule, x)))
+                for p, v in zip(params, direction, strict=True):
+                    p.sub_(v, alpha=step)
+        slope = sum(float((g * v).sum()) for g, v in zip(grads, direction, strict=True))
+        assert slope == pytest.approx((sides[0] - sides[1]) / 2e-5, rel=1e-6, abs=1e-6)
+
+
+def test_gradients_are_those_of_equations_21_and_22(grid):
+    """dF/dmu = mu - E f'(xi) and dF/dC = 1/2 (1 - 1/C) - 1/2 E f''(xi), f = log p(x | xi), for one latent.
+
+    Expectations by quadrature; ours by the chain rule from mu and log d = -log C, mean of 40,000 samples.
+    """
+    z, width = grid
+    model, x = build(dims=[1], covariance="diagonal"), bits(1)
+    (layer,) = model.posterior(x).layers
+    weight = model.posterior(x).log_prob([z]).exp()[:, 0].detach() * width
+    leaf = z.clone().requires_grad_()
+    (first,) = torch.autograd.grad(model.log_likelihood(x, [leaf]).sum(), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), leaf)
+    mean, variance = float(layer.mean.detach()), math.exp(-float(layer.log_d.detach()))
+    to_mean = mean - float((weight * first[:, 0, 0].detach()).sum())
+    to_variance = 0.5 * (1 - 1 / variance) - 0.5 * float((weight * second[:, 0, 0]).sum())
+
+    moments = [layer.mean.detach().requires_grad_(), layer.log_d.detach().requires_grad_()]
+    normal = torch.randn(40_000, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    each = []
+    for part in normal.split(400):
+        xi = moments[0] + torch.exp(-0.5 * moments[1]) * part
+        kl = 0.5 * (moments[0].square() + torch.exp(-moments[1]) + moments[1] - 1).sum()
+        free_energy = kl - model.log_likelihood(x, [xi]).mean()
+        each.append(torch.cat([g.flatten() for g in torch.autograd.grad(free_energy, moments)]))
+    found = torch.stack(each)
+    error = found.std(0) / math.sqrt(len(each))
+    wanted = torch.tensor([to_mean, -variance * to_variance], dtype=torch.float64)
+    assert (error < 0.02).all()
+    assert ((found.mean(0) - wanted).abs() < 4.5 * error).all()
+
+
+def test_the_rule_is_equation_20():
+    """The free energy with the samples, the KL and the prior written out."""
+    model, x = build(dims=[2], covariance="rank_one"), bits()
+    rule = objectives.build({"name": "free_energy", "weight_decay": 0.3}, model)
+    draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), 0, "noise").items()}
+    q = model.posterior(x)
+    z = q.sample(1, draws)
+    norm = sum(float(p.detach().square().sum()) for name, p in model.named_parameters() if name.startswith("p."))
+    wanted = (q.kl_terms()[0] - model.log_likelihood(x, z)[0]).mean() + 0.15 * norm
+    torch.testing.assert_close(rule({}, Batch(x), draws)[0], wanted)
+
+
+@pytest.mark.parametrize(("kind", "on"), [("bit_flip", 0.5), ("dropout", 0.0)])
+def test_input_noise_is_of_the_recognition_network_alone(kind, on):
+    """A bit is changed with the probability asked for; the likelihood sees clean data, and so does evaluation."""
+    model, x = build(dims=[2], input_noise=kind, noise_rate=0.3), bits()
+    shapes = model.dropout_noise(*x.shape)
+    never, always = ({k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()} for v in (0.31, 0.29))
+    clean = model.posterior(x).layers[0].mean
+    assert torch.equal(model.posterior(x, never).layers[0].mean, clean)
+    changed = 1 - x if kind == "bit_flip" else torch.zeros_like(x)
+    torch.testing.assert_close(model.posterior(x, always).layers[0].mean, model.posterior(changed).layers[0].mean)
+    assert build(dims=[2]).dropout_noise(3, D) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"dims": []}, r"model.dims=\[\]"),
+        ({"dims": [0]}, r"model.dims=\[0\]"),
+        ({"covariance": "full"}, "model.covariance='full'"),
+        ({"input_noise": "salt"}, "model.input_noise='salt'"),
+        ({"noise_rate": 0}, "model.noise_rate=0"),
+        ({"nonlinearity": "x"}, "model.nonlinearity='x'"),
+    ],
+)
+def test_bad_settings(settings, says):
+    with pytest.raises(UserError, match=says):
+        build(**settings)

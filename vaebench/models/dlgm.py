@@ -1,0 +1,174 @@
+"""Deep latent Gaussian models (Rezende et al. 2014): layers of Gaussians between deterministic networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli
+from vaebench.errors import UserError
+from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Noise, SampledPosterior
+from vaebench.models.posterior import GaussianLayers, Layer, log_standard
+from vaebench.nn.init import logit_of_mean
+from vaebench.nn.mlp import NONLINEARITIES, Heads
+from vaebench.nn.products import linear
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
+from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
+
+COVARIANCES = ("diagonal", "rank_one")
+
+INPUT_NOISES = ("none", "bit_flip", "dropout")
+
+
+class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+    """xi_l ~ N(0, I); h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l; x | h_1 ~ Bernoulli(T_0(h_1)).
+
+    The latents z are the xi, so that the prior of every layer is N(0, I). q(xi | x) = prod_l N(mu_l(x), C_l(x)), with
+    all moments of all layers from one recognition network. ``dims`` lists the deepest layer first, as for belief nets.
+
+    Args:
+        info: What is known of the data.
+        dims: Numbers of each stochastic layer, deepest first.
+        hidden: Units of the hidden layers of T_0, the one next to h_1 first.
+        between: Those of every T_l between stochastic layers; empty: T_l is linear.
+        encoder: Those of the recognition network, the one next to the data first; empty: ``hidden`` in reverse order.
+        nonlinearity: Of all hidden units.
+        covariance: ``diagonal``, or ``rank_one``: the precision is D + u u^T.
+        input_noise: In training, of what the recognition network sees: ``bit_flip`` or ``dropout``, which sets to 0.
+        noise_rate: The probability of that for each bit.
+        visible_bias: See ``GaussianVAE``.
+
+    Raises:
+        UserError: For a bad setting.
+
+    Reference:
+        Rezende, Mohamed & Wierstra 2014, equations 2 to 5, 17 to 19.
+    """
+
+    facts = FAMILIES["dlgm"]
+    reparameterised = True
+
+    def __init__(
+        self,
+        info: DataInfo,
+        dims: Sequence[int] = (200,),
+        hidden: Sequence[int] = (200, 200),
+        between: Sequence[int] = (),
+        encoder: Sequence[int] = (),
+        nonlinearity: str = "relu",
+        covariance: str = "diagonal",
+        input_noise: str = "none",
+        noise_rate: float = 0.1,
+        visible_bias: str = "init",
+    ) -> None:
+        layers = validate.sizes("model.dims", dims)[::-1]
+        if not layers:
+            raise UserError("model.dims=[]: a model has one stochastic layer at least")
+        super().__init__(info, layers)
+        validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
+        validate.one_of("model.covariance", covariance, COVARIANCES)
+        validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
+        validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
+        if not is_number(noise_rate) or not 0 < noise_rate < 1:
+            raise UserError(f"model.noise_rate={noise_rate!r}: must be a number above 0 and below 1")
+        above = validate.sizes("model.hidden", hidden)
+        inner = validate.sizes("model.between", between)
+        below = validate.sizes("model.encoder", encoder) or above[::-1]
+        self.rank_one = covariance == "rank_one"
+        self.input_noise = input_noise
+        self.noise_rate = float(noise_rate)
+        self.visible_bias = visible_bias
+
+        d = self.sizes[0]
+        between_layers = [Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity) for i in range(len(layers) - 1)]
+        self.p = nn.ModuleDict(
+            {
+                "visible": Heads(layers[0], above, {"logits": d}, nonlinearity),
+                "between": nn.ModuleList(between_layers),
+                "noise": nn.ModuleList([nn.Linear(n, n, bias=False) for n in layers]),
+            }
+        )
+        moments = ("mean", "log_d", "u") if self.rank_one else ("mean", "log_d")
+        heads = {f"{name}{i}": n for i, n in enumerate(layers, 1) for name in moments}
+        self.q = Heads(d, below, heads, nonlinearity)
+        self.moments = len(moments)
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
+        if self.visible_bias == "mean":
+            self.p["visible"].heads["logits"].bias.copy_(logit_of_mean(self.mean))
+
+    def decayed(self) -> list[Tensor]:
+        """The generative model's parameters alone have a prior (equation 20)."""
+        return list(self.p.parameters())
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def dropout_noise(self, batch: int, width: int) -> Shapes:
+        """Noise on what the recognition network sees in training: uniforms (batch, d), or none."""
+        return {} if self.input_noise == "none" else {"drop_input": ("uniform", (batch, width))}
+
+    def posterior(self, x: Tensor, drop: Noise | None = None) -> GaussianLayers:
+        """q(xi | x) of the examples ``x`` (batch, d); ``drop``: noise on the input, for training."""
+        if drop and self.input_noise != "none":
+            hit = drop["drop_input"] < self.noise_rate
+            x = torch.where(hit, 1 - x if self.input_noise == "bit_flip" else torch.zeros_like(x), x)
+        outputs = self.q(x)
+        step = self.moments
+        parts = [outputs[i : i + step] for i in range(0, len(outputs), step)]
+        return GaussianLayers([Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts])
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
+        return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k reparameterised samples of q(xi | x): layers (k, batch, n), the one next to the data first."""
+        return self.posterior(x).sample(k, noise)
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log q(xi_l | x) of each layer, (k, batch), nats."""
+        return self.posterior(x).log_prob_terms(z)
+
+    # ------------------------------------------------------------------------------------------------ generator
+
+    def logits(self, z: Sequence[Tensor]) -> Tensor:
+        """Logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n), the one next to the data first."""
+        hidden = None
+        for i in reversed(range(len(z))):
+            own = linear(z[i], self.p["noise"][i].weight)  # G_l xi_l
+            hidden = own if hidden is None else self.p["between"][i](hidden)[0] + own
+        return self.p["visible"](hidden)[0]
+
+    def log_likelihood(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
+        """log p(x | xi), (k, batch), nats, differentiable."""
+        return bernoulli.log_prob(x, self.logits(z))
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """log p(x | xi), then log p(xi_l) of each layer, each (k, batch), nats."""
+        return [self.log_likelihood(x, z), *(log_standard(v) for v in z)]
+
+    # -------------------------------------------------------------------------------------------------- samples
+
+    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """E[x | xi], (k, batch, d), numbers in (0, 1)."""
+        return torch.sigmoid(self.logits(z))
+
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | xi), bits of the shape of ``uniform`` (k, batch, d)."""
+        return bernoulli.sample(self.logits(z), uniform)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
+        normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+        return {"p0": ("uniform", (batch, self.sizes[0])), **normals}
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples of the model: x (batch, d) and layers (1, batch, n)."""
+        z = [noise[f"p{i}"].unsqueeze(0) for i in range(1, len(self.sizes))]
+        return self.sample_visible(z, noise["p0"].unsqueeze(0))[0], z
