@@ -15,10 +15,12 @@ SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
     "steps": [(0.6, 0.3), (0.75, 0.09), (0.95, 0.027)],
     "warm_steps": [(0.0, 0.1), (0.02, 1.0), (0.6, 1 / 3), (0.75, 0.1), (0.95, 1 / 33)],
+    "iwae": [((3**i - 1) / (3**8 - 1), 10 ** (-i / 7)) for i in range(8)],
 }
 """Name -> (share of the budget, factor of the rate from there on). ``steps`` is in the text of DVAE++ (times 0.3 at
 
 600,000, 750,000 and 950,000 of a million updates); ``warm_steps`` is what its authors ran for DVAE# and DVAE##.
+``iwae`` is that of Burda et al. (2016): 3^i passes over the data with the factor 10^(-i/7), i = 0 to 7.
 """
 
 
