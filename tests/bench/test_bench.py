@@ -94,8 +94,11 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
     monkeypatch.setattr(bench.bench_text, "FAMILIES", families)
     assert cli.main(["bench", "--only", "text", "--seconds", "0.01", "run.device=cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.rsplit(None, 3)[0].strip() for line in lines[-3:]] == list(families)
-    assert all(float(v) > 0 for line in lines[-3:] for v in line.split()[-3:-1])
+    assert [line.rsplit(None, 5)[0].strip() for line in lines[-3:]] == list(families)
+    for line in lines[-3:]:
+        step, half, ratio, scored, _ = line.split()[-5:]
+        assert float(scored) > 0
+        assert float(ratio.strip("(x)")) == pytest.approx(float(half) / float(step), rel=0.2)
 
 
 def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureFixture):

@@ -42,6 +42,25 @@ def test_values_and_gradients_are_those_of_the_plain_softmax(blocks):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
 
 
+def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
+    """Of words with probabilities up to 0.9999: the gradient is p - 1, not the difference of two rounded numbers."""
+    h, weight, words = draw(1.0, torch.float32)
+    with torch.no_grad():
+        h += 2.5 * weight[words]
+    found = torch.autograd.grad(word_softmax.log_probs(h, weight, words, half=True).sum(), (h, weight))
+    log_p = plain(h, weight, words)
+    assert float(log_p.detach().max()) > -1e-3
+    wanted = torch.autograd.grad(log_p.sum(), (h, weight))
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=0.03, atol=0.01 * float(b.abs().max()))
+    sure = log_p > -0.01
+    assert sure.any()
+    torch.testing.assert_close(
+        found[0][sure], wanted[0][sure], rtol=0.05, atol=0.02 * float(wanted[0][sure].abs().max())
+    )
+
+
 @pytest.mark.parametrize("scale", [100.0, 1e4])
 def test_blocks_of_very_different_weight(blocks, scale):
     """Logits of hundreds and thousands in float32: whole blocks without probability, and no overflow."""

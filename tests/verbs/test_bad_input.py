@@ -95,7 +95,7 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     ([*RUN, "eval.bound_samples=1e12"], "1,000,000"),
     # Options and what is built of them.
     ([*RUN, "train.precision=float16"], "float32 or bfloat16"),
-    ([*RUN, "train.precision=bfloat16"], "SBN 200 / NVIL: train.precision=bfloat16: for models of images only"),
+    ([*RUN, "train.precision=bfloat16"], "train.precision=bfloat16: for models of images and of documents only"),
     ([*IMAGES, "eval.precision=float16"], "float32 or bfloat16"),
     ([*RUN, "eval=image", "eval.precision=bfloat16"], "eval.precision=bfloat16: for models of images only"),
     ([*RUN, "eval.precision=bfloat16"], "unknown key 'eval.precision' of eval=bound10"),

@@ -5,14 +5,15 @@ Random words, as frequent as Zipf has it, in documents of one length; the sizes 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
+from vaebench.bench.packs import clock
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators.enumeration import known
@@ -58,7 +59,7 @@ def documents(size: Size, count: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([ends[0], words, ends[1]], 1).astype(np.int16))
 
 
-def make_pack(size: Size, model: dict, objective: dict, device: torch.device) -> fast.Pack:
+def make_pack(size: Size, model: dict, objective: dict, device: torch.device, precision: str = "float32") -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of documents."""
     settings = {k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"}
     rule = objectives.build(
@@ -70,7 +71,8 @@ def make_pack(size: Size, model: dict, objective: dict, device: torch.device) ->
     descent = optim.build({"name": "clipped_sgd", "rate": 1.0})
     state = {k: v.to(device) for k, v in rule.state(0, 10 * size.batch).items()}
     data = documents(size, 10 * size.batch).to(device)
-    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, Kind.TOKENS)
+    parts = ([params], [state], [descent.state(params)])
+    return fast.Pack(rule, descent, *parts, data, Kind.TOKENS, precision=precision)
 
 
 def update(pack: fast.Pack, size: Size, number: int) -> None:
@@ -91,16 +93,22 @@ def evaluated(pack: fast.Pack, size: Size, count: int) -> None:
         importance(model, x, SAMPLES, 0)
 
 
-def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
-    """Of one call, the first not counted, for as long as ``seconds`` allow."""
-    took: list[float] = []
-    while len(took) < 2 or sum(took) < seconds:
-        began = time.perf_counter()
-        work(len(took))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        took.append(time.perf_counter() - began)
-    return 1e3 * sum(took[1:]) / (len(took) - 1)
+def in_turns(works: list[Callable[[int], None]], seconds: float, device: torch.device) -> list[float]:
+    """Milliseconds of a call of each, the median, for as long as ``seconds`` allow; the first round is not counted.
+
+    They take turns, so that what else the machine does meets them alike.
+    """
+    took: list[list[float]] = [[] for _ in works]
+    number = 0
+    while number < 3 or sum(map(sum, took)) < seconds:
+        for work, times in zip(works, took, strict=True):
+            began = clock(device)
+            work(number)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            times.append(clock(device) - began)
+        number += 1
+    return [1e3 * median(times[1:]) for times in took]
 
 
 def run(
@@ -109,15 +117,21 @@ def run(
     """A heading and a line per family."""
     cuda = device.type == "cuda"
     yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
+    yield "bfloat16: an update with train.precision=bfloat16; x: of that in float32, with which it takes turns"
     yield "pass: over all training documents, in updates of one length" + (", memory: most of it" if cuda else "")
-    yield f"{'':42}{'update':>10}{'document':>18}{'pass (s)':>12}" + (f"{'memory (MiB)':>14}" if cuda else "")
+    heads = f"{'':42}{'update':>10}{'bfloat16':>18}{'document':>18}{'pass (s)':>12}"
+    yield heads + (f"{'memory (MiB)':>14}" if cuda else "")
     for name, (key, model, objective) in families.items():
         size = SIZES[key]
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
-        pack, count = make_pack(size, model, objective, device), 32 if key == "synthetic" else 1
-        step = milliseconds(lambda n, p=pack, s=size: update(p, s, n), seconds, device)
-        scored = milliseconds(lambda n, p=pack, s=size, c=count: evaluated(p, s, c), seconds, device) / count
-        record({"family": name, "unit": "ms", "update": step, "document": scored})
-        line = f"{name:42}{step:>10,.1f}{scored:>18,.1f}{step * size.documents / size.batch / 1e3:>12,.0f}"
+        packs = [make_pack(size, model, objective, device, precision) for precision in ("float32", "bfloat16")]
+        count = 32 if key == "synthetic" else 1
+        updates = [lambda n, p=pack, s=size: update(p, s, n) for pack in packs]
+        step, half = in_turns(updates, 2 * seconds, device)
+        (scored,) = in_turns([lambda n, p=packs[0], s=size, c=count: evaluated(p, s, c)], seconds, device)
+        scored /= count
+        record({"family": name, "unit": "ms", "update": step, "update bfloat16": half, "document": scored})
+        line = f"{name:42}{step:>10,.1f}{f'{half:,.1f} (x{half / step:.2f})':>18}{scored:>18,.1f}"
+        line += f"{step * size.documents / size.batch / 1e3:>12,.0f}"
         yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")

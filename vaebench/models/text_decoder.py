@@ -14,6 +14,7 @@ from vaebench.data.text.corpus import PAD
 from vaebench.errors import UserError
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
+from vaebench.nn.precision import is_half, products_in
 from vaebench.nn.word_softmax import log_probs, log_sums
 from vaebench.settings import validate
 from vaebench.work.steps import Box, steps, tick
@@ -78,7 +79,15 @@ class TextDecoder(nn.Module):
 
         ``drop``: uniforms as ``dropout_noise`` names them, or longer ones; a unit is kept where they reach the rate,
         and scaled by 1 / (1 - rate). All samples of a document share its mask. None: no dropout.
+
+        Under autocast the products of the softmax, which are most of the work, are bfloat16, and nothing else.
         """
+        device = documents.tokens.device
+        half = is_half(device)
+        with products_in("float32", device):
+            return self._log_likelihood(documents, z, drop, half)
+
+    def _log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None, half: bool) -> Tensor:
         tokens, steps = documents.tokens.t(), documents.steps
         k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
         x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)  # (steps, batch, embedding)
@@ -91,10 +100,10 @@ class TextDecoder(nn.Module):
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
         if documents.even:
-            terms = log_probs(h, self.output, targets)
+            terms = log_probs(h, self.output, targets, half)
         else:  # the softmax is most of the work, so padding has no part in it
             real = (targets != PAD).nonzero().squeeze(1)
-            found = log_probs(h.index_select(0, real), self.output, targets.index_select(0, real))
+            found = log_probs(h.index_select(0, real), self.output, targets.index_select(0, real), half)
             terms = found.new_zeros(len(targets)).index_put((real,), found)
         return terms.view(steps, k, batch).sum(0)
 

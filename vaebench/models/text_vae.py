@@ -18,6 +18,7 @@ from vaebench.models.base import GaussianPosterior, Moments
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.lstm import LSTM, last
+from vaebench.nn.precision import products_in
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
@@ -33,9 +34,10 @@ class TextEncoder(nn.Module):
         self.output = nn.Parameter(torch.zeros(outputs, units))
 
     def forward(self, documents: tokens.Documents) -> Tensor:
-        """(batch, outputs), from the state after every document's own ``</s>``."""
-        out, (h, _) = self.lstm(F.embedding(documents.tokens.t(), self.embedding))
-        return F.linear(h if documents.even else last(out, documents.lengths), self.output)
+        """(batch, outputs), from the state after every document's own ``</s>``; in float32, autocast or not."""
+        with products_in("float32", documents.tokens.device):
+            out, (h, _) = self.lstm(F.embedding(documents.tokens.t(), self.embedding))
+            return F.linear(h if documents.even else last(out, documents.lengths), self.output)
 
 
 class TextVAE(GaussianPosterior):

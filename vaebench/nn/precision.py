@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 
 
+def is_half(device: torch.device) -> bool:
+    """Whether products are computed in bfloat16 here: a layer that chooses for itself asks."""
+    return torch.is_autocast_enabled(device.type)
+
+
 def products_in(precision: str, device: torch.device) -> torch.autocast:
     """A context in which products are computed in ``precision``, ``float32`` or ``bfloat16``.
 

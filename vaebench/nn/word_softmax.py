@@ -25,15 +25,17 @@ SMALL = 512
 """Vocabularies up to this size are left to PyTorch's own cross-entropy."""
 
 
-def log_probs(h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
+def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> Tensor:
     """log softmax(weight h)_word, (rows,), nats, with gradient; ``h`` (rows, units), ``weight`` (V, units).
 
     On a CPU there is no second derivative where V is greater than ``SMALL``, unless one is wanted (``second_order``).
+    ``half``: whether the products are bfloat16; softmaxes, their logarithms and sums are float32 all the same.
     """
     if h.is_cuda or len(weight) <= SMALL or second_order.is_wanted():
-        return -F.cross_entropy(F.linear(h, weight), words, reduction="none")
+        logits = F.linear(h.bfloat16(), weight.bfloat16()).to(h.dtype) if half else F.linear(h, weight)
+        return -F.cross_entropy(logits, words, reduction="none")
     more = -len(h) % FULL
-    return _LogProbs.apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)))[: len(h)]
+    return _LogProbs.apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)), half)[: len(h)]
 
 
 def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
@@ -56,28 +58,38 @@ class _LogProbs(torch.autograd.Function):
     """``log_probs`` by blocks. What is kept for the gradient is one number per logit."""
 
     @staticmethod
-    def forward(ctx, h: Tensor, weight: Tensor, words: Tensor) -> Tensor:
-        within = [[product(part, block) for block in weight.split(WORDS)] for part in h.split(ROWS)]
+    def forward(ctx, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
+        a, b = (h.bfloat16(), weight.bfloat16()) if half else (h, weight)
+        within = [[product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)]
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
+        ctx.half = half
         ctx.save_for_backward(h, weight, words, sums - total, *(p for row in within for p in row))
         return ((h * weight[words]).sum(1) - total).clamp_(max=0)  # logits of thousands are rounded by more
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         h, weight, words, shares, *within = ctx.saved_tensors
         to_h = torch.zeros_like(h)
         to_weight = torch.zeros_like(weight)
-        blocks = list(zip(weight.split(WORDS), to_weight.split(WORDS), strict=True))
+        dtype = torch.bfloat16 if ctx.half else h.dtype
+        blocks = list(zip(weight.to(dtype).split(WORDS), to_weight.split(WORDS), strict=True))
         factors = (shares.exp() * -grad).split(ROWS, 1)
         left = iter(within)
-        for part, to_part, row in zip(h.split(ROWS), to_h.split(ROWS), factors, strict=True):
-            units = part.mT.contiguous()
-            for (block, to_block), factor in zip(blocks, row, strict=True):
+        rows = zip(h.split(ROWS), to_h.split(ROWS), factors, words.split(ROWS), grad.split(ROWS), strict=True)
+        for part, to_part, row, own, own_grad in rows:
+            units = part.to(dtype).mT.contiguous()
+            for number, ((block, to_block), factor) in enumerate(zip(blocks, row, strict=True)):
                 d = next(left) * factor.unsqueeze(1)
+                if ctx.half:
+                    # The word's own 1 before rounding: 1 - p keeps its digits where p is nearly 1.
+                    here = (own // WORDS == number).nonzero().squeeze(1)
+                    d[here, own[here] - number * WORDS] += own_grad[here]
+                    d = d.to(dtype)
                 to_part += product(d, block.mT)
                 to_block += product(units, d.mT).mT
-        to_h.addcmul_(grad.unsqueeze(1), weight[words])
-        to_weight.index_add_(0, words, h * grad.unsqueeze(1))
-        return to_h, to_weight, None
+        if not ctx.half:
+            to_h.addcmul_(grad.unsqueeze(1), weight[words])
+            to_weight.index_add_(0, words, h * grad.unsqueeze(1))
+        return to_h, to_weight, None, None

@@ -25,7 +25,8 @@ class Family:
         unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
             lack: how it is found is then part of the protocol.
         density: Whether p(x) is a density, so that its logarithm may be positive.
-        half: Whether the products of its layers may be bfloat16: where that pays, and leaves the likelihood in place.
+        half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves the likelihood in
+            place.
     """
 
     place: str
@@ -34,7 +35,7 @@ class Family:
     encoded: bool = False
     unnormalised: tuple[str, ...] = ()
     density: bool = False
-    half: bool = False
+    half: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -64,14 +65,14 @@ FAMILIES: dict[str, Family] = {
     "rbm_generator": Family("rbm_generator.RBMGenerator", unnormalised=("prior",)),
     "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
     "rbm_target": Family("rbm_target.RBMTarget"),
-    "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True),
-    "image_vae": Family("image_vae.ImageVAE", latent="gaussian", encoded=True, half=True),
+    "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True, half=("train",)),
+    "image_vae": Family("image_vae.ImageVAE", latent="gaussian", encoded=True, half=("train", "eval")),
     "gaussian_vae": Family(
         "gaussian_vae.GaussianVAE", latent="gaussian", takes=(Kind.BITS, Kind.INTENSITY), encoded=True
     ),
     "dlgm": Family("dlgm.DLGM", latent="gaussian"),
-    "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=True),
-    "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,)),
+    "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
+    "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
 }
 """Every model by its name in ``conf/model/``."""
 

@@ -79,7 +79,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
 def check_precision(config: dict[str, Any]) -> None:
     """Refuse an ``eval.precision`` by which the model is not evaluated. Raises UserError."""
     precision = config["eval"].get("precision", FLOAT32)
-    if precision != FLOAT32 and not family(config).half:
+    if precision != FLOAT32 and "eval" not in family(config).half:
         raise UserError(f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}")
 
 

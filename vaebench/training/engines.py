@@ -136,8 +136,10 @@ def check_precision(objective: Objective, precision: str) -> None:
     """Refuse a ``train.precision`` that would change nothing, or spoil the gradient. Raises UserError."""
     if precision == "float32":
         return
-    if not objective.model.facts.half:
-        raise UserError(f"train.precision={precision}: for models of images only; allowed here: float32")
+    if "train" not in objective.model.facts.half:
+        raise UserError(
+            f"train.precision={precision}: for models of images and of documents only; allowed here: float32"
+        )
     if objective.no_half:
         raise UserError(f"train.precision={precision}: {objective.no_half}; allowed here: float32")
 
@@ -158,7 +160,7 @@ class Pack:
         kind: Of the examples.
         engine: One of ENGINES.
         updates: The budget, of which a step is told its share.
-        precision: ``float32``, or ``bfloat16`` for models of images.
+        precision: ``float32``, or ``bfloat16`` for models that take it.
 
     Raises:
         ValueError: For an engine that does not exist, or cannot train this.
