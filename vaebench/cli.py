@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
     "eval": (
         "evaluate stored runs again",
-        ("eval NAME eval.iw_samples=4000", "eval results/runs/NAME/seed-0 eval=iw"),
+        ("eval NAME eval.iw_samples=4000", "eval NAME/seed-0 eval=iw", "eval NAME/seed-0 --cases a.csv"),
     ),
     "report": (
         "print a table: measured beside published, with verdicts",
@@ -40,7 +40,11 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "compare": (
         "compare two results files measure by measure",
-        ("compare mine.csv reference", "compare mine.csv results/reference/nvil_mnist-short.csv --common"),
+        (
+            "compare mine.csv reference",
+            "compare a.csv b.csv",
+            "compare mine.csv results/reference/nvil_mnist-short.csv --common",
+        ),
     ),
     "sample": (
         "draw documents or images from a trained model",

@@ -248,3 +248,32 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
         assert f"{folder / name}: not a usable checkpoint (its content does not fit" in capsys.readouterr().err
         assert (folder / "result.json").read_bytes() == before
         (folder / name).write_bytes(whole)
+
+
+def test_cases_are_what_the_measures_are_means_of(trained: Path, tmp_path: Path) -> None:
+    folder = next(trained.glob("*/seed-0"))
+    before = (folder / "result.json").read_bytes()
+    stored = {(m["name"], m["samples"]): m for some in measures(trained, 0).values() for m in some}
+    words = ["eval.iw_samples=10", "eval.points=17"]
+    assert cli.main(["eval", str(folder), *words, "--cases", str(tmp_path / "a.csv")]) == 0
+    assert cli.main(["eval", str(folder), "eval.iw_samples=10", "--cases", str(tmp_path / "all.csv")]) == 0
+    assert (folder / "result.json").read_bytes() == before
+
+    some, every = (list(csv.DictReader((tmp_path / f).read_text().splitlines())) for f in ("a.csv", "all.csv"))
+    for name, samples in (("iw_nll", 10), ("bound", 10), ("kl", 10)):
+        mean = sum(float(row[name]) for row in every) / len(every)
+        assert mean == pytest.approx(stored[name, samples]["value"], abs=1e-6)
+    mean = sum(float(row["ess"]) for row in every) / len(every)
+    assert mean == pytest.approx(stored["iw_nll", 10]["extra"]["ess"], abs=1e-6)
+    assert len(some) == 17
+    assert [int(row["case"]) for row in some] == [i * len(every) // 17 for i in range(17)]
+
+    assert cli.main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "a.csv")]) == 0
+
+
+def test_cases_of_several_runs_are_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    name = next(trained.iterdir()).name
+    words = ["eval", name, f"run.results={trained}", "--cases", str(tmp_path / "x.csv")]
+    assert cli.main(words) == 2
+    assert "--cases: 2 runs given; allowed: one, with its seed" in capsys.readouterr().err
+    assert not (tmp_path / "x.csv").exists()

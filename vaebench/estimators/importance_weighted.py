@@ -75,12 +75,16 @@ class ImportanceSum(Sums):
         """The NLL of every case, (n,), nats."""
         return self.log_z - self.at[self.samples]
 
+    def each_ess(self) -> Tensor:
+        """The effective sample size of every case, (sum w)^2 / sum w^2, (n,), between 1 and the number of samples."""
+        return torch.exp(2 * self.log_sum - self.log_square)
+
     def result(self) -> Importance:
         """The estimate. Raises RuntimeError when a case has not had all its samples."""
         log_p = self.at[self.samples]
         if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
             raise RuntimeError(f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples")
-        ess = torch.exp(2 * self.log_sum - self.log_square)
+        ess = self.each_ess()
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,
             error=float(self.variance().sum().sqrt() / self.cases) if self.samples > 1 else None,

@@ -34,9 +34,12 @@ OF_WORDS = ("bound", "iw_nll", "nll", "perplexity")
 
 def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
     """The cases that the ``eval`` settings ask for, (n, d): all of a split, or ``points`` spread evenly over it."""
-    split = settings["split"]
-    places = examples.spread(np.arange(len(getattr(splits, split))), settings["points"])
-    return torch.from_numpy(examples.fixed(splits, split, places))
+    return torch.from_numpy(examples.fixed(splits, settings["split"], places(splits, settings)))
+
+
+def places(splits: Splits, settings: dict[str, Any]) -> np.ndarray:
+    """Their positions in the split, (n,)."""
+    return examples.spread(np.arange(len(getattr(splits, settings["split"]))), settings["points"])
 
 
 def evaluate(

@@ -18,13 +18,15 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaebench import __version__, kernels
 from vaebench.config.cells import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
-from vaebench.evaluation.evaluate import cases, evaluate
+from vaebench.evaluation.each_case import each_case
+from vaebench.evaluation.evaluate import cases, evaluate, places
 from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
 from vaebench.models import model_class
@@ -287,6 +289,20 @@ class Session:
         self.check_trained()
         with self._at_work():
             return [self._finish(s, say, should_stop) for s in self.seeds]
+
+    def each_case(self, should_stop: ShouldStop = never) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Of the only seed the positions of the examples in their split, (n,), and what is known of each of them.
+
+        Raises UserError as ``check_trained`` does, and Interrupted when ``should_stop`` says so.
+        """
+        self.check_trained()
+        (s,) = self.seeds
+        settings = self.config["eval"]
+        model = self.trio.model.to(self.device)
+        put(model, evaluated_checkpoint(s, self.cell.train.select))
+        x = cases(self.splits, settings).to(self.device)
+        with self._at_work(), Work(should_stop):
+            return places(self.splits, settings), each_case(model, x, settings, s.seed)
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from vaebench.errors import UserError
 from vaebench.verbs import streams
 
-HELP = "Compare two results files row by row. Exits with 1 if a row differs or is in one file only."
+HELP = (
+    "Compare two results files row by row. Exits with 1 if a row differs or is in one file only.\n"
+    "Two files of examples (eval RUN --cases FILE.csv) are compared example by example, which sees far smaller\n"
+    "differences of two models."
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -25,7 +30,15 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.report import compare, recorded
+    from vaebench.report import compare, paired, recorded
+
+    if paired.is_of_cases(args.a) and paired.is_of_cases(args.b):
+        for option, given in (("--tol", args.tol is not None), ("--only", args.only), ("--common", args.common)):
+            if given:
+                raise UserError(f"{option}: for results files; files of examples are compared as a whole")
+        pairs = paired.compare(args.a, args.b)
+        sys.stdout.write(paired.render(pairs, streams.width()))
+        return int(any(pair.differs for pair in pairs.lines))
 
     sides = recorded.read_pair(args.a, args.b)
     if args.only:

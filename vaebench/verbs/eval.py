@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import Interrupted, UserError
 from vaebench.formatting import duration
-from vaebench.verbs import results_root
+from vaebench.verbs import results_root, write
 
 if TYPE_CHECKING:
     from vaebench.running.progress import Progress
@@ -27,6 +28,9 @@ def configure(parser: ArgumentParser) -> None:
         metavar="RUN|key=value",
         help="run directories, or names that `vaebench ls runs` shows (all seeds, or NAME/seed-0); "
         "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu",
+    )
+    parser.add_argument(
+        "--cases", type=Path, metavar="FILE.csv", help="write what is known of each example there; result.json stays"
     )
 
 
@@ -62,6 +66,11 @@ def run(args: Namespace) -> int:
     asked = [stored(*found, overrides) for found in notes]  # what is refused is known before any is evaluated
 
     stop = Stop()
+    if args.cases is not None:
+        with stop.on_signals():
+            _write_cases(asked, args.cases, stop)
+        return 0
+
     with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
         for one in asked:
             if stop():
@@ -69,6 +78,27 @@ def run(args: Namespace) -> int:
             with others_go_on():
                 _evaluate(one, progress, stop)
     return 1 if failed else 0
+
+
+def _write_cases(runs: Sequence[Stored], path: Path, should_stop: ShouldStop) -> None:
+    """Write a line for each example of one run's evaluation.
+
+    Raises UserError for several runs or a file that cannot be written, and Interrupted when ``should_stop`` says so.
+    """
+    from vaebench.report import paired
+    from vaebench.running.reevaluate import opened
+
+    if len(runs) != 1:
+        raise UserError(f"--cases: {len(runs)} runs given; allowed: one, with its seed")
+    (run,) = runs
+    with opened(run) as session:
+        try:
+            places, columns = session.each_case(should_stop)
+        except Interrupted:
+            raise Interrupted("interrupted; nothing was written") from None
+        name = f"{run.cell.key}/seed-{run.seed}"
+        text = paired.csv_text(name, session.splits.hash, session.config["eval"]["split"], places, columns)
+    write(path, text)
 
 
 def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:

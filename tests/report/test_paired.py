@@ -1,0 +1,93 @@
+"""Two models on the same examples: the mean of the differences and its error, against closed forms."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vaebench.cli import main
+from vaebench.errors import UserError
+from vaebench.report import paired
+
+
+def write(path, run, places, data="d" * 64, split="test", **columns):
+    path.write_text(paired.csv_text(run, data, split, np.array(places), {k: np.array(v) for k, v in columns.items()}))
+    return str(path)
+
+
+def test_the_difference_is_that_of_a_paired_t_test(tmp_path):
+    rng = np.random.default_rng(0)
+    hard = rng.normal(100, 20, 400)  # images differ by far more than models
+    a = hard + rng.normal(0, 0.5, 400)
+    b = hard - 0.2 + rng.normal(0, 0.5, 400)
+
+    found = paired.compare(
+        write(tmp_path / "a.csv", "A", range(400), iw_nll=a, kl=a),
+        write(tmp_path / "b.csv", "B", range(400), iw_nll=b, kl=b),
+    )
+
+    (pair,) = found.lines
+    wanted = stats.ttest_rel(b, a)
+    assert (found.cases, pair.name) == (400, "iw_nll")
+    assert pair.difference == pytest.approx((b - a).mean(), abs=1e-9)
+    assert pair.difference / pair.error == pytest.approx(wanted.statistic, rel=1e-6)
+    assert pair.differs == (wanted.pvalue < 1 - paired.LEVEL)
+    assert pair.differs
+    assert pair.better == np.mean(b < a)
+    apart = math.hypot(a.std() / 20, b.std() / 20)
+    assert pair.error < apart / 10
+
+
+def test_only_examples_that_both_have_count(tmp_path):
+    a = write(tmp_path / "a.csv", "A", [0, 2, 4], nll=[1.0, 2.0, 3.0])
+    b = write(tmp_path / "b.csv", "B", [4, 3, 2], nll=[5.0, 9.0, 2.5])
+
+    found = paired.compare(a, b)
+
+    assert found.cases == 2
+    assert found.lines[0].difference == pytest.approx((2.0 + 0.5) / 2)
+
+
+def test_a_single_example_is_not_judged(tmp_path):
+    found = paired.compare(
+        write(tmp_path / "a.csv", "A", [1], nll=[1.0]), write(tmp_path / "b.csv", "B", [1], nll=[7.0])
+    )
+    assert not found.lines[0].differs
+    assert "differ\n" not in paired.render(found).splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"data": "e" * 64}, "not the same examples"),
+        ({"split": "valid"}, "not the same examples"),
+        ({"places": [7, 8]}, "no example in common"),
+        ({"places": [1, 1]}, "stands there twice"),
+        ({"nll": [math.nan, 1.0]}, "damaged"),
+        ({"nll": [math.inf, 1.0]}, "damaged"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(change, line, tmp_path):
+    a = write(tmp_path / "a.csv", "A", [1, 2], nll=[1.0, 2.0])
+    given = {"places": [1, 2], "nll": [1.0, 2.0], **change}
+    b = write(tmp_path / "b.csv", "B", given.pop("places"), **given)
+
+    with pytest.raises(UserError, match=line):
+        paired.compare(a, b)
+
+
+def test_the_verb_says_whether_they_differ(tmp_path, capsys):
+    a = write(tmp_path / "a.csv", "A", range(50), nll=np.arange(50.0))
+    b = write(tmp_path / "b.csv", "B", range(50), nll=np.arange(50.0) + 1 + 0.01 * np.arange(50))
+
+    assert main(["compare", a, a]) == 0
+    assert main(["compare", a, b]) == 1
+
+    out = capsys.readouterr().out
+    assert "+1.2450" in out
+    assert main(["compare", a, b, "--tol", "3"]) == 2
+    assert main(["compare", a, str(Path(a).with_name("gone.csv"))]) == 2

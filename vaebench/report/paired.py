@@ -1,0 +1,178 @@
+"""Two models on the same examples: files of what is known of each example, and a paired comparison of two of them.
+
+The likelihoods of an image differ by tens of nats from image to image, and by far less from model to model on the same
+image. So the mean of the differences is known much better than the difference of the means.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError
+from vaebench.report import text
+from vaebench.report.page import Grid
+from vaebench.results.stats import half_width, mean_error
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+LEVEL = math.erf(3 / math.sqrt(2))
+"""Means differ if they lie further apart than this interval of their difference: three standard errors."""
+
+NAMES = ("run", "data", "split", "case")
+"""Columns that name an example."""
+
+NUMBERS = ("nll", "iw_nll", "bound", "kl", "ess")
+"""Columns that may be there besides, nats but for ``ess``; the first three are compared."""
+
+
+def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mapping[str, np.ndarray]) -> str:
+    """A line for each example.
+
+    Args:
+        run: Name of the run.
+        data: Hash of its data.
+        split: Of the examples.
+        places: Their positions in the split, (n,).
+        columns: Some of NUMBERS -> (n,).
+    """
+    import pandas as pd
+
+    known = {name: columns[name] for name in NUMBERS if name in columns}
+    frame = pd.DataFrame({"run": run, "data": data[:16], "split": split, "case": places, **known})
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def is_of_cases(path: str) -> bool:
+    """Whether a file is one of examples, by its first line. False for a file that cannot be read."""
+    try:
+        with Path(path).open(encoding="utf-8-sig") as f:
+            return f.readline().rstrip("\r\n").split(",")[: len(NAMES)] == list(NAMES)
+    except (OSError, ValueError):
+        return False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One number of two models on the same examples.
+
+    Attributes:
+        name: One of NUMBERS.
+        a: Mean of the first.
+        b: Mean of the second.
+        difference: b minus a, nats.
+        error: Standard error of the difference over examples; None for a single example.
+        allowed: Half-width of its interval at LEVEL by Student's t.
+        better: Share of the examples on which the second is lower.
+    """
+
+    name: str
+    a: float
+    b: float
+    difference: float
+    error: float | None
+    allowed: float
+    better: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the means differ by more than chance."""
+        return abs(self.difference) > self.allowed
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the two files have in common.
+
+    Attributes:
+        a: Name of the first run.
+        b: Name of the second run.
+        cases: Number of examples that both have.
+        lines: One for each number that both have.
+    """
+
+    a: str
+    b: str
+    cases: int
+    lines: tuple[Pair, ...]
+
+
+def compare(first: str, second: str) -> Pairs:
+    """Compare two files of examples on those that both have.
+
+    Raises:
+        UserError: If a file is damaged, the examples are of other data or another split, or nothing is common.
+    """
+    a, b = _read(first), _read(second)
+    for name in ("data", "split"):
+        if a[name].iloc[0] != b[name].iloc[0]:
+            raise UserError(
+                f"{first} is of {name} {a[name].iloc[0]}, {second} of {b[name].iloc[0]}: not the same examples"
+            )
+
+    both = a.merge(b, on="case", suffixes=(" a", " b"))
+    names = [name for name in NUMBERS[:3] if f"{name} a" in both]
+    if not len(both) or not names:
+        what = "example" if not len(both) else "number"
+        raise UserError(f"{first} and {second} have no {what} in common")
+    lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
+    return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines)
+
+
+def _pair(name: str, a: pd.Series, b: pd.Series) -> Pair:
+    differences = (b - a).tolist()
+    mean, _, error, n = mean_error(differences)
+    allowed = math.inf if error is None else half_width([(error, n - 1)], LEVEL)
+    better = sum(d < 0 for d in differences) / n
+    return Pair(name, float(a.mean()), float(b.mean()), mean, error, allowed, better)
+
+
+def _read(path: str) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        content = Path(path).read_text(encoding="utf-8-sig")
+        frame = pd.read_csv(io.StringIO(content), dtype={name: str for name in NAMES[:3]})
+    except (OSError, ValueError) as e:
+        raise UserError(f"{path}: {' '.join(str(e).split())}") from None
+    known = [name for name in NUMBERS if name in frame]
+    numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
+    if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):
+        raise UserError(f"{path}: not a file of examples, or damaged; eval RUN --cases FILE.csv writes one")
+    if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in NAMES[:3]):
+        raise UserError(f"{path}: an example stands there twice, or several runs do; expected one run")
+    return frame.assign(**{name: numbers[name] for name in ("case", *known)})
+
+
+def render(pairs: Pairs, width: int | None = None) -> str:
+    """The comparison as text."""
+    lines = [
+        (
+            pair.name,
+            f"{pair.a:.3f}",
+            f"{pair.b:.3f}",
+            f"{pair.difference:+.4f}",
+            "" if pair.error is None else f"{pair.error:.4f}",
+            f"{pair.better:.0%}",
+            "differ" if pair.differs else "agree" if pair.error is not None else "",
+        )
+        for pair in pairs.lines
+    ]
+    grid = Grid(
+        headers=("number", "A", "B", "B - A", "error", "B lower", ""),
+        lines=tuple(lines),
+        sides=("left", "right", "right", "right", "right", "right", "left"),
+    )
+    notes = [
+        f"A: {pairs.a}",
+        f"B: {pairs.b}",
+        f"{pairs.cases:,} examples, example by example. error: standard error of B - A over examples. differ: by more",
+        "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of the bias of an estimate.",
+    ]
+    return "\n".join([text.grid(grid, width), "", *notes]) + "\n"
