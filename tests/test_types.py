@@ -1,4 +1,4 @@
-"""The rooms without torch, and those that run, are typed: mypy finds nothing in strict mode."""
+"""The package is typed: mypy finds nothing in strict mode."""
 
 from __future__ import annotations
 

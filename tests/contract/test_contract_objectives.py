@@ -26,7 +26,7 @@ def step_inputs(rule, x, draw):
     start = rule.state(0, len(x))
     chains = {name for name, v in start.items() if set(v.unique().tolist()) == {0.0, 1.0}}
     state = {name: 1 - v if name in chains else v + 0.5 for name, v in start.items()}
-    batch = Batch(x, index=torch.arange(len(x)), **clock(3))
+    batch = Batch(x, rows=torch.arange(len(x)), **clock(3))
     return state, batch, draw(rule.draws(*x.shape))
 
 
@@ -314,7 +314,7 @@ def test_the_optimiser_takes_the_step(objective_case, x):
     order = torch.tensor([[[1, 4, 4]]])
     draws = {k: v[:1] for k, v in noise.update_block(rule.draws(3, x.shape[1]), [7], 0, torch.device("cpu")).items()}
     seen = {k: v[[1, 4, 4]] if k in rule.per_case else v for k, v in start.items()}
-    batch = Batch(x[[1, 4, 4]], index=order[0, 0], **clock(0))
+    batch = Batch(x[[1, 4, 4]], rows=order[0, 0], **clock(0))
     rule(seen, batch, {k: v[0, 0] for k, v in draws.items()})[0].backward()
     pack.advance(order, draws, None)
     for name, p in rule.named_parameters():

@@ -47,7 +47,7 @@ def inputs_of(rule, cases=6, seed=1):
         if name != "posterior":
             state[name] = v.double() + torch.linspace(0.4, 1.1, len(v))
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.4).double()
-    batch = Batch(x, index=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(0.0))
+    batch = Batch(x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(0.0))
     return state, batch, noise.draw(rule.noise(cases), generator)
 
 

@@ -174,7 +174,7 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
 
 def step_inputs(rule, x, seed=0, update=1, **state):
     draws = {k: v.to(x.dtype) for k, v in noise.fixed(rule.noise(len(x)), seed, "noise").items()}
-    batch = Batch(x, index=torch.arange(len(x)), update=torch.tensor(update), progress=torch.tensor(0.3))
+    batch = Batch(x, rows=torch.arange(len(x)), update=torch.tensor(update), progress=torch.tensor(0.3))
     return {**{k: v.to(x.dtype) for k, v in rule.state().items()}, **state}, batch, draws
 
 

@@ -39,7 +39,7 @@ def inputs(rule, cases=4, progress=0.12, seed=1):
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.5).double()
     draws = {k: v.double() for k, v in noise.draw(rule.noise(cases), generator).items()}
     state = {k: v if v.dtype == torch.uint8 else v.double() for k, v in rule.state(seed, cases).items()}
-    batch = Batch(x, index=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress))
+    batch = Batch(x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress))
     return state, batch, draws
 
 

@@ -48,7 +48,7 @@ def inputs(rule, progress=0.5, seed=0, dtype=torch.float64):
     """State of the start, a batch of all cases, noise."""
     rule.to(dtype)
     cast = lambda part: {k: v.to(dtype) for k, v in part.items()}  # noqa: E731
-    batch = Batch(data().to(dtype), index=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype))
+    batch = Batch(data().to(dtype), rows=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype))
     return cast(rule.state(seed)), batch, cast(noise.fixed(rule.noise(CASES), seed, "noise"))
 
 

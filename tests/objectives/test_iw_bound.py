@@ -32,7 +32,7 @@ def inputs(rule):
 
 
 def step(rule, x, draws):
-    return rule({}, Batch(x, index=torch.arange(CASES)), draws)
+    return rule({}, Batch(x, rows=torch.arange(CASES)), draws)
 
 
 def log_weight(model, x, e):
@@ -85,7 +85,7 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
             rule.model.p["log_sd"].zero_()
         x = torch.ones(1, VISIBLE, dtype=torch.float64)
         draws = noise.fixed(rule.noise(repeated), 0, "noise")
-        batch = Batch(x.expand(repeated, -1), index=torch.arange(repeated))
+        batch = Batch(x.expand(repeated, -1), rows=torch.arange(repeated))
         bounds.append(float(rule({}, batch, {k: v.double() for k, v in draws.items()})[2]["bound"]))
         evidence = float(rule.model.log_evidence(x).detach())
     assert bounds[0] + 0.05 < bounds[1]

@@ -42,7 +42,7 @@ def one_step(rule, cases=5, seed=0):
     }
     with torch.no_grad():
         layers = [x, *(h[0] for h in rule.model.sample_posterior(x, 1, draws))]
-    return (state, Batch(x, index=torch.arange(cases)), draws), layers
+    return (state, Batch(x, rows=torch.arange(cases)), draws), layers
 
 
 # ------------------------------------------------------------------------------------------ running statistics
@@ -230,7 +230,7 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     state = {"mean": torch.tensor([-4.0]).double(), "variance": torch.tensor([1.0]).double()}
     exact = check.exact_gradients(rule, state, x)["posterior"]  # its scale is 1 without normalisation
     params = {k: v.detach() for k, v in rule.named_parameters()}
-    batch = Batch(x, index=torch.arange(CASES))
+    batch = Batch(x, rows=torch.arange(CASES))
 
     def loss(p, draw):
         return functional_call(rule, p, (state, batch, draw))[0]
@@ -300,7 +300,7 @@ def test_bad_settings(settings, message):
 
 def test_it_cannot_train_continuous_latents():
     model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.zeros(3)))
-    with pytest.raises(UserError, match="nvil cannot train LinearGaussian; allowed: iw_bound"):
+    with pytest.raises(UserError, match="nvil cannot train LinearGaussian; allowed: wake_sleep, iw_bound"):
         objectives.build({"name": "nvil"}, model)
 
 

@@ -30,7 +30,7 @@ def inputs(rule, seed=0):
 
 
 def grads(rule, x, draws):
-    loss, _, metrics = rule({}, Batch(x, index=torch.arange(CASES)), draws)
+    loss, _, metrics = rule({}, Batch(x, rows=torch.arange(CASES)), draws)
     g = torch.autograd.grad(loss, list(rule.parameters()))
     return {name: -v for (name, _), v in zip(rule.named_parameters(), g, strict=True)}, metrics
 

@@ -98,7 +98,7 @@ class Recorder(Objective):
 
     def forward(self, state, batch, noise):
         new = {"last": batch.x.mean() + 0 * state["last"]}
-        return -self.p, new, {"bound": batch.x.mean() + noise["e"].mean(), "rows": batch.index.float().sum()}
+        return -self.p, new, {"bound": batch.x.mean() + noise["e"].mean(), "rows": batch.rows.float().sum()}
 
 
 def pack_of(data, engine, seeds=2, kind=Kind.BITS):

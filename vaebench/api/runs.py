@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vaebench.data.splits import Splits
     from vaebench.evaluation.trained_run import Trained
+    from vaebench.models.base import Model
     from vaebench.results.stats import Measure
 
 MOST = 1_000_000
@@ -83,7 +84,7 @@ class Run:
         return whole(self.folder / run_files.CURVE)
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Model:
         """The model with the selected parameters, on the CPU, without gradients. UserError if nothing is trained."""
         return self._trained.model
 
@@ -168,7 +169,7 @@ class Run:
             decoding = generation.Decoding(how="greedy", longest=self.data.shape[0])
             return self._texts(decoding.documents(self.model, z, len(z), seed))
 
-        images = cases_of(self.model, x).to(self.model.mean.dtype)
+        images = cases_of(self.model, torch.as_tensor(x)).to(self.model.mean.dtype)
         if not ((images == 0) | (images == 1)).all():
             raise UserError("images to reconstruct: expected zeros and ones alone")
         return _bits(generation.images_again(self.model, images, seed))

@@ -68,7 +68,12 @@ class Cost(NamedTuple):
 
 
 def costs(
-    model: dict, objective: dict, seeds: int, engines: tuple[str, ...], device: torch.device, seconds: float
+    model: dict[str, Any],
+    objective: dict[str, Any],
+    seeds: int,
+    engines: tuple[str, ...],
+    device: torch.device,
+    seconds: float,
 ) -> dict[str, Cost]:
     """The cost by each engine, medians of rounds in which all take their turn.
 
@@ -92,7 +97,9 @@ def costs(
     return out
 
 
-def _parts(model: dict, objective: dict, seeds: int, engine: str, device: torch.device) -> list[Callable[[int], Any]]:
+def _parts(
+    model: dict[str, Any], objective: dict[str, Any], seeds: int, engine: str, device: torch.device
+) -> list[Callable[[int], Any]]:
     """An update, and where the prior has chains the same with a single sweep of one, and their noise."""
 
     def pack(**more: int) -> Pack:
@@ -181,7 +188,8 @@ def run(families: Families, device: torch.device, seconds: float, packed: int, r
 
 def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
     """Milliseconds of the products, the median of rounds."""
-    work, took = products(pack), []
+    work = products(pack)
+    took: list[float] = []
     work()
     ends = time.perf_counter() + seconds / 2
     while len(took) < LEAST_ROUNDS or time.perf_counter() < ends:

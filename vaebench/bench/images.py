@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from vaebench import kernels, models, objectives, optim
 from vaebench.bench.packs import Record, clock
 from vaebench.data.info import DataInfo
-from vaebench.models.base import ExactModel
+from vaebench.models.base import ExactModel, GaussianPosterior
 from vaebench.nn.masked_conv import mask_of
 from vaebench.nn.pixel_decoder import KERNELS
 from vaebench.nn.resnet import ResNet
@@ -40,6 +41,8 @@ FAMILIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 class Masked(nn.Conv2d):
     """A convolution whose whole filter is multiplied with a mask; in the first layer that is of the image alone."""
 
+    mask: Tensor
+
     def __init__(self, inputs: int, outputs: int, kernel: int, first: bool) -> None:
         super().__init__(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         mask = torch.ones_like(self.weight)
@@ -47,7 +50,7 @@ class Masked(nn.Conv2d):
         self.register_buffer("mask", mask)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight * self.mask, padding=self.padding)
+        return F.conv2d(x, self.weight * self.mask, padding="same")
 
 
 class Block(nn.Module):
@@ -86,7 +89,7 @@ class Literal(nn.Module):
     def decode(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Logits (rows, 784) of images (rows, 784) given codes (rows, latents)."""
         hidden = x.view(-1, 1, SIDE, SIDE)
-        if z is not None:
+        if z is not None and self.code is not None:
             hidden = torch.cat([hidden, self.code(z).view(-1, self.maps, SIDE, SIDE)], 1)
         hidden = self.first(hidden)
         seen = [hidden]
@@ -108,8 +111,12 @@ class Literal(nn.Module):
         nll = F.binary_cross_entropy_with_logits(self.decode(x, z), x, reduction="none").sum(-1)
         return (nll + kl).mean()
 
+    def update(self, x: Tensor, number: int) -> None:
+        """The gradient of the loss."""
+        torch.autograd.grad(self.loss(x), list(self.parameters()))
+
     @torch.no_grad()
-    def score(self, x: Tensor) -> None:
+    def score(self, x: Tensor, number: int) -> None:
         """The NLL of one image (1, 784): by ``SAMPLES`` samples, some at once, or exact."""
         if self.encoder is None:
             self.decode(x, None)
@@ -123,7 +130,9 @@ def images(count: int) -> Tensor:
     return torch.from_numpy((np.random.default_rng(0).random((count, SIDE * SIDE)) < 0.13).astype(np.uint8))
 
 
-def make_pack(model: dict, objective: dict, engine: str, precision: str, device: torch.device) -> fast.Pack:
+def make_pack(
+    model: dict[str, Any], objective: dict[str, Any], engine: str, precision: str, device: torch.device
+) -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of images."""
     info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
     rule = objectives.build(objective, models.build(model, info))
@@ -145,25 +154,28 @@ def update(pack: fast.Pack, number: int) -> None:
     pack.advance(rows, draws, None, number)
 
 
-def scored(pack: fast.Pack) -> None:
-    """The NLL of one image, as an evaluation finds it."""
+def scored(pack: fast.Pack, number: int = 0) -> None:
+    """The NLL of one image, as an evaluation finds it; always of the same one."""
     model = pack.objective.model
     x = pack.data[:1].float()
     if isinstance(model, ExactModel):
         model.score(x)
         return
+    if not isinstance(model, GaussianPosterior):
+        raise TypeError(f"{type(model).__name__} has no codes")
     z = torch.randn(SAMPLES, 1, LATENTS, device=x.device)
     model.score(x, [z])
 
 
-def convolutions(model: nn.Module, x: Tensor) -> float:
+def convolutions(model: Literal, x: Tensor) -> float:
     """Milliseconds of the convolutions alone of one pass there and back, whole filters, layer after layer."""
-    shapes = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, given, _: shapes.append((layer, given[0].shape)))
-        for layer in model.modules()
-        if isinstance(layer, nn.Conv2d)
-    ]
+    shapes: list[tuple[nn.Conv2d, torch.Size]] = []
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+        if isinstance(layer, nn.Conv2d):
+            shapes.append((layer, given[0].shape))
+
+    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     model.loss(x)
     for hook in hooks:
         hook.remove()
@@ -175,11 +187,12 @@ def convolutions(model: nn.Module, x: Tensor) -> float:
         out = F.conv2d(given, weight, padding=layer.padding)
         grad = torch.ones_like(out)
 
-        def there_and_back(given=given, weight=weight, grad=grad, padding=layer.padding) -> None:
-            torch.autograd.grad(F.conv2d(given, weight, padding=padding), (given, weight), grad)
-
-        total += milliseconds(lambda _, work=there_and_back: work(), 0.0, x.device)
+        total += milliseconds(partial(_there_and_back, given, weight, grad, layer.padding), 0.0, x.device)
     return total
+
+
+def _there_and_back(given: Tensor, weight: Tensor, grad: Tensor, padding: str | tuple[int, ...], number: int) -> None:
+    torch.autograd.grad(F.conv2d(given, weight, padding=padding), (given, weight), grad)
 
 
 def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
@@ -198,7 +211,9 @@ def milliseconds(work: Callable[[int], None], seconds: float, device: torch.devi
     return 1e3 * least
 
 
-def run(families: dict, device: torch.device, seconds: float, record: Record = lambda found: None) -> Iterator[str]:
+def run(
+    families: dict[str, Any], device: torch.device, seconds: float, record: Record = lambda found: None
+) -> Iterator[str]:
     """A heading and a line per family."""
     cpu = device.type == "cpu"
     engines = [("plain", "float32")]
@@ -213,18 +228,17 @@ def run(families: dict, device: torch.device, seconds: float, record: Record = l
     for name, (model, objective) in families.items():
         literal = Literal(LATENTS if model["name"] == "image_vae" else 0).to(device)
         x = images(BATCH).float().to(device)
-        leaves = list(literal.parameters())
         with kernels.use(False):
-            step = milliseconds(lambda _, m=literal, x=x, p=leaves: torch.autograd.grad(m.loss(x), p), seconds, device)
+            step = milliseconds(partial(literal.update, x), seconds, device)
             literal.eval()
-            score = milliseconds(lambda _, m=literal, x=x: m.score(x[:1]), seconds, device)
+            score = milliseconds(partial(literal.score, x[:1]), seconds, device)
             literal.train()
         found = {"update literal": step, "image literal": score}
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
-            found[f"update {label}"] = milliseconds(lambda n, p=pack: update(p, n), seconds, device)
+            found[f"update {label}"] = milliseconds(partial(update, pack), seconds, device)
             with kernels.use(engine == "kernel"), torch.autocast(device.type, torch.bfloat16, precision != "float32"):
-                found[f"image {label}"] = milliseconds(lambda _, p=pack: scored(p), seconds, device)
+                found[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
         if cpu:
             found["update convolutions"] = convolutions(literal, x)
         record({"family": name, "unit": "ms", **found})

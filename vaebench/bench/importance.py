@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench import kernels, models
+from vaebench.bench.packs import Record
 from vaebench.data.info import DataInfo
 from vaebench.estimators import weights
 from vaebench.estimators.importance_weighted import importance
@@ -49,6 +50,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
 def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
     """A belief net with small normal parameters, as at the beginning of training."""
     model = models.build(config, DataInfo(np.full(VISIBLE, 0.13))).requires_grad_(False)
+    if not isinstance(model, BeliefNet):
+        raise TypeError(f"{type(model).__name__} is no belief net")
     generator = torch.Generator().manual_seed(0)
     for p in model.parameters():
         p.copy_(0.1 * torch.randn(p.shape, generator=generator))
@@ -62,8 +65,8 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[], None]:
     whose logits are the same for all samples of a case, like those that visible units give each other.
     """
     full = partial(torch.full, fill_value=0.5, device=device)
-    chains = [units.autoregressive for units in [*model.p[1:], *model.q]]
-    weights_ = [*(units.weight for units in [*model.p, *model.q[1:]]), *chains]
+    chains = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
+    weights_ = [*(units.weight for units in [*model.p, *list(model.q)[1:]]), *chains]
     work = [(full((SAMPLES, w.shape[1])), w.mT, full((SAMPLES, w.shape[0]))) for w in weights_ if w is not None]
 
     def multiply() -> None:
@@ -74,7 +77,7 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[], None]:
     return multiply
 
 
-def score(model: nn.Module, x: Tensor, samples: int, wanted: bool) -> None:
+def score(model: BeliefNet, x: Tensor, samples: int, wanted: bool) -> None:
     """The NLL of the cases ``x``, with kernels if they are ``wanted`` and may be used."""
     with kernels.use(wanted):
         importance(model, x, samples, 0)
@@ -119,7 +122,7 @@ def run(
     device: torch.device,
     seconds: float,
     clock: Callable[[], float],
-    record: Callable[[dict], None] = lambda found: None,
+    record: Record = lambda found: None,
 ) -> Iterator[str]:
     """A heading and a line per family."""
     yield f"milliseconds for {SAMPLES:,} importance samples of a case, noise included; products: their products alone"

@@ -73,7 +73,8 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         log_p = [log_prob(z[i], z[i + 1] @ w + b) for i, (w, b) in enumerate(params["p"])]
         log_p.append(log_prob(z[-1], params["prior"]))
 
-        signals, total = [], log_p[-1]
+        signals: list[Any] = []
+        total = log_p[-1]
         for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
             total = total + p - q
             signals.insert(0, total)

@@ -24,8 +24,8 @@ BATCH, VISIBLE, CASES = 20, 784, 5000
 
 
 def make_pack(
-    model: dict,
-    objective: dict,
+    model: dict[str, Any],
+    objective: dict[str, Any],
     seeds: int,
     engine: str,
     device: torch.device,

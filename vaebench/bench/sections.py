@@ -73,6 +73,8 @@ def floor(pack: fast.Pack, seconds: float) -> float:
     rule, device = pack.objective, pack.data.device
     sleep = isinstance(rule, WakeSleep)
     shapes: list[tuple[int, int, int, int]] = []  # inputs, outputs, times forwards, times for the gradient
+    if not isinstance(rule.model, BeliefNet):
+        raise TypeError(f"{type(rule.model).__name__} is no belief net")
     for units in [*rule.model.p, *rule.model.q]:
         own = [v.shape for v in (units.weight, units.autoregressive) if v is not None]
         shapes += [(inputs, outputs, 2 if sleep else 1, 1) for outputs, inputs in own]
@@ -95,12 +97,12 @@ def floor(pack: fast.Pack, seconds: float) -> float:
     return noise.BLOCK * _per_second(products, seconds, device)
 
 
-def boltzmann(model: dict) -> bool:
+def boltzmann(model: dict[str, Any]) -> bool:
     """Whether the model's prior is a Boltzmann machine."""
     return issubclass(models.model_class(model["name"]), BoltzmannPrior)
 
 
-def chosen(only: str | None) -> dict[str, tuple[dict, dict]]:
+def chosen(only: str | None) -> Families:
     """The families whose name has ``only`` in it, all for None."""
     return _named(only, FAMILIES)
 
@@ -145,7 +147,7 @@ def run(
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
-    sections = [
+    sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [
         (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
         (scored, lambda: bench_importance.run(scored, device, seconds, partial(clock, device), record)),
         (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
@@ -164,7 +166,7 @@ def run(
 
 
 def updates_per_second(
-    families: dict, device: torch.device, seconds: float, packed: int, record: Record, jax: bool = False
+    families: dict[str, Any], device: torch.device, seconds: float, packed: int, record: Record, jax: bool = False
 ) -> Iterator[str]:
     """The section of the models that are updated hundreds of times in a second, beside a plain autograd loop."""
     yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
@@ -204,5 +206,5 @@ def updates_per_second(
         yield f"{name:42}" + "".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
 
 
-def _has_kernel(model: dict, objective: dict) -> bool:
+def _has_kernel(model: dict[str, Any], objective: dict[str, Any]) -> bool:
     return fast.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})

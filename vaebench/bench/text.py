@@ -6,6 +6,7 @@ Random words, as frequent as Zipf has it, in documents of one length; the sizes 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
-from vaebench.bench.packs import clock
+from vaebench.bench.packs import Record, clock
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators.enumeration import known
@@ -59,7 +60,9 @@ def documents(size: Size, count: int) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([ends[0], words, ends[1]], 1).astype(np.int16))
 
 
-def make_pack(size: Size, model: dict, objective: dict, device: torch.device, precision: str = "float32") -> fast.Pack:
+def make_pack(
+    size: Size, model: dict[str, Any], objective: dict[str, Any], device: torch.device, precision: str = "float32"
+) -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of documents."""
     settings = {k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"}
     rule = objectives.build(
@@ -84,8 +87,8 @@ def update(pack: fast.Pack, size: Size, number: int) -> None:
     pack.advance(rows, draws, None, number, only=None if loop is None else loop.groups)
 
 
-def evaluated(pack: fast.Pack, size: Size, count: int) -> None:
-    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model."""
+def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
+    """The importance-weighted NLL of ``count`` documents, or the exact one of a language model; always the same."""
     model, x = pack.objective.model, pack.data[:count]
     if isinstance(model, ExactModel):
         known(model, x)
@@ -112,7 +115,7 @@ def in_turns(works: list[Callable[[int], None]], seconds: float, device: torch.d
 
 
 def run(
-    families: dict, device: torch.device, seconds: float, record: Callable[[dict], None] = lambda found: None
+    families: dict[str, Any], device: torch.device, seconds: float, record: Record = lambda found: None
 ) -> Iterator[str]:
     """A heading and a line per family."""
     cuda = device.type == "cuda"
@@ -127,9 +130,8 @@ def run(
             torch.cuda.reset_peak_memory_stats(device)
         packs = [make_pack(size, model, objective, device, precision) for precision in ("float32", "bfloat16")]
         count = 32 if key == "synthetic" else 1
-        updates = [lambda n, p=pack, s=size: update(p, s, n) for pack in packs]
-        step, half = in_turns(updates, 2 * seconds, device)
-        (scored,) = in_turns([lambda n, p=packs[0], s=size, c=count: evaluated(p, s, c)], seconds, device)
+        step, half = in_turns([partial(update, pack, size) for pack in packs], 2 * seconds, device)
+        (scored,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
         scored /= count
         record({"family": name, "unit": "ms", "update": step, "update bfloat16": half, "document": scored})
         line = f"{name:42}{step:>10,.1f}{f'{half:,.1f} (x{half / step:.2f})':>18}{scored:>18,.1f}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaebench import models
-from vaebench.check.line import Line, mean_line, randomize
+from vaebench.check.line import Line, mean_line, of_kind, randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.data.text.corpus import END, START
@@ -21,6 +21,8 @@ from vaebench.estimators.posterior_mean import posterior_mean
 from vaebench.estimators.posteriors import posteriors
 from vaebench.estimators.weights import stream
 from vaebench.models.base import Model
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
 
 ENTRIES, WORDS, DRAWS = 6, (1, 3, 4, 5), 40_000
 X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5, 2]])
@@ -30,9 +32,9 @@ X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
     x = X.to(device)
-    by_word, together = _sums(_tiny("text_lm", device))
+    by_word, together = _sums(of_kind(TextLM, _tiny("text_lm", device)))
     yield Line("LSTM-LM: sum of p(x), up to 3 words", by_word, together, 0.0)
-    model = _tiny("text_vae", device, latents=1)
+    model = of_kind(TextVAE, _tiny("text_vae", device, latents=1))
     grid = torch.arange(-8, 8, 0.005, dtype=torch.float64, device=device)
     log_p, mean, sd = _on_grid(model, x, grid)
     one, many = x[:1].expand(DRAWS // 10, -1), x[:1].expand(200, -1)
@@ -48,7 +50,7 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     yield from _information(model, x, mean, sd, grid)
 
 
-def _information(model: Model, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
+def _information(model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
     """The four documents many times over: their mixture is that of the four."""
     each = torch.distributions.Normal(mean[:, None], sd[:, None]).log_prob(grid)
     mixture = torch.logsumexp(each, 0) - np.log(len(x))
@@ -71,7 +73,7 @@ def _tiny(name: str, device: str | torch.device, **settings: int) -> Model:
     return model.to(device).requires_grad_(False)
 
 
-def _sums(model: Model, longest: int = 3) -> tuple[float, float]:
+def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:
     """Sum of p(x) over all documents up to ``longest`` words: word after word, and padded, all in one batch."""
     device, by_word, rows = model.mean.device, 0.0, []
     for n in range(longest + 1):
@@ -87,7 +89,7 @@ def _sums(model: Model, longest: int = 3) -> tuple[float, float]:
     return by_word, float(model.log_evidence(torch.cat(rows)).exp().sum())
 
 
-def _on_grid(model: Model, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _on_grid(model: TextVAE, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x, z) at the grid (points, documents), and mean and standard deviation of q(z | x), (documents,)."""
     z = grid[:, None, None].expand(-1, len(x), 1)
     mean, log_var = model.encode(x)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.models.base import Model
 from vaebench.rng import seeds
 
 LIMIT = 4.5
@@ -27,13 +29,13 @@ class Line:
     name: str
     exact: float
     estimate: float
-    error: float
+    error: float | None
     coordinates: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
     def z(self) -> float:
         """(estimate - exact) / error."""
-        if self.error == 0:
+        if not self.error:
             return 0.0 if math.isclose(self.estimate, self.exact, rel_tol=1e-6, abs_tol=1e-9) else math.inf
         return (self.estimate - self.exact) / self.error
 
@@ -46,6 +48,16 @@ class Line:
     def ok(self) -> bool:
         """Whether |z| is within LIMIT, and that of every coordinate within COORDINATE_LIMIT."""
         return abs(self.z) <= LIMIT and self.worst <= COORDINATE_LIMIT
+
+
+M = TypeVar("M", bound=Model)
+
+
+def of_kind(kind: type[M], model: Model) -> M:
+    """A model that is known to be of a kind. Raises TypeError if it is not."""
+    if not isinstance(model, kind):
+        raise TypeError(f"{type(model).__name__} is no {kind.__name__}")
+    return model
 
 
 def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:

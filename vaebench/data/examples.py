@@ -30,7 +30,11 @@ def prepare(kind: Kind, rows: Tensor, noise: Tensor | None = None) -> Tensor:
     """
     if kind is Kind.TOKENS:
         return rows
-    return binarized(rows, noise).float() if kind is Kind.GREY else rows.float()
+    if kind is not Kind.GREY:
+        return rows.float()
+    if noise is None:
+        raise ValueError("grey examples are made binary by noise, and there is none")
+    return binarized(rows, noise).float()
 
 
 def binarized(rows: Tensor, noise: Tensor) -> Tensor:

@@ -85,6 +85,6 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
         checks.append(Check(loader.name, str(path), "absent", "not prepared"))
     else:
         found = read(loader, path, contents(loader, mirror, root))
-        bad = isinstance(found, str)
-        checks.append(Check(loader.name, str(path), "bad" if bad else "ok", found if bad else ""))
+        wrong = found if isinstance(found, str) else ""
+        checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", wrong))
     return checks

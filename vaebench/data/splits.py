@@ -80,10 +80,9 @@ def make_intensity_splits(
 ) -> Splits:
     """Splits of intensities, levels / ``top`` as float32, from levels (n, d) uint8 of 0 to ``top``."""
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
-    levels = {"train": train, "valid": valid, "test": test}
-    parts = {split: array.astype(np.float32) / np.float32(top) for split, array in levels.items()}
-    hashes = {split: array_hash(array) for split, array in parts.items()}
-    return Splits(name, kind=Kind.INTENSITY, mean=mean, hashes=hashes, shape=shape, **parts)
+    train, valid, test = (levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test))
+    hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
+    return Splits(name, train, valid, test, Kind.INTENSITY, mean, hashes, shape)
 
 
 def make_grey_splits(

@@ -9,6 +9,8 @@ is exact, not an approximation.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -77,7 +79,7 @@ def _(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
 
 
 @_solve.register_vmap
-def _(info, in_dims, a, weight, uniform):
+def _(info: Any, in_dims: tuple[int | None, ...], a: Tensor, weight: Tensor, uniform: Tensor) -> tuple[Tensor, int]:
     def lead(x: Tensor, dim: int | None) -> Tensor:
         return x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
 

@@ -124,7 +124,7 @@ def _log_weights(machine: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, T
 
 def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
     """The running log-sum and, weighted by each chunk's share of it, the running means."""
-    out = None
+    out: Moments | None = None
     for piece in pieces:
         if not torch.compiler.is_compiling():
             tick()
@@ -133,6 +133,8 @@ def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
         p, mean = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2), torch.sigmoid(logits)
         here = Moments(part, (p @ z).squeeze(-2), (p @ mean).squeeze(-2), (z.mT * p) @ mean)
         out = here if out is None else _merge(out, here)
+    if out is None:
+        raise ValueError("no states to sum over")
     return out
 
 

@@ -47,9 +47,9 @@ class RBM(NamedTuple):
         """The same machine with its sides exchanged."""
         return RBM(self.b2, self.b1, self.w.mT)
 
-    def to(self, *args: torch.dtype | torch.device | str) -> RBM:
+    def to(self, place: torch.dtype | torch.device | str) -> RBM:
         """The machine in another dtype or on another device."""
-        return RBM(self.b1.to(*args), self.b2.to(*args), self.w.to(*args))
+        return RBM(self.b1.to(place), self.b2.to(place), self.w.to(place))
 
     def detach(self) -> RBM:
         """The same numbers, through which no gradient passes."""
@@ -99,12 +99,12 @@ class RBM(NamedTuple):
         Noise by its digits is for the kernels, of a single machine; where they do not take it, it is put together.
         Returns the new (z1, z2). No gradient passes. Raises ValueError without a sweep.
         """
-        if isinstance(u2, Digits) and isinstance(u1, Digits):
-            if kernels.fits(self.w) and kernels.allowed():
-                from vaebench.kernels.machine import Machine
+        if isinstance(u2, Digits) and isinstance(u1, Digits) and kernels.fits(self.w) and kernels.allowed():
+            from vaebench.kernels.machine import Machine
 
-                return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
-            u2, u1 = u2.uniforms(), u1.uniforms()
+            return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
+        u2 = u2.uniforms() if isinstance(u2, Digits) else u2
+        u1 = u1.uniforms() if isinstance(u1, Digits) else u1
         if len(u2) != len(u1) or len(u1) < 1:
             raise ValueError(f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1")
         if kernels.few(self.w, z1) and kernels.allowed():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from vaebench.estimators.log_z.annealing import MAX_FLOATS, ais
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass
 from vaebench.models.base import BoltzmannPosterior
+from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.work.steps import Stateful, steps
 
 SHOWN = 5
@@ -41,7 +42,8 @@ class AnnealedPass(Pass):
     ``error`` is the standard error of log Z_x, which log_q contains.
     """
 
-    log_a: Tensor | None = None
+    error: Tensor = field(kw_only=True)
+    log_a: Tensor = field(kw_only=True)
 
 
 @torch.no_grad()
@@ -73,6 +75,8 @@ def stream(
         xs = x[cases].to(model.mean.dtype)
         machine = model.posterior(xs)
         found = ais(machine, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
+        if found.z1 is None or found.z2 is None or found.log_w is None:
+            raise RuntimeError("the annealing has not kept its states")
         log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
         size = chunk or max(1, max_floats // (len(xs) * widest))
         for first in range(0, chains, size):
@@ -81,7 +85,7 @@ def stream(
             log_q = machine.negative_energy(z1, z2).double() - found.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)
-            yield AnnealedPass(cases, first, log_p, [log_q], z, found.error, log_a[rows])
+            yield AnnealedPass(cases, first, log_p, [log_q], z, error=found.error, log_a=log_a[rows])
 
 
 class AnnealedSum(Sums):
@@ -103,8 +107,10 @@ class AnnealedSum(Sums):
         self.plain = _Plain(self.samples, cases, samples, device, log_z=log_z)
         self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
 
-    def add(self, part: AnnealedPass) -> None:
+    def add(self, part: Pass) -> None:
         """Take the first samples of ``part`` that are asked for, and the weights of all."""
+        if not isinstance(part, AnnealedPass):
+            raise TypeError("samples of a Boltzmann posterior come with the weights of their annealing")
         self.plain.add(part)
         self.plain.annealing.add(part.log_a, part.first, part.cases)
         self.plain.sd[part.cases] = part.error.double()
@@ -113,7 +119,7 @@ class AnnealedSum(Sums):
         for i in range(part.cases.start, min(part.cases.stop, self.shown)):
             self.states[i].append(part.z[0][:, i - part.cases.start])
 
-    def modes(self, model: BoltzmannPosterior, x: Tensor) -> list[int]:
+    def modes(self, model: RBMPosteriorVAE, x: Tensor) -> list[int]:
         """Number of modes of the posterior of each of the first cases."""
         machines = model.posterior(x[: self.shown].to(model.mean.dtype))
         each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())

@@ -27,7 +27,7 @@ def applies(model: Model) -> bool:
 
 
 @torch.no_grad()
-def log_evidence(model: Model, x: Tensor) -> Tensor:
+def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
     """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision. See ``applies``."""
     units, n = sum(model.sizes[1:]), len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
@@ -60,7 +60,7 @@ def known(model: Model, x: Tensor) -> Tensor | None:
     """log p(x) of ``x`` (n, d), (n,), nats, of models that can be enumerated or have no latents; None for others."""
     if isinstance(model, ExactModel):
         return model.score(x).double()
-    return log_evidence(model, x) if applies(model) else None
+    return log_evidence(model, x) if isinstance(model, BoltzmannPrior) and applies(model) else None
 
 
 @torch.no_grad()

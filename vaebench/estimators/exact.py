@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, LatentModel
+from vaebench.models.posterior import total
 
 MAX_UNITS = boltzmann_exact.MAX_UNITS
 
@@ -72,6 +73,6 @@ def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
     z = _everywhere(model, x)
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
     prior, posterior = log_z(model, x)
-    weight = (sum(log_q) - posterior).exp()
+    weight = (total(log_q) - posterior).exp()
     kl = [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]
     return [*kl[:-1], kl[-1] + prior - posterior]

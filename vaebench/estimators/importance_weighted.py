@@ -130,7 +130,7 @@ def importance(
     Reference:
         Burda, Grosse & Salakhutdinov 2016, equation 8.
     """
-    log_z = sampled_log_z(model, log_z, "importance samples")
+    model, log_z = sampled(model, log_z, "importance samples")
     x = cases_of(model, x)
 
     total = ImportanceSum(len(x), samples, x.device, log_z=log_z)
@@ -139,8 +139,8 @@ def importance(
     return total.result()
 
 
-def sampled_log_z(model: Model, log_z: float | None, samples: str) -> float:
-    """The log Z to take off log p(x, z), 0 if the prior is normalised, of a model whose posterior is sampled at once.
+def sampled(model: Model, log_z: float | None, samples: str) -> tuple[SampledPosterior, float]:
+    """A model whose posterior is sampled at once, and the log Z to take off log p(x, z), 0 if the prior is normalised.
 
     Raises UserError if log Z is needed and missing, or if there is no such posterior to draw ``samples`` from.
     """
@@ -151,4 +151,4 @@ def sampled_log_z(model: Model, log_z: float | None, samples: str) -> float:
         )
     if not isinstance(model, SampledPosterior):
         raise UserError(f"{type(model).__name__} has no posterior to draw {samples} from")
-    return float(log_z or 0.0)
+    return model, float(log_z or 0.0)

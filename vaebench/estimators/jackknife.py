@@ -19,13 +19,13 @@ import math
 import torch
 from torch import Tensor
 
-from vaebench.estimators.sums import Sums
+from vaebench.estimators.sums import Gathered
 
 GROUPS = 50
 """Groups at most. Sample k is in group k mod GROUPS, so that the groups do not depend on how samples are chunked."""
 
 
-class LogSums(Sums):
+class LogSums(Gathered):
     """Log-sum-exp of the weights of every group, streamed: ``groups`` (g, cases), float64, and samples seen."""
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu") -> None:

@@ -137,8 +137,8 @@ class KernelTerms:
         self._cases = packed(x)
         self._drive = base_of(self.model.q[0].drive(x - self.model.mean))
         self._visible = self.p[0].bias
-        if self.p[0].chain:
-            visible = self.p[0].module
+        visible = self.p[0].module
+        if visible.autoregressive is not None:
             self._visible = base_of(visible.bias + x @ strictly_lower(visible.autoregressive).mT)
 
     def _score(
@@ -208,6 +208,6 @@ class Layers(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._states)
 
-    def __getitem__(self, i: int) -> Tensor:
+    def __getitem__(self, i: int) -> Tensor:  # type: ignore[override]  # nobody asks for several layers at once
         state, units = self._states[i], self._units[i]
         return unpacked(state, len(state) // words_of(units), units).unflatten(0, (self._k, -1))

@@ -29,7 +29,7 @@ def posterior_mean(
     exp(-2 (pi s / step)^2). ``chunk``: grid points at a time, for speed only. Raises UserError for a model whose latent
     is not a scalar, or a grid of fewer than two points.
     """
-    _check(model)
+    model = _check(model)
     if not (step > 0 and high - low >= step):
         raise UserError(f"a grid from {low} to {high} with step {step}: allowed: at least two points")
     points = int((high - low) / step + 1 + 1e-6)
@@ -48,7 +48,7 @@ def posterior_mean(
 @torch.no_grad()
 def encoder_mean(model: Model, x: Tensor) -> Tensor:
     """Mean of q(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64. UserError as above."""
-    _check(model)
+    model = _check(model)
     return torch.cat([model.posterior(xs).mean[:, 0].double() for _, _, xs in plan(model, x, 1)])
 
 
@@ -57,6 +57,7 @@ def scalar(model: Model) -> bool:
     return isinstance(model, GaussianPosterior) and model.sizes[1:] == [1]
 
 
-def _check(model: Model) -> None:
-    if not scalar(model):
+def _check(model: Model) -> GaussianPosterior:
+    if not (isinstance(model, GaussianPosterior) and scalar(model)):
         raise UserError(f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1")
+    return model

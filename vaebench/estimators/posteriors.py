@@ -121,6 +121,8 @@ class Gather(Sums):
         """Take the case's posterior, and the sample, of the pass that has the first."""
         if part.first == 0:
             q = part.posterior
+            if not isinstance(q, Gaussian):
+                raise TypeError("only a Gaussian posterior has a mean and a variance")
             self.rows.append((part.cases, (q.mean.detach(), q.log_var.detach()), part.z[0][0]))
 
     def result(self) -> Posteriors:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vaebench.dists import boltzmann_exact
-from vaebench.models.base import Model
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.work.steps import tick
 
 STARTS = 40
@@ -18,11 +18,10 @@ STARTS = 40
 OPTIONS = {"maxiter": 5000, "maxfun": 10000, "ftol": 1e-14, "gtol": 1e-9}
 
 
-def rbm_fit(model: Model) -> dict[str, float]:
+def rbm_fit(model: RBMTarget) -> dict[str, float]:
     """Exact KL(q || p) of the model's machine, the least that any machine of its size has, and their difference, nats.
 
-    Keys ``exact_kl``, ``kl_optimum``, ``gap``. ``model`` has ``machine()``, ``target(z1, z2)`` and ``kl()``, see
-    ``vaebench.models.rbm_target``. In float64; the minimum is a function of the target alone, and kept.
+    Keys ``exact_kl``, ``kl_optimum``, ``gap``. In float64; the minimum is a function of the target alone, and kept.
     """
     model = copy.deepcopy(model).to("cpu", torch.float64)
     with torch.no_grad():

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
+from vaebench.estimators.weights import Pass
 
-class Sums:
+
+class Gathered:
     """A base class: all that an object has gathered stands in its attributes.
 
-    These are plain values, tensors, lists, tuples or dicts of them, or other ``Sums``. Attributes are kept as they are,
-    so a new one needs no code here.
+    These are plain values, tensors, lists, tuples or dicts of them, or other ``Gathered``. Attributes are kept as they
+    are, so a new one needs no code here.
     """
 
     def state(self) -> dict[str, Any]:
         """All attributes; see ``vaebench.work.steps.Stateful``."""
-        return {k: v.state() if isinstance(v, Sums) else v for k, v in vars(self).items()}
+        return {k: v.state() if isinstance(v, Gathered) else v for k, v in vars(self).items()}
 
     def load(self, kept: dict[str, Any]) -> None:
-        """Take over what ``state`` gave. Attributes that are ``Sums`` stay the same objects."""
+        """Take over what ``state`` gave. Attributes that are ``Gathered`` stay the same objects."""
         for name, value in kept.items():
             mine = getattr(self, name)
-            if isinstance(mine, Sums):
+            if isinstance(mine, Gathered):
                 mine.load(value)
             else:
                 setattr(self, name, value)
+
+
+class Sums(Gathered, ABC):
+    """What a stream of posterior samples fills.
+
+    Attributes:
+        samples: How many samples of every case are asked for.
+    """
+
+    samples: int
+
+    @abstractmethod
+    def add(self, part: Pass) -> None:
+        """Take what is asked for of a pass, and leave the rest."""
 
 
 class Together:

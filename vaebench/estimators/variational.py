@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaebench.estimators.importance_weighted import sampled_log_z
+from vaebench.estimators.importance_weighted import sampled
 from vaebench.estimators.sums import Sums
 from vaebench.estimators.weights import Pass, cases_of, stream
 from vaebench.models.base import Model
+from vaebench.models.posterior import total
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class BoundSum(Sums):
             # log_p holds the data term first, then one prior term for each term of log_q.
             ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
             kl = [ratio.sum() for ratio in ratios]
-            case_kl = sum(ratio.sum(0) for ratio in ratios)
+            case_kl = total([ratio.sum(0) for ratio in ratios])
         else:
-            log_w = part.log_p[0][:k].double() - sum(exact)
+            log_w = part.log_p[0][:k].double() - total(exact)
             kl = [k * term.sum() for term in exact]
             self.analytic = True
-            case_kl = k * sum(exact)
+            case_kl = k * total(exact)
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         self.case_kl[part.cases] += case_kl
@@ -108,7 +109,7 @@ def bound(
     Raises:
         UserError: If the model has no such posterior, or lacks a log Z that is not given.
     """
-    log_z = sampled_log_z(model, log_z, "samples")
+    model, log_z = sampled(model, log_z, "samples")
     x = cases_of(model, x)
 
     total = BoundSum(len(x), samples, x.device, log_z=log_z)

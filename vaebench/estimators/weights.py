@@ -11,7 +11,7 @@ Models of documents (``tokens``) have passes that are cut by length: see ``docum
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -22,8 +22,8 @@ from torch import Tensor
 from vaebench import kernels
 from vaebench.errors import UserError
 from vaebench.models.base import Model, SampledPosterior
-from vaebench.models.belief_net import DARN, FDARN, SBN
-from vaebench.models.posterior import Posterior
+from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
+from vaebench.models.posterior import Posterior, total
 from vaebench.models.refinement import whole_batches
 from vaebench.nn.precision import products_in
 from vaebench.nn.tokens import lengths_of
@@ -73,7 +73,7 @@ class Pass:
     @property
     def log_w(self) -> Tensor:
         """(k, batch), nats, float64."""
-        return sum(t.double() for t in self.log_p) - sum(t.double() for t in self.log_q)
+        return total([t.double() for t in self.log_p]) - total([t.double() for t in self.log_q])
 
 
 def terms(
@@ -112,9 +112,13 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     return fits and bool(((x == 0) | (x == 1)).all())
 
 
+Scored = Callable[[Tensor, int, dict[str, Tensor], Posterior], tuple[list[Tensor], list[Tensor], Sequence[Tensor]]]
+"""``terms`` of a model."""
+
+
 @torch.no_grad()
 def stream(
-    model: Model,
+    model: SampledPosterior,
     x: Tensor,
     samples: int,
     seed: int,
@@ -130,18 +134,18 @@ def stream(
     For each group of cases the samples come in order. ``chunk`` and ``batch`` None: chosen to fit the memory budget.
     ``state``: what the caller gathers from the passes. ``precision``: see ``terms``.
     """
-    score = partial(terms, model, precision=precision)
-    if by_kernel(model, x, samples):
+    score: Scored = partial(terms, model, precision=precision)
+    if isinstance(model, BeliefNet) and by_kernel(model, x, samples):
         from vaebench.estimators.kernel_terms import KernelTerms
 
         score = KernelTerms(model)
         chunk = chunk or KERNEL_SAMPLES
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
-    encoded = xs = posterior = None
+    encoded: Group | None = None
     for number in steps("posterior samples", len(passes), state):
         group, first = passes[number]
-        if group is not encoded:
+        if encoded is None or group is not encoded:
             xs = _taken(model, x, group)
             posterior = model.posterior(xs)
             encoded = group
@@ -233,7 +237,7 @@ def _fitting(tokens: list[int], limit: int) -> int:
 
 
 def draws(
-    model: Model, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
+    model: SampledPosterior, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
 ) -> dict[str, Tensor]:
     """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
     columns = [
@@ -245,7 +249,7 @@ def draws(
 
 
 def _column(
-    model: Model, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
+    model: SampledPosterior, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
 ) -> dict[str, Tensor]:
     """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
     shapes = model.posterior_noise(SAMPLES, CASES)

@@ -85,7 +85,7 @@ def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str
 
 def _measured(job: Job, chunk: int | None) -> list[Measure]:
     files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
-    metrics: list[Metric] = [import_module(f"vaebench.metrics.{file}").METRIC for file in files]
+    metrics: list[Metric[Any]] = [import_module(f"vaebench.metrics.{file}").METRIC for file in files]
     gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
     streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
     if streamed:

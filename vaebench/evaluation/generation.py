@@ -23,10 +23,11 @@ from vaebench.models.base import (
     GaussianPosterior,
     LatentModel,
     Model,
+    SampledPosterior,
 )
 from vaebench.models.posterior import Gaussian
 from vaebench.models.refinement import whole_batches
-from vaebench.models.text_generation import Document
+from vaebench.models.text_generation import Document, TextModel
 from vaebench.rng import noise
 
 SWEEPS = 10_000
@@ -67,7 +68,9 @@ class Decoding:
         return found
 
     def _some(self, model: Model, z: Tensor | None, u: Tensor | None) -> list[Document]:
-        if self.how == "sample":
+        if not isinstance(model, TextModel):
+            raise UserError(f"{type(model).__name__} writes no documents")
+        if u is not None:
             return text_generation.sample(model, z, u)
         if self.how == "greedy":
             return text_generation.greedy(model, z, self.longest)
@@ -150,6 +153,8 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
     elif isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
         z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
+    elif not isinstance(model, SampledPosterior):
+        raise UserError(f"{type(model).__name__} has no posterior to draw codes from")
     else:
         shapes = model.posterior_noise(1, len(x))
         z = model.sample_posterior(x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device))
@@ -158,7 +163,8 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
 
 def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
     """Both sides [z1, z2] after SWEEPS sweeps from ``z1`` (1, n, n1)."""
-    n2, z2 = machine.b2.shape[-1], None
+    n2 = machine.b2.shape[-1]
+    z2 = z1
     for block in range(-(-SWEEPS // BLOCK)):
         sweeps = min(BLOCK, SWEEPS - block * BLOCK)
         shapes = {"u2": ("uniform", (sweeps, *z1.shape[:-1], n2)), "u1": ("uniform", (sweeps, *z1.shape))}

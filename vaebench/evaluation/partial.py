@@ -45,7 +45,7 @@ class Partial:
     def write(self, loops: list[Kept], seconds: float) -> None:
         """Replace the file. OSError where it cannot be written."""
         tensors: dict[str, Tensor] = {}
-        entries = []
+        entries: list[dict[str, Any]] = []
         for loop in loops:
             own: dict[str, Tensor] = {}
             state = _packed(loop.state, own, f"{len(entries)}.")

@@ -134,7 +134,7 @@ class NormElu(torch.autograd.Function):
         slope = scale.detach() * root
         offset = shift.detach() - mean * slope
         out = torch.empty_like(x)
-        activate(_flat(x), _flat(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+        activate(_flat(x), _flat_residual(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
 
         ctx.save_for_backward(x, out, mean, root, slope)
         ctx.added = residual is not None
@@ -187,7 +187,7 @@ def affine_elu(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor
     channels = x.shape[1]
     out = torch.empty_like(x)
     rows = x.numel() // channels
-    activate(_flat(x), _flat(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+    activate(_flat(x), _flat_residual(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
     return out
 
 
@@ -195,7 +195,12 @@ def _rows(x: Tensor) -> Tensor:
     return x.detach().contiguous(memory_format=torch.channels_last)
 
 
-def _flat(x: Tensor | None, like: Tensor | None = None) -> np.ndarray:
-    """The numbers of a tensor whose channels are last in memory, in their order there; of None an empty array."""
-    x = like.new_empty(0) if x is None else x.permute(0, 2, 3, 1).reshape(-1)
+def _flat_residual(residual: Tensor | None, x: Tensor) -> np.ndarray:
+    """The numbers of a residual input beside ``x``; of None an empty array."""
+    return _flat(x)[:0] if residual is None else _flat(residual)
+
+
+def _flat(x: Tensor) -> np.ndarray:
+    """The numbers of a tensor whose channels are last in memory, in their order there."""
+    x = x.permute(0, 2, 3, 1).reshape(-1)
     return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()

@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
+import numba.extending
 import platformdirs
 
 
@@ -23,13 +25,20 @@ def _cache_folder() -> Path:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_folder())
+    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]  # Numba makes its settings as it starts
+
+Compiled = Callable[..., Any]
+"""What a function is to those who call it once it is compiled: its arguments and results have types of Numba alone."""
 
 
-def kernel(function: Callable) -> Callable:
+def intrinsic(function: Callable[..., object]) -> Compiled:
+    """A function that writes machine instructions; it is called without its first argument, the typing context."""
+    return numba.extending.intrinsic(function)
+
+
+def kernel(function: Compiled) -> Compiled:
     """Compile ``function`` when it is first called; it releases the GIL and is kept on disk, if there is a place."""
-    settings = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **settings)(function)
+        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # no folder that can be written to
-        return numba.njit(**settings)(function)
+        return numba.njit(function, nogil=True, error_model="numpy")

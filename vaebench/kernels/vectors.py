@@ -13,9 +13,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel.models import PrimitiveModel
-from numba.extending import intrinsic, register_model
+from numba.extending import register_model
 
-from vaebench.kernels.compiler import kernel
+from vaebench.kernels.compiler import intrinsic, kernel
 
 LANES = 16
 """Floats in a vector of the element-by-element functions. Rows are padded to multiples of it."""

@@ -28,10 +28,11 @@ class Aggregate(Metric[Gather]):
         log_q = p.log_aggregate()
         mi = whole_set(p, log_q)
         kl = aggregate_kl(p, log_q)
-        direct = {"direct": kl.direct, "direct_error": kl.direct_error}
         return [
             job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
-            job.measure("aggregate_kl", kl.value, kl.error, None, each=kl.each, **direct),
+            job.measure(
+                "aggregate_kl", kl.value, kl.error, None, each=kl.each, direct=kl.direct, direct_error=kl.direct_error
+            ),
         ]
 
 

@@ -18,6 +18,8 @@ class ExactKL(Metric[dict[str, float]]):
 
     def collect(self, job: Job) -> dict[str, float]:
         """See ``rbm_fit``."""
+        if not isinstance(job.model, RBMTarget):
+            raise TypeError(f"{type(job.model).__name__} has no target that is known")
         return rbm_fit(job.model)
 
     def measures(self, job: Job, collected: dict[str, float]) -> list[Measure]:

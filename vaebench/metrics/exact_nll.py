@@ -23,7 +23,10 @@ class ExactNLL(Metric[Tensor]):
     def collect(self, job: Job) -> Tensor:
         """log p(x) of every case, (n,), nats."""
         with products_in(job.precision, job.x.device):
-            return enumeration.known(job.model, job.x)
+            known = enumeration.known(job.model, job.x)
+        if known is None:
+            raise TypeError(f"{type(job.model).__name__} has no exact NLL")
+        return known
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over cases."""

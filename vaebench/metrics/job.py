@@ -13,7 +13,7 @@ from vaebench.estimators import annealed_posterior, weights
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.estimators.outlier import noticed
 from vaebench.metrics import log_z
-from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model, SampledPosterior
 from vaebench.protocol.log_z import posterior_chains
 from vaebench.results.stats import Measure
 from vaebench.settings.records import EvalSettings
@@ -51,14 +51,16 @@ class Job:
 
         ``state``: what the caller gathers from them, so that a stream which was stopped can be gone on with.
         """
-        if self.boltzmann_posterior:
+        if isinstance(self.model, BoltzmannPosterior):
             samples = posterior_chains(self.settings)
             temperatures = log_z.posterior_temperatures(self.settings)
             return annealed_posterior.stream(
-                *(self.model, self.x, samples, temperatures, self.seed), chunk=chunk, state=state
+                self.model, self.x, samples, temperatures, self.seed, chunk=chunk, state=state
             )
+        if not isinstance(self.model, SampledPosterior):
+            raise TypeError(f"{type(self.model).__name__} has no posterior to be sampled")
         return weights.stream(
-            *(self.model, self.x, samples, self.seed), chunk=chunk, state=state, precision=self.precision
+            self.model, self.x, samples, self.seed, chunk=chunk, state=state, precision=self.precision
         )
 
     @property

@@ -15,12 +15,12 @@ from vaebench.estimators.mutual_information import batches, batchwise, whole_set
 from vaebench.estimators.posteriors import Gather, posteriors
 from vaebench.estimators.variational import BoundSum
 from vaebench.estimators.weights import stream
-from vaebench.models.base import Model
+from vaebench.models.base import GaussianPosterior
 from vaebench.protocol.signature import MI_BATCH
 
 
 def latent_use(
-    model: Model,
+    model: GaussianPosterior,
     x: Tensor,
     seed: int,
     purpose: str = "valid",
@@ -55,7 +55,7 @@ def latent_use(
 
 
 def information(
-    model: Model, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
+    model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
 ) -> float:
     """``mi_batch`` alone, the same number; much cheaper, since the decoder does not enter it."""
     p = posteriors(model, x, seed, purpose)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vaebench.estimators.mutual_information import batches, batchwise
 from vaebench.estimators.posteriors import Gather
 from vaebench.metrics.base import Metric
@@ -27,7 +29,7 @@ class MutualInformation(Metric[Gather]):
         size = mi_batch(job.settings)
         parts = batches(job.model, job.x, size)
         found = batchwise(collected.result(), parts)
-        extra = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
+        extra: dict[str, Any] = {"batch": size, "batches": len(parts), "ceiling": found.ceiling}
         return [job.measure("mi_batch", found.value, found.error, None, each=found.each, **extra)]
 
 

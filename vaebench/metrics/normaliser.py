@@ -20,6 +20,8 @@ class Normaliser(Metric[LogZ]):
 
     def collect(self, job: Job) -> LogZ:
         """Found once for all measures of a job."""
+        if job.normaliser is None:
+            raise TypeError(f"{type(job.model).__name__} has a normalised prior")
         return job.normaliser
 
     def measures(self, job: Job, collected: LogZ) -> list[Measure]:
@@ -32,7 +34,7 @@ class Normaliser(Metric[LogZ]):
         extra: dict[str, Any] = {"method": found.method}
         if found.ess is not None:
             extra["ess"] = float(found.ess)
-        if found.upper is not None:
+        if found.upper is not None and found.upper_error is not None:
             extra |= {"upper": float(found.upper), "upper_error": float(found.upper_error)}
             extra["upper_exact"] = found.upper_exact is not False
         if found.swap_rates:

@@ -38,6 +38,7 @@ def together(each: Sequence[Sequence[Measure]]) -> list[Measure]:
         found: dict[str, object] = {"values": values}
         if all(map(math.isfinite, values)):
             mean, sd, _, _ = mean_error(values)
-            found |= {"mean": mean, "variance": sd**2}
+            if sd is not None:
+                found |= {"mean": mean, "variance": sd**2}
         out.append(replace(same[0], extra={**same[0].extra, "repeats": found}))
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,13 +15,13 @@ from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
 from vaebench.metrics.latent_use import latent_use
-from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
+from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, GaussianPosterior, Model
 from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
 
 
 def validation(
-    model: Model, x: Tensor, samples: int, seed: int, update: int, settings: dict[str, Any]
+    model: Model, x: Tensor, samples: int, seed: int, update: int, settings: Mapping[str, Any]
 ) -> dict[str, float]:
     """What a validation finds, by name: ``valid_bound``, positive nats, see ``validation_bound``.
 
@@ -30,6 +31,8 @@ def validation(
     """
     if not settings.get("watch"):
         return {"valid_bound": validation_bound(model, x, samples, seed, settings)}
+    if not isinstance(model, GaussianPosterior):
+        raise TypeError(f"{type(model).__name__} has no Gaussian posterior to be watched")
     parts = batches(model, x, settings["batch"])
     use = latent_use(model, x, seed, parts=parts, batch_seed=seeds.derive(seed, "watch", update))
     found = {f"valid_{k}": v for k, v in use.items()}
@@ -38,7 +41,7 @@ def validation(
     return found
 
 
-def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings: dict[str, Any]) -> float:
+def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings: Mapping[str, Any]) -> float:
     """Mean over the cases ``x`` (n, d) of what selects the checkpoint, positive nats, lower is better.
 
     Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive, bernoulli
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import Ancestral, BinaryVisibles, Noise, SampledPosterior
+from vaebench.models.base import Ancestral, BinaryVisibles, SampledPosterior
+from vaebench.models.posterior import Noise
+from vaebench.nn.layers import layer_list
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 
@@ -29,7 +31,9 @@ class Units(nn.Module):
 
     def drive(self, parent: Tensor | None) -> Tensor:
         """Logits from the parents alone, (..., units)."""
-        return self.bias if self.weight is None else nn.functional.linear(parent, self.weight, self.bias)
+        if self.weight is None or parent is None:
+            return self.bias
+        return nn.functional.linear(parent, self.weight, self.bias)
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
         """log p(h | parent), nats; ``h`` (..., units) -> (...)."""
@@ -71,11 +75,11 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             )
         super().__init__(info, dims[::-1])
         n, chained = len(dims), posterior == "autoregressive"
-        self.p = nn.ModuleList(
+        self.p = layer_list(
             [Units(self.sizes[i + 1], self.sizes[i], self.chained_visibles and i == 0) for i in range(n)]
             + [Units(0, self.sizes[n], self.chained_prior)]
         )
-        self.q = nn.ModuleList([Units(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
+        self.q = layer_list([Units(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
 
     @property
     def layers(self) -> int:
@@ -124,7 +128,8 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Ancestral samples: x (batch, d) and layers (1, batch, n), the first next to the data."""
-        h, layers = None, []
+        h: Tensor | None = None
+        layers: list[Tensor] = []
         for i in reversed(range(len(self.p))):
             h = self.p[i].sample(h, noise[f"p{i}"])
             layers.insert(0, h)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Noise, SampledPosterior
-from vaebench.models.posterior import GaussianLayers, Layer, log_standard
+from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, SampledPosterior
+from vaebench.models.posterior import GaussianLayers, Layer, Noise, log_standard
 from vaebench.nn.init import logit_of_mean
+from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.nn.products import linear
 from vaebench.protocol.families import FAMILIES
@@ -23,6 +24,16 @@ from vaebench.settings.kinds import is_number
 COVARIANCES = ("diagonal", "rank_one")
 
 INPUT_NOISES = ("none", "bit_flip", "dropout")
+
+
+class Generator(nn.Module):
+    """The generative half: T_0, the T_l between stochastic layers, and the G_l."""
+
+    def __init__(self, visible: Heads, between: Iterable[Heads], noise: Iterable[nn.Linear]) -> None:
+        super().__init__()
+        self.visible = visible
+        self.between = layer_list(between)
+        self.noise = layer_list(noise)
 
 
 class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
@@ -86,12 +97,10 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
 
         d = self.sizes[0]
         between_layers = [Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity) for i in range(len(layers) - 1)]
-        self.p = nn.ModuleDict(
-            {
-                "visible": Heads(layers[0], above, {"logits": d}, nonlinearity),
-                "between": nn.ModuleList(between_layers),
-                "noise": nn.ModuleList([nn.Linear(n, n, bias=False) for n in layers]),
-            }
+        self.p = Generator(
+            Heads(layers[0], above, {"logits": d}, nonlinearity),
+            between_layers,
+            [nn.Linear(n, n, bias=False) for n in layers],
         )
         moments = ("mean", "log_d", "u") if self.rank_one else ("mean", "log_d")
         heads = {f"{name}{i}": n for i, n in enumerate(layers, 1) for name in moments}
@@ -101,7 +110,7 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     def start(self, generator: torch.Generator) -> None:
         """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
         if self.visible_bias == "mean":
-            self.p["visible"].heads["logits"].bias.copy_(logit_of_mean(self.mean))
+            self.p.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
 
     def decayed(self) -> list[Tensor]:
         """The generative model's parameters alone have a prior (equation 20)."""
@@ -139,11 +148,11 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
 
     def logits(self, z: Sequence[Tensor]) -> Tensor:
         """Logits of p(x | xi), (k, batch, d), for layers ``z`` (k, batch, n), the one next to the data first."""
-        hidden = None
+        hidden: Tensor | None = None
         for i in reversed(range(len(z))):
-            own = linear(z[i], self.p["noise"][i].weight)  # G_l xi_l
-            hidden = own if hidden is None else self.p["between"][i](hidden)[0] + own
-        return self.p["visible"](hidden)[0]
+            own = linear(z[i], self.p.noise[i].weight)  # G_l xi_l
+            hidden = own if hidden is None else self.p.between[i](hidden)[0] + own
+        return self.p.visible(hidden)[0]
 
     def log_likelihood(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
         """log p(x | xi), (k, batch), nats, differentiable."""

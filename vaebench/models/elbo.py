@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vaebench.models.base import GaussianPosterior, Noise
-from vaebench.models.posterior import Gaussian, log_standard
+from vaebench.models.base import GaussianPosterior
+from vaebench.models.posterior import Gaussian, Noise, log_standard
 from vaebench.nn.batch_norm import Tape
 
 

@@ -11,7 +11,8 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Noise
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments
+from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.init import logit_of_mean
 from vaebench.nn.mlp import NONLINEARITIES, Heads
@@ -82,7 +83,7 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     def start(self, generator: torch.Generator) -> None:
         """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
         if self.visible_bias == "mean":
-            first = next(iter(self.p.heads.values()))
+            first = self.p.heads["logits" if "logits" in self.p.heads else "mean"]
             first.bias.copy_(logit_of_mean(self.mean))
 
     # ------------------------------------------------------------------------------------------------ posterior

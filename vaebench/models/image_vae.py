@@ -15,7 +15,8 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models import images
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Noise
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments
+from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.resnet import ResNet
 from vaebench.protocol.families import FAMILIES

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, Noise, SampledPosterior
+from vaebench.models.base import Ancestral, SampledPosterior
+from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.models import images
-from vaebench.models.base import Ancestral, ExactModel, Noise
+from vaebench.models.base import Ancestral, ExactModel
+from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes

@@ -101,7 +101,7 @@ class GaussianLayers(Posterior):
 
     def exact_kl(self) -> list[Tensor]:
         """``kl_terms`` in float64."""
-        doubles = [Layer(*(None if v is None else v.double() for v in q)) for q in self.layers]
+        doubles = [Layer(q.mean.double(), q.log_d.double(), None if q.u is None else q.u.double()) for q in self.layers]
         return GaussianLayers(doubles).kl_terms()
 
 
@@ -111,6 +111,6 @@ def log_standard(z: Tensor) -> Tensor:
     return gaussian.log_prob(z, zero, zero)
 
 
-def total(terms: list[Tensor]) -> Tensor:
+def total(terms: Sequence[Tensor]) -> Tensor:
     """The sum of the terms of a log-density."""
-    return terms[0] if len(terms) == 1 else sum(terms)
+    return sum(terms[1:], start=terms[0])

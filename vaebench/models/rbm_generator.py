@@ -16,7 +16,8 @@ from vaebench import kernels
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.errors import UserError
-from vaebench.models.base import Noise, SampledPosterior
+from vaebench.models.base import SampledPosterior
+from vaebench.models.posterior import Noise
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.products import product

@@ -18,10 +18,11 @@ class RBMPrior(nn.Module):
 
     def __init__(self, units: int) -> None:
         super().__init__()
-        self.half = units // 2
-        self.b1 = nn.Parameter(torch.zeros(self.half))
-        self.b2 = nn.Parameter(torch.zeros(units - self.half))
-        self.w = nn.Parameter(torch.zeros(self.half, units - self.half))
+        half = units // 2
+        self.first = half
+        self.b1 = nn.Parameter(torch.zeros(half))
+        self.b2 = nn.Parameter(torch.zeros(units - half))
+        self.w = nn.Parameter(torch.zeros(half, units - half))
 
     def start(self, generator: torch.Generator) -> None:
         """Initial parameters: the uniform distribution."""
@@ -35,4 +36,4 @@ class RBMPrior(nn.Module):
     def sides(self, z: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Groups (k, batch, n_i) as the two sides of the machine."""
         whole = z[0] if len(z) == 1 else torch.cat(list(z), -1)
-        return whole[..., : self.half], whole[..., self.half :]
+        return whole[..., : self.first], whole[..., self.first :]

@@ -16,11 +16,13 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import Noise, SampledPosterior
+from vaebench.models.base import SampledPosterior
+from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise as draws
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 
 WEIGHTS = ("equal", "dirichlet")
 
@@ -46,6 +48,8 @@ class RBMTarget(SampledPosterior):
     """
 
     facts = FAMILIES["rbm_target"]
+    slopes: Tensor
+    offsets: Tensor
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class RBMTarget(SampledPosterior):
             raise UserError(f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated")
         if weights not in WEIGHTS:
             raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
-        if not validate.is_number(low) or not 0 < low < 1:
+        if not is_number(low) or not 0 < low < 1:
             raise UserError(f"model.low={low!r}: must be a number between 0 and 1")
         super().__init__(info, [2 * side])
         self.side = side

@@ -7,7 +7,7 @@ those of hard bits, with the running averages of batch normalisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,24 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import BinaryVisibles, BoltzmannPrior, Noise, SampledPosterior
+from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior
+from vaebench.models.posterior import Noise, total
 from vaebench.models.rbm_prior import RBMPrior
 from vaebench.nn.batch_norm import Tape, name_norms
+from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NormalizedTanhNet
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 
 CONTEXTS = ("none", "shared")
 
 
 class Decoder(nn.Module):
     """Logits of p(x | z): hidden layers, a linear output, and the data's own logits as a constant offset."""
+
+    offset: Tensor
 
     def __init__(self, mean: Tensor, latents: int, units: int, layers: int, momentum: float) -> None:
         super().__init__()
@@ -62,7 +67,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         latents = sum(groups)
         for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
             validate.whole(f"model.{key}", value, least)
-        if not validate.is_number(momentum) or not 0 <= momentum < 1:
+        if not is_number(momentum) or not 0 <= momentum < 1:
             raise UserError(f"model.momentum={momentum!r}: must be at least 0 and below 1")
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
@@ -95,6 +100,18 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         return [p for name, p in self.named_parameters() if p.dim() > 1 or name.endswith(".scale")]
 
 
+class Inference(nn.Module):
+    """The inference network: a net that all groups share, if there is one, a net for each group, and its output."""
+
+    def __init__(
+        self, context: NormalizedTanhNet | None, nets: Iterable[NormalizedTanhNet], outputs: Iterable[nn.Linear]
+    ) -> None:
+        super().__init__()
+        self.context = context
+        self.nets = layer_list(nets)
+        self.outputs = layer_list(outputs)
+
+
 class RBMVAE(RBMPriorModel, SampledPosterior):
     """q(z | x) = prod_i q(z_i | x, z_<i) over ``groups`` groups of equal size, each factorial Bernoulli.
 
@@ -122,14 +139,14 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         size = latents // groups
         super().__init__(info, [size] * groups, units, layers, layers, momentum)
         before = [info.size + i * size for i in range(groups)]
-        self.q = nn.Module()
+        shared = None
+        hidden = layers
         if context == "shared":
-            self.q.context = NormalizedTanhNet(info.size, units, layers, momentum)
-            before = [self.q.context.outputs + i * size for i in range(groups)]
-        hidden = 0 if context == "shared" else layers
-        self.q.nets = nn.ModuleList([NormalizedTanhNet(n, units, hidden, momentum) for n in before])
-        self.q.outputs = nn.ModuleList([nn.Linear(net.outputs, size) for net in self.q.nets])
-        self.shared = context == "shared"
+            shared = NormalizedTanhNet(info.size, units, layers, momentum)
+            before = [shared.outputs + i * size for i in range(groups)]
+            hidden = 0
+        nets = [NormalizedTanhNet(n, units, hidden, momentum) for n in before]
+        self.q = Inference(shared, nets, [nn.Linear(net.outputs, size) for net in nets])
         name_norms(self)
 
     # ------------------------------------------------------------------------------------------------ posterior
@@ -137,7 +154,7 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     def encode(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """What every group sees of ``x`` (batch, d): its context, or the centred data, (batch, m)."""
         centred = x - self.mean
-        return self.q.context(centred, tape) if self.shared else centred
+        return centred if self.q.context is None else self.q.context(centred, tape)
 
     def group_logits(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
         """Logits of q(z_i | x, z_<i): (batch, n) for the first group, (k, batch, n) for the others.
@@ -154,7 +171,8 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k samples of q(z | x) for each case: groups of bits (k, batch, n)."""
-        seen, z = self.encode(x), []
+        seen = self.encode(x)
+        z: list[Tensor] = []
         for i in range(len(self.q.outputs)):
             z.append(bits(self.group_logits(i, seen, z), noise[f"q{i + 1}"]))
         return z
@@ -162,4 +180,4 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """log q(z | x) as one term (the prior does not fall into groups), (k, batch), nats."""
         seen = self.encode(x)
-        return [sum(bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z)))]
+        return [total([bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z))])]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
-from vaebench.models.rbm_vae import RBMVAE
+from vaebench.models.rbm_vae import RBMVAE, Inference
 from vaebench.nn.batch_norm import Tape
+from vaebench.nn.layers import layer_list
 from vaebench.protocol.families import FAMILIES
 
 
@@ -29,6 +30,15 @@ class Widths(nn.Module):
         return (0.2 * self.v).abs() + 0.05
 
 
+class MixtureInference(Inference):
+    """An inference network with an output more for each group, the shifts, and its widths."""
+
+    def __init__(self, plain: Inference, units: int) -> None:
+        super().__init__(plain.context, plain.nets, plain.outputs)
+        self.shifts = layer_list([nn.Linear(net.outputs, units) for net in self.nets])
+        self.widths = layer_list([Widths(units) for _ in self.nets])
+
+
 class RBMVAEGaussian(RBMVAE):
     """RBMVAE in which q(zeta_i | x, zeta_<i) = (1 - q) N(delta, sigma^2) + q N(1 + delta, sigma^2) stands for group i.
 
@@ -38,12 +48,11 @@ class RBMVAEGaussian(RBMVAE):
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
+    q: MixtureInference
 
     def __init__(self, info: DataInfo, *args: Any, **settings: Any) -> None:
         super().__init__(info, *args, **settings)
-        size = self.sizes[1]
-        self.q.shifts = nn.ModuleList([nn.Linear(net.outputs, size) for net in self.q.nets])
-        self.q.widths = nn.ModuleList([Widths(size) for _ in self.q.nets])
+        self.q = MixtureInference(self.q, self.sizes[1])
 
     def group_mixture(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
         """Logits of q, delta and sigma of group i, stacked: (3, batch, n) for the first, (3, k, batch, n) for others.

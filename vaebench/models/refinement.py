@@ -7,6 +7,7 @@ with a fresh sample. The refined posterior takes the encoder's place, in trainin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,8 @@ from vaebench.optim.clipping import clipped_jointly
 from vaebench.rng import noise
 
 
-class Steps(NamedTuple):
+@dataclass(frozen=True)
+class Steps:
     """How a posterior is refined.
 
     Args:
@@ -122,7 +124,7 @@ class Refinement:
 
     def plain(self) -> dict[str, Any]:
         """Its settings as plain values, for a file; see ``restore``."""
-        return {**self.steps._asdict(), "batch": self.batch, "seed": self.seed}
+        return {**asdict(self.steps), "batch": self.batch, "seed": self.seed}
 
     def __call__(self, model: GaussianPosterior, x: Tensor, found: Gaussian) -> Gaussian:
         """The posteriors (n, latents) of the examples ``x`` (n, d), refined from ``found``; no gradient passes."""
@@ -145,8 +147,9 @@ def whole_batches(model: Model, cases: int, least: int = 1) -> int:
     A multiple of ``least``; of a model whose posteriors are refined a multiple of the batch in which they are. For the
     posterior of a case depends on those beside it: cut anywhere else, it would hang on the size of a pass.
     """
-    refined = isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement)
-    unit = model.refinement.batch if refined else least
+    unit = least
+    if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):
+        unit = model.refinement.batch
     return max(unit, cases // unit * unit)
 
 
@@ -160,7 +163,7 @@ def attach(model: Model, config: Mapping[str, Any]) -> None:
 def restore(model: Model, settings: Mapping[str, Any] | None) -> None:
     """Give a model the refinement whose ``plain`` settings these are; None: it has none."""
     if settings is not None and isinstance(model, GaussianPosterior):
-        steps = Steps(**{name: settings[name] for name in Steps._fields})
+        steps = Steps(**{field.name: settings[field.name] for field in fields(Steps)})
         model.refinement = Refinement(steps, settings["batch"], settings["seed"])
 
 

@@ -17,6 +17,7 @@ from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.precision import is_half, products_in
 from vaebench.nn.word_softmax import log_probs, log_sums
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 from vaebench.work.steps import Box, steps, tick
 
 Drop = dict[str, Tensor]
@@ -52,7 +53,7 @@ class TextDecoder(nn.Module):
         for key, value in (("embedding", embedding), ("units", units)):
             validate.whole(f"model.{key}", value)
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
-            if not validate.is_number(rate) or not 0 <= rate < 1:
+            if not is_number(rate) or not 0 <= rate < 1:
                 raise UserError(f"model.{key}={rate!r}: must be at least 0 and below 1")
         validate.flag("model.frozen_last_row", frozen_last_row)
         self.rates = {"drop_in": (float(dropout_in), embedding), "drop_out": (float(dropout_out), units)}
@@ -68,7 +69,7 @@ class TextDecoder(nn.Module):
 
     def first_state(self, rows: int, z: Tensor | None) -> State:
         """State before the first word, each (rows, units), for codes ``z`` (rows, n)."""
-        if z is None:
+        if z is None or self.initial is None:
             zeros = self.embedding.new_zeros(rows, self.lstm.units)
             return zeros, zeros.clone()
         c = F.linear(z, self.initial)
@@ -153,14 +154,16 @@ class TextDecoder(nn.Module):
         n, k = len(counts), 1 if z is None else z.shape[1]
         flat = None if z is None else z.reshape(n * k, -1)
         h, c = (v.view(n, k, -1) for v in self.first_state(n * k, flat))
-        codes = flat is not None and self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
+        codes = None
+        if flat is not None:
+            codes = self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
         gates = inputs.new_empty(n, k, inputs.shape[-1])
         total, live = inputs.new_zeros(n, k), n
         for t in range(counts[0]):
             tick()
             while counts[live - 1] <= t:
                 live -= 1
-            if flat is None:
+            if codes is None:
                 gates[:live] = inputs[t, :live, None]
             else:
                 torch.add(codes[:live], inputs[t, :live, None], out=gates[:live])

@@ -7,13 +7,19 @@ may write ``<pad>`` or ``<s>``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.data.text.corpus import END, START
+from vaebench.models.text_lm import TextLM
+from vaebench.models.text_vae import TextVAE
 from vaebench.nn.lstm import State
+
+TextModel = TextVAE | TextLM
+"""Models whose documents are read off word by word."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +40,12 @@ class Document:
         return self.tokens[: len(self.tokens) - self.ended]
 
 
-def greedy(model: nn.Module, z: Tensor | None, longest: int) -> list[Document]:
+def greedy(model: TextModel, z: Tensor | None, longest: int) -> list[Document]:
     """For every code the document that takes the most probable word at every step; one document without codes."""
     return _by_words(model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1))
 
 
-def sample(model: nn.Module, z: Tensor | None, uniform: Tensor) -> list[Document]:
+def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document]:
     """Ancestral samples of p(x | z), one for each row of the noise ``uniform`` (rows, longest) on [0, 1)."""
 
     def draw(t: int, log_p: Tensor) -> Tensor:
@@ -60,7 +66,7 @@ def path(first: Tensor, last: Tensor, points: int) -> Tensor:
 
 
 @torch.no_grad()
-def beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> list[Document]:
+def beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> list[Document]:
     """For every code the most probable document that a beam of ``width`` finds; one document without codes.
 
     At every step the ``width`` best continuations of all beginnings are kept; those that end leave the beam. What ended
@@ -77,7 +83,9 @@ def beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> list[D
 
 
 @torch.no_grad()
-def _by_words(model: nn.Module, z: Tensor | None, rows: int, longest: int, choose) -> list[Document]:
+def _by_words(
+    model: TextModel, z: Tensor | None, rows: int, longest: int, choose: Callable[[int, Tensor], Tensor]
+) -> list[Document]:
     """``choose(t, log_p)`` picks the next word of every row from log-probabilities (rows, V)."""
     state = model.p.first_state(rows, z)
     word = torch.full((rows,), START, device=model.mean.device)
@@ -100,7 +108,7 @@ def _cut(tokens: list[int]) -> tuple[int, ...]:
     return tuple(tokens[: tokens.index(END) + 1] if END in tokens else tokens)
 
 
-def _beam(model: nn.Module, z: Tensor | None, width: int, longest: int) -> Document:
+def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Document:
     """``beam`` for one code (1, n)."""
     state: State = model.p.first_state(1, z)
     word = torch.full((1,), START, device=model.mean.device)

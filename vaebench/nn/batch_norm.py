@@ -17,6 +17,9 @@ class BatchNorm(nn.Module):
     of statistics run over all leading dimensions; the variance has no degrees-of-freedom correction.
     """
 
+    mean: Tensor
+    variance: Tensor
+
     def __init__(self, units: int, momentum: float = 0.99, epsilon: float = 1e-2) -> None:
         super().__init__()
         self.momentum = momentum

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
 from vaebench.nn.image_decoder import ImageDecoder
+from vaebench.nn.layers import layer_list
 from vaebench.nn.masked_conv import RowsAbove, normal_, padded
 from vaebench.nn.resnet import Conv
 
@@ -117,7 +118,7 @@ class GatedPixelDecoder(ImageDecoder):
     ) -> None:
         super().__init__(shape, latents, maps)
         self.first = FirstLayer(channels, kernels[0], self.maps)
-        self.layers = nn.ModuleList([GatedLayer(channels, channels, k) for k in kernels[1:]])
+        self.layers = layer_list([GatedLayer(channels, channels, k) for k in kernels[1:]])
         self.end(channels)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:
@@ -126,11 +127,14 @@ class GatedPixelDecoder(ImageDecoder):
 
     def maps_part(self, maps: Tensor) -> Tensor:
         """What the maps of a code (rows, maps, h, w) give to both stacks, (rows, 4 channels, h, w)."""
+        if self.first.code is None:
+            raise ValueError("this decoder takes no code")
         return self.first.code(maps)
 
     def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """The horizontal stack behind all layers, (rows, channels, h, w)."""
-        vertical, horizontal = self.first.gates(*first.chunk(2, 1), tape)
+        top, left = first.chunk(2, 1)
+        vertical, horizontal = self.first.gates(top, left, tape)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal, tape, above)
         return horizontal

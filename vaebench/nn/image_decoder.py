@@ -76,6 +76,8 @@ class ImageDecoder(nn.Module):
 
     def code_part(self, z: Tensor) -> Tensor:
         """What codes ``z`` (rows, n) give to the first layer, (rows, channels, h, w)."""
+        if self.code is None:
+            raise ValueError("this decoder takes no code")
         return self.maps_part(self.code(z).view(len(z), self.maps, *self.shape))
 
     def rest(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:

@@ -42,20 +42,23 @@ class LSTM(nn.Module):
         Later inputs have no part in earlier outputs, so a sequence with padding at its end needs no other care than
         that its last state is taken from the outputs (``last``).
         """
-        zeros = x.new_zeros(x.shape[1], self.units) if state is None else None
-        h, c = (zeros, zeros) if state is None else state
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        training = torch.is_grad_enabled()  # cuDNN gives gradients in that mode only; there is no dropout in here
-        args = (x, (h.unsqueeze(0), c.unsqueeze(0)), weights, True, 1, 0.0, training, False, False)
+        if state is None:
+            zeros = x.new_zeros(x.shape[1], self.units)
+            state = (zeros, zeros)
         if second_order.is_wanted():
             with second_order.without_fused_layers():
-                out, h, c = torch.lstm(*args)
-        elif not x.is_cuda:
-            out, h, c = torch.lstm(*args)
-        else:
-            with warnings.catch_warnings():  # it copies the four into one piece, which is nothing beside the rest
-                warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
-                out, h, c = torch.lstm(*args)
+                return self._fused(x, *state)
+        if not x.is_cuda:
+            return self._fused(x, *state)
+        with warnings.catch_warnings():  # it copies the four into one piece, which is nothing beside the rest
+            warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
+            return self._fused(x, *state)
+
+    def _fused(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
+        weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        training = torch.is_grad_enabled()  # cuDNN gives gradients in that mode only; there is no dropout in here
+        start = [h.unsqueeze(0), c.unsqueeze(0)]
+        out, h, c = torch.lstm(x, start, weights, True, 1, 0.0, training, False, False)
         return out, (h[0], c[0])
 
     def input_gates(self, x: Tensor, first: int = 0, bias: bool = True) -> Tensor:

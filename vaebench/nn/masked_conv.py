@@ -72,6 +72,8 @@ class MaskedConv(nn.Module):
     are not multiplied either; the taps at the right of the centre are multiplied with zero.
     """
 
+    mask: Tensor
+
     def __init__(self, inputs: int, outputs: int, kernel: int, centre: bool, free: int = 0) -> None:
         super().__init__()
         if kernel % 2 == 0:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import BatchNorm, Tape
+from vaebench.nn.layers import layer_dict, layer_list
 from vaebench.nn.products import linear
 
 NONLINEARITIES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -41,12 +42,12 @@ class NormalizedTanhNet(nn.Module):
     With no hidden layer it is the identity. The nets of the DVAE family (Vahdat et al. 2018, 2020).
     """
 
-    def __init__(self, inputs: int, units: int, layers: int, momentum: float) -> None:
+    def __init__(self, inputs: int, units: int, depth: int, momentum: float) -> None:
         super().__init__()
-        widths = [inputs] + [units] * layers
+        widths = [inputs] + [units] * depth
         self.outputs = widths[-1]
-        self.dense = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
-        self.norms = nn.ModuleList([BatchNorm(n, momentum) for n in widths[1:]])
+        self.dense = layer_list([nn.Linear(a, b) for a, b in pairwise(widths)])
+        self.norms = layer_list([BatchNorm(n, momentum) for n in widths[1:]])
 
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         for dense, norm in zip(self.dense, self.norms, strict=True):
@@ -67,8 +68,8 @@ class Heads(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], heads: dict[str, int], nonlinearity: str) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(widths)])
-        self.heads = nn.ModuleDict({name: nn.Linear(widths[-1], units) for name, units in heads.items()})
+        self.hidden = layer_list([nn.Linear(a, b) for a, b in pairwise(widths)])
+        self.heads = layer_dict({name: nn.Linear(widths[-1], units) for name, units in heads.items()})
         self.nonlinearity = NONLINEARITIES[nonlinearity]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
 from vaebench.nn.image_decoder import ImageDecoder
+from vaebench.nn.layers import layer_list
 from vaebench.nn.masked_conv import MaskedConv, RowsAbove
 from vaebench.nn.resnet import Conv
 
@@ -66,8 +67,8 @@ class PixelDecoder(ImageDecoder):
         inner = max(1, channels // 2)
         self.first = MaskedConv(1, channels, kernels[0], centre=False, free=self.maps)
         self.first_norm = ChannelNorm(channels)
-        self.blocks = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:]])
-        self.skips = nn.ModuleList([Bottleneck(channels, inner, k) for k in kernels[1:-1]])
+        self.blocks = layer_list([Bottleneck(channels, inner, k) for k in kernels[1:]])
+        self.skips = layer_list([Bottleneck(channels, inner, k) for k in kernels[1:-1]])
         self.end(channels)
 
     def image_part(self, x: Tensor, above: RowsAbove | None = None) -> Tensor:

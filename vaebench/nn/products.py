@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +49,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
     if not _fits(len(rows) * weight.numel(), *given) or (tracked and second_order.is_wanted()):
         return torch.nn.functional.linear(x, weight, bias)
-    out = _Linear.apply(rows, weight, bias) if tracked else _one_dnn(rows, weight, bias)
+    product_of = _Linear.apply if tracked else _one_dnn
+    out: Tensor = product_of(rows, weight, bias)
     return out.view(*x.shape[:-1], -1)
 
 
@@ -56,13 +58,13 @@ class _Linear(torch.autograd.Function):
     """Product and gradients by oneDNN."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         return _one_dnn(x, weight, bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, out: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (

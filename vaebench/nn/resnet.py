@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.channel_norm import ChannelNorm
+from vaebench.nn.layers import layer_list
 from vaebench.nn.masked_conv import normal_
 
 
@@ -68,7 +69,7 @@ class ResNet(nn.Module):
     def __init__(self, shape: tuple[int, int], outputs: int, channels: tuple[int, ...], features: int) -> None:
         super().__init__()
         widths = [1, *channels]
-        self.blocks = nn.ModuleList([ResidualBlock(a, b, stride=2) for a, b in zip(widths, channels, strict=False)])
+        self.blocks = layer_list([ResidualBlock(a, b, stride=2) for a, b in zip(widths, channels, strict=False)])
 
         height, width = shape
         for _ in channels:

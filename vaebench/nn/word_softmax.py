@@ -7,6 +7,9 @@ Without gradient no more than a block of logits is held.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,7 +38,8 @@ def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> T
         logits = F.linear(h.bfloat16(), weight.bfloat16()).to(h.dtype) if half else F.linear(h, weight)
         return -F.cross_entropy(logits, words, reduction="none")
     more = -len(h) % FULL
-    return _LogProbs.apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)), half)[: len(h)]
+    apply: Callable[..., Tensor] = _LogProbs.apply
+    return apply(F.pad(h, (0, 0, 0, more)), weight, F.pad(words, (0, more)), half)[: len(h)]
 
 
 def log_sums(h: Tensor, weight: Tensor, size: int) -> Tensor:
@@ -58,7 +62,7 @@ class _LogProbs(torch.autograd.Function):
     """``log_probs`` by blocks. What is kept for the gradient is one number per logit."""
 
     @staticmethod
-    def forward(ctx, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
+    def forward(ctx: Any, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
         a, b = (h.bfloat16(), weight.bfloat16()) if half else (h, weight)
         within = [[product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)]
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
@@ -69,7 +73,7 @@ class _LogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         h, weight, words, shares, *within = ctx.saved_tensors
         to_h = torch.zeros_like(h)
         to_weight = torch.zeros_like(weight)

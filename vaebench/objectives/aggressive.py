@@ -7,13 +7,16 @@ every validation, has stopped rising.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import Model
+from vaebench.models.base import GaussianPosterior
 from vaebench.objectives.vae import VAE
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 
 INNER, OUTER = ("posterior",), ("model",)
 
@@ -64,7 +67,7 @@ class Aggressive(VAE):
 
     def __init__(
         self,
-        model: Model,
+        model: GaussianPosterior,
         inner_window: int = 10,
         inner_most: int = 99,
         inner_strict: bool = True,
@@ -73,7 +76,7 @@ class Aggressive(VAE):
         mi_falls: int = 1,
         mi_best: bool = False,
         mi_of: str = "batches",
-        **rest,
+        **rest: Any,
     ) -> None:
         super().__init__(model, **rest)
         if not self.validation["watch"]:
@@ -86,7 +89,7 @@ class Aggressive(VAE):
         if mi_of not in MI_OF:
             raise UserError(f"objective.mi_of={mi_of!r}: {nearest(str(mi_of), MI_OF)}")
         self.watched = MI_OF[mi_of]
-        if not validate.is_number(mi_start):
+        if not is_number(mi_start):
             raise UserError(f"objective.mi_start={mi_start!r}: must be a number")
         self.start = float(mi_start)
         self.falls = validate.whole("objective.mi_falls", mi_falls)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from vaebench.models.base import Model
 from vaebench.nn import batch_norm
 
 State = dict[str, Tensor]
+
+Step = tuple[Tensor, State, State]
+"""What a step gives: the loss, the new state, metrics."""
 
 MODEL = "model."
 """What the names of the model's parameters and buffers begin with in an objective."""
@@ -20,27 +25,36 @@ class Batch(NamedTuple):
 
     Attributes:
         x: Examples (batch, d), floats; of documents token numbers.
-        index: Their row numbers in the training set, (batch,).
+        rows: Their row numbers in the training set, (batch,).
         update: Updates done before this one, ().
         progress: The same as a share of the budget, from 0 to below 1, ().
         passes: Passes over the training examples with this update, ().
     """
 
     x: Tensor
-    index: Tensor | None = None
+    rows: Tensor | None = None
     update: Tensor | None = None
     progress: Tensor | None = None
     passes: Tensor | None = None
 
 
+def told(time: Tensor | None) -> Tensor:
+    """What a batch tells of the time. Raises ValueError where a rule needs it and it is not told."""
+    if time is None:
+        raise ValueError("this rule depends on the time, of which its batch tells nothing")
+    return time
+
+
 class InnerLoop(Protocol):
     """Updates of some parameter groups before an update proper; how many is decided as they go.
 
-    ``groups``: those that move. ``going``: whether there is another update. ``observe`` is told of each its loss,
-    summed over the documents of its batch (nats), and the number of words these predict.
+    ``observe`` is told of each its loss, summed over the documents of its batch (nats), and the number of words these
+    predict.
     """
 
-    groups: tuple[str, ...]
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that move."""
 
     @property
     def going(self) -> bool:
@@ -76,9 +90,14 @@ class Objective(nn.Module):
     alone = False
     weight_decay = 0.0
     no_half = ""
-    validation: ClassVar[dict[str, Any]] = {}
+    validation: Mapping[str, Any] = MappingProxyType({})
 
     model: Model
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Whether the rule can train a model."""
+        return True
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network."""
@@ -98,6 +117,10 @@ class Objective(nn.Module):
     def averages(self, state: State, tape: batch_norm.Tape) -> State:
         """The running averages of batch normalisation after a batch whose statistics are on the tape."""
         return batch_norm.running(self.model, MODEL, state, tape)
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """As ``draws``, of rules to which the width is nothing: none."""
+        return {}
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one update of so many cases, each of ``width`` numbers: name -> (kind, shape)."""

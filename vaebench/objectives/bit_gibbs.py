@@ -17,7 +17,7 @@ from vaebench.errors import UserError, nearest
 from vaebench.models.base import Model
 from vaebench.models.rbm_generator import RBMGenerator
 from vaebench.nn import batch_norm
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
 from vaebench.settings import validate
@@ -38,11 +38,15 @@ class BitGibbs(Objective):
     the kept value of the present state would be that of a third.
     """
 
+    model: RBMGenerator
+
     per_case = ("posterior",)
     worth_compiling = False
     kernel = "chains"
 
-    def __init__(self, model: Model, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running") -> None:
+    def __init__(
+        self, model: RBMGenerator, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
+    ) -> None:
         super().__init__()
         if statistics not in STATISTICS:
             raise UserError(f"objective.statistics={statistics!r}: {nearest(str(statistics), STATISTICS)}")
@@ -68,9 +72,10 @@ class BitGibbs(Objective):
         """Uniforms (sweeps, latents, batch), one for every bit drawn."""
         return {"posterior": ("uniform", (self.sweeps, self.model.sizes[1], batch))}
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
-        x, machine, tape = batch.x, self.model.prior(), {}
+        x, machine = batch.x, self.model.prior()
+        tape: batch_norm.Tape = {}
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.models.base import Model
+from vaebench.models.posterior import total
+from vaebench.objectives.base import Objective
 from vaebench.settings.kinds import is_number
 
 
@@ -42,10 +44,10 @@ def penalty(model: Model, strength: float) -> Tensor | float:
     """strength / 2 |.|^2 over what ``model.decayed()`` names, (); 0 in a block of ``apart``."""
     if _apart:
         return 0.0
-    return 0.5 * strength * sum((p**2).sum() for p in model.decayed())
+    return 0.5 * strength * total([(p**2).sum() for p in model.decayed()])
 
 
-def strengths(objective: nn.Module) -> dict[str, float]:
+def strengths(objective: Objective) -> dict[str, float]:
     """Names of the parameters that decay -> what each is multiplied by in the gradient of the penalty."""
     if not objective.weight_decay:
         return {}

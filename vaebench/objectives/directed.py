@@ -16,6 +16,7 @@ from vaebench.models.rbm_vae import RBMVAE
 from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
+from vaebench.objectives.base import State
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
 from vaebench.settings import validate
 
@@ -42,7 +43,9 @@ class DirectedObjective(RBMPriorObjective):
     ``relax``: the smoothing whose values take the place of the bits.
     """
 
-    def __init__(self, model: Model, relax: Smoothing, **more: Any) -> None:
+    model: RBMVAE
+
+    def __init__(self, model: RBMVAE, relax: Smoothing, **more: Any) -> None:
         super().__init__(model, **more)
         self.relax = relax
 
@@ -87,7 +90,9 @@ class DirectedObjective(RBMPriorObjective):
         energy = (mean1 * machine.b1).sum(-1) + (mean2 * machine.b2).sum(-1) + ((pair1 @ machine.w) * pair2).sum(-1)
         return -energy - sum(entropy(v) for v in logits)
 
-    def gain(self, x, weight, log_z, state, noise, tape):
+    def gain(
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
+    ) -> tuple[Tensor, Tensor, State]:
         zeta, logits = self.infer(self.model.encode(x, tape), noise, tape)
         likelihood = self.model.log_likelihood(x, zeta, tape)
         kl = self.kl(zeta, logits)
@@ -101,7 +106,7 @@ class WeightedObjective(DirectedObjective):
     ``estimator`` of the bound's gradient, without effect on one sample: doubly_reparameterized or plain.
     """
 
-    def __init__(self, model: Model, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any) -> None:
+    def __init__(self, model: RBMVAE, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any) -> None:
         super().__init__(model, relax, **more)
         self.estimator = weighted.check(estimator)
 
@@ -109,7 +114,9 @@ class WeightedObjective(DirectedObjective):
         """log p(zeta) + log Z - log q(zeta | x), or what the method puts in their place, (k, batch), nats."""
         raise NotImplementedError
 
-    def gain(self, x, weight, log_z, state, noise, tape):
+    def gain(
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
+    ) -> tuple[Tensor, Tensor, State]:
         if self.samples == 1:
             return super().gain(x, weight, log_z, state, noise, tape)
         seen = self.model.encode(x, tape)

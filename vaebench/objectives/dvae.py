@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from vaebench.models.base import Model
+from vaebench.dists.smoothing import SpikeExponential
+from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import DirectedObjective, relaxation
 
 
@@ -22,7 +25,9 @@ class DVAE(DirectedObjective):
     dq_i / (1 - q_i) = q_i dl_i: nothing is divided by, and saturated units need no cap on q.
     """
 
-    def __init__(self, model: Model, beta: float | None = None, **more) -> None:
+    relax: SpikeExponential
+
+    def __init__(self, model: RBMVAE, beta: float | None = None, **more: Any) -> None:
         super().__init__(model, relaxation("spike_exponential", beta, ("spike_exponential",)), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

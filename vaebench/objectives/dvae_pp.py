@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from vaebench.models.base import Model
+from vaebench.dists.smoothing import Overlapping
+from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import OVERLAPPING, DirectedObjective, relaxation
 
 
@@ -17,7 +20,9 @@ class DVAEPlusPlus(DirectedObjective):
     their zeta is known. With one group nothing of side 2 is conditioned on side 1, so its mean is the plain one.
     """
 
-    def __init__(self, model: Model, smoothing: str = "exponential", beta: float | None = None, **more) -> None:
+    relax: Overlapping
+
+    def __init__(self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

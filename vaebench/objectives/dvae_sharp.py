@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench.dists import mean_field
-from vaebench.models.base import Model
+from vaebench.dists.smoothing import Overlapping
+from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import OVERLAPPING, WeightedObjective, relaxation
 
 
@@ -18,7 +21,9 @@ class DVAESharp(WeightedObjective):
     importance-weighted bound is maximised.
     """
 
-    def __init__(self, model: Model, smoothing: str = "exponential", beta: float | None = None, **more) -> None:
+    relax: Overlapping
+
+    def __init__(self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:

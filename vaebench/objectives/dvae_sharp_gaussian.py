@@ -25,11 +25,12 @@ import torch
 from torch import Tensor
 
 from vaebench.dists.rbm import RBM
-from vaebench.dists.smoothing import gaussian_mixture_log_density, gaussian_mixture_sample
+from vaebench.dists.smoothing import Gaussian, gaussian_mixture_log_density, gaussian_mixture_sample
 from vaebench.models.base import Model
 from vaebench.models.rbm_vae_gaussian import RBMVAEGaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
+from vaebench.objectives.base import Batch, State, Step, told
 from vaebench.objectives.directed import WeightedObjective, relaxation
 from vaebench.settings import validate
 
@@ -51,7 +52,10 @@ class DVAESharpGaussian(WeightedObjective):
     raised. The smallest eigenvalue of C is minus the largest singular value of W.
     """
 
-    def __init__(self, model: Model, beta: float = 30.0, refresh: int = 1000, **more: Any) -> None:
+    model: RBMVAEGaussian
+    relax: Gaussian
+
+    def __init__(self, model: RBMVAEGaussian, beta: float = 30.0, refresh: int = 1000, **more: Any) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)
@@ -72,9 +76,9 @@ class DVAESharpGaussian(WeightedObjective):
         kept = torch.maximum(shift, size + FLOOR)
         return torch.where(update % self.refresh == 0, chosen, kept).to(shift.dtype)
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
-        shift = self.refreshed(state["lambda"], batch.update)
+        shift = self.refreshed(state["lambda"], told(batch.update))
         return super().forward({**state, "lambda": shift}, batch, noise)
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
@@ -83,9 +87,12 @@ class DVAESharpGaussian(WeightedObjective):
 
     def draw(self, group: Tensor, u: Tensor) -> Tensor:
         """Samples zeta (k, batch, n) of the mixtures."""
-        return gaussian_mixture_sample(*group.unbind(), u)
+        logit, shift, width = group.unbind()
+        return gaussian_mixture_sample(logit, shift, width, u)
 
-    def gain(self, x, weight, log_z, state, noise, tape):
+    def gain(
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
+    ) -> tuple[Tensor, Tensor, State]:
         seen = self.model.encode(x, tape)
         zeta, mixtures = self.infer(seen, noise, tape)
         estimator = "plain" if self.samples == 1 else self.estimator

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, Model
+from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import chains, weighted
+from vaebench.objectives.base import State
 from vaebench.objectives.rbm_prior import RBMPriorObjective, Shapes
 from vaebench.rng import noise as draws
 from vaebench.settings import validate
@@ -31,11 +33,12 @@ class DVAESharpSharp(RBMPriorObjective):
     log Z_x cancels in the weights. The 'bound' in the metrics lacks both: it is off by log Z_x - log Z of the prior.
     """
 
+    model: RBMPosteriorVAE
     per_case = ("posterior",)
 
     def __init__(
         self,
-        model: Model,
+        model: RBMPosteriorVAE,
         discrete_sweeps: int = 10,
         relaxed_sweeps: int = 1,
         relaxation: str = "piecewise_linear",
@@ -49,7 +52,11 @@ class DVAESharpSharp(RBMPriorObjective):
         if valid_points is not None:
             validate.whole("objective.valid_points", valid_points)
         validate.whole("objective.posterior_temperatures", posterior_temperatures)
-        self.validation |= {"points": valid_points, "posterior_temperatures": posterior_temperatures}
+        self.validation = {
+            **self.validation,
+            "points": valid_points,
+            "posterior_temperatures": posterior_temperatures,
+        }
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
         self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
@@ -72,7 +79,9 @@ class DVAESharpSharp(RBMPriorObjective):
         sides = {"posterior2": machine.b2.shape[-1], "posterior1": machine.b1.shape[-1]}
         return {k: ("uniform", (*lead, n)) for k, n in sides.items()}
 
-    def gain(self, x, weight, log_z, state, noise, tape):
+    def gain(
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
+    ) -> tuple[Tensor, Tensor, State]:
         machine = self.model.posterior(x, tape)
         start = state["posterior"].movedim(1, 0)
         u2, u1 = noise["posterior2"], noise["posterior1"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from vaebench.models.base import Model
 from vaebench.models.dlgm import DLGM
-from vaebench.objectives.base import Batch, Objective
+from vaebench.models.posterior import total
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.settings import validate
 
@@ -26,7 +25,9 @@ class FreeEnergy(Objective):
             cases and a prior N(0, kappa I).
     """
 
-    def __init__(self, model: Model, samples: int = 1, weight_decay: float = 0.0) -> None:
+    model: DLGM
+
+    def __init__(self, model: DLGM, samples: int = 1, weight_decay: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
@@ -41,13 +42,13 @@ class FreeEnergy(Objective):
         """Noise of the posterior samples, and on the recognition network's input."""
         return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
 
-    def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         posterior = self.model.posterior(x, noise)
         z = posterior.sample(self.samples, noise)
         log_p = self.model.log_likelihood(x, z).mean(0)
-        kl = sum(posterior.kl_terms())
+        kl = total(posterior.kl_terms())
         bound = (log_p - kl).mean()
         loss = -bound + penalty(self.model, self.weight_decay) if self.weight_decay else -bound
         return loss, state, {"bound": bound.detach(), "kl": kl.detach().mean()}

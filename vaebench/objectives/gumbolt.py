@@ -13,7 +13,7 @@ from torch import Tensor
 from vaebench.dists import bernoulli
 from vaebench.dists.smoothing import Smoothing
 from vaebench.errors import UserError
-from vaebench.models.base import Model
+from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import WeightedObjective, entropy, relaxation
 
 
@@ -25,7 +25,7 @@ class DiscretePlugIn(WeightedObjective):
     one or of even number (UserError). Several samples: the importance-weighted bound with zeta throughout.
     """
 
-    def __init__(self, model: Model, relax: Smoothing, **more: Any) -> None:
+    def __init__(self, model: RBMVAE, relax: Smoothing, **more: Any) -> None:
         super().__init__(model, relax, **more)
         groups = len(model.sizes) - 1
         if groups > 1 and groups % 2:
@@ -44,13 +44,13 @@ class DiscretePlugIn(WeightedObjective):
 class GumBolt(DiscretePlugIn):
     """The concrete relaxation; ``beta`` is its inverse temperature."""
 
-    def __init__(self, model: Model, beta: float | None = None, **more: Any) -> None:
+    def __init__(self, model: RBMVAE, beta: float | None = None, **more: Any) -> None:
         super().__init__(model, relaxation("concrete", beta, ("concrete",)), **more)
 
 
 class PWL(DiscretePlugIn):
     """The piecewise-linear relaxation; ``stop_slope`` takes its slope as a constant in the gradient."""
 
-    def __init__(self, model: Model, beta: float | None = None, stop_slope: bool = False, **more: Any) -> None:
+    def __init__(self, model: RBMVAE, beta: float | None = None, stop_slope: bool = False, **more: Any) -> None:
         relax = relaxation("piecewise_linear", beta, ("piecewise_linear",), stop_slope=stop_slope)
         super().__init__(model, relax, **more)

@@ -6,17 +6,19 @@ import math
 
 import torch
 
-from vaebench.models.base import Model
+from vaebench.models.base import Model, SampledPosterior
 from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.settings import validate
 
 
 class IWBound(Objective):
     """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
 
-    def __init__(self, model: Model, samples: int = 1, reduce: str = "mean") -> None:
+    model: SampledPosterior
+
+    def __init__(self, model: SampledPosterior, samples: int = 1, reduce: str = "mean") -> None:
         super().__init__()
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
@@ -31,7 +33,7 @@ class IWBound(Objective):
         """Noise of K posterior samples per case."""
         return self.model.posterior_noise(self.samples, batch)
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         posterior = self.model.posterior(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.objectives.base import Batch
+from vaebench.objectives.base import Batch, told
 from vaebench.settings.kinds import is_number
 from vaebench.settings.validate import positive
 
@@ -36,7 +36,8 @@ class KLWeight:
 
     def at(self, batch: Batch) -> Tensor:
         """The weight in an update, (): ``batch`` tells the updates before it and the passes over the data with it."""
+        passes = told(batch.passes)
         if self.start is None:
-            return batch.passes.new_full((), self.final)
-        done = batch.passes if self.unit == "epochs" else batch.update + 1
+            return passes.new_full((), self.final)
+        done = passes if self.unit == "epochs" else told(batch.update) + 1
         return (self.start + self.slope * done).clamp(max=self.final)

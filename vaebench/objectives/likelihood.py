@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from types import MappingProxyType
 
 from vaebench.models.base import ExactModel, Model
 from vaebench.nn.batch_norm import Tape
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 
 
 class Likelihood(Objective):
     """Minimises -log p(x), mean over the cases of a batch, with dropout where the model has it."""
 
+    model: ExactModel
+
     worth_compiling = False
     block = 1
-    validation: ClassVar[dict[str, Any]] = {"exact": True}
+    validation = MappingProxyType({"exact": True})
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: ExactModel) -> None:
         super().__init__()
         self.model = model
 
@@ -29,7 +31,7 @@ class Likelihood(Objective):
         """Noise of dropout."""
         return self.model.dropout_noise(batch, width)
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         tape: Tape = {}

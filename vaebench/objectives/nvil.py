@@ -7,17 +7,16 @@ s_i grad log Q(h_i | h_{i-1}), where the signal s_i starts as the layer's share 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
+from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import TanhNet
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Batch, Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.settings import validate
-
-State = dict[str, Tensor]
 
 RANGE = 5.0
 """A baseline's prediction of more than so many times the largest signal of its batch is no prediction of it."""
@@ -29,11 +28,13 @@ class NVIL(Objective):
     The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
     """
 
+    model: BeliefNet
+
     kernel = "all"
 
     def __init__(
         self,
-        model: Model,
+        model: BeliefNet,
         local_signals: bool = True,
         constant_baseline: bool = True,
         input_baseline: bool = True,
@@ -53,9 +54,7 @@ class NVIL(Objective):
         self.decay = decay
         self.baseline_units = baseline_units
         self.reduce = reduction.check(reduce)
-        self.baseline = (
-            nn.ModuleList([TanhNet(n, baseline_units) for n in model.sizes[:-1]]) if input_baseline else None
-        )
+        self.baseline = layer_list([TanhNet(n, baseline_units) for n in model.sizes[:-1]]) if input_baseline else None
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -94,7 +93,8 @@ class NVIL(Objective):
         l_i = log P(h_n) + sum_{k >= i} [log P(h_{k-1} | h_k) - log Q(h_k | h_{k-1})], from the top down by a running
         sum; l_1 is the one-sample bound. Without local signals every layer gets l_1.
         """
-        total, out = log_p[-1], []
+        total = log_p[-1]
+        out: list[Tensor] = []
         for p, q in zip(reversed(log_p[:-1]), reversed(log_q), strict=True):
             total = total + p - q
             out.insert(0, total)
@@ -117,7 +117,7 @@ class NVIL(Objective):
             s = s / torch.clamp(variance.sqrt(), min=1.0).unsqueeze(-1)
         return s, {"mean": mean, "variance": variance}
 
-    def forward(self, state: State, batch: Batch, noise: State) -> tuple[Tensor, State, State]:
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring. The bound in ``metrics`` is raw, before any baseline."""
         x = batch.x
         z = self.model.sample_posterior(x, 1, noise)

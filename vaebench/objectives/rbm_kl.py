@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from vaebench.errors import UserError, nearest
 from vaebench.models.base import Model
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.objectives import chains
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.rng import noise as draws
 from vaebench.settings import validate
 
@@ -30,12 +30,14 @@ class RBMKL(Objective):
     the exact log Z.
     """
 
+    model: RBMTarget
+
     per_case = ("chains",)
-    validation: ClassVar[dict[str, Any]] = {"exact": True}
+    validation = MappingProxyType({"exact": True})
 
     def __init__(
         self,
-        model: Model,
+        model: RBMTarget,
         discrete_sweeps: int = 10,
         relaxed_sweeps: int = 1,
         relaxation: str = "piecewise_linear",
@@ -70,7 +72,7 @@ class RBMKL(Objective):
         machine, lead = self.model.machine(), (self.discrete_sweeps + self.relaxed_sweeps, batch)
         return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, machine.b2), (1, machine.b1))}
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         machine = self.model.machine()
         z1, z2, end = chains.advance(

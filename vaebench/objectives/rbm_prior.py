@@ -8,20 +8,19 @@ in the metrics lacks it; measures add it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
-from vaebench.models.base import Model
+from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn import batch_norm
 from vaebench.objectives import population
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step, told
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import noise as draws
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -34,6 +33,8 @@ class RBMPriorObjective(Objective):
     ``prior_sampler``: persistent or population.
     """
 
+    model: RBMPriorModel
+
     budget_free = False  # the warm-up is a share of the budget
     block = 1  # a thousand chains times forty sweeps of noise
     worth_compiling = False
@@ -42,7 +43,7 @@ class RBMPriorObjective(Objective):
 
     def __init__(
         self,
-        model: Model,
+        model: RBMPriorModel,
         samples: int = 1,
         warmup: float = 0.3,
         weight_decay: float = 1e-4,
@@ -53,7 +54,7 @@ class RBMPriorObjective(Objective):
         valid_chains: int = 1024,
     ) -> None:
         super().__init__()
-        if not validate.is_number(warmup) or not 0 <= warmup <= 1:
+        if not is_number(warmup) or not 0 <= warmup <= 1:
             raise UserError(f"objective.warmup={warmup!r}: must be a number from 0 to 1")
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
@@ -61,7 +62,7 @@ class RBMPriorObjective(Objective):
         self.prior_chains = validate.whole("objective.prior_chains", prior_chains)
         self.prior_sweeps = validate.whole("objective.prior_sweeps", prior_sweeps)
         self.reweighted = population.check(prior_sampler) == "population"
-        self.validation: dict[str, Any] = {
+        self.validation = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
             "chains": validate.whole("objective.valid_chains", valid_chains),
         }
@@ -71,7 +72,7 @@ class RBMPriorObjective(Objective):
         raise NotImplementedError
 
     def gain(
-        self, x: Tensor, weight: Tensor, log_z: Tensor, state: dict, noise: dict, tape: batch_norm.Tape
+        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: batch_norm.Tape
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """What is maximised for each case, (batch,), its one-sample bound without log Z, (batch,), and new state.
 
@@ -104,7 +105,7 @@ class RBMPriorObjective(Objective):
         """Weight of the KL at a share of the budget."""
         return torch.clamp(progress / self.warmup, max=1.0) if self.warmup else torch.ones_like(progress)
 
-    def follow(self, machine: RBM, state: dict, noise: dict) -> tuple[Tensor, dict[str, Tensor]]:
+    def follow(self, machine: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
         """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
         z1, u2, u1 = state["prior"], draws.taken(noise, "prior2"), draws.taken(noise, "prior1")
         if not self.reweighted:
@@ -115,12 +116,12 @@ class RBMPriorObjective(Objective):
         kept = {"prior": z1, "prior_record": population.record(machine, z1, log_w)}
         return rate_of_log_z(machine, z1, z2, log_w), kept
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         machine = self.model.prior()
         log_z, chains = self.follow(machine, state, noise)
         tape: batch_norm.Tape = {}
-        weight = self.kl_weight(batch.progress)
+        weight = self.kl_weight(told(batch.progress))
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
         new = {**chains, **self.averages(state, tape), **more}
         return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}

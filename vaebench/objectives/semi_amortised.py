@@ -10,18 +10,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.errors import UserError, nearest
+from vaebench.models.base import GaussianPosterior
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.models.posterior import Gaussian
 from vaebench.models.refinement import Path, Steps, refine, shrink
 from vaebench.nn import second_order
 from vaebench.nn.batch_norm import Tape
-from vaebench.objectives.base import Batch
+from vaebench.objectives.base import Batch, State, Step
 from vaebench.objectives.vae import VAE, drawn
 from vaebench.optim.clipping import clipped_jointly
 from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -54,7 +56,7 @@ class SemiAmortised(VAE):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: GaussianPosterior,
         svi_steps: int = 10,
         svi_rate: float = 1.0,
         svi_momentum: float = 0.5,
@@ -66,7 +68,7 @@ class SemiAmortised(VAE):
         super().__init__(model, **rest)
         if gradient not in GRADIENTS:
             raise UserError(f"objective.gradient={gradient!r}: {nearest(str(gradient), GRADIENTS)}")
-        if not validate.is_number(svi_momentum) or not 0 <= svi_momentum < 1:
+        if not is_number(svi_momentum) or not 0 <= svi_momentum < 1:
             raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
         self.gradient = gradient
         if gradient != "exact":
@@ -86,7 +88,7 @@ class SemiAmortised(VAE):
         of_steps = {f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()}
         return {**of_steps, **once}
 
-    def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step. The bound and the KL are those of the refined posterior."""
         x = batch.x
         weight = self.weight.at(batch)
@@ -116,7 +118,7 @@ class SemiAmortised(VAE):
         What is returned has the value of the loss, and the gradient as that of a sum of products with it.
         """
         start = self.model.encode(x, tapes[-1])
-        theta = [p for _, p in self.model.p.named_parameters()]
+        theta: list[Tensor] = [p for name, p in self.model.named_parameters() if name.startswith("p.")]
         path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
         found = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
         grads = torch.autograd.grad(found.loss, [*path.end, *theta])
@@ -136,7 +138,16 @@ class SemiAmortised(VAE):
         grads = torch.autograd.grad(value, [*leaves, *theta])
         return list(grads[:2]), list(grads[2:])
 
-    def _central(self, x, path: Path, draws, weight, theta, a, to_theta):
+    def _central(
+        self,
+        x: Tensor,
+        path: Path,
+        draws: list[Draws],
+        weight: Tensor,
+        theta: list[Tensor],
+        a: list[Tensor],
+        to_theta: list[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Back through the steps, by central differences.
 
         Args:
@@ -166,11 +177,30 @@ class SemiAmortised(VAE):
             p = [steps.momentum * v for v in p]
         return a, to_theta
 
-    def _shifted(self, x, path: Path, k: int, along, r: float, draws, weight, theta):
+    def _shifted(
+        self,
+        x: Tensor,
+        path: Path,
+        k: int,
+        along: list[Tensor],
+        r: float,
+        draws: list[Draws],
+        weight: Tensor,
+        theta: list[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
         moments = [v.detach() + r * w for v, w in zip(path.before[k], along, strict=True)]
         return self._gradients(x, moments, draws[k], weight, theta)
 
-    def _faithful(self, x, path: Path, draws, weight, theta, a, to_theta):
+    def _faithful(
+        self,
+        x: Tensor,
+        path: Path,
+        draws: list[Draws],
+        weight: Tensor,
+        theta: list[Tensor],
+        a: list[Tensor],
+        to_theta: list[Tensor],
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Back through the steps as the authors' code does it, clips included (specified from its description)."""
         steps = self.steps
         r = self.reach

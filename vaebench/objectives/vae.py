@@ -13,7 +13,7 @@ from torch import Tensor
 from vaebench.models.base import GaussianPosterior, Model
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.nn.batch_norm import Tape
-from vaebench.objectives.base import Batch, Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
@@ -40,12 +40,14 @@ class VAE(Objective):
             units), which takes a time that grows with the square of the validation cases.
     """
 
+    model: GaussianPosterior
+
     worth_compiling = False
     block = 1
 
     def __init__(
         self,
-        model: Model,
+        model: GaussianPosterior,
         samples: int = 1,
         kl_weight: float = 1.0,
         kl_start: float | None = None,
@@ -73,7 +75,7 @@ class VAE(Objective):
         """Noise of K posterior samples per case, and of dropout where the model has it."""
         return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
 
-    def forward(self, state: dict[str, Tensor], batch: Batch, noise: dict[str, Tensor]):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
         x = batch.x
         tape: Tape = {}

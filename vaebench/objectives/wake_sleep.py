@@ -7,8 +7,12 @@ import torch
 from vaebench.models.base import Ancestral, Model, SampledPosterior
 from vaebench.nn import batch_norm
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Objective
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
+
+
+class Dreamer(SampledPosterior, Ancestral):
+    """A model of both kinds, for the type checker."""
 
 
 class WakeSleep(Objective):
@@ -23,9 +27,10 @@ class WakeSleep(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss as it stands.
     """
 
+    model: Dreamer
     kernel = "all"
 
-    def __init__(self, model: Model, reduce: str = "sum", weight_decay: float = 0.0) -> None:
+    def __init__(self, model: Dreamer, reduce: str = "sum", weight_decay: float = 0.0) -> None:
         super().__init__()
         self.model = model
         self.reduce = reduction.check(reduce)
@@ -45,7 +50,7 @@ class WakeSleep(Objective):
         """Noise of one posterior sample per case and of as many dreams."""
         return {**self.model.posterior_noise(1, batch), **self.model.joint_noise(batch)}
 
-    def forward(self, state, batch, noise):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         with torch.no_grad():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 from torch.optim.adagrad import adagrad
 
 from vaebench.errors import UserError
-from vaebench.optim.base import Optimiser, fusable, rates_of
+from vaebench.optim.base import Optimiser, Tensors, fusable, rates_of
 from vaebench.settings.kinds import is_number
 from vaebench.settings.validate import positive
 
@@ -40,7 +42,16 @@ class Adagrad(Optimiser):
         """The sum of squared gradients of every parameter."""
         return {f"squares/{k}": torch.full_like(v, self.initial) for k, v in params.items()}
 
-    def apply_(self, params, grads, state, group_of, progress, only=None, decay=None):
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+        decay: dict[str, float] | None = None,
+    ) -> None:
         """One update in place; see Optimiser."""
         decay = decay or {}
         names = [name for name in params if only is None or group_of[name] in only]
@@ -54,7 +65,15 @@ class Adagrad(Optimiser):
                 squares = state[f"squares/{name}"].addcmul_(g, g)
                 p.addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-self.rates[group_of[name]])
 
-    def _fused(self, names, params, grads, state, group_of, decay) -> None:
+    def _fused(
+        self,
+        names: list[str],
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        decay: dict[str, float],
+    ) -> None:
         """By PyTorch's own step, which passes over memory once; all seeds together."""
         alike: dict[tuple[float, float], list[str]] = {}
         for name in names:

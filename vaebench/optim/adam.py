@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
 from vaebench.errors import UserError, nearest
-from vaebench.optim.base import Optimiser, fusable, rates_of
+from vaebench.optim.base import Optimiser, Tensors, fusable, rates_of
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -67,7 +68,16 @@ class Adam(Optimiser):
             out = torch.where(progress >= start, value, out)
         return out
 
-    def apply_(self, params, grads, state, group_of, progress, only=None, decay=None):
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+        decay: dict[str, float] | None = None,
+    ) -> None:
         """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
         decay = decay or {}
         if only is not None:
@@ -79,7 +89,9 @@ class Adam(Optimiser):
                 grads = {k: g.add(params[k], alpha=decay[k]) if k in decay else g for k, g in grads.items()}
                 self._by_parts(params, grads, state, group_of, progress)
 
-    def _by_parts(self, params, grads, state, group_of, progress) -> None:
+    def _by_parts(
+        self, params: Tensors, grads: Tensors, state: Tensors, group_of: dict[str, str], progress: Tensor
+    ) -> None:
         """Operation by operation, all seeds at once: for compilers and graphs."""
         count = state["count"].add_(1)
         # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
@@ -93,7 +105,15 @@ class Adam(Optimiser):
             step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
             p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
 
-    def _fused(self, params, grads, state, group_of, progress, decay) -> None:
+    def _fused(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        decay: dict[str, float],
+    ) -> None:
         """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
         factors = self.factor(progress).tolist()
         for r, factor in enumerate(factors):

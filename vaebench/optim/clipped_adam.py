@@ -6,7 +6,10 @@ model, and make new ones after every fall of the rates.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
+from torch import Tensor
 
 from vaebench.errors import UserError
 from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
@@ -67,7 +70,15 @@ class ClippedAdam(Optimiser):
         counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
         return {**moments, **counts, **self.plateau.state(device)}
 
-    def apply_(self, params, grads, state, group_of, progress, only=None):
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+    ) -> None:
         """One update in place; see Optimiser."""
         unknown = {group_of[name] for name in params} - set(self.rates)
         if unknown:

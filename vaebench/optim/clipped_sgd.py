@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
+from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.optim.base import Optimiser, Tensors, rates_of
+from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive
@@ -38,7 +41,15 @@ class ClippedSGD(Optimiser):
         """Where the fall of the rates stands; see Plateau."""
         return self.plateau.state(next(iter(params.values())).device)
 
-    def apply_(self, params, grads, state, group_of, progress, only=None):
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+    ) -> None:
         """One update in place; see Optimiser."""
         unknown = {group_of[name] for name in params} - set(self.rates)
         if unknown:
@@ -52,6 +63,6 @@ class ClippedSGD(Optimiser):
                     step = steps[group_of[name], p.dtype]
                     p.addcmul_(grads[name], step.view((-1,) + (1,) * (p.dim() - 1)))
 
-    def validated(self, state, loss, validation):
+    def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau."""
         return self.plateau.after(state, loss, validation)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Collection
 
-from vaebench.optim.base import Optimiser, rates_of
+import torch
+from torch import Tensor
+
+from vaebench.optim.base import Optimiser, Tensors, rates_of
 
 
 class SGD(Optimiser):
@@ -25,13 +28,21 @@ class SGD(Optimiser):
         self.given |= {"posterior"} if posterior_rate is not None else set()
         self.given |= {"baseline"} if baseline_rate is not None else set()
 
-    def limit(self, largest):
+    def limit(self, largest: dict[str, float]) -> None:
         """See Optimiser."""
         for group, rate in largest.items():
             if group not in self.given:
                 self.rates[group] = min(self.rates[group], rate)
 
-    def apply_(self, params, grads, state, group_of, progress, only=None):
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+    ) -> None:
         """One update in place; see Optimiser."""
         with torch.no_grad():
             for name, p in params.items():

@@ -17,7 +17,7 @@ from vaebench.objectives.base import Objective
 from vaebench.optim import Optimiser
 from vaebench.training import checkpoint
 from vaebench.training.batches import Batches, check_order
-from vaebench.training.checkpoint import Checkpoint
+from vaebench.training.checkpoint import Checkpoint, Tensors
 from vaebench.training.run_state import RunState
 
 
@@ -77,7 +77,8 @@ def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
 
 def start_or_load(
     state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
-) -> tuple[dict, dict, dict]:
+) -> tuple[Tensors, Tensors, Tensors]:
+    """Parameters, state of the objective and of the optimiser: of a checkpoint, or as they are at the start."""
     if state.update:
         c = checkpoint.read(state.last)  # in the order of a fresh start, on which the rounding of sums depends
         try:

@@ -37,7 +37,7 @@ from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.nn.precision import products_in
 from vaebench.objectives import OBJECTIVES, decay
-from vaebench.objectives.base import Batch, Objective
+from vaebench.objectives.base import Batch, Objective, State
 from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
 
@@ -169,7 +169,7 @@ class Pack:
 
     def __init__(
         self,
-        objective: nn.Module,
+        objective: Objective,
         optim: Optimiser,
         params: list[dict[str, Tensor]],
         state: list[dict[str, Tensor]],
@@ -281,7 +281,8 @@ class Pack:
 
     def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Copies of the parameters, state and optimiser state of the r-th seed."""
-        return tuple({k: v[r].clone() for k, v in part.items()} for part in (self.params, self.state, self.opt))
+        params, state, opt = ({k: v[r].clone() for k, v in p.items()} for p in (self.params, self.state, self.opt))
+        return params, state, opt
 
     def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> Batch:
         """The batches of all seeds, each field (seeds, ...)."""
@@ -312,7 +313,7 @@ class Pack:
     def _seeds(index: Tensor) -> Tensor:
         return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
 
-    def _loss(self, params: dict, state: dict, batch: Batch, noise: dict) -> tuple[Tensor, tuple[dict, dict]]:
+    def _loss(self, params: State, state: State, batch: Batch, noise: State) -> tuple[Tensor, tuple[State, State]]:
         loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
         return loss, (new_state, metrics)
 
@@ -345,12 +346,11 @@ class Pack:
         clock: Tensor,
         only: tuple[str, ...] | None = None,
     ) -> dict[str, Tensor]:
-        at = lambda part, r: {k: v[r] for k, v in part.items()}  # noqa: E731
         if self.kind is Kind.TOKENS:
             batches = self._documents(index, clock)
         else:
             batch = self._batch(index, binarize, clock)
-            batches = [Batch(*(v[r] for v in batch)) for r in range(self.size)]
+            batches = [Batch._make(v[r] for v in batch if v is not None) for r in range(self.size)]
 
         seen = self._seen(index)
         grads = []
@@ -358,14 +358,14 @@ class Pack:
         metrics = []
 
         for r in range(self.size):
-            params = {k: v.requires_grad_() for k, v in at(self.params, r).items()}
+            params = {k: v.requires_grad_() for k, v in _at(self.params, r).items()}
             with (
                 self._lent(params),
                 kernels.use(self.engine == "kernel"),
                 decay.apart(bool(self._decay)),
                 products_in(self.precision, self.data.device),
             ):
-                loss, state, metric = self.objective(at(seen, r), batches[r], at(noise, r))
+                loss, state, metric = self.objective(_at(seen, r), batches[r], _at(noise, r))
             found = torch.autograd.grad(loss, list(params.values()))
             grads.append(dict(zip(params, found, strict=True)))
             states.append(state)
@@ -396,7 +396,7 @@ class Pack:
                 self.state[name].copy_(v.detach())
 
 
-def group_of(objective: nn.Module) -> dict[str, str]:
+def group_of(objective: Objective) -> dict[str, str]:
     """Parameter name -> its group. Raises ValueError for a parameter that belongs to none, or to several."""
     out = {}
     for name, _ in objective.named_parameters():
@@ -419,6 +419,10 @@ def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
     return out
 
 
+def _at(part: dict[str, Tensor], r: int) -> dict[str, Tensor]:
+    return {k: v[r] for k, v in part.items()}
+
+
 def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {k: torch.stack([p[k].detach() for p in parts]) for k in parts[0]}
 
@@ -431,7 +435,15 @@ def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 class _Captured:
     """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
 
-    def __init__(self, step, index, noise, binarize, clock, live: list[dict[str, Tensor]]) -> None:
+    def __init__(
+        self,
+        step: Callable[..., dict[str, Tensor]],
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        clock: Tensor,
+        live: list[dict[str, Tensor]],
+    ) -> None:
         self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
         self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
         self.binarize = None if binarize is None else torch.zeros_like(binarize)
@@ -474,7 +486,7 @@ class _Captured:
         self.clock[:t].copy_(clock)
         for k, v in noise.items():
             self.noise[k][:t].copy_(v)
-        if binarize is not None:
+        if binarize is not None and self.binarize is not None:
             self.binarize[:t].copy_(binarize)
         self.row.zero_()
 

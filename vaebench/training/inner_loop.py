@@ -15,6 +15,7 @@ from vaebench.errors import Interrupted
 from vaebench.nn.tokens import predicted
 from vaebench.objectives.base import Objective
 from vaebench.rng import noise
+from vaebench.rng.noise import Shapes
 from vaebench.training.batches import Batches
 from vaebench.training.engines import Pack
 
@@ -61,5 +62,5 @@ def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Te
     """Noise (1, 1, batch, d) that binarizes the batch of one inner update anew; None where examples are not grey."""
     if pack.kind is not Kind.GREY:
         return None
-    shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
+    shapes: Shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
     return noise.fixed(shapes, seed, "inner_binarize", update, made, device=pack.data.device)["grey"][None, None]

@@ -14,7 +14,7 @@ from vaebench.kernels import belief_net as net
 from vaebench.kernels.bernoulli import OFF
 from vaebench.kernels.rows import RESIDENT
 from vaebench.kernels.vectors import LANES, SPILLED
-from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet
+from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet, Units
 from vaebench.objectives.base import Objective
 from vaebench.objectives.nvil import NVIL, RANGE
 from vaebench.objectives.wake_sleep import WakeSleep
@@ -69,13 +69,15 @@ class Engine:
     ) -> None:
         if type(optim) is not SGD or type(objective) not in (NVIL, WakeSleep):
             raise ValueError(f"no kernel for {type(objective).__name__} with {type(optim).__name__}")
-        if type(objective.model) not in (SBN, FDARN, DARN) or data.is_cuda:
+        model = objective.model
+        if not isinstance(model, BeliefNet) or type(model) not in (SBN, FDARN, DARN) or data.is_cuda:
             raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
         if kind is not Kind.GREY and bool((data > 1).any()):
             raise ValueError("no kernel for data that are not zeros and ones")
 
-        model: BeliefNet = objective.model
         self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes
+        self.model = model
+        self.baseline = objective.baseline if isinstance(objective, NVIL) else None
         self.layers = model.layers
         self.data, self.kind = data, kind
         self.mean = model.mean.numpy().astype(np.float32)
@@ -92,11 +94,11 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------------------- memory
 
-    def _module(self, i: int) -> tuple[str, torch.nn.Module]:
+    def _module(self, i: int) -> tuple[str, Units]:
         """Name and module of a block."""
-        model = self.objective.model
-        half, j = ("q", i) if i < self.layers else ("p", i - self.layers)
-        return f"model.{half}.{j}", getattr(model, half)[j]
+        if i < self.layers:
+            return f"model.q.{i}", self.model.q[i]
+        return f"model.p.{i - self.layers}", self.model.p[i - self.layers]
 
     def _place(self, i: int, theta: _Space) -> None:
         """Give a block's parameters their places."""
@@ -105,8 +107,8 @@ class Engine:
         parents = 0 if module.weight is None else module.weight.shape[1]
         units = len(module.bias)
         hidden = 0
-        if i < self.layers and getattr(self.objective, "baseline", None) is not None:
-            hidden = padded(len(self.objective.baseline[i].hidden.bias))
+        if i < self.layers and self.baseline is not None:
+            hidden = padded(len(self.baseline[i].hidden.bias))
         width = padded(units) + hidden
         block[net.PARENTS], block[net.UNITS], block[net.WIDTH] = parents, units, width
         block[net.HIDDEN], block[net.STRIDE] = padded(units), stride_of(width)
@@ -132,9 +134,9 @@ class Engine:
                 key = f"{name}.autoregressive"
                 out[key] = params[key].clone()
                 self._chains.append((i, key))
-            if block[net.OUT] >= 0:
+            if self.baseline is not None and block[net.OUT] >= 0:
                 own = f"baseline.{i}"
-                count = len(self.objective.baseline[i].hidden.bias)
+                count = len(self.baseline[i].hidden.bias)
                 first = int(block[net.HIDDEN])
                 hidden = int(block[net.WIDTH]) - first
                 out[f"{own}.hidden.weight"] = self._part(block[net.WEIGHT] + first, (count, parents), (1, stride))
@@ -212,6 +214,8 @@ class Engine:
         """Lists of the pixels that are 1, where each ends, and which lists the updates take, (T, batch)."""
         if self._cases is not None:
             return *self._cases, np.ascontiguousarray(rows.numpy())
+        if grey is None:
+            raise ValueError("grey examples are made binary by noise, and there is none")
         x = binarized(self.data[rows], grey)
         return *_lists(x.flatten(0, 1)), np.arange(rows.numel()).reshape(rows.shape)
 

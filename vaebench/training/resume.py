@@ -69,7 +69,7 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
                 continue
             # The checkpoint comes last: without it this run has not begun.
             kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= other.update]
-            for name in (*kept, run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):
+            for name in (*map(str, kept), run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)
                     write_atomic(s.folder / name, (folder / name).read_bytes())

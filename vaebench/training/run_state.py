@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vaebench.errors import UserError
 from vaebench.results import run_files
@@ -46,10 +46,12 @@ class RunState:
     timed: int = field(default=0, metadata=MEASURED)
     engine: str = field(default="", metadata=MEASURED)
 
-    META = ("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled")
-    META += ("update_seconds", "timed", "engine")
+    META: ClassVar[tuple[str, ...]] = (
+        *("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled"),
+        *("update_seconds", "timed", "engine"),
+    )
 
-    VERSION = 2
+    VERSION: ClassVar[int] = 2
     """Of what a checkpoint keeps. Those of version 1, which do not name it, have bounds of the opposite sign."""
 
     def meta(self) -> dict[str, Any]:

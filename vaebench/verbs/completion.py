@@ -20,9 +20,9 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    print(argcomplete.shellcode(["vaebench"], shell=args.shell))
+    print(shellcode(["vaebench"], shell=args.shell))
     return 0
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from vaebench.errors import Interrupted
@@ -44,11 +45,8 @@ class Stateful(Protocol):
         """Take over what ``state`` gave."""
 
 
-class Box:
+class Box(SimpleNamespace):
     """A state of named values, the attributes: ``box = Box(total=zeros, found=[])``."""
-
-    def __init__(self, **values: Any) -> None:
-        self.__dict__.update(values)
 
     def state(self) -> dict[str, Any]:
         """All attributes."""

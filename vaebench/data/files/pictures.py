@@ -165,8 +165,8 @@ def _from_folder(folder: Path) -> np.ndarray:
 
     # Programs that make PNGs small choose the bits of each, so those of one folder may differ.
     top = max(tops)
-    kept = np.uint16 if top > 255 else np.uint8
-    levels = np.stack([image.astype(kept) * kept(top // own) for image, own in zip(images, tops, strict=True)])
+    kept = np.dtype(np.uint16 if top > 255 else np.uint8)
+    levels = np.stack([image.astype(kept) * kept.type(top // own) for image, own in zip(images, tops, strict=True)])
     return _of_levels(levels, top)
 
 

@@ -46,7 +46,7 @@ class MnistDynamic(GreyLoader):
 
     name = "mnist_dynamic"
     sources = MNIST
-    shape: ClassVar[tuple[int, ...]] = (28, 28)
+    shape = (28, 28)
     rows: ClassVar[dict[str, int]] = {"train": 60_000, "test": 10_000}
     valid: ClassVar[int] = 10_000
 
@@ -89,7 +89,7 @@ class MnistGrey(IntensityLoader):
 
     name = "mnist_grey"
     sources = MNIST
-    shape: ClassVar[tuple[int, ...]] = (28, 28)
+    shape = (28, 28)
     rows: ClassVar[dict[str, int]] = {"train": 50_000, "valid": 10_000, "test": 10_000}
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:

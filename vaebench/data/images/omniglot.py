@@ -31,7 +31,7 @@ class Chardata(GreyLoader):
     """
 
     sources: ClassVar[dict[str, Source]]
-    shape: ClassVar[tuple[int, ...]] = (28, 28)
+    shape = (28, 28)
     rows: ClassVar[dict[str, int]]
     valid: ClassVar[int] = 1_345
 

@@ -255,7 +255,7 @@ def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
     return {split: paths.get(split, paths["train"]) for split in SPLITS if split in paths or split in also}
 
 
-def _state(path: Path) -> tuple:
+def _state(path: Path) -> tuple[object, ...]:
     """By which a changed file or folder is known without reading it."""
     try:
         if path.is_dir():
@@ -271,7 +271,7 @@ def _stamp(stat: os.stat_result) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _found(path: Path, split: str, state: tuple) -> Found:
+def _found(path: Path, split: str, state: tuple[object, ...]) -> Found:
     """Of files as they were last changed; a table asks for it once for each of its cells."""
     from vaebench.data.files.pictures import read_images
 

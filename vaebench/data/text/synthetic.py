@@ -66,7 +66,8 @@ class SyntheticText(TextLoader):
     def read(self, files: dict[str, Path]) -> dict[str, Iterable[list[str]]]:
         tokens, _ = generate()
         documents = [list(map(str, row)) for row in tokens.tolist()]
-        parts, start = {}, 0
+        parts: dict[str, Iterable[list[str]]] = {}
+        start = 0
         for split, n in SEQUENCES.items():  # in the order they were made
             parts[split] = documents[start : start + n]
             start += n
@@ -99,8 +100,9 @@ def draw_parameters(noise: np.random.RandomState, words: int, hidden: int, embed
     """Uniform between -1 and 1, embeddings and biases too; between -5 and 5 from z to the logits."""
     shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,),
               (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
-    *rest, last = [2 * noise.random_sample(shape) - 1 for shape in shapes]  # exact in float64
-    return Parameters(*(SCALE * p for p in rest), SCALE_Z * last)
+    scales = (SCALE,) * (len(shapes) - 1) + (SCALE_Z,)
+    drawn = [2 * noise.random_sample(shape) - 1 for shape in shapes]  # exact in float64
+    return Parameters._make(scale * p for scale, p in zip(scales, drawn, strict=True))
 
 
 def draw_z(noise: np.random.RandomState, n: int) -> np.ndarray:

@@ -24,8 +24,8 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
     of these become ``<unk>``: were they kept, a document could end, or be masked, before its end.
     """
     numbers = dict.fromkeys(SPECIALS, UNKNOWN)  # as many keys as special entries, so its length is the next number
-    flat: dict[str, array] = {}
-    offsets: dict[str, array] = {}
+    flat: dict[str, array[int]] = {}
+    offsets: dict[str, array[int]] = {}
     for split in SPLITS:
         ids, ends = flat[split], offsets[split] = array("i"), array("q", [0])
         for words in documents[split]:
@@ -85,7 +85,8 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
     hashes = {split: array_hash(rows[split]) for split in SPLITS}
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
     mean = (counts / counts.sum()).astype(np.float32)
-    return Splits(name, *rows.values(), Kind.TOKENS, mean, hashes, (width,), vocabulary)
+    train, valid, test = rows.values()
+    return Splits(name, train, valid, test, Kind.TOKENS, mean, hashes, (width,), vocabulary)
 
 
 def with_entries(splits: Splits, n: int) -> Splits:

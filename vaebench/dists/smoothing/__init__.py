@@ -28,7 +28,16 @@ from vaebench.dists.smoothing.spike_exponential import SpikeExponential
 from vaebench.dists.smoothing.uniform_exponential import UniformExponential
 from vaebench.errors import UserError, nearest
 
-__all__ = ["SMOOTHINGS", "Overlapping", "Smoothing", "build", "gaussian_mixture_log_density", "gaussian_mixture_sample"]
+__all__ = [
+    "SMOOTHINGS",
+    "Gaussian",
+    "Overlapping",
+    "Smoothing",
+    "SpikeExponential",
+    "build",
+    "gaussian_mixture_log_density",
+    "gaussian_mixture_sample",
+]
 
 SMOOTHINGS: dict[str, type[Smoothing]] = {
     "exponential": Exponential,

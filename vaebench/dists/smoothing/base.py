@@ -7,7 +7,8 @@ any shapes that broadcast. All noise is uniform on (0, 1); a zero counts as the 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from vaebench.rng.noise import inside
 from vaebench.settings import validate
 
 
+@dataclass(frozen=True)
 class Smoothing:
     """A random variable zeta given a logit, near 0 or 1, through which gradients pass."""
 
@@ -31,6 +33,14 @@ class Smoothing:
     def bits(self, logit: Tensor, u: Tensor) -> Tensor:
         """The limit without smoothing: z = 1[u[0] > 1 - q], zeros and ones of the logit's dtype. No gradient passes."""
         return (excess(inside(u[0]), logit.detach()) > 0).to(logit.dtype)
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A smoothing whose distribution function has an inverse in closed form."""
+
+    def inverse_cdf(self, rho: Tensor, logit: Tensor) -> Tensor:
+        """zeta at which the distribution function is ``rho``."""
 
 
 def excess(rho: Tensor, logit: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaebench.dists.smoothing import SMOOTHINGS
+from vaebench.dists.smoothing.base import Invertible
 
 TEMPERATURES: dict[str, tuple[str, tuple[float, ...]]] = {
     "exponential": ("beta", (5.0, 8.0, 16.0)),
@@ -33,7 +34,10 @@ def inverse_cdf_curves(rho: float = 0.25, points: int = 199) -> list[dict[str, f
     rows: list[dict[str, float | str]] = []
     for name, (setting, values) in TEMPERATURES.items():
         for value in values:
-            zeta = SMOOTHINGS[name](**{setting: value}).inverse_cdf(noise, torch.logit(q))
+            smoothing = SMOOTHINGS[name](**{setting: value})
+            if not isinstance(smoothing, Invertible):
+                raise TypeError(f"{name} has no inverse in closed form")
+            zeta = smoothing.inverse_cdf(noise, torch.logit(q))
             rows += [
                 {"smoothing": name, "temperature": value, "q": x, "zeta": y}
                 for x, y in zip(q.tolist(), zeta.tolist(), strict=True)

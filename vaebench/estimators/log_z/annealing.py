@@ -10,7 +10,8 @@ Hence log mean w is too small on average, and -log mean (1 / w) of the reverse r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,7 +84,7 @@ def ais(
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
     if max_floats is None:
         max_floats = MAX_FLOATS.get(m.w.device.type, MAX_FLOATS["cuda"])
-    make: type[_Annealing] = _Chains
+    make: Callable[[RBM, RBM, int, list[torch.Generator], bool], _Annealing] = _Chains
     if temperatures * sweeps * chains * n1 * n2 >= WORTH and kernels.allowed() and kernels.fits(m.w[0]):
         make, max_floats = _BitChains, 1  # one machine after the other
     lower, upper, ends = [], [], []
@@ -95,7 +96,8 @@ def ais(
         log_w = run.forward(temperatures, sweeps).T
         lower.append(log_mean(log_w))
         if keep:
-            ends.append((run.z1.transpose(0, 1), run.z2.transpose(0, 1), log_w))
+            z1, z2 = run.sides()
+            ends.append((z1.transpose(0, 1), z2.transpose(0, 1), log_w))
         if reverse is not False:
             makers = generators(positions, seed, purpose, 1, m.w.device)
             if given is not None:
@@ -110,17 +112,22 @@ def ais(
 
     value, error, ess = (shaped(p) for p in zip(*lower, strict=True))
     log_z0 = log_z0.reshape(machine.shape)
-    more = {}
-    if upper:
-        mean, upper_error, _ = (shaped(p) for p in zip(*upper, strict=True))
-        more = {"upper": log_z0 - mean, "upper_error": upper_error, "upper_exact": given is None and enumerable}
-    if keep:
-        z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
-        more |= {"z1": z1.reshape(chains, *machine.b1.shape), "z2": z2.reshape(chains, *machine.b2.shape)}
-        more["log_w"] = log_w.reshape(chains, *machine.shape)
     name = base if isinstance(base, str) else "given"
     method = f"AIS, {temperatures} steps of {sweeps} sweeps from the {name} base, {chains} chains"
-    return LogZ(log_z0 + value, error, method, ess, **more)
+    found = LogZ(log_z0 + value, error, method, ess)
+    if upper:
+        mean, upper_error, _ = (shaped(p) for p in zip(*upper, strict=True))
+        exact = given is None and enumerable
+        found = replace(found, upper=log_z0 - mean, upper_error=upper_error, upper_exact=exact)
+    if keep:
+        z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
+        found = replace(
+            found,
+            z1=z1.reshape(chains, *machine.b1.shape),
+            z2=z2.reshape(chains, *machine.b2.shape),
+            log_w=log_w.reshape(chains, *machine.shape),
+        )
+    return found
 
 
 class _Annealing:
@@ -129,11 +136,13 @@ class _Annealing:
     A subclass makes the sides (m, chains, n), from ``noise`` (m, chains, n1 + n2), and the log-weights.
     """
 
-    z1: Tensor
-    z2: Tensor
     log_w: Tensor
     makers: list[torch.Generator]
     same: bool
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """The bits of both sides, (m, chains, n)."""
+        raise NotImplementedError
 
     def start(self) -> None:
         """Draw side 1 from the base."""
@@ -171,11 +180,13 @@ class _Annealing:
     def state(self) -> dict[str, Any]:
         """Bits, log-weights and generators, between two steps: the field follows from the bits."""
         makers = [generator.get_state() for generator in self.makers]
-        return {"z1": self.z1.bool(), "z2": self.z2.bool(), "log_w": self.log_w, "makers": makers}
+        z1, z2 = self.sides()
+        return {"z1": z1.bool(), "z2": z2.bool(), "log_w": self.log_w, "makers": makers}
 
     def load(self, kept: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
-        self.put(kept["z1"].to(self.z1.dtype), kept["z2"].to(self.z1.dtype))
+        dtype = self.sides()[0].dtype
+        self.put(kept["z1"].to(dtype), kept["z2"].to(dtype))
         self.log_w.copy_(kept["log_w"])
         for generator, state in zip(self.makers, kept["makers"], strict=True):
             generator.set_state(state.cpu())
@@ -198,6 +209,9 @@ class _Chains(_Annealing):
         self.noise = make(m, chains, n1 + n2)
         self.u1, self.u2 = self.noise.split([n1, n2], -1)
         self.log_w = self.w.new_zeros(m, chains, dtype=torch.float64)
+
+    def sides(self) -> tuple[Tensor, Tensor]:
+        return self.z1, self.z2
 
     def start(self) -> None:
         self.draw()
@@ -268,13 +282,10 @@ class _BitChains(_Annealing):
         self._side1 = self.machine.packed(own.w.new_zeros(chains, self.machine.n1))
         self._side2 = self.machine.packed(own.w.new_zeros(chains, self.machine.n2))
 
-    @property
-    def z1(self) -> Tensor:
-        return self.machine.unpacked(self._side1, self.chains, self.machine.n1).unsqueeze(0)
-
-    @property
-    def z2(self) -> Tensor:
-        return self.machine.unpacked(self._side2, self.chains, self.machine.n2).unsqueeze(0)
+    def sides(self) -> tuple[Tensor, Tensor]:
+        z1 = self.machine.unpacked(self._side1, self.chains, self.machine.n1)
+        z2 = self.machine.unpacked(self._side2, self.chains, self.machine.n2)
+        return z1.unsqueeze(0), z2.unsqueeze(0)
 
     def draw(self) -> Noise:
         """Noise of a sweep, both sides in a row."""
@@ -330,7 +341,8 @@ def _exact(own: RBM, chains: int, makers: list[torch.Generator]) -> Tensor:
     return boltzmann_exact.sample(own, u[..., 0], u[..., 1:])[0].transpose(0, 1)
 
 
-def _resampled(run: _Chains, makers: list[torch.Generator]) -> Tensor:
+def _resampled(run: _Annealing, makers: list[torch.Generator]) -> Tensor:
     """Final states (m, chains, n1) of a forward run, as many copies of each as its weight says."""
     u = fill(run.log_w.new_empty(len(makers), 1), makers)
-    return run.z1.gather(1, parents(run.log_w, u).unsqueeze(-1).expand_as(run.z1))
+    z1, _ = run.sides()
+    return z1.gather(1, parents(run.log_w, u).unsqueeze(-1).expand_as(z1))

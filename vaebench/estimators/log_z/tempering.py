@@ -94,9 +94,7 @@ class _Ladder:
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
         self.own, self.base, self.generator = own, base, generator
         self.d1, self.d2 = own.b1 - base.b1, own.b2 - base.b2
-        self.above: Tensor | float = 0.0
-        self.below: Tensor | float = 0.0
-        self.rates: Tensor | float = 0.0
+        self.above = self.below = self.rates = torch.zeros((), dtype=torch.float64, device=own.w.device)
         self.t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.w.device)
         self.z1 = (self.uniform(chains, 2, len(own.b1)) < torch.sigmoid(base.b1)).to(own.w.dtype)
         self.heat()
@@ -166,7 +164,7 @@ class _Ladder:
 
     def bridge(self, log_c: Tensor, sweeps: int) -> tuple[Tensor, Tensor, Tensor]:
         """log Z, its standard error, and the exchange rates (intervals,) over ``sweeps`` steps."""
-        self.above = self.below = self.rates = 0.0
+        self.above = self.below = self.rates = torch.zeros_like(log_c[:1]).sum()
         for i in steps("tempering", sweeps, self):
             at_low, at_high = self.step(i)
             self.above = self.above + torch.sigmoid(at_low - log_c) / sweeps
