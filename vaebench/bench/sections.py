@@ -43,6 +43,7 @@ FAMILIES: Families = {
     "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
     "VAE 500-20, ELBO": ({"name": "gaussian_vae"}, {"name": "vae"}),
     "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
+    "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
     **bench_boltzmann.FAMILIES,
 }
 """What is measured: with the documents of ``bench_text`` every registered model and objective."""
