@@ -38,10 +38,10 @@ def test_the_generator_is_that_of_the_paper():
     model = build(dims=[2, 3], hidden=[4, 5], between=[6])
     xi1, xi2 = torch.randn(3, 5, generator=torch.Generator().manual_seed(2)).double().split([3, 2], 1)
     dense = lambda layer, v: v @ layer.weight.T + layer.bias  # noqa: E731
-    g1, g2 = (layer.weight for layer in model.p["noise"])
+    g1, g2 = (layer.weight for layer in model.p.noise)
     assert g1.shape == (3, 3)
     assert g2.shape == (2, 2)
-    between, visible = model.p["between"][0], model.p["visible"]
+    between, visible = model.p.between[0], model.p.visible
     h2 = xi2 @ g2.T
     h1 = dense(between.heads["h"], torch.tanh(dense(between.hidden[0], h2))) + xi1 @ g1.T
     top = h1
