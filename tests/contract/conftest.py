@@ -85,6 +85,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"kl": "sampled", "weight_decay": 0.2},
         {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"},
     ],
+    "mcem": [{"leaps": 3}, {"leaps": 2, "transitions": 2, "weight_decay": 0.2}],
     "free_energy": [{}, {"samples": 2, "weight_decay": 0.2}],
     "aggressive": [{}],
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],

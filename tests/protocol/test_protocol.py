@@ -178,7 +178,7 @@ def test_models_that_know_their_means_or_their_likelihood_need_fewer():
 
 def test_the_other_measures_are_always_taken():
     c = config(DIRECTED, {"name": "gumbolt", **CHAINS}, iw_samples=None, bound_samples=1)
-    for measure in set(METRICS) - {"iw_nll", "iw_nll_weighted", "perplexity", "active_units"}:
+    for measure in set(METRICS) - {"iw_nll", "iw_nll_weighted", "hmc_nll", "perplexity", "active_units"}:
         check_measure(measure, c)
     check_measure("a measure of a later version", c)
 
@@ -218,3 +218,13 @@ def test_a_likelihood_of_other_than_bits_is_part_of_the_protocol(likelihood, par
     told = signature(c, "bound", 20)
     assert told == f"bound|data:tiny|split:test|points:50|samples:20{part}|select:last|recipe:1"
     assert has_density(c) == density
+
+
+def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
+    c = config({"name": "gaussian_vae"}, hmc_samples=50)
+    assert "hmc_nll" in evaluated(c, "iw_nll")
+    assert "hmc_nll" not in evaluated(config({"name": "gaussian_vae"}), "iw_nll")
+    assert "hmc_nll" not in evaluated(config({"name": "text_vae"}, hmc_samples=50), "iw_nll")
+    assert "|samples:50|" in signature(c, "hmc_nll", samples_of(c, "hmc_nll"))
+    with pytest.raises(UserError, match=r"eval\.hmc_samples=1: hmc_nll, which this table compares"):
+        check_measure("hmc_nll", config({"name": "sbn", "dims": [5]}, hmc_samples=1))

@@ -39,6 +39,7 @@ from vaebench.objectives.free_energy import FreeEnergy
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
+from vaebench.objectives.mcem import MCEM
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.rbm_kl import RBMKL
 from vaebench.objectives.semi_amortised import SemiAmortised
@@ -60,6 +61,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "bit_gibbs": BitGibbs,
     "vae": VAE,
     "free_energy": FreeEnergy,
+    "mcem": MCEM,
     "aggressive": Aggressive,
     "semi_amortised": SemiAmortised,
     "likelihood": Likelihood,

@@ -38,6 +38,7 @@ METRICS: dict[str, Metric] = {
     "iw_nll_weighted": Metric(
         "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
     ),
+    "hmc_nll": Metric("HMC-NLL", ("hmc_nll",), ("eval", "hmc_samples"), least=2),
     "nll": Metric("exact NLL", ("exact_nll",), likelihood=True, floor=0.0),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),

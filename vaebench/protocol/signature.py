@@ -50,6 +50,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("iw_nll")
         if model.encoded:
             names.append("mi_batch")
+        if model.encoded and not model.reads_documents and ev.get("hmc_samples"):
+            names.append("hmc_nll")
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
     return names

@@ -1,0 +1,65 @@
+"""Hamiltonian Monte Carlo (Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011) for many chains beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor], Tensor]
+"""States (..., n) -> log-densities (...), up to a constant; chains must not depend on one another."""
+
+
+class Moved(NamedTuple):
+    """After a transition: the ``state`` (..., n), and with which ``probability`` (...) it was to be accepted."""
+
+    state: Tensor
+    probability: Tensor
+
+
+def slopes(log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient (..., n) and value (...) of the log-density at every state; nothing is recorded for other gradients."""
+
+    def total(v: Tensor) -> tuple[Tensor, Tensor]:
+        values = log_density(v)
+        return values.sum(), values
+
+    with torch.no_grad():
+        gradient, (_, values) = torch.func.grad_and_value(total, has_aux=True)(z)
+    return gradient, values
+
+
+def transition(
+    log_density: LogDensity, z: Tensor, step: Tensor | float, leaps: int, momentum: Tensor, uniform: Tensor
+) -> Moved:
+    """One transition, which leaves the density invariant, whatever the step.
+
+    Args:
+        log_density: Of what the chains sample.
+        z: States (..., n).
+        step: Of the leapfrog integrator; a tensor must broadcast to (..., 1).
+        leaps: Leapfrog steps.
+        momentum: Standard normals (..., n).
+        uniform: Uniforms on (0, 1), (...).
+    """
+    slope, before = slopes(log_density, z)
+    there = z
+    p = momentum
+    for _ in range(leaps):
+        p = p + 0.5 * step * slope
+        there = there + step * p
+        slope, after = slopes(log_density, there)
+        p = p + 0.5 * step * slope
+
+    gain = after - 0.5 * p.square().sum(-1) - before + 0.5 * momentum.square().sum(-1)
+    # A trajectory that left all bounds is refused, as one of probability 0 is.
+    probability = torch.nan_to_num(gain, nan=-torch.inf).clamp(max=0).exp()
+    taken = (uniform < probability).unsqueeze(-1)
+    return Moved(torch.where(taken, there, z), probability)
+
+
+def tuned(step: Tensor, probability: Tensor, target: float, speed: float) -> Tensor:
+    """A step nearer to that whose acceptance is ``target``: longer where more is accepted, shorter where less is."""
+    return step * torch.exp(speed * (probability - target))
