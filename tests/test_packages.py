@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
 DATA = {"vaebench.conf": "conf", "vaebench.results.published": "results/published"}
+DATA["vaebench.results.models"] = "results/models"
 DATA["vaebench.results.reference"] = "results/reference"
 """Packages without code, and where they stand in a checkout."""
 

@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "sample results/runs/NAME/seed-0 --number 5",
             "sample RUN --output images.png",
+            'sample nvil_recipe "SBN 200-200-200" --output images.png',
             "sample RUN --traverse 5 --around 0 --output latents.png",
         ),
     ),

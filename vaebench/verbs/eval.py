@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench.config import catalogue
 from vaebench.errors import Interrupted, UserError
 from vaebench.formatting import duration
 from vaebench.verbs import results_root, write
@@ -27,6 +28,7 @@ def configure(parser: ArgumentParser) -> None:
         nargs="+",
         metavar="RUN|key=value",
         help="run directories, or names that `vaebench ls runs` shows (all seeds, or NAME/seed-0); "
+        "or TABLE ROW of a shipped model, which is copied to your runs first; "
         "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu",
     )
     parser.add_argument(
@@ -35,7 +37,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.results.store import find, read_note
+    from vaebench.results import shipped_models
+    from vaebench.results.store import read_note
     from vaebench.running.launchers.stop import Stop
     from vaebench.running.progress import Progress
     from vaebench.running.reevaluate import stored
@@ -43,7 +46,8 @@ def run(args: Namespace) -> int:
     overrides = [a for a in args.runs if "=" in a]
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
     root = results_root(chosen)
-    folders = list(dict.fromkeys(f for a in args.runs if "=" not in a for f in find(root, a)))
+    words = [a for a in args.runs if "=" not in a]
+    folders = [shipped_models.own(f, root) for f in shipped_models.chosen(root, words, catalogue.options("table"))]
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
 

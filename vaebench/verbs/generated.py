@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench.config import catalogue
 from vaebench.errors import UserError
-from vaebench.results.store import find
+from vaebench.results import shipped_models
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.verbs import results_root, write
 
@@ -27,7 +28,8 @@ def add_run(parser: ArgumentParser) -> None:
         "run",
         nargs="+",
         metavar="RUN",
-        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; run.results=DIR",
+        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; or TABLE ROW of a shipped model; "
+        "run.results=DIR",
     )
 
 
@@ -100,9 +102,10 @@ def trained(args: Namespace) -> Trained:
         raise UserError(
             f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
         )
-    if len(names) != 1:
+    tables = catalogue.options("table")
+    if len(names) != 1 and not (names and names[0] in tables):
         raise UserError(f"{len(names)} runs given; allowed: one")
-    folders = find(results_root(given.get("run.results")), names[0])
+    folders = shipped_models.chosen(results_root(given.get("run.results")), names, tables)
     if len(folders) > 1:
         seeds = ", ".join(f.name for f in folders)
         raise UserError(f"{names[0]} has several seeds ({seeds}); name one, as {names[0]}/{folders[0].name}")

@@ -1,0 +1,86 @@
+"""The trained models that vaebench ships: runs with their checkpoints, found by table and row as well as by name.
+
+In a checkout they stand in results/models; a wheel carries them inside this room. They are only read: what is to be
+changed is copied to the user's own runs first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaebench.errors import UserError, nearest
+from vaebench.files import carried, write_atomic
+from vaebench.results import run_files
+from vaebench.results.store import find, read_note
+
+KEPT = (run_files.NOTE, run_files.RESULT, run_files.CURVE, run_files.BEST, run_files.CHECKPOINT)
+"""Files of a shipped run."""
+
+
+def folder() -> Path | None:
+    """Where they are; None if this installation has none."""
+    return carried("results/models")
+
+
+def runs() -> list[Path]:
+    """Their folders, ``.../KEY/seed-S``."""
+    place = folder()
+    return sorted(path.parent for path in place.glob("*/seed-*/config.json")) if place else []
+
+
+def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path]:
+    """The folders of the runs that a user names.
+
+    Args:
+        root: The folder of the user's own runs.
+        words: Paths or names of runs, the user's own before shipped ones; or the name of a table, a row and perhaps a
+            column, which mean a shipped model.
+        tables: Names of all tables.
+
+    Raises:
+        UserError: If a word names nothing, or a row means no shipped model or several.
+    """
+    if words and words[0] in tables and not (root / words[0]).exists():
+        return [_of_row(words)]
+    found = [path for word in words for path in _named(root, word)]
+    return list(dict.fromkeys(found))
+
+
+def _named(root: Path, word: str) -> list[Path]:
+    place = folder()
+    own = Path(word).exists() or (root / word).exists()
+    return find(place if place and not own and (place / word).exists() else root, word)
+
+
+def _of_row(words: Sequence[str]) -> Path:
+    """The shipped model of a table, a row and perhaps a column."""
+    notes = {path: read_note(path)[0] for path in runs()}
+    names = {path: (note["table"], note["row"], note["column"]) for path, note in notes.items()}
+    fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
+    if len(fits) == 1:
+        return fits[0]
+
+    there = "; ".join(
+        dict.fromkeys(" ".join(f"'{part}'" if " " in part else part for part in n) for n in names.values())
+    )
+    asked = " ".join(words)
+    if not there:
+        raise UserError(f"{asked}: this installation ships no models")
+    of_table = [name[1] for name in names.values() if name[0] == words[0]]
+    hint = nearest(words[1], of_table) if len(words) > 1 and of_table else f"allowed: {there}"
+    several = "several shipped models" if fits else "no shipped model"
+    raise UserError(f"{asked}: {several} of that name: {hint}")
+
+
+def own(path: Path, root: Path) -> Path:
+    """The run in ``path`` as one of the user's own: a shipped one is copied below ``root`` unless it is there."""
+    place = folder()
+    if place is None or not path.resolve().is_relative_to(place.resolve()):
+        return path
+    mine = root / path.parent.name / path.name
+    if not (mine / run_files.NOTE).exists():
+        for name in sorted(KEPT, key=run_files.NOTE.__eq__):  # the note last: without it there is no run
+            if (path / name).exists():
+                write_atomic(mine / name, (path / name).read_bytes())
+    return mine
