@@ -46,6 +46,29 @@ def step(layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor
     return found | {f"d{name}": g for name, g in zip(leaves, grads, strict=True)}
 
 
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7F800001, -1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_no_number_stays_none(bits, dtype):
+    """Every kind of NaN, which rounding by whole numbers could turn into 0 or infinity: as by PyTorch."""
+    x = torch.randn(2, 16, 4, 4, generator=torch.Generator().manual_seed(0))
+    x[0, 3, 1, 1] = torch.tensor([bits], dtype=torch.int32).view(torch.float32)[0]
+    x = x.contiguous(memory_format=torch.channels_last).to(dtype).requires_grad_()
+    found = []
+    for kernel in (False, True):
+        norm = ChannelNorm(16)
+        norm.path = "norm"
+        tape = {}
+        with kernels.use(kernel):
+            trained = norm.elu(x, tape)
+            with torch.no_grad():
+                evaluated = norm.elu(x)
+        (grad,) = torch.autograd.grad(trained.float().sum(), x)
+        found.append([v.isnan() for v in (trained, evaluated, grad, *tape["norm"])])
+    for plain, by_kernel in zip(*found, strict=True):
+        assert torch.equal(plain, by_kernel)
+    assert found[1][0].any()
+
+
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("mean", [0.0, 300.0])
 @pytest.mark.parametrize("shape", SHAPES)

@@ -18,7 +18,8 @@ from vaebench.estimators.log_z.methods import parallel_tempering
 from vaebench.estimators.posterior_mean import posterior_mean
 from vaebench.evaluation.evaluate import evaluate
 from vaebench.evaluation.partial import Partial
-from vaebench.models import text_decoder
+from vaebench.models import refinement, text_decoder
+from vaebench.models.refinement import Refinement, Steps
 from vaebench.work import steps
 from vaebench.work.steps import Box, Work, tick
 
@@ -36,6 +37,7 @@ EVAL = {
 DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 2, "layers": 1, "units": 3}
 POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
 TEXT = {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}
+IMAGE = {"name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
 LM = {"name": "text_lm", "embedding": 3, "units": 4}
 
 EVALUATIONS = {
@@ -47,7 +49,13 @@ EVALUATIONS = {
     "Boltzmann posteriors": (POSTERIOR, {"iw_samples": 5}),
     "documents": (TEXT, {"iw_samples": 12}),
     "language model": (LM, {}),
+    "images, refined": (IMAGE, {"iw_samples": 12}),
+    "images, refined, in bfloat16": (IMAGE, {"iw_samples": 12, "precision": "bfloat16"}),
+    "documents, refined": (TEXT, {"iw_samples": 12}),
 }
+
+REFINED = Steps(count=3, rate=0.5, momentum=0.5, clip=0.5)
+"""Of the posteriors of models whose name here says so, in batches of 7 cases: none of the groups ends with one."""
 
 
 def documents(count: int) -> torch.Tensor:
@@ -62,6 +70,10 @@ def documents(count: int) -> torch.Tensor:
 
 def tiny(settings):
     """A model of check.VISIBLE pixels, or of nine words."""
+    if settings is IMAGE:
+        model = models.build(settings, DataInfo(np.full(6, 0.5), shape=(2, 3)))
+        check.randomize(model, 1, 0.6)
+        return model.requires_grad_(False)
     if not settings["name"].startswith("text"):
         return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
     model = models.build(settings, DataInfo(np.zeros(9))).double()
@@ -89,8 +101,12 @@ def make(monkeypatch):
         shared = {"data": {"name": "tiny"}, "train": {"select": "last", "valid_samples": 5}, "recipe": 1}
         config = {**shared, "model": settings, "eval": {**EVAL, **changed}}
         read = settings in (TEXT, LM)
-        x = documents(40) if read else exact.states(check.VISIBLE).repeat(8, 1)[:120]
-        return tiny(settings), x, config
+        pixels = 6 if settings is IMAGE else check.VISIBLE
+        x = documents(40) if read else exact.states(pixels).repeat(8, 1)[:120]
+        model = tiny(settings)
+        if "refined" in name:
+            model.refinement = Refinement(REFINED, batch=7)
+        return model, x, config
 
     return make
 
@@ -128,7 +144,7 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
     whole, count = gone_on_with(job, Partial(tmp_path / "none", {}), None)
     assert whole == alone, "to be watched changes nothing"
     assert count > 4
-    stride = max(1, count // (8 if name in ("tempered log Z", "documents") else 25))
+    stride = max(1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25))
     for at in range(1, count + 1, stride):
         partial = Partial(tmp_path, {"at": at})
         assert gone_on_with(job, partial, at)[0] is None
@@ -136,6 +152,36 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
         assert again == whole, f"stopped at {at} of {count}"
         assert left <= count
     assert left < count / 2 + stride, "a late stop leaves little to do"
+
+
+@pytest.mark.parametrize("name", ["images, refined", "documents, refined"])
+def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, monkeypatch, name):
+    """At every step of the refinement of the third batch and of the last: what it has found by then is thrown away."""
+    model, x, config = make(name)
+    seen = []
+    real = refinement.refine
+    monkeypatch.setattr(refinement, "refine", lambda *a, **k: seen.append(stop.count) or real(*a, **k))
+
+    def job():
+        return evaluate(model, x, config, "0" * 16, seed=0)
+
+    def watched(partial, at):
+        nonlocal stop
+        stop = Stopping(at)
+        kept, spent = partial.read()
+        with Work(stop, keep=partial.write, kept=kept, spent=spent):
+            return job()
+
+    stop = Stopping()
+    whole = watched(Partial(tmp_path / "none", {}), None)
+    batches = seen[:]
+    assert len(batches) == -(-len(x) // 7), "each posterior is found once"
+    for first in (batches[2], batches[-1]):
+        for inside in range(1, REFINED.count + 1):
+            partial = Partial(tmp_path, {"at": first + inside})
+            with pytest.raises(Interrupted):
+                watched(partial, first + inside)
+            assert watched(partial, None) == whole
 
 
 @pytest.mark.parametrize("name", EVALUATIONS)
@@ -146,7 +192,8 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
         return evaluate(model, x, config, "0" * 16, seed=0)
 
     partial, stops = Partial(tmp_path, {}), itertools.count()
-    longest = 60 if name == "tempered log Z" else 12  # the pilot runs that place temperatures begin anew
+    # Pilot runs that place temperatures begin anew, and so does the refinement of a group of cases.
+    longest = 60 if name == "tempered log Z" or "refined" in name else 12
     while (found := gone_on_with(job, partial, longest)[0]) is None:
         assert next(stops) < 200
     assert found == job()

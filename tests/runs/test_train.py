@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -17,6 +18,17 @@ from vaebench.training.engines import Pack
 from vaebench.training.run_state import RunState, evaluated_checkpoint, progress_of
 
 CPU = torch.device("cpu")
+
+IMAGES = {
+    "model": {
+        "name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4,
+        "init": "glorot", "init_scale": 0.1,
+    },
+    "objective": {"name": "vae"},
+    "optim": {"name": "clipped_adam", "rate": 1e-2},
+}  # fmt: skip
+HALF = {**IMAGES, "train.precision": "bfloat16", "train.updates": 20, "train.valid_every": 8}
+REFINED = {"name": "semi_amortised", "svi_steps": 2, "svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
 
 VARIANTS = {
     "nvil": {},
@@ -112,6 +124,18 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
         go(changes, seeds=(0, 1), folder=folder)
         for seed in ("seed-0", "seed-1"):
             assert state_of(tmp_path / folder / seed) == state_of(tmp_path / "whole" / seed)
+
+
+@pytest.mark.parametrize("objective", [{"name": "vae"}, REFINED], ids=lambda v: v["name"])
+def test_in_bfloat16_too(go, state_of, tmp_path, objective):
+    changes = {**HALF, "objective": objective}
+    go(changes, folder="whole")
+    calls = iter(range(1, 100))
+    with pytest.raises(Interrupted):
+        go(changes, should_stop=lambda: next(calls) >= 12)
+    assert 0 < progress_of(tmp_path / "run/seed-0", 0).update < 20
+    go(changes)
+    assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
 
 
 def test_grey_data_are_binarized_alike_after_a_stop(go, state_of, tmp_path, grey):
@@ -329,6 +353,44 @@ def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_check
     assert seed.reason == "the training bound is not finite at update 45; the checkpoint is of update 30"
     assert progress_of(tmp_path / "run/seed-0", 0).update == 30
     assert all(bool(torch.isfinite(v).all()) for v in params_of("run").values())
+
+
+@pytest.mark.parametrize(
+    ("objective", "value"),
+    [({"name": "vae"}, math.nan), ({"name": "vae"}, 3e38), (REFINED, math.nan)],
+    ids=["VAE, NaN", "VAE, overflow", "SA-VAE, NaN"],
+)
+def test_in_bfloat16_as_well(go, monkeypatch, params_of, tmp_path, objective, value):
+    """A parameter that is none, or whose products overflow: found in the block, and nothing of it is saved.
+
+    Another try from the checkpoint, without the fault, ends as if there had been none.
+    """
+    changes = {**HALF, "objective": objective}
+    go(changes, folder="whole")
+    real = Pack.advance
+
+    def advance(self, index, noise, binarize, first, only):
+        if first >= 12:
+            self.params["model.p.blocks.0.narrow.weight"].fill_(value)
+        return real(self, index, noise, binarize, first, only)
+
+    with monkeypatch.context() as m:
+        m.setattr(Pack, "advance", advance)
+        (seed,) = go(changes)
+    assert seed.status == "diverged"
+    assert re.fullmatch(r"the training bound is not finite at update \d+; the checkpoint is of update 8", seed.reason)
+    assert progress_of(tmp_path / "run/seed-0", 0).update == 8
+    assert all(bool(torch.isfinite(v).all()) for v in params_of("run").values())
+    (seed,) = go(changes)
+    assert seed.status == "trained"
+    assert equal(params_of("run"), params_of("whole"))
+
+
+def test_bfloat16_trains_otherwise(go, params_of):
+    """What is stopped and gone on with above is rounded, and stays so: no run of float32."""
+    go(HALF)
+    go(IMAGES, folder="exact")
+    assert not equal(params_of("run"), params_of("exact"))
 
 
 def test_an_absurd_rate_diverges_before_there_is_a_checkpoint(go, tmp_path):

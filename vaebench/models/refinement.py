@@ -19,6 +19,7 @@ from vaebench.models.posterior import Gaussian
 from vaebench.nn.batch_norm import Tape
 from vaebench.optim.clipping import clipped_jointly
 from vaebench.rng import noise
+from vaebench.work.steps import tick
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def refine(
     before: list[Moments] = []
     grads: list[Moments] = []
     for k in range(steps.count):
+        tick()
         with torch.enable_grad():
             value = elbo(model, x, Gaussian(*now), draws[k], weight, tapes[k]).loss
             mean, log_var = torch.autograd.grad(value, now, create_graph=differentiable)
