@@ -21,6 +21,7 @@ class HMCNLL(Metric[tuple[Tensor, Tensor]]):
 
     def collect(self, job: Job) -> tuple[Tensor, Tensor]:
         """log p(x) of every case and the acceptance of its chain, (n,) each."""
+        assert isinstance(job.model, GaussianPosterior)  # by ``applies``
         return log_evidence(job.model, job.x, job.seed, Chains(job.settings["hmc_samples"]))
 
     def measures(self, job: Job, collected: tuple[Tensor, Tensor]) -> list[Measure]:

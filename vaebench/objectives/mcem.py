@@ -10,8 +10,9 @@ from torch import Tensor
 from vaebench.dists import hmc
 from vaebench.errors import UserError
 from vaebench.models.base import GaussianPosterior, Model
+from vaebench.models.posterior import Posterior
 from vaebench.nn import batch_norm
-from vaebench.objectives.base import Batch, Objective, State
+from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import seeds
 from vaebench.settings import validate
@@ -37,6 +38,7 @@ class MCEM(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the mean over the cases.
     """
 
+    model: GaussianPosterior
     per_case = ("z",)
 
     SPEED: ClassVar[float] = 0.02
@@ -44,7 +46,7 @@ class MCEM(Objective):
 
     def __init__(
         self,
-        model: Model,
+        model: GaussianPosterior,
         leaps: int = 10,
         acceptance: float = 0.9,
         step: float = 0.1,
@@ -79,7 +81,7 @@ class MCEM(Objective):
         moves = {"momentum": ("normal", (*lead, self.model.sizes[1])), "accept": ("uniform", lead)}
         return {**moves, **self.model.posterior_noise(1, batch)}
 
-    def forward(self, state: State, batch: Batch, noise: dict[str, Tensor]):
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         z = state["z"]
@@ -102,7 +104,7 @@ class MCEM(Objective):
         return lambda z: self.model.log_joint(x, [z.unsqueeze(0)])[0]
 
     @torch.no_grad()
-    def _bound(self, x: Tensor, posterior, noise: dict[str, Tensor]) -> Tensor:
+    def _bound(self, x: Tensor, posterior: Posterior, noise: State) -> Tensor:
         """The mean one-sample bound at the inference network, ()."""
         z = [v.detach() for v in posterior.sample(1, noise)]
         return (self.model.log_joint(x, z) - posterior.log_prob(z)).mean()
