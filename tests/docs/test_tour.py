@@ -1,0 +1,46 @@
+"""docs/tour.ipynb runs from top to bottom, offline, and shows what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOK = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))
+CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """What the cells have made, and the pictures that they showed."""
+    found: dict = {}
+    shown: list = []
+    matplotlib.use("Agg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("tour"))
+        patch.delenv("VAEBENCH_MIRROR", raising=False)
+        patch.setenv("VAEBENCH_DATA", "data")
+        patch.setattr(plt, "show", lambda: shown.append(plt.gcf()))
+        for number, cell in enumerate(CELLS, start=1):
+            exec(compile(cell, f"cell {number} of docs/tour.ipynb", "exec"), found)
+        yield found, shown
+    plt.close("all")
+
+
+def test_the_cells_run_and_show_what_they_say(tour):
+    found, (curve, pictures) = tour
+    assert set(found["results"]["status"]) == {"done"}
+    lines = curve.axes[0].lines
+    assert [line.get_label() for line in lines] == ["seed-0", "seed-1"]
+    np.testing.assert_array_equal(lines[0].get_ydata(), found["runs"][0].curve["valid_bound"])
+    assert [place.get_title(loc="left") for place in pictures.axes[::8]] == ["samples", "test cases", "reconstructions"]
+    assert found["found"].samples == 1000
+
+
+def test_no_outputs_are_kept():
+    assert all(not cell.get("outputs") for cell in NOTEBOOK["cells"])
