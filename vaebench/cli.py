@@ -63,6 +63,10 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "reconstruct RUN --test 16 --output pairs.png",
         ),
     ),
+    "export": (
+        "write a trained model for use without vaebench",
+        ("export results/runs/NAME/seed-0 --output model", "export RUN --output model --only parameters"),
+    ),
     "data": (
         "list, download and verify the data sets",
         ("data ls", "data get mnist_static", "data verify data.mirror=/mnt/mirror"),

@@ -247,6 +247,24 @@ def test_an_exported_model_computes_the_same(made, tmp_path):
     assert (content["model"]["name"], content["data"]["name"], content["seed"]) == ("sbn", "digits", 0)
 
 
+def test_the_command_exports_the_same(made, tmp_path, capsys):
+    folder = made[0].runs()[0]
+    assert main(["export", str(folder), "--output", str(tmp_path / "both")]) == 0
+    names = sorted(path.name for path in (tmp_path / "both").iterdir())
+    assert names == ["decoder.pt2", "encoder.pt2", "model.pt", "sample.pt2"]
+    assert capsys.readouterr().err.count("vaebench: wrote ") == 4
+
+    run = vb.load_run(folder)
+    z = (torch.rand(3, 200) < 0.5).float()
+    found = torch.export.load(tmp_path / "both" / "decoder.pt2").module()(z)
+    torch.testing.assert_close(found, run.model.p[0].drive(z))
+
+    assert main(["export", str(folder), "--output", str(tmp_path / "one"), "--only", "parameters"]) == 0
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["model.pt"]
+    assert main(["export", str(folder), "--output", str(tmp_path / "none"), "--only", "all"]) == 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_exported_model_refines_its_posterior(documents, tmp_path):
     """A semi-amortised model is measured by the same posterior wherever it was loaded from."""
     model = documents.model

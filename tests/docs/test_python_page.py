@@ -29,7 +29,7 @@ def names(tmp_path_factory):
 
 
 def test_the_numbers_are_what_the_page_says(names):
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
     assert names["titles"].keys() > {"nvil_mnist"}
     assert names["bounds"].loc["SBN 200", "NVIL"] > 100
     assert set(names["results"]["seed"]) == {0, 1}
@@ -62,3 +62,9 @@ def test_the_page_is_linked_and_names_everything():
     assert "docs/python.md" in (ROOT / "README.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `vb\.(\w+)", PAGE, re.M))
     assert named == {*vaebench.__all__, "__version__"}
+
+
+def test_the_programs_are_the_model_s(names):
+    assert set(names["files"]) == {"encoder", "decoder", "sample"}
+    assert names["logits"].shape == names["drawn"].shape == (5, 64)
+    assert set(names["drawn"].unique().tolist()) <= {0.0, 1.0}

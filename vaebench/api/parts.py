@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench import __version__
 from vaebench.api import words
 from vaebench.config import compose
 from vaebench.errors import UserError
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
 
     from vaebench.data.info import DataInfo
     from vaebench.data.splits import Splits
-
-FORMAT = 1
-"""Of exported models; raised when what stands in the file changes its meaning."""
 
 
 def load_data(name: str, **settings: Any) -> Splits:
@@ -65,38 +60,6 @@ def build_model(name: str, data: Splits, *, seed: int = 0, **settings: Any) -> n
     return model
 
 
-def save_model(path: Path | str, model: nn.Module, config: dict[str, Any], about: dict[str, Any]) -> None:
-    """Write a model's settings and state to a file that ``torch.load(path, weights_only=True)`` reads anywhere.
-
-    Args:
-        path: Replaced whole.
-        model: On any device; the file is for the CPU.
-        config: The cell's; its ``model`` section is kept.
-        about: What else is to be known, plain values.
-
-    Raises:
-        UserError: If the file cannot be written.
-    """
-    import torch
-
-    from vaebench.files import write_atomic
-
-    state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    content = {"format": FORMAT, "vaebench": __version__, "model": config["model"], **about, "state_dict": state}
-
-    # A refined posterior belongs to the model, yet not to its state.
-    refined = getattr(model, "refinement", None)
-    if refined is not None:
-        content["refinement"] = refined.plain()
-
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    try:
-        write_atomic(Path(path), buffer.getvalue())
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-
-
 def load_model(path: Path | str) -> nn.Module:
     """The model of a file that ``Run.export`` wrote, without its data or its run.
 
@@ -109,6 +72,7 @@ def load_model(path: Path | str) -> nn.Module:
     import torch
 
     from vaebench import models
+    from vaebench.evaluation.exported import FORMAT
     from vaebench.models import refinement
 
     try:

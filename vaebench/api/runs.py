@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.api import parts, words
+from vaebench.api import words
 from vaebench.errors import UserError
 from vaebench.results import result_file, run_files
 from vaebench.results.store import is_current, read_note
@@ -188,21 +188,31 @@ class Run:
         Raises:
             UserError: If nothing is trained yet, or the file cannot be written.
         """
-        model = copy.deepcopy(self.model).requires_grad_(True)
         if path is not None:
-            about = {
-                "data": {
-                    "name": self.data.name,
-                    "hash": self.data.hash,
-                    "kind": str(self.data.kind),
-                    "shape": list(self.data.shape),
-                },
-                "run": self.folder.resolve().parent.name,
-                "seed": self.seed,
-                "update": self._trained.update,
-            }
-            parts.save_model(path, model, self.config, about)
-        return model
+            from vaebench.evaluation import exported
+
+            exported.write(Path(path), self._trained, self.folder)
+        return copy.deepcopy(self.model).requires_grad_(True)
+
+    def export_programs(self, folder: Path | str) -> dict[str, Path]:
+        """Functions of the trained model as programs that run where vaebench is not installed.
+
+        Each is a file NAME.pt2 of ``torch.export``: ``torch.export.load(file).module()`` is a ``torch.nn.Module`` with
+        the trained parameters, for batches of any size. A refined posterior (SA-VAE) is not in them: the encoder gives
+        where its refinement begins.
+
+        Args:
+            folder: Where the files are written; made if need be.
+
+        Returns:
+            Name -> file: ``decoder``; of models with latents ``encoder``; of belief nets ``sample``.
+
+        Raises:
+            UserError: If nothing is trained yet, the model has no such programs, or a file cannot be written.
+        """
+        from vaebench.evaluation import programs
+
+        return programs.write(self.model, programs.examples(self._trained), Path(folder))
 
     def _texts(self, documents: Sequence[Any]) -> list[str]:
         from vaebench.data.text.tokens import words_of

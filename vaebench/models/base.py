@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,20 @@ from vaebench.rng.noise import Shapes
 
 Moments = tuple[Tensor, Tensor]
 """Mean and log-variance of a Gaussian for every example, (batch, n) each."""
+
+
+class Program(NamedTuple):
+    """A function of a model that can be written down, and run where there is no vaebench.
+
+    Attributes:
+        call: Takes the inputs in their order. It branches on no values, only on shapes.
+        inputs: Name -> an example whose first axis, the batch, may have any length.
+        gives: What it gives, in words.
+    """
+
+    call: Callable[..., Tensor | tuple[Tensor, ...]]
+    inputs: dict[str, Tensor]
+    gives: str
 
 
 class Model(nn.Module, ABC):
@@ -62,6 +76,10 @@ class Model(nn.Module, ABC):
     def draws_bits(self) -> bool:
         """Whether samples of p(x) are zeros and ones."""
         return self.facts.draws_bits
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Functions that can be written down, by name: none. ``x`` (batch, d), the model's dtype, are some examples."""
+        return {}
 
     def decayed(self) -> list[Tensor]:
         """What weight decay applies to: all parameters, as if each had a normal prior."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive, bernoulli
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import Ancestral, BinaryVisibles, SampledPosterior
+from vaebench.models.base import Ancestral, BinaryVisibles, Program, SampledPosterior
 from vaebench.models.posterior import Noise
 from vaebench.nn.layers import layer_list
 from vaebench.protocol.families import FAMILIES
@@ -134,6 +134,37 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             h = self.p[i].sample(h, noise[f"p{i}"])
             layers.insert(0, h)
         return layers[0], [v.unsqueeze(0) for v in layers[1:]]
+
+    # ------------------------------------------------------------------------------------------------ programs
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """The encoder and the model by their noise, uniform on (0, 1), and the decoder."""
+        rows = len(x)
+        noise = {f"u{i}": torch.rand(rows, n, dtype=x.dtype) for i, n in enumerate(self.sizes)}
+        above = {name: u for name, u in noise.items() if name != "u0"}
+        first = self.p[0]
+        z = {"z1": (noise["u1"] > 0.5).to(x.dtype)}
+
+        def encode(x: Tensor, *u: Tensor) -> tuple[Tensor, ...]:
+            drawn = self.sample_posterior(x, 1, {f"q{i}": v.unsqueeze(0) for i, v in enumerate(u, start=1)})
+            return tuple(layer[0] for layer in drawn)
+
+        def decode(z1: Tensor, x: Tensor | None = None) -> Tensor:
+            logits = first.drive(z1)
+            if x is None or first.autoregressive is None:
+                return logits
+            return autoregressive.logits(x, logits, first.autoregressive)
+
+        def draw(*u: Tensor) -> Tensor:
+            return self.sample_joint({f"p{i}": v for i, v in enumerate(u)})[0]
+
+        seen = {} if first.autoregressive is None else {"x": x}
+        given = "" if first.autoregressive is None else " given the pixels before each"
+        return {
+            "encoder": Program(encode, {"x": x, **above}, "a sample of every latent layer, z1 next to the data"),
+            "decoder": Program(decode, {**z, **seen}, f"logits of x{given}"),
+            "sample": Program(draw, noise, "x drawn from the model"),
+        }
 
 
 class SBN(BeliefNet):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, SampledPosterior
+from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Program, SampledPosterior
 from vaebench.models.posterior import GaussianLayers, Layer, Noise, log_standard
 from vaebench.nn.init import logit_of_mean
 from vaebench.nn.layers import layer_list
@@ -161,6 +161,24 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """log p(x | xi), then log p(xi_l) of each layer, each (k, batch), nats."""
         return [self.log_likelihood(x, z), *(log_standard(v) for v in z)]
+
+    # ------------------------------------------------------------------------------------------------- programs
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder."""
+        layers = {f"z{i}": torch.zeros(len(x), n, dtype=x.dtype) for i, n in enumerate(self.sizes[1:], 1)}
+
+        def encode(x: Tensor) -> tuple[Tensor, ...]:
+            return tuple(self.q(x))
+
+        def decode(*z: Tensor) -> Tensor:
+            return self.logits(z)
+
+        moments = "mean, log of the precision's diagonal" + (" and its vector" if self.rank_one else "")
+        return {
+            "encoder": Program(encode, {"x": x}, f"{moments}, layer after layer, z1 next to the data"),
+            "decoder": Program(decode, layers, "logits of x"),
+        }
 
     # -------------------------------------------------------------------------------------------------- samples
 

@@ -11,7 +11,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Program
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.init import logit_of_mean
@@ -104,6 +104,22 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
             logit, log_var = outputs
             return gaussian.log_prob(x, torch.sigmoid(logit), 0.5 * log_var)
         return bernoulli.log_prob(x, outputs[0])
+
+    # ------------------------------------------------------------------------------------------------- programs
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder."""
+        z = torch.zeros(len(x), self.sizes[1], dtype=x.dtype)
+
+        def decode(z: Tensor) -> Tensor | tuple[Tensor, ...]:
+            outputs = self.p(z)
+            return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+        gives = "logits of the mean of x, and its log-variance" if self.likelihood == "gaussian" else "logits of x"
+        return {
+            "encoder": Program(self.encode, {"x": x}, "mean and log-variance of z"),
+            "decoder": Program(decode, {"z": z}, gives),
+        }
 
     # -------------------------------------------------------------------------------------------------- samples
 

@@ -15,7 +15,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models import images
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Program
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.resnet import ResNet
@@ -74,7 +74,7 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
 
     def encode(self, x: Tensor, tape: Tape | None = None) -> Moments:
         """Mean and log-variance of q(z | x), (batch, n) each, for images ``x`` (batch, h w)."""
-        image = x.view(len(x), 1, *self.shape).contiguous(memory_format=torch.channels_last)
+        image = x.view(-1, 1, *self.shape).contiguous(memory_format=torch.channels_last)
         mean, log_var = self.q(image, tape).chunk(2, -1)
         return mean, log_var
 
@@ -90,6 +90,20 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     def score(self, x: Tensor, z: Sequence[Tensor]) -> Tensor:
         """``log_likelihood`` for evaluation, (k, batch), nats: without gradient, memory bounded."""
         return images.score(self.p, x, z[0])
+
+    # ------------------------------------------------------------------------------------------------- programs
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder."""
+        z = torch.zeros(len(x), self.sizes[1], dtype=x.dtype)
+
+        def decode(x: Tensor, z: Tensor) -> Tensor:
+            return self.p(x, z.unsqueeze(0))[0]
+
+        return {
+            "encoder": Program(self.encode, {"x": x}, "mean and log-variance of z"),
+            "decoder": Program(decode, {"x": x, "z": z}, "logits of every pixel given those before it, and z"),
+        }
 
     # -------------------------------------------------------------------------------------------------- samples
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, SampledPosterior
+from vaebench.models.base import Ancestral, Program, SampledPosterior
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -63,6 +63,22 @@ class LinearGaussian(SampledPosterior, Ancestral):
         z = noise["p1"]
         decoded = nn.functional.linear(z, self.p["weight"], self.p["bias"])
         return gaussian.sample(decoded, self.p["log_sd"], noise["p0"]), [z.unsqueeze(0)]
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder."""
+
+        def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+            mean, log_sd = self._posterior(x)
+            return mean, 2 * log_sd.expand(mean.shape)
+
+        def decode(z: Tensor) -> Tensor:
+            return nn.functional.linear(z, self.p["weight"], self.p["bias"])
+
+        z = torch.zeros(len(x), self.sizes[1], dtype=x.dtype)
+        return {
+            "encoder": Program(encode, {"x": x}, "mean and log-variance of z"),
+            "decoder": Program(decode, {"z": z}, "the mean of x"),
+        }
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """Exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""

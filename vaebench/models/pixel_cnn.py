@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.models import images
-from vaebench.models.base import Ancestral, ExactModel
+from vaebench.models.base import Ancestral, ExactModel, Program
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.protocol.families import FAMILIES
@@ -37,6 +37,14 @@ class PixelCNN(ExactModel, Ancestral):
     def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
         """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch. No dropout."""
         return bernoulli.log_prob(x, self.p(x, None, tape))[0]
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """The decoder."""
+
+        def decode(x: Tensor) -> Tensor:
+            return self.p(x)[0]
+
+        return {"decoder": Program(decode, {"x": x}, "logits of every pixel given those before it")}
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:

@@ -75,6 +75,17 @@ class TextDecoder(nn.Module):
         c = F.linear(z, self.initial)
         return torch.tanh(c), c
 
+    def logits(self, words: Tensor, z: Tensor | None) -> Tensor:
+        """Logits of every next word, (batch, width - 1, V), after ``words`` (batch, width) of any length.
+
+        ``z`` (batch, n): a code for each document.
+        """
+        x = F.embedding(words[:, :-1].t(), self.embedding)
+        if z is not None:
+            x = torch.cat([x, z.expand(len(x), -1, -1)], -1)
+        h, _ = self.lstm(x, self.first_state(words.shape[0], z))
+        return F.linear(h, self.output).transpose(0, 1)
+
     def log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None = None) -> Tensor:
         """log p(document | z), (k, batch), nats, summed over words and ``</s>``. ``z`` (k, batch, n) or None, k = 1.
 

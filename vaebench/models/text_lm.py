@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaebench.data.info import DataInfo
 from vaebench.models import tokens
-from vaebench.models.base import ExactModel
+from vaebench.models.base import ExactModel, Program
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import FAMILIES
@@ -45,6 +45,14 @@ class TextLM(ExactModel):
     def log_evidence(self, x: Tensor, drop: Drop | None = None, tape: Tape | None = None) -> Tensor:
         """Exact log p(x), (batch,), nats: the sum over words and ``</s>``; with ``drop`` that of a thinned net."""
         return self.p.log_likelihood(tokens.read(x), None, drop)[0]
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """The decoder, for documents of the width of ``x``; shorter ones are padded with 0."""
+
+        def decode(x: Tensor) -> Tensor:
+            return self.p.logits(x, None)
+
+        return {"decoder": Program(decode, {"x": x}, "logits of every next word given those before it")}
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.models import tokens
-from vaebench.models.base import GaussianPosterior, Moments
+from vaebench.models.base import GaussianPosterior, Moments, Program
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.lstm import LSTM, last
 from vaebench.nn.precision import products_in
+from vaebench.nn.tokens import lengths_of
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
@@ -71,6 +72,21 @@ class TextVAE(GaussianPosterior):
         """Mean and log-variance of q(z | x), (batch, n) each. There is no dropout in the encoder; no tape is used."""
         mean, log_var = self.q(tokens.read(x)).chunk(2, -1)
         return mean, log_var
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder, for documents of the width of ``x``; shorter ones are padded with 0."""
+        z = torch.zeros(len(x), self.sizes[1], dtype=self.mean.dtype)
+
+        def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+            mean, log_var = self.q(tokens.Documents(x, lengths_of(x), even=False)).chunk(2, -1)
+            return mean, log_var
+
+        return {
+            "encoder": Program(encode, {"x": x}, "mean and log-variance of z"),
+            "decoder": Program(
+                self.p.logits, {"x": x, "z": z}, "logits of every next word given z and those before it"
+            ),
+        }
 
     # ------------------------------------------------------------------------------------------------ generator
 

@@ -68,17 +68,17 @@ class ImageDecoder(nn.Module):
         first = self.image_part(x).unsqueeze(0)
         if z is not None:
             first = first + self.code_part(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        return self.rest(first.flatten(0, 1), tape).view(len(first), len(x), -1)
+        return self.rest(first.flatten(0, 1), tape).view(first.shape[0], x.shape[0], -1)
 
     def as_image(self, x: Tensor) -> Tensor:
         """Pixels (batch, h w), or of some rows alone, as one channel (batch, 1, h, w)."""
-        return x.view(len(x), 1, -1, self.shape[1])
+        return x.view(x.shape[0], 1, -1, self.shape[1])
 
     def code_part(self, z: Tensor) -> Tensor:
         """What codes ``z`` (rows, n) give to the first layer, (rows, channels, h, w)."""
         if self.code is None:
             raise ValueError("this decoder takes no code")
-        return self.maps_part(self.code(z).view(len(z), self.maps, *self.shape))
+        return self.maps_part(self.code(z).view(-1, self.maps, *self.shape))
 
     def rest(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
         """Logits (rows, h w), float32 at least, from what the first layer was given (rows, channels, h, w).

@@ -86,4 +86,4 @@ class LSTM(nn.Module):
 
 def last(outputs: Tensor, lengths: Tensor) -> Tensor:
     """Of ``outputs`` (time, batch, units) those of every sequence's own last step, (batch, units)."""
-    return outputs[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
+    return outputs[lengths - 1, torch.arange(lengths.shape[0], device=lengths.device)]

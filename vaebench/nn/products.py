@@ -44,6 +44,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Up to rounding the same by either library. Where second derivatives are wanted it is PyTorch's own.
     """
+    if torch.compiler.is_compiling():  # where even the number of rows may be unknown
+        return torch.nn.functional.linear(x, weight, bias)
     rows = x.reshape(-1, x.shape[-1])
     given = [v for v in (rows, weight, bias) if v is not None]
     tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)

@@ -96,6 +96,11 @@ def trained(args: Namespace) -> Trained:
     """The run that the arguments name. Raises UserError unless it is one, and trained."""
     from vaebench.evaluation import trained_run as runs
 
+    return runs.load(folder_of(args))
+
+
+def folder_of(args: Namespace) -> Path:
+    """The folder of the run that the arguments name. Raises UserError unless there is one."""
     names = [a for a in args.run if "=" not in a]
     given = dict(a.split("=", 1) for a in args.run if "=" in a)
     if set(given) - {"run.results"}:
@@ -109,7 +114,7 @@ def trained(args: Namespace) -> Trained:
     if len(folders) > 1:
         seeds = ", ".join(f.name for f in folders)
         raise UserError(f"{names[0]} has several seeds ({seeds}); name one, as {names[0]}/{folders[0].name}")
-    return runs.load(folders[0])
+    return folders[0]
 
 
 def show_documents(found: list[Document], trained: Trained, output: Path | None, of: Tensor | None = None) -> None:

@@ -1,0 +1,59 @@
+"""A trained model by itself: a file of plain values and tensors, which ``torch.load`` reads without vaebench."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+
+from vaebench import __version__
+from vaebench.errors import UserError
+from vaebench.evaluation.trained_run import Trained
+from vaebench.files import write_atomic
+from vaebench.models.base import GaussianPosterior
+from vaebench.models.refinement import Refinement
+
+FORMAT = 1
+"""Of exported models; raised when what stands in the file changes its meaning."""
+
+
+def write(path: Path, trained: Trained, folder: Path) -> None:
+    """Write the settings and the state of a model, for the CPU, and what it was trained on.
+
+    Args:
+        path: Replaced whole.
+        trained: The run.
+        folder: Where it is, ``.../NAME/seed-<n>``.
+
+    Raises:
+        UserError: If the file cannot be written.
+    """
+    model = trained.model
+    splits = trained.splits
+    content = {
+        "format": FORMAT,
+        "vaebench": __version__,
+        "model": trained.config["model"],
+        "data": {
+            "name": splits.name,
+            "hash": splits.hash,
+            "kind": str(splits.kind),
+            "shape": list(splits.shape),
+        },
+        "run": folder.resolve().parent.name,
+        "seed": int(folder.resolve().name.removeprefix("seed-")),
+        "update": trained.update,
+        "state_dict": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+    }
+
+    # A refined posterior belongs to the model, yet not to its state.
+    if isinstance(model, GaussianPosterior) and isinstance(model.refinement, Refinement):
+        content["refinement"] = model.refinement.plain()
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    try:
+        write_atomic(path, buffer.getvalue())
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
