@@ -1,0 +1,152 @@
+"""log p(x) of models with normal latents by annealed importance sampling from the prior to the posterior (Neal 2001).
+
+Between them lie p(z) p(x | z)^beta, beta from 0 to 1, sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov &
+Grosse 2017). No proposal can flatter: the mean of the weights is p(x) forwards, of their inverses 1 / p(x) backwards,
+from an exact sample of the posterior, which there is of data that the model made. So one direction gives a stochastic
+lower bound of log p(x), the other an upper one, and the two meet as temperatures and chains grow.
+
+The integrator's steps are tuned in a run of their own before, one for every case and temperature, so that the weights
+that count come from a fixed Markov chain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import hmc
+from vaebench.models.base import LatentModel
+from vaebench.rng import noise
+from vaebench.work.steps import tick
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """``temperatures`` steps from the prior to the posterior, with ``chains`` for each case.
+
+    ``leaps``: leapfrog steps of a transition, of which there is one at each temperature, tuned for ``acceptance``.
+    """
+
+    temperatures: int = 1000
+    chains: int = 16
+    leaps: int = 5
+    acceptance: float = 0.8
+
+    def betas(self) -> list[float]:
+        """From 0 to 1, closer together at the ends: a sigmoid of even steps."""
+        ends = [1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures))) for t in range(self.temperatures + 1)]
+        low, high = ends[0], ends[-1]
+        return [(v - low) / (high - low) for v in ends]
+
+
+FIRST_STEP, SPEED = 0.3, 0.1
+"""Where tuning begins, and how fast it follows the acceptance of the chains of a case."""
+
+
+class Target:
+    """p(z) p(x | z)^beta of the cases ``x`` (batch, d), for all layers of z side by side, (chains, batch, n)."""
+
+    def __init__(self, model: LatentModel, x: Tensor) -> None:
+        self.model = model
+        self.x = x
+        self.sizes = model.sizes[1:]
+
+    def parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(x | z) and log p(z), (chains, batch) each, nats."""
+        first, *rest = self.model.log_joint_terms(self.x, list(z.split(self.sizes, -1)))
+        return first, sum(rest[1:], rest[0])
+
+    def at(self, beta: float) -> hmc.LogDensity:
+        """The density at one temperature, up to a constant."""
+
+        def log_density(z: Tensor) -> Tensor:
+            likelihood, prior = self.parts(z)
+            return prior + beta * likelihood
+
+        return log_density
+
+
+@torch.no_grad()
+def lower(model: LatentModel, x: Tensor, seed: int, how: Annealing) -> Tensor:
+    """log of the weights of the forward chains, (chains, batch), nats, float64; the mean of the weights is p(x).
+
+    Args:
+        model: With standard normal latents, of which it knows log p(x | z) and log p(z).
+        x: Cases (batch, d), in the model's dtype.
+        seed: Of the chains.
+        how: They are annealed.
+    """
+    steps = _tuned_steps(model, x, seed, how)
+    z = _drawn(model, x, how.chains, seed, 1, 0)["start"]
+    return _along(Target(model, x), z, seed, how, steps)
+
+
+@torch.no_grad()
+def upper(model: LatentModel, x: Tensor, z: Sequence[Tensor], seed: int, how: Annealing) -> Tensor:
+    """log of the inverse weights of the backward chains, (chains, batch), nats; their mean is 1 / p(x).
+
+    Args:
+        model: As for ``lower``.
+        x: Cases that the model made.
+        z: The latents that they were made of, layers (1, batch, n).
+        seed: Of the chains.
+        how: They are annealed.
+    """
+    steps = _tuned_steps(model, x, seed, how)
+    start = torch.cat(list(z), -1).expand(how.chains, -1, -1)
+    return _along(Target(model, x), start, seed, how, steps, backwards=True)
+
+
+def log_mean(log_weights: Tensor) -> Tensor:
+    """log of the mean over the chains, (batch,)."""
+    return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
+
+
+def _drawn(model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int) -> dict[str, Tensor]:
+    """The noise of a temperature: momenta, uniforms, and for t = 0 the states at the prior."""
+    n = sum(model.sizes[1:])
+    name = "momentum" if t else "start"
+    shapes = {name: ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
+    found = noise.fixed(shapes, seed, "anneal", run, t, device=x.device)
+    return {key: v.to(x.dtype) for key, v in found.items()}
+
+
+def _tuned_steps(model: LatentModel, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
+    """The integrator's step of every temperature from the second on, (batch, 1) each, by chains of their own."""
+    target = Target(model, x)
+    z = _drawn(model, x, how.chains, seed, 0, 0)["start"]
+    step = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
+    steps = []
+    for t, beta in enumerate(how.betas()[1:], 1):
+        tick()
+        drawn = _drawn(model, x, how.chains, seed, 0, t)
+        z, accepted = hmc.transition(target.at(beta), z, step, how.leaps, drawn["momentum"], drawn["accept"])
+        steps.append(step)
+        step = hmc.tuned(step, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED)
+    return steps
+
+
+def _along(
+    target: Target, z: Tensor, seed: int, how: Annealing, steps: list[Tensor], backwards: bool = False
+) -> Tensor:
+    """The log-weights of chains from ``z`` along all temperatures, forwards or backwards."""
+    betas = how.betas()
+    total = torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device)
+    numbers = range(1, len(betas))
+    for t in reversed(numbers) if backwards else numbers:
+        tick()
+        drawn = _drawn(target.model, target.x, how.chains, seed, 2 if backwards else 1, t)
+        move = hmc.transition
+        gap = betas[t] - betas[t - 1]
+        if backwards:
+            # An exact sample at beta_t stays one; its weight to the next lower temperature.
+            z, _ = move(target.at(betas[t]), z, steps[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
+            total -= gap * target.parts(z)[0].double()
+        else:
+            total += gap * target.parts(z)[0].double()
+            z, _ = move(target.at(betas[t]), z, steps[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
+    return total
