@@ -226,3 +226,10 @@ def test_input_noise_is_of_the_recognition_network_alone(kind, on):
 def test_bad_settings(settings, says):
     with pytest.raises(UserError, match=says):
         build(**settings)
+
+
+@pytest.mark.parametrize("objective", ["iw_bound", "wake_sleep"])
+def test_noise_on_the_input_that_an_objective_leaves_out_is_refused(objective):
+    objectives.build({"name": objective}, build(dims=[2]))
+    with pytest.raises(UserError, match=f"objective {objective} trains DLGM without dropout or noise on its input"):
+        objectives.build({"name": objective}, build(dims=[2], input_noise="bit_flip"))

@@ -3,8 +3,9 @@
     1 / p(x) = E_p(z | x) [ q(z) / p(x, z) ]   for any density q that is 0 where p(x, z) is.
 
 The samples come from Hamiltonian Monte Carlo, q is a Gaussian fitted to a first part of them, and the mean is over a
-second part. Good for a few latents, below five or so. It has no bound's safety: where the fitted q is wider than the
-posterior, few samples meet the large terms of the mean, and log p(x) comes out too high.
+second part. Good for a few latents, below five or so. It has no bound's safety: minus the logarithm of a mean is, in
+expectation, above log p(x) whatever q is, by much where q is wider than the posterior and few samples meet the large
+terms. A chain that stays in one of several modes has the opposite effect: log p(x) comes out too low.
 """
 
 from __future__ import annotations

@@ -81,6 +81,19 @@ def build(config: dict[str, Any], model: Model) -> Objective:
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
         raise UserError(f"objective {name} cannot train {type(model).__name__}; allowed: {', '.join(able)}")
     try:
-        return cls(model, **settings_of(config))
+        objective = cls(model, **settings_of(config))
     except TypeError as e:
         raise UserError(f"objective {name}: {str(e).split(') ')[-1]}") from None
+    _refuse_left_out(name, objective, model)
+    return objective
+
+
+def _refuse_left_out(name: str, objective: Objective, model: Model) -> None:
+    """Raises UserError if the model's settings ask for noise in training that the objective does not draw."""
+    asked = model.dropout_noise(1, 1)
+    left_out = set(asked) - set(objective.draws(1, 1)) if asked else set()
+    if left_out:
+        raise UserError(
+            f"objective {name} trains {type(model).__name__} without dropout or noise on its input, which the model's "
+            "settings ask for; allowed: these settings off, or another objective"
+        )
