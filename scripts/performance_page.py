@@ -79,6 +79,18 @@ def images_table() -> str:
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
 
 
+def text_table() -> str:
+    """A line per family of documents: milliseconds of an update in both precisions, and of the NLL of a document."""
+    file = json.loads((ROOT / "results" / "reference" / "bench-text.json").read_text(encoding="utf-8"))
+    lines = ["| milliseconds | update | update bfloat16 | bfloat16 / float32 | document |"]
+    lines.append("| --- |" + " ---: |" * 4)
+    for row in file["measured"]:
+        step, half = row["update"], row["update bfloat16"]
+        cells = [f"{step:,.1f}", f"{half:,.1f}", f"{half / step:.2f}", f"{row['document']:,.1f}"]
+        lines.append(f"| {' | '.join([row['family'], *cells])} |")
+    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+
+
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -94,6 +106,7 @@ def page() -> str:
         "boltzmann": boltzmann_table(),
         "importance": importance_table(),
         "images": images_table(),
+        "text": text_table(),
     }
     for name, content in tables.items():
         text = put(text, name, content)
