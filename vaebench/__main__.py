@@ -1,4 +1,4 @@
-"""The command ``vaebench``, and ``python -m vaebench``: Ctrl-C is one line from the first moment to the last."""
+"""The command ``vaebench``, and ``python -m vaebench``: Ctrl-C, as SIGTERM, is one line at any moment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ def main() -> int:
     Nothing is imported above but what Python has loaded itself, because Ctrl-C during an import is a traceback.
     """
     try:
+        _interrupted_by_sigterm()
         from vaebench import cli
 
         code = cli.main()
@@ -23,6 +24,14 @@ def main() -> int:
         except OSError:  # closed or full: the code says it
             return code
     return code
+
+
+def _interrupted_by_sigterm() -> None:
+    """Let SIGTERM be what Ctrl-C is, unless whoever started the command lets it be ignored."""
+    import signal
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _end_with(code: int) -> None:

@@ -63,9 +63,9 @@ def test_a_single_example_is_not_judged(tmp_path):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"data": "e" * 64}, "not the same examples"),
-        ({"split": "valid"}, "not the same examples"),
-        ({"places": [7, 8]}, "no example in common"),
+        ({"data": "e" * 64}, "not the same cases"),
+        ({"split": "valid"}, "not the same cases"),
+        ({"places": [7, 8]}, "no case in common"),
         ({"places": [1, 1]}, "stands there twice"),
         ({"nll": [math.nan, 1.0]}, "damaged"),
         ({"nll": [math.inf, 1.0]}, "damaged"),

@@ -85,6 +85,8 @@ def test_a_shorter_evaluation_is_told_in_full():
         ("SA-VAE", ["objective.svi_steps=3"], "steps of refinement 3, not 10"),
         ("SA-VAE", ["objective.svi_rate=0.1", "objective.svi_clip=null"],
          "steps of refinement 10,svi_rate=0.1,svi_clip=null, not 10"),
+        ("SA-VAE", ["train.batch=20"], "cases refined together 20, not 50"),
+        ("VAE", ["train.batch=20"], ""),
         ("SA-VAE", ["objective=vae"], "steps of refinement none, not 10"),
         ("VAE", ["objective=semi_amortised"], "steps of refinement 10, not none"),
     ],

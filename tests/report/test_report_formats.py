@@ -210,3 +210,14 @@ def test_a_part_of_the_test_cases_is_named_with_what_it_costs(flat, entry):
     assert said in text(points=500, extra={"spread": 1.036})
     assert "test cases" not in text(extra={"spread": 1.036})  # all of them
     assert "test cases" not in text(points=500)  # not known
+
+
+def test_more_test_cases_than_there_are_is_all_of_them(flat, entry):
+    """``points`` of a signature is what was asked for, the column's how many there were."""
+
+    def text(asked, there):
+        lines = entry("SBN 200", [113.0], points=asked, extra={"spread": 1.036})
+        return flat([{**line, "points": there} for line in lines])
+
+    assert "test cases" not in text(1_000_000, 10_000)
+    assert "test cases: 500 only" in text(500, 500)

@@ -270,3 +270,21 @@ def test_a_signal_after_the_last_word_leaves_the_code_of_the_command(number):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_any_verb_is_one_line(number):
+    """A report that is rendered, say: what ends a training in good order ends all else, too."""
+    code = (
+        "import os, sys, time\n"
+        "from vaebench import __main__\n"
+        "from vaebench.verbs import ls\n"
+        "def run(args):\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "    time.sleep(20)\n"
+        "ls.run = run\n"
+        "sys.argv = ['vaebench', 'ls']\n"
+        "sys.exit(__main__.main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "vaebench: interrupted\n")

@@ -116,13 +116,13 @@ def importance(
 
     Args:
         model: One whose posterior can be sampled at once.
-        x: Data points, (n, d), a tensor or an array.
+        x: Cases, (n, d), a tensor or an array.
         samples: Posterior samples of each.
         seed: Of the noise.
         purpose: What the noise is for; another purpose draws other noise.
         log_z: log Z of the prior, nats, of models whose prior is a Boltzmann machine.
         chunk: Samples in a pass, for speed only.
-        batch: Data points in a pass, for speed only.
+        batch: Cases in a pass, for speed only.
 
     Raises:
         UserError: If the model has no such posterior, or lacks a log Z that is not given.

@@ -100,7 +100,7 @@ def bound(
 
     Args:
         model: One whose posterior can be sampled at once.
-        x: Data points, (n, d), a tensor or an array.
+        x: Cases, (n, d), a tensor or an array.
         samples: Posterior samples of each.
         seed: Of the noise.
         purpose: What the noise is for; another purpose draws other noise.

@@ -95,12 +95,12 @@ def terms(
 
 
 def cases_of(model: Model, x: Tensor) -> Tensor:
-    """Data points (n, d), a tensor or an array, as a tensor on the device of the model. UserError for other shapes."""
+    """Cases (n, d), a tensor or an array, as a tensor on the device of the model. UserError for other shapes."""
     x = torch.as_tensor(x)
     if x.ndim != 2 or not len(x):
-        raise UserError(f"data points of shape {tuple(x.shape)}: expected (n, d), n at least 1")
+        raise UserError(f"cases of shape {tuple(x.shape)}: expected (n, d), n at least 1")
     if not model.facts.reads_documents and x.shape[1] != model.sizes[0]:
-        raise UserError(f"data points of {x.shape[1]} dimensions: this model takes {model.sizes[0]}")
+        raise UserError(f"cases of {x.shape[1]} dimensions: this model takes {model.sizes[0]}")
     return x.to(model.mean.device)
 
 

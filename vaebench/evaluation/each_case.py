@@ -1,4 +1,4 @@
-"""A trained model on every example of its evaluation: bound, KL, log p(x), effective sample size."""
+"""A trained model on every case of its evaluation: bound, KL, log p(x), effective sample size."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def each_case(model: Model, x: Tensor, settings: dict[str, Any], seed: int) -> d
     if weights is not None:
         found |= {"iw_nll": weights.each(), "ess": weights.each_ess()}
     if not found:
-        raise UserError(f"{type(model).__name__} has no bound and no likelihood that is known of each example")
+        raise UserError(f"{type(model).__name__} has no bound and no likelihood that is known of each case")
     return {name: v.double().cpu().numpy() for name, v in found.items()}
 
 

@@ -91,9 +91,10 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
     Without ``data_hash`` it is the protocol as configured, before any data were read. Measures named ``valid_*`` are
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
-    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides; a refined posterior has its
-    ``refinement`` (``svi``), and a ``likelihood`` other than that of bits its name. A likelihood whose products are not
-    float32 has their ``precision``. Where not all training cases are used (``train.cases``) the split says how many.
+    has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A refined posterior has its
+    ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
+    ``likelihood`` other than that of bits has its name. A likelihood whose products are not float32 has their
+    ``precision``. Where not all training cases are used (``train.cases``) the split says how many.
     A time has the data and the recipe only.
     """
     data = config["data"]
@@ -113,7 +114,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"likelihood:{unusual}")
     refined = refinement(config)
     if refined and not family(config).exact:
-        parts.append(f"svi:{refined}")
+        parts += [f"svi:{refined}", f"svi_batch:{config['train']['batch']}"]
     precision = ev.get("precision", FLOAT32)
     if precision != FLOAT32 and measure in METRICS and METRICS[measure].likelihood:
         parts.append(f"precision:{precision}")

@@ -1,4 +1,4 @@
-"""Two models on the same examples: files of what is known of each example, and a paired comparison of two of them.
+"""Two models on the same cases: files of what is known of each case, and a paired comparison of two of them.
 
 The likelihoods of an image differ by tens of nats from image to image, and by far less from model to model on the same
 image. So the mean of the differences is known much better than the difference of the means.
@@ -26,19 +26,19 @@ LEVEL = math.erf(3 / math.sqrt(2))
 """Means differ if they lie further apart than this interval of their difference: three standard errors."""
 
 NAMES = ("run", "data", "split", "case")
-"""Columns that name an example."""
+"""Columns that name a case."""
 
 NUMBERS = ("nll", "iw_nll", "bound", "kl", "ess")
 """Columns that may be there besides, nats but for ``ess``; the first three are compared."""
 
 
 def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mapping[str, np.ndarray]) -> str:
-    """A line for each example.
+    """A line for each case.
 
     Args:
         run: Name of the run.
         data: Hash of its data.
-        split: Of the examples.
+        split: Of the cases.
         places: Their positions in the split, (n,).
         columns: Some of NUMBERS -> (n,).
     """
@@ -50,7 +50,7 @@ def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mappi
 
 
 def is_of_cases(path: str) -> bool:
-    """Whether a file is one of examples, by its first line. False for a file that cannot be read."""
+    """Whether a file is one of cases, by its first line. False for a file that cannot be read."""
     try:
         with Path(path).open(encoding="utf-8-sig") as f:
             return f.readline().rstrip("\r\n").split(",")[: len(NAMES)] == list(NAMES)
@@ -60,16 +60,16 @@ def is_of_cases(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Pair:
-    """One number of two models on the same examples.
+    """One number of two models on the same cases.
 
     Attributes:
         name: One of NUMBERS.
         a: Mean of the first.
         b: Mean of the second.
         difference: b minus a, nats.
-        error: Standard error of the difference over examples; None for a single example.
+        error: Standard error of the difference over cases; None for a single case.
         allowed: Half-width of its interval at LEVEL by Student's t.
-        better: Share of the examples on which the second is lower.
+        better: Share of the cases on which the second is lower.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Pairs:
     Attributes:
         a: Name of the first run.
         b: Name of the second run.
-        cases: Number of examples that both have.
+        cases: Number of cases that both have.
         lines: One for each number that both have.
     """
 
@@ -104,22 +104,22 @@ class Pairs:
 
 
 def compare(first: str, second: str) -> Pairs:
-    """Compare two files of examples on those that both have.
+    """Compare two files of cases on those that both have.
 
     Raises:
-        UserError: If a file is damaged, the examples are of other data or another split, or nothing is common.
+        UserError: If a file is damaged, the cases are of other data or another split, or nothing is common.
     """
     a, b = _read(first), _read(second)
     for name in ("data", "split"):
         if a[name].iloc[0] != b[name].iloc[0]:
             raise UserError(
-                f"{first} is of {name} {a[name].iloc[0]}, {second} of {b[name].iloc[0]}: not the same examples"
+                f"{first} is of {name} {a[name].iloc[0]}, {second} of {b[name].iloc[0]}: not the same cases"
             )
 
     both = a.merge(b, on="case", suffixes=(" a", " b"))
     names = [name for name in NUMBERS[:3] if f"{name} a" in both]
     if not len(both) or not names:
-        what = "example" if not len(both) else "number"
+        what = "case" if not len(both) else "number"
         raise UserError(f"{first} and {second} have no {what} in common")
     lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
     return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines)
@@ -144,9 +144,9 @@ def _read(path: str) -> pd.DataFrame:
     known = [name for name in NUMBERS if name in frame]
     numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
     if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):
-        raise UserError(f"{path}: not a file of examples, or damaged; eval RUN --cases FILE.csv writes one")
+        raise UserError(f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one")
     if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in NAMES[:3]):
-        raise UserError(f"{path}: an example stands there twice, or several runs do; expected one run")
+        raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")
     return frame.assign(**{name: numbers[name] for name in ("case", *known)})
 
 
@@ -172,7 +172,7 @@ def render(pairs: Pairs, width: int | None = None) -> str:
     notes = [
         f"A: {pairs.a}",
         f"B: {pairs.b}",
-        f"{pairs.cases:,} examples, example by example. error: standard error of B - A over examples. differ: by more",
+        f"{pairs.cases:,} cases, case by case. error: standard error of B - A over cases. differ: by more",
         "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of the bias of an estimate.",
     ]
     return "\n".join([text.grid(grid, width), "", *notes]) + "\n"

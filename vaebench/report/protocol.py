@@ -14,6 +14,7 @@ WORDS = {
     "batch": "cases of a batch",
     "likelihood": "likelihood",
     "svi": "steps of refinement",
+    "svi_batch": "cases refined together",
     "precision": "products in",
     "logz": "log Z",
     "posterior": "log Z of the posteriors",
@@ -22,6 +23,19 @@ WORDS = {
 
 ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
 """What it means that a signature lacks a part, where that is known."""
+
+
+def as_taken(signature: str, cases: float) -> str:
+    """A signature whose ``points`` are all where more were asked for than the set has.
+
+    Args:
+        signature: As stored.
+        cases: How many the number was measured on; NaN if that is not known.
+    """
+    points = signature_parts(signature).get("points", "") if signature else ""
+    if points.isdecimal() and cases < int(points):
+        return signature.replace(f"|points:{points}|", "|points:all|")
+    return signature
 
 
 def data_of(signature: str) -> str:

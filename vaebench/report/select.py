@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import signature_parts
+from vaebench.report.protocol import as_taken
 from vaebench.results import flags
 from vaebench.results.stats import combine, mean_error, repeats_of
 from vaebench.settings.kinds import is_number
@@ -37,7 +38,7 @@ class Estimate:
         samples: Per test case, None where unknown or not the same for all seeds.
         ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds; None if not stored.
         log_z_error: Error of the log Z that enters the value, the largest of the seeds; None where none does.
-        cases: Those that it was measured on, where they are a part of the set; else None.
+        cases: How many it was measured on, if they are a part of the set; else None.
         over_cases: Standard error over these cases as one of a number of the whole set (stored as ``spread``), the
             largest of the seeds, or None.
         repeats: Evaluations of each seed, their mean and their variance, both means over seeds; None for one each.
@@ -150,7 +151,7 @@ def estimated(rows: pd.DataFrame) -> Estimate:
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
-        cases=_part(rows["signature"].iloc[0]),
+        cases=_part(as_taken(rows["signature"].iloc[0], rows["points"].astype(float).iloc[0])),
         over_cases=max(_numbers(extras, "spread"), default=None),
         error_by=methods.pop() if len(methods) == 1 else "",
         repeats=_repeats([repeats_of(extra) for extra in extras]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
 from vaebench.protocol.signature import signature_parts
-from vaebench.report.protocol import differing, unlike
+from vaebench.report.protocol import as_taken, differing, unlike
 from vaebench.report.select import CELL, Estimate, counted, estimate, kinds, taken
 from vaebench.results import flags
 from vaebench.results.stats import verdict
@@ -211,7 +211,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
 
 def _unlike_the_papers(rows: pd.DataFrame) -> str:
     """In what the protocol of some rows is not the paper's, as far as it is known."""
-    ours = sorted(set(rows["signature"]))
+    points = rows["points"].astype(float)
+    ours = sorted({as_taken(s, n) for s, n in zip(rows["signature"], points, strict=True)})
     differs = differing(ours[0], rows["paper_signature"].max()) if ours else ""
     return f"not the paper's protocol ({differs or 'data or evaluation'})"
 

@@ -198,6 +198,8 @@ def is_current(cell: Cell, measure: Measure) -> bool:
     wanted = signature_parts(signature(cell.config, measure.name, samples_of(cell.config, measure.name)))
     found = signature_parts(measure.signature)
     found["data"] = found.get("data", "").split("@")[0]  # a configuration does not know the hash of the data
+    # Signatures did not always say it. All measures of a run have the batch of its training.
+    found.setdefault("svi_batch", wanted.get("svi_batch", ""))
     if found.get("precision") != wanted.get("precision"):  # of which float32 goes without saying
         return False
     return all(found.get(k) == v for k, v in wanted.items())

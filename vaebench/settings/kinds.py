@@ -15,7 +15,7 @@ MANY = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Kind:
+class SettingKind:
     """What a setting may be.
 
     Attributes:
@@ -68,7 +68,7 @@ def shown(value: Any) -> str:
 # ---------------------------------------------------------------------------------------------------- kinds by name
 
 
-def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
+def whole(least: float = -math.inf, most: float = math.inf) -> SettingKind:
     """Whole numbers; with bounds, those from ``least`` to ``most``."""
 
     def read(value: Any) -> int:
@@ -76,10 +76,10 @@ def whole(least: float = -math.inf, most: float = math.inf) -> Kind:
             raise ValueError
         return int(value)
 
-    return Kind(f"a whole number from {least} to {most:,}" if least > -math.inf else "a whole number", read)
+    return SettingKind(f"a whole number from {least} to {most:,}" if least > -math.inf else "a whole number", read)
 
 
-def number(above: float = -math.inf) -> Kind:
+def number(above: float = -math.inf) -> SettingKind:
     """Finite numbers, perhaps above a bound; whole ones count."""
 
     def read(value: Any) -> float:
@@ -87,10 +87,10 @@ def number(above: float = -math.inf) -> Kind:
             raise ValueError
         return float(value)
 
-    return Kind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
+    return SettingKind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
 
 
-def any_number() -> Kind:
+def any_number() -> SettingKind:
     """Finite numbers, whole ones as such: where no default says which of the two is wanted."""
 
     def read(value: Any) -> float:
@@ -98,10 +98,10 @@ def any_number() -> Kind:
             raise ValueError
         return int(value) if value == int(value) else value
 
-    return Kind("a number", read)
+    return SettingKind("a number", read)
 
 
-def choice(*names: str) -> Kind:
+def choice(*names: str) -> SettingKind:
     """One of some words."""
 
     def read(value: Any) -> str:
@@ -109,10 +109,10 @@ def choice(*names: str) -> Kind:
             raise ValueError
         return value
 
-    return Kind(" or ".join(names), read)
+    return SettingKind(" or ".join(names), read)
 
 
-def word(pattern: str = ".*", words: str = "a word") -> Kind:
+def word(pattern: str = ".*", words: str = "a word") -> SettingKind:
     """Text that fits a pattern."""
     wanted = re.compile(pattern, re.DOTALL)
 
@@ -121,15 +121,15 @@ def word(pattern: str = ".*", words: str = "a word") -> Kind:
             raise ValueError
         return value
 
-    return Kind(words, read)
+    return SettingKind(words, read)
 
 
-def path(words: str) -> Kind:
+def path(words: str) -> SettingKind:
     """The name of a file or folder."""
     return word(r"[^\0]*", words)
 
 
-def flag() -> Kind:
+def flag() -> SettingKind:
     """True or false."""
 
     def read(value: Any) -> bool:
@@ -137,10 +137,10 @@ def flag() -> Kind:
             raise ValueError
         return value
 
-    return Kind("true or false", read)
+    return SettingKind("true or false", read)
 
 
-def several(each: Kind, most: int = MANY, words: str = "") -> Kind:
+def several(each: SettingKind, most: int = MANY, words: str = "") -> SettingKind:
     """Lists of values of one kind."""
 
     def read(value: Any) -> list[Any]:
@@ -148,10 +148,10 @@ def several(each: Kind, most: int = MANY, words: str = "") -> Kind:
             raise ValueError
         return [each.read(v) for v in value]
 
-    return Kind(words or f"a list of {each.words.removeprefix('a ')}s", read)
+    return SettingKind(words or f"a list of {each.words.removeprefix('a ')}s", read)
 
 
-def some(*names: str) -> Kind:
+def some(*names: str) -> SettingKind:
     """A list of different words, or one of them alone."""
 
     def read(value: Any) -> list[str]:
@@ -160,25 +160,25 @@ def some(*names: str) -> Kind:
             raise ValueError
         return words
 
-    return Kind(f"some of [{','.join(names)}], each once", read)
+    return SettingKind(f"some of [{','.join(names)}], each once", read)
 
 
-def or_null(kind: Kind) -> Kind:
+def or_null(kind: SettingKind) -> SettingKind:
     """The same, or nothing at all."""
-    return Kind(f"null or {kind.words}", lambda value: None if value is None else kind.read(value))
+    return SettingKind(f"null or {kind.words}", lambda value: None if value is None else kind.read(value))
 
 
-def either(name: str, kind: Kind) -> Kind:
+def either(name: str, kind: SettingKind) -> SettingKind:
     """The same, or one word."""
-    return Kind(f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value))
+    return SettingKind(f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value))
 
 
-def anything() -> Kind:
+def anything() -> SettingKind:
     """Any value."""
-    return Kind("anything", lambda value: value)
+    return SettingKind("anything", lambda value: value)
 
 
-def like(default: Any) -> Kind:
+def like(default: Any) -> SettingKind:
     """Values of the type of a default. Without one, null, a number is wanted."""
     if default is None:
         return or_null(any_number())

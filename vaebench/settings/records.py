@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.settings.kinds import MANY, Kind, choice, either, flag, or_null, path, several, some, whole, word
+from vaebench.settings.kinds import MANY, SettingKind, choice, either, flag, or_null, path, several, some, whole, word
 
 SAMPLES = 1_000_000
 """Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
@@ -34,7 +34,7 @@ COUNT = whole(1, MANY)
 SNAPSHOTS = several(whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}")
 
 
-def _is(kind: Kind, default: Any) -> Any:
+def _is(kind: SettingKind, default: Any) -> Any:
     """A setting: what it may be, and what it is where it is left out."""
     return field(default=default, metadata={"kind": kind})
 
@@ -121,7 +121,7 @@ SECTIONS: dict[str, type[Section]] = {
     "run": RunSettings,
 }
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, SettingKind] = {
     "recipe": COUNT,
     **{f"{name}.{f.name}": f.metadata["kind"] for name, section in SECTIONS.items() for f in fields(section)},
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vaebench.errors import UserError, nearest
-from vaebench.settings.kinds import MANY, Kind, is_number, like, number, or_null, shown
+from vaebench.settings.kinds import MANY, SettingKind, is_number, like, number, or_null, shown
 from vaebench.settings.records import KINDS, SAMPLES, WIDTH
 
 WIDE = ("samples", "chains", "sweeps", "temperatures", "units", "points")
@@ -18,7 +18,7 @@ NULLABLE = ("objective.svi_clip", "objective.valid_points", "optim.clip")
 RATE = number(above=0)
 
 
-def kind_of(key: str, default: Any) -> Kind:
+def kind_of(key: str, default: Any) -> SettingKind:
     """What a setting may be: as declared, and of a component as its default is, which the component checks further."""
     if key in KINDS:
         return KINDS[key]

@@ -10,7 +10,7 @@ from vaebench.verbs import streams
 
 HELP = (
     "Compare two results files row by row. Exits with 1 if a row differs or is in one file only.\n"
-    "Two files of examples (eval RUN --cases FILE.csv) are compared example by example, which sees far smaller\n"
+    "Two files of cases (eval RUN --cases FILE.csv) are compared case by case, which sees far smaller\n"
     "differences of two models."
 )
 
@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
     if paired.is_of_cases(args.a) and paired.is_of_cases(args.b):
         for option, given in (("--tol", args.tol is not None), ("--only", args.only), ("--common", args.common)):
             if given:
-                raise UserError(f"{option}: for results files; files of examples are compared as a whole")
+                raise UserError(f"{option}: for results files; files of cases are compared as a whole")
         pairs = paired.compare(args.a, args.b)
         sys.stdout.write(paired.render(pairs, streams.width()))
         return int(any(pair.differs for pair in pairs.lines))

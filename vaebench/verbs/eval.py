@@ -32,7 +32,7 @@ def configure(parser: ArgumentParser) -> None:
         "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu",
     )
     parser.add_argument(
-        "--cases", type=Path, metavar="FILE.csv", help="write what is known of each example there; result.json stays"
+        "--cases", type=Path, metavar="FILE.csv", help="write what is known of each case there; result.json stays"
     )
 
 
@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
 
 
 def _write_cases(runs: Sequence[Stored], path: Path, should_stop: ShouldStop) -> None:
-    """Write a line for each example of one run's evaluation.
+    """Write a line for each case of one run's evaluation.
 
     Raises UserError for several runs or a file that cannot be written, and Interrupted when ``should_stop`` says so.
     """
