@@ -15,11 +15,12 @@ from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.running.launchers import choose, inline, stop
 from vaebench.running.tasks import Outcome, Task
+from vaebench.settings.records import RunSettings
 
 
 def run_all(tasks, jobs, say, fail_fast=False):
     """By the launcher for so many processes."""
-    return choose(jobs, len(tasks)).launch(tasks, say, fail_fast)
+    return choose(RunSettings(), jobs, len(tasks)).launch(tasks, say, fail_fast)[:2]
 
 
 class Fatal:

@@ -157,11 +157,11 @@ class Reproduction:
             refuse_outdated(store, todo.todo)
 
         with threads_kept():
-            outcomes, stopped = execute(todo, force)
+            outcomes, stopped, line = execute(todo, force)
         for o in bad(outcomes):
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
         if stopped:
-            raise KeyboardInterrupt("the state is saved, the same call goes on from here")
+            raise KeyboardInterrupt(line.replace("the same command", "the same call"))
         return store.frame(chosen, wanted)
 
     def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:

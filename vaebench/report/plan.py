@@ -10,7 +10,7 @@ from vaebench.report.costs import estimate, evaluation, reference_records
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
-from vaebench.running.execute import Asked, Plan, device_of
+from vaebench.running.execute import Asked, Plan, device_kind
 
 
 def describe(plan: Plan, force: bool) -> str:
@@ -34,7 +34,7 @@ def describe(plan: Plan, force: bool) -> str:
             open_ = force or any(not a.known.status.finished for a in asked)
 
             # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
-            kind = device_of(cell.run.device).partition(":")[0] if open_ else ""
+            kind = device_kind(cell.run) if open_ else ""
             cost = estimate(recorded, cell, kind)
 
             for a in asked:

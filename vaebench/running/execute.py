@@ -14,8 +14,10 @@ from vaebench.results.store import Results, Store
 from vaebench.running import launchers
 from vaebench.running import tasks as work
 from vaebench.running.launchers import Launched
+from vaebench.running.launchers.elsewhere import gpus_of
 from vaebench.running.progress import Progress
 from vaebench.running.tasks import Outcome, Task
+from vaebench.settings.records import RunSettings
 
 Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
@@ -98,6 +100,8 @@ def plan(
     asked = [Asked(cell, seed, _known(store, cell, seed, force)) for cell, seed in runs]
     todo = unfinished(asked, force)
     work.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
+    if todo:
+        launchers.choose(todo[0][0].run, 1, 1)  # so is an engine that is not installed
     return Plan(store, asked, todo)
 
 
@@ -147,17 +151,18 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launche
         print(f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr)
 
     stopped = False
+    line = ""
     for number, part in enumerate(_rounds(plan.todo)):
         bad = {(o.task.cell.key, o.seed) for o in work.bad(outcomes)}
         left = [(cell, [s for s in seeds if (cell.key, s) not in bad]) for cell, seeds in part]
-        more, stopped = _round(left, force and number == 0, fail_fast)
+        more, stopped, line = _round(left, force and number == 0, fail_fast)
         outcomes += more
         if stopped or (fail_fast and work.bad(outcomes)):
             break
 
     if fail_fast and not stopped:
         _tell_left(plan, outcomes)
-    return Launched(outcomes, stopped)
+    return Launched(outcomes, stopped, line)
 
 
 def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
@@ -167,6 +172,13 @@ def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list
         return tables[o.task.cell.table].rows[o.task.cell.row].diverges
 
     return [o for o in work.bad(outcomes) if o.status is not Status.DIVERGED or not diverges(o)]
+
+
+def device_kind(settings: RunSettings) -> str:
+    """What trains, ``cpu`` or ``cuda``: of this machine, or of the jobs that an engine carries out elsewhere."""
+    if settings.launcher == "local":
+        return device_of(settings.device).partition(":")[0]
+    return "cuda" if gpus_of(settings) else "cpu"
 
 
 def device_of(setting: str) -> str:
@@ -185,20 +197,30 @@ def _round(todo: Todo, force: bool, fail_fast: bool) -> Launched:
         return Launched([], False)
 
     settings = todo[0][0].run
-    jobs = work.jobs(settings.jobs, device_of(settings.device))
+    jobs = _at_once(settings, sum(len(seeds) for _, seeds in todo))
     tasks = work.tasks(todo, jobs, settings.pack, force)
     progress = Progress(todo, sum(cell.train.updates * len(seeds) for cell, seeds in todo))
     try:
-        outcomes, stopped = launchers.choose(jobs, len(tasks)).launch(tasks, progress, fail_fast)
+        outcomes, stopped, line = launchers.choose(settings, jobs, len(tasks)).launch(tasks, progress, fail_fast)
         busy = [o for o in outcomes if o.status is Status.BUSY]
         if busy and not stopped and not (fail_fast and work.bad(outcomes)):
             progress.line(f"waiting for {len(busy)} runs that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
-            more, stopped = launchers.choose(jobs, len(again)).launch(again, progress, fail_fast)
+            more, stopped, line = launchers.choose(settings, jobs, len(again)).launch(again, progress, fail_fast)
             outcomes = [o for o in outcomes if o.status is not Status.BUSY] + more
     finally:
         progress.close()
-    return Launched(outcomes, stopped)
+    return Launched(outcomes, stopped, line)
+
+
+def _at_once(settings: RunSettings, runs: int) -> int:
+    """How many tasks run at the same time, so that seeds are packed as tightly as need be.
+
+    An engine is taken to have room for every run by itself, but for GPUs, which a pack of seeds makes full use of.
+    """
+    if settings.launcher == "local":
+        return work.jobs(settings.jobs, device_of(settings.device))
+    return 1 if device_kind(settings) == "cuda" else settings.parallel or runs
 
 
 def _rounds(todo: Todo) -> list[Todo]:

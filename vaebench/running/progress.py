@@ -17,7 +17,7 @@ from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
 from vaebench.results.status import Status
 from vaebench.running.tasks import Outcome, unit
-from vaebench.work.events import Advanced, Event, Spared, Working
+from vaebench.work.events import Advanced, Event, Said, Spared, Working
 
 LINE_SECONDS = 60.0
 """Where there is no terminal: the least time between two lines about the same work."""
@@ -49,6 +49,8 @@ class Progress:
                 self._ended(event)
             case Working():
                 self._working(event)
+            case Said():
+                self.line(event.line)
             case Advanced() if self.bar is not None:
                 self.bar.update(event.updates)
             case Spared() if self.bar is not None:

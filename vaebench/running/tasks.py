@@ -1,7 +1,7 @@
 """Cells x seeds: skip what is done, resume what is partial, isolate what fails, show progress.
 
-A *task* is a pack of seeds of one cell. Tasks run in this process, or in several (``run.jobs``); a run's directory is
-locked while somebody works on it, so any number of commands can share a results folder.
+A *task* is a pack of seeds of one cell. Tasks run where a launcher takes them (``running/launchers/``). A run's
+directory is locked while somebody works on it, so any number of commands can share a results folder.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _check_places(cells: list[Cell]) -> None:
     from vaebench.running.session import pick_device
     from vaebench.training.batches import check_order
 
-    for device in dict.fromkeys(cell.run.device for cell in cells):
+    for device in _devices(cells):
         pick_device(device)
 
     distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
@@ -181,6 +181,11 @@ def _check_places(cells: list[Cell]) -> None:
         models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
         data.check(settings, cell.train.cases)
         check_order(cell.train.order, loader.name, loader.kind is Kind.TOKENS)
+
+
+def _devices(cells: list[Cell]) -> Iterable[str]:
+    """The devices that this machine must have: those of tasks that an engine takes elsewhere are not its own."""
+    return dict.fromkeys(cell.run.device for cell in cells if cell.run.launcher == "local")
 
 
 def _line(e: Exception) -> str:
@@ -225,7 +230,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench.training.build import batches_of
 
     cells = list(cells)
-    for device in dict.fromkeys(cell.run.device for cell in cells):
+    for device in _devices(cells):
         pick_device(device)
 
     # Data are read once for all cells that ask for the same.
@@ -267,7 +272,7 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
 
         if not task.force:  # somebody may have finished it since the task was planned
             finished = [s for s, known in mine.items() if known.status.finished]
-            outcomes += [_known(task, s, mine.pop(s)) for s in finished]
+            outcomes += [known_outcome(task, s, mine.pop(s)) for s in finished]
             say(Spared(len(finished) * task.cell.train.updates))
         if mine:
             outcomes += _train_and_evaluate(task, store, mine, say, lambda: should_stop() or _lost(locks))
@@ -303,7 +308,7 @@ def _taken(outcome: Outcome) -> Outcome:
     return replace(outcome, status=Status.BUSY, reason="another process has taken its lock")
 
 
-def _known(task: Task, seed: int, known: Record) -> Outcome:
+def known_outcome(task: Task, seed: int, known: Record) -> Outcome:
     """The outcome of a run that had ended before."""
     reason = str(known.result.get("reason") or "")
     return Outcome(task, seed, known.status, reason, 0.0, *_shown(task, known.result))

@@ -32,6 +32,7 @@ SPLIT = choice("test", "valid", "train")
 PRECISION = choice("float32", "bfloat16")
 COUNT = whole(1, MANY)
 SNAPSHOTS = several(whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}")
+SBATCH = several(word(r"[a-z][a-z-]*(=[^\0\n]*)?"), 100, words="a list of options of sbatch such as [account=NAME]")
 
 
 def _is(kind: SettingKind, default: Any) -> Any:
@@ -112,6 +113,16 @@ class RunSettings(Section):
     pack: int = _is(whole(1, SEVERAL), 8)
     results: str = _is(word(r"[^\0]*[^\0\s][^\0]*", "a folder"), "results/runs")
     track: Sequence[str] = _is(some("jsonl", "tensorboard", "mlflow", "wandb"), ())
+    launcher: str = _is(choice("local", "slurm", "ray"), "local")
+    parallel: int | None = _is(or_null(whole(1, SEVERAL)), None)
+    cpus: int | None = _is(or_null(whole(1, SEVERAL)), None)
+    gpus: int | None = _is(or_null(whole(0, SEVERAL)), None)
+    memory: int | None = _is(or_null(whole(1, WIDTH)), None)
+    partition: str | None = _is(or_null(word(r"[\w.,-]+", "the name of a partition")), None)
+    time_limit: int = _is(whole(1, SAMPLES), 240)
+    grace: int = _is(whole(1, WIDTH), 120)
+    sbatch: Sequence[str] = _is(SBATCH, ())
+    address: str | None = _is(or_null(word(r"[\w.:/-]+", "an address such as auto or HOST:6379")), None)
 
 
 SECTIONS: dict[str, type[Section]] = {

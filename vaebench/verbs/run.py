@@ -59,7 +59,7 @@ def run(args: Namespace) -> int:
 
     # The figures come first: what cannot be written is known before the training.
     shown = drawings.draw(figures, store.root)
-    outcomes, stopped = execute(todo, args.force, args.fail_fast)
+    outcomes, stopped, line = execute(todo, args.force, args.fail_fast)
     for table, (chosen, numbers) in zip(tables, wanted, strict=True):
         part = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
         shown[table.name] = stored.measured(part, chosen, numbers, known=todo.ended())
@@ -69,7 +69,7 @@ def run(args: Namespace) -> int:
     for o in bad:
         _say(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}")
     if stopped:
-        raise Interrupted("interrupted; the state is saved, the same command goes on from here")
+        raise Interrupted(line)
     return 1 if bad else 0
 
 

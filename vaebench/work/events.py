@@ -27,6 +27,13 @@ class Spared(Event):
 
 
 @dataclass(frozen=True)
+class Said(Event):
+    """A line for the person, to be shown at once."""
+
+    line: str
+
+
+@dataclass(frozen=True)
 class Working(Event):
     """How far the work in hand is.
 

@@ -8,12 +8,21 @@ from typing import NamedTuple, Protocol
 from vaebench.running.tasks import Outcome, Task
 from vaebench.work.events import Say
 
+SAVED = "interrupted; the state is saved, the same command goes on from here"
+
 
 class Launched(NamedTuple):
-    """What came of the tasks, and whether the user asked to stop before all had begun."""
+    """What came of the tasks.
+
+    Attributes:
+        outcomes: Of the runs that were tried.
+        stopped: Whether the user asked to stop before all had ended.
+        line: What is told then.
+    """
 
     outcomes: list[Outcome]
     stopped: bool
+    line: str = SAVED
 
 
 class Launcher(Protocol):

@@ -15,10 +15,15 @@ STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
 
 
 class Stop:
-    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt."""
+    """Set by the first Ctrl-C or SIGTERM: everybody saves and ends. A second one raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    Args:
+        text: What is told at the first.
+    """
+
+    def __init__(self, text: str = STOPPING) -> None:
         self.asked = False
+        self.text = text
 
     def __call__(self) -> bool:
         return self.asked
@@ -35,7 +40,7 @@ class Stop:
                 raise KeyboardInterrupt
             self.asked = True
             with contextlib.suppress(OSError):
-                text = ("\n" if os.isatty(2) else "") + STOPPING
+                text = ("\n" if os.isatty(2) else "") + self.text
                 os.write(2, text.encode())  # print() may be what was interrupted
 
         old = {n: signal.signal(n, handle) for n in SIGNALS}

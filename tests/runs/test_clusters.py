@@ -1,0 +1,321 @@
+"""Tables on the real thing, Slurm and Ray, with everything going wrong that can: no run lost, none trained twice.
+
+For Slurm: submitit installed, and SLURM_CONF naming the configuration of a Slurm in which this user may submit jobs and
+set nodes down (two nodes of one core are enough). For Ray: ray installed; the tests start a cluster of two nodes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+NO_SLURM = "" if os.environ.get("SLURM_CONF") and shutil.which("sbatch") else "SLURM_CONF is not set, or no sbatch here"
+NO_SUBMITIT = "" if importlib.util.find_spec("submitit") else "submitit is not installed"
+NO_RAY = "" if importlib.util.find_spec("ray") else "ray is not installed"
+
+slurm = [pytest.mark.slurm, pytest.mark.skipif(bool(NO_SLURM or NO_SUBMITIT), reason=NO_SLURM or NO_SUBMITIT)]
+ray = [pytest.mark.ray, pytest.mark.skipif(bool(NO_RAY), reason=NO_RAY)]
+slow = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+SMALL = [
+    *("table=nvil_mnist", "preset=quick", "run.engine=plain", "run.device=cpu", "run.jobs=1"),
+    *("train.updates=200", "train.valid_every=50", "eval.iw_samples=3", "eval.bound_samples=2"),
+]
+ROWS = [w for row in ("SBN 200", "SBN 500", "SBN 200-200", "SBN 200-200-200") for w in ("--only", f"row={row}")]
+FORTY = [*SMALL, *ROWS, "--seeds", "0-4"]
+SIX = [*SMALL, "--only", "SBN 200", "--seeds", "0-2", "train.updates=2000"]
+
+HOOK = """
+import os, sys
+if os.environ.get("TRAININGS") and any(w in " ".join(sys.orig_argv) for w in ("submitit", "default_worker")):
+    import importlib.abc, importlib.util
+
+    class Hook(importlib.abc.MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name != "vaebench.running.session":
+                return None
+            sys.meta_path.remove(self)
+            spec = importlib.util.find_spec(name)
+            real = spec.loader.exec_module
+
+            def exec_module(module):
+                real(module)
+                import inspect, time
+                train = module.train
+
+                def note(word, seeds):
+                    with open(os.environ["TRAININGS"], "a") as f:
+                        for s in seeds:
+                            f.write(f"{word} {s.folder.parent.name} {s.seed} {s.update}\\n")
+
+                def logged(config, splits, seeds, *rest):
+                    given = inspect.signature(train).bind(config, splits, seeds, *rest)
+                    report = given.arguments["report"]
+
+                    def slow(*a, **k):
+                        time.sleep(float(os.environ.get("PAUSE", "0")))
+                        return report(*a, **k)
+
+                    given.arguments["report"] = slow
+                    note("begins", seeds)
+                    train(*given.args, **given.kwargs)
+                    note("ends", seeds)
+
+                module.train = logged
+
+            spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Hook())
+"""
+"""In every job: each training writes a line when it begins and when it ends, and may be slowed down."""
+
+
+class Commands:
+    """Commands with one results folder, and what their jobs have trained."""
+
+    def __init__(self, place: Path, launcher: str):
+        self.place, self.launcher = place, launcher
+        self.results = place / "runs"
+        self.log = place / "trainings"
+        (place / "hook").mkdir(parents=True)
+        (place / "hook" / "sitecustomize.py").write_text(HOOK)
+        self.more = [f"run.launcher={launcher}", "run.time_limit=30", "run.grace=60"]
+        self.env = {k: v for k, v in os.environ.items() if k != "VAEBENCH_DEBUG"}
+        self.env |= {"PYTHONPATH": f"{place / 'hook'}:{ROOT}", "OMP_NUM_THREADS": "1", "TRAININGS": str(self.log)}
+        self.started: list[subprocess.Popen] = []
+        self.count = 0
+
+    def start(self, *args: str, pause: float = 0.0) -> subprocess.Popen:
+        self.count += 1
+        command = [sys.executable, "-m", "vaebench", "run", *args, *self.more, f"run.results={self.results}"]
+        with (self.place / f"{self.count}.out").open("w") as out, (self.place / f"{self.count}.err").open("w") as err:
+            env = {**self.env, "PAUSE": str(pause)}
+            self.started.append(subprocess.Popen(command, stdout=out, stderr=err, env=env, cwd=self.place))
+        return self.started[-1]
+
+    def end(self, process: subprocess.Popen, timeout: float = 900) -> tuple[int, str]:
+        """The exit code and what the last command has said."""
+        code = process.wait(timeout)
+        return code, self.said()
+
+    def said(self) -> str:
+        return (self.place / f"{self.count}.err").read_text()
+
+    def trainings(self) -> dict[tuple[str, str], list[tuple[str, int]]]:
+        """Of each run the trainings that began and ended, with the update at which they did."""
+        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            word, key, seed, update = line.split()
+            found.setdefault((key, seed), []).append((word, int(update)))
+        return found
+
+    def holders(self) -> list[int]:
+        """The processes that hold a run and have a checkpoint of it."""
+        found = []
+        for path in self.results.glob("*/seed-*/.lock"):
+            if (path.parent / "checkpoint.safetensors").exists():
+                try:
+                    found.append(json.loads(path.read_text())["process"])
+                except (OSError, ValueError):
+                    continue
+        return found
+
+
+def serial(place: Path, args: list[str]) -> Path:
+    """The same runs by one process here."""
+    command = [sys.executable, "-m", "vaebench", "run", *args, f"run.results={place / 'serial'}"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=env, cwd=place, check=True, capture_output=True)
+    return place / "serial"
+
+
+def check_none_twice(commands: Commands) -> None:
+    """Whatever was trained to its end was not begun again; whatever went on did so where it stood."""
+    for run, entries in commands.trainings().items():
+        words = [word for word, _ in entries]
+        assert words.count("ends") == 1, (run, entries)
+        assert words[-1] == "ends", (run, entries)
+        begun = [update for word, update in entries if word == "begins"]
+        assert begun == sorted(begun), (run, entries)
+        assert begun.count(0) == 1, (run, entries)
+
+
+def sh(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def on_slurm(tmp_path):
+    commands = Commands(tmp_path, "slurm")
+    yield commands
+    for process in commands.started:
+        process.kill()
+    for name in {p.name for p in (commands.results / ".jobs" / "slurm").glob("*")}:
+        subprocess.run(["scancel", f"--name=vaebench-{name}"], check=False)
+
+
+@pytest.fixture
+def two_nodes(tmp_path, monkeypatch):
+    """A cluster of Ray with a head without CPUs and two nodes of one."""
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'hook'}:{ROOT}")
+    monkeypatch.setenv("TRAININGS", str(tmp_path / "trainings"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("PAUSE", "0.3")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    cluster.nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def on_ray(tmp_path, two_nodes):
+    commands = Commands(tmp_path, "ray")
+    commands.more.append(f"run.address={two_nodes.address}")
+    yield commands
+    for process in commands.started:
+        process.kill()
+
+
+# -------------------------------------------------------------------------------------------------------- forty runs
+
+
+def forty(commands, states_of, tmp_path):
+    code, said = commands.end(commands.start(*FORTY))
+    assert code == 0, said
+    assert "40 jobs handed to" in said
+    ours = states_of(commands.results)
+    assert len(ours) == 40
+    check_none_twice(commands)
+    assert len(commands.trainings()) == 40
+    assert ours == states_of(serial(tmp_path, FORTY))
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=[*slurm, *slow])])
+def test_forty_runs_on_slurm_equal_the_serial_ones_bit_for_bit(on_slurm, states_of, tmp_path, _):
+    forty(on_slurm, states_of, tmp_path)
+    hosts = {p.read_text().count("Starting with") for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out")}
+    assert hosts == {1}
+
+
+@pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])
+def test_forty_runs_on_ray_equal_the_serial_ones_bit_for_bit(on_ray, states_of, tmp_path, _):
+    forty(on_ray, states_of, tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- what can go wrong, Slurm
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
+def test_a_run_on_slurm(on_slurm, states_of, tmp_path, _):
+    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+    code, said = on_slurm.end(on_slurm.start(*one))
+    assert code == 0, said
+    assert re.search(r"1 job handed to Slurm \(job \d+\)", said)
+    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
+def test_what_slurm_refuses_is_one_line(on_slurm, _):
+    code, said = on_slurm.end(on_slurm.start(*SIX, "run.partition=nowhere"))
+    assert code == 2
+    assert re.fullmatch(r"vaebench: Slurm refuses the jobs: sbatch: error: .*partition.*", said.splitlines()[-1])
+    assert not list(on_slurm.results.glob(".jobs/slurm/*"))
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=[*slurm, *slow])])
+def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, until, _):
+    def running():
+        return sh("squeue", "--me", "-h", "-t", "R", "-o", "%i %N").split("\n")[:-1]
+
+    # The command is killed; started again, it finds its jobs.
+    first = on_slurm.start(*SIX, pause=0.3)
+    until(lambda: len(on_slurm.holders()) >= 2, 240)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = on_slurm.start(*SIX, pause=0.3)
+    until(lambda: "6 jobs of an earlier command in Slurm" in on_slurm.said(), 120)
+
+    # Ctrl-C: they go on.
+    second.send_signal(signal.SIGINT)
+    code, said = on_slurm.end(second)
+    assert code == 130
+    assert re.search(r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said)
+    assert len(running()) == 2
+
+    # A job is told to save, as before its limit, and queued again.
+    third = on_slurm.start(*SIX, pause=0.3)
+    until(lambda: len(on_slurm.holders()) >= 2, 240)
+    job = running()[0].split()[0]
+    sh("scancel", "--signal=USR2", job)
+    (log,) = on_slurm.results.glob(f".jobs/slurm/*/{job}_0_log.out")
+    until(lambda: "Requeued job" in log.read_text(), 120)
+
+    # A node is taken away: its job goes on when it is back, or on the other one.
+    until(lambda: len(on_slurm.holders()) >= 1 and running(), 240)
+    node = running()[0].split()[1]
+    sh("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    time.sleep(15)
+    sh("scontrol", "update", f"nodename={node}", "state=resume")
+
+    # A job is killed: that is told with its log, and the same command goes on.
+    until(lambda: len(on_slurm.holders()) >= 1, 240)
+    os.kill(on_slurm.holders()[0], signal.SIGKILL)
+    code, said = on_slurm.end(third)
+    assert code == 1
+    assert len(re.findall(r"failed: its job ended without a result: FAILED.*; log: \S+_log.out", said)) >= 1
+
+    code, said = on_slurm.end(on_slurm.start(*SIX))
+    assert code == 0, said
+    assert "1 job handed to Slurm" in said
+    check_none_twice(on_slurm)
+    assert states_of(on_slurm.results) == states_of(serial(tmp_path, SIX))
+
+
+# --------------------------------------------------------------------------------------------- what can go wrong, Ray
+
+
+@pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])
+def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_path, until, _):
+    # The command is killed; started again, it finds its jobs.
+    first = on_ray.start(*SIX)
+    until(lambda: len(on_ray.holders()) >= 2, 240)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = on_ray.start(*SIX)
+    until(lambda: "jobs of an earlier command in Ray" in on_ray.said(), 120)
+
+    # Ctrl-C: they go on.
+    second.send_signal(signal.SIGINT)
+    code, said = on_ray.end(second)
+    assert code == 130
+    assert "go on in Ray; the same command watches again" in said
+    assert len(on_ray.holders()) >= 1
+
+    # A node is taken away and another one comes; a job's process is killed: both go on.
+    third = on_ray.start(*SIX)
+    until(lambda: len(on_ray.holders()) >= 2, 240)
+    two_nodes.remove_node(two_nodes.nodes[1], allow_graceful=False)
+    two_nodes.add_node(num_cpus=1)
+    time.sleep(5)
+    until(lambda: len(on_ray.holders()) >= 1, 240)
+    os.kill(on_ray.holders()[0], signal.SIGKILL)
+    code, said = on_ray.end(third)
+    assert code == 0, said
+    check_none_twice(on_ray)
+    assert states_of(on_ray.results) == states_of(serial(tmp_path, SIX))

@@ -1,0 +1,418 @@
+"""The launcher of tasks that an engine (Slurm, Ray) carries out as jobs: hands them over, watches, collects.
+
+What is handed over is written down first, in ``<results>/.jobs/<engine>/<batch>/``, so that a command that is killed at
+any moment finds its jobs again: those that the engine still knows are waited for, and only the others are handed over
+anew. Whatever goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from vaebench.errors import UserError
+from vaebench.files import parse_json, write_atomic
+from vaebench.results.lock import Busy, hold
+from vaebench.results.status import Status, record
+from vaebench.results.store import Store
+from vaebench.running.launchers import carried
+from vaebench.running.launchers.base import Launched
+from vaebench.running.launchers.stop import STOPPING, Stop
+from vaebench.running.tasks import Outcome, Task, bad, known_outcome
+from vaebench.settings.records import RunSettings
+from vaebench.work.events import Advanced, Said, Say, Spared, Working
+
+FOLDER = ".jobs"
+"""In the results folder: what is known of jobs."""
+
+NOTE = "batch.json"
+"""In the folder of a batch: the runs of each of its jobs."""
+
+POLL_SECONDS = 0.5
+"""How often the files of jobs are looked at."""
+
+ASK_SECONDS = 5.0
+"""How often the engine is asked where its jobs stand."""
+
+GONE_SECONDS = 20.0
+"""How long a job may be unknown to the engine, or at its end, without outcomes: files may be late, and a job that is
+queued again is between two states for a moment."""
+
+FEW = 16
+"""Of so many jobs that run at a time each is shown; of more only their number."""
+
+
+class State(NamedTuple):
+    """Where a job stands.
+
+    Attributes:
+        word: As the engine calls it.
+        live: Whether it runs or will run.
+        running: Whether it runs.
+        why: Why it waits, or why it ended; may be empty.
+    """
+
+    word: str
+    live: bool
+    running: bool
+    why: str = ""
+
+
+class Job(NamedTuple):
+    """A job: the ``number``-th of a batch, from 0."""
+
+    batch: str
+    number: int
+
+
+class Engine(Protocol):
+    """What carries jobs out.
+
+    Attributes:
+        name: Its name, of the setting ``run.launcher`` and of its folder.
+        title: Its name for people.
+        most: How many jobs a batch may have.
+    """
+
+    name: str
+    title: str
+    most: int
+
+    @property
+    def outlives(self) -> bool:
+        """Whether jobs go on when the command ends."""
+        ...
+
+    def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
+        """Hand a batch over, one job a task, each calling ``carried.carry_out``.
+
+        Returns:
+            What a person calls the batch.
+
+        Raises:
+            UserError: If the engine refuses it.
+        """
+        ...
+
+    def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
+        """Where the jobs of batches stand. One that is missing has ended. None: the engine does not answer."""
+        ...
+
+    def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
+        """Take jobs that have not begun out of the queue. Those that run go on."""
+        ...
+
+    def cancelling(self, jobs: Sequence[Job]) -> str:
+        """How a person ends these jobs, in a few words."""
+        ...
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """Let jobs save their state and end; only of an engine that does not outlive the command."""
+        ...
+
+    def log(self, folder: Path, index: int) -> Path:
+        """Where what a job has said is."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        ...
+
+
+@dataclass
+class _Watched:
+    """A job that the command waits for.
+
+    Attributes:
+        job: Which.
+        folder: Of its batch.
+        tasks: What the command wants of it: its own task, or those of a command before whose runs it has.
+        adopted: Whether a command before has handed it over.
+        dropped: Whether it was taken out of the queue.
+        shown: What of its progress was told.
+        state: As the engine last said; None before.
+        gone: Since when it has no live state.
+    """
+
+    job: Job
+    folder: Path
+    tasks: list[Task]
+    adopted: bool = False
+    dropped: bool = False
+    shown: carried.Progress = field(default_factory=carried.Progress)
+    state: State | None = None
+    gone: float | None = None
+
+
+class Elsewhere:
+    """The launcher of an engine.
+
+    Args:
+        engine: It carries the jobs out.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._ask_from = 0.0
+
+    def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
+        """See ``base.Launcher``."""
+        engine = self.engine
+        stop = Stop("" if engine.outlives else STOPPING)
+        store = Store(tasks[0].cell.run.results)
+        home = store.root.resolve() / FOLDER / engine.name
+        outcomes: list[Outcome] = []
+        try:
+            with stop.on_signals():
+                watched = self._hand_over(home, tasks, say, stop)
+                told = False
+                while watched:
+                    if stop() and engine.outlives:
+                        return Launched(outcomes, True, self._farewell(watched))
+                    if stop() and not told:
+                        told = True
+                        engine.stop([w.job for w in watched])
+                    more, again, watched = self._look(store, home, watched, say, stop())
+                    outcomes += more
+                    if fail_fast and bad(outcomes):
+                        self._drop(home, watched)
+                    elif again and not stop():
+                        watched += self._hand_over(home, again, say, stop)
+                    if watched:
+                        time.sleep(POLL_SECONDS)
+        finally:
+            engine.close()
+        return Launched(outcomes, stop())
+
+    # ---------------------------------------------------------------------------------------------- handing over
+
+    def _hand_over(self, home: Path, tasks: Sequence[Task], say: Say, stop: Stop) -> list[_Watched]:
+        """Find the jobs there are for these tasks, hand over what none has in hand."""
+        with _one_at_a_time(home, stop):
+            if stop():
+                return []
+            flying, runs = self._in_flight(home)
+            adopted: dict[Job, _Watched] = {}
+            rest: list[Task] = []
+            for task in tasks:
+                free = []
+                for seed in task.seeds:
+                    job = runs.get((task.cell.key, seed))
+                    if job is None:
+                        free.append(seed)
+                        continue
+                    watched = adopted.setdefault(job, _Watched(job, home / job.batch, [], adopted=True))
+                    watched.state = flying[job]
+                    watched.tasks.append(replace(task, seeds=(seed,), force=False))
+                if free:
+                    rest.append(replace(task, seeds=tuple(free)))
+            if adopted:
+                some = "1 job" if len(adopted) == 1 else f"{len(adopted)} jobs"
+                say(Said(f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"))
+            return [*adopted.values(), *self._submit(home, rest, say)]
+
+    def _in_flight(self, home: Path) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
+        """The jobs that the engine still has, and by key and seed the one that has a run. Old notes are removed."""
+        notes = {path.parent.name: _runs_of(path) for path in sorted(home.glob(f"*/{NOTE}"))}
+        if not notes:
+            return {}, {}
+        deadline = time.monotonic() + 60
+        while (states := self.engine.states(home, list(notes))) is None:
+            if time.monotonic() > deadline:
+                raise UserError(f"{self.engine.title} does not say where jobs of an earlier command stand; try later")
+            time.sleep(1)
+        live = {job: state for job, state in states.items() if state.live}
+        for batch, jobs in notes.items():
+            if not any(job.batch == batch for job in live):
+                _tidy(home / batch, len(jobs))
+        return live, {run: job for job in live for run in notes[job.batch][job.number]}
+
+    def _submit(self, home: Path, tasks: Sequence[Task], say: Say) -> list[_Watched]:
+        watched = []
+        for first in range(0, len(tasks), self.engine.most):
+            some = tasks[first : first + self.engine.most]
+            batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
+            folder = home / batch
+            note = [[[t.cell.key, seed] for seed in t.seeds] for t in some]
+            write_atomic(folder / NOTE, json.dumps(note))  # before anything is handed over
+            try:
+                called = self.engine.submit(folder, batch, some)
+            except Exception:
+                _tidy(folder, 0)
+                raise
+            jobs = "1 job" if len(some) == 1 else f"{len(some)} jobs"
+            say(Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}"))
+            watched += [_Watched(Job(batch, i), folder, [task]) for i, task in enumerate(some)]
+        return watched
+
+    # -------------------------------------------------------------------------------------------------- watching
+
+    def _look(
+        self, store: Store, home: Path, watched: list[_Watched], say: Say, stopping: bool
+    ) -> tuple[list[Outcome], list[Task], list[_Watched]]:
+        """Look at all jobs once: outcomes of those that ended, tasks to be handed over again, and the jobs left."""
+        self._ask(home, watched, say)
+        outcomes: list[Outcome] = []
+        again: list[Task] = []
+        left: list[_Watched] = []
+        running = sum(w.state is not None and w.state.running for w in watched)
+        for w in watched:
+            if w.state is not None and w.state.live and not w.state.running:
+                left.append(w)
+                continue
+            self._tell(w, say, each=running <= FEW)
+            found = self._ended(store, w, stopping)
+            if found is None:
+                left.append(w)
+                continue
+            for outcome in found:
+                if w.adopted and not stopping and outcome.status is Status.BUSY:
+                    again.append(outcome.task)
+                    continue
+                outcomes.append(outcome)
+                say(outcome)
+        for batch in {w.job.batch for w in watched} - {w.job.batch for w in left}:
+            with contextlib.suppress(OSError):
+                _tidy(home / batch, len(_runs_of(home / batch / NOTE)))
+        return outcomes, again, left
+
+    def _ask(self, home: Path, watched: list[_Watched], say: Say) -> None:
+        """Ask the engine where the jobs stand, now and then, and tell how many wait."""
+        now = time.monotonic()
+        if now < self._ask_from:
+            return
+        states = self.engine.states(home, sorted({w.job.batch for w in watched}))
+        took = time.monotonic() - now
+        self._ask_from = now + max(ASK_SECONDS, 10 * took)
+        if states is None:
+            say(Working(self.engine.title, "does not answer; its jobs are waited for"))
+            return
+        for w in watched:
+            w.state = states.get(w.job, State("unknown", False, False))
+            if w.state.live:
+                w.gone = None
+            elif w.gone is None:
+                w.gone = now
+        say(Working(self.engine.title, _counted(watched)))
+
+    def _tell(self, w: _Watched, say: Say, each: bool) -> None:
+        """Pass on how far a job is since the last look."""
+        now = carried.read_progress(w.folder, w.job.number)
+        if now is None or now == w.shown:
+            return
+        # A job that began again counts from 0: what it had advanced is spared now.
+        say(Advanced(now.advanced - w.shown.advanced))
+        say(Spared(now.spared - w.shown.spared))
+        if each and now.who:
+            say(Working(now.who, now.line, now.beside))
+        w.shown = now
+
+    def _ended(self, store: Store, w: _Watched, stopping: bool) -> list[Outcome] | None:
+        """The outcomes of a job that has ended, as it should or not; None of one that goes on.
+
+        A run that an earlier command's job left, not as this command wants it, has status ``busy``.
+        """
+        found = carried.read_outcomes(w.folder, w.job.number, w.tasks[0])
+        if found is None and (w.gone is None or time.monotonic() - w.gone < GONE_SECONDS):
+            return None
+        by_seed = {o.seed: o for o in found or ()}
+        outcomes = []
+        for task in w.tasks:
+            for seed in task.seeds:
+                known = record(store, task.cell, seed)
+                reported = by_seed.get(seed)
+                if reported is not None and not w.adopted:
+                    outcome = reported
+                elif known.status.finished:
+                    outcome = known_outcome(task, seed, known)
+                elif w.dropped:
+                    continue
+                elif reported is not None and reported.status.bad:
+                    outcome = replace(reported, task=task)
+                elif reported is not None:
+                    outcome = Outcome(task, seed, Status.BUSY)
+                elif stopping:
+                    outcome = Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved")
+                else:
+                    state = w.state or State("unknown", False, False)
+                    how = f"{state.word}{f' ({state.why})' if state.why else ''}"
+                    reason = f"its job ended without a result: {how}; run again to go on from the last checkpoint"
+                    outcome = Outcome(task, seed, Status.FAILED, reason)
+                if outcome.status is Status.FAILED:
+                    log = self.engine.log(w.folder, w.job.number)
+                    outcome = replace(outcome, reason=f"{outcome.reason}; log: {log}")
+                outcomes.append(outcome)
+        return outcomes
+
+    # ----------------------------------------------------------------------------------------------------- ending
+
+    def _drop(self, home: Path, watched: list[_Watched]) -> None:
+        """Begin nothing more: take what has not begun out of the queue."""
+        waiting = [w for w in watched if not w.dropped and not (w.state and w.state.running)]
+        for w in waiting:
+            w.dropped = True
+        if waiting:
+            self.engine.cancel(home, [w.job for w in waiting])
+
+    def _farewell(self, watched: list[_Watched]) -> str:
+        left = "1 job goes" if len(watched) == 1 else f"{len(watched)} jobs go"
+        ends = self.engine.cancelling([w.job for w in watched])
+        return f"no longer watching: {left} on in {self.engine.title}; the same command watches again, {ends}"
+
+
+def gpus_of(settings: RunSettings) -> int:
+    """The GPUs of a job: as asked for, else one where a GPU is to train."""
+    if settings.gpus is not None:
+        return settings.gpus
+    return int(settings.device.startswith("cuda"))
+
+
+def _counted(watched: Sequence[_Watched]) -> str:
+    """``3 jobs wait (Resources), 2 run, 1 ends``."""
+    states = [w.state for w in watched if w.state]
+    waiting = [s for s in states if s.live and not s.running]
+    running = sum(s.running for s in states)
+    ending = sum(not s.live for s in states)
+    why = Counter(s.why for s in waiting if s.why and s.why != "None").most_common(1)
+    parts = [f"{len(waiting)} wait{f' ({why[0][0]})' if why else ''}"] if waiting else []
+    parts += [f"{running} run"] if running else []
+    parts += [f"{ending} end"] if ending else []
+    return "jobs: " + ", ".join(parts)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Path, stop: Stop) -> Iterator[None]:
+    """One command at a time looks what is in flight and hands over the rest."""
+    with contextlib.ExitStack() as stack:
+        while not stop():
+            try:
+                stack.enter_context(hold(home))
+                break
+            except Busy:
+                time.sleep(1)
+        yield
+
+
+def _runs_of(path: Path) -> list[list[tuple[str, int]]]:
+    """The runs of each job of a batch, (key, seed); none where the note is damaged or gone."""
+    try:
+        return [[(str(key), int(seed)) for key, seed in runs] for runs in parse_json(path.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def _tidy(folder: Path, jobs: int) -> None:
+    """Remove what is written down of a batch whose jobs have ended, but for the logs."""
+    (folder / NOTE).unlink(missing_ok=True)
+    carried.forget(folder, range(jobs))
+    for path in (*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

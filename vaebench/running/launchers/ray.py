@@ -1,0 +1,171 @@
+"""Ray: a job is a detached actor, which goes on when the command ends, and begins again when its node is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vaebench.errors import UserError
+from vaebench.running.launchers.carried import carry_out, read_progress
+from vaebench.running.launchers.elsewhere import Job, State, gpus_of
+from vaebench.running.tasks import Task
+from vaebench.settings.records import RunSettings
+
+SPACE = "vaebench"
+"""Namespace of the actors."""
+
+RESTARTS = 20
+"""How often a job begins again after its process or its node was lost. Its runs go on from their checkpoints."""
+
+INSTALL = "pip install 'vaebench[ray]'"
+
+GIB = 2**30
+
+
+class Ray:
+    """See ``elsewhere.Engine``. Raises UserError if Ray is not installed."""
+
+    name = "ray"
+    title = "Ray"
+    most = 10_000
+
+    def __init__(self, settings: RunSettings) -> None:
+        if importlib.util.find_spec("ray") is None:
+            raise UserError(f"run.launcher=ray needs the package ray: {INSTALL}")
+        self._settings = settings
+        self._ray: Any = None
+        self._own = False
+
+    @property
+    def outlives(self) -> bool:
+        """Jobs go on in a cluster that was there before the command, not in one that it has started."""
+        self._connect()
+        return not self._own
+
+    def _connect(self) -> Any:
+        """Ray, connected: to the cluster that is asked for, the one that runs here, or one of its own."""
+        if self._ray is not None:
+            return self._ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import logging
+
+        import ray
+
+        how: dict[str, Any] = {"namespace": SPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+        address = self._settings.address
+        try:
+            ray.init(address=address or "auto", **how)
+        except (ConnectionError, RuntimeError, ValueError) as e:
+            if address:
+                raise UserError(f"run.address={address}: no cluster of Ray answers there: {_line(e)}") from None
+            ray.init(address="local", include_dashboard=False, **how)
+            self._own = True
+        self._ray = ray
+        return ray
+
+    def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
+        """See ``Engine.submit``."""
+        ray = self._connect()
+        s = self._settings
+        actor = ray.remote(
+            num_cpus=s.cpus or s.threads,
+            num_gpus=gpus_of(s),
+            max_restarts=RESTARTS,
+            **({"memory": s.memory * GIB} if s.memory else {}),
+        )(Actor)
+        environment = {k: v for k, v in os.environ.items() if k.startswith(("VAEBENCH_", "OMP_"))}
+        for index, task in enumerate(tasks):
+            how = actor.options(name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached")
+            how.remote(folder, index, task, os.getcwd(), environment)
+        return f"namespace {SPACE}"
+
+    def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
+        """See ``Engine.states``."""
+        ray = self._connect()
+        try:
+            actors = ray.util.list_named_actors(all_namespaces=True)
+        except Exception:
+            return None
+        states: dict[Job, State] = {}
+        for entry in actors:
+            batch, _, number = entry["name"].partition("/")
+            if entry["namespace"] != SPACE or batch not in batches:
+                continue
+            begun = read_progress(home / batch, int(number)) is not None
+            states[Job(batch, int(number))] = State("RUNNING" if begun else "PENDING", True, begun)
+        return states
+
+    def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
+        """See ``Engine.cancel``."""
+        for job in jobs:
+            if read_progress(home / job.batch, job.number) is None:
+                with contextlib.suppress(ValueError):
+                    self._ray.kill(self._actor(job))
+
+    def cancelling(self, jobs: Sequence[Job]) -> str:
+        """See ``Engine.cancelling``."""
+        return "ray stop ends them with their cluster"
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """See ``Engine.stop``."""
+        for job in jobs:
+            with contextlib.suppress(ValueError):
+                self._actor(job).stop.remote()
+
+    def log(self, folder: Path, index: int) -> Path:
+        """See ``Engine.log``."""
+        return folder / f"{index}.log"
+
+    def close(self) -> None:
+        """Leave the cluster; one of its own ends."""
+        if self._ray is not None:
+            self._ray.shutdown()
+            self._ray = None
+
+    def _actor(self, job: Job) -> Any:
+        """The handle of a job. ValueError if it has ended."""
+        return self._ray.get_actor(_name(job), namespace=SPACE)
+
+
+class Actor:
+    """A job in a process of its own. The work begins with it, so that it begins again wherever Ray restarts it."""
+
+    def __init__(self, folder: Path, index: int, task: Task, place: str, environment: Mapping[str, str]) -> None:
+        self._stop = threading.Event()
+        os.environ.update(environment)
+        os.chdir(place)
+        threading.Thread(target=self._work, args=(folder, index, task), daemon=True).start()
+
+    def stop(self) -> None:
+        """Save the state and end."""
+        self._stop.set()
+
+    def _work(self, folder: Path, index: int, task: Task) -> None:
+        import ray
+
+        with (folder / f"{index}.log").open("a") as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+        try:
+            carry_out(folder, index, task, self._stop.is_set)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc(file=sys.stderr)
+        finally:  # the outcomes are in their file, the actor is of no more use
+            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _name(job: Job) -> str:
+    return f"{job.batch}/{job.number}"
+
+
+def _line(e: Exception) -> str:
+    return str(e).strip().partition("\n")[0]

@@ -1,0 +1,188 @@
+"""Slurm, through submitit: a batch is an array, and before its limit a job saves its state and is queued again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vaebench.errors import UserError
+from vaebench.running.launchers.carried import carry_out
+from vaebench.running.launchers.elsewhere import Job, State, gpus_of
+from vaebench.running.tasks import Task
+from vaebench.settings.records import RunSettings
+
+LIVE = (
+    *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+    *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
+)
+"""States of jobs that have not ended."""
+
+REQUEUES = 10_000
+"""How often a job may reach its limit and go on."""
+
+INSTALL = "pip install 'vaebench[slurm]'"
+
+
+class Slurm:
+    """See ``elsewhere.Engine``. Raises UserError if submitit is not installed, or Slurm is not here."""
+
+    name = "slurm"
+    title = "Slurm"
+    outlives = True
+    most = 1000  # MaxArraySize is 1001 where nobody has changed it
+
+    def __init__(self, settings: RunSettings) -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise UserError(f"run.launcher=slurm needs the package submitit: {INSTALL}") from None
+        if settings.grace >= 60 * settings.time_limit:
+            raise UserError(
+                f"run.grace={settings.grace}: allowed: fewer seconds than the {settings.time_limit} minutes of "
+                "run.time_limit"
+            )
+        self._settings = settings
+        self._ids: dict[Job, str] = {}
+        try:
+            self._executor: type[Any] = submitit.SlurmExecutor
+            self._executor(folder=os.curdir)
+        except RuntimeError:
+            raise UserError("run.launcher=slurm: the commands of Slurm (srun, sbatch) are not here") from None
+
+    def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
+        """See ``Engine.submit``."""
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        executor = self._executor(folder=folder, max_num_timeout=REQUEUES)
+        executor.update_parameters(**self._parameters(batch, len(tasks)))
+        try:
+            jobs = executor.submit_array([Carried(folder, index, task) for index, task in enumerate(tasks)])
+        except (FailedJobError, FailedSubmissionError, OSError) as e:
+            lines = [line.strip() for line in str(e).splitlines() if "sbatch" in line and "error" in line]
+            raise UserError(f"Slurm refuses the jobs: {'; '.join(lines) or e}") from None
+        self._ids.update({Job(batch, i): job.job_id for i, job in enumerate(jobs)})
+        return f"job {jobs[0].job_id.partition('_')[0]}"
+
+    def _parameters(self, batch: str, jobs: int) -> dict[str, Any]:
+        """What submitit takes, from the settings."""
+        s = self._settings
+        more: dict[str, Any] = {"requeue": True}
+        for text in s.sbatch:
+            key, equals, value = text.partition("=")
+            more[key] = value if equals else True
+        gpus = gpus_of(s)
+        return {
+            "job_name": _name(batch),
+            "time": s.time_limit,
+            "signal_delay_s": s.grace,
+            "cpus_per_task": s.cpus or s.threads,
+            "array_parallelism": min(s.parallel or jobs, jobs),
+            "stderr_to_stdout": True,
+            "additional_parameters": more,
+            **({"partition": s.partition} if s.partition else {}),
+            **({"mem": f"{s.memory}GB"} if s.memory else {}),
+            **({"gpus_per_node": gpus} if gpus else {}),
+        }
+
+    def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
+        """See ``Engine.states``. A job that lost its submitter before it had its task is cancelled."""
+        command = ["squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%j|%T|%r"]
+        found = _output([*command, f"--name={','.join(map(_name, batches))}"])
+        if found is None:
+            return None
+        states: dict[Job, State] = {}
+        for line in found.splitlines():
+            number, name, word, why = line.split("|", 3)
+            index = number.partition("_")[2] or "0"
+            if not index.isdigit():  # an array of which nothing is told one by one
+                continue
+            job = Job(name.partition("-")[2], int(index))
+            live = word in LIVE
+            if live and job not in self._ids and not (home / job.batch / f"{number}_submitted.pkl").exists():
+                _output(["scancel", number])
+                continue
+            states[job] = State(word, live, word in ("RUNNING", "COMPLETING"), "" if why == "None" else why)
+            self._ids[job] = number
+        return states
+
+    def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
+        """See ``Engine.cancel``."""
+        numbers = [self._ids[job] for job in jobs if job in self._ids]
+        for first in range(0, len(numbers), 500):  # a command line has its limits
+            _output(["scancel", "--state=PENDING", *numbers[first : first + 500]])
+
+    def cancelling(self, jobs: Sequence[Job]) -> str:
+        """See ``Engine.cancelling``."""
+        arrays = dict.fromkeys(self._ids[job].partition("_")[0] for job in jobs if job in self._ids)
+        return f"scancel {' '.join(arrays)} ends them"
+
+    def stop(self, jobs: Sequence[Job]) -> None:
+        """Nothing: jobs go on without the command."""
+
+    def log(self, folder: Path, index: int) -> Path:
+        """See ``Engine.log``."""
+        found = sorted([*folder.glob(f"*_{index}_0_log.out"), *folder.glob("*_0_log.out")])
+        return found[0] if found else folder
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Carried:
+    """What a job calls: submitit keeps it, and keeps it again (``checkpoint``) before the job is queued again."""
+
+    def __init__(self, folder: Path, index: int, task: Task) -> None:
+        self.folder = folder
+        self.index = index
+        self.task = task
+        self.place = os.getcwd()
+
+    def __call__(self) -> None:
+        """Carry the task out. Told to stop before the limit (SIGUSR2): save, then be queued again, by submitit.
+
+        SIGTERM, of ``scancel`` and of a preemption, saves and ends the job; Slurm queues a preempted one again.
+        """
+        os.chdir(self.place)
+        told: list[int] = []
+        with _signals(told) as before:
+            done = carry_out(self.folder, self.index, self.task, lambda: bool(told))
+            if done:
+                return
+            if signal.SIGUSR2 in told:
+                before[signal.SIGUSR2](signal.SIGUSR2, None)
+            sys.exit(128 + signal.SIGTERM)
+
+    def checkpoint(self) -> Any:
+        """The same again: the state is in the folders of the runs."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@contextlib.contextmanager
+def _signals(told: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
+    """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block. Gives what was called at them before."""
+    before = {n: signal.signal(n, lambda number, _: told.append(number)) for n in (signal.SIGUSR2, signal.SIGTERM)}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _name(batch: str) -> str:
+    return f"vaebench-{batch}"
+
+
+def _output(command: list[str]) -> str | None:
+    """What a command of Slurm prints; None where it fails, as it does while Slurm does not answer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
