@@ -1,0 +1,111 @@
+"""Make a store of as many runs as a thousand GPUs would leave, without training any, to measure what reads stores.
+
+python scripts/simulated_store.py DIR [--runs 100000] [--seeds 5]
+
+The runs are of all cells of all tables: first by their own settings, then by learning rates around theirs, as a sweep
+would make them, at several seeds each. A run has its two files of JSON, ``config.json`` and ``result.json``, with the
+measures that its cell asks for. About 1 run of 100 has failed, and 1 of 100 has diverged. Values are random numbers
+around the published one. 100,000 runs take about 1 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from vaebench.config import catalogue
+from vaebench.config.cells import Cell, Table, run_key
+from vaebench.config.compose import cells
+from vaebench.protocol.signature import evaluated, samples_of, signature
+
+HASH = "0123456789abcdef" * 4
+
+
+def every_cell() -> list[Cell]:
+    """The cells of all tables, by the paper's recipe."""
+    paper = catalogue.load_preset("paper")
+    tables = [t for t in map(catalogue.load, catalogue.options("table")) if isinstance(t, Table)]
+    return [cell for table in tables for cell in cells(table, paper)]
+
+
+def settings(base: list[Cell]) -> Iterator[tuple[str, dict[str, Any], Cell, list[str]]]:
+    """Key, configuration, cell and changes of one training after the other, no key twice."""
+    known: set[str] = set()
+    for number in count():
+        for cell in base:
+            config = copy.deepcopy(cell.config)
+            changes = []
+            if number:
+                config["optim"]["rate"] *= 1 + number / 1000
+                changes = [f"optim.rate={config['optim']['rate']}"]
+            key = run_key(config)
+            if key not in known:
+                known.add(key)
+                yield key, config, cell, changes
+
+
+def measures(cell: Cell, config: dict[str, Any], rng: random.Random) -> list[dict[str, Any]]:
+    """What an evaluation would have found."""
+    centre = cell.published or 100.0
+    out = []
+    for name in sorted(evaluated(config, cell.measure)):
+        k = samples_of(config, name)
+        how = signature(config, name, k, HASH)
+        out.append(
+            {
+                **{"name": name, "value": rng.gauss(centre, 1), "unit": "nats", "error": 0.05, "points": 10_000},
+                **{"error_kind": "monte carlo", "samples": k, "signature": how, "extra": {}, "flags": []},
+            }
+        )
+    return out
+
+
+def result(key: str, seed: int, config: dict[str, Any], cell: Cell, rng: random.Random) -> dict[str, Any]:
+    """What ``result.json`` would hold."""
+    draw = rng.random()
+    status = "failed" if draw < 0.01 else "diverged" if draw < 0.02 else "done"
+    updates = config["train"]["updates"]
+    return {
+        **{"schema": 1, "status": status, "reason": "" if status == "done" else "simulated", "flags": []},
+        **{"key": key, "seed": seed, "config": config, "updates": updates, "best_update": updates},
+        **{"stopped_early": False, "seconds": 3600 * rng.random(), "pack": 1, "device": "cuda (simulated)"},
+        **{"engine": "plain", "peak_memory_mb": 1000.0, "updates_per_second": 100.0, "eval_seconds": 10.0},
+        "versions": {"vaebench": "0.1.0", "torch": "2", "python": "3", "commit": "0" * 12},
+        "data": {"name": config["data"]["name"], "hash": HASH, "hashes": {"train": HASH, "valid": HASH, "test": HASH}},
+        "measures": measures(cell, config, rng) if status == "done" else [],
+    }
+
+
+def make(root: Path, runs: int, seeds: int) -> None:
+    """Write the store."""
+    rng = random.Random(0)
+    for key, config, cell, changes in islice(settings(every_cell()), runs // seeds):
+        note = {"config": config, "data_hash": HASH, "row": cell.row, "column": cell.column}
+        note |= {"table": cell.table, "preset": cell.preset, "changed": changes}
+        text = json.dumps(note, indent=1) + "\n"
+        for seed in range(seeds):
+            folder = root / key / f"seed-{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(text)
+            (folder / "result.json").write_text(json.dumps(result(key, seed, config, cell, rng), indent=1) + "\n")
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="made if it is not there")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--seeds", type=int, default=5, help="per cell")
+    args = parser.parse_args()
+    make(args.folder, args.runs, args.seeds)
+    print(f"{args.runs} runs in {args.folder}")
+
+
+if __name__ == "__main__":
+    main()
