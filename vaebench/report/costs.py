@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vaebench.config.cells import Cell, run_key, settings_of, versions
-from vaebench.results import shipped
+from vaebench.config.cells import Cell, run_key, versions
+from vaebench.results import digest, shipped
+from vaebench.results.digest import cost, sizes
 from vaebench.results.store import lacking
 from vaebench.settings.kinds import is_number
-from vaebench.settings.records import EvalSettings
 
 FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
 """What an estimate needs to know of a run."""
@@ -23,7 +23,7 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> 
     """Seconds per seed of a cell.
 
     Args:
-        recorded: Results of runs (``Store.runs``, ``reference_records``).
+        recorded: Results of runs, or what ``digest.cost`` keeps of them (``Index.costs``, ``reference_records``).
         cell: What is to be run.
         kind: Runs on a 'cpu' or on 'cuda' only.
 
@@ -33,6 +33,7 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> 
         upper limit of updates. The evaluation counts in either. None if nothing like it is recorded.
     """
     key = cell.key
+    sizes_here = sizes(cell.config)
     keys = {run_key(version) for version in versions(cell.config)}
     updates = cell.config["train"]["updates"]
     unit = cell.config["train"].get("unit", "updates")
@@ -45,7 +46,7 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> 
         evaluated = _known(r.get("eval_seconds"))
         if r["key"] in keys:
             same.append(training + evaluated)
-        elif (theirs := _budget(r, unit)) and _alike(r, key, cell.config):
+        elif (theirs := _budget(cost(r), unit)) and _alike(cost(r), key, sizes_here, "dims" in cell.config["model"]):
             alike.append(training / theirs * updates + evaluated)
     return _mean(same or alike)
 
@@ -57,16 +58,17 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
     those with the same data, model, sizes and objective.
     """
     key = cell.key
+    sizes_here = sizes(cell.config)
+    wanted = digest.evaluation(cell.config)
     same = []
     alike = []
-    for r in recorded:
+    for r in map(cost, recorded):
         seconds = _known(r.get("eval_seconds"))
-        config = r.get("config")
-        if not seconds or not config or not _on(kind, r) or EvalSettings.of(config["eval"]) != cell.eval:
+        if not seconds or not _on(kind, r) or r["evaluation"] != wanted:
             continue
         if r["key"] == key:
             same.append(seconds)
-        elif _alike(r, key, cell.config):
+        elif _alike(r, key, sizes_here):
             alike.append(seconds)
     return _mean(same or alike)
 
@@ -103,28 +105,19 @@ def _budget(record: dict[str, Any], unit: str) -> float | None:
     """What a run was trained for, in ``unit``; None where that is not known."""
     if unit == "updates":
         return record.get("updates")
-    train = (record.get("config") or {}).get("train", {})
-    budget = train.get("updates")
-    return budget if train.get("unit") == unit and is_number(budget) else None
+    budget = record["budget"]
+    return budget if record["unit"] == unit and is_number(budget) else None
 
 
-def _alike(record: dict[str, Any], key: str, mine: dict[str, Any]) -> bool:
+def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = False) -> bool:
     """Whether an update of a run takes about as long: the same data, model and objective, and the same sizes.
 
-    The first three stand in the readable part of the key. Sizes are known from the settings, or from ``dims`` in the
-    key.
+    The first three stand in the readable part of the key. Sizes are known from the settings or, ``by_key``, from
+    ``dims`` in the key.
     """
     if record["key"].rpartition("-")[0] != key.rpartition("-")[0]:
         return False
-    config = record.get("config")
-    return _sizes(config) == _sizes(mine) if config else "dims" in mine["model"]
-
-
-def _sizes(config: dict[str, Any]) -> list[Any]:
-    """The model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch."""
-    model = {k: v for k, v in config["model"].items() if not isinstance(v, float) and not k.startswith("init")}
-    counts = {k: v for k, v in settings_of(config["objective"]).items() if type(v) is int}
-    return [model, counts, config["train"].get("batch")]
+    return record["sizes"] == sizes_here if record["sizes"] else by_key
 
 
 def _from_csv(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vaebench.formatting import aligned, duration
 from vaebench.report.costs import estimate, evaluation, reference_records
+from vaebench.results import index
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
@@ -20,8 +21,7 @@ def describe(plan: Plan, force: bool) -> str:
         plan: What is asked for, and what is known of it.
         force: Whether finished runs are to be run again.
     """
-    read = {(asked.cell.key, asked.seed): asked.known.result for asked in plan.asked if asked.known.result}
-    recorded = [*plan.store.runs(read), *reference_records()]
+    recorded = _recorded(plan)
     known_total = 0.0
     evaluations = 0.0
     counted: dict[tuple[Any, int], str] = {}
@@ -35,7 +35,8 @@ def describe(plan: Plan, force: bool) -> str:
 
             # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
             kind = device_kind(cell.run) if open_ else ""
-            cost = estimate(recorded, cell, kind)
+            alike = recorded.get(_prefix(cell.key), [])
+            cost = estimate(alike, cell, kind)
 
             for a in asked:
                 share = 1.0 if force else _left(plan.store, a)
@@ -43,7 +44,7 @@ def describe(plan: Plan, force: bool) -> str:
                     counted[cell.key, a.seed] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * share
                 elif not share and not a.known.status.finished and (runner.unit(cell), a.seed) not in counted:
-                    seconds = evaluation(recorded, cell, kind)
+                    seconds = evaluation(alike, cell, kind)
                     counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
                     evaluations += seconds or 0.0
 
@@ -57,6 +58,20 @@ def describe(plan: Plan, force: bool) -> str:
 
     left = _to_do(list(counted.values()), duration(known_total), duration(evaluations))
     return "\n".join([*lines, f"to do: {left}"])
+
+
+def _recorded(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+    """What is recorded of runs with the data, model and objective of a cell, by the part of the key that names them."""
+    with index.opened(plan.store) as runs:
+        here = runs.costs(asked.cell.key for asked in plan.asked)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in (*here, *reference_records()):
+        found.setdefault(_prefix(record["key"]), []).append(record)
+    return found
+
+
+def _prefix(key: str) -> str:
+    return key.rpartition("-")[0]
 
 
 def _to_do(runs: list[str], known: str, evaluations: str) -> str:

@@ -10,8 +10,9 @@ from vaebench.config.cells import Cell, Table
 from vaebench.errors import UserError
 from vaebench.report import plots
 from vaebench.report.shown import Measured
+from vaebench.results import index
 from vaebench.results.rekey import found_outdated, of_earlier_version
-from vaebench.results.store import Results, Store, read_note
+from vaebench.results.store import Results, Store
 
 MOST = 3
 """Settings that are named; of more only the number."""
@@ -102,20 +103,8 @@ class Others:
 
 def others(store: Store, table: str, known: set[str]) -> list[Others]:
     """The runs of a table whose keys are not in ``known``, by preset and changes."""
-    counts: dict[tuple[str, tuple[str, ...]], int] = {}
-    for path in sorted(store.root.glob("*/seed-*/config.json")):
-        folder = path.parent
-        if folder.parent.name in known:
-            continue
-        try:
-            note, _ = read_note(folder)
-        except UserError:
-            continue
-        if note.get("table") != table or not isinstance(note.get("preset"), str):
-            continue
-        setting = note["preset"], tuple(str(text) for text in note.get("changed") or [])
-        counts[setting] = counts.get(setting, 0) + 1
-    return [Others(preset, changed, count) for (preset, changed), count in counts.items()]
+    with index.opened(store) as runs:
+        return [Others(preset, changed, count) for preset, changed, count in runs.others(table, known)]
 
 
 def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:

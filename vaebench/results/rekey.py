@@ -42,18 +42,36 @@ class Outdated:
 
 def outdated(store: Store) -> Iterator[Outdated]:
     """Every run of the store under an earlier name, by folder and seed. What cannot be read is passed over."""
-    known = {group: catalogue.options(group) for group in GROUPS}
+    known = known_options()
     for folder in _folders(store):
         for place in sorted(folder.glob("seed-*")):
             seed = seed_of(place)
-            config = _config(place)
-            if seed is None or config is None:
-                continue
-            present = with_present_names(config, known)
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                key = run_key(present)
-                if key != folder.name or present != config:
-                    yield Outdated(place, seed, key)
+            key = present_key(place, known)
+            if seed is not None and key is not None:
+                yield Outdated(place, seed, key)
+
+
+def known_options() -> dict[str, list[str]]:
+    """The options there are, by group."""
+    return {group: catalogue.options(group) for group in GROUPS}
+
+
+def present_key(place: Path, known: dict[str, list[str]]) -> str | None:
+    """The present key of the run in a folder, if it or the name of an option in it is another; else None.
+
+    Args:
+        place: The folder.
+        known: See ``known_options``.
+    """
+    config = _config(place) if KEY.fullmatch(place.parent.name) else None
+    if config is None:
+        return None
+    present = with_present_names(config, known)
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+        key = run_key(present)
+        if key != place.parent.name or present != config:
+            return key
+    return None
 
 
 def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:
@@ -73,10 +91,14 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
     """
     if not wanted:
         return ""
-    found = [o for o in outdated(store) if o.key in wanted and _among(o.seed, wanted[o.key])]
+    from vaebench.results import index  # which reads present keys by this file
+
+    with index.opened(store) as known:
+        runs = known.outdated()
+    found = [store.run_dir(name, seed) for name, seed, key in runs if key in wanted and _among(seed, wanted[key])]
     if not found:
         return ""
-    which = f"{found[0].folder} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+    which = f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
     return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
 
 
@@ -123,7 +145,7 @@ def _among(seed: int, wanted: Container[int] | None) -> bool:
 
 def _rewrite(found: Outdated) -> None:
     """Present names in the two files of a run that hold its configuration."""
-    known = {group: catalogue.options(group) for group in GROUPS}
+    known = known_options()
     for name in (run_files.NOTE, run_files.RESULT):
         path = found.folder / name
         content = _read(path)
@@ -134,6 +156,7 @@ def _rewrite(found: Outdated) -> None:
             new["key"] = found.key
         if new != content:
             write_atomic(path, json.dumps(new, indent=1) + "\n")
+            os.utime(found.folder.parent)  # as in training.resume
 
 
 def _free(store: Store, found: Outdated) -> bool:

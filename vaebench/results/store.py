@@ -112,7 +112,7 @@ class Store:
         for folder in sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []:
             for seed in seeds_in(folder):
                 try:
-                    result = read.get((folder.name, seed)) or self._result(folder.name, seed)
+                    result = read.get((folder.name, seed)) or self.result(folder.name, seed)
                 except UserError as e:
                     log.warning("%s", e)
                     continue
@@ -124,8 +124,8 @@ class Store:
         folders = {self.run_dir(cell.key, 0).parent for cell in cells}
         return sorted({seed for folder in folders for seed in seeds_in(folder)})
 
-    def _result(self, key: str, seed: int) -> Mapping[str, Any] | None:
-        """The stored result, that of a run which has begun and has none, or None."""
+    def result(self, key: str, seed: int) -> Mapping[str, Any] | None:
+        """The stored result, that of a run which has begun and has none, or None. Raises UserError as the former."""
         result = self.read_result(key, seed)
         if result is not None or not (self.run_dir(key, seed) / run_files.CHECKPOINT).is_file():
             return result
@@ -147,7 +147,7 @@ class Store:
         read = known or {}
         for cell in cells:
             for seed in seeds:
-                result = read.get((cell.key, seed)) or self._result(cell.key, seed)
+                result = read.get((cell.key, seed)) or self.result(cell.key, seed)
                 if result is not None:
                     rows += _rows(cell, seed, result, sharing[cell.key])
         return _typed(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 
 from vaebench import optim
@@ -46,6 +47,7 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
     content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
+    os.utime(folder.parent)  # the sign that a note in it is new, see results.index
     return s
 
 

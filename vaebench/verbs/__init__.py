@@ -115,6 +115,9 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
             lines += [f"    {'  '.join(texts)}"] if tail > 1 else []
             continue
         for text in texts:
+            if len(text) <= width - 4 and text == " ".join(text.split()):  # of very many lines most are short
+                lines.append(f"    {text}")
+                continue
             lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", **whole_words)
     return "\n".join(lines)
 

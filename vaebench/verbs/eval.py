@@ -112,12 +112,14 @@ def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
     says so.
     """
     from vaebench.report.costs import evaluation
+    from vaebench.results import index
     from vaebench.results.flags import of_measure
     from vaebench.results.result_file import readable_measures
     from vaebench.running.reevaluate import opened
 
     with opened(run) as session:
-        cost = evaluation(session.store.runs(), session.cell, session.device.type)
+        with index.opened(session.store) as runs:
+            cost = evaluation(runs.costs([session.cell.key]), session.cell, session.device.type)
         known = "unknown cost" if cost is None else f"about {duration(cost)}"
         progress.begin(session.who, f"{run.folder}: an evaluation of {known}")
         try:

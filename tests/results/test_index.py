@@ -1,0 +1,213 @@
+"""The index of a large store: as if everything were read anew each time, and thrown away without harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vaebench.config.catalogue import load_preset, load_table
+from vaebench.config.compose import cells
+from vaebench.errors import UserError
+from vaebench.report import stored
+from vaebench.report.costs import estimate
+from vaebench.results import digest, index, listing, rekey
+from vaebench.results.store import Store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where indices are kept; every store is large."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(index, "LARGE", 1)
+    return tmp_path / "cache" / "vaebench" / "stores"
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A store of 40 runs of all tables."""
+    script = [sys.executable, ROOT / "scripts" / "simulated_store.py", tmp_path / "runs", "--runs", "40"]
+    subprocess.run([*script, "--seeds", "2"], check=True, capture_output=True)
+    settle(tmp_path / "runs")
+    return Store(tmp_path / "runs")
+
+
+def settle(root):
+    """Let all changes have happened a while ago."""
+    past = time.time() - 100
+    for path in (*root.rglob("*.json"), *root.iterdir()):
+        os.utime(path, (past, past))
+
+
+def known(store):
+    """All that an index answers."""
+    with index.opened(store) as runs:
+        return answers(runs, store)
+
+
+def answers(runs, store):
+    keys = sorted(p.name for p in store.root.iterdir())
+    tables = {name: runs.others(name, set(keys[:3])) for name in ("nvil_autoreg", "dvae_pp_rbm")}
+    return runs.listing(), tables, runs.outdated(), sorted(map(json.dumps, runs.costs(keys)))
+
+
+def anew(store):
+    """The same, read from the runs."""
+    runs = index.Index(store, None)
+    try:
+        return answers(runs, store)
+    finally:
+        runs.close()
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The runs whose results, and the folders whose notes were read."""
+    found = []
+    result, notes = index.Index._result, index.Index._notes
+    monkeypatch.setattr(index.Index, "_result", lambda self, *of: found.append(of) or result(self, *of))
+    monkeypatch.setattr(index.Index, "_notes", lambda self, *of: found.append(of[0]) or notes(self, *of))
+    return found
+
+
+def test_what_has_not_changed_is_not_read_again(cache, made, reads):
+    first = known(made)
+    assert len(reads) == 60
+    assert first == anew(made)
+    reads.clear()
+    assert known(made) == first
+    assert reads == []
+    assert len(list(cache.iterdir())) == 1
+
+
+def change(how, store):
+    folder = sorted(store.root.glob("*/seed-1"))[3]
+    key = folder.parent.name
+    result = json.loads((folder / "result.json").read_text())
+    note = json.loads((folder / "config.json").read_text())
+    if how == "new result":
+        store.write_result(key, 1, {**result, "status": "done", "updates": 7})
+    elif how == "edited by hand":
+        (folder / "result.json").write_text(json.dumps({**result, "updates": 77}))
+    elif how == "gone":
+        shutil.rmtree(folder)
+    elif how == "all gone":
+        shutil.rmtree(folder.parent)
+    elif how == "another seed":
+        shutil.copytree(folder, folder.with_name("seed-9"))
+    elif how == "another cell":
+        shutil.copytree(folder.parent, store.root / "digits-sbn3-nvil-0123456789")
+    elif how == "no result":
+        (folder / "result.json").unlink()
+        (folder / "checkpoint.safetensors").touch()
+    elif how == "damaged":
+        (folder / "result.json").write_text("{")
+    elif how == "begun anew for another table":
+        from vaebench.training import resume
+
+        cell = cells(load_table("nvil_autoreg"), load_preset("short"))[0]
+        cell.__dict__["key"] = key
+        resume.prepare(store, cell, 1, note["data_hash"], force=True)
+
+
+CHANGES = [
+    *("new result", "edited by hand", "gone", "all gone", "another seed", "another cell", "no result", "damaged"),
+    "begun anew for another table",
+]
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_has_changed_is(cache, made, how):
+    before = known(made)
+    change(how, made)
+    after = known(made)
+    assert after != before
+    assert after == anew(made)
+    assert known(made) == after
+
+
+def test_a_change_in_the_moment_of_reading_is_not_missed(cache, made):
+    known(made)
+    path = next(made.root.glob("*/seed-0/result.json"))
+    result = json.loads(path.read_text())
+    for updates in (11, 22):  # as long, and within one tick of a coarse clock
+        path.write_text(json.dumps({**result, "updates": updates}))
+        stamp = path.stat()
+        os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns // 10**9 * 10**9))
+        assert known(made) == anew(made)
+
+
+def test_another_code_makes_it_anew(cache, made, reads, monkeypatch):
+    known(made)
+    reads.clear()
+    monkeypatch.setattr(digest, "code", lambda: "another")
+    known(made)
+    assert len(reads) == 60
+
+
+@pytest.mark.parametrize("how", ["removed", "damaged", "a folder", "in use"])
+def test_without_it_everything_is_read(cache, made, how, monkeypatch):
+    first = known(made)
+    (path,) = cache.iterdir()
+    if how in ("removed", "a folder"):
+        path.unlink()
+    if how == "a folder":
+        path.mkdir()
+    if how == "damaged":
+        path.write_bytes(b"nonsense" * 1000)
+    if how == "in use":
+        real = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *of, **more: real(*of, **{**more, "timeout": 0.01}))
+        other = sqlite3.connect(path)
+        other.execute("begin exclusive")
+    assert known(made) == first
+    assert known(made) == first
+
+
+def test_one_that_breaks_later_is_removed_and_that_is_one_line(cache, made):
+    known(made)
+    (path,) = cache.iterdir()
+    page, size = (
+        sqlite3.connect(path).execute(what).fetchone()[0]
+        for what in ("select rootpage from sqlite_master where name = 'runs'", "pragma page_size")
+    )
+    with path.open("r+b") as f:
+        f.seek((page - 1) * size)
+        f.write(b"\1" * size)
+    with pytest.raises(UserError, match="was damaged and is removed: once more"):
+        known(made)
+    assert known(made) == anew(made)
+
+
+def test_a_small_store_keeps_nothing(tmp_path, made, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    known(made)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_store_that_is_not_there_has_no_runs(cache, tmp_path):
+    assert known_of_nothing(Store(tmp_path / "nowhere")) == ([], [], [], [])
+
+
+def known_of_nothing(store):
+    with index.opened(store) as runs:
+        return runs.listing(), runs.others("nvil_mnist", set()), runs.outdated(), runs.costs(["a-b-c"])
+
+
+def test_lists_reports_and_plans_read_it(cache, made, reads):
+    assert len(listing.runs(made)) == 41
+    assert rekey.found_outdated(made, {"a": None}) == ""
+    with index.opened(made) as runs:
+        cell = cells(load_table("dvae_pp_rbm"), load_preset("paper"))[0]
+        assert estimate(runs.costs([cell.key]), cell) is not None
+    assert sum(other.count for other in stored.others(made, "dvae_pp_rbm", set())) > 0
+    assert len([r for r in reads if isinstance(r, tuple)]) == 40

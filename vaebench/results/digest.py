@@ -1,0 +1,105 @@
+"""What lists, estimates and reports need to know of a run, in a few short texts and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vaebench.config.cells import canonical, settings_of
+from vaebench.results import flags
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure
+from vaebench.settings.kinds import is_number
+from vaebench.settings.records import EvalSettings
+
+FACTS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
+COST = (*FACTS, "sizes", "evaluation", "budget", "unit")
+"""What an estimate of cost needs to know of a run, see ``report.costs``."""
+
+
+class Found(NamedTuple):
+    """What a run came to.
+
+    Attributes:
+        status: Its word.
+        updates: Made.
+        line: Its flags and measures, or why there are none.
+        cost: See COST.
+    """
+
+    status: str
+    updates: int | None
+    line: str
+    cost: dict[str, Any]
+
+
+def found(result: Mapping[str, Any]) -> Found:
+    """What the result of a run says, with its ``key`` and ``seed``."""
+    measures = ", ".join(f"{m.name} {_number(m)}" for m in readable_measures(result))
+    marks = flags.in_short(flags.of_result(result))
+    line = (f"flagged: {marks}; " if marks else "") + (measures or str(result.get("reason") or "-"))
+    return Found(str(result.get("status") or "?"), result.get("updates"), line, cost(result))
+
+
+def cost(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run has cost and what made it so, from its result; what is digested already is given back."""
+    if "sizes" in record:
+        return dict(record)
+    config = record.get("config")
+    train = (config or {}).get("train", {})
+    return {
+        **{name: record.get(name) for name in FACTS},
+        "sizes": sizes(config) if config else None,
+        "evaluation": evaluation(config) if config and "eval" in config else None,
+        "budget": train.get("updates"),
+        "unit": train.get("unit"),
+    }
+
+
+def sizes(config: Mapping[str, Any]) -> str:
+    """A name of what decides how long an update takes, beside the data, the model and the objective.
+
+    That is the model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch.
+    """
+    model = {k: v for k, v in config["model"].items() if not isinstance(v, float) and not k.startswith("init")}
+    counts = {k: v for k, v in settings_of(config["objective"]).items() if type(v) is int}
+    return _short(canonical([model, counts, config["train"].get("batch")]))
+
+
+def evaluation(config: Mapping[str, Any]) -> str:
+    """A name of how a run is evaluated; a setting that is left out is its default."""
+    return _short(canonical(asdict(EvalSettings.of(config["eval"]))))
+
+
+def _short(text: str) -> str:
+    import hashlib
+
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def of(note: Mapping[str, Any]) -> str:
+    """``nvil_mnist: SBN 200 / NVIL, preset=short, optim.rate=1e-2``: for what a run was made."""
+    table = f"{note['table']}: " if note.get("table") else ""  # earlier versions did not keep it
+    settings = [f"preset={note['preset']}"] if note.get("preset") else []
+    settings += [str(text) for text in note.get("changed") or []]
+    return ", ".join([f"{table}{note['row']} / {note['column']}", *settings])
+
+
+def _number(measure: Measure) -> str:
+    if not is_number(measure.value):
+        return "?"
+    return f"{measure.value:.2f}" + (f"({measure.error:.2f})" if is_number(measure.error) else "")
+
+
+def code() -> str:
+    """A name of the code and the configuration that digests are made by: another one when a file has changed."""
+    import hashlib
+
+    from vaebench.files import carried
+
+    package = Path(__file__).resolve().parent.parent
+    files = [*package.rglob("*.py"), *((carried("conf") or package).rglob("*.yaml"))]
+    seen = sorted((str(p), s.st_mtime_ns, s.st_size) for p in files for s in [p.stat()])
+    return hashlib.sha256(repr(seen).encode()).hexdigest()

@@ -1,0 +1,234 @@
+"""What is known of every run of a store, at once: read from the runs, and of a large store kept for the next command.
+
+What is kept is only a cache, one file of SQLite for each store in the user's cache folder. It may be removed at any
+time, is made anew when the code has changed, and is never believed blindly: a folder of runs is read again if it has
+changed since (a run was added, removed or begun anew), a result if its file has another time or size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vaebench.errors import UserError
+from vaebench.results import digest, run_files
+from vaebench.results.rekey import known_options, present_key
+from vaebench.results.store import Store, read_note, seeds_in
+
+log = logging.getLogger(__name__)
+
+LARGE = 300
+"""Folders in a store from which it is worth while to keep what was read."""
+
+SETTLED = 2_000_000_000
+"""Nanoseconds after which a change of a file shows in its time; what is younger is read again the next time."""
+
+TABLES = """
+create table code (stamp text);
+create table folders (key text primary key, changed int);
+create table runs (
+  key text, seed int, tbl text, preset text, changes text, about text, present text,
+  time int, size int, status text, updates int, line text, cost text,
+  primary key (key, seed)
+) without rowid;
+create index of_table on runs (tbl);
+"""
+
+
+class Index:
+    """What is known of the runs of a store, brought up to date as far as each question needs it.
+
+    Args:
+        store: Whose runs.
+        kept: The file of the cache; None: nothing is kept.
+    """
+
+    def __init__(self, store: Store, kept: Path | None) -> None:
+        self.store = store
+        self.kept = kept
+        self._known = known_options()
+        self._db = self._connected()
+        stamp = digest.code()
+        with contextlib.suppress(sqlite3.OperationalError):
+            if self._db.execute("select stamp from code").fetchall() == [(stamp,)]:
+                return
+        if kept is not None:  # made by other code
+            self._db.close()
+            kept.unlink(missing_ok=True)
+            self._db = self._connected()
+        self._db.executescript(TABLES)
+        self._db.execute("insert into code values (?)", (stamp,))
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.kept or ":memory:", timeout=10, isolation_level="EXCLUSIVE")
+        db.execute("pragma synchronous = off")  # what is lost is read again
+        return db
+
+    def close(self) -> None:
+        """Keep what was read."""
+        with contextlib.suppress(sqlite3.Error):  # it is only a cache
+            self._db.commit()
+        self._db.close()
+
+    def listing(self) -> list[tuple[str, int, str, int | None, str, str]]:
+        """Key, seed, status, updates, for what it was made, and what was found, of every run by key and seed."""
+        self._folders()
+        self._results()
+        what = "key, seed, status, updates, about, line"
+        return self._db.execute(f"select {what} from runs where status is not null order by key, seed").fetchall()
+
+    def others(self, table: str, known: set[str]) -> list[tuple[str, tuple[str, ...], int]]:
+        """Preset, changes and number of the runs of a table whose keys are not in ``known``."""
+        self._folders()
+        counts: dict[tuple[str, str], int] = {}
+        rows = self._db.execute("select key, preset, changes from runs where tbl = ? order by key, seed", (table,))
+        for key, preset, changes in rows:
+            if key not in known:
+                counts[preset, changes] = counts.get((preset, changes), 0) + 1
+        return [(preset, tuple(json.loads(changes)), n) for (preset, changes), n in counts.items()]
+
+    def outdated(self) -> list[tuple[str, int, str]]:
+        """Key, seed and present key of the runs that are under an earlier name, see ``results.rekey``."""
+        self._folders()
+        return self._db.execute("select key, seed, present from runs where present != '' order by key, seed").fetchall()
+
+    def costs(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """``digest.cost`` of all runs with the data, the model and the objective of one of these keys."""
+        self._folders()
+        found: list[dict[str, Any]] = []
+        for prefix in sorted({key.rpartition("-")[0] for key in keys}):
+            among = (f"{prefix}-", f"{prefix}.")  # what follows the last hyphen
+            self._results("where key > ? and key < ?", among)
+            rows = self._db.execute("select cost from runs where key > ? and key < ? and cost is not null", among)
+            found += (json.loads(text) for (text,) in rows)
+        return found
+
+    # ------------------------------------------------------------------------------------------------ up to date
+
+    def _folders(self) -> None:
+        """Read the notes in folders that have changed."""
+        known = dict(self._db.execute("select key, changed from folders"))
+        root = self.store.root
+        now = time.time_ns()
+        with os.scandir(root) if root.is_dir() else contextlib.nullcontext(()) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    continue
+                changed = entry.stat().st_mtime_ns
+                if known.pop(entry.name, None) != changed:
+                    self._notes(entry.name, changed if now - changed > SETTLED else 0)
+        for key in known:
+            self._db.execute("delete from folders where key = ?", (key,))
+            self._db.execute("delete from runs where key = ?", (key,))
+
+    def _notes(self, key: str, changed: int) -> None:
+        folder = self.store.root / key
+        seeds = seeds_in(folder)
+        self._db.execute("insert or replace into folders values (?, ?)", (key, changed))
+        for (seed,) in self._db.execute("select seed from runs where key = ?", (key,)).fetchall():
+            if seed not in seeds:
+                self._db.execute("delete from runs where key = ? and seed = ?", (key, seed))
+        for seed in seeds:
+            place = folder / f"seed-{seed}"
+            facts = (*_of_note(place), present_key(place, self._known) or "")
+            self._db.execute(
+                "insert into runs (key, seed, tbl, preset, changes, about, present) values (?, ?, ?, ?, ?, ?, ?) "
+                "on conflict do update set tbl = excluded.tbl, preset = excluded.preset, changes = excluded.changes, "
+                "about = excluded.about, present = excluded.present",
+                (key, seed, *facts),
+            )
+
+    def _results(self, where: str = "", among: tuple[str, ...] = ()) -> None:
+        """Read the results that have changed, of the runs that a condition picks."""
+        root = os.fspath(self.store.root)
+        stale = []
+        for key, seed, *known in self._db.execute(f"select key, seed, time, size from runs {where}", among):
+            try:
+                status = os.stat(f"{root}/{key}/seed-{seed}/{run_files.RESULT}")
+            except OSError:
+                stale.append((key, seed, None, None))
+                continue
+            seen = [status.st_mtime_ns, status.st_size]
+            if seen != known:
+                stale.append((key, seed, *seen))
+        now = time.time_ns()
+        for key, seed, changed, size in stale:
+            if changed is not None and now - changed < SETTLED:
+                changed = None
+            facts = self._result(key, seed)
+            values = (changed, size) if facts else (None, None)
+            self._db.execute(
+                "update runs set time = ?, size = ?, status = ?, updates = ?, line = ?, cost = ? "
+                "where key = ? and seed = ?",
+                (*values, *(facts or (None,) * 4), key, seed),
+            )
+
+    def _result(self, key: str, seed: int) -> tuple[str, int | None, str, str] | None:
+        """What a run came to; None if it has not begun, and, with a warning, if it cannot be read."""
+        try:
+            result = self.store.result(key, seed)
+        except UserError as e:
+            log.warning("%s", e)
+            return None
+        if result is None:
+            return None
+        found = digest.found({**result, "key": key, "seed": seed})
+        return found.status, found.updates, found.line, json.dumps(found.cost)
+
+
+@contextlib.contextmanager
+def opened(store: Store) -> Iterator[Index]:
+    """The index of a store, for the time of the block."""
+    with contextlib.ExitStack() as stack:
+        try:
+            index = Index(store, _place(store))
+            stack.callback(index.close)
+        except (sqlite3.Error, OSError) as e:  # another command works on it, it is damaged, no room: without it
+            log.debug("%s: no index: %s", store.root, e)
+            with contextlib.suppress(OSError):
+                if isinstance(e, sqlite3.DatabaseError) and not isinstance(e, sqlite3.OperationalError):
+                    (_place(store) or Path(os.devnull)).unlink()
+            index = Index(store, None)
+            stack.callback(index.close)
+        try:
+            yield index
+        except sqlite3.DatabaseError as e:
+            if index.kept is None:
+                raise
+            index.kept.unlink(missing_ok=True)
+            raise UserError(f"the index {index.kept} was damaged and is removed: once more, please ({e})") from None
+
+
+def _place(store: Store) -> Path | None:
+    """The file of the cache of a large store."""
+    root = store.root
+    if not root.is_dir() or sum(1 for _ in os.scandir(root)) < LARGE:
+        return None
+
+    import hashlib
+
+    import platformdirs
+
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    place = Path(platformdirs.user_cache_dir("vaebench")) / "stores" / f"{name}.sqlite"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _of_note(folder: Path) -> tuple[str, str, str, str]:
+    """Table, preset, changes and ``digest.of`` from a run's note; empty, and '-', if it cannot be read."""
+    try:
+        note, _ = read_note(folder)
+    except UserError:
+        return "", "", "[]", "-"
+    preset = note.get("preset")
+    table = str(note.get("table") or "") if isinstance(preset, str) else ""
+    changes = [str(text) for text in note.get("changed") or []]
+    return table, str(preset or ""), json.dumps(changes), digest.of(note)
