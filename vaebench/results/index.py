@@ -24,8 +24,8 @@ from vaebench.results.store import Store, read_note, seeds_in
 
 log = logging.getLogger(__name__)
 
-LARGE = 300
-"""Folders in a store from which it is worth while to keep what was read."""
+LARGE = 1000
+"""Runs in a store from which it is worth while to keep what was read."""
 
 SETTLED = 2_000_000_000
 """Nanoseconds after which a change of a file shows in its time; what is younger is read again the next time."""
@@ -54,28 +54,38 @@ class Index:
         self.store = store
         self.kept = kept
         self._known = known_options()
-        self._db = self._connected()
-        stamp = digest.code()
-        with contextlib.suppress(sqlite3.OperationalError):
-            if self._db.execute("select stamp from code").fetchall() == [(stamp,)]:
-                return
-        if kept is not None:  # made by other code
-            self._db.close()
-            kept.unlink(missing_ok=True)
-            self._db = self._connected()
+        self._code = digest.code()
+        self._db = _connected(":memory:")
+        self._in_place = kept is not None and kept.is_file()
+        if kept is not None and self._in_place:
+            self._db = _connected(kept)
+            with contextlib.suppress(sqlite3.OperationalError):
+                if self._db.execute("select stamp from code").fetchall() == [(self._code,)]:
+                    return
+            self._db.close()  # other code has made it
+            self._db = _connected(":memory:")
+            self._in_place = False
         self._db.executescript(TABLES)
-        self._db.execute("insert into code values (?)", (stamp,))
-
-    def _connected(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.kept or ":memory:", timeout=10, isolation_level="EXCLUSIVE")
-        db.execute("pragma synchronous = off")  # what is lost is read again
-        return db
+        self._db.execute("insert into code values (?)", (self._code,))
 
     def close(self) -> None:
-        """Keep what was read."""
-        with contextlib.suppress(sqlite3.Error):  # it is only a cache
+        """Keep what was read, if it is much."""
+        with contextlib.suppress(sqlite3.Error, OSError):  # it is only a cache
             self._db.commit()
+            (runs,) = self._db.execute("select count(*) from runs").fetchone()
+            if self.kept is not None and not self._in_place and runs >= LARGE:
+                self._save(self.kept)
         self._db.close()
+
+    def _save(self, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = place.with_name(f"{place.name}.{os.getpid()}")
+        try:
+            with contextlib.closing(sqlite3.connect(draft)) as file:
+                self._db.backup(file)
+            os.replace(draft, place)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def listing(self) -> list[tuple[str, int, str, int | None, str, str]]:
         """Key, seed, status, updates, for what it was made, and what was found, of every run by key and seed."""
@@ -194,7 +204,7 @@ def opened(store: Store) -> Iterator[Index]:
             log.debug("%s: no index: %s", store.root, e)
             with contextlib.suppress(OSError):
                 if isinstance(e, sqlite3.DatabaseError) and not isinstance(e, sqlite3.OperationalError):
-                    (_place(store) or Path(os.devnull)).unlink()
+                    _place(store).unlink()
             index = Index(store, None)
             stack.callback(index.close)
         try:
@@ -206,20 +216,20 @@ def opened(store: Store) -> Iterator[Index]:
             raise UserError(f"the index {index.kept} was damaged and is removed: once more, please ({e})") from None
 
 
-def _place(store: Store) -> Path | None:
-    """The file of the cache of a large store."""
-    root = store.root
-    if not root.is_dir() or sum(1 for _ in os.scandir(root)) < LARGE:
-        return None
+def _connected(place: Path | str) -> sqlite3.Connection:
+    db = sqlite3.connect(place, timeout=10, isolation_level="EXCLUSIVE")
+    db.execute("pragma synchronous = off")  # what is lost is read again
+    return db
 
+
+def _place(store: Store) -> Path:
+    """The file of the cache of a store."""
     import hashlib
 
     import platformdirs
 
-    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
-    place = Path(platformdirs.user_cache_dir("vaebench")) / "stores" / f"{name}.sqlite"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
+    name = hashlib.sha256(os.fsencode(store.root.resolve())).hexdigest()[:16]
+    return Path(platformdirs.user_cache_dir("vaebench")) / "stores" / f"{name}.sqlite"
 
 
 def _of_note(folder: Path) -> tuple[str, str, str, str]:
