@@ -65,7 +65,8 @@ if os.environ.get("TRAININGS") and any(w in " ".join(sys.orig_argv) for w in ("s
                     report = given.arguments["report"]
 
                     def slow(*a, **k):
-                        time.sleep(float(os.environ.get("PAUSE", "0")))
+                        if os.path.exists(os.environ["TRAININGS"] + ".slow"):
+                            time.sleep(4)
                         return report(*a, **k)
 
                     given.arguments["report"] = slow
@@ -80,7 +81,7 @@ if os.environ.get("TRAININGS") and any(w in " ".join(sys.orig_argv) for w in ("s
 
     sys.meta_path.insert(0, Hook())
 """
-"""In every job: each training writes a line when it begins and when it ends, and may be slowed down."""
+"""In every job: each training writes a line when it begins and when it ends, and is slow while a file is there."""
 
 
 class Commands:
@@ -98,12 +99,16 @@ class Commands:
         self.started: list[subprocess.Popen] = []
         self.count = 0
 
-    def start(self, *args: str, pause: float = 0.0) -> subprocess.Popen:
+    def slow(self, yes: bool) -> None:
+        """Whether the jobs are to be slow."""
+        place = self.place / "trainings.slow"
+        place.touch() if yes else place.unlink()
+
+    def start(self, *args: str) -> subprocess.Popen:
         self.count += 1
         command = [sys.executable, "-m", "vaebench", "run", *args, *self.more, f"run.results={self.results}"]
         with (self.place / f"{self.count}.out").open("w") as out, (self.place / f"{self.count}.err").open("w") as err:
-            env = {**self.env, "PAUSE": str(pause)}
-            self.started.append(subprocess.Popen(command, stdout=out, stderr=err, env=env, cwd=self.place))
+            self.started.append(subprocess.Popen(command, stdout=out, stderr=err, env=self.env, cwd=self.place))
         return self.started[-1]
 
     def end(self, process: subprocess.Popen, timeout: float = 900) -> tuple[int, str]:
@@ -174,7 +179,6 @@ def two_nodes(tmp_path, monkeypatch):
     monkeypatch.setenv("TRAININGS", str(tmp_path / "trainings"))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("PAUSE", "1.0")
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -254,22 +258,23 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
         return False
 
     # The command is killed; started again, it finds its jobs.
-    first = on_slurm.start(*SIX, pause=1.5)
+    on_slurm.slow(True)
+    first = on_slurm.start(*SIX)
     until(lambda: len(on_slurm.holders()) >= 2, 240)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    second = on_slurm.start(*SIX, pause=1.5)
+    second = on_slurm.start(*SIX)
     until(lambda: "of an earlier command in Slurm: waited for" in on_slurm.said(), 120)
 
     # Ctrl-C: they go on.
     second.send_signal(signal.SIGINT)
     code, said = on_slurm.end(second)
     assert code == 130
-    assert re.search(r"\d jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said)
+    assert re.search(r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said)
     assert len(running()) == 2
 
     # A job is told to save, as before its limit, and queued again.
-    third = on_slurm.start(*SIX, pause=1.5)
+    third = on_slurm.start(*SIX)
     until(lambda: len(on_slurm.holders()) >= 2, 240)
     until(one_is_told, 60)
     (log,) = on_slurm.results.glob(f".jobs/slurm/*/{requeued[0]}_0_log.out")
@@ -285,6 +290,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     # A job is killed: that is told with its log, and the same command goes on.
     until(lambda: len(on_slurm.holders()) >= 1, 240)
     os.kill(on_slurm.holders()[0], signal.SIGKILL)
+    on_slurm.slow(False)
     code, said = on_slurm.end(third)
     assert code == 1
     assert len(re.findall(r"failed: its job ended without a result: FAILED.*; log: \S+_log.out", said)) >= 1
@@ -302,6 +308,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
 @pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])
 def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_path, until, _):
     # The command is killed; started again, it finds its jobs.
+    on_ray.slow(True)
     first = on_ray.start(*SIX)
     until(lambda: len(on_ray.holders()) >= 2, 240)
     first.send_signal(signal.SIGKILL)
@@ -324,6 +331,7 @@ def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_p
     time.sleep(5)
     until(lambda: len(on_ray.holders()) >= 1, 240)
     os.kill(on_ray.holders()[0], signal.SIGKILL)
+    on_ray.slow(False)
     code, said = on_ray.end(third)
     assert code == 0, said
     check_none_twice(on_ray)
