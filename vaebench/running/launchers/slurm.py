@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -42,6 +43,7 @@ class Slurm:
             import submitit
         except ImportError:
             raise UserError(f"run.launcher=slurm needs the package submitit: {INSTALL}") from None
+        logging.getLogger("submitit").handlers.clear()  # it writes to the standard output, which is for results
         if settings.grace >= 60 * settings.time_limit:
             raise UserError(
                 f"run.grace={settings.grace}: allowed: fewer seconds than the {settings.time_limit} minutes of "
