@@ -14,6 +14,7 @@ from vaebench.bench import boltzmann as bench_boltzmann
 from vaebench.bench import sections as bench
 from vaebench.errors import UserError
 from vaebench.rng import noise
+from vaebench.training import choice
 
 CPU = torch.device("cpu")
 SBN = ({"name": "sbn", "dims": [3]}, {"name": "nvil"})
@@ -24,11 +25,9 @@ BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibb
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaebench.training import engines as fast
-
     families = {"SBN 3": SBN, "RBM prior 4+4, PWL": (SMALL, FEW), "RBM prior 1+1, bit by bit": BITS}
-    monkeypatch.setattr(fast, "compiler_found", lambda: False)
-    monkeypatch.setattr(fast.kernels, "missing", lambda: "none here")
+    monkeypatch.setattr(choice, "compiler_found", lambda: False)
+    monkeypatch.setattr(choice.kernels, "missing", lambda: "none here")
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
@@ -178,7 +177,7 @@ def test_the_numbers_as_json(small, capsys: pytest.CaptureFixture):
 @pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
 def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.CaptureFixture):
     linear = {"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 1}
-    monkeypatch.setattr(bench.fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad
 from vaebench import kernels, objectives, optim
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
+from vaebench.training import choice
 from vaebench.training import engines as fast
 
 SEEDS, UPDATES, BATCH = [0, 2], 6, 4
@@ -153,7 +154,7 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
     layers = rule.model.kernel_layers
     if engine != "plain" and (case.tokens or rule.alone or layers) and not (layers and engine == "kernel"):
         pytest.skip("plain alone can run it")
-    if engine == "kernel" and not fast.has_kernel({**vars(case), "optim": {"name": descent}}):
+    if engine == "kernel" and not choice.has_kernel({**vars(case), "optim": {"name": descent}}):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())
@@ -287,7 +288,7 @@ def assert_compiled_equals_plain(request, x, model, objective):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
 @pytest.mark.parametrize(("model", "objective"), COMPILED)
 def test_compiled_equals_plain(request, x, model, objective):
     assert_compiled_equals_plain(request, x, model, objective)

@@ -10,7 +10,7 @@ import torch
 from torch.func import grad, vmap
 
 from vaebench.dists import smoothing
-from vaebench.training import engines as fast
+from vaebench.training import choice
 
 SHARP = (1.0, 8.0, 30.0, 100.0)
 OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gaussian"]
@@ -260,7 +260,7 @@ def test_traced_whole(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
 @pytest.mark.parametrize("name", smoothing.SMOOTHINGS)
 def test_compiled(name):
     loss, logit, u = step(name)

@@ -17,6 +17,7 @@ from vaebench.nn.batch_norm import BatchNorm
 from vaebench.objectives.base import Batch
 from vaebench.objectives.bit_gibbs import sweep_bits
 from vaebench.rng import noise
+from vaebench.training import choice
 from vaebench.training import engines as fast
 
 VISIBLE, BITS = 5, 4
@@ -359,7 +360,7 @@ def test_packed_equals_plain():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
 def test_compiled_equals_plain():
     data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
     packs = [pack_of(rule_of(1, sweeps=1).float(), data, [0, 1], engine, 0.05) for engine in ("plain", "compiled")]

@@ -19,6 +19,7 @@ from vaebench.objectives import dvae_sharp_gaussian as rules
 from vaebench.objectives.base import Batch
 from vaebench.optim import SGD
 from vaebench.rng import noise
+from vaebench.training import choice
 from vaebench.training import engines as fast
 
 D = 4
@@ -366,7 +367,7 @@ def test_packed_equals_plain(samples):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not fast.compiler_found(), reason="no C++ compiler")
+@pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
 @pytest.mark.parametrize("samples", [1, 2])
 def test_compiled_equals_plain(samples):
     assert_same(trained("plain", samples=samples), trained("compiled", samples=samples))

@@ -11,6 +11,8 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.objectives.base import Objective
 from vaebench.optim import SGD
+from vaebench.running import machine
+from vaebench.training import choice
 from vaebench.training import engines as fast
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -21,17 +23,17 @@ def equipped(monkeypatch):
     """A machine with (or without) a C++ compiler and Numba."""
 
     def equip(compiler=True, lack=""):
-        monkeypatch.setattr(fast, "compiler_found", lambda: compiler)
-        monkeypatch.setattr(fast.kernels, "missing", lambda: lack)
+        monkeypatch.setattr(choice, "compiler_found", lambda: compiler)
+        monkeypatch.setattr(choice.kernels, "missing", lambda: lack)
 
     equip()
     return equip
 
 
 def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
-    assert fast.choose_engine("auto", 2_000_000, CPU, worth=False) == ("plain", "")
-    assert fast.choose_engine("auto", 2_000_000, GPU, worth=False) == ("packed", "")
-    assert fast.choose_engine("compiled", 2_000_000, CPU, worth=False) == ("compiled", "")
+    assert choice.choose_engine("auto", 2_000_000, CPU, worth=False) == ("plain", "")
+    assert choice.choose_engine("auto", 2_000_000, GPU, worth=False) == ("packed", "")
+    assert choice.choose_engine("compiled", 2_000_000, CPU, worth=False) == ("compiled", "")
     assert objectives.OBJECTIVES["nvil"].worth_compiling
     assert not objectives.OBJECTIVES["dvae_sharp_sharp"].worth_compiling
 
@@ -51,7 +53,7 @@ def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
 )
 def test_choice_of_engine_without_kernels_for_what_is_trained(equipped, setting, updates, device, compiler, engine):
     equipped(compiler)
-    assert fast.choose_engine(setting, updates, device) == (engine, "")
+    assert choice.choose_engine(setting, updates, device) == (engine, "")
 
 
 @pytest.mark.parametrize(
@@ -71,19 +73,24 @@ def test_choice_of_engine_without_kernels_for_what_is_trained(equipped, setting,
 )
 def test_choice_of_engine_where_there_are_kernels(equipped, setting, updates, device, lack, engine, said):
     equipped(lack=lack)
-    assert fast.choose_engine(setting, updates, device, kernel=True) == (engine, said)
+    assert choice.choose_engine(setting, updates, device, kernel=True) == (engine, said)
 
 
 def test_a_kernel_asked_for_where_there_is_none_is_said(equipped):
-    assert fast.choose_engine("kernel", 100, CPU, kernel=False) == ("plain", "there is none for this cell")
+    assert choice.choose_engine("kernel", 100, CPU, kernel=False) == ("plain", "there is none for this cell")
 
 
 def test_the_engines_that_a_run_can_go_on_with(equipped):
-    assert [fast.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [True, False, True, True]
-    assert [fast.usable(e, GPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [False, True, True, False]
+    assert [choice.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [True, False, True, True]
+    assert [choice.usable(e, GPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     equipped(False, "no numba")
-    assert [fast.usable(e, CPU, True) for e in ("compiled", "kernel")] == [False, False]
-    assert not fast.usable("kernel", CPU, False)
+    assert [choice.usable(e, CPU, True) for e in ("compiled", "kernel")] == [False, False]
+    assert not choice.usable("kernel", CPU, False)
 
 
 class Recorder(Objective):
@@ -238,15 +245,15 @@ def test_keeping_freed_memory_is_asked_of_glibc_alone(monkeypatch, platform):
                 return lambda *args: asked.append((name, *args))
             raise AssertionError("no library is opened elsewhere")
 
-    monkeypatch.setattr(fast.sys, "platform", platform)
-    monkeypatch.setattr(fast.ctypes, "CDLL", lambda name: Library())
-    fast.keep_freed_memory()
+    monkeypatch.setattr(machine.sys, "platform", platform)
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Library())
+    machine.keep_freed_memory()
     trim, threshold = -1, -3  # malloc.h of glibc
     wanted = [("mallopt", threshold, 2**25), ("mallopt", trim, 2**31 - 1)]
     assert asked == (wanted if platform == "linux" else [])
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(fast.sys, "platform", "linux")
-    monkeypatch.setattr(fast.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
-    fast.keep_freed_memory()
+    monkeypatch.setattr(machine.sys, "platform", "linux")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: object())  # musl has no mallopt
+    machine.keep_freed_memory()

@@ -153,9 +153,9 @@ def test_bench_measures_every_registered_model_and_objective() -> None:
 
 def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     from vaebench.bench import sections as bench
-    from vaebench.training import engines as fast
+    from vaebench.training import choice
 
-    monkeypatch.setattr(fast, "compiler_found", lambda: False)
+    monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})

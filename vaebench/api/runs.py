@@ -112,8 +112,8 @@ class Run:
         Raises:
             UserError: If a setting is refused, nothing is trained yet, or another process has the run.
         """
+        from vaebench.running.machine import threads_kept
         from vaebench.running.reevaluate import opened, stored
-        from vaebench.running.session import threads_kept
         from vaebench.work.events import nobody
 
         run = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])

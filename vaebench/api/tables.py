@@ -146,7 +146,7 @@ class Reproduction:
         """
         from vaebench.results.rekey import refuse_outdated
         from vaebench.running.execute import execute, plan
-        from vaebench.running.session import threads_kept
+        from vaebench.running.machine import threads_kept
         from vaebench.running.tasks import bad
 
         chosen = self.cells(rows, columns)

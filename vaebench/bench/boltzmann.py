@@ -22,7 +22,8 @@ from vaebench.estimators.log_z import methods as logz
 from vaebench.objectives.bit_gibbs import BitGibbs
 from vaebench.objectives.rbm_prior import RBMPriorObjective
 from vaebench.rng import noise
-from vaebench.training.engines import Pack, has_kernel
+from vaebench.training.choice import has_kernel
+from vaebench.training.engines import Pack
 
 FAMILIES: Families = {
     "RBM prior 100+100, DVAE": ({"name": "rbm_vae"}, {"name": "dvae"}),

@@ -25,6 +25,7 @@ from vaebench.models.base import BoltzmannPrior
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.rng import noise
+from vaebench.training import choice
 from vaebench.training import engines as fast
 
 FAMILIES: Families = {
@@ -174,7 +175,7 @@ def updates_per_second(
     yield "plain: an autograd loop over one seed. ENGINE N: N seeds packed; x: all seeds together, relative to plain"
     yield "kernel: x: relative to the best of compiled and plain too. products: an update's matrix products alone"
     engines = [("packed", packed)] if device.type == "cuda" else []
-    if device.type == "cuda" or fast.compiler_found():
+    if device.type == "cuda" or choice.compiler_found():
         engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
     if device.type == "cpu" and not kernels.missing():
         engines.append(("kernel", 1))
@@ -208,4 +209,4 @@ def updates_per_second(
 
 
 def _has_kernel(model: dict[str, Any], objective: dict[str, Any]) -> bool:
-    return fast.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})
+    return choice.has_kernel({"model": model, "objective": objective, "optim": {"name": "sgd"}})

@@ -82,10 +82,6 @@ class RBM(NamedTuple):
         """-log sum_z2 exp(-E) = -log p(z1) - log Z, (k, *batch), nats."""
         return -(z1 * self.b1).sum(-1) - F.softplus(self.logits2(z1)).sum(-1)
 
-    def free_energy2(self, z2: Tensor) -> Tensor:
-        """-log sum_z1 exp(-E) = -log p(z2) - log Z, (k, *batch), nats."""
-        return -(z2 * self.b2).sum(-1) - F.softplus(self.logits1(z2)).sum(-1)
-
     def sweep(self, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         """One block Gibbs sweep from ``z1`` (k, *batch, n1): side 2 given side 1, then side 1 given the new side 2.
 

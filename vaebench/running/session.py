@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
-import platform
-import re
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaebench import __version__, kernels
+from vaebench import kernels
 from vaebench.config.cells import Cell
 from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
@@ -32,15 +25,11 @@ from vaebench.evaluation.posterior_means import write_means
 from vaebench.models import model_class
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
-from vaebench.protocol.families import has_density
-from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import samples_of, signature, valid_points
-from vaebench.results import flags
-from vaebench.results.result_file import readable_measures
-from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import loaded
+from vaebench.running.machine import describe, keep_freed_memory, pick_device, versions
+from vaebench.running.records import Records
 from vaebench.tracking.base import Subject
 from vaebench.tracking.follower import Follower
 from vaebench.tracking.pictures import Pictures, pictures
@@ -48,19 +37,13 @@ from vaebench.training import resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
-from vaebench.training.engines import choose_engine, has_kernel, keep_freed_memory, usable
+from vaebench.training.choice import choose_engine, has_kernel, usable
 from vaebench.training.loop import train
 from vaebench.training.run_state import RunState, evaluated_checkpoint
 from vaebench.work.events import Advanced, Say, ShouldStop, Spared, Working, never, training
 from vaebench.work.steps import Kept, Work
 
 log = logging.getLogger(__name__)
-
-FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
-"""What a result says of how its run was trained; a later evaluation leaves it as it is."""
-
-ROUNDING = 1e-5
-"""Relative difference that another device or another number of threads may make to a value."""
 
 
 class Session:
@@ -99,17 +82,15 @@ class Session:
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
         self.per_unit = self.updates // cell.train.updates
-        self.engine = "plain"
 
         self.asked = seeds
         self.force = force
         if earlier is None:
             earlier = {seed: store.read_result(cell.key, seed) or {} for seed in seeds}
-        self.earlier = dict(earlier)
+        self.records = Records(cell, store, self.splits, self.device, self.updates, earlier)
 
         self.who = f"{cell.row} / {cell.column} seed{'s' if len(seeds) > 1 else ''} {','.join(map(str, seeds))}"
         self.failures: dict[int, str] = {}
-        self.packs: dict[int, int] = {}
         self.seeds: list[RunState] = []
 
         # A seed that cannot be prepared does not stop the others.
@@ -216,7 +197,7 @@ class Session:
                 done = update
                 self._follow(group)
 
-            self.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
+            self.records.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
             try:
                 where = (self.device, group[0].engine)
                 train(self.config, self.splits, group, *where, report, should_stop, self.trio)
@@ -250,22 +231,22 @@ class Session:
         choose = partial(
             choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling, layers=layers
         )
-        self.engine, lack = choose(asked, kernel=kernel)
+        self.records.engine, lack = choose(asked, kernel=kernel)
         if lack:
-            log.warning("no kernel: %s; the engine is %s", lack, self.engine)
+            log.warning("no kernel: %s; the engine is %s", lack, self.records.engine)
 
         for s in seeds:
             # Checkpoints that do not say were written before there were kernels.
-            began = s.engine or (choose("auto")[0] if s.update else self.engine)
+            began = s.engine or (choose("auto")[0] if s.update else self.records.engine)
             if asked == "auto" and usable(began, self.device, kernel):
                 s.engine = began
                 continue
-            if began != self.engine:
+            if began != self.records.engine:
                 log.warning(
                     "%s: began with the engine %s, goes on with %s: the same in law, not bit for bit",
-                    *(s.folder, began, self.engine),
+                    *(s.folder, began, self.records.engine),
                 )
-            s.engine = self.engine
+            s.engine = self.records.engine
 
     def _units(self, updates: int) -> int:
         """Whole units of the budget (see ``train.unit``) that so many updates are."""
@@ -307,10 +288,10 @@ class Session:
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":
             self.followers[s.seed].ended(Status.DIVERGED, s.update, [], Pictures)
-            return self._write(s, Status.DIVERGED, [])
+            return self.records.write(s, Status.DIVERGED, [])
 
         write_curve(s)  # a kill may have come between the last checkpoint and its view
-        status = self._status(s)
+        status = self.records.status(s)
         found = evaluated_checkpoint(s, self.cell.train.select)
         model = self.trio.model.to(self.device)
         put(model, found)
@@ -342,8 +323,8 @@ class Session:
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
 
-        measures += self._of_training(s)
-        result = self._write(s, status, measures, work.seconds)
+        measures += self.records.of_training(s)
+        result = self.records.write(s, status, measures, work.seconds)
         begun.remove()
         follower = self.followers[s.seed]
         follower.curve(s.curve)
@@ -365,84 +346,10 @@ class Session:
             "versions": versions(),
         }
 
-    def _of_training(self, s: RunState) -> list[Measure]:
-        """What the training itself measured: the bound that selected the checkpoint, and its clock."""
-        found = []
-        if s.best_update is not None:
-            k = samples_of(self.config, "valid_bound")
-            protocol = signature(self.config, "valid_bound", k, self.splits.hash)
-            value = s.best_bound if self.cell.train.select == "valid_bound" else s.curve[-1]["valid_bound"]
-            every = len(self.splits.valid)
-            points = min(valid_points(self.config) or every, every)
-            extra = {flags.DENSITY: True} if has_density(self.config) else {}
-            measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
-            found.append(replace(measure, flags=flags.of_measure(measure)))
-        if s.ms_per_update is not None:
-            protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
-            timed = {"timed_updates": s.timed}
-            found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
-            protocol = signature(self.config, "hours", None, self.splits.hash)
-            found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
-        return found
-
-    def _status(self, s: RunState) -> Status:
-        if s.status == "trained" or s.update >= self.updates:
-            return Status.DONE
-        diverged = self._earlier(s).get("status") == Status.DIVERGED
-        return Status.DIVERGED if diverged else Status.PARTIAL
-
-    def _earlier(self, s: RunState) -> Mapping[str, Any]:
-        """The result that the run had when this session began; its lock is held, so nobody has changed it since."""
-        return self.earlier.get(s.seed, {})
-
-    def _write(self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
-        old = self._earlier(s)
-        # Measures of the same parameters under other protocols stay; those of an earlier update do not.
-        same = status != Status.DIVERGED and old.get("updates") == s.update
-        measures = _remeasured(old, measures, s.folder) if same else measures
-        kept = _kept(old, measures) if same else []
-        result = {
-            **self._head(s, status, s.reason),
-            "updates_per_second": s.update / s.seconds if s.seconds else None,
-            "eval_seconds": eval_seconds,
-            "measures": [m.to_dict() for m in measures] + kept,
-        }
-        if s.seed not in self.packs:
-            result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
-        self.store.write_result(self.cell.key, s.seed, result)
-        self.earlier[s.seed] = result
-        return result
-
     def _fail(self, s: RunState, error: Exception) -> None:
-        """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
-        self.failures[s.seed] = reason = reason_of(error, s.folder)
-        old = self._earlier(s)
-        if old.get("status") == Status.DONE:
-            return
-        with contextlib.suppress(OSError):
-            result = {**self._head(s, Status.FAILED, reason), "measures": _kept(old, [])}
-            self.store.write_result(self.cell.key, s.seed, result)
-
-    def _head(self, s: RunState, status: Status, reason: str) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "status": status,
-            "reason": reason,
-            "flags": list(flags.of_curve(s.curve)),
-            "key": self.cell.key,
-            "seed": s.seed,
-            "config": self.config,
-            "updates": s.update,
-            "best_update": s.best_update,
-            "stopped_early": s.status == "trained" and s.update < self.updates,
-            "seconds": s.seconds,
-            "pack": self.packs.get(s.seed, 1),
-            "device": describe(self.device, self.cell.run.threads),
-            "engine": s.engine or self.engine,
-            "peak_memory_mb": peak_memory_mb(self.device),
-            "versions": versions(),
-            "data": {"name": self.splits.name, "hash": self.splits.hash, "hashes": self.splits.hashes},
-        }
+        """A seed failed: say so in its result, and let the others go on."""
+        self.failures[s.seed] = reason_of(error, s.folder)
+        self.records.fail(s, self.failures[s.seed])
 
 
 def _unfinished(status: Status, reason: str) -> dict[str, Any]:
@@ -457,108 +364,3 @@ def reason_of(e: Exception, where: Path | str = "") -> str:
         return f"{e.strerror}: {e.filename or where}".rstrip(": ")
     text = " ".join(str(e).split()) or type(e).__name__
     return text if isinstance(e, UserError) else f"{type(e).__name__}: {text}"
-
-
-def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list[Measure]:
-    """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
-
-    The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
-    changed: the new value is what they give now, the earlier one stays beside it, and a warning says both.
-    """
-    before = {m.signature: m for m in readable_measures(old)}
-    found = []
-    for m in new:
-        known = before.get(m.signature)
-        if known is None or is_timing(m.name):
-            found.append(m)
-            continue
-        earlier = known.extra.get("earlier")
-        earlier = list(earlier) if isinstance(earlier, list) else []
-        if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
-            log.warning(
-                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "
-                "the earlier one beside it",
-                *(where, m.name, m.value, known.value),
-            )
-            earlier.append(known.value)
-        found.append(replace(m, extra={**m.extra, "earlier": earlier}) if earlier else m)
-    return found
-
-
-def _kept(old: Mapping[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
-    """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
-    taken = {m.signature for m in new}
-    measures = old.get("measures")
-    found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []
-    return [m for m in found if m.get("signature") not in taken]
-
-
-def pick_device(setting: str) -> torch.device:
-    """The torch device of ``run.device``; UserError when it is not there."""
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if setting.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        number = int(setting.partition(":")[2] or 0)
-        if number >= count:
-            raise UserError(f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu")
-    return torch.device(setting)
-
-
-def describe(device: torch.device, threads: int) -> str:
-    """The device in words, for the results."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads != 1 else ''})"
-
-
-@lru_cache(maxsize=1)
-def _cpu_name() -> str:
-    try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-        return found[1].strip() if found else platform.processor() or platform.machine()
-    except OSError:
-        return platform.processor() or platform.machine()
-
-
-@contextlib.contextmanager
-def threads_kept() -> Iterator[None]:
-    """Leave torch's number of threads as it was: a session takes that of its settings."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory this process has used, MiB: on the GPU what torch allocated, else the resident set."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return rss / 2**20 if sys.platform == "darwin" else rss / 2**10
-
-
-@lru_cache(maxsize=1)
-def versions() -> dict[str, str]:
-    """vaebench, torch, python, and the commit of a checkout ('' when installed from a wheel)."""
-    where = Path(__file__).resolve().parents[2]
-    commit = ""
-    if (where / ".git").exists():
-        try:
-            git = ["git", "-C", str(where)]
-            commit = subprocess.run(
-                [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
-            ).stdout.strip()
-            dirty = subprocess.run(
-                [*git, "status", "--porcelain", "vaebench", "conf"], capture_output=True, text=True
-            ).stdout
-            commit += "+changes" if commit and dirty.strip() else ""
-        except OSError:
-            pass
-    return {
-        "vaebench": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": commit,
-    }

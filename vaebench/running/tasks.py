@@ -166,7 +166,7 @@ def _check_size(objective: Any) -> None:
 def _check_places(cells: list[Cell]) -> None:
     """The devices of cells are there, and their data fit, as far as that is known without reading them."""
     from vaebench import data, models
-    from vaebench.running.session import pick_device
+    from vaebench.running.machine import pick_device
     from vaebench.training.batches import check_order
 
     for device in _devices(cells):
@@ -226,7 +226,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench import models
     from vaebench.data.splits import with_cases
     from vaebench.running import loaded
-    from vaebench.running.session import pick_device
+    from vaebench.running.machine import pick_device
     from vaebench.training.build import batches_of
 
     cells = list(cells)

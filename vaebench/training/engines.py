@@ -1,4 +1,4 @@
-"""The home of speed tricks: packing seeds, compilation, CUDA graphs. (Which library multiplies: ``nn.products``.)
+"""Packing seeds, and compilation. (CUDA graphs: ``graphs``. Which library multiplies: ``nn.products``.)
 
 A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four engines make the
 same numbers within rounding:
@@ -16,14 +16,8 @@ On a GPU the packed or compiled step is captured whole in a CUDA graph, with dat
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import shutil
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,103 +27,15 @@ from vaebench import kernels
 from vaebench.data.examples import prepare
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
-from vaebench.models import model_class
-from vaebench.models.belief_net import BeliefNet
 from vaebench.nn.precision import products_in
-from vaebench.objectives import OBJECTIVES, decay
+from vaebench.objectives import decay
 from vaebench.objectives.base import Batch, Objective, State
 from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
+from vaebench.training.choice import ENGINES
+from vaebench.training.graphs import Captured
 
 log = logging.getLogger(__name__)
-
-ENGINES = ("plain", "packed", "compiled", "kernel")
-
-WORTH_COMPILING = 20_000
-"""Updates from which a run gains more than a compiler takes, which is up to a minute."""
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc not to return freed memory to the system: page faults would cost as much as the arithmetic.
-
-    The system clears every page before it hands it out again. What the process keeps is about its peak.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest that it takes
-        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
-
-
-def compiler_found() -> bool:
-    """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
-
-
-def choose_engine(
-    setting: str,
-    updates: int,
-    device: torch.device,
-    worth: bool = True,
-    kernel: bool = False,
-    layers: bool = False,
-) -> tuple[str, str]:
-    """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
-
-    Args:
-        setting: what was asked for. ``auto``: the fastest for a run of so many updates.
-        updates: the budget; short runs do without a compiler.
-        device: on a GPU the plain engine is the packed one.
-        worth: whether the objective gains by torch.compile.
-        kernel: whether there are kernels for what is trained.
-        layers: whether these are of layers of the model, whose other engine is the plain one, on a GPU too.
-    """
-    on_cpu = device.type == "cpu"
-    plain = "plain" if on_cpu or layers else "packed"
-    if setting == "plain":
-        return plain, ""
-    if setting == "compiled" and not layers:
-        return "compiled", ""
-
-    lack = kernels.missing()
-    possible = kernel and on_cpu and not lack
-    if layers:
-        return ("kernel", "") if possible else ("plain", lack if on_cpu else "")
-    if setting == "kernel" and possible:
-        return "kernel", ""
-    if updates < WORTH_COMPILING:
-        best = plain
-    elif possible:
-        best = "kernel"
-    else:
-        best = "compiled" if worth and compiler_found() else plain
-    if setting == "kernel":
-        return best, lack if lack and kernel and on_cpu else "there is none for this cell"
-    # Numba is a requirement: its lack is worth a line where it costs speed.
-    return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
-
-
-def has_kernel(config: dict[str, Any]) -> bool:
-    """Whether there are kernels for what a cell's configuration trains."""
-    rule = OBJECTIVES[config["objective"]["name"]]
-    if rule.kernel == "all":
-        fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
-        return fits and not config["objective"].get("weight_decay")
-    return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
-
-
-def usable(engine: str, device: torch.device, kernel: bool) -> bool:
-    """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
-    if engine == "kernel":
-        return kernel and device.type == "cpu" and not kernels.missing()
-    if engine == "compiled":
-        return device.type == "cuda" or compiler_found()
-    return engine == ("packed" if device.type == "cuda" else "plain")
 
 
 def check_precision(objective: Objective, precision: str) -> None:
@@ -222,7 +128,7 @@ class Pack:
             torch.compiler.reset()
             step = torch.compile(step, dynamic=False, fullgraph=True)
         self._step: Callable[..., dict[str, Tensor]] = step
-        self._graph: _Captured | None = None
+        self._graph: Captured | None = None
 
     def draws(self, batch: int) -> Shapes:
         """Noise of one update of so many cases: name -> (kind, shape)."""
@@ -255,7 +161,7 @@ class Pack:
         if self.data.is_cuda and self.engine != "plain":
             if self._graph is None or not self._graph.fits(index, noise):
                 live = [self.params, self.state, self.opt]
-                self._graph = _Captured(self._step, index, noise, binarize, clock, live)
+                self._graph = Captured(self._step, index, noise, binarize, clock, live)
             return self._graph.replay(index, noise, binarize, clock)
 
         total: dict[str, Tensor] = {}
@@ -430,72 +336,3 @@ def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """As ``_stack``; what a single seed has is not copied."""
     return {k: v.detach().unsqueeze(0) for k, v in parts[0].items()} if len(parts) == 1 else _stack(parts)
-
-
-class _Captured:
-    """One update captured in a CUDA graph: each replay takes the next row of the block resident on the device."""
-
-    def __init__(
-        self,
-        step: Callable[..., dict[str, Tensor]],
-        index: Tensor,
-        noise: dict[str, Tensor],
-        binarize: Tensor | None,
-        clock: Tensor,
-        live: list[dict[str, Tensor]],
-    ) -> None:
-        self.index = torch.zeros_like(index, device=next(iter(noise.values())).device)
-        self.noise = {k: torch.zeros_like(v) for k, v in noise.items()}
-        self.binarize = None if binarize is None else torch.zeros_like(binarize)
-        self.clock = torch.zeros_like(clock, device=self.index.device)
-        self.row = torch.zeros(1, dtype=torch.int64, device=self.index.device)
-        self._load(index, noise, binarize, clock)
-        saved = [{k: v.clone() for k, v in part.items()} for part in live]
-
-        def body() -> dict[str, Tensor]:
-            now = {k: v.index_select(0, self.row)[0] for k, v in self.noise.items()}
-            grey = None if self.binarize is None else self.binarize.index_select(0, self.row)[0]
-            metrics = step(self.index.index_select(0, self.row)[0], now, grey, self.clock.index_select(0, self.row)[0])
-            self.row.add_(1)
-            return metrics
-
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):  # compiles, and lets the libraries allocate, outside the capture
-                metrics = body()
-                self.row.zero_()
-        torch.cuda.current_stream().wait_stream(side)
-        self.total = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in metrics.items()}
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            for k, v in body().items():
-                self.total[k].add_(v)
-        # The warm-up trained; take its updates back.
-        for part, old in zip(live, saved, strict=True):
-            for k, v in old.items():
-                part[k].copy_(v)
-
-    def fits(self, index: Tensor, noise: dict[str, Tensor]) -> bool:
-        """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
-        return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
-
-    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor) -> None:
-        t = index.shape[0]
-        self.index[:t].copy_(index)
-        self.clock[:t].copy_(clock)
-        for k, v in noise.items():
-            self.noise[k][:t].copy_(v)
-        if binarize is not None and self.binarize is not None:
-            self.binarize[:t].copy_(binarize)
-        self.row.zero_()
-
-    def replay(
-        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
-    ) -> dict[str, Tensor]:
-        self._load(index, noise, binarize, clock)
-        for v in self.total.values():
-            v.zero_()
-        for _ in range(index.shape[0]):
-            self.graph.replay()
-        return {k: v.clone() for k, v in self.total.items()}

@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
     import torch
 
     from vaebench.bench import sections as bench
-    from vaebench.running.session import describe, pick_device
+    from vaebench.running.machine import describe, pick_device
 
     device = pick_device(asked)
     torch.set_num_threads(threads)

@@ -1,0 +1,106 @@
+"""The machine that a session runs on: its device, in words too, its memory, and the versions of what computes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import platform
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from vaebench import __version__
+from vaebench.errors import UserError
+
+
+def pick_device(setting: str) -> torch.device:
+    """The torch device of ``run.device``; UserError when it is not there."""
+    if setting == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if setting.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        number = int(setting.partition(":")[2] or 0)
+        if number >= count:
+            raise UserError(f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu")
+    return torch.device(setting)
+
+
+def describe(device: torch.device, threads: int) -> str:
+    """The device in words, for the results."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({_cpu_name()}, {threads} thread{'s' if threads != 1 else ''})"
+
+
+@lru_cache(maxsize=1)
+def _cpu_name() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+        return found[1].strip() if found else platform.processor() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def threads_kept() -> Iterator[None]:
+    """Leave torch's number of threads as it was: a session takes that of its settings."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory this process has used, MiB: on the GPU what torch allocated, else the resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return rss / 2**20 if sys.platform == "darwin" else rss / 2**10
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """vaebench, torch, python, and the commit of a checkout ('' when installed from a wheel)."""
+    where = Path(__file__).resolve().parents[2]
+    commit = ""
+    if (where / ".git").exists():
+        try:
+            git = ["git", "-C", str(where)]
+            commit = subprocess.run(
+                [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+            ).stdout.strip()
+            dirty = subprocess.run(
+                [*git, "status", "--porcelain", "vaebench", "conf"], capture_output=True, text=True
+            ).stdout
+            commit += "+changes" if commit and dirty.strip() else ""
+        except OSError:
+            pass
+    return {
+        "vaebench": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit,
+    }
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to return freed memory to the system: page faults would cost as much as the arithmetic.
+
+    The system clears every page before it hands it out again. What the process keeps is about its peak.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest that it takes
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h

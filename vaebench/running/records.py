@@ -1,0 +1,184 @@
+"""What a session writes of its runs: ``result.json``, with what was measured before and is still true."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench.config.cells import Cell
+from vaebench.data.splits import Splits
+from vaebench.protocol.families import has_density
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import samples_of, signature, valid_points
+from vaebench.results import flags
+from vaebench.results.result_file import readable_measures
+from vaebench.results.stats import Measure
+from vaebench.results.status import Status
+from vaebench.results.store import Store
+from vaebench.running.machine import describe, peak_memory_mb, versions
+from vaebench.training.run_state import RunState
+
+log = logging.getLogger(__name__)
+
+FACTS_OF_TRAINING = ("pack", "engine", "device", "peak_memory_mb", "versions")
+"""What a result says of how its run was trained; a later evaluation leaves it as it is."""
+
+ROUNDING = 1e-5
+"""Relative difference that another device or another number of threads may make to a value."""
+
+
+class Records:
+    """The results of the seeds of a cell whose locks are held.
+
+    Args:
+        cell: What is trained.
+        store: Where its runs are.
+        splits: Its data.
+        device: Where it is trained.
+        updates: Its budget.
+        earlier: The result that each seed has, as it was read under its lock.
+
+    Attributes:
+        packs: Of the seeds that this session trains, how many were trained together.
+        engine: Of seeds that do not say by which they are trained.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        store: Store,
+        splits: Splits,
+        device: torch.device,
+        updates: int,
+        earlier: Mapping[int, Mapping[str, Any]],
+    ) -> None:
+        self.cell = cell
+        self.store = store
+        self.splits = splits
+        self.config = cell.config
+        self.device = device
+        self.updates = updates
+        self.earlier = dict(earlier)
+        self.packs: dict[int, int] = {}
+        self.engine = "plain"
+
+    def of_training(self, s: RunState) -> list[Measure]:
+        """What the training itself measured: the bound that selected the checkpoint, and its clock."""
+        found = []
+        if s.best_update is not None:
+            k = samples_of(self.config, "valid_bound")
+            protocol = signature(self.config, "valid_bound", k, self.splits.hash)
+            value = s.best_bound if self.cell.train.select == "valid_bound" else s.curve[-1]["valid_bound"]
+            every = len(self.splits.valid)
+            points = min(valid_points(self.config) or every, every)
+            extra = {flags.DENSITY: True} if has_density(self.config) else {}
+            measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
+            found.append(replace(measure, flags=flags.of_measure(measure)))
+        if s.ms_per_update is not None:
+            protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
+            timed = {"timed_updates": s.timed}
+            found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
+            protocol = signature(self.config, "hours", None, self.splits.hash)
+            found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
+        return found
+
+    def status(self, s: RunState) -> Status:
+        """What a seed that is evaluated now is: done, diverged, or a part of its training."""
+        if s.status == "trained" or s.update >= self.updates:
+            return Status.DONE
+        diverged = self._earlier(s).get("status") == Status.DIVERGED
+        return Status.DIVERGED if diverged else Status.PARTIAL
+
+    def _earlier(self, s: RunState) -> Mapping[str, Any]:
+        """The result that the run had when this session began; its lock is held, so nobody has changed it since."""
+        return self.earlier.get(s.seed, {})
+
+    def write(self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
+        """Write the result of a seed; returns it."""
+        old = self._earlier(s)
+        # Measures of the same parameters under other protocols stay; those of an earlier update do not.
+        same = status != Status.DIVERGED and old.get("updates") == s.update
+        measures = _remeasured(old, measures, s.folder) if same else measures
+        kept = _kept(old, measures) if same else []
+        result = {
+            **self._head(s, status, s.reason),
+            "updates_per_second": s.update / s.seconds if s.seconds else None,
+            "eval_seconds": eval_seconds,
+            "measures": [m.to_dict() for m in measures] + kept,
+        }
+        if s.seed not in self.packs:
+            result.update({k: old[k] for k in FACTS_OF_TRAINING if k in old})
+        self.store.write_result(self.cell.key, s.seed, result)
+        self.earlier[s.seed] = result
+        return result
+
+    def fail(self, s: RunState, reason: str) -> None:
+        """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
+        old = self._earlier(s)
+        if old.get("status") == Status.DONE:
+            return
+        with contextlib.suppress(OSError):
+            result = {**self._head(s, Status.FAILED, reason), "measures": _kept(old, [])}
+            self.store.write_result(self.cell.key, s.seed, result)
+
+    def _head(self, s: RunState, status: Status, reason: str) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "status": status,
+            "reason": reason,
+            "flags": list(flags.of_curve(s.curve)),
+            "key": self.cell.key,
+            "seed": s.seed,
+            "config": self.config,
+            "updates": s.update,
+            "best_update": s.best_update,
+            "stopped_early": s.status == "trained" and s.update < self.updates,
+            "seconds": s.seconds,
+            "pack": self.packs.get(s.seed, 1),
+            "device": describe(self.device, self.cell.run.threads),
+            "engine": s.engine or self.engine,
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "versions": versions(),
+            "data": {"name": self.splits.name, "hash": self.splits.hash, "hashes": self.splits.hashes},
+        }
+
+
+def _remeasured(old: Mapping[str, Any], new: list[Measure], where: Path) -> list[Measure]:
+    """The new measures; one that the same protocol gave another value before has that in ``extra["earlier"]``.
+
+    The same parameters, seed and protocol give the same value. Where they do not, the parameters or the code were
+    changed: the new value is what they give now, the earlier one stays beside it, and a warning says both.
+    """
+    before = {m.signature: m for m in readable_measures(old)}
+    found = []
+    for m in new:
+        known = before.get(m.signature)
+        if known is None or is_timing(m.name):
+            found.append(m)
+            continue
+        earlier = known.extra.get("earlier")
+        earlier = list(earlier) if isinstance(earlier, list) else []
+        if not math.isclose(m.value, known.value, rel_tol=ROUNDING, abs_tol=ROUNDING):
+            log.warning(
+                "%s: %s is %.6g now and was %.6g before, under the same protocol and seed: the new value is stored, "
+                "the earlier one beside it",
+                *(where, m.name, m.value, known.value),
+            )
+            earlier.append(known.value)
+        found.append(replace(m, extra={**m.extra, "earlier": earlier}) if earlier else m)
+    return found
+
+
+def _kept(old: Mapping[str, Any], new: list[Measure]) -> list[dict[str, Any]]:
+    """Measures of an earlier evaluation under another protocol; the same ones are replaced."""
+    taken = {m.signature for m in new}
+    measures = old.get("measures")
+    found = [m for m in measures if isinstance(m, dict)] if isinstance(measures, list) else []
+    return [m for m in found if m.get("signature") not in taken]

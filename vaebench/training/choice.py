@@ -1,0 +1,88 @@
+"""Which engine trains a cell: by what is asked for, by what is there, and by what gains."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench import kernels
+from vaebench.models import model_class
+from vaebench.models.belief_net import BeliefNet
+from vaebench.objectives import OBJECTIVES
+
+ENGINES = ("plain", "packed", "compiled", "kernel")
+
+WORTH_COMPILING = 20_000
+"""Updates from which a run gains more than a compiler takes, which is up to a minute."""
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
+
+
+def choose_engine(
+    setting: str,
+    updates: int,
+    device: torch.device,
+    worth: bool = True,
+    kernel: bool = False,
+    layers: bool = False,
+) -> tuple[str, str]:
+    """The engine for ``run.engine`` (auto, plain, compiled or kernel), and why it is not the one asked for, or ''.
+
+    Args:
+        setting: what was asked for. ``auto``: the fastest for a run of so many updates.
+        updates: the budget; short runs do without a compiler.
+        device: on a GPU the plain engine is the packed one.
+        worth: whether the objective gains by torch.compile.
+        kernel: whether there are kernels for what is trained.
+        layers: whether these are of layers of the model, whose other engine is the plain one, on a GPU too.
+    """
+    on_cpu = device.type == "cpu"
+    plain = "plain" if on_cpu or layers else "packed"
+    if setting == "plain":
+        return plain, ""
+    if setting == "compiled" and not layers:
+        return "compiled", ""
+
+    lack = kernels.missing()
+    possible = kernel and on_cpu and not lack
+    if layers:
+        return ("kernel", "") if possible else ("plain", lack if on_cpu else "")
+    if setting == "kernel" and possible:
+        return "kernel", ""
+    if updates < WORTH_COMPILING:
+        best = plain
+    elif possible:
+        best = "kernel"
+    else:
+        best = "compiled" if worth and compiler_found() else plain
+    if setting == "kernel":
+        return best, lack if lack and kernel and on_cpu else "there is none for this cell"
+    # Numba is a requirement: its lack is worth a line where it costs speed.
+    return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
+
+
+def has_kernel(config: dict[str, Any]) -> bool:
+    """Whether there are kernels for what a cell's configuration trains."""
+    rule = OBJECTIVES[config["objective"]["name"]]
+    if rule.kernel == "all":
+        fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
+        return fits and not config["objective"].get("weight_decay")
+    return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
+
+
+def usable(engine: str, device: torch.device, kernel: bool) -> bool:
+    """Whether an engine that a run began with can go on with it here; ``kernel``: see ``choose_engine``."""
+    if engine == "kernel":
+        return kernel and device.type == "cpu" and not kernels.missing()
+    if engine == "compiled":
+        return device.type == "cuda" or compiler_found()
+    return engine == ("packed" if device.type == "cuda" else "plain")
