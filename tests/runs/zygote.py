@@ -84,9 +84,9 @@ if __name__ == "__main__":
 
     import vaebench.rng.noise
 
-    # All that a command may want but what needs Numba or jax, which take longer than they save.
+    # All that a command may want but what needs Numba, jax or packages of extras, which take longer than they save.
     for module in pkgutil.walk_packages(vaebench.__path__, "vaebench.", onerror=print):
-        if not re.search(r"kernel|\.bench|__main__", module.name):
+        if not re.search(r"kernel|\.bench|__main__|tracking\.(mlflow|tensorboard|wandb)", module.name):
             importlib.import_module(module.name)
 
     torch.set_num_threads(1)

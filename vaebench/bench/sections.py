@@ -44,6 +44,7 @@ FAMILIES: Families = {
     "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
     "VAE 500-20, ELBO": ({"name": "gaussian_vae"}, {"name": "vae"}),
     "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
+    "VAE 100-3, Monte Carlo EM": ({"name": "gaussian_vae", "latents": 3, "encoder": [100]}, {"name": "mcem"}),
     "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
     **bench_boltzmann.FAMILIES,
 }
