@@ -11,6 +11,7 @@ import torch
 
 from vaebench import cli
 from vaebench.bench import boltzmann as bench_boltzmann
+from vaebench.bench import packs
 from vaebench.bench import sections as bench
 from vaebench.errors import UserError
 from vaebench.rng import noise
@@ -55,7 +56,7 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
         drawn.append((tuple(shapes), tuple(run_seeds), length))
         now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
 
-    monkeypatch.setattr(bench_boltzmann, "clock", lambda device: now[0])
+    monkeypatch.setattr(packs, "clock", lambda device: now[0])
     monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
     found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
@@ -215,14 +216,14 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
         done.append(name)
         now[0] += took[name][done.count(name) - 1]
 
-    def score(model, x, samples, wanted):
+    def score(model, x, samples, wanted, number):
         assert (len(x), samples) == (100, 2000 if wanted else 200)
         work("kernel" if wanted else "plain")
 
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench.bench_importance, "score", score)
-    monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda: work("products"))
-    monkeypatch.setattr(bench, "clock", lambda device: now[0])
+    monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda number: work("products"))
+    monkeypatch.setattr(packs, "clock", lambda device: now[0])
     assert cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["measured"]
     assert found["unit"] == "ms for 1,000 samples of a case"
@@ -295,8 +296,7 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
         objective, size = Rule(), 3
 
     monkeypatch.setattr(bench, "advance", advance)
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(bench, "clock", lambda device: now[0])
+    monkeypatch.setattr(packs, "clock", lambda device: now[0])
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
 

@@ -25,7 +25,7 @@ from vaebench.metrics import mutual_information as information_metric
 from vaebench.metrics import perplexity as perplexity_metric
 from vaebench.metrics import repeats
 from vaebench.metrics.job import Job
-from vaebench.metrics.latent_use import information, latent_use
+from vaebench.metrics.latent_use import latent_use
 from vaebench.models.base import GaussianPosterior
 from vaebench.models.posterior import Gaussian
 from vaebench.models.text_lm import TextLM
@@ -331,17 +331,6 @@ def test_numbers_for_curves_are_those_of_the_measures(model):
     assert got == pytest.approx({name: measures[name] for name in got})
     assert list(got) == ["bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units"]
     assert got["mi_batch"] != latent_use(model, x, 0)["mi_batch"]  # other batches, other noise
-
-
-def test_information_alone(model):
-    x = documents(60)
-    assert information(model, x, 5) == pytest.approx(latent_use(model, x, 5)["mi_batch"])
-    model.decoded.clear()
-    parts = [torch.arange(60)]
-    assert information(model, x, 5, parts=parts) == pytest.approx(latent_use(model, x, 5, parts=parts)["mi_batch"])
-    model.decoded.clear()
-    information(model, x, 5)
-    assert model.decoded == []
 
 
 def test_evaluation_noise(model):

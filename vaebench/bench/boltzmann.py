@@ -7,7 +7,6 @@ with. Engines take turns, update by update, so that whatever else the machine do
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import median
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from vaebench import kernels
-from vaebench.bench.packs import VISIBLE, Families, Record, advance, clock, make_pack, wait
+from vaebench.bench.packs import VISIBLE, Families, Record, advance, in_turns, make_pack, wait
 from vaebench.dists.rbm import RBM
 from vaebench.estimators.log_z import methods as logz
 from vaebench.objectives.bit_gibbs import BitGibbs
@@ -82,18 +81,10 @@ def costs(
     where they run, among all the rest.
     """
     parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
-    took: dict[str, list[list[float]]] = {engine: [] for engine in engines}
-    ends, rounds = math.inf, 0
-    while rounds <= LEAST_ROUNDS or time.perf_counter() < ends:
-        if rounds == 1:  # the first round compiles, captures and allocates
-            ends = time.perf_counter() + seconds
-        for engine, works in parts.items():
-            took[engine].append([_seconds(partial(work, rounds), device) for work in works])
-        rounds += 1
-
+    took = iter(in_turns([work for works in parts.values() for work in works], seconds, device, LEAST_ROUNDS))
     out = {}
-    for engine, times in took.items():
-        whole, *rest = (1e3 / seeds * median(v) for v in zip(*times[1:], strict=True))
+    for engine, works in parts.items():
+        whole, *rest = (1e3 / seeds * median(next(took)) for _ in works)
         out[engine] = Cost(whole, whole - rest[0], rest[1]) if rest else Cost(whole)
     return out
 
@@ -121,13 +112,7 @@ def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: 
     wait(device)
 
 
-def _seconds(work: Callable[[], Any], device: torch.device) -> float:
-    began = clock(device)
-    work()
-    return clock(device) - began
-
-
-def products(pack: Pack) -> Callable[[], None]:
+def products(pack: Pack) -> Callable[[int], None]:
     """An update's matrix products alone, by the library: of the layers, both ways, and of the chains.
 
     Left out are those of sides of single cases, which are no matrix products.
@@ -148,7 +133,7 @@ def products(pack: Pack) -> Callable[[], None]:
         for _ in range(times)
     ]
 
-    def run() -> None:
+    def run(number: int = 0) -> None:
         for a, b, out in work:
             torch.mm(a, b, out=out)
 
@@ -189,13 +174,8 @@ def run(families: Families, device: torch.device, seconds: float, packed: int, r
 
 def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
     """Milliseconds of the products, the median of rounds."""
-    work = products(pack)
-    took: list[float] = []
-    work()
-    ends = time.perf_counter() + seconds / 2
-    while len(took) < LEAST_ROUNDS or time.perf_counter() < ends:
-        took.append(_seconds(work, device))
-    return 1e3 * median(took)
+    (times,) = in_turns([products(pack)], seconds / 2, device, LEAST_ROUNDS)
+    return 1e3 * median(times)
 
 
 def _cells(numbers: dict[str, float]) -> str:
@@ -210,6 +190,12 @@ def _cells(numbers: dict[str, float]) -> str:
     return f"{update:>10,.1f}{share:>14}{drawn:>8}{ratios[0]:>18}{ratios[1]:>18}{floor:>10}"
 
 
+def _anneal(machine: RBM, size: Annealing, wanted: bool, number: int) -> None:
+    """Another estimate at each call, with kernels if they are ``wanted``."""
+    with kernels.use(wanted):
+        logz.ais(machine, size.temperatures, size.chains, number, base="uniform")
+
+
 def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record) -> Iterator[str]:
     """A line for each annealing of log Z from the uniform distribution up; the best of rounds that take turns."""
     engines = {"plain": False, "kernel": True} if device.type == "cpu" and not kernels.missing() else {"plain": False}
@@ -219,15 +205,9 @@ def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float,
         generator = torch.Generator().manual_seed(0)
         shapes = ((size.side,), (size.side,), (size.side, size.side))
         machine = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
-        took: dict[str, list[float]] = {engine: [] for engine in engines}
-        ends = time.perf_counter() + seconds
-        while len(took["plain"]) < 2 or time.perf_counter() < ends:
-            for engine, wanted in engines.items():
-                work = partial(logz.ais, machine, size.temperatures, size.chains, len(took[engine]), base="uniform")
-                with kernels.use(wanted):
-                    took[engine].append(_seconds(work, device))
-
-        numbers = {engine: 1e3 * min(v) for engine, v in took.items()}
+        works = [partial(_anneal, machine, size, wanted) for wanted in engines.values()]
+        took = in_turns(works, seconds, device, least=1)
+        numbers = {engine: 1e3 * min(times) for engine, times in zip(engines, took, strict=True)}
         record({"family": name, "unit": "ms", **numbers})
         cells = f"{numbers['plain']:>18,.0f}"
         if "kernel" in numbers:

@@ -6,7 +6,6 @@ those of He et al. (2019): a residual encoder, a decoder of 24 blocks of masked 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench import kernels, models, objectives, optim
-from vaebench.bench.packs import Record, clock
+from vaebench.bench.packs import Record, in_turns
 from vaebench.data.info import DataInfo
 from vaebench.models.base import ExactModel, GaussianPosterior
 from vaebench.nn.masked_conv import mask_of
@@ -196,19 +195,9 @@ def _there_and_back(given: Tensor, weight: Tensor, grad: Tensor, padding: str | 
 
 
 def milliseconds(work: Callable[[int], None], seconds: float, device: torch.device) -> float:
-    """Of one call, the least of some; the first is not counted."""
-    least = float("inf")
-    ends = time.perf_counter() + seconds
-    work(0)
-    for number in range(1, 1000):
-        began = clock(device)
-        work(number)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        least = min(least, clock(device) - began)
-        if number > 1 and time.perf_counter() > ends:
-            break
-    return 1e3 * least
+    """Of one call, the least of some."""
+    (times,) = in_turns([work], seconds, device)
+    return 1e3 * min(times)
 
 
 def run(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vaebench import kernels, models
-from vaebench.bench.packs import Record
+from vaebench.bench.packs import Record, in_turns
 from vaebench.data.info import DataInfo
 from vaebench.estimators import weights
 from vaebench.estimators.importance_weighted import importance
@@ -58,7 +58,7 @@ def make_model(config: dict[str, Any], device: torch.device) -> BeliefNet:
     return model.to(device)
 
 
-def products(model: BeliefNet, device: torch.device) -> Callable[[], None]:
+def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
     """The matrix products of 1,000 samples of a case, each REPEATS times.
 
     These are the logits of all samples: of the generative model, and of the inference network above its first layer,
@@ -69,7 +69,7 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[], None]:
     weights_ = [*(units.weight for units in [*model.p, *list(model.q)[1:]]), *chains]
     work = [(full((SAMPLES, w.shape[1])), w.mT, full((SAMPLES, w.shape[0]))) for w in weights_ if w is not None]
 
-    def multiply() -> None:
+    def multiply(number: int = 0) -> None:
         for _ in range(REPEATS):
             for a, b, out in work:
                 torch.mm(a, b, out=out)
@@ -77,15 +77,13 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[], None]:
     return multiply
 
 
-def score(model: BeliefNet, x: Tensor, samples: int, wanted: bool) -> None:
+def score(model: BeliefNet, x: Tensor, samples: int, wanted: bool, number: int = 0) -> None:
     """The NLL of the cases ``x``, with kernels if they are ``wanted`` and may be used."""
     with kernels.use(wanted):
         importance(model, x, samples, 0)
 
 
-def milliseconds(
-    config: dict[str, Any], device: torch.device, seconds: float, clock: Callable[[], float]
-) -> dict[str, float]:
+def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -> dict[str, float]:
     """``plain``, ``kernel`` (where there is one) and ``products``, ms for 1,000 samples of a case.
 
     They take turns, and the best of each counts: what else the machine does disturbs them all alike. The first turn
@@ -96,32 +94,23 @@ def milliseconds(
     many = -(-weights.WORTH_KERNELS // CASES)
     multiply = products(model, device)
     # What is done in a turn, and how many thousand samples of a case that is.
-    turns: dict[str, tuple[Callable[[], None], float]] = {
+    turns: dict[str, tuple[Callable[[int], None], float]] = {
         "plain": (partial(score, model, x, PLAIN_SAMPLES, False), CASES * PLAIN_SAMPLES / SAMPLES),
         "products": (multiply, REPEATS),
     }
     if weights.by_kernel(model, x, many):
         turns["kernel"] = partial(score, model, x, many, True), CASES * many / SAMPLES
 
-    took: dict[str, list[float]] = {name: [] for name in turns}
-    spent = 0.0
-    while len(took["plain"]) <= LEAST_ROUNDS or spent < seconds * len(turns):
-        for name, (work, thousands) in turns.items():
-            began = clock()
-            work()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            passed = clock() - began
-            spent += passed
-            took[name].append(1e3 * passed / thousands)
-    return {name: min(v[1:]) for name, v in took.items()}
+    took = in_turns([work for work, _ in turns.values()], seconds * len(turns), device, LEAST_ROUNDS)
+    return {
+        name: 1e3 * min(times) / thousands for times, (name, (_, thousands)) in zip(took, turns.items(), strict=True)
+    }
 
 
 def run(
     families: dict[str, dict[str, Any]],
     device: torch.device,
     seconds: float,
-    clock: Callable[[], float],
     record: Record = lambda found: None,
 ) -> Iterator[str]:
     """A heading and a line per family."""
@@ -129,7 +118,7 @@ def run(
     yield "rate: products / time, the share of the machine's matrix-product rate"
     yield f"{'':42}{'plain':>10}{'kernel':>10}{'products':>10}{'rate':>8}"
     for name, config in families.items():
-        found = milliseconds(config, device, seconds, clock)
+        found = milliseconds(config, device, seconds)
         best = found.get("kernel", found["plain"])
         rate = found["products"] / best
         record({"family": name, "unit": f"ms for {SAMPLES:,} samples of a case", **found, "rate": rate})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,32 @@ def clock(device: torch.device) -> float:
     """Seconds, on a CPU with one thread those that it worked, which other programs hardly disturb."""
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time.process_time() if alone else time.perf_counter()
+
+
+def in_turns(
+    works: Sequence[Callable[[int], object]], seconds: float, device: torch.device, least: int = 2
+) -> list[list[float]]:
+    """Seconds of every call of each work, which is given the number of its round; the first round is not counted.
+
+    They take turns, so that whatever else the machine does meets all of them alike. What is done first compiles,
+    captures and allocates.
+
+    Args:
+        works: What is measured.
+        seconds: There are rounds until those that count have taken so long.
+        device: Where the work is done, which is waited for.
+        least: Rounds that count, at least.
+    """
+    took: list[list[float]] = [[] for _ in works]
+    number = 0
+    while number <= least or sum(sum(times[1:]) for times in took) < seconds:
+        for work, times in zip(works, took, strict=True):
+            began = clock(device)
+            work(number)
+            wait(device)
+            times.append(clock(device) - began)
+        number += 1
+    return [times[1:] for times in took]
 
 
 def wait(device: torch.device) -> None:

@@ -6,7 +6,6 @@ here; see ``bench_boltzmann``, ``bench_importance`` and ``bench_text`` for the o
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from vaebench.bench import images as bench_images
 from vaebench.bench import importance as bench_importance
 from vaebench.bench import jax_loop as bench_jax
 from vaebench.bench import text as bench_text
-from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, clock, make_pack, wait
+from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, in_turns, make_pack, wait
 from vaebench.errors import UserError, nearest
 from vaebench.models.base import BoltzmannPrior
 from vaebench.models.belief_net import BeliefNet
@@ -59,13 +58,9 @@ def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
 
 
 def _per_second(work: Callable[[int], Any], seconds: float, device: torch.device) -> float:
-    """Calls of ``work``, with a rising number, in a second of ``_clock``; the first is not counted."""
-    work(0)
-    ends, began, calls = time.perf_counter() + seconds, clock(device), 0
-    while not calls or time.perf_counter() < ends:
-        calls += 1
-        work(calls)
-    return calls / (clock(device) - began)
+    """Calls of ``work``, with a rising number, in a second; the first is not counted."""
+    (times,) = in_turns([work], seconds, device, least=1)
+    return len(times) / sum(times)
 
 
 def floor(pack: fast.Pack, seconds: float) -> float:
@@ -152,7 +147,7 @@ def run(
     second = {k: v for k, v in families.items() if k not in first}
     sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [
         (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
-        (scored, lambda: bench_importance.run(scored, device, seconds, partial(clock, device), record)),
+        (scored, lambda: bench_importance.run(scored, device, seconds, record)),
         (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
         (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),
         (third, lambda: bench_text.run(third, device, seconds, record)),

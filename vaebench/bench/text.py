@@ -5,7 +5,7 @@ Random words, as frequent as Zipf has it, in documents of one length; the sizes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vaebench import models, objectives, optim
-from vaebench.bench.packs import Record, clock
+from vaebench.bench.packs import Record, in_turns
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators.enumeration import known
@@ -96,24 +96,6 @@ def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
         importance(model, x, SAMPLES, 0)
 
 
-def in_turns(works: list[Callable[[int], None]], seconds: float, device: torch.device) -> list[float]:
-    """Milliseconds of a call of each, the median, for as long as ``seconds`` allow; the first round is not counted.
-
-    They take turns, so that what else the machine does meets them alike.
-    """
-    took: list[list[float]] = [[] for _ in works]
-    number = 0
-    while number < 3 or sum(map(sum, took)) < seconds:
-        for work, times in zip(works, took, strict=True):
-            began = clock(device)
-            work(number)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(clock(device) - began)
-        number += 1
-    return [1e3 * median(times[1:]) for times in took]
-
-
 def run(
     families: dict[str, Any], device: torch.device, seconds: float, record: Record = lambda found: None
 ) -> Iterator[str]:
@@ -130,9 +112,10 @@ def run(
             torch.cuda.reset_peak_memory_stats(device)
         packs = [make_pack(size, model, objective, device, precision) for precision in ("float32", "bfloat16")]
         count = 32 if key == "synthetic" else 1
-        step, half = in_turns([partial(update, pack, size) for pack in packs], 2 * seconds, device)
-        (scored,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
-        scored /= count
+        updates = in_turns([partial(update, pack, size) for pack in packs], 2 * seconds, device)
+        step, half = (1e3 * median(times) for times in updates)
+        (times,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
+        scored = 1e3 * median(times) / count
         record({"family": name, "unit": "ms", "update": step, "update bfloat16": half, "document": scored})
         line = f"{name:42}{step:>10,.1f}{f'{half:,.1f} (x{half / step:.2f})':>18}{scored:>18,.1f}"
         line += f"{step * size.documents / size.batch / 1e3:>12,.0f}"

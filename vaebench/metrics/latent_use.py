@@ -52,11 +52,3 @@ def latent_use(
         "aggregate_kl": aggregate_kl(p, log_q).value,
         "active_units": float(active_means(p.mean)),
     }
-
-
-def information(
-    model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "valid", *, parts: Sequence[Tensor] | None = None
-) -> float:
-    """``mi_batch`` alone, the same number; much cheaper, since the decoder does not enter it."""
-    p = posteriors(model, x, seed, purpose)
-    return batchwise(p, batches(model, x, MI_BATCH) if parts is None else parts).value
