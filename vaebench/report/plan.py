@@ -62,7 +62,8 @@ def describe(plan: Plan, force: bool) -> str:
 
 def _recorded(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """What is recorded of runs with the data, model and objective of a cell, by the part of the key that names them."""
-    with index.opened(plan.store) as runs:
+    known = {(asked.cell.key, asked.seed): asked.known.result for asked in plan.asked if asked.known.result}
+    with index.opened(plan.store, known) as runs:
         here = runs.costs(asked.cell.key for asked in plan.asked)
     found: dict[str, list[dict[str, Any]]] = {}
     for record in (*here, *reference_records()):

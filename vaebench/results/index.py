@@ -20,7 +20,7 @@ from typing import Any
 from vaebench.errors import UserError
 from vaebench.results import digest, run_files
 from vaebench.results.rekey import known_options, present_key
-from vaebench.results.store import Store, read_note, seeds_in
+from vaebench.results.store import Results, Store, read_note, seeds_in
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,12 @@ class Index:
     Args:
         store: Whose runs.
         kept: The file of the cache; None: nothing is kept.
+        known: Results that this command has read already.
     """
 
-    def __init__(self, store: Store, kept: Path | None) -> None:
+    def __init__(self, store: Store, kept: Path | None, known: Results | None = None) -> None:
         self.store = store
+        self._read = known or {}
         self.kept = kept
         self._known = known_options()
         self._code = digest.code()
@@ -183,7 +185,7 @@ class Index:
     def _result(self, key: str, seed: int) -> tuple[str, int | None, str, str] | None:
         """What a run came to; None if it has not begun, and, with a warning, if it cannot be read."""
         try:
-            result = self.store.result(key, seed)
+            result = self._read.get((key, seed)) or self.store.result(key, seed)
         except UserError as e:
             log.warning("%s", e)
             return None
@@ -194,18 +196,18 @@ class Index:
 
 
 @contextlib.contextmanager
-def opened(store: Store) -> Iterator[Index]:
-    """The index of a store, for the time of the block."""
+def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
+    """The index of a store, for the time of the block; ``known``: results that have been read already."""
     with contextlib.ExitStack() as stack:
         try:
-            index = Index(store, _place(store))
+            index = Index(store, _place(store), known)
             stack.callback(index.close)
         except (sqlite3.Error, OSError) as e:  # another command works on it, it is damaged, no room: without it
             log.debug("%s: no index: %s", store.root, e)
             with contextlib.suppress(OSError):
                 if isinstance(e, sqlite3.DatabaseError) and not isinstance(e, sqlite3.OperationalError):
                     _place(store).unlink()
-            index = Index(store, None)
+            index = Index(store, None, known)
             stack.callback(index.close)
         try:
             yield index
