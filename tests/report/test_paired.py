@@ -90,4 +90,6 @@ def test_the_verb_says_whether_they_differ(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "+1.2450" in out
     assert main(["compare", a, b, "--tol", "3"]) == 2
+    capsys.readouterr()
     assert main(["compare", a, str(Path(a).with_name("gone.csv"))]) == 2
+    assert "gone.csv: not a file of cases, which" in capsys.readouterr().err

@@ -6,10 +6,13 @@ import io
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
 from vaebench.cli import main
+from vaebench.errors import UserError
+from vaebench.verbs import pictured
 
 RUNS = {
     "lagging_yahoo": ["row=VAE", "column=IW"],
@@ -138,3 +141,11 @@ def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path
     assert "train.cases=99999: allowed: null, or a whole number from 1 to" in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.JPEG", "x.gif"])
+def test_an_image_that_is_not_drawn_does_not_become_text(name):
+    with pytest.raises(UserError, match="cannot draw to"):
+        pictured.is_picture(Path(name))
+    assert pictured.is_picture(Path("x.png"))
+    assert not pictured.is_picture(Path("x.txt"))

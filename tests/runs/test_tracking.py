@@ -15,6 +15,7 @@ from kit.runs import status
 from vaebench import tracking
 from vaebench.errors import UserError
 from vaebench.running import tasks
+from vaebench.running.reevaluate import stored
 from vaebench.running.tasks import Task, work
 from vaebench.settings.records import KINDS
 from vaebench.tracking.base import Tracker
@@ -271,3 +272,12 @@ def test_names_of_folders(text, folder):
 
 def test_names_of_metrics():
     assert as_key("final/NLL (exact)") == "final/NLL _exact_"
+
+
+def test_an_evaluation_later_is_not_tracked(tracked, store, capsys):
+    cell = tracked()
+    work(Task(cell, (0,)))
+    folder = store.run_dir(cell.key, 0)
+    note = json.loads((folder / "config.json").read_text())
+
+    assert stored(folder, note, 0, []).cell.run.track == []

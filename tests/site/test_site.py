@@ -230,13 +230,18 @@ def test_bad_input(words, line, capsys, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
 
 
-def test_the_runs_of_a_folder(tmp_path):
+def test_the_runs_of_a_folder(tmp_path, capsys):
     runs = f"run.results={tmp_path / 'runs'}"
     only = ["--only", "row=mixture 1", "--seeds", "0"]
     assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *only, runs]) == 0
 
+    other = ["train.updates=5", *only, runs]
+    assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *other]) == 0
+    capsys.readouterr()
+
     assert main(["site", "table=dvae_sharp_sharp_toy,nvil_mnist", runs, "--output", str(tmp_path / "site")]) == 0
 
+    assert "with other settings or of other tables left out" in capsys.readouterr().err
     text = (tmp_path / "site/table/dvae_sharp_sharp_toy.html").read_text()
     assert "quick" in text
     assert list((tmp_path / "site/run").glob("*-seed-0.html"))

@@ -43,6 +43,7 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
     """
     config = reevaluated(note["config"], overrides)
     config["run"]["results"] = str(folder.resolve().parent.parent)
+    config["run"]["track"] = []  # trackers follow a run, not what is measured of it later
     return Stored(folder, Cell("", note["row"], note["column"], "", config), seed)
 
 

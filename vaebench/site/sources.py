@@ -14,7 +14,7 @@ from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.report import plots, recorded
 from vaebench.results import shipped
-from vaebench.results.store import COLUMNS, Store, read_note
+from vaebench.results.store import COLUMNS, Store, read_note, seed_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,13 @@ def presets_in(root: Path) -> set[str]:
         with contextlib.suppress(UserError):
             found.add(str(read_note(path.parent)[0].get("preset")))
     return found
+
+
+def left_out(root: Path, results: Sequence[Results]) -> int:
+    """How many runs below ``root`` none of the results has: of changed settings, or of tables that are not shown."""
+    shown = {run for result in results for run in result.folders}
+    there = root.glob("*/seed-*/config.json")
+    return sum((path.parent.parent.name, seed_of(path.parent)) not in shown for path in there)
 
 
 def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:

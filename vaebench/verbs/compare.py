@@ -32,7 +32,13 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.report import compare, paired, recorded
 
-    if paired.is_of_cases(args.a) and paired.is_of_cases(args.b):
+    kinds = [paired.is_of_cases(path) for path in (args.a, args.b)]
+    if any(kinds) and not all(kinds):
+        cases, other = (args.a, args.b) if kinds[0] else (args.b, args.a)
+        raise UserError(
+            f"{other}: not a file of cases, which {cases} is; vaebench eval RUN --cases FILE.csv writes one"
+        )
+    if all(kinds):
         for option, given in (("--tol", args.tol is not None), ("--only", args.only), ("--common", args.common)):
             if given:
                 raise UserError(f"{option}: for results files; files of cases are compared as a whole")

@@ -24,6 +24,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output}: not a folder")
     if args.only not in (None, *PARTS):
         raise UserError(f"--only {args.only}: allowed: {', '.join(PARTS)}")
     folder = generated.folder_of(args)

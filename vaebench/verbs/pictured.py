@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
     from vaebench.evaluation.trained_run import Trained
 
+OTHER_IMAGES = ("jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff")
+"""Names of images that are not drawn, so that none of them becomes a file of text."""
+
 MOST = 10_000
 """Images of one picture."""
 
 
 def is_picture(output: Path | None) -> TypeGuard[Path]:
     """Whether a file of that name is an image."""
-    return output is not None and output.suffix.lstrip(".").lower() in SUFFIXES
+    if output is None:
+        return False
+    kind = output.suffix.lstrip(".").lower()
+    if kind in OTHER_IMAGES:
+        kind_of(output)  # says which are drawn
+    return kind in SUFFIXES
 
 
 def check_room(option: str, number: int, output: Path | None) -> None:

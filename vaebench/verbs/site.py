@@ -46,6 +46,10 @@ def run(args: Namespace) -> int:
         where = ", ".join(args.sources) or str(root)
         raise UserError(f"{where}: no results of these tables; --from reference shows those shipped")
 
+    left = 0 if args.sources else sources.left_out(root, results)
+    if left:
+        runs = "1 run" if left == 1 else f"{left} runs"
+        tell([f"{runs} with other settings or of other tables left out; vaebench ls runs lists them"])
     pages = build.build(args.output, results, _samples if args.samples else None)
     tell([f"wrote {pages} pages; open {args.output / 'index.html'}"])
     return 0
