@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.adagrad import adagrad
 
 from vaebench.errors import UserError
-from vaebench.optim.base import Optimiser, Tensors, fusable, rates_of
+from vaebench.optim.base import Optimiser, Tensors, alike, fusable, rates_of, with_decay
 from vaebench.settings.kinds import is_number
 from vaebench.settings.validate import positive
 
@@ -59,9 +59,10 @@ class Adagrad(Optimiser):
             if fusable(params):
                 self._fused(names, params, grads, state, group_of, decay)
                 return
+            grads = with_decay(grads, params, decay)
             for name in names:
                 p = params[name]
-                g = grads[name].add(p, alpha=decay[name]) if name in decay else grads[name]
+                g = grads[name]
                 squares = state[f"squares/{name}"].addcmul_(g, g)
                 p.addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-self.rates[group_of[name]])
 
@@ -75,10 +76,7 @@ class Adagrad(Optimiser):
         decay: dict[str, float],
     ) -> None:
         """By PyTorch's own step, which passes over memory once; all seeds together."""
-        alike: dict[tuple[float, float], list[str]] = {}
-        for name in names:
-            alike.setdefault((self.rates[group_of[name]], decay.get(name, 0.0)), []).append(name)
-        for (rate, strength), chosen in alike.items():
+        for (rate, strength), chosen in alike(names, self.rates, group_of, decay).items():
             adagrad(
                 [params[name] for name in chosen],
                 [grads[name].contiguous() for name in chosen],

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from vaebench.errors import UserError, nearest
-from vaebench.optim.base import Optimiser, Tensors, fusable, rates_of
+from vaebench.optim.base import Optimiser, Tensors, alike, fusable, rates_of, with_decay
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -86,8 +86,7 @@ class Adam(Optimiser):
             if fusable(params):
                 self._fused(params, grads, state, group_of, progress, decay)
             else:
-                grads = {k: g.add(params[k], alpha=decay[k]) if k in decay else g for k, g in grads.items()}
-                self._by_parts(params, grads, state, group_of, progress)
+                self._by_parts(params, with_decay(grads, params, decay), state, group_of, progress)
 
     def _by_parts(
         self, params: Tensors, grads: Tensors, state: Tensors, group_of: dict[str, str], progress: Tensor
@@ -116,11 +115,9 @@ class Adam(Optimiser):
     ) -> None:
         """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
         factors = self.factor(progress).tolist()
+        together = alike(params, self.rates, group_of, decay)
         for r, factor in enumerate(factors):
-            alike: dict[tuple[float, float], list[str]] = {}
-            for name in params:
-                alike.setdefault((self.rates[group_of[name]], decay.get(name, 0.0)), []).append(name)
-            for (rate, strength), names in alike.items():
+            for (rate, strength), names in together.items():
                 adam(
                     [params[name][r] for name in names],
                     [grads[name][r].contiguous() for name in names],

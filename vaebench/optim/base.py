@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -74,6 +74,21 @@ def rates_of(**groups: float) -> dict[str, float]:
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
     return rates
+
+
+def with_decay(grads: Tensors, params: Tensors, decay: Mapping[str, float]) -> Tensors:
+    """The gradients, with ``decay`` times the parameter added to those that it names."""
+    return {**grads, **{name: grads[name].add(params[name], alpha=v) for name, v in decay.items()}}
+
+
+def alike(
+    names: Iterable[str], rates: Mapping[str, float], group_of: Mapping[str, str], decay: Mapping[str, float]
+) -> dict[tuple[float, float], list[str]]:
+    """(rate, decay) -> the parameters that share both, which one fused step can take together."""
+    out: dict[tuple[float, float], list[str]] = {}
+    for name in names:
+        out.setdefault((rates[group_of[name]], decay.get(name, 0.0)), []).append(name)
+    return out
 
 
 def fusable(params: Tensors) -> bool:

@@ -31,6 +31,7 @@ from vaebench.nn.precision import products_in
 from vaebench.objectives import decay
 from vaebench.objectives.base import Batch, Objective, State
 from vaebench.optim import Optimiser
+from vaebench.optim.base import with_decay
 from vaebench.rng.noise import Shapes
 from vaebench.training.choice import ENGINES
 from vaebench.training.graphs import Captured
@@ -293,7 +294,7 @@ class Pack:
         if self.optim.adds_decay:
             more["decay"] = self._decay
         else:
-            grads |= {name: grads[name].add(self.params[name], alpha=v) for name, v in self._decay.items()}
+            grads = with_decay(grads, self.params, self._decay)
         self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, **more)
         for name, v in state.items():
             if name in self.objective.per_case:
