@@ -7,9 +7,10 @@ import pytest
 from kit.signs import Signs
 
 from vaebench.cli import main
+from vaebench.data.images.mosaic import LINE, mosaic, rows_of
 from vaebench.data.splits import make_splits
 from vaebench.evaluation.trained_run import Trained
-from vaebench.report.images import DOTS, LINE, image, mosaic, pixels, rows_of
+from vaebench.report.images import DOTS, image, pixels
 from vaebench.verbs import generated
 
 WHITE, BLACK = 0.0, 1.0

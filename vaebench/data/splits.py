@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +43,11 @@ class Splits:
     def info(self) -> DataInfo:
         """What a model is told of them."""
         return DataInfo(self.mean, self.kind, () if self.tokens else self.shape)
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of a picture of an example; what is no image stands in one row."""
+        return (self.shape[0], self.shape[1]) if len(self.shape) == 2 else (1, math.prod(self.shape))
 
     @property
     def tokens(self) -> bool:

@@ -25,9 +25,6 @@ DOTS = 4
 LARGEST = 2**14
 """Dots of the side of a picture, if its pixels can be so small."""
 
-LINE = 0.5
-"""Grey of the lines between images."""
-
 
 def kind_of(path: Path) -> str:
     """The kind of image a file name asks for, one of SUFFIXES. Raises UserError for any other."""
@@ -69,38 +66,6 @@ def save(path: Path, draw: Callable[[Canvas], None], title: str = "") -> None:
         write_atomic(path, content)
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
-
-
-def mosaic(pictures: np.ndarray, group: int = 1) -> np.ndarray:
-    """Images beside each other as one.
-
-    Args:
-        pictures: (down, across, height, width), ones dark.
-        group: Columns that belong together: the line between groups is three pixels wide, others are of one.
-
-    Returns:
-        (rows, columns) of pixels, LINE where a line is.
-    """
-    import numpy as np
-
-    down, across, height, width = pictures.shape
-    lefts = [i * (width + 1) + (i // group) * (2 if group > 1 else 0) for i in range(across)]
-    out = np.full((down * (height + 1) - 1, lefts[-1] + width), LINE)
-    for row in range(down):
-        top = row * (height + 1)
-        for column, left in enumerate(lefts):
-            out[top : top + height, left : left + width] = pictures[row, column]
-    return out
-
-
-def rows_of(pictures: np.ndarray, across: int) -> np.ndarray:
-    """Images (n, ...) in rows of ``across``, (down, across, ...), the last row filled up with white."""
-    import numpy as np
-
-    down = -(-len(pictures) // across)
-    missing = down * across - len(pictures)
-    blank = np.zeros((missing, *pictures.shape[1:]), pictures.dtype)
-    return np.concatenate([pictures, blank]).reshape(down, across, *pictures.shape[1:])
 
 
 def pixels(canvas: Canvas, picture: np.ndarray) -> None:

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
 from vaebench.report import text
+from vaebench.report.compare import LEVEL
 from vaebench.report.page import Grid
 from vaebench.results.stats import half_width, mean_error
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-
-LEVEL = math.erf(3 / math.sqrt(2))
-"""Means differ if they lie further apart than this interval of their difference: three standard errors."""
 
 NAMES = ("run", "data", "split", "case")
 """Columns that name a case."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.data.images.mosaic import mosaic, rows_of
 from vaebench.data.splits import Splits
 from vaebench.data.text.tokens import words_of
 from vaebench.evaluation import generation
@@ -40,7 +40,7 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
         found = generation.drawn(model, SAMPLES, seed, decoding)
         return Pictures(texts={"samples": [" ".join(words_of(d.words, splits.vocabulary)) for d in found]})
 
-    shape = splits.shape if len(splits.shape) == 2 else (1, math.prod(splits.shape))
+    shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}
     if generation.has_codes(model):
         x = torch.from_numpy(splits.test[:SAMPLES])
@@ -49,13 +49,6 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
     return Pictures(images)
 
 
-def grid(x: Tensor, shape: tuple[int, ...]) -> np.ndarray:
+def grid(x: Tensor, shape: tuple[int, int]) -> np.ndarray:
     """Images ``x`` (n, d) as one, four a line, a black line between; what is left over is black."""
-    rows = -(-len(x) // 4)
-    height, width = shape
-    out = np.zeros((rows * (height + 1) - 1, 4 * (width + 1) - 1), np.float32)
-    for i, each in enumerate(x.reshape(len(x), height, width).numpy()):
-        top = i // 4 * (height + 1)
-        left = i % 4 * (width + 1)
-        out[top : top + height, left : left + width] = each
-    return out
+    return mosaic(rows_of(x.reshape(len(x), *shape).numpy(), 4), line=0.0)

@@ -6,8 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
+from vaebench.data.images.mosaic import mosaic, rows_of
 from vaebench.errors import UserError
-from vaebench.report.images import SUFFIXES, image, kind_of, mosaic, pixels, rows_of
+from vaebench.report.images import SUFFIXES, image, kind_of, pixels
 from vaebench.verbs import write
 from vaebench.verbs.generated import put
 
@@ -73,15 +74,14 @@ def show_grid(x: Tensor, trained: Trained, output: Path | None) -> None:
 
 
 def draw(grid: np.ndarray, output: Path, group: int = 1) -> None:
-    """A grid of images (down, across, height, width), ones dark, as a file; see ``report.images.mosaic``."""
+    """A grid of images (down, across, height, width), ones dark, as a file; see ``data.images.mosaic``."""
     picture = mosaic(grid, group)
     write(output, image(lambda canvas: pixels(canvas, picture), kind_of(output)))
 
 
 def _images(x: Tensor, trained: Trained) -> np.ndarray:
     """Images (n, d) in their shape; what is no image stands in one row."""
-    shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
-    return x.cpu().numpy().reshape(len(x), *shape)
+    return x.cpu().numpy().reshape(len(x), *trained.splits.picture)
 
 
 def _line(bits: Tensor) -> str:

@@ -69,6 +69,7 @@ def _tables(names: str | None) -> list[Table]:
 
 def _samples(folder: Path) -> list[bytes]:
     """One picture of sixteen samples; none of a model that makes no images."""
+    from vaebench.data.images.mosaic import mosaic, rows_of
     from vaebench.evaluation import generation
     from vaebench.evaluation import trained_run as runs
     from vaebench.report import images
@@ -78,6 +79,5 @@ def _samples(folder: Path) -> list[bytes]:
         x = generation.drawn_images(trained.model, 16, 0)
     except UserError:
         return []
-    shape = trained.splits.shape if len(trained.splits.shape) == 2 else (1, x.shape[1])
-    picture = images.mosaic(images.rows_of(x.numpy().reshape(len(x), *shape), 8))
+    picture = mosaic(rows_of(x.numpy().reshape(len(x), *trained.splits.picture), 8))
     return [images.image(lambda canvas: images.pixels(canvas, picture), "png")]

@@ -1,0 +1,37 @@
+"""Many images as one: put in rows, with lines between."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LINE = 0.5
+"""Grey of the lines between images."""
+
+
+def mosaic(pictures: np.ndarray, group: int = 1, line: float = LINE) -> np.ndarray:
+    """Images beside each other as one.
+
+    Args:
+        pictures: (down, across, height, width).
+        group: Columns that belong together: the line between groups is three pixels wide, others are of one.
+        line: Value of the lines.
+
+    Returns:
+        (rows, columns) of pixels, ``line`` where a line is.
+    """
+    down, across, height, width = pictures.shape
+    lefts = [i * (width + 1) + (i // group) * (2 if group > 1 else 0) for i in range(across)]
+    out = np.full((down * (height + 1) - 1, lefts[-1] + width), line)
+    for row in range(down):
+        top = row * (height + 1)
+        for column, left in enumerate(lefts):
+            out[top : top + height, left : left + width] = pictures[row, column]
+    return out
+
+
+def rows_of(pictures: np.ndarray, across: int) -> np.ndarray:
+    """Images (n, ...) in rows of ``across``, (down, across, ...), the last row filled up with zeros."""
+    down = -(-len(pictures) // across)
+    missing = down * across - len(pictures)
+    blank = np.zeros((missing, *pictures.shape[1:]), pictures.dtype)
+    return np.concatenate([pictures, blank]).reshape(down, across, *pictures.shape[1:])
