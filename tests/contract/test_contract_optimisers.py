@@ -9,6 +9,7 @@ from vaebench import optim
 
 SETTINGS = {
     "sgd": {"rate": 0.05},
+    "momentum": {"rate": 0.05, "switch": 2},
     "adam": {"rate": 0.05},
     "adagrad": {"rate": 0.5},
     "clipped_sgd": {"rate": 0.05, "clip": 1.0},

@@ -11,6 +11,7 @@ from vaebench.optim.adam import SCHEDULES, Adam
 from vaebench.optim.base import Optimiser, Verdict
 from vaebench.optim.clipped_adam import ClippedAdam
 from vaebench.optim.clipped_sgd import ClippedSGD
+from vaebench.optim.momentum import Momentum
 from vaebench.optim.sgd import SGD
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Adam",
     "ClippedAdam",
     "ClippedSGD",
+    "Momentum",
     "Optimiser",
     "Verdict",
     "build",
@@ -28,6 +30,7 @@ __all__ = [
 
 OPTIMS: dict[str, type[Optimiser]] = {
     "sgd": SGD,
+    "momentum": Momentum,
     "adam": Adam,
     "adagrad": Adagrad,
     "clipped_sgd": ClippedSGD,

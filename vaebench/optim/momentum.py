@@ -1,0 +1,103 @@
+"""Gradient descent with momentum, classical or Nesterov's, whose weight rises once in training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError, nearest
+from vaebench.optim.base import Optimiser, Tensors, rates_of
+from vaebench.settings.kinds import is_number
+from vaebench.settings.validate import flag, whole
+
+SCHEDULES = ("constant", "linear")
+"""Of the rate, over the budget: as it is, or falling to 0 in a straight line."""
+
+
+class Momentum(Optimiser):
+    """Every parameter has a velocity v <- m v - rate g, and moves by it; with ``nesterov`` by m v - rate g.
+
+    The latter is Nesterov's method in the form of Sutskever et al. (2013), its parameters taken at the point looked
+    ahead to. The rate stands inside the velocity: a new rate takes effect on new gradients alone.
+
+    Args:
+        rate: The generative model's.
+        posterior_rate: Of the inference network; None: the same.
+        momentum: m, once ``switch`` updates are done.
+        start: m before that.
+        switch: Updates done with ``start``; 0: none.
+        nesterov: Whether steps look ahead.
+        schedule: One of SCHEDULES.
+        decrease: The rate is also divided by 1 + ``decrease`` times the updates done.
+
+    Raises:
+        UserError: For a rate not above 0, a momentum outside [0, 1), an unknown schedule, or a negative ``switch`` or
+            ``decrease``.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        posterior_rate: float | None = None,
+        momentum: float = 0.9,
+        start: float = 0.5,
+        switch: int = 0,
+        nesterov: bool = False,
+        schedule: str = "constant",
+        decrease: float = 0.0,
+    ) -> None:
+        for name, value in (("momentum", momentum), ("start", start)):
+            if not is_number(value) or not 0 <= value < 1:
+                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
+        if schedule not in SCHEDULES:
+            raise UserError(f"optim.schedule={schedule!r}: {nearest(str(schedule), SCHEDULES)}")
+        if not is_number(decrease) or decrease < 0:
+            raise UserError(f"optim.decrease={decrease!r}: must be a number from 0")
+
+        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
+        self.momentum = float(momentum)
+        self.first = float(start)
+        self.switch = whole("optim.switch", switch, 0)
+        self.nesterov = flag("optim.nesterov", nesterov)
+        self.falls = schedule == "linear"
+        self.decrease = float(decrease)
+        self.budget_free = not self.falls
+
+    def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A velocity of 0 beside every parameter, and the count of updates."""
+        device = next(iter(params.values())).device
+        velocities = {f"velocity/{k}": torch.zeros_like(v) for k, v in params.items()}
+        return {**velocities, "count": torch.zeros((), device=device)}
+
+    def apply_(
+        self,
+        params: Tensors,
+        grads: Tensors,
+        state: Tensors,
+        group_of: dict[str, str],
+        progress: Tensor,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
+        if only is not None:
+            raise ValueError("momentum moves all groups at once")
+
+        with torch.no_grad():
+            count = state["count"]
+            m = torch.where(count < self.switch, self.first, self.momentum)
+            factor = 1 / (1 + self.decrease * count)
+            if self.falls:
+                factor = factor * (1 - progress)
+
+            for name, p in params.items():
+                shape = (-1,) + (1,) * (p.dim() - 1)
+                weight = m.reshape(shape)
+                step = grads[name] * (self.rates[group_of[name]] * factor).reshape(shape)
+                velocity = state[f"velocity/{name}"].mul_(weight).sub_(step)
+                if self.nesterov:
+                    p.add_(velocity * weight).sub_(step)
+                else:
+                    p.add_(velocity)
+            count.add_(1)
