@@ -51,8 +51,9 @@ from vaebench.verbs import write
 write(folder / "out.md", "text" * 1000)
 """,
     "plot": """
-from vaebench.report.images import save
-save(folder / "out.png", lambda figure: figure.subplots().plot([0, 1]), "a title")
+from vaebench.report.images import image
+from vaebench.verbs import write
+write(folder / "out.png", image(lambda figure: figure.subplots().plot([0, 1]), "png", "a title"))
 """,
 }
 

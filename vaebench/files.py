@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vaebench.errors import UserError
+
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file so that it is either the old or the new one, whatever happens. Creates the folder.
@@ -33,6 +35,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_output(path: Path, content: str | bytes) -> None:
+    """As ``write_atomic``, of a file that the user asked for. Raises UserError if it cannot be written."""
+    try:
+        write_atomic(path, content)
+    except OSError as e:
+        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 
 
 def carried(name: str) -> Path | None:

@@ -13,7 +13,8 @@ from vaebench.errors import UserError
 from vaebench.results.status import record
 from vaebench.running import tasks as runner
 from vaebench.running.launchers import carried, choose, elsewhere
-from vaebench.running.launchers.elsewhere import Elsewhere, Job, State
+from vaebench.running.launchers.elsewhere import Elsewhere
+from vaebench.running.launchers.engine import Job, State
 from vaebench.running.launchers.slurm import Slurm
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings

@@ -8,9 +8,8 @@ from pathlib import Path
 import torch
 
 from vaebench import __version__
-from vaebench.errors import UserError
 from vaebench.evaluation.trained_run import Trained
-from vaebench.files import write_atomic
+from vaebench.files import write_output
 from vaebench.models.base import GaussianPosterior
 from vaebench.models.refinement import Refinement
 
@@ -53,7 +52,4 @@ def write(path: Path, trained: Trained, folder: Path) -> None:
 
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    try:
-        write_atomic(path, buffer.getvalue())
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    write_output(path, buffer.getvalue())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vaebench import kernels
 from vaebench.errors import UserError
 from vaebench.evaluation.trained_run import Trained
-from vaebench.files import write_atomic
+from vaebench.files import write_output
 from vaebench.models.base import Model, Program
 
 SUFFIX = ".pt2"
@@ -77,10 +77,6 @@ def write(model: Model, x: Tensor, folder: Path) -> dict[str, Path]:
         buffer = io.BytesIO()
         torch.export.save(exported(model, program), buffer)
         path = folder / f"{name}{SUFFIX}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, buffer.getvalue())
-        except OSError as e:
-            raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+        write_output(path, buffer.getvalue())
         written[name] = path
     return written

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
-from vaebench.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,15 +56,6 @@ def image(draw: Callable[[Canvas], None], kind: str, title: str = "") -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "vaebench"}):
         canvas.savefig(content, format=kind, metadata=metadata, dpi=DPI)
     return content.getvalue()
-
-
-def save(path: Path, draw: Callable[[Canvas], None], title: str = "") -> None:
-    """As ``image``, written to a file. UserError for another suffix, or no right to write."""
-    content = image(draw, kind_of(path), title)
-    try:
-        write_atomic(path, content)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 
 
 def pixels(canvas: Canvas, picture: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config.cells import Cell, run_key
 from vaebench.errors import UserError, nearest
-from vaebench.files import parse_json, write_atomic
+from vaebench.files import parse_json, write_output
 from vaebench.formatting import shortened
 from vaebench.protocol.registry import is_timing
 from vaebench.protocol.signature import samples_of, signature, signature_parts
@@ -210,10 +210,7 @@ def is_current(cell: Cell, measure: Measure) -> bool:
 
 def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
     """The long frame as CSV, atomically; UserError where the file cannot be written."""
-    try:
-        write_atomic(Path(path), csv_text(frame))
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    write_output(Path(path), csv_text(frame))
 
 
 def seed_of(folder: Path) -> int | None:

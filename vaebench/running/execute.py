@@ -14,7 +14,7 @@ from vaebench.results.store import Results, Store
 from vaebench.running import launchers
 from vaebench.running import tasks as work
 from vaebench.running.launchers import Launched
-from vaebench.running.launchers.elsewhere import gpus_of
+from vaebench.running.launchers.engine import gpus_of
 from vaebench.running.progress import Progress
 from vaebench.running.tasks import Outcome, Task
 from vaebench.settings.records import RunSettings

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from vaebench import __version__
 from vaebench.config.cells import Table
 from vaebench.errors import UserError
-from vaebench.files import write_atomic
+from vaebench.files import write_output
 from vaebench.formatting import duration
 from vaebench.report import table_page
 from vaebench.report.cells import number
@@ -115,7 +115,7 @@ def build(folder: Path, results: Sequence[Results], samples: Samples | None = No
     for result in results:
         made |= _run_pages(pages, result, samples)
     for name, content in made.items():
-        _write(folder / name, content)
+        write_output(folder / name, content)
     return sum(name.endswith(".html") for name in made)
 
 
@@ -250,10 +250,3 @@ def _json(spec: Any) -> str:
 
 def _own(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    try:
-        write_atomic(path, content)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None

@@ -14,7 +14,7 @@ from typing import Any
 
 from vaebench.config import cells as config
 from vaebench.errors import UserError, likely
-from vaebench.files import write_atomic
+from vaebench.files import write_output
 from vaebench.formatting import aligned
 from vaebench.settings import defaults
 
@@ -62,10 +62,7 @@ def nothing_to_set(tables: Sequence[config.Exhibit], overrides: Sequence[str], a
 
 def write(path: Path, content: str | bytes) -> None:
     """Write a file atomically and say so on stderr. UserError where it cannot be written."""
-    try:
-        write_atomic(path, content)
-    except OSError as e:
-        raise UserError(f"cannot write {path}: {e.strerror or e}") from None
+    write_output(path, content)
     tell([f"wrote {path}"])
 
 

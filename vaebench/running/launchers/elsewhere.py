@@ -1,39 +1,29 @@
 """The launcher of tasks that an engine (Slurm, Ray) carries out as jobs: hands them over, watches, collects.
 
-What is handed over is written down first, in ``<results>/.jobs/<engine>/<batch>/``, so that a command that is killed at
-any moment finds its jobs again: those that the engine still knows are waited for, and only the others are handed over
-anew. Whatever goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
+What is handed over is written down first (``launchers/batches.py``), so that a command that is killed at any moment
+finds its jobs again: those that the engine still knows are waited for, and only the others are handed over anew.
+Whatever goes wrong there, the locks of the runs see to it that none is trained twice at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from vaebench.errors import UserError
-from vaebench.files import parse_json, write_atomic
-from vaebench.results.lock import Busy, hold
 from vaebench.results.status import Status, record
 from vaebench.results.store import Store
 from vaebench.running.launchers import carried
 from vaebench.running.launchers.base import Launched
+from vaebench.running.launchers.batches import Batches
+from vaebench.running.launchers.engine import Engine, Job, State
 from vaebench.running.launchers.stop import STOPPING, Stop
 from vaebench.running.tasks import Outcome, Task, bad, known_outcome
-from vaebench.settings.records import RunSettings
 from vaebench.work.events import Advanced, Said, Say, Spared, Working
-
-FOLDER = ".jobs"
-"""In the results folder: what is known of jobs."""
-
-NOTE = "batch.json"
-"""In the folder of a batch: the runs of each of its jobs."""
 
 POLL_SECONDS = 0.5
 """How often the files of jobs are looked at."""
@@ -47,83 +37,6 @@ queued again is between two states for a moment."""
 
 FEW = 16
 """Of so many jobs that run at a time each is shown; of more only their number."""
-
-
-class State(NamedTuple):
-    """Where a job stands.
-
-    Attributes:
-        word: As the engine calls it.
-        live: Whether it runs or will run.
-        running: Whether it runs.
-        why: Why it waits, or why it ended; may be empty.
-    """
-
-    word: str
-    live: bool
-    running: bool
-    why: str = ""
-
-
-class Job(NamedTuple):
-    """A job: the ``number``-th of a batch, from 0."""
-
-    batch: str
-    number: int
-
-
-class Engine(Protocol):
-    """What carries jobs out.
-
-    Attributes:
-        name: Its name, of the setting ``run.launcher`` and of its folder.
-        title: Its name for people.
-        most: How many jobs a batch may have.
-    """
-
-    name: str
-    title: str
-    most: int
-
-    @property
-    def outlives(self) -> bool:
-        """Whether jobs go on when the command ends."""
-        ...
-
-    def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
-        """Hand a batch over, one job a task, each calling ``carried.carry_out``.
-
-        Returns:
-            What a person calls the batch.
-
-        Raises:
-            UserError: If the engine refuses it.
-        """
-        ...
-
-    def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
-        """Where the jobs of batches stand. One that is missing has ended. None: the engine does not answer."""
-        ...
-
-    def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
-        """Take jobs that have not begun out of the queue. Those that run go on."""
-        ...
-
-    def cancelling(self, jobs: Sequence[Job]) -> str:
-        """How a person ends these jobs, in a few words."""
-        ...
-
-    def stop(self, jobs: Sequence[Job]) -> None:
-        """Let jobs save their state and end; only of an engine that does not outlive the command."""
-        ...
-
-    def log(self, folder: Path, index: int) -> Path:
-        """Where what a job has said is."""
-        ...
-
-    def close(self) -> None:
-        """Let go of the engine."""
-        ...
 
 
 @dataclass
@@ -167,11 +80,11 @@ class Elsewhere:
         engine = self.engine
         stop = Stop("" if engine.outlives else STOPPING)
         store = Store(tasks[0].cell.run.results)
-        home = store.root.resolve() / FOLDER / engine.name
+        batches = Batches(store.root, engine.name)
         outcomes: list[Outcome] = []
         try:
             with stop.on_signals():
-                watched = self._hand_over(home, tasks, say, stop)
+                watched = self._hand_over(batches, tasks, say, stop)
                 told = False
                 while watched:
                     if stop() and engine.outlives:
@@ -179,12 +92,12 @@ class Elsewhere:
                     if stop() and not told:
                         told = True
                         engine.stop([w.job for w in watched])
-                    more, again, watched = self._look(store, home, watched, say, stop())
+                    more, again, watched = self._look(store, batches, watched, say, stop())
                     outcomes += more
                     if fail_fast and bad(outcomes):
-                        self._drop(home, watched)
+                        self._drop(batches.home, watched)
                     elif again and not stop():
-                        watched += self._hand_over(home, again, say, stop)
+                        watched += self._hand_over(batches, again, say, stop)
                     if watched:
                         time.sleep(POLL_SECONDS)
         finally:
@@ -193,12 +106,12 @@ class Elsewhere:
 
     # ---------------------------------------------------------------------------------------------- handing over
 
-    def _hand_over(self, home: Path, tasks: Sequence[Task], say: Say, stop: Stop) -> list[_Watched]:
+    def _hand_over(self, batches: Batches, tasks: Sequence[Task], say: Say, stop: Stop) -> list[_Watched]:
         """Find the jobs there are for these tasks, hand over what none has in hand."""
-        with _one_at_a_time(home, stop):
+        with batches.one_at_a_time(stop):
             if stop():
                 return []
-            flying, runs = self._in_flight(home)
+            flying, runs = self._in_flight(batches)
             adopted: dict[Job, _Watched] = {}
             rest: list[Task] = []
             for task in tasks:
@@ -208,7 +121,7 @@ class Elsewhere:
                     if job is None:
                         free.append(seed)
                         continue
-                    watched = adopted.setdefault(job, _Watched(job, home / job.batch, [], adopted=True))
+                    watched = adopted.setdefault(job, _Watched(job, batches.folder(job.batch), [], adopted=True))
                     watched.state = flying[job]
                     watched.tasks.append(replace(task, seeds=(seed,), force=False))
                 if free:
@@ -216,36 +129,34 @@ class Elsewhere:
             if adopted:
                 some = "1 job" if len(adopted) == 1 else f"{len(adopted)} jobs"
                 say(Said(f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"))
-            return [*adopted.values(), *self._submit(home, rest, say)]
+            return [*adopted.values(), *self._submit(batches, rest, say)]
 
-    def _in_flight(self, home: Path) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
+    def _in_flight(self, batches: Batches) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
         """The jobs that the engine still has, and by key and seed the one that has a run. Old notes are removed."""
-        notes = {path.parent.name: _runs_of(path) for path in sorted(home.glob(f"*/{NOTE}"))}
+        notes = batches.noted()
         if not notes:
             return {}, {}
         deadline = time.monotonic() + 60
-        while (states := self.engine.states(home, list(notes))) is None:
+        while (states := self.engine.states(batches.home, list(notes))) is None:
             if time.monotonic() > deadline:
                 raise UserError(f"{self.engine.title} does not say where jobs of an earlier command stand; try later")
             time.sleep(1)
         live = {job: state for job, state in states.items() if state.live}
-        for batch, jobs in notes.items():
+        for batch in notes:
             if not any(job.batch == batch for job in live):
-                _tidy(home / batch, len(jobs))
+                batches.forget(batch)
         return live, {run: job for job in live for run in notes[job.batch][job.number]}
 
-    def _submit(self, home: Path, tasks: Sequence[Task], say: Say) -> list[_Watched]:
+    def _submit(self, batches: Batches, tasks: Sequence[Task], say: Say) -> list[_Watched]:
         watched = []
         for first in range(0, len(tasks), self.engine.most):
             some = tasks[first : first + self.engine.most]
-            batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
-            folder = home / batch
-            note = [[[t.cell.key, seed] for seed in t.seeds] for t in some]
-            write_atomic(folder / NOTE, json.dumps(note))  # before anything is handed over
+            batch = batches.begin(some)
+            folder = batches.folder(batch)
             try:
                 called = self.engine.submit(folder, batch, some)
             except Exception:
-                _tidy(folder, 0)
+                batches.forget(batch)
                 raise
             jobs = "1 job" if len(some) == 1 else f"{len(some)} jobs"
             say(Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}"))
@@ -255,10 +166,10 @@ class Elsewhere:
     # -------------------------------------------------------------------------------------------------- watching
 
     def _look(
-        self, store: Store, home: Path, watched: list[_Watched], say: Say, stopping: bool
+        self, store: Store, batches: Batches, watched: list[_Watched], say: Say, stopping: bool
     ) -> tuple[list[Outcome], list[Task], list[_Watched]]:
         """Look at all jobs once: outcomes of those that ended, tasks to be handed over again, and the jobs left."""
-        self._ask(home, watched, say)
+        self._ask(batches.home, watched, say)
         outcomes: list[Outcome] = []
         again: list[Task] = []
         left: list[_Watched] = []
@@ -280,7 +191,7 @@ class Elsewhere:
                 say(outcome)
         for batch in {w.job.batch for w in watched} - {w.job.batch for w in left}:
             with contextlib.suppress(OSError):
-                _tidy(home / batch, len(_runs_of(home / batch / NOTE)))
+                batches.forget(batch)
         return outcomes, again, left
 
     def _ask(self, home: Path, watched: list[_Watched], say: Say) -> None:
@@ -367,13 +278,6 @@ class Elsewhere:
         return f"no longer watching: {left} on in {self.engine.title}; the same command watches again, {ends}"
 
 
-def gpus_of(settings: RunSettings) -> int:
-    """The GPUs of a job: as asked for, else one where a GPU is to train."""
-    if settings.gpus is not None:
-        return settings.gpus
-    return int(settings.device.startswith("cuda"))
-
-
 def _counted(watched: Sequence[_Watched]) -> str:
     """``3 jobs wait (Resources), 2 run, 1 ends``."""
     states = [w.state for w in watched if w.state]
@@ -385,34 +289,3 @@ def _counted(watched: Sequence[_Watched]) -> str:
     parts += [f"{running} run"] if running else []
     parts += [f"{ending} end"] if ending else []
     return "jobs: " + ", ".join(parts)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(home: Path, stop: Stop) -> Iterator[None]:
-    """One command at a time looks what is in flight and hands over the rest."""
-    with contextlib.ExitStack() as stack:
-        while not stop():
-            try:
-                stack.enter_context(hold(home))
-                break
-            except Busy:
-                time.sleep(1)
-        yield
-
-
-def _runs_of(path: Path) -> list[list[tuple[str, int]]]:
-    """The runs of each job of a batch, (key, seed); none where the note is damaged or gone."""
-    try:
-        return [[(str(key), int(seed)) for key, seed in runs] for runs in parse_json(path.read_bytes())]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
-def _tidy(folder: Path, jobs: int) -> None:
-    """Remove what is written down of a batch whose jobs have ended, but for the logs."""
-    (folder / NOTE).unlink(missing_ok=True)
-    carried.forget(folder, range(jobs))
-    for path in (*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
-        path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()

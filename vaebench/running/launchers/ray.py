@@ -13,7 +13,7 @@ from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.running.launchers.carried import carry_out, read_progress
-from vaebench.running.launchers.elsewhere import Job, State, gpus_of
+from vaebench.running.launchers.engine import Job, State, gpus_of
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
 
@@ -29,7 +29,7 @@ GIB = 2**30
 
 
 class Ray:
-    """See ``elsewhere.Engine``. Raises UserError if Ray is not installed."""
+    """See ``engine.Engine``. Raises UserError if Ray is not installed."""
 
     name = "ray"
     title = "Ray"

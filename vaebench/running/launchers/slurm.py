@@ -14,7 +14,7 @@ from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.running.launchers.carried import carry_out
-from vaebench.running.launchers.elsewhere import Job, State, gpus_of
+from vaebench.running.launchers.engine import Job, State, gpus_of
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
 
@@ -31,7 +31,7 @@ INSTALL = "pip install 'vaebench[slurm]'"
 
 
 class Slurm:
-    """See ``elsewhere.Engine``. Raises UserError if submitit is not installed, or Slurm is not here."""
+    """See ``engine.Engine``. Raises UserError if submitit is not installed, or Slurm is not here."""
 
     name = "slurm"
     title = "Slurm"
