@@ -19,7 +19,6 @@ from vaebench.nn.products import linear
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 
 COVARIANCES = ("diagonal", "rank_one")
 
@@ -85,8 +84,7 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         validate.one_of("model.covariance", covariance, COVARIANCES)
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
         validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
-        if not is_number(noise_rate) or not 0 < noise_rate < 1:
-            raise UserError(f"model.noise_rate={noise_rate!r}: must be a number above 0 and below 1")
+        validate.between("model.noise_rate", noise_rate)
         above = validate.sizes("model.hidden", hidden)
         inner = validate.sizes("model.between", between)
         below = validate.sizes("model.encoder", encoder) or above[::-1]

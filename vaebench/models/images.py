@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
 from vaebench.nn.gated_pixel_decoder import GatedPixelDecoder
 from vaebench.nn.image_decoder import ImageDecoder
 from vaebench.nn.masked_conv import RowsAbove
@@ -37,8 +37,7 @@ def build_decoder(
     info: DataInfo, latents: int, decoder: str, maps: int, channels: int | None, kernels: Sequence[int]
 ) -> ImageDecoder:
     """The decoder of a model's settings; see ``ImageVAE``."""
-    if decoder not in DECODERS:
-        raise UserError(f"model.decoder={decoder!r}: {nearest(str(decoder), DECODERS)}")
+    validate.one_of("model.decoder", decoder, DECODERS)
     own: dict[str, Any] = {}  # what is not given is as the network has it
     if filters := validate.sizes("model.kernels", kernels, odd=True):
         own["kernels"] = filters

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
 from vaebench.models.base import SampledPosterior
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise as draws
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 
 WEIGHTS = ("equal", "dirichlet")
 
@@ -64,10 +63,8 @@ class RBMTarget(SampledPosterior):
             validate.whole(f"model.{key}", value, least)
         if side > MOST_BITS:
             raise UserError(f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated")
-        if weights not in WEIGHTS:
-            raise UserError(f"model.weights={weights!r}: {nearest(str(weights), WEIGHTS)}")
-        if not is_number(low) or not 0 < low < 1:
-            raise UserError(f"model.low={low!r}: must be a number between 0 and 1")
+        validate.one_of("model.weights", weights, WEIGHTS)
+        validate.between("model.low", low)
         super().__init__(info, [2 * side])
         self.side = side
         shapes = {"pattern": ("uniform", (components, 2 * side)), "weights": ("uniform", (components,))}

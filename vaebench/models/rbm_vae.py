@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
 from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior
 from vaebench.models.posterior import Noise, total
 from vaebench.models.rbm_prior import RBMPrior
@@ -25,7 +25,6 @@ from vaebench.nn.mlp import NormalizedTanhNet
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 
 CONTEXTS = ("none", "shared")
 
@@ -67,8 +66,7 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
         latents = sum(groups)
         for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
             validate.whole(f"model.{key}", value, least)
-        if not is_number(momentum) or not 0 <= momentum < 1:
-            raise UserError(f"model.momentum={momentum!r}: must be at least 0 and below 1")
+        validate.share("model.momentum", momentum)
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
 
     def prior(self) -> RBM:
@@ -134,8 +132,7 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     ) -> None:
         if type(latents) is not int or type(groups) is not int or groups < 1 or latents < 2 or latents % groups:
             raise UserError(f"model.latents={latents!r}: must be a whole number of bits that groups={groups!r} divides")
-        if context not in CONTEXTS:
-            raise UserError(f"model.context={context!r}: {nearest(str(context), CONTEXTS)}")
+        validate.one_of("model.context", context, CONTEXTS)
         size = latents // groups
         super().__init__(info, [size] * groups, units, layers, layers, momentum)
         before = [info.size + i * size for i in range(groups)]

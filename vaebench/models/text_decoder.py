@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.data.text.corpus import PAD
-from vaebench.errors import UserError
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.precision import is_half, products_in
 from vaebench.nn.word_softmax import log_probs, log_sums
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 from vaebench.work.steps import Box, steps, tick
 
 Drop = dict[str, Tensor]
@@ -53,8 +51,7 @@ class TextDecoder(nn.Module):
         for key, value in (("embedding", embedding), ("units", units)):
             validate.whole(f"model.{key}", value)
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
-            if not is_number(rate) or not 0 <= rate < 1:
-                raise UserError(f"model.{key}={rate!r}: must be at least 0 and below 1")
+            validate.share(f"model.{key}", rate)
         validate.flag("model.frozen_last_row", frozen_last_row)
         self.rates = {"drop_in": (float(dropout_in), embedding), "drop_out": (float(dropout_out), units)}
         self.frozen = vocabulary - 1 if frozen_last_row else None

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import nn
 
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
+from vaebench.settings import validate
 
 INITS = ("normal", "glorot", "fan_in", "text", "normal_all")
 
@@ -36,8 +37,7 @@ def initialize(
     ``start(generator)`` set their own values last.
     Raises UserError for an unknown ``init``, a scale that is not positive or a centre that is no number.
     """
-    if init not in INITS:
-        raise UserError(f"model.init={init!r}: {nearest(str(init), INITS)}")
+    validate.one_of("model.init", init, INITS)
     for key, value in (("init_scale", scale), ("embedding_scale", embedding_scale)):
         if not (isinstance(value, (int, float)) and 0 < value < math.inf):
             raise UserError(f"model.{key}={value!r}: must be a number above 0")

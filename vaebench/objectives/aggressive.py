@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
 from vaebench.models.base import GaussianPosterior
 from vaebench.objectives.vae import VAE
 from vaebench.settings import validate
@@ -86,8 +86,7 @@ class Aggressive(VAE):
         self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
         self.strict = validate.flag("objective.inner_strict", inner_strict)
         self.best = validate.flag("objective.mi_best", mi_best)
-        if mi_of not in MI_OF:
-            raise UserError(f"objective.mi_of={mi_of!r}: {nearest(str(mi_of), MI_OF)}")
+        validate.one_of("objective.mi_of", mi_of, MI_OF)
         self.watched = MI_OF[mi_of]
         if not is_number(mi_start):
             raise UserError(f"objective.mi_start={mi_start!r}: must be a number")

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vaebench import kernels
 from vaebench.dists.rbm import bits
-from vaebench.errors import UserError, nearest
 from vaebench.models.base import Model
 from vaebench.models.rbm_generator import RBMGenerator
 from vaebench.nn import batch_norm
@@ -48,8 +47,7 @@ class BitGibbs(Objective):
         self, model: RBMGenerator, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
     ) -> None:
         super().__init__()
-        if statistics not in STATISTICS:
-            raise UserError(f"objective.statistics={statistics!r}: {nearest(str(statistics), STATISTICS)}")
+        validate.one_of("objective.statistics", statistics, STATISTICS)
         self.model, self.statistics = model, statistics
         self.sweeps = validate.whole("objective.sweeps", sweeps)
         self.weight_decay = check_decay(weight_decay)

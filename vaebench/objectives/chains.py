@@ -16,7 +16,6 @@ from torch import Tensor
 
 from vaebench.dists import smoothing
 from vaebench.dists.rbm import RBM
-from vaebench.errors import UserError, nearest
 from vaebench.settings import validate
 
 RELAXATIONS = ("piecewise_linear", "concrete")
@@ -36,8 +35,7 @@ class Relaxed(NamedTuple):
 
 def relaxation(name: str, beta: float | None) -> smoothing.Smoothing:
     """The relaxation of that name; ``beta`` None: its default. Raises UserError for another name or a bad ``beta``."""
-    if name not in RELAXATIONS:
-        raise UserError(f"objective.relaxation={name!r}: {nearest(str(name), RELAXATIONS)}")
+    validate.one_of("objective.relaxation", name, RELAXATIONS)
     settings = {} if beta is None else {"beta": validate.positive("objective.beta", beta)}
     return smoothing.build({"name": name, **settings})
 

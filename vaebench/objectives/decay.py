@@ -8,18 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.posterior import total
 from vaebench.objectives.base import Objective
-from vaebench.settings.kinds import is_number
+from vaebench.settings import validate
 
 
 def check_decay(value: Any) -> float:
     """``objective.weight_decay`` as a float; raises UserError unless it is a finite number from 0."""
-    if not is_number(value) or value < 0:
-        raise UserError(f"objective.weight_decay={value!r}: must be a number from 0")
-    return float(value)
+    return validate.from_zero("objective.weight_decay", value)
 
 
 _apart = False

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from vaebench.dists import hmc
-from vaebench.errors import UserError
 from vaebench.models.base import GaussianPosterior, Model
 from vaebench.models.posterior import Posterior
 from vaebench.nn import batch_norm
@@ -16,7 +15,6 @@ from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.rng import seeds
 from vaebench.settings import validate
-from vaebench.settings.kinds import is_number
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
@@ -56,8 +54,7 @@ class MCEM(Objective):
         super().__init__()
         self.model = model
         self.leaps = validate.whole("objective.leaps", leaps)
-        if not is_number(acceptance) or not 0 < acceptance < 1:
-            raise UserError(f"objective.acceptance={acceptance!r}: must be a number above 0 and below 1")
+        validate.between("objective.acceptance", acceptance)
         self.acceptance = float(acceptance)
         self.first_step = validate.positive("objective.step", step)
         self.transitions = validate.whole("objective.transitions", transitions)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
 from vaebench.nn.layers import layer_list
@@ -45,8 +44,7 @@ class NVIL(Objective):
     ) -> None:
         super().__init__()
         validate.whole("objective.baseline_units", baseline_units)
-        if not 0 <= decay < 1:
-            raise UserError(f"objective.decay={decay!r}: must be at least 0 and below 1")
+        validate.share("objective.decay", decay)
         self.model = model
         self.local_signals = local_signals
         self.constant_baseline = constant_baseline

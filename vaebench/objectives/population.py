@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vaebench.dists.rbm import RBM
 from vaebench.dists.resampling import parents
-from vaebench.errors import UserError, nearest
+from vaebench.settings import validate
 
 SAMPLERS = ("persistent", "population")
 """How the chains follow the parameters: by their sweeps alone, or reweighted as well."""
@@ -30,8 +30,7 @@ SAMPLERS = ("persistent", "population")
 
 def check(sampler: str) -> str:
     """``sampler`` if it is one; raises UserError otherwise."""
-    if sampler not in SAMPLERS:
-        raise UserError(f"objective.prior_sampler={sampler!r}: {nearest(str(sampler), SAMPLERS)}")
+    validate.one_of("objective.prior_sampler", sampler, SAMPLERS)
     return sampler
 
 

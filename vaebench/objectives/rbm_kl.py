@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from vaebench.errors import UserError, nearest
 from vaebench.models.base import Model
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.objectives import chains
@@ -47,8 +46,7 @@ class RBMKL(Objective):
     ) -> None:
         super().__init__()
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
-        if gradient not in GRADIENTS:
-            raise UserError(f"objective.gradient={gradient!r}: {nearest(str(gradient), GRADIENTS)}")
+        validate.one_of("objective.gradient", gradient, GRADIENTS)
         self.model, self.gradient = model, gradient
         self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)

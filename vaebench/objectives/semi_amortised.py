@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError
 from vaebench.models.base import GaussianPosterior
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.models.posterior import Gaussian
@@ -66,8 +66,7 @@ class SemiAmortised(VAE):
         **rest: Any,
     ) -> None:
         super().__init__(model, **rest)
-        if gradient not in GRADIENTS:
-            raise UserError(f"objective.gradient={gradient!r}: {nearest(str(gradient), GRADIENTS)}")
+        validate.one_of("objective.gradient", gradient, GRADIENTS)
         if not is_number(svi_momentum) or not 0 <= svi_momentum < 1:
             raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
         self.gradient = gradient

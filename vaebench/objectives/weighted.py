@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError, nearest
+from vaebench.settings import validate
 
 Terms = Callable[[list[Tensor]], tuple[Tensor, Tensor]]
 """Samples, (k, batch, n) each -> log p(x | z) and log p(z) - log q(z | x) up to constants, (k, batch) each, nats."""
@@ -33,8 +33,7 @@ ESTIMATORS = ("doubly_reparameterized", "plain")
 
 def check(estimator: str) -> str:
     """``estimator`` if it is one; raises UserError otherwise."""
-    if estimator not in ESTIMATORS:
-        raise UserError(f"objective.estimator={estimator!r}: {nearest(str(estimator), ESTIMATORS)}")
+    validate.one_of("objective.estimator", estimator, ESTIMATORS)
     return estimator
 
 

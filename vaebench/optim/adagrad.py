@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.adagrad import adagrad
 
-from vaebench.errors import UserError
 from vaebench.optim.base import Optimiser, Tensors, alike, fusable, rates_of, with_decay
-from vaebench.settings.kinds import is_number
-from vaebench.settings.validate import positive
+from vaebench.settings.validate import from_zero, positive
 
 
 class Adagrad(Optimiser):
@@ -34,9 +32,7 @@ class Adagrad(Optimiser):
     ) -> None:
         self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
         self.epsilon = positive("optim.epsilon", epsilon)
-        if not is_number(initial) or initial < 0:
-            raise UserError(f"optim.initial={initial!r}: must be a number from 0")
-        self.initial = float(initial)
+        self.initial = from_zero("optim.initial", initial)
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """The sum of squared gradients of every parameter."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vaebench.errors import UserError, nearest
-from vaebench.optim.base import Optimiser, Tensors, alike, fusable, rates_of, with_decay
+from vaebench.optim.base import Optimiser, Tensors, across, alike, fusable, rates_of, with_decay
+from vaebench.settings.validate import one_of, positive, share
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -43,16 +42,11 @@ class Adam(Optimiser):
         epsilon: float = 1e-8,
         schedule: str = "constant",
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise UserError(f"optim.schedule={schedule!r}: {nearest(str(schedule), SCHEDULES)}")
-        for name, value in (("beta1", beta1), ("beta2", beta2)):
-            if not 0 <= value < 1:
-                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
-        if not (math.isfinite(epsilon) and epsilon > 0):
-            raise UserError(f"optim.epsilon={epsilon!r}: must be a number above 0")
         self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
-        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
-        self.steps = SCHEDULES[schedule]
+        self.beta1 = share("optim.beta1", beta1)
+        self.beta2 = share("optim.beta2", beta2)
+        self.epsilon = positive("optim.epsilon", epsilon)
+        self.steps = SCHEDULES[one_of("optim.schedule", schedule, SCHEDULES)]
         self.budget_free = not self.steps
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,9 +94,8 @@ class Adam(Optimiser):
             g = grads[name]
             first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
             second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-            shape = (-1,) + (1,) * (p.dim() - 1)
-            step = first / (second.sqrt() + self.epsilon * root.reshape(shape))
-            p.sub_(step * (self.rates[group_of[name]] * scale).reshape(shape))
+            step = first / (second.sqrt() + across(self.epsilon * root, p))
+            p.sub_(step * across(self.rates[group_of[name]] * scale, p))
 
     def _fused(
         self,

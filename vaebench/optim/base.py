@@ -76,6 +76,18 @@ def rates_of(**groups: float) -> dict[str, float]:
     return rates
 
 
+def refuse_unrated(name: str, rates: Mapping[str, float], groups: Iterable[str]) -> None:
+    """Raise UserError, for the optimiser of that name, if a parameter group has no rate."""
+    unknown = set(groups) - set(rates)
+    if unknown:
+        raise UserError(f"optim={name} has no rate for the parameters of {', '.join(sorted(unknown))}")
+
+
+def across(seeds: Tensor, p: Tensor) -> Tensor:
+    """Numbers of the packed seeds, (seeds,), in a shape that multiplies a parameter (seeds, ...)."""
+    return seeds.reshape((-1,) + (1,) * (p.dim() - 1))
+
+
 def with_decay(grads: Tensors, params: Tensors, decay: Mapping[str, float]) -> Tensors:
     """The gradients, with ``decay`` times the parameter added to those that it names."""
     return {**grads, **{name: grads[name].add(params[name], alpha=v) for name, v in decay.items()}}

@@ -11,12 +11,10 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError
-from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
+from vaebench.optim.base import Optimiser, Tensors, Verdict, across, rates_of, refuse_unrated
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
-from vaebench.settings.kinds import is_number
-from vaebench.settings.validate import positive
+from vaebench.settings.validate import positive, share
 
 
 class ClippedAdam(Optimiser):
@@ -53,13 +51,10 @@ class ClippedAdam(Optimiser):
         decays: int = 5,
         reload: bool = True,
     ) -> None:
-        for name, value in (("beta1", beta1), ("beta2", beta2)):
-            if not is_number(value) or not 0 <= value < 1:
-                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
         self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate)
         self.clip = None if clip is None else positive("optim.clip", clip)
-        self.beta1 = float(beta1)
-        self.beta2 = float(beta2)
+        self.beta1 = share("optim.beta1", beta1)
+        self.beta2 = share("optim.beta2", beta2)
         self.epsilon = positive("optim.epsilon", epsilon)
         self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)
 
@@ -80,10 +75,7 @@ class ClippedAdam(Optimiser):
         only: Collection[str] | None = None,
     ) -> None:
         """One update in place; see Optimiser."""
-        unknown = {group_of[name] for name in params} - set(self.rates)
-        if unknown:
-            raise UserError(f"optim=clipped_adam has no rate for the parameters of {', '.join(sorted(unknown))}")
-
+        refuse_unrated("clipped_adam", self.rates, map(group_of.__getitem__, params))
         with torch.no_grad():
             scale = joint_scale(list(grads.values()), self.clip)
             steps = {}
@@ -98,12 +90,11 @@ class ClippedAdam(Optimiser):
             for name, p in params.items():
                 if group_of[name] not in steps:
                     continue
-                along = (-1,) + (1,) * (p.dim() - 1)
-                g = grads[name] * scale.view(along)
+                g = grads[name] * across(scale, p)
                 first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
                 second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
                 size, least = steps[group_of[name]]
-                p.sub_(first / (second.sqrt() + least.view(along)) * size.view(along))
+                p.sub_(first / (second.sqrt() + across(least, p)) * across(size, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau. With a fall of the rates Adam starts anew."""

@@ -7,8 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError
-from vaebench.optim.base import Optimiser, Tensors, Verdict, rates_of
+from vaebench.optim.base import Optimiser, Tensors, Verdict, across, rates_of, refuse_unrated
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive
@@ -51,9 +50,7 @@ class ClippedSGD(Optimiser):
         only: Collection[str] | None = None,
     ) -> None:
         """One update in place; see Optimiser."""
-        unknown = {group_of[name] for name in params} - set(self.rates)
-        if unknown:
-            raise UserError(f"optim=clipped_sgd has no rate for the parameters of {', '.join(sorted(unknown))}")
+        refuse_unrated("clipped_sgd", self.rates, map(group_of.__getitem__, params))
         with torch.no_grad():
             scale = state["factor"] * joint_scale(list(grads.values()), self.clip)
             kinds = {p.dtype for p in params.values()}
@@ -61,7 +58,7 @@ class ClippedSGD(Optimiser):
             for name, p in params.items():
                 if only is None or group_of[name] in only:
                     step = steps[group_of[name], p.dtype]
-                    p.addcmul_(grads[name], step.view((-1,) + (1,) * (p.dim() - 1)))
+                    p.addcmul_(grads[name], across(step, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau."""

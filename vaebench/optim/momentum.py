@@ -7,10 +7,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from vaebench.errors import UserError, nearest
-from vaebench.optim.base import Optimiser, Tensors, rates_of
-from vaebench.settings.kinds import is_number
-from vaebench.settings.validate import flag, whole
+from vaebench.optim.base import Optimiser, Tensors, across, rates_of
+from vaebench.settings.validate import flag, from_zero, one_of, share, whole
 
 SCHEDULES = ("constant", "linear")
 """Of the rate, over the budget: as it is, or falling to 0 in a straight line."""
@@ -48,21 +46,13 @@ class Momentum(Optimiser):
         schedule: str = "constant",
         decrease: float = 0.0,
     ) -> None:
-        for name, value in (("momentum", momentum), ("start", start)):
-            if not is_number(value) or not 0 <= value < 1:
-                raise UserError(f"optim.{name}={value!r}: must be at least 0 and below 1")
-        if schedule not in SCHEDULES:
-            raise UserError(f"optim.schedule={schedule!r}: {nearest(str(schedule), SCHEDULES)}")
-        if not is_number(decrease) or decrease < 0:
-            raise UserError(f"optim.decrease={decrease!r}: must be a number from 0")
-
         self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
-        self.momentum = float(momentum)
-        self.first = float(start)
+        self.momentum = share("optim.momentum", momentum)
+        self.first = share("optim.start", start)
         self.switch = whole("optim.switch", switch, 0)
         self.nesterov = flag("optim.nesterov", nesterov)
-        self.falls = schedule == "linear"
-        self.decrease = float(decrease)
+        self.falls = one_of("optim.schedule", schedule, SCHEDULES) == "linear"
+        self.decrease = from_zero("optim.decrease", decrease)
         self.budget_free = not self.falls
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -92,9 +82,8 @@ class Momentum(Optimiser):
                 factor = factor * (1 - progress)
 
             for name, p in params.items():
-                shape = (-1,) + (1,) * (p.dim() - 1)
-                weight = m.reshape(shape)
-                step = grads[name] * (self.rates[group_of[name]] * factor).reshape(shape)
+                weight = across(m, p)
+                step = grads[name] * across(self.rates[group_of[name]] * factor, p)
                 velocity = state[f"velocity/{name}"].mul_(weight).sub_(step)
                 if self.nesterov:
                     p.add_(velocity * weight).sub_(step)

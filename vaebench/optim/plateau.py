@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import torch
 
-from vaebench.errors import UserError
 from vaebench.optim.base import Tensors, Verdict
-from vaebench.settings.kinds import is_number
-from vaebench.settings.validate import flag, whole
+from vaebench.settings.validate import between, flag, whole
 
 BAR = 1e30
 """Nats; where the bar starts: above every loss, however long the documents. (The authors' 1e4 is below some.)"""
@@ -30,9 +28,8 @@ class Plateau:
     ) -> None:
         self.patience, self.decays = whole("optim.patience", patience), whole("optim.decays", decays)
         self.first = whole("optim.first", first, 0)
-        if not is_number(factor) or not 0 < factor < 1:
-            raise UserError(f"optim.factor={factor!r}: must be a number above 0 and below 1")
-        self.factor, self.reload = float(factor), flag("optim.reload", reload)
+        self.factor = between("optim.factor", factor)
+        self.reload = flag("optim.reload", reload)
         self.lowest = lowest
 
     def state(self, device: torch.device) -> Tensors:

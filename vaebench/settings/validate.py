@@ -75,6 +75,27 @@ def positive(key: str, value: Any) -> float:
     return float(value)
 
 
+def from_zero(key: str, value: Any) -> float:
+    """``value`` as a float if it is a finite number from 0; raises UserError naming the setting ``key`` otherwise."""
+    if not is_number(value) or value < 0:
+        raise UserError(f"{key}={value!r}: must be a number from 0")
+    return float(value)
+
+
+def share(key: str, value: Any) -> float:
+    """``value`` as a float if it is in [0, 1); raises UserError naming the setting ``key`` otherwise."""
+    if not is_number(value) or not 0 <= value < 1:
+        raise UserError(f"{key}={value!r}: must be at least 0 and below 1")
+    return float(value)
+
+
+def between(key: str, value: Any) -> float:
+    """``value`` as a float if it is in (0, 1); raises UserError naming the setting ``key`` otherwise."""
+    if not is_number(value) or not 0 < value < 1:
+        raise UserError(f"{key}={value!r}: must be a number above 0 and below 1")
+    return float(value)
+
+
 def flag(key: str, value: Any) -> bool:
     """``value`` if it is true or false; raises UserError naming the setting ``key`` otherwise."""
     if type(value) is not bool:
