@@ -81,12 +81,14 @@ def reference(name: str, preset: str | None = None) -> pd.DataFrame:
     from vaebench.report import recorded
     from vaebench.results import shipped
 
-    if isinstance(catalogue.load(name), Figure):
+    table = catalogue.load(name)
+    if isinstance(table, Figure):
         place = shipped.folder()
         if place is None or not (place / f"{name}.csv").is_file():
             raise UserError(f"{shipped.WORD}: no points of the figure {name}")
         return pd.read_csv(place / f"{name}.csv")
-    return recorded.read(shipped.files([name], None if preset is None else [preset]))
+    frame = recorded.read(shipped.files([name], None if preset is None else [preset]))
+    return recorded.under_own_names(frame, table).reset_index(drop=True)
 
 
 class Reproduction:

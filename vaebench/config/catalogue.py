@@ -28,12 +28,35 @@ def load_yaml(group: str, name: str) -> dict[str, Any]:
 
 def load(name: str) -> Table | Figure:
     """conf/table/<name>.yaml, checked against the schema. Raises UserError naming the file and the key."""
-    raw = load_yaml("table", name)
-    found = schema.exhibit(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
+    found = _exhibit(name)
     for preset in found.presets if isinstance(found, Table) else ():
         if preset not in options("preset"):
             raise UserError(f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
+    if isinstance(found, Table):
+        _check_links(found)
     return found
+
+
+def _check_links(table: Table) -> None:
+    """Refuse a row ``trained_by`` an entry that is missing, measures something else, or is trained elsewhere itself."""
+    others = {name: _exhibit(name) for name in dict.fromkeys(entry.table for entry in table.links.values())}
+    for (row, column), entry in table.links.items():
+        at = f"table {table.name}: rows.{row}.trained_by.{column}: "
+        other = others[entry.table]
+        entries = other.trained() if isinstance(other, Table) else []
+        if not isinstance(other, Table) or (entry.row, entry.column) not in entries:
+            raise UserError(f"{at}{entry.table} trains no {entry.row!r} in {entry.column!r}")
+        if (entry.row, entry.column) in other.links:
+            raise UserError(f"{at}{entry} is itself trained by {other.links[entry.row, entry.column]}; name that")
+        here, there = table.measure_of(column), other.measure_of(entry.column)
+        if here != there:
+            raise UserError(f"{at}{entry} is of the measure {there}, this column of {here}")
+
+
+def _exhibit(name: str) -> Table | Figure:
+    """A table by itself, whatever it names of other files."""
+    raw = load_yaml("table", name)
+    return schema.exhibit(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
 
 
 def load_table(name: str) -> Table:
@@ -87,8 +110,9 @@ def _preset(name: str, conf: Path) -> Preset:
 def presets_of(table: Exhibit) -> list[str]:
     """Names of the presets that mean something for a table: paper, its own, and those that change any table.
 
-    None for a figure of formulas, which trains nothing.
+    Those of the tables that train its rows as well. None for a figure of formulas, which trains nothing.
     """
     if not isinstance(table, Table):
         return []
-    return [p for p in options("preset") if p == "paper" or p in table.presets or load_preset(p).set]
+    own = {*table.presets}.union(*(load_table(entry.table).presets for entry in table.links.values()))
+    return [p for p in options("preset") if p == "paper" or p in own or load_preset(p).set]

@@ -79,6 +79,18 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One entry of another table, which trains it."""
+
+    table: str
+    row: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.row} / {self.column}"
+
+
+@dataclass(frozen=True)
 class Row:
     """A row of a table.
 
@@ -86,7 +98,8 @@ class Row:
     trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
     maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
     to None where the paper prints a curve and no number; ``spread`` maps it to the standard deviation over the paper's
-    runs, where one is printed. ``diverges``: the paper's own run of it did, so ours may.
+    runs, where one is printed. ``diverges``: the paper's own run of it did, so ours may. ``trained_by`` maps a column
+    to an entry of another table, whose settings, and so runs, it has.
     """
 
     set: tuple[str, ...] = ()
@@ -97,6 +110,7 @@ class Row:
     source: str = ""
     note: str = ""
     diverges: bool = False
+    trained_by: dict[str, Entry] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -189,6 +203,11 @@ class Table(Exhibit):
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
         return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+
+    @property
+    def links(self) -> dict[tuple[str, str], Entry]:
+        """(row, column) of every entry that another table trains, and which one that is."""
+        return {(name, c): there for name, row in self.rows.items() for c, there in row.trained_by.items()}
 
     @property
     def printed(self) -> bool:

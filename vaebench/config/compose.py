@@ -134,11 +134,17 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
     user = [("", text) for text in overrides]
     paper = catalogue.load_preset("paper")
     conf = str(catalogue.conf_dir())
+    entries = picked(table, only)
+    links = {entry: table.links[entry] for entry in entries if entry in table.links}
+    others = {name: catalogue.load_table(name) for name in {there.table for there in links.values()}}
     made = []
-    for row, column in picked(table, only):
-        as_paper = _resolved(_settings(table, paper, row, column), conf)
-        as_preset = _resolved(_settings(table, preset, row, column), conf)
-        config = _resolved(_settings(table, preset, row, column, user), conf)
+    for row, column in entries:
+        # An entry from another table has the settings of that one, its recipe and its part of the preset among them.
+        there = links.get((row, column))
+        place = (others[there.table], there.row, there.column) if there else (table, row, column)
+        as_paper = _resolved(_settings(paper, *place), conf)
+        as_preset = _resolved(_settings(preset, *place), conf)
+        config = _resolved(_settings(preset, *place, user), conf)
         signature.check_measure(table.measure_of(column), config)
         signature.check_precision(config)
         log_z.check_log_z(config)
@@ -263,7 +269,7 @@ Setting = tuple[str, str]
 """(where it stands, with a colon; '' for the user's own; the override)"""
 
 
-def _settings(table: Table, preset: Preset, row: str, column: str, user: Sequence[Setting] = ()) -> tuple[Setting, ...]:
+def _settings(preset: Preset, table: Table, row: str, column: str, user: Sequence[Setting] = ()) -> tuple[Setting, ...]:
     """Every override of a cell, the later ones stronger."""
     at = f"table {table.name}: "
 

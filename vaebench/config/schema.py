@@ -8,7 +8,19 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vaebench.config.cells import PLOTS, TRAINING, Column, Figure, Finding, Ledger, Preset, Row, Table, TablePreset
+from vaebench.config.cells import (
+    PLOTS,
+    TRAINING,
+    Column,
+    Entry,
+    Figure,
+    Finding,
+    Ledger,
+    Preset,
+    Row,
+    Table,
+    TablePreset,
+)
 from vaebench.errors import UserError, nearest
 from vaebench.protocol.registry import METRICS
 from vaebench.rng.seeds import LARGEST_SEED
@@ -126,7 +138,25 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
             raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
     if not isinstance(value.get("diverges", False), bool):
         raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
+    value["trained_by"] = _links(value, columns, where)
     return _build(Row, value, where)
+
+
+def _links(row: dict[str, Any], columns: dict[str, Column], where: str) -> dict[str, Entry]:
+    """The entries of other tables that train those of a row, by column."""
+    found = {}
+    for c, place in mapping(row.get("trained_by"), f"{where}.trained_by").items():
+        here = f"{where}.trained_by.{c}"
+        chosen = row.get("columns")
+        if c not in (columns if chosen is None else chosen):
+            raise UserError(f"{here}: not trained here: {nearest(c, columns if chosen is None else chosen)}")
+        if row["set"] or columns[c].set or c in row["entries"]:
+            raise UserError(f"{here}: settings are those of the other table; this row and this column have none")
+        found[c] = _build(Entry, place, here)
+        for f in fields(Entry):
+            if not isinstance(getattr(found[c], f.name), str):
+                raise UserError(f"{here}.{f.name}: expected a name, found {getattr(found[c], f.name)!r}")
+    return found
 
 
 def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], where: str) -> TablePreset:

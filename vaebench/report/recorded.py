@@ -160,7 +160,7 @@ class Files:
         Raises:
             UserError: If nothing is left.
         """
-        whole = self.frame[self.frame["table"] == table.name]
+        whole = under_own_names(self.frame, table)
         if not len(whole):
             raise UserError(
                 f"{self.where}: no rows of table {table.name}; {nearest(table.name, set(self.frame['table']))}"
@@ -180,7 +180,7 @@ class Files:
         shown = table if entries is None else table.narrowed(entries)
         name = figure or table.figure
         chosen = frame.reset_index(drop=True)
-        return Measured(shown, chosen, name, lambda: self.points(name, chosen))
+        return Measured(shown, chosen, name, lambda: self.points(name, chosen, table))
 
     def left_out(self, shown: Measured) -> Iterator[str]:
         """A line for results of which the table knows nothing."""
@@ -190,7 +190,7 @@ class Files:
             names = "; ".join(f"{row} / {column}" for row, column in strange)
             yield f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
 
-    def points(self, name: str, chosen: pd.DataFrame) -> pd.DataFrame:
+    def points(self, name: str, chosen: pd.DataFrame, table: Table | None = None) -> pd.DataFrame:
         """What a plot shows of some of the runs, from the files that lie beside the results.
 
         Beside ``X.csv`` the curves are in ``X-curves.csv``, posterior means in ``X-means.csv``.
@@ -198,6 +198,7 @@ class Files:
         Args:
             name: One of ``vaebench.report.plots.PLOTS``.
             chosen: The results of these runs.
+            table: That they are shown in, if its name is not the one in the files: see ``under_own_names``.
 
         Raises:
             UserError: If such a file is missing or lacks a column, and for runs of several presets, which these files
@@ -222,10 +223,30 @@ class Files:
 
         # Columns that show one run have its points once, under the first of them.
         whole = self.frame[self.frame["preset"].isin(presets)]
+        if table is not None and table.links:
+            frame, whole = under_own_names(frame, table), under_own_names(whole, table)
         keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
         wanted = _runs(chosen, "key", "row", "seed")
         kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]
         return found.shown(frame[kept].reset_index(drop=True))
+
+
+def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Of a long frame, or one of points, the lines of a table.
+
+    Lines of entries of other tables that it shows (``Table.links``) are among them, under its own names, unless it has
+    lines of its own there.
+    """
+    import pandas as pd
+
+    own = frame[frame["table"] == table.name]
+    there = set(zip(own["row"], own["column"], strict=True))
+    parts = [own]
+    for (row, column), entry in table.links.items():
+        alike = (frame["table"] == entry.table) & (frame["row"] == entry.row) & (frame["column"] == entry.column)
+        if (row, column) not in there and alike.any():
+            parts.append(frame[alike].assign(table=table.name, row=row, column=column))
+    return pd.concat(parts) if len(parts) > 1 else own
 
 
 def read_files(sources: Sequence[str], tables: Collection[str], preset: str | None = None) -> Files:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vaebench.config import catalogue
+from vaebench.config.cells import Table
 from vaebench.errors import UserError, nearest
 from vaebench.files import carried
 
@@ -22,7 +23,7 @@ def folder(name: str = "reference") -> Path | None:
 
 
 def files(tables: Collection[str], presets: Collection[str] | None = None) -> list[Path]:
-    """The results CSVs of some tables, ``TABLE-PRESET.csv``, at some presets.
+    """The results CSVs of some tables, ``TABLE-PRESET.csv``, and of those whose entries they show, at some presets.
 
     Args:
         tables: Names of tables.
@@ -35,17 +36,25 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
     if place is None:
         raise UserError(f"{WORD}: this installation lacks the reference results; install vaebench again")
 
-    known = {name: recorded_presets(name, place) for name in tables}
+    every_table = dict.fromkeys(name for table in tables for name in behind(table))
+    known = {name: recorded_presets(name, place) for name in every_table}
     if not any(known.values()):
         of_all = [name for name in catalogue.options("table") if recorded_presets(name, place)]
         raise UserError(f"{WORD}: no results of {', '.join(tables)}; allowed: {', '.join(of_all)}")
 
-    chosen = [(t, p) for t in tables for p in known[t] if presets is None or p in presets]
+    chosen = [(t, p) for t in known for p in known[t] if presets is None or p in presets]
     if not chosen:
         every = sorted({preset for found in known.values() for preset in found})
         asked = ", ".join(sorted(presets or ()))
         raise UserError(f"{WORD}: no results of {', '.join(tables)} with preset={asked}: {nearest(asked, every)}")
     return [place / f"{table}-{preset}.csv" for table, preset in chosen]
+
+
+def behind(table: str) -> list[str]:
+    """The tables whose results a table shows: its own name, then those of the tables that train its rows."""
+    found = catalogue.load(table) if table in catalogue.options("table") else None
+    links = found.links.values() if isinstance(found, Table) else ()
+    return list(dict.fromkeys([table, *(entry.table for entry in links)]))
 
 
 def recorded_presets(table: str, place: Path) -> list[str]:

@@ -89,18 +89,17 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
     Raises UserError for a file that cannot be read. A file without the table is passed over.
     """
     place = shipped.folder()
-    known = place is not None and shipped.recorded_presets(table.name, place)
+    known = place is not None and any(shipped.recorded_presets(name, place) for name in shipped.behind(table.name))
     wanted = [source for source in sources if source != shipped.WORD or known]
     files = recorded.read_files(wanted, [table.name])
-    frame = files.frame if wanted else _empty()
-    frame = frame[frame["table"] == table.name].reset_index(drop=True)
+    frame = recorded.under_own_names(files.frame if wanted else _empty(), table).reset_index(drop=True)
 
     out = Results(table, frame)
     for preset in dict.fromkeys(frame["preset"]):
         chosen = frame[frame["preset"] == preset].reset_index(drop=True)
         out.cells.update(_cells(table, str(preset)))
         try:
-            out.curves[str(preset)] = files.points(CURVES, chosen)
+            out.curves[str(preset)] = files.points(CURVES, chosen, table)
         except UserError:  # nothing was recorded beside these results
             continue
     return out

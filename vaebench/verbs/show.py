@@ -99,6 +99,8 @@ def _rows(table: Table) -> Iterator[tuple[str, ...]]:
         )
         for column, overrides in row.entries.items():
             yield f"  {column}", _words(overrides), "", "", ""
+        for column, entry in row.trained_by.items():
+            yield f"  {column}", f"trained by {entry}", "", "", ""
 
 
 def _column_remarks(column: Column) -> str:
