@@ -80,7 +80,7 @@ def test_every_model_and_objective_is_among_the_lines(lines):
     assert all(title in names for title in titles.values())
     assert all(
         part in names
-        for part in ("linear-Gaussian", "log Z", "RBM posterior", "text VAE", "LSTM-LM", "PixelCNN", "SA-VAE")
+        for part in ("linear-Gaussian", "log Z", "RBM posterior", "text VAE", "LSTM-LM", "PixelCNN", "SA-VAE", "NADE")
     )
     assert len({line.name for line in lines}) == len(lines)
 

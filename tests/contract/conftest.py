@@ -59,6 +59,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"dims": [3, 2], "hidden": [4, 3], "between": [3], "input_noise": "dropout", "noise_rate": 0.3},
     ],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
+    "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
@@ -90,7 +91,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "free_energy": [{}, {"samples": 2, "weight_decay": 0.2}],
     "aggressive": [{}],
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
-    "likelihood": [{}],
+    "likelihood": [{}, {"reduce": "sum"}],
 }
 
 

@@ -15,6 +15,7 @@ from torch.func import functional_call, grad, vmap
 from vaebench import models, objectives
 from vaebench.check import documents as check_documents
 from vaebench.check import images as check_images
+from vaebench.check import tractable as check_tractable
 from vaebench.check.line import Line, mean_line, of_kind, randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
@@ -87,6 +88,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
         yield from smoothed_kl(groups, device)
     yield from check_documents.lines(device)
     yield from check_images.lines(device)
+    yield from check_tractable.lines(device)
 
 
 # ------------------------------------------------------------------------------------------- densities and bounds

@@ -6,11 +6,17 @@ from types import MappingProxyType
 
 from vaebench.models.base import ExactModel, Model
 from vaebench.nn.batch_norm import Tape
+from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
 
 
 class Likelihood(Objective):
-    """Minimises -log p(x), mean over the cases of a batch, with dropout where the model has it."""
+    """Minimises -log p(x), with dropout where the model has it.
+
+    Args:
+        model: One that knows log p(x).
+        reduce: ``sum`` or ``mean`` over the examples of the batch.
+    """
 
     model: ExactModel
 
@@ -18,9 +24,10 @@ class Likelihood(Objective):
     block = 1
     validation = MappingProxyType({"exact": True})
 
-    def __init__(self, model: ExactModel) -> None:
+    def __init__(self, model: ExactModel, reduce: str = "mean") -> None:
         super().__init__()
         self.model = model
+        self.reduce = reduction.check(reduce)
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -35,6 +42,6 @@ class Likelihood(Objective):
         """One pure step; see the package docstring."""
         x = batch.x
         tape: Tape = {}
-        log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape).mean()
+        log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape)
         new = {**state, **self.averages(state, tape)}
-        return -log_p, new, {"bound": log_p.detach()}
+        return -reduction.over_cases(log_p, self.reduce), new, {"bound": log_p.detach().mean()}

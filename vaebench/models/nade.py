@@ -1,0 +1,113 @@
+"""The neural autoregressive distribution estimator (Larochelle & Murray 2011), with its exact likelihood."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli
+from vaebench.models.base import Ancestral, ExactModel
+from vaebench.models.posterior import Noise
+from vaebench.nn import running_sum
+from vaebench.nn.batch_norm import Tape
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng import seeds
+from vaebench.rng.noise import Shapes, inside
+from vaebench.settings import validate
+
+ORDERS = ("raster", "random")
+
+
+class NADE(ExactModel, Ancestral):
+    """p(x) = prod_d p(x_d | x_<d), with p(x_d = 1 | x_<d) = sigmoid(b_d + V_d . sigmoid(c + sum_{e<d} x_e W_e)).
+
+    Pixels come in one fixed order. Row d of ``p.weight`` (W), of ``p.output`` (V) and of ``p.bias`` (b) belongs to the
+    d-th pixel in that order, ``p.hidden`` is c.
+
+    Args:
+        info: What is known of the data.
+        units: Hidden units.
+        tied: Whether V is W.
+        order: Of the pixels: ``raster``, as they stand in an example, or ``random``.
+        order_seed: Which random order: the same for every seed of a table.
+
+    Raises:
+        UserError: For a setting out of its range.
+
+    Reference:
+        Larochelle & Murray 2011, The Neural Autoregressive Distribution Estimator, equations 10 and 11.
+    """
+
+    facts = FAMILIES["nade"]
+    kernel_layers = True
+    order: Tensor
+
+    def __init__(
+        self,
+        info: DataInfo,
+        units: int = 500,
+        tied: bool = False,
+        order: str = "random",
+        order_seed: int = 0,
+    ) -> None:
+        super().__init__(info)
+        validate.whole("model.units", units)
+        validate.flag("model.tied", tied)
+        validate.one_of("model.order", order, ORDERS)
+        validate.whole("model.order_seed", order_seed, least=0)
+
+        d = info.size
+        self.p = nn.ParameterDict({"weight": torch.zeros(d, units), "hidden": torch.zeros(units)})
+        if not tied:
+            self.p["output"] = torch.zeros(d, units)
+        self.p["bias"] = torch.zeros(d)
+        self.register_buffer("order", pixel_order(d, order, order_seed), persistent=False)
+
+    def start(self, generator: torch.Generator) -> None:
+        """The authors' initial values: weights uniform on +-1/d, biases 0."""
+        d = self.sizes[0]
+        for name in ("weight", "output"):
+            if name in self.p:
+                nn.init.uniform_(self.p[name], -1 / d, 1 / d, generator=generator)
+        nn.init.zeros_(self.p["hidden"])
+        nn.init.zeros_(self.p["bias"])
+
+    @property
+    def output(self) -> Tensor:
+        """V, (d, units)."""
+        return self.p["output"] if "output" in self.p else self.p["weight"]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits of every pixel given those before it, (batch, d), in the order of the pixels; so is ``x``."""
+        sums = running_sum.logits(x, self.p["weight"], self.p["hidden"], self.output)
+        return sums + self.p["bias"]
+
+    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+        """log p(x), (batch,), nats, differentiable in the parameters."""
+        ordered = x[:, self.order]
+        return bernoulli.log_prob(ordered, self.logits(ordered))
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel, in the order of the pixels."""
+        return {"p0": ("uniform", (batch, self.sizes[0]))}
+
+    @torch.no_grad()
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples: x (batch, d), drawn pixel by pixel; there are no latents."""
+        uniform = inside(noise["p0"])
+        sums = self.p["hidden"].expand(len(uniform), -1)
+        x = torch.empty_like(uniform)
+        for i, pixel in enumerate(self.order.tolist()):
+            logit = torch.sigmoid(sums) @ self.output[i] + self.p["bias"][i]
+            bit = (uniform[:, i] < torch.sigmoid(logit)).to(uniform.dtype)
+            sums = sums + bit.unsqueeze(-1) * self.p["weight"][i]
+            x[:, pixel] = bit
+        return x, []
+
+
+def pixel_order(d: int, order: str, seed: int = 0) -> Tensor:
+    """The d pixels in a ``raster`` or ``random`` order, (d,) int64; which random one is a function of ``seed``."""
+    if order == "raster":
+        return torch.arange(d)
+    return torch.randperm(d, generator=torch.Generator().manual_seed(seeds.derive(seed, "pixel_order")))
