@@ -212,6 +212,21 @@ def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluate
     assert all(record(store, c, s).status == "done" for c in (cell, other) for s in (0, 1))
 
 
+def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(cluster, tasks, said, monkeypatch, store):
+    killed(cluster, [replace(tasks[0], evaluate=False)], monkeypatch)
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
+    assert len(again.batches) == 1, "the evaluation"
+
+
+def test_a_job_in_flight_is_enough_for_a_command_that_only_trains(cluster, tasks, said, monkeypatch):
+    only = [replace(tasks[0], evaluate=False)]
+    killed(cluster, only, monkeypatch)
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, only, said)) == [(20, 0, "trained"), (20, 1, "trained")]
+    assert again.batches == []
+
+
 def test_a_job_that_ends_without_a_result_is_told_with_its_log(cluster, tasks, said):
     def lose(cluster):
         for job in cluster.known:

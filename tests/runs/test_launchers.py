@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
 from vaebench.results.status import Status
@@ -157,6 +158,34 @@ def test_the_second_signal_ends_at_once(works, say):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_when_the_time_is_over_the_task_saves_and_no_other_begins(works, say, capfd):
+    def interrupted(should_stop):
+        while not should_stop():
+            time.sleep(0.01)
+        return "interrupted"
+
+    tasks, begun = works("done", interrupted, "done")
+    launched = choose(RunSettings(), 1, 3, until=time.monotonic() + 0.2).launch(tasks, say)
+    assert (launched.stopped, launched.late) == (False, True)
+    assert begun == [1, 2]
+    assert [o.status for o in launched.outcomes] == ["done", "interrupted"]
+    assert capfd.readouterr().err == stop.LATE, "once"
+
+
+def test_the_first_signal_after_the_time_is_over_ends_nothing_at_once():
+    halt = stop.Stop(until=time.monotonic() - 1)
+    with halt.on_signals():
+        assert halt()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert (halt.late, halt.asked) == (True, True)
+
+
+@pytest.mark.parametrize(("launcher", "word"), [("slurm", "run.time_limit"), ("ray", "to its end")])
+def test_jobs_elsewhere_take_no_time_from_the_command(launcher, word):
+    with pytest.raises(UserError, match=word):
+        choose(RunSettings(launcher=launcher), 1, 1, until=time.monotonic() + 60)
+
+
 # ------------------------------------------------------------------------------------------------------ in children
 
 
@@ -221,6 +250,16 @@ def test_a_signal_stops_the_children_and_leaves_none(finished, say, store, meanw
     assert stopped
     assert [o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])] == tasks[:2]
     assert {o.status for o in outcomes} <= {"busy", "interrupted"}, "it waited, or had not begun yet"
+    assert multiprocessing.active_children() == []
+
+
+def test_when_the_time_is_over_the_children_are_stopped(finished, say, store, capfd):
+    tasks = [finished(n, wait=True) for n in (1, 2, 3)]
+    with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
+        launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(tasks, say)
+    assert (launched.stopped, launched.late) == (False, True)
+    assert {o.status for o in launched.outcomes} <= {"busy", "interrupted"}
+    assert stop.LATE in capfd.readouterr().err
     assert multiprocessing.active_children() == []
 
 

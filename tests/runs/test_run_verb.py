@@ -324,6 +324,50 @@ def test_fail_fast_begins_nothing_new(vaebench, results, tmp_path):
     assert len(list((tmp_path / "runs").glob("*/seed-*"))) == 2
 
 
+def test_training_now_and_evaluating_later_is_the_same_run(vaebench, results, expected, states_of, tmp_path):
+    def out_and_err(*more):
+        code, out, err = vaebench("run", *TINY, results, *more).wait()
+        assert code == 0, err
+        return out, err
+
+    out, err = out_and_err("--no-eval")
+    assert "2 trained" in out
+    assert "trained and not evaluated: 4 runs; the same command without --no-eval evaluates them" in err
+    for more, words in (
+        (["--no-eval"], "to do: nothing"),
+        ([], "to do: the evaluation of 4 trained runs"),
+        (["--no-eval", "--force"], "4 runs"),
+    ):
+        assert words in out_and_err("--dry-run", *more)[0]
+    assert "not evaluated" not in out_and_err()[1]
+    assert states_of(tmp_path / "runs") == expected
+
+
+def test_a_command_whose_time_is_over_saves_and_the_same_command_goes_on(
+    vaebench, results, expected, states_of, tmp_path
+):
+    slow = HOLD.format(until=False, seconds=3)
+    code, out, err = vaebench("run", *TINY, results, "--minutes", "0.03", code=slow).wait()
+    assert code == 0, err
+    assert "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same command goes on from here" in err
+    assert "SBN 200" in out, "the table as far as it goes"
+    code, _, err = vaebench("run", *TINY, results, "--minutes", "90").wait()
+    assert (code, "over" in err) == (0, False), err
+    assert states_of(tmp_path / "runs") == expected
+
+
+def test_no_time_is_over_where_nothing_is_left(whole, capsys):
+    assert main(["run", *TINY, f"run.results={whole[0]}", "--minutes", "0.000001"]) == 0
+    assert "over" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "x"])
+def test_a_time_that_is_none_is_refused(results, tmp_path, capsys, minutes):
+    assert main(["run", *TINY, results, "--minutes", minutes]) == 2
+    assert "--minutes" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_full_disk_is_one_line_and_a_rerun_completes(vaebench, results, expected, states_of, tmp_path):
     code, _, err = vaebench("run", *TINY, results, code=FULL).wait()
     assert code == 1

@@ -630,6 +630,44 @@ def test_a_stop_after_the_training_leaves_the_evaluation_for_later(make_cell, ru
     assert trained_from == [0]
 
 
+def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validation(make_cell, load_bits, store):
+    cell = make_cell()
+    (outcome,) = work(Task(cell, (0,), evaluate=False))
+    found = result_of(store, cell)
+    validation = {m["name"]: m["value"] for m in found["measures"]}["valid_bound"]
+    assert (outcome.status, outcome.measure, outcome.value) == ("trained", "valid_bound", validation)
+    assert found["status"] == "trained"
+    assert {m["name"] for m in found["measures"]} <= {"valid_bound", "ms_per_update", "hours"}
+    assert status(store, cell, 0) == "trained"
+    written = (store.run_dir(cell.key, 0) / "result.json").read_bytes()
+    assert [o.status for o in work(Task(cell, (0,), evaluate=False))] == ["trained"]
+    assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == written, "there was nothing to do"
+
+
+def test_an_evaluation_some_other_time_ends_in_the_same_bits(
+    make_cell, run, load_bits, store, states_of, trained_from, tmp_path
+):
+    whole = make_cell({"run.results": str(tmp_path / "whole")})
+    assert run(whole, (0, 1)) == ["done", "done"]
+    assert run(make_cell(), (0, 1), evaluate=False) == ["trained", "trained"]
+    trained_from.clear()
+    assert run(make_cell(), (0, 1)) == ["done", "done"]
+    assert trained_from == []
+    assert states_of(store.root) == states_of(tmp_path / "whole")
+
+
+def test_a_diverged_run_is_so_without_an_evaluation_too(make_cell, run, load_bits, store):
+    assert run(make_cell({"optim.rate": 1e30}), evaluate=False) == ["diverged"]
+
+
+def test_a_run_with_another_evaluation_needs_none(make_cell, run, load_bits, store, state_of):
+    run(make_cell())
+    folder = store.run_dir(make_cell().key, 0)
+    before = state_of(folder)
+    assert run(make_cell({"eval.bound_samples": 7}), evaluate=False) == ["trained"]
+    assert state_of(folder) == before
+
+
 def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
     """So that a progress bar ends where it should: after a resume, an early end and for runs that are there."""
 

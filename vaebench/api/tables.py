@@ -159,11 +159,11 @@ class Reproduction:
             refuse_outdated(store, todo.todo)
 
         with threads_kept():
-            outcomes, stopped, line = execute(todo, force)
-        for o in bad(outcomes):
+            launched = execute(todo, force)
+        for o in bad(launched.outcomes):
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
-        if stopped:
-            raise KeyboardInterrupt(line.replace("the same command", "the same call"))
+        if launched.stopped:
+            raise KeyboardInterrupt(launched.line.replace("the same command", "the same call"))
         return store.frame(chosen, wanted)
 
     def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:

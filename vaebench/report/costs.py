@@ -19,18 +19,19 @@ FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device
 """What an estimate needs to know of a run."""
 
 
-def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> float | None:
+def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True) -> float | None:
     """Seconds per seed of a cell.
 
     Args:
         recorded: Results of runs, or what ``digest.cost`` keeps of them (``Index.costs``, ``reference_records``).
         cell: What is to be run.
         kind: Runs on a 'cpu' or on 'cuda' only.
+        evaluate: With its evaluation.
 
     Returns:
         The mean over finished runs of the same training settings, by any version of their options. If there are none,
         the mean over runs with the same data, model, sizes and objective, of their seconds per update times the cell's
-        upper limit of updates. The evaluation counts in either. None if nothing like it is recorded.
+        upper limit of updates. None if nothing like it is recorded.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -43,7 +44,7 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -> 
         training = _known(r.get("seconds"))
         if r.get("status") != "done" or not training or not _on(kind, r):
             continue
-        evaluated = _known(r.get("eval_seconds"))
+        evaluated = _known(r.get("eval_seconds")) if evaluate else 0.0
         if r["key"] in keys:
             same.append(training + evaluated)
         elif (theirs := _budget(cost(r), unit)) and _alike(cost(r), key, sizes_here, "dims" in cell.config["model"]):

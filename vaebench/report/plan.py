@@ -31,19 +31,21 @@ def describe(plan: Plan, force: bool) -> str:
         for _, group in groupby(of_table, lambda asked: id(asked.cell)):
             asked = list(group)
             cell = asked[0].cell
-            open_ = force or any(not a.known.status.finished for a in asked)
+            open_ = force or any(not a.known.status.ends(plan.evaluate) for a in asked)
 
             # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
             kind = device_kind(cell.run) if open_ else ""
             alike = recorded.get(_prefix(cell.key), [])
-            cost = estimate(alike, cell, kind)
+            cost = estimate(alike, cell, kind, plan.evaluate)
 
             for a in asked:
                 share = 1.0 if force else _left(plan.store, a)
                 if share and (cell.key, a.seed) not in counted:  # tables may share runs
                     counted[cell.key, a.seed] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * share
-                elif not share and not a.known.status.finished and (runner.unit(cell), a.seed) not in counted:
+                elif (
+                    not share and not a.known.status.ends(plan.evaluate) and (runner.unit(cell), a.seed) not in counted
+                ):
                     seconds = evaluation(alike, cell, kind)
                     counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
                     evaluations += seconds or 0.0

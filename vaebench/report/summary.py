@@ -299,7 +299,7 @@ def _status(measure: str, runs: pd.DataFrame, numbers: pd.DataFrame, lost: set[i
     seeds = runs.drop_duplicates("seed")
     parts = []
     reasons = []
-    for status in ("failed", "diverged", "partial"):
+    for status in ("failed", "diverged", "partial", "trained"):
         some = seeds[seeds["status"] == status]
         if len(some):
             parts.append(f"{len(some)} {status}")

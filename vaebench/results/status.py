@@ -36,6 +36,10 @@ class Status(StrEnum):
         """Whether it is not run again unless forced: the same run would end the same way."""
         return self in (Status.DONE, Status.DIVERGED)
 
+    def ends(self, evaluate: bool) -> bool:
+        """Whether nothing is left to do: finished, or trained if the evaluation is left for later."""
+        return self.finished or (self is Status.TRAINED and not evaluate)
+
     @property
     def bad(self) -> bool:
         """Whether it ended without what was wanted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -38,11 +39,13 @@ class Plan(NamedTuple):
         store: where the runs are kept.
         asked: every run that was asked for, in the order of the tables, their cells and seeds.
         todo: what is not finished, cells that tables share once.
+        evaluate: whether what is trained is evaluated; else trained is all that it is to be.
     """
 
     store: Store
     asked: list[Asked]
     todo: Todo
+    evaluate: bool = True
 
     def ended(self) -> Results:
         """The results that this command does not change, by key and seed."""
@@ -82,6 +85,8 @@ def plan(
     wanted: Sequence[tuple[Sequence[Cell], Sequence[int]]],
     force: bool = False,
     shard: Shard | None = None,
+    evaluate: bool = True,
+    until: float = math.inf,
 ) -> Plan:
     """What there is to do for cells with their seeds.
 
@@ -90,6 +95,8 @@ def plan(
         wanted: cells with their seeds.
         force: all of it again.
         shard: this share of it alone.
+        evaluate: whether what is trained is evaluated.
+        until: see ``execute``.
 
     Raises:
         UserError: for a cell whose settings are refused.
@@ -98,11 +105,11 @@ def plan(
     if shard is not None:
         runs = shard.share(runs)
     asked = [Asked(cell, seed, _known(store, cell, seed, force)) for cell, seed in runs]
-    todo = unfinished(asked, force)
+    todo = unfinished(asked, force, evaluate)
     work.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
     if todo:
-        launchers.choose(todo[0][0].run, 1, 1)  # so is an engine that is not installed
-    return Plan(store, asked, todo)
+        launchers.choose(todo[0][0].run, 1, 1, until)  # so is an engine that is not installed
+    return Plan(store, asked, todo, evaluate)
 
 
 def _known(store: Store, cell: Cell, seed: int, force: bool) -> Record:
@@ -114,11 +121,11 @@ def _known(store: Store, cell: Cell, seed: int, force: bool) -> Record:
         return Record(Status.PARTIAL, {})  # what cannot be read is thrown away all the same
 
 
-def unfinished(asked: Iterable[Asked], force: bool = False) -> Todo:
+def unfinished(asked: Iterable[Asked], force: bool = False, evaluate: bool = True) -> Todo:
     """Distinct cells (see ``tasks.unit``) with all their seeds that are not finished, in order."""
     out: dict[tuple[str, str], tuple[Cell, list[int]]] = {}
     for cell, seed, known in asked:
-        if known.status.finished and not force:
+        if known.status.ends(evaluate) and not force:
             continue
         seeds = out.setdefault(work.unit(cell), (cell, []))[1]
         if seed not in seeds:
@@ -126,16 +133,18 @@ def unfinished(asked: Iterable[Asked], force: bool = False) -> Todo:
     return list(out.values())
 
 
-def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launched:
+def execute(plan: Plan, force: bool = False, fail_fast: bool = False, until: float = math.inf) -> Launched:
     """Carry a plan out, with progress on the standard error.
 
     Args:
         plan: see ``plan``.
         force: throw away the runs there are.
         fail_fast: begin nothing new after the first failure.
+        until: when to save the state and stop, as ``time.monotonic`` counts.
 
     Returns:
-        The outcome of every run that was tried, and of those that had diverged before; whether the user stopped it.
+        The outcome of every run that was tried, and of those that had diverged before; whether the user stopped it, or
+        the time was over.
 
     Raises:
         UserError: settings or data are refused, or the results folder cannot be made.
@@ -150,19 +159,24 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False) -> Launche
     if finished:
         print(f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr)
 
-    stopped = False
-    line = ""
+    launched = Launched([], False)
     for number, part in enumerate(_rounds(plan.todo)):
         bad = {(o.task.cell.key, o.seed) for o in work.bad(outcomes)}
         left = [(cell, [s for s in seeds if (cell.key, s) not in bad]) for cell, seeds in part]
-        more, stopped, line = _round(left, force and number == 0, fail_fast)
-        outcomes += more
-        if stopped or (fail_fast and work.bad(outcomes)):
+        launched = _round(_Round(left, force and number == 0, fail_fast, plan.evaluate, until))
+        outcomes += launched.outcomes
+        if launched.stopped or launched.late or (fail_fast and work.bad(outcomes)):
             break
 
-    if fail_fast and not stopped:
+    if fail_fast and not (launched.stopped or launched.late):
         _tell_left(plan, outcomes)
-    return Launched(outcomes, stopped, line)
+    return launched._replace(outcomes=outcomes)
+
+
+def left(plan: Plan, outcomes: Iterable[Outcome]) -> int:
+    """How many runs of a plan have not ended."""
+    ended = {(work.unit(o.task.cell), o.seed) for o in outcomes if o.status.ends(plan.evaluate) or o.status.bad}
+    return sum((work.unit(cell), seed) not in ended for cell, seeds in plan.todo for seed in seeds)
 
 
 def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
@@ -190,27 +204,41 @@ def device_of(setting: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _round(todo: Todo, force: bool, fail_fast: bool) -> Launched:
-    """Run cells that share no run; wait for those that another process has in hand."""
-    todo = [(cell, seeds) for cell, seeds in todo if seeds]
+class _Round(NamedTuple):
+    """Cells that share no run, and how they are run; see ``execute``."""
+
+    todo: Todo
+    force: bool
+    fail_fast: bool
+    evaluate: bool
+    until: float
+
+
+def _round(asked: _Round) -> Launched:
+    """Run the cells; wait for those that another process has in hand."""
+    todo = [(cell, seeds) for cell, seeds in asked.todo if seeds]
     if not todo:
         return Launched([], False)
 
     settings = todo[0][0].run
+    fail_fast = asked.fail_fast
     jobs = _at_once(settings, sum(len(seeds) for _, seeds in todo))
-    tasks = work.tasks(todo, jobs, settings.pack, force)
+    tasks = work.tasks(todo, jobs, settings.pack, asked.force, asked.evaluate)
     progress = Progress(todo, sum(cell.train.updates * len(seeds) for cell, seeds in todo))
     try:
-        outcomes, stopped, line = launchers.choose(settings, jobs, len(tasks)).launch(tasks, progress, fail_fast)
-        busy = [o for o in outcomes if o.status is Status.BUSY]
-        if busy and not stopped and not (fail_fast and work.bad(outcomes)):
+        launched = launchers.choose(settings, jobs, len(tasks), asked.until).launch(tasks, progress, fail_fast)
+        busy = [o for o in launched.outcomes if o.status is Status.BUSY]
+        going = not (launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes)))
+        if busy and going:
             progress.line(f"waiting for {len(busy)} runs that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
-            more, stopped, line = launchers.choose(settings, jobs, len(again)).launch(again, progress, fail_fast)
-            outcomes = [o for o in outcomes if o.status is not Status.BUSY] + more
+            launcher = launchers.choose(settings, jobs, len(again), asked.until)
+            ended = [o for o in launched.outcomes if o.status is not Status.BUSY]
+            launched = launcher.launch(again, progress, fail_fast)
+            launched = launched._replace(outcomes=ended + launched.outcomes)
     finally:
         progress.close()
-    return Launched(outcomes, stopped, line)
+    return launched
 
 
 def _at_once(settings: RunSettings, runs: int) -> int:

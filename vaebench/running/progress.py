@@ -97,13 +97,13 @@ class Progress:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """One cell's outcomes in a line: how many seeds ended how, the mean measure of those that are done, the time."""
+    """One cell's outcomes in a line: how many seeds ended how, the mean measure of those that succeeded, the time."""
     parts = []
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
         text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
         valued = [o for o in group if o.value is not None]
-        if status is Status.DONE and valued:
+        if status in (Status.DONE, Status.TRAINED) and valued:
             measure = valued[0].measure
             cell = valued[0].task.cell
             values = [o.value for o in valued if o.value is not None and o.measure == measure]

@@ -111,16 +111,17 @@ class Session:
 
     # ------------------------------------------------------------------------------------------------ the work
 
-    def run(self, say: Say, should_stop: ShouldStop) -> list[dict[str, Any]]:
+    def run(self, say: Say, should_stop: ShouldStop, evaluate: bool = True) -> list[dict[str, Any]]:
         """Train what is not trained, evaluate what is not evaluated; the results, in the order of the seeds.
 
         A seed that fails has status 'failed', one that ``should_stop`` left unfinished 'interrupted', and a reason;
-        the others are not touched by it. Nothing is raised.
+        the others are not touched by it. Without ``evaluate`` a seed that is trained has status 'trained', and what
+        the training itself has measured. Nothing is raised.
         """
         with self._at_work():
-            return self._run(say, should_stop)
+            return self._run(say, should_stop, evaluate)
 
-    def _run(self, say: Say, should_stop: ShouldStop) -> list[dict[str, Any]]:
+    def _run(self, say: Say, should_stop: ShouldStop, evaluated: bool) -> list[dict[str, Any]]:
         stopped = ""
         try:
             self._train(say, should_stop)
@@ -139,7 +140,8 @@ class Session:
                 results.append(_unfinished(Status.INTERRUPTED, stopped))
             else:
                 try:
-                    results.append(self._finish(ready[seed], say, should_stop))
+                    finish = self._finish if evaluated else self._leave
+                    results.append(finish(ready[seed], say, should_stop))
                 except Interrupted as e:
                     stopped = str(e)
                     results.append(_unfinished(Status.INTERRUPTED, stopped))
@@ -284,6 +286,13 @@ class Session:
         x = cases(self.splits, settings).to(self.device)
         with self._at_work(), Work(should_stop):
             return places(self.splits, settings), each_case(model, x, settings, s.seed)
+
+    def _leave(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
+        """The result of a seed that is trained, and evaluated some other time."""
+        if s.status == "diverged":
+            return self._finish(s, say, should_stop)
+        write_curve(s)
+        return self.records.write(s, Status.TRAINED, self.records.of_training(s))
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         if s.status == "diverged":

@@ -38,12 +38,21 @@ WAIT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Task:
-    """Some seeds of one cell, trained in one process. ``wait``: wait for runs that another process holds."""
+    """Some seeds of one cell, trained in one process.
+
+    Attributes:
+        cell: What is trained.
+        seeds: Which of its seeds.
+        force: Throw away the runs there are.
+        wait: Wait for runs that another process holds.
+        evaluate: Evaluate what is trained; else that is left for later.
+    """
 
     cell: Cell
     seeds: tuple[int, ...]
     force: bool = False
     wait: bool = False
+    evaluate: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Outcome(Event):
     Attributes:
         task: Of which it was a part.
         seed: Of the run.
-        status: done, failed, diverged, interrupted or busy.
+        status: done, failed, diverged, interrupted or busy; trained, if it is not to be evaluated.
         reason: Why, in a line.
         seconds: That it took.
         value: Of the measure called ``measure``: the cell's own where the run has it.
@@ -93,13 +102,16 @@ def unit(cell: Cell) -> tuple[str, str]:
     return cell.key, canonical(cell.config["eval"])
 
 
-def tasks(todo: Sequence[tuple[Cell, list[int]]], jobs: int, pack: int, force: bool = False) -> list[Task]:
+def tasks(
+    todo: Sequence[tuple[Cell, list[int]]], jobs: int, pack: int, force: bool = False, evaluate: bool = True
+) -> list[Task]:
     """Packs of at most ``pack`` seeds; smaller ones where there would be fewer packs than ``jobs``."""
     out = []
     for cell, seeds in todo:
         share = -(-len(seeds) * len(todo) // jobs) if len(todo) < jobs else len(seeds)
         size = max(1, min(pack, share))
-        out += [Task(cell, tuple(seeds[i : i + size]), force) for i in range(0, len(seeds), size)]
+        packs = [tuple(seeds[i : i + size]) for i in range(0, len(seeds), size)]
+        out += [Task(cell, pack, force, evaluate=evaluate) for pack in packs]
     return out
 
 
@@ -271,7 +283,7 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
                 outcomes.append(Outcome(task, seed, Status.FAILED, reason))
 
         if not task.force:  # somebody may have finished it since the task was planned
-            finished = [s for s, known in mine.items() if known.status.finished]
+            finished = [s for s, known in mine.items() if known.status.ends(task.evaluate)]
             outcomes += [known_outcome(task, s, mine.pop(s)) for s in finished]
             say(Spared(len(finished) * task.cell.train.updates))
         if mine:
@@ -315,9 +327,13 @@ def known_outcome(task: Task, seed: int, known: Record) -> Outcome:
 
 
 def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, str]:
-    """Value and name of what a finished run is told with, the measure of its table or else the bound; its flags."""
+    """Value and name of what a run is told with, and its flags.
+
+    That is the measure of its table or else the bound; of a run that is not evaluated the bound of its validation.
+    """
     found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
-    name = task.cell.measure if task.cell.measure in found else "bound"
+    told = (task.cell.measure, "bound", "valid_bound")
+    name = next((name for name in told if name in found), "bound")
     return found.get(name), name, flags.in_short(flags.of_result(result))
 
 
@@ -331,7 +347,7 @@ def _train_and_evaluate(
     earlier = {seed: record.result for seed, record in known.items()}
     try:
         session = Session(task.cell, store, seeds, task.force, earlier)
-        results = session.run(say, should_stop)
+        results = session.run(say, should_stop, task.evaluate)
     except Exception as e:
         return [Outcome(task, s, Status.FAILED, reason_of(e)) for s in seeds]
     return [

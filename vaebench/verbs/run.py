@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure, Table
-from vaebench.errors import Interrupted
+from vaebench.errors import Interrupted, UserError
 from vaebench.verbs import add_overrides, drawings, nothing_to_set, results_root, streams
+
+if TYPE_CHECKING:
+    from vaebench.running.execute import Plan
+    from vaebench.running.tasks import Outcome
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
     "A figure of formulas alone trains nothing: it is drawn to the folder 'figures' beside run.results."
 )
+
+LONGEST = 1e6
+"""Minutes: two years."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -23,6 +34,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="show cells, seeds, what is done, and the expected cost")
     parser.add_argument("--force", action="store_true", help="throw away the runs of these cells and start anew")
     parser.add_argument("--shard", metavar="3/8", help="the third of eight shares of the runs, for any scheduler")
+    parser.add_argument("--no-eval", action="store_true", help="train only; the same command without it evaluates")
+    parser.add_argument("--minutes", type=float, metavar="N", help="save and stop after so long; run again to go on")
     parser.add_argument("--fail-fast", action="store_true", help="begin nothing new after the first failure")
 
 
@@ -32,9 +45,10 @@ def run(args: Namespace) -> int:
     from vaebench.report.plan import describe
     from vaebench.results.rekey import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
-    from vaebench.running.execute import Shard, execute, plan, unexpected
+    from vaebench.running.execute import Shard, execute, left, plan, unexpected
 
     # What is asked for.
+    until = _until(args.minutes)
     selection = parse(args.overrides)
     shard = None if args.shard is None else Shard.read(args.shard)
     preset = catalogue.load_preset(selection.preset)
@@ -48,7 +62,7 @@ def run(args: Namespace) -> int:
     # What there is of it, and what is to be done.
     wanted = [(cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds)) for t in tables]
     store = Store(wanted[0][0][0].run.results)
-    todo = plan(store, wanted, args.force, shard)
+    todo = plan(store, wanted, args.force, shard, not args.no_eval, until)
     if not args.force:
         refuse_outdated(store, todo.todo)
         _say(of_earlier_version(store, [cell for cell, _ in todo.todo]))
@@ -59,7 +73,7 @@ def run(args: Namespace) -> int:
 
     # The figures come first: what cannot be written is known before the training.
     shown = drawings.draw(figures, store.root)
-    outcomes, stopped, line = execute(todo, args.force, args.fail_fast)
+    outcomes, stopped, line, late = execute(todo, args.force, args.fail_fast, until)
     for table, (chosen, numbers) in zip(tables, wanted, strict=True):
         part = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
         shown[table.name] = stored.measured(part, chosen, numbers, known=todo.ended())
@@ -70,7 +84,33 @@ def run(args: Namespace) -> int:
         _say(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}")
     if stopped:
         raise Interrupted(line)
+    remain = left(todo, outcomes)
+    if late and remain:
+        runs = sum(len(numbers) for _, numbers in todo.todo)
+        over = f"{args.minutes:g} minutes are over, the state is saved"
+        _say(f"{over}: {remain} of {runs} runs left; the same command goes on from here")
+    trained = _trained(todo, outcomes) if args.no_eval else 0
+    if trained:
+        _say(f"trained and not evaluated: {trained} runs; the same command without --no-eval evaluates them")
     return 1 if bad else 0
+
+
+def _until(minutes: float | None) -> float:
+    """When the time of the command is over, as ``time.monotonic`` counts. Raises UserError for a time that is none."""
+    if minutes is None:
+        return math.inf
+    if not 0 < minutes < LONGEST:
+        raise UserError(f"--minutes {minutes:g}: allowed: a number above 0")
+    return time.monotonic() + 60 * minutes
+
+
+def _trained(todo: Plan, outcomes: Sequence[Outcome]) -> int:
+    """How many runs are trained and not evaluated, those of earlier commands included."""
+    from vaebench.results.status import Status
+
+    status = {(a.cell.key, a.seed): a.known.status for a in todo.asked}
+    status |= {(o.task.cell.key, o.seed): o.status for o in outcomes}
+    return sum(each is Status.TRAINED for each in status.values())
 
 
 def _say(line: str) -> None:

@@ -6,21 +6,38 @@ A new place is a file here with a ``Launcher``, and a line below. What carries j
 
 from __future__ import annotations
 
+import math
+
+from vaebench.errors import UserError
 from vaebench.running.launchers.base import Launched, Launcher
 from vaebench.running.launchers.elsewhere import Elsewhere
 from vaebench.running.launchers.inline import Inline
 from vaebench.running.launchers.processes import Processes
 from vaebench.settings.records import RunSettings
 
+LIMITS = {
+    "slurm": "a job of Slurm is given run.time_limit, and goes on after it",
+    "ray": "a job of Ray goes on to its end",
+}
+"""What limits the jobs of an engine, in words."""
+
 __all__ = ["Launched", "Launcher", "choose"]
 
 
-def choose(settings: RunSettings, jobs: int, tasks: int) -> Launcher:
+def choose(settings: RunSettings, jobs: int, tasks: int, until: float = math.inf) -> Launcher:
     """The launcher for so many tasks, ``jobs`` of them at a time.
 
+    Args:
+        settings: of ``run``.
+        jobs: tasks at a time.
+        tasks: how many there are.
+        until: when to save the state and stop, as ``time.monotonic`` counts; of this machine alone.
+
     Raises:
-        UserError: If the engine of ``run.launcher`` cannot be had.
+        UserError: If the engine of ``run.launcher`` cannot be had, or has limits of its own.
     """
+    if settings.launcher != "local" and until != math.inf:
+        raise UserError(f"--minutes: for runs on this machine; {LIMITS[settings.launcher]}")
     if settings.launcher == "slurm":
         from vaebench.running.launchers.slurm import Slurm
 
@@ -29,4 +46,4 @@ def choose(settings: RunSettings, jobs: int, tasks: int) -> Launcher:
         from vaebench.running.launchers.ray import Ray
 
         return Elsewhere(Ray(settings))
-    return Inline() if jobs <= 1 or tasks <= 1 else Processes(jobs)
+    return Inline(until) if jobs <= 1 or tasks <= 1 else Processes(jobs, until)

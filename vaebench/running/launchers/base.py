@@ -18,11 +18,13 @@ class Launched(NamedTuple):
         outcomes: Of the runs that were tried.
         stopped: Whether the user asked to stop before all had ended.
         line: What is told then.
+        late: Whether the time was over before all had ended.
     """
 
     outcomes: list[Outcome]
     stopped: bool
     line: str = SAVED
+    late: bool = False
 
 
 class Launcher(Protocol):

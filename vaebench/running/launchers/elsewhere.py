@@ -241,7 +241,7 @@ class Elsewhere:
                 reported = by_seed.get(seed)
                 if reported is not None and not w.adopted:
                     outcome = reported
-                elif known.status.finished:
+                elif known.status.ends(task.evaluate):
                     outcome = known_outcome(task, seed, known)
                 elif w.dropped:
                     continue

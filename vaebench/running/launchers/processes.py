@@ -30,19 +30,20 @@ class Processes:
 
     Args:
         jobs: how many at a time.
+        until: when to save the state and stop, as ``time.monotonic`` counts.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, until: float = math.inf) -> None:
         self.jobs = jobs
+        self.until = until
 
     def launch(self, tasks: Sequence[Task], say: Say, fail_fast: bool = False) -> Launched:
         """See ``base.Launcher``."""
         jobs = min(self.jobs, len(tasks))
-        return _in_children(tasks, jobs, say, fail_fast)
+        return _in_children(tasks, jobs, say, fail_fast, Stop(until=self.until))
 
 
-def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) -> Launched:
-    stop = Stop()
+def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool, stop: Stop) -> Launched:
     outcomes: list[Outcome] = []
     waiting = list(tasks)
     workers: list[_Worker] = []
@@ -75,7 +76,7 @@ def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool) ->
     finally:
         for w in workers:  # only after an error, or a second Ctrl-C, is there anything left to kill
             w.kill()
-    return Launched(outcomes, stop())
+    return Launched(outcomes, stop.asked, late=stop.late)
 
 
 def _free(workers: list[_Worker], jobs: int) -> _Worker | None:

@@ -1,17 +1,23 @@
-"""The one stop switch of a command: the first Ctrl-C or SIGTERM saves, the second one ends at once."""
+"""The one stop switch of a command: the first Ctrl-C or SIGTERM saves, the second one ends at once.
+
+So does the end of the time that the command was given.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 STOPPING = "vaebench: saving the state and stopping; once more to end at once\n"
+LATE = "vaebench: the time is over: saving the state and stopping\n"
 
 
 class Stop:
@@ -19,14 +25,24 @@ class Stop:
 
     Args:
         text: What is told at the first.
+        until: When the time is over, as ``time.monotonic`` counts: that stops too.
+
+    Attributes:
+        asked: Whether the user has asked to stop.
+        late: Whether the time was over before.
     """
 
-    def __init__(self, text: str = STOPPING) -> None:
+    def __init__(self, text: str = STOPPING, until: float = math.inf) -> None:
         self.asked = False
+        self.late = False
         self.text = text
+        self.until = until
 
     def __call__(self) -> bool:
-        return self.asked
+        if not (self.asked or self.late) and time.monotonic() >= self.until:
+            self.late = True
+            _tell(LATE)
+        return self.asked or self.late
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -39,9 +55,7 @@ class Stop:
             if self.asked:
                 raise KeyboardInterrupt
             self.asked = True
-            with contextlib.suppress(OSError):
-                text = ("\n" if os.isatty(2) else "") + self.text
-                os.write(2, text.encode())  # print() may be what was interrupted
+            _tell(self.text)
 
         old = {n: signal.signal(n, handle) for n in SIGNALS}
         try:
@@ -49,3 +63,9 @@ class Stop:
         finally:
             for n, handler in old.items():
                 signal.signal(n, handler)
+
+
+def _tell(text: str) -> None:
+    with contextlib.suppress(OSError):
+        before = "\n" if os.isatty(2) else ""
+        os.write(2, (before + text).encode())  # print() may be what was interrupted
