@@ -222,6 +222,25 @@ def test_forty_runs_on_ray_equal_the_serial_ones_bit_for_bit(on_ray, states_of, 
     forty(on_ray, states_of, tmp_path)
 
 
+# -------------------------------------------------------------------------------------------- what can go wrong, both
+
+
+def killed_then_interrupted(cluster, title, until):
+    """The command is killed; started again, it finds its jobs. Ctrl-C: they go on. What it says then."""
+    cluster.slow(True)
+    first = cluster.start(*SIX)
+    until(lambda: len(cluster.holders()) >= 2, 240)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+
+    second = cluster.start(*SIX)
+    until(lambda: f"of an earlier command in {title}: waited for" in cluster.said(), 120)
+    second.send_signal(signal.SIGINT)
+    code, said = cluster.end(second)
+    assert code == 130
+    return said
+
+
 # ------------------------------------------------------------------------------------------- what can go wrong, Slurm
 
 
@@ -250,19 +269,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     def requeued():
         return any("Requeued job" in p.read_text() for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out"))
 
-    # The command is killed; started again, it finds its jobs.
-    on_slurm.slow(True)
-    first = on_slurm.start(*SIX)
-    until(lambda: len(on_slurm.holders()) >= 2, 240)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    second = on_slurm.start(*SIX)
-    until(lambda: "of an earlier command in Slurm: waited for" in on_slurm.said(), 120)
-
-    # Ctrl-C: they go on.
-    second.send_signal(signal.SIGINT)
-    code, said = on_slurm.end(second)
-    assert code == 130
+    said = killed_then_interrupted(on_slurm, "Slurm", until)
     assert re.search(r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said)
     assert len(running()) == 2
 
@@ -302,19 +309,7 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
 
 @pytest.mark.parametrize("_", [pytest.param("ray", marks=[*ray, *slow])])
 def test_everything_that_can_go_wrong_on_ray(on_ray, two_nodes, states_of, tmp_path, until, _):
-    # The command is killed; started again, it finds its jobs.
-    on_ray.slow(True)
-    first = on_ray.start(*SIX)
-    until(lambda: len(on_ray.holders()) >= 2, 240)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    second = on_ray.start(*SIX)
-    until(lambda: "jobs of an earlier command in Ray" in on_ray.said(), 120)
-
-    # Ctrl-C: they go on.
-    second.send_signal(signal.SIGINT)
-    code, said = on_ray.end(second)
-    assert code == 130
+    said = killed_then_interrupted(on_ray, "Ray", until)
     assert "go on in Ray; the same command watches again" in said
     assert len(on_ray.holders()) >= 1
 
