@@ -59,6 +59,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"dims": [3, 2], "hidden": [4, 3], "between": [3], "input_noise": "dropout", "noise_rate": 0.3},
     ],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
+    "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
@@ -92,6 +93,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "aggressive": [{}],
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}, {"reduce": "sum"}],
+    "em": [{}],
 }
 
 

@@ -45,6 +45,7 @@ FAMILIES: Families = {
     "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
     "VAE 100-3, Monte Carlo EM": ({"name": "gaussian_vae", "latents": 3, "encoder": [100]}, {"name": "mcem"}),
     "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
+    "mixture of 500 Bernoullis, EM": ({"name": "bernoulli_mixture"}, {"name": "em"}),
     "NADE 500, likelihood": ({"name": "nade"}, {"name": "likelihood"}),
     **bench_boltzmann.FAMILIES,
 }

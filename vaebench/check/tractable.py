@@ -19,6 +19,7 @@ from vaebench.rng import noise
 VISIBLE, DRAWS = 4, 40_000
 
 MODELS: dict[str, dict[str, Any]] = {
+    "mixture of 3 Bernoullis": {"name": "bernoulli_mixture", "components": 3},
     "NADE 3": {"name": "nade", "units": 3},
     "NADE 3, tied": {"name": "nade", "units": 3, "tied": True},
 }

@@ -35,6 +35,7 @@ from vaebench.objectives.dvae_pp import DVAEPlusPlus
 from vaebench.objectives.dvae_sharp import DVAESharp
 from vaebench.objectives.dvae_sharp_gaussian import DVAESharpGaussian
 from vaebench.objectives.dvae_sharp_sharp import DVAESharpSharp
+from vaebench.objectives.em import EM
 from vaebench.objectives.free_energy import FreeEnergy
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
@@ -65,6 +66,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "aggressive": Aggressive,
     "semi_amortised": SemiAmortised,
     "likelihood": Likelihood,
+    "em": EM,
 }
 
 

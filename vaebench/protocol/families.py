@@ -72,6 +72,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "dlgm": Family("dlgm.DLGM", latent="gaussian"),
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
+    "bernoulli_mixture": Family("bernoulli_mixture.BernoulliMixture", latent="none"),
     "nade": Family("nade.NADE", latent="none"),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
 }
