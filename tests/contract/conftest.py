@@ -61,6 +61,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
     "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
+    "rbm": [{"units": 4}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
@@ -94,6 +95,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}, {"reduce": "sum"}],
     "em": [{}],
+    "contrastive_divergence": [{"steps": 2}, {"steps": 3, "grow": 1, "chains": 5}],
 }
 
 

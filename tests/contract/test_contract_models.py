@@ -11,6 +11,7 @@ from vaebench.models.base import (
     Ancestral,
     BoltzmannPosterior,
     BoltzmannPrior,
+    EnergyModel,
     ExactModel,
     GaussianPosterior,
     LatentModel,
@@ -64,7 +65,7 @@ def test_a_family_says_of_its_class_what_the_class_is(name):
     assert issubclass(cls, LatentModel) == (facts.latent != "none")
     assert issubclass(cls, ExactModel) == facts.exact
     assert issubclass(cls, GaussianPosterior) == facts.encoded
-    kinds = {"prior": BoltzmannPrior, "posterior": BoltzmannPosterior}
+    kinds = {"prior": BoltzmannPrior, "posterior": BoltzmannPosterior, "evidence": EnergyModel}
     assert facts.unnormalised == tuple(side for side, kind in kinds.items() if issubclass(cls, kind))
 
 

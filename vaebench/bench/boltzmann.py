@@ -34,6 +34,8 @@ FAMILIES: Families = {
     "RBM posterior 100+100, DVAE##": ({"name": "rbm_posterior"}, {"name": "dvae_sharp_sharp"}),
     "RBM prior 8+8, bit by bit": ({"name": "rbm_generator"}, {"name": "bit_gibbs"}),
     "RBM fitted to a mixture, 4+4": ({"name": "rbm_target"}, {"name": "rbm_kl"}),
+    "RBM 500, CD-1": ({"name": "rbm"}, {"name": "contrastive_divergence"}),
+    "RBM 500, CD-25": ({"name": "rbm"}, {"name": "contrastive_divergence", "steps": 25}),
 }
 """Name -> model and objective."""
 

@@ -20,7 +20,7 @@ from vaebench.bench import jax_loop as bench_jax
 from vaebench.bench import text as bench_text
 from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, in_turns, make_pack, wait
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import BoltzmannPrior
+from vaebench.models.base import BoltzmannPrior, EnergyModel
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.rng import noise
@@ -98,8 +98,8 @@ def floor(pack: fast.Pack, seconds: float) -> float:
 
 
 def boltzmann(model: dict[str, Any]) -> bool:
-    """Whether the model's prior is a Boltzmann machine."""
-    return issubclass(models.model_class(model["name"]), BoltzmannPrior)
+    """Whether the model's prior, or the model itself, is a Boltzmann machine."""
+    return issubclass(models.model_class(model["name"]), (BoltzmannPrior, EnergyModel))
 
 
 def chosen(only: str | None) -> Families:

@@ -114,6 +114,28 @@ class ExactModel(Model):
         return torch.cat([self.log_evidence(part.to(self.mean.dtype)) for part in x.split(self.SCORED)])
 
 
+class EnergyModel(Model):
+    """p(x) = exp(-F(x)) / Z: F is known, Z is not, and a Markov chain of x leaves p as it is.
+
+    Latents, such as the hidden units of a Boltzmann machine, are summed out in F.
+    """
+
+    @abstractmethod
+    def free_energy(self, x: Tensor) -> Tensor:
+        """F(x) = -log p(x) - log Z, (batch,), nats, of examples ``x`` (batch, d); differentiable in the parameters."""
+
+    @abstractmethod
+    def gibbs_noise(self, steps: int, batch: int) -> Shapes:
+        """Noise of ``gibbs``: name -> (kind, (steps, ...))."""
+
+    @abstractmethod
+    def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
+        """Where chains from ``x`` (batch, d) stand after as many Gibbs steps as the noise has rows, (batch, d).
+
+        No gradient passes.
+        """
+
+
 class LatentModel(Model):
     """A model with latents z: log p(x, z) and log q(z | x), term by term."""
 

@@ -30,6 +30,7 @@ from vaebench.models.base import Model
 from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
 from vaebench.objectives.bit_gibbs import BitGibbs
+from vaebench.objectives.contrastive_divergence import ContrastiveDivergence
 from vaebench.objectives.dvae import DVAE
 from vaebench.objectives.dvae_pp import DVAEPlusPlus
 from vaebench.objectives.dvae_sharp import DVAESharp
@@ -67,6 +68,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "semi_amortised": SemiAmortised,
     "likelihood": Likelihood,
     "em": EM,
+    "contrastive_divergence": ContrastiveDivergence,
 }
 
 

@@ -23,7 +23,7 @@ class Family:
         takes: Kinds of examples that the models can be trained on; grey levels are bits to a model.
         encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior, without samples.
         unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
-            lack: how it is found is then part of the protocol.
+            lack: how it is found is then part of the protocol. ``evidence``: log p(x) itself lacks one.
         density: Whether p(x) is a density, so that its logarithm may be positive.
         half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves the likelihood in
             place.
@@ -74,6 +74,7 @@ FAMILIES: dict[str, Family] = {
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
     "bernoulli_mixture": Family("bernoulli_mixture.BernoulliMixture", latent="none"),
     "nade": Family("nade.NADE", latent="none"),
+    "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",)),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
 }
 """Every model by its name in ``conf/model/``."""

@@ -1,0 +1,134 @@
+"""Contrastive divergence (Hinton 2002) and persistent contrastive divergence (Tieleman 2008) of energy models.
+
+The gradient of -log p(x) is that of F(x), less its mean over the model. The latter is taken at the ends of Markov
+chains of k Gibbs steps: they start at the batch itself (CD-k), or where they stood after the last update (PCD).
+Neither is the gradient of a likelihood unless the chains have forgotten where they started.
+
+Latents that F sums out enter by their probabilities, at the batch and at the ends of the chains; on the way they are
+sampled, and so is x.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.models.base import EnergyModel, Model
+from vaebench.models.posterior import total
+from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.objectives.decay import check_decay, penalty
+from vaebench.rng import noise as draws
+from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
+
+EARLY = 1e-4
+"""Of the passes after which chains become longer: rounding of the passes must not lengthen them an update too soon."""
+
+
+class ContrastiveDivergence(Objective):
+    """Minimises mean F(x) - mean F(x'), x' the ends of chains, through which no gradient passes.
+
+    'bound' in the metrics is -mean F(x) of the batch: log p(x) without log Z, which is not known in training.
+
+    Args:
+        model: An energy model.
+        steps: Gibbs steps of a chain at each update, k.
+        grow: None: k is ``steps`` throughout. A number: k = ceil(passes / ``grow``), at most ``steps``, and the loss
+            is divided by k, so that the rate is rate / k.
+        chains: None: chains start at the batch. A number: so many chains, which start as random bits and are kept.
+        weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
+        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z.
+
+    Raises:
+        UserError: For a setting that is out of range, or ``chains`` of a model whose x are no bits.
+    """
+
+    model: EnergyModel
+
+    block = 1  # hundreds of chains, perhaps of many steps
+    worth_compiling = False  # nor are there kernels: with sides of hundreds of units the library's products are faster
+
+    def __init__(
+        self,
+        model: EnergyModel,
+        steps: int = 1,
+        grow: float | None = None,
+        chains: int | None = None,
+        weight_decay: float = 2e-4,
+        valid_temperatures: int = 1000,
+        valid_chains: int = 100,
+    ) -> None:
+        super().__init__()
+        if grow is not None and not (is_number(grow) and grow > 0):
+            raise UserError(f"objective.grow={grow!r}: must be a number of passes above 0, or null")
+        if chains is not None and not model.draws_bits:
+            raise UserError(f"objective.chains={chains!r}: for models of bits only; allowed here: null")
+        self.model = model
+        self.steps = validate.whole("objective.steps", steps)
+        self.grow = None if grow is None else float(grow)
+        self.chains = None if chains is None else validate.whole("objective.chains", chains)
+        self.validation = {
+            "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
+            "chains": validate.whole("objective.valid_chains", valid_chains, 2),
+        }
+        cost = check_decay(weight_decay)
+        # The engine's own decay knows nothing of k, by which all of the loss is divided where chains grow.
+        self.weight_decay, self.cost = (cost, 0.0) if grow is None else (0.0, cost)
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Energy models."""
+        return isinstance(model, EnergyModel)
+
+    def groups(self) -> dict[str, str]:
+        """One parameter group: there is no inference network."""
+        return {"model": "model.p."}
+
+    def state(self, seed: int = 0, cases: int = 1) -> State:
+        """The persistent chains, (chains, d) uint8, if there are any."""
+        if self.chains is None:
+            return super().state(seed, cases)
+        bits = draws.random_bits((self.chains, self.model.sizes[0]), seed)
+        return {"chains": bits, **super().state(seed, cases)}
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of ``steps`` Gibbs steps of every chain."""
+        return self.model.gibbs_noise(self.steps, self.chains or batch)
+
+    def length(self, batch: Batch) -> Tensor | int:
+        """k at this update; a tensor () where it changes, and cannot be read while the step is mapped or compiled."""
+        if self.grow is None:
+            return self.steps
+        k = torch.ceil(told(batch.passes) / self.grow - EARLY).clamp(1, self.steps)
+        hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(k) or k.is_cuda
+        return k if hidden else int(k)
+
+    def ends(self, x: Tensor, k: Tensor | int, noise: State) -> Tensor:
+        """Where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d)."""
+        if isinstance(k, int):
+            return self.model.gibbs(x, {name: v[:k] for name, v in noise.items()})
+        for step in range(self.steps):
+            moved = self.model.gibbs(x, {name: v[step : step + 1] for name, v in noise.items()})
+            x = torch.where(step < k, moved, x)
+        return x
+
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
+        """One pure step; see the package docstring."""
+        x = batch.x
+        k = self.length(batch)
+        start = x if self.chains is None else state["chains"].to(x.dtype)
+        end = self.ends(start, k, noise)
+
+        both = self.model.free_energy(torch.cat([x, end]))
+        data, model = both.split([len(x), len(end)])
+        loss: Any = data.mean() - model.mean() + penalty(self.model, self.weight_decay)
+        if self.cost:
+            loss = loss + 0.5 * self.cost * total([(p**2).sum() for p in self.model.decayed()])
+        if self.grow is not None:
+            loss = loss / k
+
+        kept = {} if self.chains is None else {"chains": end.to(state["chains"].dtype)}
+        return loss, {**state, **kept}, {"bound": -data.detach().mean()}
