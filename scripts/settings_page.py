@@ -69,7 +69,7 @@ PRESETS = "How much of a table is run. A table may add to a preset; `vaebench sh
 BUILT = ("model", "objective", "optim")
 """Groups whose ranges are known by what is built of them, and stand in no rule."""
 
-OWN_FILES = {"train": "FILE", "valid": "FILE", "test": "FILE", "content": "known"}
+OWN_FILES = {**dict.fromkeys(("train", "valid", "test", "vocabulary"), "FILE"), "content": "known"}
 """Settings of the user's own data as of files that were read before and are gone: all else can be checked then."""
 
 FILLED_IN = ("data.content",)

@@ -65,6 +65,12 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
+OF_COUNTS: dict[str, list[dict[str, Any]]] = {
+    "sbn": [{"dims": [2, 3]}],
+    "fdarn": [{"dims": [3], "posterior": "autoregressive"}],
+}
+"""The same of models that take other examples first, on documents as counts."""
+
 PRIOR = {"prior_chains": 6, "prior_sweeps": 2}
 
 OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -101,6 +107,8 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 DOCUMENTS = ("0", "1", "01", "110", "000", "")
 
+COUNTED = ((0, 0, 1, 0, 0), (0, 3, 0, 1, 0), (1, 1, 1, 1, 1), (6, 0, 0, 0, 0), (0, 0, 0, 2, 2), (2, 0, 1, 0, 4))
+
 
 @dataclass(frozen=True)
 class Case:
@@ -109,15 +117,18 @@ class Case:
     model: dict[str, Any] = field(default_factory=dict)
     objective: dict[str, Any] = field(default_factory=dict)
     missing: str = ""
+    other_kind: Kind | None = None
 
     @property
     def label(self) -> str:
         parts = [str(v) for part in (self.objective, self.model) for v in part.values()]
-        return self.missing or " ".join(parts)
+        return self.missing or " ".join([*parts, *([str(self.other_kind)] if self.other_kind else [])])
 
     @property
     def kind(self) -> Kind:
         """Of its examples."""
+        if self.other_kind:
+            return self.other_kind
         return FAMILIES[self.model["name"]].takes[0] if self.model else Kind.BITS
 
     @property
@@ -130,7 +141,10 @@ class Case:
         if self.missing:
             pytest.fail(f"{self.missing} has no tiny settings: add a line to tests/contract/conftest.py")
         shape = () if self.kind is Kind.TOKENS else (1, VISIBLE)  # an image of one row
-        info = DataInfo(torch.linspace(0.1, 0.9, VISIBLE), self.kind, shape)
+        mean, longest = torch.linspace(0.1, 0.9, VISIBLE), 0
+        if self.kind is Kind.COUNTS:
+            shape, mean, longest = (), torch.tensor(COUNTED).float().mean(0), max(map(sum, COUNTED))
+        info = DataInfo(mean, self.kind, shape, longest)
         return perturb(models.build(self.model, info), seed, scale)
 
     def rule(self, seed: int = 0, scale: float = 0.8, **more: Any) -> nn.Module:
@@ -154,6 +168,8 @@ def model_cases() -> list[Case]:
     for name in FAMILIES:
         settings = MODEL_SETTINGS.get(name)
         out += [Case({"name": name, **s}) for s in settings] if settings else [Case(missing=f"model {name}")]
+    for name, settings in OF_COUNTS.items():
+        out += [Case({"name": name, **s}, other_kind=Kind.COUNTS) for s in settings]
     return out
 
 
@@ -167,7 +183,7 @@ def objective_cases() -> list[Case]:
             continue
         for case, model in built:
             if case.missing or cls.trains(model):
-                out += [_able(Case(case.model, {"name": name, **s}, case.missing)) for s in OBJECTIVE_SETTINGS[name]]
+                out += [_able(replace(case, objective={"name": name, **s})) for s in OBJECTIVE_SETTINGS[name]]
     return out
 
 
@@ -204,8 +220,10 @@ def _objective_cases() -> list[Case]:
 
 @pytest.fixture
 def x(request) -> Tensor:
-    """Six cases, no two alike: binary, or documents of the words 3 and 4."""
+    """Six cases, no two alike: binary, documents of the words 3 and 4, or counts of five words."""
     params = getattr(getattr(request.node, "callspec", None), "params", {})
+    if any(isinstance(v, Case) and v.kind is Kind.COUNTS for v in params.values()):
+        return torch.tensor(COUNTED, dtype=torch.float32)
     if any(isinstance(v, Case) and v.tokens for v in params.values()):
         return torch.tensor([[1, *(3 + int(c) for c in word), 2, 0, 0, 0][:VISIBLE] for word in DOCUMENTS])
     return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32)

@@ -13,6 +13,8 @@ import pytest
 
 from vaebench import data
 from vaebench.data import DATA
+from vaebench.data.counts.corpus import CountsLoader
+from vaebench.data.counts.sparse import Documents, to_arrays
 from vaebench.data.images.omniglot import Chardata
 from vaebench.data.images.own import OwnImages
 from vaebench.data.kinds import Kind
@@ -25,12 +27,18 @@ ROWS = {"train": 60, "valid": 20, "test": 30}
 PARTS = ("train", "valid", "test")
 
 DOCUMENTS = [name for name, cls in DATA.items() if issubclass(cls, TextLoader)]
-IMAGES = [name for name in DATA if name not in DOCUMENTS]
+VECTORS = [name for name in DATA if name not in DOCUMENTS]
+"""Images, and documents as counts."""
 
 
 def made(cls):
-    """Canonical arrays of random images, no two alike."""
-    d, rng = math.prod(cls.shape), np.random.default_rng(0)
+    """Canonical arrays of random cases, no two alike."""
+    rng = np.random.default_rng(0)
+    if issubclass(cls, CountsLoader):
+        tokens = {part: rng.integers(0, 40, (n, 50)) for part, n in ROWS.items()}
+        parts = {part: Documents.of_tokens(t.ravel(), np.arange(len(t) + 1) * 50) for part, t in tokens.items()}
+        return to_arrays(parts, tuple(f"w{i}" for i in range(40)))
+    d = math.prod(cls.shape)
     if cls is OwnImages:
         return {part: rng.integers(0, 256, (n, 6, 5), dtype=np.uint8) for part, n in ROWS.items()}
     bits = {part: rng.integers(0, 2, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
@@ -45,7 +53,7 @@ def made(cls):
     return {**bits, "train": grey["train"], "valid_grey": grey["valid"]}
 
 
-def images(name, held_out=None, seed=0):
+def splits_of(name, held_out=None, seed=0):
     cls = DATA[name]
     arrays = made(cls)
     if cls is OwnImages and held_out is not None:  # held out of the training images if no others are named
@@ -60,24 +68,28 @@ def rows(*arrays):
     return sorted(row.tobytes() for array in arrays for row in np.ascontiguousarray(array))
 
 
-@pytest.mark.parametrize("name", IMAGES)
-def test_what_the_splits_of_images_say_of_themselves(name):
-    splits = images(name)
+@pytest.mark.parametrize("name", VECTORS)
+def test_what_the_splits_of_vectors_say_of_themselves(name):
+    splits = splits_of(name)
     assert splits.name == name
     for part in PARTS:
         cases = getattr(splits, part)
         assert cases.shape[1] == math.prod(splits.shape) == len(splits.mean)
         assert splits.hashes[part] == array_hash(cases)
         grey = splits.kind is Kind.GREY and part == "train"
-        assert 0 <= cases.min() <= cases.max() <= (255 if grey else 1)
+        if splits.kind is Kind.COUNTS:
+            assert cases.min() >= 0
+            assert cases.sum(1).min() >= 1
+        else:
+            assert 0 <= cases.min() <= cases.max() <= (255 if grey else 1)
     top = 255 if splits.kind is Kind.GREY else 1
     np.testing.assert_allclose(splits.mean, splits.train.mean(0, dtype=np.float64) / top, atol=1e-6)
-    assert images(name).hash == splits.hash
+    assert splits_of(name).hash == splits.hash
 
 
-@pytest.mark.parametrize("name", [n for n in IMAGES if n != "blank"])
-def test_held_out_images_are_those_of_their_seed_and_no_others(name):
-    whole, held, again, other = images(name), images(name, 7), images(name, 7), images(name, 7, seed=1)
+@pytest.mark.parametrize("name", [n for n in VECTORS if n != "blank"])
+def test_held_out_cases_are_those_of_their_seed_and_no_others(name):
+    whole, held, again, other = splits_of(name), splits_of(name, 7), splits_of(name, 7), splits_of(name, 7, seed=1)
     assert len(held.valid) == 7
     assert len(held.train) + 7 == len(whole.train) + len(whole.valid)
     assert held.hash == again.hash
@@ -85,13 +97,13 @@ def test_held_out_images_are_those_of_their_seed_and_no_others(name):
     assert held.hashes["test"] == other.hashes["test"] == whole.hashes["test"]
     for impossible in (0, len(whole.train) + len(whole.valid)):
         with pytest.raises(UserError, match=r"^data\.held_out="):
-            images(name, impossible)
+            splits_of(name, impossible)
 
 
-@pytest.mark.parametrize("name", [n for n in IMAGES if n != "blank"])
-def test_held_out_images_are_not_trained_on(name):
+@pytest.mark.parametrize("name", [n for n in VECTORS if n != "blank"])
+def test_held_out_cases_are_not_trained_on(name):
     """Training and held-out cases together are the pool, each case once."""
-    whole, held = images(name), images(name, 7)
+    whole, held = splits_of(name), splits_of(name, 7)
     if whole.kind is not Kind.GREY:
         assert rows(held.train, held.valid) == rows(whole.train, whole.valid)
         return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 from vaebench import models
+from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.models.base import (
     Ancestral,
@@ -39,6 +42,12 @@ def needs(model, kind):
 def binary(case):
     if FAMILIES[case.model["name"]].latent != "binary":
         pytest.skip("only binary units can be enumerated")
+
+
+def sequences(model, tokens):
+    """The counts of every sequence of so many tokens, one row for each."""
+    words = torch.eye(model.sizes[0], dtype=torch.float64)
+    return torch.stack([sum(chosen) for chosen in itertools.product(words, repeat=tokens)])
 
 
 def sees(model, x, z):
@@ -107,8 +116,14 @@ def test_shapes_of_dreams(model_case, x, draw):
     assert dream.shape == x[:3].shape
     assert [tuple(v.shape) for v in h] == [(1, 3, n) for n in model.sizes[1:]]
     assert model.log_joint(dream, h).shape == (1, 3)
+    if model_case.kind is Kind.COUNTS:
+        assert torch.equal(dream, dream.round())
+        assert len(set(dream.sum(-1).tolist())) == 1
+        as_long, _ = model.dream(x, draw(model.dream_noise(len(x))))
+        assert torch.equal(as_long.sum(-1), x.sum(-1))
+    bits = [dream, *h] if model.draws_bits else h
     if model.facts.latent == "binary":
-        assert all(set(v.unique().tolist()) <= {0.0, 1.0} for v in [dream, *h])
+        assert all(set(v.unique().tolist()) <= {0.0, 1.0} for v in bits)
 
 
 def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
@@ -211,7 +226,7 @@ def test_float32_and_float64_agree(model_case, x, draw):
 def test_probabilities_sum_to_one(model_case):
     binary(model_case)
     model = model_case.build(seed=3).double()
-    x = exact.states(model.sizes[0])
+    x = sequences(model, tokens=3) if model_case.kind is Kind.COUNTS else exact.states(model.sizes[0])
     z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
     total = float(exact.log_evidence(model, x).exp().sum())
     if sees(model, x, z):

@@ -154,7 +154,7 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
     layers = rule.model.kernel_layers
     if engine != "plain" and (case.tokens or rule.alone or layers) and not (layers and engine == "kernel"):
         pytest.skip("plain alone can run it")
-    if engine == "kernel" and not choice.has_kernel({**vars(case), "optim": {"name": descent}}):
+    if engine == "kernel" and not choice.has_kernel({**vars(case), "optim": {"name": descent}}, case.kind):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())

@@ -22,7 +22,7 @@ GROUPS = ("data", "model", "objective", "optim", "eval")
 IDENTITY = ("data", "model", "objective", "optim", "train")
 """The sections of a cell that, with its recipe, decide what is trained. Evaluation and execution are not among them."""
 
-PLACES = ("mirror", "train", "valid", "test")
+PLACES = ("mirror", "train", "valid", "test", "vocabulary")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
 
 PLOTS = ("bound", "cases", "information", "means", "path", "units")

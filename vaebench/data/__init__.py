@@ -13,6 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.data.counts.news20 import News20
+from vaebench.data.counts.own import OwnCounts
+from vaebench.data.counts.rcv1 import Rcv1
+from vaebench.data.counts.toy import ToyCounts
 from vaebench.data.files.fetch import cache_root, mirror_root
 from vaebench.data.images.blank import Blank
 from vaebench.data.images.caltech101 import Caltech101Silhouettes
@@ -40,6 +44,7 @@ DATA: dict[str, type[Loader]] = {
         *(MnistGrey, FreyFace, DigitsGrey),
         OwnImages,
         *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),
+        *(News20, Rcv1, ToyCounts, OwnCounts),
     )
 }
 

@@ -17,9 +17,10 @@ class DataInfo:
 
     Args:
         mean: Training mean, (d,), anything NumPy makes an array of; kept as float32. Of documents the relative
-            frequencies of the vocabulary, (V,).
+            frequencies of the vocabulary, (V,); of counts the mean count of each of its words.
         kind: Of the examples.
         shape: Of one example, such as (28, 28): its product is d. Empty: (d,), or unknown for documents.
+        longest: Of counts, the tokens of the longest training document; 0 where that is not known.
 
     Raises:
         ValueError: If an example of ``shape`` does not have d numbers.
@@ -28,6 +29,7 @@ class DataInfo:
     mean: np.ndarray
     kind: Kind = Kind.BITS
     shape: tuple[int, ...] = ()
+    longest: int = 0
 
     def __post_init__(self) -> None:
         mean: Any = self.mean

@@ -20,13 +20,15 @@ class Splits:
     name : config name, e.g. 'mnist_static'.
     train, valid, test : by ``kind``. Bits are uint8; of grey data ``train`` alone is grey. Intensities are float32.
         Tokens are int16 or int32, a row being <s> 1, words, </s> 2, then padding 0, and the rows sorted by length.
+        Counts are uint8 or int16, how often each word of the vocabulary is in a document, from 1 token a document.
     kind : of the examples.
     mean : float32 (d,), mean of ``train`` in [0, 1]; of documents float32 (V,), the relative frequency of each entry of
-        the vocabulary among the words and ends of ``train``.
+        the vocabulary among the words and ends of ``train``; of counts their means.
     hashes : 'train', 'valid', 'test' -> hex SHA-256 of the array as used (dtype, shape and bytes all enter); of
-        documents 'vocabulary' too.
+        documents and counts 'vocabulary' too.
     shape : shape of one case, for pictures of it; its product is d.
-    vocabulary : of documents, the V entries by number; else empty.
+    vocabulary : of documents and counts, the V entries by number; else empty.
+    longest : of counts, the tokens of the longest of ``train``; else 0.
     """
 
     name: str
@@ -38,11 +40,12 @@ class Splits:
     hashes: dict[str, str]
     shape: tuple[int, ...]
     vocabulary: tuple[str, ...] = ()
+    longest: int = 0
 
     @property
     def info(self) -> DataInfo:
         """What a model is told of them."""
-        return DataInfo(self.mean, self.kind, () if self.tokens else self.shape)
+        return DataInfo(self.mean, self.kind, () if self.tokens else self.shape, self.longest)
 
     @property
     def picture(self) -> tuple[int, int]:
@@ -51,12 +54,12 @@ class Splits:
 
     @property
     def tokens(self) -> bool:
-        """Whether the examples are documents."""
+        """Whether the examples are documents as sequences of tokens."""
         return self.kind is Kind.TOKENS
 
     @property
     def hash(self) -> str:
-        """One hex SHA-256 over the three splits, and over the vocabulary of documents."""
+        """One hex SHA-256 over the three splits, and over the vocabulary of documents and counts."""
         parts = ("train", "valid", "test", *(("vocabulary",) if self.vocabulary else ()))
         lines = [f"{part}:{self.hashes[part]}" for part in parts]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()

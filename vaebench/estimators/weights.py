@@ -108,7 +108,11 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
     if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
         return False
-    fits = x.device.type == "cpu" and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
+    fits = (
+        model.draws_bits
+        and x.device.type == "cpu"
+        and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
+    )
     return fits and bool(((x == 0) | (x == 1)).all())
 
 

@@ -306,6 +306,17 @@ class Ancestral(ABC):
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Samples of the model: x (batch, d) and layers (1, batch, n)."""
 
+    def dream_noise(self, batch: int) -> Shapes:
+        """Noise of ``dream``: that of ``sample_joint``."""
+        return self.joint_noise(batch)
+
+    def dream(self, x: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """``sample_joint`` for each of the examples ``x`` (batch, d), of which a model takes what it does not make.
+
+        Of documents as counts that is their numbers of tokens; of all other models nothing.
+        """
+        return self.sample_joint(noise)
+
 
 class BinaryVisibles(ABC):
     """Given z the data are bits: pictures can be drawn of them."""

@@ -1,4 +1,7 @@
-"""Belief nets of binary units with an inference network: SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4)."""
+"""Belief nets of binary units with an inference network: SBN, fDARN and DARN (Mnih & Gregor 2014, sections 2, 4).
+
+The data are bits, or documents as counts (section 4.3): the layer of visibles is ``Units`` or ``Words``.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
-from vaebench.dists import autoregressive, bernoulli
+from vaebench.data.kinds import Kind
+from vaebench.dists import autoregressive, bernoulli, multinomial
 from vaebench.errors import UserError, nearest
 from vaebench.models.base import Ancestral, BinaryVisibles, Program, SampledPosterior
 from vaebench.models.posterior import Noise
@@ -49,12 +53,63 @@ class Units(nn.Module):
             return bernoulli.sample(a.expand(uniform.shape), uniform)
         return autoregressive.sample(a, self.autoregressive, uniform)
 
+    def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
+        """``sample`` of as large examples as ``x`` (..., units), where examples differ in their size."""
+        return self.sample(parent, uniform)
+
+    @property
+    def uniforms(self) -> int:
+        """Columns of the noise of ``sample``."""
+        return len(self.bias)
+
+    @property
+    def uniforms_like_data(self) -> int:
+        """Columns of the noise of ``sample_like`` for any example of the data. Raises ValueError if that is unknown."""
+        return self.uniforms
+
+
+class Words(Units):
+    """A document as counts, given its parents: all of its tokens are drawn from softmax(W parent + b).
+
+    Args:
+        parents: Units above.
+        info: Of the data. A document that is sampled without a pattern has the mean number of tokens, rounded.
+    """
+
+    def __init__(self, parents: int, info: DataInfo) -> None:
+        super().__init__(parents, info.size, chained=False)
+        self.tokens = max(1, round(float(info.mean.sum())))
+        self.longest = info.longest
+
+    def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
+        """Log-probability of the sequence of tokens, nats; counts ``h`` (..., V) -> (...)."""
+        return multinomial.log_prob(h, self.drive(parent))
+
+    def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
+        """Counts (..., V) of documents of T tokens each, for which there are uniforms (..., T)."""
+        return multinomial.sample(self.drive(parent), uniform)
+
+    def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
+        """Counts (..., V) of documents of as many tokens as ``x`` (..., V) have, at most T: uniforms are (..., T)."""
+        return multinomial.sample(self.drive(parent), uniform, x.sum(-1))
+
+    @property
+    def uniforms(self) -> int:
+        return self.tokens
+
+    @property
+    def uniforms_like_data(self) -> int:
+        if not self.longest:
+            raise ValueError("documents like those of the data: the tokens of the longest are not known")
+        return self.longest
+
 
 class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i) with Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4).
 
     ``dims`` lists the DEEPEST layer first, as the paper does: [200, 200, 500] has 500 units next to the data. The
-    input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones.
+    input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones, or
+    counts.
     """
 
     chained_prior = False
@@ -75,11 +130,20 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             )
         super().__init__(info, dims[::-1])
         n, chained = len(dims), posterior == "autoregressive"
-        self.p = layer_list(
-            [Units(self.sizes[i + 1], self.sizes[i], self.chained_visibles and i == 0) for i in range(n)]
-            + [Units(0, self.sizes[n], self.chained_prior)]
-        )
+        hidden = [Units(self.sizes[i + 1], self.sizes[i], chained=False) for i in range(1, n)]
+        self.p = layer_list([self._visibles(), *hidden, Units(0, self.sizes[n], self.chained_prior)])
         self.q = layer_list([Units(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
+
+    def _visibles(self) -> Units:
+        """The layer of the data, which its kind decides."""
+        if self.info.kind is Kind.COUNTS:
+            return Words(self.sizes[1], self.info)
+        return Units(self.sizes[1], self.sizes[0], self.chained_visibles)
+
+    @property
+    def draws_bits(self) -> bool:
+        """Whether the data are bits, not counts."""
+        return not isinstance(self.p[0], Words)
 
     @property
     def layers(self) -> int:
@@ -93,8 +157,12 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         return {f"q{i}": ("uniform", (k, batch, n)) for i, n in enumerate(self.sizes[1:], start=1)}
 
     def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, units) for each layer, the visible one too."""
-        return {f"p{i}": ("uniform", (batch, n)) for i, n in enumerate(self.sizes)}
+        """Noise of ``sample_joint``: uniforms (batch, units) for each layer; of counts the first for each token."""
+        return {f"p{i}": ("uniform", (batch, layer.uniforms)) for i, layer in enumerate(self.p)}
+
+    def dream_noise(self, batch: int) -> Shapes:
+        """The same, of counts the first for the tokens of the longest document of the data."""
+        return {**self.joint_noise(batch), "p0": ("uniform", (batch, self.p[0].uniforms_like_data))}
 
     # ------------------------------------------------------------------------------------------------ posterior
 
@@ -128,19 +196,30 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Ancestral samples: x (batch, d) and layers (1, batch, n), the first next to the data."""
-        h: Tensor | None = None
+        h = self._sample_prior(noise)
+        return self.p[0].sample(h[0], noise["p0"]), [v.unsqueeze(0) for v in h]
+
+    def dream(self, x: Tensor, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """The same, of counts documents of as many tokens as ``x`` (batch, d) have."""
+        h = self._sample_prior(noise)
+        return self.p[0].sample_like(x, h[0], noise["p0"]), [v.unsqueeze(0) for v in h]
+
+    def _sample_prior(self, noise: Noise) -> list[Tensor]:
+        """Latent layers (batch, n) from the top down; the first is next to the data."""
+        parent: Tensor | None = None
         layers: list[Tensor] = []
-        for i in reversed(range(len(self.p))):
-            h = self.p[i].sample(h, noise[f"p{i}"])
-            layers.insert(0, h)
-        return layers[0], [v.unsqueeze(0) for v in layers[1:]]
+        for i in reversed(range(1, len(self.p))):
+            parent = self.p[i].sample(parent, noise[f"p{i}"])
+            layers.insert(0, parent)
+        return layers
 
     # ------------------------------------------------------------------------------------------------ programs
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """The encoder and the model by their noise, uniform on (0, 1), and the decoder."""
         rows = len(x)
-        noise = {f"u{i}": torch.rand(rows, n, dtype=x.dtype) for i, n in enumerate(self.sizes)}
+        shapes = self.joint_noise(rows).values()
+        noise = {f"u{i}": torch.rand(shape, dtype=x.dtype) for i, (_, shape) in enumerate(shapes)}
         above = {name: u for name, u in noise.items() if name != "u0"}
         first = self.p[0]
         z = {"z1": (noise["u1"] > 0.5).to(x.dtype)}

@@ -19,7 +19,8 @@ class WakeSleep(Objective):
     """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data. Sleep: the inference
 
     network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch. The dreams' visibles
-    are centred like data. No gradient passes through a sample, so the two halves stay apart. There is no state.
+    are centred like data; of documents as counts a dream has as many tokens as the document in its place. No gradient
+    passes through a sample, so the two halves stay apart. There is no state.
 
     Args:
         model: One that dreams, and whose posterior is sampled at once.
@@ -48,7 +49,7 @@ class WakeSleep(Objective):
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one posterior sample per case and of as many dreams."""
-        return {**self.model.posterior_noise(1, batch), **self.model.joint_noise(batch)}
+        return {**self.model.posterior_noise(1, batch), **self.model.dream_noise(batch)}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
@@ -57,7 +58,7 @@ class WakeSleep(Objective):
             posterior = self.model.posterior(x)
             z = posterior.sample(1, noise)
             log_q = posterior.log_prob(z)
-            dream, h = self.model.sample_joint(noise)
+            dream, h = self.model.dream(x, noise)
         wake = self.model.log_joint(x, z)
         sleep = self.model.log_posterior(h, dream)
         bound = (wake.detach() - log_q).mean()

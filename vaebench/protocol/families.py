@@ -54,8 +54,8 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    "sbn": Family("belief_net.SBN"),
-    "fdarn": Family("belief_net.FDARN"),
+    "sbn": Family("belief_net.SBN", takes=(Kind.BITS, Kind.COUNTS)),
+    "fdarn": Family("belief_net.FDARN", takes=(Kind.BITS, Kind.COUNTS)),
     "darn": Family("belief_net.DARN"),
     "linear_gaussian": Family(
         "linear_gaussian.LinearGaussian", latent="gaussian", takes=(Kind.BITS, Kind.REAL), density=True

@@ -229,7 +229,7 @@ class Session:
                 s.engine = "plain"
             return
         asked = self.cell.run.engine
-        kernel = has_kernel(self.config)
+        kernel = has_kernel(self.config, self.splits.kind)
         choose = partial(
             choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling, layers=layers
         )

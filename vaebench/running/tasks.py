@@ -219,14 +219,14 @@ def _shape(cell: Cell) -> tuple[int, ...]:
 
 
 def _info(cell: Cell) -> DataInfo:
-    """What a model is told of data that are not read: their kind and shape, and a mean of 0."""
+    """What a model is told of data that are not read: their kind and shape, a mean of 0, and a longest of 1."""
     import numpy as np
 
     from vaebench.data.info import DataInfo
 
     loader = _loader(cell)
     shape = _shape(cell)
-    return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape)
+    return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape, longest=1)
 
 
 def preflight(cells: Iterable[Cell]) -> None:

@@ -63,6 +63,8 @@ class DataSettings(Section):
     test: str | None = _is(or_null(path("a path")), None)
     labels: bool = _is(flag(), False)
     grey: str = _is(choice("dynamic", "threshold"), "dynamic")
+    vocabulary: str | None = _is(or_null(path("a path")), None)
+    counts: str = _is(choice("raw", "log1p"), "raw")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vaebench import kernels
+from vaebench.data.kinds import Kind
 from vaebench.models import model_class
 from vaebench.models.belief_net import BeliefNet
 from vaebench.objectives import OBJECTIVES
@@ -70,12 +71,12 @@ def choose_engine(
     return best, lack if lack and kernel and on_cpu and updates >= WORTH_COMPILING else ""
 
 
-def has_kernel(config: dict[str, Any]) -> bool:
-    """Whether there are kernels for what a cell's configuration trains."""
+def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
+    """Whether there are kernels for what a cell's configuration trains, on examples of this kind."""
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
         fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
-        return fits and not config["objective"].get("weight_decay")
+        return fits and kind.seen is Kind.BITS and not config["objective"].get("weight_decay")
     return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
 
 

@@ -72,7 +72,7 @@ class Engine:
         model = objective.model
         if not isinstance(model, BeliefNet) or type(model) not in (SBN, FDARN, DARN) or data.is_cuda:
             raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
-        if kind is not Kind.GREY and bool((data > 1).any()):
+        if kind.seen is not Kind.BITS or (kind is Kind.BITS and bool((data > 1).any())):
             raise ValueError("no kernel for data that are not zeros and ones")
 
         self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,3 +28,16 @@ def digest_of(path: Path, unzipped: bool = False, algorithm: str = "sha256") -> 
         while block := f.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def digest_as_last_changed(path: Path) -> str:
+    """SHA-256 of the unzipped content, read once for as long as the file does not change: a table asks for it once for
+    each of its cells. Raises OSError, or one of UNREADABLE.
+    """
+    stat = path.stat()
+    return _remembered(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _remembered(path: Path, size: int, changed: int) -> str:
+    return digest_of(path, unzipped=True)

@@ -61,7 +61,8 @@ def mistake(path: Path, source: Source) -> str:
     try:
         if not source.digest:
             documents = _documents(path)
-            return "" if documents == source.documents else f"{documents:,} documents"
+            there = documents == source.documents if source.documents else documents > 0
+            return "" if there else f"{documents:,} documents"
         found = digest_of(path, source.unzipped, source.algorithm)
     except UNREADABLE as e:
         return f"truncated or damaged gzip ({e})"

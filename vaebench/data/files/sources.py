@@ -18,8 +18,9 @@ class Source:
     urls : tried in this order.
     md5 : counts where no SHA-256 is known (then ''): good against accidents, weak against intent.
     unzipped : the file serves plain as ``name`` and gzipped as ``name.gz`` alike; the container's own hash is free.
-    documents : counts where no digest is known at all: how many lines of this text are not blank. The loader then holds
-        what it reads against all else that is known of it, and a prepared file remembers which content it was made of.
+    documents : counts where no digest is known at all: how many lines of this text are not blank; 0: not even that is
+        known. The loader then holds what it reads against all else that is known of it, and a prepared file remembers
+        which content it was made of.
     archive : name of the .tar.gz that ``urls`` serve, with ``name`` somewhere in it; '' where they serve the file. A
         copy of the archive in ``folder`` will do too. Its own digest is free: what is taken out of it is checked.
     """
@@ -46,7 +47,9 @@ class Source:
     @property
     def expected(self) -> str:
         """What a copy is held against, in words."""
-        return f"{self.algorithm} {self.digest}" if self.digest else f"{self.documents:,} documents"
+        if self.digest:
+            return f"{self.algorithm} {self.digest}"
+        return f"{self.documents:,} documents" if self.documents else "a whole file; its digest is not on record"
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -151,3 +154,29 @@ YELP = {
     "test": _text("yelp", "test", _YELP, documents=10_000),
 }
 """Yelp reviews (Yang et al. 2017): text, ``label<TAB>document`` per line. No digest is on record."""
+
+
+def _news20(name: str, sha256: str) -> Source:
+    url = f"https://raw.githubusercontent.com/ysmiao/nvdm/master/data/20news/{name}"
+    return Source("20news", name, sha256, (url,))
+
+
+NEWS20 = {
+    "train": _news20("train.feat", "55dfc0cc4e8aac22484ed93a4d785bb171959a00e8ffbca6f13c1c80d8cc4ce5"),
+    "test": _news20("test.feat", "344eff7e61116d72abd6ebc3d3c1e286c0474b41bf85ab09c8b898e0a5ff80c1"),
+    "vocabulary": _news20("vocab.new", "afbe73140a0d39578e6ae33914e049e6587768c088a0501392afda20ca3c85a8"),
+}
+"""20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` per line, ids from 1.
+
+MD5 0b1c3c2f78564029bad750d592e67300, ef2a6090ee05a1f64da8b3c1da918be3 and a66cbb7fa9ff781d3c3fc9ee43bda365.
+"""
+
+
+def _rcv1(part: str) -> Source:
+    name = f"lyrl2004_tokens_{part}.dat"
+    url = f"http://www.ai.mit.edu/projects/jmlr/papers/volume5/lewis04a/a12-token-files/{name}.gz"
+    return Source("rcv1", name, "", (url,), unzipped=True)
+
+
+RCV1 = {part: _rcv1(part) for part in ("train", "test_pt0", "test_pt1", "test_pt2", "test_pt3")}
+"""The token files of RCV1-v2 (Lewis, Yang, Rose & Li 2004), gzipped text. No digest is on record."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vaebench.data.files.content import UNREADABLE, open_content
+from vaebench.data.files.lines import lines_of
 from vaebench.data.kinds import Kind
 from vaebench.data.loader import Loader
 from vaebench.errors import DataError, UserError
@@ -29,7 +29,6 @@ SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 """The first entries of every vocabulary."""
 
 SPLITS = ("train", "valid", "test")
-_BOM = b"\xef\xbb\xbf"
 _FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
 
 
@@ -42,7 +41,7 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
     DataError, one line with the file and the number of the line, where this is no such text.
     """
     count, framed, first = 0, 0, 0
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         if not line or line.isspace():
             continue
         words = _document(path, number, line, labels).split()
@@ -73,34 +72,6 @@ def _document(path: Path, number: int, line: str, labels: bool) -> str:
     if "\t" in document:
         raise DataError(f"{path}: line {number} has a second tab, expected label<TAB>document")
     return document
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number from 1, line without its end)."""
-    number = 0
-    try:
-        with open_content(path) as f:
-            for raw in f:
-                raw = raw.removeprefix(_BOM) if number == 0 else raw
-                # only here does a carriage return not precede a line feed
-                for part in raw.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
-                    number += 1
-                    yield number, _decoded(path, number, part)
-    except UNREADABLE as e:
-        raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
-    except OSError as e:
-        raise DataError(f"{path}: cannot be read ({e.strerror or e})") from None
-
-
-def _decoded(path: Path, number: int, line: bytes) -> str:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as e:
-        byte = line[e.start]
-        raise DataError(f"{path}: line {number} is not UTF-8 text (byte 0x{byte:02x}, place {e.start + 1})") from None
-    if "\0" in text:
-        raise DataError(f"{path}: line {number} has a NUL byte: binary, or not UTF-8 text")
-    return text
 
 
 class TextLoader(Loader):

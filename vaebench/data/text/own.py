@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vaebench.data.files.content import UNREADABLE, digest_of
+from vaebench.data.files.content import UNREADABLE, digest_as_last_changed
 from vaebench.data.text.corpus import SPLITS, TextLoader, read_documents
 from vaebench.errors import DataError, UserError
 
@@ -76,16 +75,9 @@ def content_of(paths: Mapping[str, Path], labels: bool) -> str:
         if not path.is_file():
             raise DataError(f"data.{split}={path}: there is no such file")
         try:
-            stat = path.stat()
-            lines.append(f"{split}:{_digest(path, stat.st_size, stat.st_mtime_ns)}")
+            lines.append(f"{split}:{digest_as_last_changed(path)}")
         except UNREADABLE as e:
             raise DataError(f"data.{split}={path}: truncated or damaged gzip ({e})") from None
         except OSError as e:
             raise DataError(f"data.{split}={path}: cannot be read ({e.strerror or e})") from None
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _digest(path: Path, size: int, changed: int) -> str:
-    """Of a file as it was last changed; a table asks for it once for each of its cells."""
-    return digest_of(path, unzipped=True)

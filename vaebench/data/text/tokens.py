@@ -95,7 +95,7 @@ def with_entries(splits: Splits, n: int) -> Splits:
     Frequent in the training documents; of equally frequent words the earlier stays. The order of the entries does.
     Raises UserError where the data are no documents, or n leaves fewer than two words, or is more than all entries.
     """
-    entries = len(splits.vocabulary)
+    entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
     common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(SPECIALS)
     kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])

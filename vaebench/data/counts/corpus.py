@@ -1,0 +1,95 @@
+"""What every data set of documents as counts has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vaebench.data.kinds import Kind
+from vaebench.data.loader import Loader
+from vaebench.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vaebench.data.counts.sparse import Documents
+    from vaebench.data.splits import Splits
+
+RAW, LOG = "raw", "log1p"
+COUNTS = (RAW, LOG)
+"""What ``data.counts`` may be: n as it is, or round(log(1 + n)), half up."""
+
+
+class CountsLoader(Loader):
+    """Documents as counts. Canonical arrays, as prepared, sparse and raw, in file order:
+
+    'train', 'valid', 'test' : (n,) uint16, the words of each document, numbered from 0.
+    'train_counts', ... : (n,) uint16, how often each is in it.
+    'train_offsets', ... : (documents + 1,) int64; document i has the places ``offsets[i]`` to ``offsets[i + 1]``.
+    'vocabulary' : uint8, the words in UTF-8 with line feeds between.
+
+    ``Splits`` then has dense rows (n, V), uint8 or int16.
+
+    words : how many the vocabulary has; 0 where only the files know.
+    documents : how many there are in each split; none where only the files know.
+
+    Args:
+        counts: ``raw``, or ``log1p``: every count n is replaced by round(log(1 + n)), half up.
+
+    Raises:
+        UserError: If ``counts`` is anything else.
+    """
+
+    kind = Kind.COUNTS
+    words: ClassVar[int] = 0
+    documents: ClassVar[dict[str, int]] = {}
+
+    def __init__(self, counts: str = RAW) -> None:
+        if counts not in COUNTS:
+            raise UserError(f"data.counts={counts!r}: allowed: {' or '.join(COUNTS)}")
+        self.counts = counts
+        self.shape = (self.words,) if self.words else ()
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> CountsLoader:
+        return cls(config.get("counts", RAW))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return dict(self.documents)
+
+    def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
+        """The documents of 'train', 'valid' and 'test', and the vocabulary. Raises DataError."""
+        raise NotImplementedError
+
+    def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
+        """Raises DataError for files that are not of the format, and for numbers other than the expected."""
+        from vaebench.data.counts.sparse import to_arrays
+
+        documents, vocabulary = self.read(files)
+        if self.words and len(vocabulary) != self.words:
+            where = files.get("vocabulary", self.name)
+            raise DataError(f"{where}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}")
+        for split, expected in self.documents.items():
+            if (found := len(documents[split])) != expected:
+                raise DataError(
+                    f"{files.get(split, self.name)}: {found:,} documents for {split}, expected {expected:,}"
+                )
+        return to_arrays(documents, vocabulary)
+
+    def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
+        from vaebench.data.counts.sparse import make_count_splits
+
+        return make_count_splits(self.name, arrays, self.counts == LOG, held_out, held_out_seed)
+
+
+def parted(documents: Documents, valid: int) -> dict[str, Documents]:
+    """Training documents of which ``valid``, spread evenly over them, are for validation: 'train' and 'valid'."""
+    import numpy as np
+
+    from vaebench.data.examples import spread
+
+    held = np.zeros(len(documents), dtype=bool)
+    held[spread(np.arange(len(documents)), valid)] = True
+    return {"train": documents.chosen(~held), "valid": documents.chosen(held)}

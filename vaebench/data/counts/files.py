@@ -1,0 +1,138 @@
+"""Files of documents as counts, and of their vocabularies, read strictly: what is not the format is one line with its
+number.
+
+Two formats. ``label id:count id:count ...``, a document a line, ids from 1: as 20 Newsgroups comes with NVDM. And the
+token files of LYRL2004, as RCV1-v2 comes: ``.I`` and the number of a story, ``.W``, lines of tokens, a blank line.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.data.files.lines import lines_of
+from vaebench.errors import DataError
+
+if TYPE_CHECKING:
+    from vaebench.data.counts.sparse import Documents
+
+MOST = 32_767
+"""Most occurrences of one word in one document: what 16 bits hold."""
+
+STORY, WORDS = ".I", ".W"
+"""What a story of a token file, and its tokens, begin with."""
+
+
+def read_counts(path: Path, vocabulary: int) -> Documents:
+    """The documents in a text, plain or gzipped, of lines ``label id:count id:count ...``; labels are not used.
+
+    Args:
+        path: The file.
+        vocabulary: How many words there are: ids go from 1 to this number.
+
+    Returns:
+        The documents in file order, words numbered from 0.
+
+    Raises:
+        DataError: If a document has no word, a word twice or none of the vocabulary, a count is no whole number from 1,
+            or the file cannot be read. One line with the file and the number of the line.
+    """
+    from vaebench.data.counts.sparse import Documents
+
+    words, counts, offsets = array("i"), array("i"), array("q", [0])
+    for number, line in lines_of(path):
+        at = f"{path}: line {number}"
+        label, *pairs = line.split() or [""]
+        if ":" in label:
+            raise DataError(f"{at} begins with {_short(label)}, expected a label, then id:count of every word")
+        if not pairs:
+            raise DataError(f"{at} is a document without words, expected label id:count id:count ...")
+        ids = []
+        for pair in pairs:
+            word, count = _pair(pair, at, vocabulary)
+            ids.append(word - 1)
+            counts.append(count)
+        if len(set(ids)) < len(ids):
+            twice = next(word for word in ids if ids.count(word) > 1)
+            raise DataError(f"{at} has the word {twice + 1} twice, expected one count for each word")
+        words.extend(ids)
+        offsets.append(len(words))
+    if len(offsets) == 1:
+        raise DataError(f"{path}: no document in it")
+    return Documents.of(words, counts, offsets)
+
+
+def _pair(pair: str, at: str, vocabulary: int) -> tuple[int, int]:
+    """Id and count. Raises DataError, which begins with ``at``."""
+    word, colon, count = pair.partition(":")
+    if not colon or not _whole(word):
+        raise DataError(f"{at} has {_short(pair)}, expected id:count with an id from 1 to {vocabulary:,}")
+    if not 1 <= int(word) <= vocabulary:
+        raise DataError(f"{at} has the word {_short(word)}, but the vocabulary has the words 1 to {vocabulary:,}")
+    if not _whole(count) or not 1 <= int(count) <= MOST:
+        raise DataError(f"{at} has the count {_short(count)}, expected a whole number from 1 to {MOST:,}")
+    return int(word), int(count)
+
+
+def _whole(text: str) -> bool:
+    """Whether this is a whole number of no more digits than any id or count has."""
+    return text.isascii() and text.isdigit() and len(text) <= 12
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 20 else f"{text[:20]}...")
+
+
+def read_vocabulary(path: Path) -> tuple[str, ...]:
+    """The words in a text of lines ``word`` or ``word frequency``, the first being word 1. Frequencies are not used.
+
+    Raises:
+        DataError: If a line has no word, a word stands twice, there is none, or the file cannot be read.
+    """
+    found: dict[str, int] = {}
+    for number, line in lines_of(path):
+        word, *frequency = line.split() or [""]
+        if not word or len(frequency) > 1:
+            raise DataError(f"{path}: line {number} is {_short(line)}, expected a word, perhaps with its frequency")
+        if word in found:
+            raise DataError(f"{path}: line {number} has the word {_short(word)} of line {found[word]} again")
+        found[word] = number
+    if len(found) < 2:
+        raise DataError(f"{path}: {len(found)} words, expected a vocabulary of two or more")
+    return tuple(found)
+
+
+def read_stories(path: Path) -> Iterator[list[str]]:
+    """The tokens of every story of a token file of LYRL2004, plain or gzipped, in file order.
+
+    A story without tokens is an empty list.
+
+    Raises:
+        DataError: If the file is not of this format or cannot be read. One line with the file and the number of the
+            line.
+    """
+    tokens: list[str] = []
+    name, inside = "", False
+    for number, line in lines_of(path):
+        at = f"{path}: line {number}"
+        if line.startswith(f"{STORY} "):
+            if name and not inside:
+                raise DataError(f"{at}: story {name} has no {WORDS} before the next one")
+            if name:
+                yield tokens
+            name, tokens, inside = line[len(STORY) :].strip(), [], False
+            if not _whole(name):
+                raise DataError(f"{at} is {_short(line)}, expected {STORY} and the number of a story")
+        elif line.strip() == WORDS:
+            if not name or inside:
+                raise DataError(f"{at} is {WORDS}, expected one after each line with {STORY}")
+            inside = True
+        elif line.strip():
+            if not inside:
+                raise DataError(f"{at} has tokens before {STORY} and {WORDS}: {_short(line)}")
+            tokens += line.split()
+    if not name or not inside:
+        raise DataError(f"{path}: {'ends within a story' if name else 'no story in it'}")
+    yield tokens

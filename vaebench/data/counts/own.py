@@ -1,0 +1,97 @@
+"""Documents of the user as counts: data=word_counts data.train=FILE data.test=FILE data.vocabulary=FILE."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from vaebench.data.counts.corpus import RAW, CountsLoader, parted
+from vaebench.data.counts.files import read_counts, read_vocabulary
+from vaebench.data.files.content import UNREADABLE, digest_as_last_changed
+from vaebench.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from vaebench.data.counts.sparse import Documents
+
+VALID = 100
+"""Training documents that validate where no others are named; a tenth of them, if there are fewer than a thousand."""
+
+
+class OwnCounts(CountsLoader):
+    """Files in the format of 20 Newsgroups, lines ``label id:count id:count ...``, and the vocabulary they are of.
+
+    Without ``data.valid`` some of the training documents, spread evenly over the file, validate. What the files hold
+    decides what a run is, not where they lie: ``settle`` writes their common digest into ``data.content``, and the
+    prepared file is named by it.
+    """
+
+    name = "word_counts"
+    keep = True
+    asks = ("data.train=FILE", "data.test=FILE", "data.vocabulary=FILE")
+    files: ClassVar[tuple[str, ...]] = ("train", "valid", "test", "vocabulary")
+
+    def __init__(self, counts: str = RAW, paths: Mapping[str, Path] | None = None, content: str = "") -> None:
+        super().__init__(counts)
+        self.paths, self.content = dict(paths or {}), content
+
+    @classmethod
+    def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Absolute paths and ``content``. Raises UserError where a file is not named, DataError where it is not there.
+
+        Where ``content`` is known and no file is here any more, it is left to the prepared file.
+        """
+        missing = [f"data.{key}=FILE" for key in cls.files if key != "valid" and not config.get(key)]
+        if missing:
+            raise UserError(f"data={cls.name}: your own documents as counts: name them, {' '.join(missing)}")
+        paths = {key: Path(str(config[key])).expanduser().absolute() for key in cls.files if config.get(key)}
+        content = config.get("content")
+        if not (content and not any(path.exists() for path in paths.values())):
+            found = _content_of(paths)
+            if content and found != content:
+                named = " ".join(f"data.{key}={path}" for key, path in paths.items())
+                raise DataError(f"{named}: not what they were: expected content {content[:16]}, found {found[:16]}")
+            content = found
+        return {**config, **{key: str(path) for key, path in paths.items()}, "content": content}
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> OwnCounts:
+        config = cls.settle(config)
+        paths = {key: Path(config[key]) for key in cls.files if config.get(key)}
+        return cls(config.get("counts", RAW), paths, config["content"])
+
+    @property
+    def stem(self) -> str:
+        return f"{self.name}-{self.content[:16]}"
+
+    def arrays(self, files: dict[str, Path]) -> dict[str, Any]:
+        return super().arrays(self.paths)
+
+    def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
+        vocabulary = read_vocabulary(files["vocabulary"])
+        parts = {key: read_counts(path, len(vocabulary)) for key, path in files.items() if key != "vocabulary"}
+        for split, part in parts.items():  # variances over a split need two
+            if len(part) < 2:
+                raise DataError(f"{files[split]}: a single document, expected two or more")
+        if "valid" not in parts:
+            n = len(parts["train"])
+            if n < 4:
+                raise DataError(f"{files['train']}: {n} documents, of which none can validate; name data.valid=FILE")
+            parts |= parted(parts["train"], max(2, min(VALID, n // 10)))
+        return parts, vocabulary
+
+
+def _content_of(paths: Mapping[str, Path]) -> str:
+    """One hex SHA-256 over what the files hold, plain or gzipped alike. Raises DataError."""
+    lines = []
+    for key, path in paths.items():
+        if not path.is_file():
+            raise DataError(f"data.{key}={path}: {'a folder' if path.is_dir() else 'there is no such file'}")
+        try:
+            lines.append(f"{key}:{digest_as_last_changed(path)}")
+        except UNREADABLE as e:
+            raise DataError(f"data.{key}={path}: truncated or damaged gzip ({e})") from None
+        except OSError as e:
+            raise DataError(f"data.{key}={path}: cannot be read ({e.strerror or e})") from None
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,134 @@
+"""Documents as counts in memory and on disk: for each the words that are in it, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vaebench.data.kinds import Kind
+from vaebench.data.splits import Splits, array_hash, held_out_mask
+from vaebench.data.text.tokens import packed, unpacked
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """Documents of a vocabulary, one behind the other.
+
+    words : uint16 (n,), or int32 where the vocabulary has more than 65,536 words; words are numbered from 0.
+    counts : uint16 (n,), from 1: how often the word is in the document.
+    offsets : int64 (documents + 1,); document i has the places from ``offsets[i]`` to ``offsets[i + 1]``.
+    """
+
+    words: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, words: Any, counts: Any, offsets: Any) -> Documents:
+        """Documents of whole numbers in anything NumPy makes an array of."""
+        ids = np.asarray(words, dtype=np.int64)
+        narrow = np.uint16 if not len(ids) or int(ids.max()) < 1 << 16 else np.int32
+        return cls(ids.astype(narrow), np.asarray(counts, dtype=np.uint16), np.asarray(offsets, dtype=np.int64))
+
+    @classmethod
+    def of_tokens(cls, tokens: np.ndarray, offsets: np.ndarray) -> Documents:
+        """Documents of token sequences: ``tokens`` (n,) words from 0, document i from ``offsets[i]`` on."""
+        lengths = np.diff(offsets)
+        size = int(tokens.max()) + 1 if len(tokens) else 1
+        places = np.repeat(np.arange(len(lengths), dtype=np.int64), lengths) * size + tokens
+        distinct, counts = np.unique(places, return_counts=True)
+        documents = np.bincount(distinct // size, minlength=len(lengths))
+        return cls.of(distinct % size, counts, np.concatenate([[0], np.cumsum(documents)]))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of every document, (documents,) int64."""
+        running = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
+        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+
+    def chosen(self, places: np.ndarray) -> Documents:
+        """The documents at these ``places``, (n,) bool or whole numbers, in this order."""
+        rows = np.arange(len(self))[places]
+        sizes = (self.offsets[1:] - self.offsets[:-1])[rows]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+        at = np.repeat(self.offsets[rows], sizes) + within
+        return Documents(self.words[at], self.counts[at], offsets)
+
+    def with_log_counts(self) -> Documents:
+        """Every count n as log(1 + n), rounded half up: 1 for n of 1 to 3, 2 for 4 to 11, never 0."""
+        rounded = np.floor(0.5 + np.log1p(self.counts.astype(np.float64)))
+        return Documents(self.words, rounded.astype(np.uint16), self.offsets)
+
+    def dense(self, vocabulary: int, dtype: Any) -> np.ndarray:
+        """(documents, vocabulary) of ``dtype``."""
+        rows = np.zeros((len(self), vocabulary), dtype=dtype)
+        document = np.repeat(np.arange(len(self)), np.diff(self.offsets))
+        rows[document, self.words] = self.counts
+        return rows
+
+
+def joined(first: Documents, second: Documents) -> Documents:
+    """The documents of both, the first's in front."""
+    words = np.concatenate([first.words, second.words])
+    counts = np.concatenate([first.counts, second.counts])
+    return Documents(words, counts, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
+
+
+def to_arrays(documents: Mapping[str, Documents], vocabulary: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """The canonical arrays of ``CountsLoader``."""
+    arrays = {"vocabulary": packed(vocabulary)}
+    for split in SPLITS:
+        part = documents[split]
+        arrays |= {split: part.words, f"{split}_counts": part.counts, f"{split}_offsets": part.offsets}
+    return arrays
+
+
+def of_arrays(arrays: Mapping[str, np.ndarray], split: str) -> Documents:
+    """The documents of a split in the canonical arrays."""
+    return Documents(arrays[split], arrays[f"{split}_counts"], arrays[f"{split}_offsets"])
+
+
+def make_count_splits(
+    name: str, arrays: Mapping[str, np.ndarray], log_counts: bool, held_out: int | None, held_out_seed: int
+) -> Splits:
+    """Splits of the canonical arrays of ``CountsLoader``: dense rows (n, V), a byte a count where that is enough.
+
+    Args:
+        name: Of the data set.
+        arrays: The canonical arrays.
+        log_counts: Whether counts are replaced by round(log(1 + n)).
+        held_out: None, or how many training and validation documents at random are for validation.
+        held_out_seed: Which.
+
+    Raises:
+        UserError: If so many cannot be held out.
+    """
+    parts = {split: of_arrays(arrays, split) for split in SPLITS}
+    if held_out is not None:
+        pool = joined(parts["train"], parts["valid"])
+        held = held_out_mask(len(pool), held_out, held_out_seed)
+        parts |= {"train": pool.chosen(~held), "valid": pool.chosen(held)}
+    if log_counts:
+        parts = {split: part.with_log_counts() for split, part in parts.items()}
+
+    vocabulary = unpacked(arrays["vocabulary"])
+    most = max(int(part.counts.max()) for part in parts.values())
+    dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16  # torch knows no 16 bits without a sign
+    rows = {split: part.dense(len(vocabulary), dtype) for split, part in parts.items()}
+
+    train = parts["train"]
+    totals = np.bincount(train.words, weights=train.counts, minlength=len(vocabulary))  # whole numbers below 2^53
+    mean = (totals / len(train)).astype(np.float32)
+    hashes = {split: array_hash(rows[split]) for split in SPLITS}
+    hashes["vocabulary"] = array_hash(arrays["vocabulary"])
+    longest = int(train.lengths.max())
+    return Splits(name, *rows.values(), Kind.COUNTS, mean, hashes, (len(vocabulary),), vocabulary, longest)

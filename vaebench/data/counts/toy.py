@@ -1,0 +1,59 @@
+"""Short documents as counts, from two topics each: made here, small enough for tests and first steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from vaebench.data.counts.corpus import CountsLoader
+
+if TYPE_CHECKING:
+    from vaebench.data.counts.sparse import Documents
+
+SEED = 20140201
+"""Of NumPy's RandomState, whose stream is frozen: changing it, or any number below, changes the data."""
+
+TOPICS = 4
+SHORTEST, LONGEST = 4, 20
+"""Tokens of a document."""
+
+
+class ToyCounts(CountsLoader):
+    """400/100/100 documents of 4 to 20 tokens, 24 words.
+
+    Each document mixes two of four topics; a topic has six words of its own, and one token in ten is any word.
+    """
+
+    name = "toy_counts"
+    words = 24
+    documents: ClassVar[dict[str, int]] = {"train": 400, "valid": 100, "test": 100}
+
+    def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
+        import numpy as np
+
+        made = documents(sum(self.documents.values()), self.words, SEED)
+        ends = np.cumsum(list(self.documents.values()))
+        rows = np.split(np.arange(len(made)), ends[:-1])
+        parts = {split: made.chosen(places) for split, places in zip(self.documents, rows, strict=True)}
+        return parts, tuple(f"word{i}" for i in range(self.words))
+
+
+def documents(number: int, words: int, seed: int) -> Documents:
+    """``number`` documents of a vocabulary of ``words``, which the four topics divide."""
+    import numpy as np
+
+    from vaebench.data.counts.sparse import Documents
+
+    uniform = np.random.RandomState(seed).random_sample
+    lengths = SHORTEST + ((LONGEST - SHORTEST + 1) * uniform(number)).astype(int)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    topics = (TOPICS * uniform((number, 2))).astype(int)
+    weight = np.repeat(uniform(number), lengths)  # of the first topic in each document
+
+    n = offsets[-1]
+    first = uniform(n) < weight
+    topic = np.where(first, np.repeat(topics[:, 0], lengths), np.repeat(topics[:, 1], lengths))
+    own = words // TOPICS
+    tokens = topic * own + (own * uniform(n)).astype(int)
+    anything = (words * uniform(n)).astype(int)
+    return Documents.of_tokens(np.where(uniform(n) < 0.1, anything, tokens), offsets)
