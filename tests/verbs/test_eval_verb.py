@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -277,3 +278,63 @@ def test_cases_of_several_runs_are_refused(trained: Path, tmp_path: Path, capsys
     assert cli.main(words) == 2
     assert "--cases: 2 runs given; allowed: one, with its seed" in capsys.readouterr().err
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_an_evaluation_of_fewer_cases_is_marked_as_such(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    run = [*TINY, *FEW, f"run.results={tmp_path / 'runs'}"]
+    assert cli.main(["run", *run, "--seeds", "0"]) == 0
+    folder = next((tmp_path / "runs").glob("*/seed-0"))
+    capsys.readouterr()
+
+    assert cli.main(["eval", str(folder)]) == 0
+    assert " cases:" not in capsys.readouterr().out, "an evaluation of all goes without saying"
+    assert cli.main(["eval", str(folder), "eval.points=7"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("  of 7 cases:")
+    assert lines[1] == "  of all test cases:"
+    assert all("points:7" not in line for line in lines[:at])
+    assert all("points:7" in line for line in lines[at + 1 :] if "|" in line)
+    assert cli.main(["eval", str(folder), "eval.points=7", "eval.split=valid"]) == 0
+    assert "  of valid, 7 cases:\n" in capsys.readouterr().out
+
+    assert cli.main(["ls", "runs", f"run.results={tmp_path / 'runs'}"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()[1:]
+    assert line.index("; of valid, 7 cases: bound ") > line.index(" bound ")
+    assert "; of 7 cases: bound " in line
+
+    more = "eval.points=7"
+    assert cli.main(["report", *run, more, "--format", "csv", "--output", str(tmp_path / "few.csv")]) == 0
+    assert cli.main(["report", *run, "--format", "csv", "--output", str(tmp_path / "all.csv")]) == 0
+    capsys.readouterr()
+    assert cli.main(["compare", str(tmp_path / "few.csv"), str(tmp_path / "few.csv")]) == 0
+    assert "bound of 7 cases" in capsys.readouterr().out
+    assert cli.main(["compare", str(tmp_path / "all.csv"), str(tmp_path / "all.csv")]) == 0
+    assert "cases" not in capsys.readouterr().out
+    assert cli.main(["compare", str(tmp_path / "few.csv"), str(tmp_path / "all.csv")]) == 2
+    assert "points:7 against points:all" in capsys.readouterr().err
+
+
+def test_more_cases_than_there_are_are_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = f"run.results={tmp_path}"
+    assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=7"]) == 0
+    capsys.readouterr()
+    assert cli.main(["ls", "runs", root]) == 0
+    assert re.search(r"  of 7 cases: bound .*; of training: valid_bound ", capsys.readouterr().out)
+    assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=100000", "--force"]) == 0
+    capsys.readouterr()
+    assert cli.main(["ls", "runs", root]) == 0
+    assert "cases" not in capsys.readouterr().out
+
+
+def test_two_evaluations_of_the_same_cases_are_told_apart_by_their_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = f"run.results={tmp_path}"
+    assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0"]) == 0
+    assert cli.main(["eval", str(next(tmp_path.glob("*/seed-0"))), "eval.iw_samples=20"]) == 0
+    capsys.readouterr()
+    assert cli.main(["ls", "runs", root]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert "iw_nll K=20 " in line
+    assert "iw_nll K=10 " in line
+    assert "bound K" not in line

@@ -38,7 +38,7 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
     code, out, _ = call(capsys, "ls", "runs", f"run.results={made}")
     assert code == 0
     words = "nvil_mnist: SBN 200 / NVIL, preset=quick, model.dims=[5], train.updates=2, train.valid_every=2"
-    assert f"  {words}  flagged: kl dead layer; bound " in out.splitlines()[1]
+    assert f"  {words}  flagged: kl dead layer; of 5 cases: bound " in out.splitlines()[1]
     assert "eval.points" not in out  # it changes no training
     monkeypatch.setenv("COLUMNS", "80")
     narrow = call(capsys, "ls", "runs", f"run.results={made}")[1]

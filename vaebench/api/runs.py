@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.api import words
 from vaebench.errors import UserError
+from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files
 from vaebench.results.store import is_current, read_note
 from vaebench.rng.seeds import LARGEST_SEED
@@ -103,7 +104,8 @@ class Run:
         """Evaluate the model again with other settings, as ``vaebench eval`` does; what is found is kept in the run.
 
         Args:
-            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or "data.mirror=DIR".
+            overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or "data.mirror=DIR";
+                "data=NAME" evaluates on other data of the same kind and shape.
             settings: Those of ``eval``, such as ``iw_samples=4000``.
 
         Returns:
@@ -119,7 +121,11 @@ class Run:
         run = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)
-        return [m for m in self.measures if is_current(run.cell, m)]
+            on = session.examined
+        if on.own:
+            return [m for m in self.measures if is_current(run.cell, m)]
+        data = f"|data:{on.splits.name}@{on.splits.hash[:8]}|"
+        return [m for m in self.measures if of_other_data(m.signature) and data in m.signature]
 
     def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:
         """Cases that the model makes.

@@ -210,13 +210,38 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             values.append(("", key, text))
         else:
             raise UserError(
-                f"{text}: a stored run keeps its training; "
-                "allowed: eval=NAME, eval.KEY=..., run.KEY=..., data.mirror=FOLDER"
+                f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=..., "
+                "data.mirror=FOLDER, and data=NAME with its settings for other data"
             )
     config = _overlay(config, values)
     validate(config)
     signature.check_precision(config)
     return config
+
+
+def of_other_data(overrides: Sequence[str]) -> tuple[dict[str, Any] | None, list[str]]:
+    """What overrides of a stored run say of other data to evaluate it on, and the overrides that are left.
+
+    Args:
+        overrides: Perhaps with ``data=NAME``, and then settings of it, ``data.KEY=VALUE``.
+
+    Returns:
+        The ``data`` settings of the others, None without ``data=NAME``; the rest. A ``data.mirror`` is for both.
+
+    Raises:
+        UserError: If the name, a key or a value is refused.
+    """
+    keys = [text.partition("=")[0] for text in overrides]
+    if "data" not in keys:
+        return None, list(overrides)
+    name = next(text.partition("=")[2] for text in reversed(overrides) if text.startswith("data="))
+    settings = [text for text, key in zip(overrides, keys, strict=True) if key.startswith("data.")]
+    rest = [
+        text
+        for text, key in zip(overrides, keys, strict=True)
+        if key != "data" and (key == "data.mirror" or not key.startswith("data."))
+    ]
+    return section("data", name, settings), rest
 
 
 def _fill_in(settings: dict[str, Any], key: str) -> None:

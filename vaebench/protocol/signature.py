@@ -19,6 +19,10 @@ FLOAT32 = EvalSettings.precision
 """The precision that goes without saying."""
 
 
+TRAINED_ON = "trained_on"
+"""In a configuration: the data that a model was trained on, if it is evaluated on other data."""
+
+
 def mi_batch(settings: dict[str, Any]) -> int:
     """Cases of a batch within which a mutual information is taken, by the settings of ``eval``."""
     return settings.get("mi_batch") or MI_BATCH
@@ -94,7 +98,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A refined posterior has its
     ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
     ``likelihood`` other than that of bits has its name. A likelihood whose products are not float32 has their
-    ``precision``. Where not all training cases are used (``train.cases``) the split says how many.
+    ``precision``. Where not all training cases are used (``train.cases``) the split says how many. A number of other
+    data than the model was ``trained`` on names these too.
     A time has the data and the recipe only.
     """
     data = config["data"]
@@ -105,7 +110,10 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         return f"{measure}|data:{name}|recipe:{config['recipe']}"
     cases = config["train"].get("cases")
     part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
-    parts = [measure, f"data:{name}", part, f"points:{points or 'all'}"]
+    parts = [measure, f"data:{name}"]
+    if TRAINED_ON in config:
+        parts.append(f"trained:{config[TRAINED_ON]}")
+    parts += [part, f"points:{points or 'all'}"]
     if samples is not None and not summed(config, measure):
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
@@ -145,3 +153,43 @@ def signature_parts(text: str) -> dict[str, str]:
     """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
     measure, *rest = text.split("|")
     return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
+
+
+def as_taken(signature: str, cases: float) -> str:
+    """A signature whose ``points`` are all where more were asked for than the set has.
+
+    Args:
+        signature: As stored.
+        cases: How many the number was measured on; NaN if that is not known.
+    """
+    points = signature_parts(signature).get("points", "") if signature else ""
+    if points.isdecimal() and cases < int(points):
+        return signature.replace(f"|points:{points}|", "|points:all|")
+    return signature
+
+
+def of_other_data(signature: str) -> bool:
+    """Whether a number is of other data than the model was trained on: it belongs to no table."""
+    return "trained" in signature_parts(signature)
+
+
+def taken_on(signature: str, cases: float) -> str:
+    """On what a number was taken, if not on all test cases of the model's own data: ``50 cases``, ``valid``; else ''.
+
+    For example ``data omniglot, train, 50 cases``. Validations and times have one way to be taken, so nothing is said.
+
+    Args:
+        signature: As stored.
+        cases: How many it was taken on; NaN if that is not known.
+    """
+    parts = signature_parts(as_taken(signature, cases))
+    words = []
+    if "trained" in parts:
+        words.append(f"data {parts.get('data', '').partition('@')[0]}")
+    split = parts.get("split", "test")
+    if split != "test" and not parts["measure"].startswith("valid_"):
+        words.append(split)
+    points = parts.get("points", "all")
+    if points != "all" and not parts["measure"].startswith("valid_"):
+        words.append(f"{points} cases" if points != "1" else "1 case")
+    return ", ".join(words)

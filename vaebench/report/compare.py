@@ -249,7 +249,9 @@ def _line(r: ComparedRow) -> tuple[str, ...]:
         words += f" ({r.settings})"
     if r.flagged:
         words += f" (flagged, {r.flagged})"
-    return (r.name, r.metric, number(r.a), counts[0], number(r.b), counts[1], *values, words)
+    part = next((e.cases for e in (r.a, r.b) if e is not None and e.cases is not None), None)
+    metric = r.metric if part is None else f"{r.metric} of {part:,} cases"
+    return (r.name, metric, number(r.a), counts[0], number(r.b), counts[1], *values, words)
 
 
 def _count(comparison: Comparison) -> str:

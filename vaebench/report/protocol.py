@@ -25,19 +25,6 @@ ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
 """What it means that a signature lacks a part, where that is known."""
 
 
-def as_taken(signature: str, cases: float) -> str:
-    """A signature whose ``points`` are all where more were asked for than the set has.
-
-    Args:
-        signature: As stored.
-        cases: How many the number was measured on; NaN if that is not known.
-    """
-    points = signature_parts(signature).get("points", "") if signature else ""
-    if points.isdecimal() and cases < int(points):
-        return signature.replace(f"|points:{points}|", "|points:all|")
-    return signature
-
-
 def data_of(signature: str) -> str:
     """The data of a signature without their hash; empty if it names none."""
     return signature_parts(signature).get("data", "").partition("@")[0]

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import signature_parts
-from vaebench.report.protocol import as_taken
+from vaebench.protocol.signature import as_taken, signature_parts
 from vaebench.results import flags
 from vaebench.results.stats import combine, mean_error, repeats_of
 from vaebench.settings.kinds import is_number

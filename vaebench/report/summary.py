@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
-from vaebench.protocol.signature import signature_parts
-from vaebench.report.protocol import as_taken, differing, unlike
+from vaebench.protocol.signature import as_taken, signature_parts
+from vaebench.report.protocol import differing, unlike
 from vaebench.report.select import CELL, Estimate, counted, estimate, kinds, taken
 from vaebench.results import flags
 from vaebench.results.stats import verdict

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench.config.cells import canonical, settings_of
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import taken_on
 from vaebench.results import flags
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
@@ -37,10 +40,39 @@ class Found(NamedTuple):
 
 def found(result: Mapping[str, Any]) -> Found:
     """What the result of a run says, with its ``key`` and ``seed``."""
-    measures = ", ".join(f"{m.name} {_number(m)}" for m in readable_measures(result))
+    measures = "; ".join(_in_words(*group) for group in evaluations(readable_measures(result)))
     marks = flags.in_short(flags.of_result(result))
     line = (f"flagged: {marks}; " if marks else "") + (measures or str(result.get("reason") or "-"))
     return Found(str(result.get("status") or "?"), result.get("updates"), line, cost(result))
+
+
+def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
+    """Measures by what they were taken on, see ``signature.taken_on``.
+
+    Those of all own test cases come first, under '', what the training itself has measured among them. Without them
+    that comes last, under 'training'.
+    """
+    groups: dict[str, list[Measure]] = {"": []}
+    for m in sorted(measures, key=_of_training):
+        groups.setdefault(taken_on(m.signature, math.nan if m.points is None else m.points), []).append(m)
+    whole = groups.pop("")
+    if not groups or not all(map(_of_training, whole)):
+        return [("", whole), *groups.items()]
+    return [*groups.items(), *([("training", whole)] if whole else [])]
+
+
+def _of_training(measure: Measure) -> bool:
+    return measure.name.startswith("valid_") or is_timing(measure.name)
+
+
+def _in_words(on: str, measures: list[Measure]) -> str:
+    """``bound 22.83(0.03), kl 3.65``, with ``of 50 cases:`` before it where they are a part."""
+    names = [m.name for m in measures]
+    parts = []
+    for m in measures:
+        samples = f" K={m.samples}" if names.count(m.name) > 1 and m.samples is not None else ""
+        parts.append(f"{m.name}{samples} {_number(m)}")
+    return (f"of {on}: " if on else "") + ", ".join(parts)
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vaebench.errors import UserError, nearest
 from vaebench.files import parse_json, write_output
 from vaebench.formatting import shortened
 from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import samples_of, signature, signature_parts
+from vaebench.protocol.signature import of_other_data, samples_of, signature, signature_parts
 from vaebench.results import flags, result_file, run_files
 from vaebench.results.lock import Held, hold
 from vaebench.results.stats import Measure
@@ -187,7 +187,8 @@ def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell])
         extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
-        of_measure = {} if m.name == cell.measure else {"published": None, "paper_signature": ""}
+        printed = m.name == cell.measure and not of_other_data(m.signature)
+        of_measure = {} if printed else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))
         rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
     return rows or [run]
@@ -201,6 +202,8 @@ def is_current(cell: Cell, measure: Measure) -> bool:
     # Signatures did not always say it. All measures of a run have the batch of its training.
     found.setdefault("svi_batch", wanted.get("svi_batch", ""))
     if found.get("precision") != wanted.get("precision"):  # of which float32 goes without saying
+        return False
+    if of_other_data(measure.signature):
         return False
     return all(found.get(k) == v for k, v in wanted.items())
 

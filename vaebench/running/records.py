@@ -119,6 +119,18 @@ class Records:
         self.earlier[s.seed] = result
         return result
 
+    def add(self, s: RunState, measures: list[Measure]) -> dict[str, Any]:
+        """Add measures of other data to the result of a seed, which is as evaluated as before; returns it."""
+        old = self._earlier(s)
+        if old.get("updates") != s.update:
+            status = self.status(s)
+            old = self.write(s, Status.TRAINED if status is Status.DONE else status, self.of_training(s))
+        measures = _remeasured(old, measures, s.folder)
+        result = {**old, "measures": [m.to_dict() for m in measures] + _kept(old, measures)}
+        self.store.write_result(self.cell.key, s.seed, result)
+        self.earlier[s.seed] = result
+        return result
+
     def fail(self, s: RunState, reason: str) -> None:
         """Record that a seed failed. Measures it had are kept; a finished result is, and on a full disk everything."""
         old = self._earlier(s)

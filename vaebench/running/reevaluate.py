@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench.config.cells import Cell
-from vaebench.config.compose import reevaluated
+from vaebench.config.compose import of_other_data, reevaluated
 from vaebench.errors import UserError
 from vaebench.results import run_files
 from vaebench.results.store import Store
@@ -22,11 +22,13 @@ class Stored(NamedTuple):
         folder: Where it is, ``.../NAME/seed-<n>``, as the user wrote it.
         cell: What was trained, as it is to be evaluated.
         seed: Its seed.
+        data: The ``data`` settings of other data to evaluate it on; None: its own.
     """
 
     folder: Path
     cell: Cell
     seed: int
+    data: Mapping[str, Any] | None = None
 
 
 def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Stored:
@@ -36,15 +38,16 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
         folder: Where it is.
         note: What its ``config.json`` says.
         seed: Its seed.
-        overrides: Of ``eval``, ``run`` and ``data.mirror``.
+        overrides: Of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its settings for other data.
 
     Raises:
         UserError: If a setting is refused.
     """
-    config = reevaluated(note["config"], overrides)
+    data, rest = of_other_data(overrides)
+    config = reevaluated(note["config"], rest)
     config["run"]["results"] = str(folder.resolve().parent.parent)
     config["run"]["track"] = []  # trackers follow a run, not what is measured of it later
-    return Stored(folder, Cell("", note["row"], note["column"], "", config), seed)
+    return Stored(folder, Cell("", note["row"], note["column"], "", config), seed, data)
 
 
 @contextlib.contextmanager
@@ -52,7 +55,8 @@ def opened(run: Stored) -> Iterator[Session]:
     """A session of one trained run, whose lock is held for the time of the block.
 
     Raises:
-        UserError: If it was moved, is damaged or in use, cannot be written, or nothing is trained there yet.
+        UserError: If it was moved, is damaged or in use, cannot be written, nothing is trained there yet, or its model
+            cannot read the other data.
     """
     key = run.cell.key
     if key != run.folder.resolve().parent.name:
@@ -68,6 +72,8 @@ def opened(run: Stored) -> Iterator[Session]:
         with store.lock(key, run.seed):
             session = Session(run.cell, store, [run.seed])
             session.check_trained()
+            if run.data is not None:
+                session.examine(run.data)
             yield session
     except OSError as e:  # a read-only folder, a full disk
         raise UserError(f"{run.folder}: cannot be written: {e.strerror or e}") from None

@@ -20,6 +20,7 @@ from vaebench.data.splits import with_cases
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluation.each_case import each_case
 from vaebench.evaluation.evaluate import cases, evaluate, places
+from vaebench.evaluation.examined import Examined, other_data
 from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
 from vaebench.models import model_class
@@ -78,6 +79,7 @@ class Session:
         keep_freed_memory()
 
         self.splits = with_cases(loaded.load(self.config["data"]), cell.train.cases)
+        self.examined = Examined(self.splits, self.config, own=True)
         self.rule = OBJECTIVES.get(self.config["objective"]["name"], Objective)
         batches = batches_of(self.config, self.splits)
         self.updates = in_updates(self.config, batches, "updates")
@@ -263,6 +265,13 @@ class Session:
                 raise UserError(f"{s.folder}: nothing is trained there yet")
             evaluated_checkpoint(s, self.cell.train.select)
 
+    def examine(self, settings: Mapping[str, Any]) -> None:
+        """Evaluate on other data from now on, by their ``data`` settings.
+
+        Raises UserError where the model cannot read them, DataError where they cannot be had.
+        """
+        self.examined = other_data(self.config, self.splits, settings, loaded.load(settings))
+
     def evaluate_only(self, say: Say, should_stop: ShouldStop = never) -> list[dict[str, Any]]:
         """Evaluate the checkpoints as they are; a run that is not trained to its end stays one to be gone on with.
 
@@ -283,9 +292,9 @@ class Session:
         settings = self.config["eval"]
         model = self.trio.model.to(self.device)
         put(model, evaluated_checkpoint(s, self.cell.train.select))
-        x = cases(self.splits, settings).to(self.device)
+        x = cases(self.examined.splits, settings).to(self.device)
         with self._at_work(), Work(should_stop):
-            return places(self.splits, settings), each_case(model, x, settings, s.seed)
+            return places(self.examined.splits, settings), each_case(model, x, settings, s.seed)
 
     def _leave(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
         """The result of a seed that is trained, and evaluated some other time."""
@@ -304,7 +313,8 @@ class Session:
         found = evaluated_checkpoint(s, self.cell.train.select)
         model = self.trio.model.to(self.device)
         put(model, found)
-        x = cases(self.splits, self.config["eval"]).to(self.device)
+        on = self.examined
+        x = cases(on.splits, self.config["eval"]).to(self.device)
 
         begun = Partial(s.folder, self._evaluation(s, found))
         kept, spent = begun.read()
@@ -322,9 +332,10 @@ class Session:
         failure = None
         try:
             with Work(should_stop, keep=keep, kept=kept, spent=spent, tell=tell) as work:
-                measures = evaluate(model, x, self.config, self.splits.hash, s.seed)
+                measures = evaluate(model, x, on.config, on.splits.hash, s.seed)
                 try:
-                    write_means(s.folder, self.config, self.splits, model, found.meta["update"])
+                    if on.own:
+                        write_means(s.folder, self.config, self.splits, model, found.meta["update"])
                 except Interrupted:
                     raise
                 except Exception as e:  # told when the measures, none the worse for it, are written
@@ -332,6 +343,9 @@ class Session:
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
 
+        if not on.own:
+            begun.remove()
+            return self.records.add(s, measures)
         measures += self.records.of_training(s)
         result = self.records.write(s, status, measures, work.seconds)
         begun.remove()
@@ -347,7 +361,7 @@ class Session:
         return {
             "eval": self.config["eval"],
             "model": self.config["model"],
-            "data": self.splits.hash,
+            "data": self.examined.splits.hash,
             "seed": s.seed,
             "parameters": checksum({**found.params, **found.state}),
             "device": describe(self.device, self.cell.run.threads),

@@ -17,6 +17,7 @@ from vaebench.verbs import results_root, write
 if TYPE_CHECKING:
     from vaebench.running.progress import Progress
     from vaebench.running.reevaluate import Stored
+    from vaebench.running.session import Session
     from vaebench.work.events import ShouldStop
 
 HELP = "Evaluate stored runs again, with other settings, without training; measures they have are kept."
@@ -29,7 +30,8 @@ def configure(parser: ArgumentParser) -> None:
         metavar="RUN|key=value",
         help="run directories, or names that `vaebench ls runs` shows (all seeds, or NAME/seed-0); "
         "or TABLE ROW of a shipped model, which is copied to your runs first; "
-        "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu",
+        "and settings such as eval.iw_samples=4000, eval=iw, run.device=cpu, "
+        "or data=NAME for other data of the same kind and shape",
     )
     parser.add_argument(
         "--cases", type=Path, metavar="FILE.csv", help="write what is known of each case there; result.json stays"
@@ -101,7 +103,7 @@ def _write_cases(runs: Sequence[Stored], path: Path, should_stop: ShouldStop) ->
         except Interrupted:
             raise Interrupted("interrupted; nothing was written") from None
         name = f"{run.cell.key}/seed-{run.seed}"
-        text = paired.csv_text(name, session.splits.hash, session.config["eval"]["split"], places, columns)
+        text = paired.csv_text(name, session.examined.splits.hash, session.config["eval"]["split"], places, columns)
     write(path, text)
 
 
@@ -111,25 +113,38 @@ def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
     Raises UserError where it was moved, is damaged, in use or cannot be written, and Interrupted when ``should_stop``
     says so.
     """
-    from vaebench.report.costs import evaluation
-    from vaebench.results import index
+    from vaebench.results.digest import evaluations
     from vaebench.results.flags import of_measure
     from vaebench.results.result_file import readable_measures
     from vaebench.running.reevaluate import opened
 
     with opened(run) as session:
-        with index.opened(session.store) as runs:
-            cost = evaluation(runs.costs([session.cell.key]), session.cell, session.device.type)
-        known = "unknown cost" if cost is None else f"about {duration(cost)}"
-        progress.begin(session.who, f"{run.folder}: an evaluation of {known}")
+        progress.begin(session.who, f"{run.folder}: an evaluation {_cost(session)}")
         try:
             result = session.evaluate_only(progress, should_stop)[0]
         except Interrupted as e:
             raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
 
     print(f"{run.folder}: {result['status']}, {result['updates']} updates")
-    for m in readable_measures(result):
-        error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
-        print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
-        for flag in of_measure(m):
-            print(f"    flagged: {flag}")
+    groups = evaluations(readable_measures(result))
+    for on, measures in groups:
+        if len(groups) > 1 or on:  # an evaluation of all test cases goes without saying
+            print(f"  of {on or 'all test cases'}:")
+        for m in measures:
+            error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
+            print(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
+            for flag in of_measure(m):
+                print(f"    flagged: {flag}")
+
+
+def _cost(session: Session) -> str:
+    """What an evaluation will take, as far as it is known."""
+    from vaebench.report.costs import evaluation
+    from vaebench.results import index
+
+    on = session.examined
+    if not on.own:
+        return f"on other data, {on.splits.name}"
+    with index.opened(session.store) as runs:
+        cost = evaluation(runs.costs([session.cell.key]), session.cell, session.device.type)
+    return "of unknown cost" if cost is None else f"of about {duration(cost)}"
