@@ -58,6 +58,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"dims": [2], "hidden": [4], "covariance": "rank_one", "input_noise": "bit_flip"},
         {"dims": [3, 2], "hidden": [4, 3], "between": [3], "input_noise": "dropout", "noise_rate": 0.3},
     ],
+    "hierarchical_vae": [{"dims": [2], "hidden": [3]}, {"dims": [2, 3, 2], "hidden": [2, 3, 4], "depth": 1}],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
     "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
@@ -76,7 +77,7 @@ PRIOR = {"prior_chains": 6, "prior_sweeps": 2}
 OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nvil": [{"baseline_units": 5}, {"input_baseline": False, "local_signals": False}],
     "wake_sleep": [{}, {"weight_decay": 0.2}],
-    "iw_bound": [{"samples": 1}, {"samples": 3}],
+    "iw_bound": [{"samples": 1}, {"samples": 3}, {"samples": 2, "average": "outside"}],
     "dvae": [PRIOR],
     "dvae_pp": [{**PRIOR, "samples": 2}],
     "dvae_sharp": [{**PRIOR, "samples": 2}],

@@ -29,6 +29,7 @@ TINY = {
     "gaussian_vae": {"name": "gaussian_vae", "latents": 2, "encoder": [5]},
     "gaussian_vae, gaussian": {"name": "gaussian_vae", "latents": 2, "encoder": [5], "likelihood": "gaussian"},
     "dlgm": {"name": "dlgm", "dims": [3, 5], "hidden": [6], "covariance": "rank_one"},
+    "hierarchical_vae": {"name": "hierarchical_vae", "dims": [3, 5], "hidden": [4, 6]},
     "image_vae": {"name": "image_vae", **CODED},
     "image_vae, gated": {"name": "image_vae", "decoder": "gated", **CODED},
     "pixel_cnn": {"name": "pixel_cnn", **SMALL},
@@ -100,7 +101,10 @@ def test_they_give_the_same_where_there_is_no_vaebench(alone):
     assert done.stdout.split("\n").count("the same") == len(alone) >= 2 * len(TINY) - 2
 
 
-@pytest.mark.parametrize("name", ["sbn", "darn", "gaussian_vae", "dlgm", "image_vae", "image_vae, gated", "pixel_cnn"])
+@pytest.mark.parametrize(
+    "name",
+    ["sbn", "darn", "gaussian_vae", "dlgm", "hierarchical_vae", "image_vae", "image_vae, gated", "pixel_cnn"],
+)
 def test_logits_are_those_of_the_likelihood(name):
     """The Bernoulli log-likelihood of the decoder's logits is the model's own."""
     model, x = tiny(name)

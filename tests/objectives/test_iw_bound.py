@@ -92,10 +92,45 @@ def test_more_samples_give_a_tighter_bound_below_the_evidence():
     assert bounds[1] + 0.01 < bounds[2] < evidence
 
 
+def of_two_layers(**settings):
+    config = {"name": "hierarchical_vae", "dims": [2, 3], "hidden": [3, 4], "depth": 1}
+    model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+    rule = objectives.build({"name": "iw_bound", **settings}, model).double()
+    check.randomize(rule, 0)
+    return rule
+
+
+@pytest.mark.parametrize("make", [lambda **s: rule_of(s.pop("samples"), **s), of_two_layers])
+def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
+    """To the last digit, the bound and every gradient; two samples are not."""
+    found = {}
+    for samples, average in ((1, "inside"), (1, "outside"), (2, "inside"), (2, "outside")):
+        rule = make(samples=samples, average=average)
+        x, draws = inputs(rule)
+        loss = step(rule, (x > 0).double(), draws)[0]
+        found[samples, average] = [loss.detach(), *torch.autograd.grad(loss, list(rule.parameters()))]
+    one, two = (list(zip(found[k, "inside"], found[k, "outside"], strict=True)) for k in (1, 2))
+    assert all(torch.equal(a, b) for a, b in one)
+    assert float(found[2, "inside"][0]) < float(found[2, "outside"][0])
+    assert not any(torch.equal(a, b) for a, b in two[1:])
+
+
+def test_outside_the_logarithm_it_is_the_mean_of_the_samples():
+    rule = rule_of(3, average="outside")
+    x, draws = inputs(rule)
+    each = [log_weight(rule.model, x[b], draws["q1"][k, b]) for b in range(CASES) for k in range(3)]
+    torch.testing.assert_close(-step(rule, x, draws)[0], torch.stack(each).mean())
+
+
 @pytest.mark.parametrize("samples", [0, -1, 1.5, True])
 def test_bad_number_of_samples(samples):
     with pytest.raises(UserError, match=r"objective\.samples="):
         rule_of(samples)
+
+
+def test_a_bad_average_is_refused():
+    with pytest.raises(UserError, match=r"objective\.average='between'"):
+        rule_of(1, average="between")
 
 
 def test_it_cannot_train_discrete_latents():

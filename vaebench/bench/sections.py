@@ -47,6 +47,7 @@ FAMILIES: Families = {
     "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
     "mixture of 500 Bernoullis, EM": ({"name": "bernoulli_mixture"}, {"name": "em"}),
     "NADE 500, likelihood": ({"name": "nade"}, {"name": "likelihood"}),
+    "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,
 }
 """What is measured: with the documents of ``bench_text`` every registered model and objective."""

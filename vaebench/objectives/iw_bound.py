@@ -1,4 +1,7 @@
-"""Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016); one sample: the ELBO."""
+"""Importance-weighted bound with reparameterised samples (Burda, Grosse & Salakhutdinov 2016); one sample: the ELBO.
+
+With the average outside the logarithm it is the ELBO by K samples, the VAE beside which the paper puts its own rows.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,32 @@ from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
 from vaebench.settings import validate
 
+AVERAGES = ("inside", "outside")
+
 
 class IWBound(Objective):
-    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state."""
+    """Maximises log (1/K) sum_k P(x, z_k) / Q(z_k | x), z_k ~ Q(z | x), per case. There is no state.
+
+    Args:
+        model: One through whose samples a gradient passes.
+        samples: K, per case.
+        reduce: ``sum`` or ``mean`` over the cases of the batch.
+        average: Over the K samples: ``inside`` the logarithm, or ``outside``, (1/K) sum_k log of the weights.
+
+    Raises:
+        UserError: For a bad setting.
+    """
 
     model: SampledPosterior
 
-    def __init__(self, model: SampledPosterior, samples: int = 1, reduce: str = "mean") -> None:
+    def __init__(
+        self, model: SampledPosterior, samples: int = 1, reduce: str = "mean", average: str = "inside"
+    ) -> None:
         super().__init__()
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
         self.reduce = reduction.check(reduce)
+        self.inside = validate.one_of("objective.average", average, AVERAGES) == "inside"
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -39,5 +57,5 @@ class IWBound(Objective):
         posterior = self.model.posterior(x)
         z = posterior.sample(self.samples, noise)
         log_w = self.model.log_joint(x, z) - posterior.log_prob(z)
-        bound = torch.logsumexp(log_w, 0) - math.log(self.samples)
+        bound = torch.logsumexp(log_w, 0) - math.log(self.samples) if self.inside else log_w.mean(0)
         return -reduction.over_cases(bound, self.reduce), state, {"bound": bound.detach().mean()}

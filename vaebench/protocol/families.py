@@ -71,6 +71,7 @@ FAMILIES: dict[str, Family] = {
         "gaussian_vae.GaussianVAE", latent="gaussian", takes=(Kind.BITS, Kind.INTENSITY), encoded=True
     ),
     "dlgm": Family("dlgm.DLGM", latent="gaussian"),
+    "hierarchical_vae": Family("hierarchical_vae.HierarchicalVAE", latent="gaussian"),
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
     "bernoulli_mixture": Family("bernoulli_mixture.BernoulliMixture", latent="none"),
     "nade": Family("nade.NADE", latent="none"),

@@ -1,0 +1,198 @@
+"""VAEs with several stochastic layers, each given the next (Burda et al. 2016): diagonal Gaussians by perceptrons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli, gaussian
+from vaebench.errors import UserError
+from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Program, SampledPosterior
+from vaebench.models.posterior import Noise, Posterior, log_standard
+from vaebench.nn.init import logit_of_mean
+from vaebench.nn.layers import layer_list
+from vaebench.nn.mlp import NONLINEARITIES, Heads
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes
+from vaebench.settings import validate
+
+
+class Generator(nn.Module):
+    """The generative half: from z_1 to the data, and from every z_l+1 to the moments of z_l."""
+
+    def __init__(self, visible: Heads, between: Iterable[Heads]) -> None:
+        super().__init__()
+        self.visible = visible
+        self.between = layer_list(between)
+
+
+class Encoders(nn.Module):
+    """The inference half: from the data to the moments of z_1, and from every z_l to those of z_l+1."""
+
+    def __init__(self, layers: Iterable[Heads]) -> None:
+        super().__init__()
+        self.layers = layer_list(layers)
+
+
+class UpwardPosterior(Posterior):
+    """q(z_1 | x) q(z_2 | z_1) ...: the moments of the first layer are computed once, of the others at samples.
+
+    Args:
+        encoders: From the data or a layer to the moments of the next layer.
+        x: Examples, (batch, d).
+    """
+
+    def __init__(self, encoders: Sequence[Heads], x: Tensor) -> None:
+        self.first = encoders[0](x)
+        self.others = encoders[1:]
+
+    def sample(self, k: int, noise: Noise) -> list[Tensor]:
+        """Gradients pass to all moments. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
+        mean, log_var = self.first
+        z = [gaussian.sample(mean, 0.5 * log_var, noise["q1"])]
+        for i, encoder in enumerate(self.others, 2):
+            mean, log_var = encoder(z[-1])
+            z.append(gaussian.sample(mean, 0.5 * log_var, noise[f"q{i}"]))
+        return z
+
+    def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
+        """log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
+        moments = [self.first, *(encoder(below) for encoder, below in zip(self.others, z[:-1], strict=True))]
+        return [gaussian.log_prob(here, mean, 0.5 * log_var) for here, (mean, log_var) in zip(z, moments, strict=True)]
+
+
+class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+    """z_L ~ N(0, I), z_l | z_l+1 a diagonal Gaussian, x | z_1 Bernoulli; q(z_1 | x), q(z_l+1 | z_l) diagonal Gaussians.
+
+    Between two layers, and between the data and z_1, lie ``depth`` deterministic layers, in both directions the same
+    number of units. ``dims`` lists the deepest layer first, as for belief nets.
+
+    Args:
+        info: What is known of the data.
+        dims: Numbers of each stochastic layer, deepest first.
+        hidden: Units of every deterministic layer just below each of these, deepest first.
+        depth: Deterministic layers there; 0: all means, log-variances and logits are linear.
+        nonlinearity: Of the hidden units.
+        visible_bias: See ``GaussianVAE``.
+
+    Raises:
+        UserError: For a bad setting.
+
+    Reference:
+        Burda, Grosse & Salakhutdinov 2016, section 5 and figure 1.
+    """
+
+    facts = FAMILIES["hierarchical_vae"]
+    reparameterised = True
+
+    def __init__(
+        self,
+        info: DataInfo,
+        dims: Sequence[int] = (50, 100),
+        hidden: Sequence[int] = (100, 200),
+        depth: int = 2,
+        nonlinearity: str = "tanh",
+        visible_bias: str = "init",
+    ) -> None:
+        layers = validate.sizes("model.dims", dims)[::-1]
+        if not layers:
+            raise UserError("model.dims=[]: a model has one stochastic layer at least")
+        super().__init__(info, layers)
+        units = validate.sizes("model.hidden", hidden)[::-1]
+        if len(units) != len(layers):
+            raise UserError(f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}")
+        validate.whole("model.depth", depth, least=0)
+        validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
+        self.visible_bias = validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
+
+        widths = [[n] * depth for n in units]
+        moments = [{"mean": n, "log_var": n} for n in layers]
+        above = range(1, len(layers))
+        self.p = Generator(
+            Heads(layers[0], widths[0], {"logits": self.sizes[0]}, nonlinearity),
+            [Heads(layers[i], widths[i], moments[i - 1], nonlinearity) for i in above],
+        )
+        self.q = Encoders(Heads(self.sizes[i], widths[i], moments[i], nonlinearity) for i in range(len(layers)))
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
+        if self.visible_bias == "mean":
+            self.p.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
+
+    # ------------------------------------------------------------------------------------------------ posterior
+
+    def posterior(self, x: Tensor) -> UpwardPosterior:
+        """q(z | x) of the examples ``x`` (batch, d)."""
+        return UpwardPosterior(list(self.q.layers), x)
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
+        return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k reparameterised samples of q(z | x): layers (k, batch, n), the one next to the data first."""
+        return self.posterior(x).sample(k, noise)
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
+        return self.posterior(x).log_prob_terms(z)
+
+    # ------------------------------------------------------------------------------------------------ generator
+
+    def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
+        """log p(x | z_1), log p(z_1 | z_2), ..., log p(z_L), each (k, batch), nats."""
+        terms = [bernoulli.log_prob(x, self.p.visible(z[0])[0])]
+        for net, here, above in zip(self.p.between, z[:-1], z[1:], strict=True):
+            mean, log_var = net(above)
+            terms.append(gaussian.log_prob(here, mean, 0.5 * log_var))
+        return [*terms, log_standard(z[-1])]
+
+    # ------------------------------------------------------------------------------------------------- programs
+
+    def programs(self, x: Tensor) -> dict[str, Program]:
+        """Encoder and decoder, and both networks between each two stochastic layers."""
+        layers = [torch.zeros(len(x), n, dtype=x.dtype) for n in self.sizes[1:]]
+
+        def moments(net: Heads) -> Callable[[Tensor], tuple[Tensor, ...]]:
+            return lambda v: tuple(net(v))
+
+        def decode(z1: Tensor) -> Tensor:
+            return self.p.visible(z1)[0]
+
+        found = {
+            "encoder": Program(moments(self.q.layers[0]), {"x": x}, "mean and log-variance of z1"),
+            "decoder": Program(decode, {"z1": layers[0]}, "logits of x"),
+        }
+        for i in range(1, len(layers)):
+            up, down = moments(self.q.layers[i]), moments(self.p.between[i - 1])
+            found[f"encoder{i + 1}"] = Program(up, {"z": layers[i - 1]}, f"mean and log-variance of z{i + 1}")
+            found[f"decoder{i + 1}"] = Program(down, {"z": layers[i]}, f"mean and log-variance of z{i}")
+        return found
+
+    # -------------------------------------------------------------------------------------------------- samples
+
+    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """E[x | z_1], (k, batch, d), numbers in (0, 1)."""
+        return torch.sigmoid(self.p.visible(z[0])[0])
+
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z_1), bits of the shape of ``uniform`` (k, batch, d)."""
+        return bernoulli.sample(self.p.visible(z[0])[0], uniform)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
+        normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+        return {"p0": ("uniform", (batch, self.sizes[0])), **normals}
+
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples of the model: x (batch, d) and layers (1, batch, n)."""
+        deepest = len(self.sizes) - 1
+        z = [noise[f"p{deepest}"]]
+        for i in reversed(range(1, deepest)):
+            mean, log_var = self.p.between[i - 1](z[0])
+            z.insert(0, gaussian.sample(mean, 0.5 * log_var, noise[f"p{i}"]))
+        layers = [v.unsqueeze(0) for v in z]
+        return self.sample_visible(layers, noise["p0"].unsqueeze(0))[0], layers
