@@ -80,13 +80,19 @@ class BoundSum(Sums):
         """The KL of every case, all layers together, (n,), nats."""
         return self.case_kl / self.samples + self.log_z
 
+    def variance(self) -> Tensor | None:
+        """Monte Carlo variance of the bound of every case, (n,), nats^2; with one sample it is unknown (None)."""
+        if self.samples < 2:
+            return None
+        mean = self.total / self.samples
+        variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
+        return variance / self.samples + self.shared
+
     def result(self) -> Bound:
         """The mean and its error; with one sample per case the Monte Carlo error is unknown (None)."""
         mean = self.total / self.samples
-        error = None
-        if self.samples > 1:
-            variance = (self.square - self.samples * mean**2).clamp(min=0) / (self.samples - 1)
-            error = float((variance.sum() / self.samples + self.shared.sum()).sqrt() / self.cases)
+        variance = self.variance()
+        error = None if variance is None else float(variance.sum().sqrt() / self.cases)
         kl = [float(v) / (self.cases * self.samples) for v in self.kl]
         if kl:
             kl[-1] += self.log_z

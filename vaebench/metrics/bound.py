@@ -1,8 +1,9 @@
-"""The variational bound by the paper's protocol, and the KL in it."""
+"""The variational bound by the paper's protocol, and the KL in it; of documents as counts the perplexities besides."""
 
 from __future__ import annotations
 
 from vaebench.estimators.variational import BoundSum
+from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import LatentModel
@@ -21,12 +22,14 @@ class Bound(Metric[BoundSum]):
         return BoundSum(len(job.x), job.settings["bound_samples"], job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: BoundSum) -> list[Measure]:
-        """Both, with the KL of each layer."""
+        """Both, with the KL of each layer, and the perplexities."""
         b = collected.result()
         how = {"analytic": True} if b.analytic else {}
+        names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [
             job.with_log_z("bound", -b.value, b.error, b.samples, each=collected.each()),
             job.with_log_z("kl", sum(b.kl), None, b.samples, each=collected.each_kl(), layers=b.kl, **how),
+            *document_perplexity.measures(job, collected.each(), collected.variance(), b.samples, names),
         ]
 
 

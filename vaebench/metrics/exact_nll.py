@@ -1,11 +1,11 @@
-"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexity besides."""
+"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexities besides."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from vaebench.estimators import enumeration
-from vaebench.metrics import perplexity
+from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import ExactModel
@@ -35,7 +35,8 @@ class ExactNLL(Metric[Tensor]):
         found = [job.measure("nll", nll, None, None, each=-collected, spread=spread)]
         if job.model.facts.reads_documents:
             found.append(perplexity.measure(job, nll, None, None, -collected))
-        return found
+        names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
+        return [*found, *document_perplexity.measures(job, -collected, None, None, names)]
 
 
 METRIC = ExactNLL()

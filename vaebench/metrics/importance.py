@@ -1,9 +1,9 @@
-"""The importance-weighted NLL of a model with a normalised posterior; of documents the perplexity besides."""
+"""The importance-weighted NLL of a model with a normalised posterior; of documents the perplexities besides."""
 
 from __future__ import annotations
 
 from vaebench.estimators.importance_weighted import Importance, ImportanceSum
-from vaebench.metrics import perplexity
+from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import SampledPosterior
@@ -22,13 +22,15 @@ class ImportanceNLL(Metric[ImportanceSum]):
         return ImportanceSum(len(job.x), job.settings["iw_samples"], job.x.device, log_z=job.log_z)
 
     def measures(self, job: Job, collected: ImportanceSum) -> list[Measure]:
-        """The NLL, and of documents the perplexity."""
+        """The NLL, and of documents the perplexities."""
         w = collected.result()
         each = collected.each()
         found = [job.with_log_z("iw_nll", w.nll, w.error, w.samples, each=each, **details(w))]
         if job.model.facts.reads_documents:
             found.append(perplexity.measure(job, w.nll, w.error, w.samples, each))
-        return found
+        names = document_perplexity.PER_DOCUMENT_IW, document_perplexity.POOLED_IW
+        variance = collected.variance() if w.samples > 1 else None
+        return [*found, *document_perplexity.measures(job, each, variance, w.samples, names)]
 
 
 def details(w: Importance) -> dict[str, object]:

@@ -45,6 +45,18 @@ METRICS: dict[str, Metric] = {
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
     "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), likelihood=True, floor=1.0),
+    "document_perplexity": Metric(
+        "perplexity per document", ("bound", "exact_nll"), ("eval", "bound_samples"), likelihood=True, floor=1.0
+    ),
+    "pooled_perplexity": Metric(
+        "pooled perplexity", ("bound", "exact_nll"), ("eval", "bound_samples"), likelihood=True, floor=1.0
+    ),
+    "iw_document_perplexity": Metric(
+        "IW perplexity per document", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
+    ),
+    "iw_pooled_perplexity": Metric(
+        "IW pooled perplexity", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
+    ),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),

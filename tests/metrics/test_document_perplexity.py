@@ -1,0 +1,178 @@
+"""Perplexities of documents as counts: by hand on three documents, against enumeration, and their errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vaebench import models
+from vaebench.check import checks as check
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.estimators import exact
+from vaebench.estimators.document_perplexity import per_document, pooled
+from vaebench.evaluation.evaluate import evaluate
+from vaebench.models.base import ExactModel
+from vaebench.protocol.families import FAMILIES
+from vaebench.protocol.registry import METRICS
+
+NLL = torch.tensor([4.0, 30.0, 12.0])
+TOKENS = torch.tensor([2.0, 10.0, 3.0])
+"""2, 3 and 4 nats per token: 3 on average; 46 nats of 15 tokens in all."""
+
+NAMES = ("document_perplexity", "pooled_perplexity", "iw_document_perplexity", "iw_pooled_perplexity")
+
+
+def test_three_documents_by_hand():
+    assert per_document(NLL, TOKENS).value == pytest.approx(math.exp((2 + 3 + 4) / 3))
+    assert pooled(NLL, TOKENS).value == pytest.approx(math.exp(46 / 15))
+    one = torch.tensor([5.0]), torch.tensor([2.0])
+    for found in (per_document(*one), pooled(*one)):
+        assert found.value == pytest.approx(math.exp(2.5))
+        assert (found.error, found.spread) == (None, None)
+    same = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
+    assert per_document(*same).value == pytest.approx(pooled(*same).value) == pytest.approx(math.exp(3))
+
+
+def test_errors_by_hand():
+    """Of three bounds with variances 1, 4 and 9, and of three documents with 2, 3 and 4 nats per token."""
+    variance = torch.tensor([1.0, 4.0, 9.0])
+    one, other = per_document(NLL, TOKENS, variance), pooled(NLL, TOKENS, variance)
+    assert one.error == pytest.approx(one.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
+    assert other.error == pytest.approx(other.value * math.sqrt(14) / 15)
+    assert one.spread == pytest.approx(one.value * 1.0 / math.sqrt(3))
+    rate = 46 / 15
+    residual = [4 - 2 * rate, 30 - 10 * rate, 12 - 3 * rate]
+    assert other.spread == pytest.approx(other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15)
+
+
+@pytest.mark.parametrize("perplexity", [per_document, pooled])
+def test_errors_are_those_of_repeats(perplexity):
+    """Standard deviation of 4,000 repeats: its own error is 1.1 %, so 5 % fails by chance once in 10^5."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    n, repeats = 50, 4000
+    tokens = torch.randint(1, 30, (n,), generator=generator).double()
+    variance = 0.02 * tokens
+    nll = 3 * tokens + variance.sqrt() * normal(repeats, n)
+    found = [perplexity(row, tokens, variance) for row in nll]
+    values = torch.tensor([p.value for p in found])
+    assert float(values.std()) == pytest.approx(sum(p.error for p in found) / repeats, rel=0.05)
+
+    lengths = torch.randint(1, 30, (repeats, n), generator=generator).double()
+    nll = lengths * (3 + 0.3 * normal(repeats, n))
+    found = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
+    values = torch.tensor([p.value for p in found])
+    assert float(values.std()) == pytest.approx(sum(p.spread for p in found) / repeats, rel=0.05)
+
+
+def test_what_is_too_large_is_infinite():
+    for nll in (torch.tensor([2000.0, 1e4]), torch.tensor([math.inf, 1.0])):
+        assert per_document(nll, torch.tensor([1.0, 2.0])).value == math.inf
+        assert pooled(nll, torch.tensor([1.0, 1.0])).value == math.inf
+
+
+# -------------------------------------------------------------------------------------------- measures of a model
+
+
+def config(**settings):
+    ev = {"bound_samples": 10, "iw_samples": 200, "split": "test", "points": None, **settings}
+    parts = {"model": {"name": "sbn"}, "data": {"name": "tiny"}, "objective": {}, "train": {"select": "valid_bound"}}
+    return {**parts, "recipe": 1, "eval": ev}
+
+
+def documents(n=300):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randint(0, 4, (n, 5), generator=generator) * torch.randint(0, 2, (n, 5), generator=generator)
+    x[x.sum(1) == 0, 2] = 1
+    return x.to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
+    model = models.build({"name": "sbn", "dims": [3]}, info).double()
+    check.randomize(model, 1)
+    return model.requires_grad_(False)
+
+
+def measured(model, x, **settings):
+    return {m.name: m for m in evaluate(model, x, config(**settings), "0" * 16, 0)}
+
+
+def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
+    """Within four of their errors, each; four such fail by chance in 2.5e-4. They are four names, four protocols."""
+    x = documents()
+    found = measured(model, x)
+    tokens = x.sum(1).double()
+    wanted = [exact.elbo(model, x.double()), exact.log_evidence(model, x.double())]
+    wanted = [f(-v, tokens).value for v in wanted for f in (per_document, pooled)]
+    for name, value in zip(NAMES, wanted, strict=True):
+        m = found[name]
+        assert abs(m.value - value) < 4 * m.error, name
+        assert m.unit == "per token"
+        assert m.samples == (200 if "iw" in name else 10)
+        assert f"{name}|data:tiny@00000000|split:test|points:all|samples:{m.samples}|" in m.signature
+        assert m.extra["tokens"] == int(tokens.sum())
+        assert m.extra["tokens_per_case"] == pytest.approx(float(tokens.mean()))
+        assert m.extra["spread"] > m.error
+    assert len({found[name].signature for name in NAMES}) == 4
+    assert found["document_perplexity"].value > found["iw_document_perplexity"].value
+    assert found["pooled_perplexity"].value == pytest.approx(math.exp(found["bound"].value / float(tokens.mean())))
+    assert found["document_perplexity"].value != pytest.approx(found["pooled_perplexity"].value, rel=1e-3)
+
+
+def test_a_fair_die_has_the_perplexity_of_its_faces():
+    info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
+    model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)  # all parameters are 0
+    found = measured(model, documents(40))
+    for name in NAMES:
+        assert found[name].value == pytest.approx(5.0, rel=1e-6)
+        assert found[name].error == pytest.approx(0.0, abs=1e-5)
+
+
+def test_samples_that_are_not_taken_have_no_measure_and_one_has_no_error(model):
+    found = measured(model, documents(20), iw_samples=None, bound_samples=1)
+    assert set(NAMES) & set(found) == set(NAMES[:2])
+    assert found["document_perplexity"].error is None
+    assert measured(model, documents(20), iw_samples=1)["iw_pooled_perplexity"].error is None
+
+
+def test_other_examples_have_none():
+    model = models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.full((5,), 0.3))).requires_grad_(False)
+    assert not set(NAMES) & set(measured(model, torch.ones(10, 5)))
+
+
+class Unigram(ExactModel):
+    """Every token from the same distribution."""
+
+    facts = FAMILIES["text_lm"]
+
+    def log_evidence(self, x, drop=None, tape=None):
+        return (x.double() * self.mean.double().log()).sum(-1)
+
+
+def test_a_model_that_knows_its_likelihood_has_exact_ones(monkeypatch):
+    import dataclasses
+
+    monkeypatch.setattr(Unigram, "facts", dataclasses.replace(FAMILIES["text_lm"], takes=(Kind.COUNTS,)))
+    mean = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
+    model, x = Unigram(DataInfo(mean, Kind.COUNTS)), documents(50)
+    found = measured(model, x)
+    nll = -model.log_evidence(x)
+    assert found["document_perplexity"].value == pytest.approx(per_document(nll, x.sum(1)).value)
+    assert found["pooled_perplexity"].value == pytest.approx(pooled(nll, x.sum(1)).value)
+    assert found["document_perplexity"].error is None
+    assert found["document_perplexity"].samples is None
+    assert "perplexity" not in found
+
+
+def test_they_are_registered_with_a_floor():
+    for name in NAMES:
+        assert METRICS[name].floor == 1.0
+        assert METRICS[name].likelihood

@@ -1,0 +1,42 @@
+"""The perplexities beside a bound or an NLL of documents as counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.data.kinds import Kind
+from vaebench.estimators.document_perplexity import per_document, pooled
+from vaebench.metrics.job import Job
+from vaebench.results.stats import Measure
+
+PER_DOCUMENT, POOLED = "document_perplexity", "pooled_perplexity"
+"""From the bound, or from the NLL of a model that knows it."""
+
+PER_DOCUMENT_IW, POOLED_IW = "iw_document_perplexity", "iw_pooled_perplexity"
+"""From the importance-weighted NLL."""
+
+
+def measures(
+    job: Job, nll: Tensor, variance: Tensor | None, samples: int | None, names: tuple[str, str]
+) -> list[Measure]:
+    """Both perplexities of a job on documents as counts; none on other examples.
+
+    Args:
+        job: What is measured.
+        nll: Of every document, (n,), nats, or a bound of it.
+        variance: Of every ``nll``, (n,), by which the error is known; None: it is not.
+        samples: Per document; None for an exact NLL.
+        names: Of the measures, per document and pooled.
+    """
+    if job.model.info.kind is not Kind.COUNTS:
+        return []
+    tokens = job.x.sum(-1, dtype=torch.float64)
+    of_tokens = {"tokens": int(tokens.sum()), "tokens_per_case": float(tokens.mean())}
+    each = nll / tokens, nll
+    found = []
+    for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
+        p = perplexity(nll, tokens, variance)
+        extra = {**of_tokens, "spread": p.spread}
+        found.append(job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra))
+    return found
