@@ -32,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
 
@@ -183,6 +184,7 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
     monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
@@ -319,6 +321,7 @@ def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, c
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {"log Z of a small RBM": size})
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0

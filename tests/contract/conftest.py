@@ -63,6 +63,8 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
     "rbm": [{"units": 4}],
+    "lda": [{"dims": [3]}, {"dims": [2], "document_prior": 0.3, "topic_prior": 0.1}],
+    "doc_nade": [{"dims": [3]}, {"dims": [2], "output": "softmax", "activation": "tanh"}],
 }
 """At most 16 units in all, so that models of binary units can be enumerated."""
 
@@ -103,6 +105,8 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "likelihood": [{}, {"reduce": "sum"}],
     "em": [{}],
     "contrastive_divergence": [{"steps": 2}, {"steps": 3, "grow": 1, "chains": 5}],
+    "ordered_likelihood": [{}, {"per": "example"}],
+    "topic_posterior": [{}, {"decay": 0.0}],
 }
 
 

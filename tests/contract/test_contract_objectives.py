@@ -152,7 +152,8 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         params = [{k: v.detach() for k, v in case.rule(10 + s, scale).named_parameters()} for s in seeds]
         parts = [(p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)]
     layers = rule.model.kernel_layers
-    if engine != "plain" and (case.tokens or rule.alone or layers) and not (layers and engine == "kernel"):
+    plain_only = case.tokens or rule.alone or rule.plain_only or layers
+    if engine != "plain" and plain_only and not (layers and engine == "kernel"):
         pytest.skip("plain alone can run it")
     if engine == "kernel" and not choice.has_kernel({**vars(case), "optim": {"name": descent}}, case.kind):
         pytest.skip("no kernel")

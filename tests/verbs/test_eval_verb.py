@@ -140,6 +140,7 @@ def test_check_prints_exact_estimate_error_and_z(
 
 
 def test_bench_measures_every_registered_model_and_objective() -> None:
+    from vaebench.bench import counts as bench_counts
     from vaebench.bench import images as bench_images
     from vaebench.bench import sections as bench
     from vaebench.bench import text as bench_text
@@ -147,7 +148,7 @@ def test_bench_measures_every_registered_model_and_objective() -> None:
     from vaebench.protocol.families import FAMILIES
 
     texts = [rest for _, *rest in bench_text.FAMILIES.values()]
-    every = [*bench.FAMILIES.values(), *texts, *bench_images.FAMILIES.values()]
+    every = [*bench.FAMILIES.values(), *texts, *bench_images.FAMILIES.values(), *bench_counts.FAMILIES.values()]
     assert {m["name"] for m, _ in every} == set(FAMILIES)
     assert {o["name"] for _, o in every} == set(OBJECTIVES)
 
@@ -160,6 +161,7 @@ def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
     monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
+    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
     monkeypatch.setattr(bench.bench_boltzmann, "ANNEALINGS", {})
     assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0

@@ -14,6 +14,7 @@ import torch
 
 from vaebench import kernels, models
 from vaebench.bench import boltzmann as bench_boltzmann
+from vaebench.bench import counts as bench_counts
 from vaebench.bench import images as bench_images
 from vaebench.bench import importance as bench_importance
 from vaebench.bench import jax_loop as bench_jax
@@ -50,7 +51,7 @@ FAMILIES: Families = {
     "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,
 }
-"""What is measured: with the documents of ``bench_text`` every registered model and objective."""
+"""What is measured: with ``bench_counts``, ``bench_text`` and ``bench_images`` every registered model and objective."""
 
 
 def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:
@@ -140,10 +141,11 @@ def run(
     families = chosen(only)
     third = _named(only, bench_text.FAMILIES)
     fourth = _named(only, bench_images.FAMILIES)
+    counted = _named(only, bench_counts.FAMILIES)
     scored = _named(only, bench_importance.FAMILIES)
     annealed = _named(only, bench_boltzmann.ANNEALINGS)
-    if not families and not third and not fourth and not scored and not annealed:
-        texts_and_images = [*bench_text.FAMILIES, *bench_images.FAMILIES]
+    if not any((families, third, fourth, counted, scored, annealed)):
+        texts_and_images = [*bench_counts.FAMILIES, *bench_text.FAMILIES, *bench_images.FAMILIES]
         every = [*FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS, *texts_and_images]
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
@@ -153,6 +155,7 @@ def run(
         (scored, lambda: bench_importance.run(scored, device, seconds, record)),
         (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
         (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),
+        (counted, lambda: bench_counts.run(counted, device, seconds, record)),
         (third, lambda: bench_text.run(third, device, seconds, record)),
         (fourth, lambda: bench_images.run(fourth, device, seconds, record)),
     ]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench.dists import boltzmann_exact
-from vaebench.models.base import BoltzmannPrior, ExactModel, Model
+from vaebench.models.base import BoltzmannPrior, BoundedModel, ExactModel, Model
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.work.steps import Box, steps
 
@@ -65,9 +65,14 @@ def known(model: Model, x: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def exact_value(model: Model, x: Tensor) -> float:
-    """The exact KL of a model that knows it, else the exact NLL, nats. ValueError where neither is known."""
+    """The exact KL of a model that knows it, else the exact NLL or its bound without samples, nats.
+
+    ValueError where none of them is known.
+    """
     if isinstance(model, RBMTarget):
         return float(model.kl())
+    if isinstance(model, BoundedModel):
+        return -float(model.evidence_bound(x).mean())
     log_p = known(model, x)
     if log_p is None:
         raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")

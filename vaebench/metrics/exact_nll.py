@@ -8,7 +8,7 @@ from vaebench.estimators import enumeration
 from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
-from vaebench.models.base import ExactModel
+from vaebench.models.base import ExactModel, OrderedModel
 from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
 
@@ -17,7 +17,9 @@ class ExactNLL(Metric[Tensor]):
     """Minus the mean of log p(x), without error."""
 
     def applies(self, job: Job) -> bool:
-        """See ``enumeration.known``."""
+        """See ``enumeration.known``; models that read an example in an order have another, ``order_nll``."""
+        if isinstance(job.model, OrderedModel):
+            return False
         return isinstance(job.model, ExactModel) or enumeration.applies(job.model)
 
     def collect(self, job: Job) -> Tensor:

@@ -136,6 +136,33 @@ class EnergyModel(Model):
         """
 
 
+class OrderedModel(ExactModel):
+    """A model whose log p(x) is exact given the order in which the parts of an example are read, and differs by it.
+
+    ``log_evidence`` reads the order that its noise gives, and one fixed order without any.
+    """
+
+    @abstractmethod
+    def order_noise(self, batch: int) -> Shapes:
+        """Noise that makes a random order of each of ``batch`` examples."""
+
+    @abstractmethod
+    def words(self, x: Tensor) -> Tensor:
+        """How many parts each example has, (batch,)."""
+
+    @abstractmethod
+    def score(self, x: Tensor, order: Noise | None = None) -> Tensor:
+        """``log_evidence`` of any number of examples in the orders of the noise, see ``ExactModel``, (n,)."""
+
+
+class BoundedModel(Model):
+    """A model of whose log p(x) a bound is known without samples: its posterior is fitted to each example by itself."""
+
+    @abstractmethod
+    def evidence_bound(self, x: Tensor) -> Tensor:
+        """A lower bound on log p(x) of any number of examples, (n,), nats, without gradient and in bounded memory."""
+
+
 class LatentModel(Model):
     """A model with latents z: log p(x, z) and log q(z | x), term by term."""
 

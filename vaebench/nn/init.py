@@ -10,7 +10,7 @@ from torch import nn
 from vaebench.errors import UserError
 from vaebench.settings import validate
 
-INITS = ("normal", "glorot", "fan_in", "text", "normal_all")
+INITS = ("normal", "glorot", "fan_in", "text", "normal_all", "positive")
 
 TEXT_KEYS = ("init_center", "embedding_scale", "embedding_center")
 """Settings of ``text`` alone."""
@@ -28,13 +28,13 @@ def initialize(
 ) -> None:
     """Set every parameter of ``module`` in place: matrices by ``init``, vectors to zero.
 
-    ``normal``: N(0, scale^2). ``normal_all``: the same, vectors as well. ``glorot``: uniform on +-sqrt(6 / (rows +
-    columns)). ``fan_in``: normal with standard deviation sqrt(2.6 / columns), cut off at two of them (He et al. 2015,
-    made up for the cut). Matrices named ``autoregressive`` start at zero: a linear connection between units has no
-    symmetry to break, so a net starts as its factorial self. ``text``: vectors as well, uniform on ``init_center`` +-
-    ``scale``, and those named ``embedding`` on ``embedding_center`` +- ``embedding_scale``; 0.01 and 0.1 around 0 in He
-    et al. 2019 (appendix B), around 0.05 and 0.1 in its appendix G. Parts of ``module`` that have a method
-    ``start(generator)`` set their own values last.
+    ``normal``: N(0, scale^2). ``normal_all``: the same, vectors as well. ``positive``: uniform on (0, scale).
+    ``glorot``: uniform on +-sqrt(6 / (rows + columns)). ``fan_in``: normal with standard deviation sqrt(2.6 / columns),
+    cut off at two of them (He et al. 2015, made up for the cut). Matrices named ``autoregressive`` start at zero: a
+    linear connection between units has no symmetry to break, so a net starts as its factorial self. ``text``: vectors
+    as well, uniform on ``init_center`` +- ``scale``, and those named ``embedding`` on ``embedding_center`` +-
+    ``embedding_scale``; 0.01 and 0.1 around 0 in He et al. 2019 (appendix B), around 0.05 and 0.1 in its appendix G.
+    Parts of ``module`` that have a method ``start(generator)`` set their own values last.
     Raises UserError for an unknown ``init``, a scale that is not positive or a centre that is no number.
     """
     validate.one_of("model.init", init, INITS)
@@ -55,6 +55,8 @@ def initialize(
                 p.normal_(0.0, float(scale), generator=generator)
             elif p.dim() < 2 or name.endswith("autoregressive"):
                 p.zero_()
+            elif init == "positive":
+                p.uniform_(0.0, float(scale), generator=generator)
             elif init == "normal":
                 p.normal_(0.0, float(scale), generator=generator)
             elif init == "fan_in":

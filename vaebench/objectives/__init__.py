@@ -43,8 +43,10 @@ from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.mcem import MCEM
 from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.ordered_likelihood import OrderedLikelihood
 from vaebench.objectives.rbm_kl import RBMKL
 from vaebench.objectives.semi_amortised import SemiAmortised
+from vaebench.objectives.topic_posterior import TopicPosterior
 from vaebench.objectives.vae import VAE
 from vaebench.objectives.wake_sleep import WakeSleep
 
@@ -69,6 +71,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "likelihood": Likelihood,
     "em": EM,
     "contrastive_divergence": ContrastiveDivergence,
+    "ordered_likelihood": OrderedLikelihood,
+    "topic_posterior": TopicPosterior,
 }
 
 

@@ -76,6 +76,8 @@ class Objective(nn.Module):
         chain_noise: Names of the noise that these loops take by its digits.
         alone: Whether seeds are trained one by one, by the plain engine. Set it if an update depends on the outcome
             of the previous one.
+        plain_only: Whether no other engine can take a step: how much there is to compute depends on the values of the
+            batch (the words of its documents), or a library does a part.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, a part of the loss.
         no_half: Why the products of a step may not be bfloat16, empty where they may.
         validation: How the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
@@ -88,6 +90,7 @@ class Objective(nn.Module):
     worth_compiling = True
     kernel: ClassVar[str] = ""
     alone = False
+    plain_only = False
     weight_decay = 0.0
     no_half = ""
     validation: Mapping[str, Any] = MappingProxyType({})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from vaebench.models.base import ExactModel, Model
+from vaebench.models.base import ExactModel, Model, OrderedModel
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import reduction
 from vaebench.objectives.base import Batch, Objective, State, Step
@@ -31,8 +31,8 @@ class Likelihood(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models without latents."""
-        return isinstance(model, ExactModel)
+        """Models without latents that read an example in one way."""
+        return isinstance(model, ExactModel) and not isinstance(model, OrderedModel)
 
     def draws(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of dropout."""

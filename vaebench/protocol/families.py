@@ -25,6 +25,9 @@ class Family:
         unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
             lack: how it is found is then part of the protocol. ``evidence``: log p(x) itself lacks one.
         density: Whether p(x) is a density, so that its logarithm may be positive.
+        bounded: Whether there is a bound on log p(x) without samples, from a posterior fitted to each example.
+        ordered: Whether log p(x) is known given an order of the parts of an example, and differs by it: how many orders
+            an evaluation takes is then part of the protocol.
         half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves the likelihood in
             place.
     """
@@ -35,12 +38,14 @@ class Family:
     encoded: bool = False
     unnormalised: tuple[str, ...] = ()
     density: bool = False
+    bounded: bool = False
+    ordered: bool = False
     half: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
         """Whether log p(x) is known: there is an NLL, and no bound."""
-        return self.latent == "none" and not self.unnormalised
+        return self.latent == "none" and not self.unnormalised and not self.bounded
 
     @property
     def reads_documents(self) -> bool:
@@ -50,7 +55,7 @@ class Family:
     @property
     def draws_bits(self) -> bool:
         """Whether samples of p(x) are zeros and ones: neither words nor real numbers."""
-        return not self.reads_documents and not self.density
+        return Kind.BITS in self.takes and not self.density
 
 
 FAMILIES: dict[str, Family] = {
@@ -77,6 +82,8 @@ FAMILIES: dict[str, Family] = {
     "nade": Family("nade.NADE", latent="none"),
     "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",)),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
+    "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
+    "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),
 }
 """Every model by its name in ``conf/model/``."""
 

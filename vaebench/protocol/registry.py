@@ -31,7 +31,9 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "bound": Metric("bound", ("bound",), ("eval", "bound_samples"), log_z=True, likelihood=True, floor=0.0),
+    "bound": Metric(
+        "bound", ("bound", "evidence_bound"), ("eval", "bound_samples"), log_z=True, likelihood=True, floor=0.0
+    ),
     "iw_nll": Metric(
         "IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
     ),
@@ -39,7 +41,10 @@ METRICS: dict[str, Metric] = {
         "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
     ),
     "hmc_nll": Metric("HMC-NLL", ("hmc_nll",), ("eval", "hmc_samples"), least=2),
-    "nll": Metric("exact NLL", ("exact_nll",), likelihood=True, floor=0.0),
+    "nll": Metric("exact NLL", ("exact_nll", "order_nll"), likelihood=True, floor=0.0),
+    "left_to_right_nll": Metric(
+        "left-to-right NLL", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=0.0
+    ),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),

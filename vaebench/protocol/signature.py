@@ -28,10 +28,17 @@ def mi_batch(settings: dict[str, Any]) -> int:
     return settings.get("mi_batch") or MI_BATCH
 
 
+def orders(settings: dict[str, Any]) -> int:
+    """Orders of each example over which log p(x) is averaged, by the settings of ``eval``."""
+    return settings.get("orders") or EvalSettings.orders
+
+
 def samples_of(config: dict[str, Any], measure: str) -> int | None:
     """Samples per case of a measure by this configuration; None for a measure that takes none."""
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None or summed(config, measure):
+        return None
+    if measure == "bound" and family(config).bounded:
         return None
     group, key = metric.samples
     return config[group].get(key)
@@ -46,6 +53,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     model = family(config)
     if model.exact:
         names = ["nll"]
+    elif model.bounded:
+        names = ["bound", *(["left_to_right_nll"] if ev.get("particles") else [])]
     else:
         names = ["bound", "kl"]
         if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):  # a variance over cases
@@ -97,9 +106,10 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     taken on the validation cases, whatever ``eval`` says: on all, or on ``objective.valid_points`` of them where each
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A refined posterior has its
     ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
-    ``likelihood`` other than that of bits has its name. A likelihood whose products are not float32 has their
-    ``precision``. Where not all training cases are used (``train.cases``) the split says how many. A number of other
-    data than the model was ``trained`` on names these too.
+    ``likelihood`` other than that of bits has its name. Models that read an example in an order have the number of
+    ``orders`` over which log p(x) is averaged. A likelihood whose products are not float32 has their ``precision``.
+    Where not all training cases are used (``train.cases``) the split says how many. A number of other data than the
+    model was ``trained`` on names these too.
     A time has the data and the recipe only.
     """
     data = config["data"]
@@ -126,6 +136,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     precision = ev.get("precision", FLOAT32)
     if precision != FLOAT32 and measure in METRICS and METRICS[measure].likelihood:
         parts.append(f"precision:{precision}")
+    if family(config).ordered and measure in METRICS and METRICS[measure].likelihood:
+        parts.append(f"orders:{orders(ev)}")
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)

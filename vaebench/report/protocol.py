@@ -13,6 +13,7 @@ WORDS = {
     "samples": "samples per case",
     "batch": "cases of a batch",
     "likelihood": "likelihood",
+    "orders": "orders per case",
     "svi": "steps of refinement",
     "svi_batch": "cases refined together",
     "precision": "products in",

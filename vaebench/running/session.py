@@ -226,7 +226,7 @@ class Session:
     def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
         layers = model_class(self.config["model"]["name"]).kernel_layers
-        if (self.splits.tokens or self.rule.alone) and not layers:
+        if (self.splits.tokens or self.rule.alone or self.rule.plain_only) and not layers:
             for s in seeds:
                 s.engine = "plain"
             return

@@ -99,6 +99,8 @@ class EvalSettings(Section):
     logz_sweeps: int = _is(whole(1, SAMPLES), 10_000)
     posterior_temperatures: int = _is(whole(1, SAMPLES), 500)
     mi_batch: int = _is(whole(2, WIDTH), 32)
+    orders: int = _is(whole(1, SEVERAL), 1)
+    particles: int | None = _is(or_null(whole(1, SAMPLES)), None)
     means: str = _is(SPLIT, "valid")
     repeats: int = _is(whole(1, SEVERAL), 1)
     precision: str = _is(PRECISION, "float32")

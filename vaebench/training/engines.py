@@ -54,8 +54,8 @@ def check_precision(objective: Objective, precision: str) -> None:
 class Pack:
     """R seeds of an objective trained at once.
 
-    Batches of documents may differ in size: for them, and for objectives that train seeds ``alone``, the engine is
-    ``plain``.
+    Batches of documents may differ in size: for them, and for objectives that are ``alone`` or ``plain_only``, the
+    engine is ``plain``.
 
     Args:
         objective: Gives structure and buffers only; its own parameter values are not used.
@@ -92,7 +92,8 @@ class Pack:
 
         documents = kind is Kind.TOKENS
         by_layers = engine == "kernel" and objective.model.kernel_layers
-        if engine != "plain" and (documents or objective.alone) and not by_layers:
+        plain_only = documents or objective.alone or objective.plain_only
+        if engine != "plain" and plain_only and not by_layers:
             raise ValueError(f"engine {engine!r} cannot run this rule on these data: plain can")
 
         self.objective = objective

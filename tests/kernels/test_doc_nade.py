@@ -1,0 +1,48 @@
+"""DocNADE by loops of our own: values and derivatives of the plain code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench import kernels
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.models import doc_nade
+from vaebench.models.doc_nade import DocNADE
+from vaebench.rng import noise
+
+pytest.importorskip("numba")
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+@pytest.mark.parametrize(("vocabulary", "units"), [(2, 1), (11, 6), (16, 9)])
+def test_values_and_derivatives_are_those_of_the_plain_code(activation, vocabulary, units, monkeypatch):
+    model = DocNADE(DataInfo(np.ones(vocabulary), Kind.COUNTS), [units], activation=activation)
+    generator = torch.Generator().manual_seed(units)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, 0.7, generator=generator)
+    x = torch.randint(0, 3, (7, vocabulary), generator=generator).float()
+    x[2] = 0
+    order = noise.fixed(model.order_noise(7), 0, "noise")
+    slopes = torch.randn(7, generator=generator)
+    taken = []
+    loops = doc_nade._Loops.apply
+    monkeypatch.setattr(doc_nade._Loops, "apply", lambda *a: (taken.append(1), loops(*a))[1])
+
+    found = []
+    for wanted in (True, False):
+        with kernels.use(wanted):
+            log_p = model.log_evidence(x, order)
+            found.append((log_p.detach(), torch.autograd.grad((slopes * log_p).sum(), list(model.parameters()))))
+    assert taken == [1]
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+def test_a_softmax_and_float64_are_left_to_the_plain_code():
+    info = DataInfo(np.ones(4), Kind.COUNTS)
+    assert DocNADE(info)._by_kernel()
+    assert not DocNADE(info, output="softmax")._by_kernel()
+    assert not DocNADE(info).double()._by_kernel()

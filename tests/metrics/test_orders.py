@@ -1,0 +1,78 @@
+"""The NLL over random orders: its mean and error against all orders of short documents."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.estimators import orders
+from vaebench.metrics.job import Job
+from vaebench.metrics.order_nll import METRIC
+from vaebench.models.doc_nade import DocNADE
+from vaebench.protocol.signature import signature
+
+X = torch.tensor([[2, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 0]]).double()
+
+
+@pytest.fixture
+def model():
+    made = DocNADE(DataInfo(np.ones(4), Kind.COUNTS), [3]).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for _, p in sorted(made.named_parameters()):
+            p.normal_(0.0, 1.0, generator=generator)
+    return made
+
+
+def exact(model, x):
+    """Mean of log p over all orders of the words of one document."""
+    words = torch.arange(4).repeat_interleave(x.long())
+    every = torch.stack([words[list(p)] for p in itertools.permutations(range(len(words)))])
+    document = torch.arange(len(every)).repeat_interleave(len(words))
+    return float(model.log_sequences(every.flatten(), document, len(every)).detach().mean())
+
+
+def test_the_mean_is_that_over_all_orders_within_its_error(model):
+    """400 orders of a document of four words: z is above 4.5 by chance once in 150,000 seeds."""
+    many = X.repeat(20, 1)
+    found = orders.log_evidence(model, many, 400, seed=0)
+    assert found.shape == (400, 60)
+    error = orders.mean_error(found)
+    wanted = np.mean([exact(model, x) for x in X])
+    assert 0 < error < 0.01
+    assert abs(float(found.mean()) - wanted) < 4.5 * error
+
+
+def test_the_error_is_the_scatter_over_seeds(model):
+    """z of 30 seeds about their mean: the mean square is outside these limits once in a thousand sets of seeds."""
+    found = [orders.log_evidence(model, X, 5, seed) for seed in range(30)]
+    means = torch.stack([f.mean() for f in found])
+    ratio = float(means.var()) / np.mean([orders.mean_error(f) ** 2 for f in found])
+    assert 0.4 < ratio < 2.0
+
+
+def test_the_measure_and_its_protocol(model):
+    job = Job(model, X, {"orders": 3}, 0)
+    (found,) = METRIC.measures(job, METRIC.collect(job))
+    log_p = orders.log_evidence(model, X, 3, 0)
+    assert found.name == "nll"
+    assert found.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
+    assert found.error == pytest.approx(float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12)
+    assert METRIC.measures(one := Job(model, X, {}, 0), METRIC.collect(one))[0].error is None
+
+    config = {
+        "data": {"name": "tiny"},
+        "model": {"name": "doc_nade"},
+        "train": {"select": "last"},
+        "eval": {"split": "test", "points": None, "orders": 3},
+        "recipe": 1,
+    }
+    assert "|orders:3|" in signature(config, "nll", None)
+    assert "orders" not in signature(config, "valid_bound", 1)
+    assert "orders" not in signature({**config, "model": {"name": "pixel_cnn"}}, "nll", None)

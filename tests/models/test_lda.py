@@ -1,0 +1,103 @@
+"""LDA: its bound is below log p by enumeration over topics, tight where it must be, largest at the fitted posterior."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.errors import UserError
+from vaebench.models import lda
+from vaebench.models.lda import LDA
+
+VOCABULARY = 4
+
+X = torch.tensor([[2, 0, 1, 1], [0, 3, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).double()
+
+
+def built(topics=3, seed=0, sharp=1.0, **settings):
+    model = LDA(DataInfo(np.ones(VOCABULARY), Kind.COUNTS), [topics], **settings).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.p.counts.copy_(1 + 9 * torch.rand(topics, VOCABULARY, generator=generator).double() ** sharp)
+    return model
+
+
+def log_evidence(model, x):
+    """log p(words) of one document: the sum over the topics of all its words, theta integrated in closed form."""
+    topics, alpha, k = model.mean_topics().detach(), model.alpha, model.topics
+    words = torch.arange(VOCABULARY).repeat_interleave(x.long()).tolist()
+    total = 0.0
+    for z in itertools.product(range(k), repeat=len(words)):
+        counts = np.bincount(z, minlength=k) if z else np.zeros(k, dtype=int)
+        log_p = math.lgamma(k * alpha) - math.lgamma(k * alpha + len(words))
+        log_p += sum(math.lgamma(alpha + c) - math.lgamma(alpha) for c in counts)
+        log_p += sum(math.log(topics[t, w]) for t, w in zip(z, words, strict=True))
+        total += math.exp(log_p)
+    return math.log(total)
+
+
+@pytest.mark.parametrize("prior", [0.1, 1.0, 5.0])
+def test_the_bound_is_below_the_evidence_and_near_it(prior):
+    model = built(document_prior=prior, sharp=4.0)
+    found = model.evidence_bound(X)
+    exact = torch.tensor([log_evidence(model, x) for x in X], dtype=torch.float64)
+    gap = exact - found
+    assert float(gap.min()) > -1e-9
+    assert 1e-6 < float(gap.max()) < 1.5
+    assert float(gap[3]) == pytest.approx(0.0, abs=1e-6)  # no words: the posterior is the prior
+
+
+def test_with_one_topic_it_is_the_unigram():
+    model = built(topics=1)
+    wanted = (X * model.mean_topics().log()).sum(-1).detach()
+    torch.testing.assert_close(model.evidence_bound(X), wanted, rtol=0, atol=1e-9)
+
+
+def test_the_fitted_posterior_is_a_maximum():
+    """No change of gamma raises the bound; a fault in its update would leave something to gain."""
+    model = built()
+    topics = model.mean_topics().detach()
+    gamma = model.fitted(X, topics)
+    for _ in range(300):  # to convergence, beyond the tolerance of the model
+        gamma = model.alpha + lda.shares(X, gamma, topics)
+    best = lda.bound_given(X, gamma, topics, model.alpha)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        other = gamma * (0.05 * torch.randn(gamma.shape, generator=generator).double()).exp()
+        assert bool((lda.bound_given(X, other, topics, model.alpha) <= best + 1e-12).all())
+    variable = gamma.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(lda.bound_given(X, variable, topics, model.alpha).sum(), variable)
+    assert float(slope.abs().max()) < 1e-6
+
+
+def test_the_bound_does_not_depend_on_what_is_beside_a_document(monkeypatch):
+    model = built()
+    whole = model.evidence_bound(X)
+    monkeypatch.setattr(LDA, "CHUNK", 1)
+    torch.testing.assert_close(model.evidence_bound(X), whole, rtol=0, atol=1e-6)
+
+
+def test_it_starts_at_counts_of_mean_one():
+    config = {"name": "lda", "dims": [20], "init": "normal", "init_scale": 0.1}
+    model = models.build(config, DataInfo(np.ones(500), Kind.COUNTS))
+    models.start(torch.nn.ModuleDict({"model": model}), config, 0)
+    counts = model.p.counts.detach()
+    assert float(counts.mean()) == pytest.approx(1.0, abs=0.005)
+    assert float(counts.std()) == pytest.approx(0.1, abs=0.005)
+    assert model.alpha == model.eta == 1 / 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"dims": [0]}, "model.dims"), ({"document_prior": 0.0}, "document_prior"), ({"topic_prior": -1}, "topic_prior")],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(UserError, match=message):
+        LDA(DataInfo(np.ones(3), Kind.COUNTS), **settings)

@@ -1,0 +1,82 @@
+"""How fast models of documents as counts are: milliseconds of an update, and of the likelihood of one document.
+
+Random documents of 100 words, as frequent as Zipf has it, of 2,000 words: the size of 20 Newsgroups in the papers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaebench import kernels, models, objectives, optim
+from vaebench.bench.packs import Families, Record, in_turns
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.estimators.enumeration import exact_value
+from vaebench.models.base import BoundedModel, ExactModel
+from vaebench.rng import noise
+from vaebench.training import engines as fast
+
+VOCABULARY, WORDS, BATCH, CASES = 2000, 100, 20, 1000
+
+FAMILIES: Families = {
+    "DocNADE 50, likelihood": ({"name": "doc_nade"}, {"name": "ordered_likelihood"}),
+    "DocNADE 50, softmax, likelihood": ({"name": "doc_nade", "output": "softmax"}, {"name": "ordered_likelihood"}),
+    "LDA 50, variational Bayes": ({"name": "lda"}, {"name": "topic_posterior"}),
+}
+
+
+def documents() -> torch.Tensor:
+    """Counts (CASES, VOCABULARY), uint8."""
+    words = np.random.default_rng(0).zipf(1.2, (CASES, WORDS)) % VOCABULARY
+    counts = [np.bincount(row, minlength=VOCABULARY) for row in words]
+    return torch.from_numpy(np.stack(counts).astype(np.uint8))
+
+
+def make_pack(model: dict[str, Any], objective: dict[str, Any], device: torch.device) -> fast.Pack:
+    """A pack of one seed, by loops of our own where there are some."""
+    data = documents().to(device)
+    info = DataInfo(data.float().mean(0).cpu().numpy(), Kind.COUNTS)
+    rule = objectives.build(objective, models.build(model, info))
+    models.start(rule, {"init": "normal", "init_scale": 0.01}, 0)
+    rule.to(device)
+    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
+    descent = optim.build({"name": "sgd", "rate": 1e-3})
+    state = {k: v.to(device) for k, v in rule.state(0, CASES).items()}
+    by_kernel = rule.model.kernel_layers and device.type == "cpu" and not kernels.missing()
+    engine = "kernel" if by_kernel else "plain"
+    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, Kind.COUNTS, engine)
+
+
+def update(pack: fast.Pack, number: int) -> None:
+    """One update, its noise included."""
+    draws = noise.update_block(pack.draws(BATCH), [0], number, pack.data.device, 1)
+    rows = noise.order_block(CASES, BATCH, "replacement", [0], number, 1).to(pack.data.device)
+    pack.advance(rows, draws, None, number)
+
+
+def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
+    """The likelihood of ``count`` documents, or its bound; always the same."""
+    exact_value(pack.objective.model, pack.data[:count])
+
+
+def run(families: Families, device: torch.device, seconds: float, record: Record = lambda found: None) -> Iterator[str]:
+    """A heading and a line per family."""
+    yield f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per document of an NLL or bound"
+    yield f"{'':42}{'update':>10}{'document':>18}"
+    for name, (model, objective) in families.items():
+        pack = make_pack(model, objective, device)
+        (steps,) = in_turns([partial(update, pack)], seconds, device)
+        found = {"family": name, "unit": "ms", "update": 1e3 * median(steps)}
+        line = f"{name:42}{found['update']:>10,.2f}"
+        if isinstance(pack.objective.model, (ExactModel, BoundedModel)):
+            (times,) = in_turns([partial(scored, pack, 100)], seconds, device)
+            found["document"] = 1e3 * median(times) / 100
+            line += f"{found['document']:>18,.3f}"
+        record(found)
+        yield line

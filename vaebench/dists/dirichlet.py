@@ -1,0 +1,20 @@
+"""Dirichlet distributions by their parameters, (..., k) above 0."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def expected_log(parameters: Tensor) -> Tensor:
+    """E[log theta] under Dir(parameters), (..., k)."""
+    return torch.digamma(parameters) - torch.digamma(parameters.sum(-1, keepdim=True))
+
+
+def kl(parameters: Tensor, prior: float) -> Tensor:
+    """KL(Dir(parameters) || Dir(prior, ..., prior)), (...), nats."""
+    k = parameters.shape[-1]
+    log_q = torch.lgamma(parameters.sum(-1)) - torch.lgamma(parameters).sum(-1)
+    one = torch.as_tensor(prior, dtype=parameters.dtype, device=parameters.device)
+    log_p = torch.lgamma(k * one) - k * torch.lgamma(one)
+    return log_q - log_p + ((parameters - prior) * expected_log(parameters)).sum(-1)

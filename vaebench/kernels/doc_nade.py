@@ -1,0 +1,123 @@
+"""DocNADE word by word: log p of sequences through a tree over the vocabulary, and its derivative.
+
+A word costs a path of the tree, some ten rows of a matrix. PyTorch's own way copies these rows for every word, and so
+waits for memory: see ``models/doc_nade.py``, the plain code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, float64
+
+from vaebench.kernels.compiler import kernel
+
+
+@kernel
+def activate(a, tanh, h):
+    """h = g(a)."""
+    for u in range(len(a)):
+        h[u] = np.tanh(a[u]) if tanh else 1.0 / (1.0 + np.exp(-a[u]))
+
+
+@kernel
+def logit(h, weight, bias, node):
+    """Of the turn to the second half at a node, by four sums beside each other."""
+    one, two, three, four = float32(0), float32(0), float32(0), float32(0)
+    units = len(h)
+    row = weight[node]
+    for u in range(0, units - 3, 4):
+        one += h[u] * row[u]
+        two += h[u + 1] * row[u + 1]
+        three += h[u + 2] * row[u + 2]
+        four += h[u + 3] * row[u + 3]
+    for u in range(units - units % 4, units):
+        one += h[u] * row[u]
+    return float64(one + two + (three + four) + bias[node])
+
+
+@kernel
+def log_probabilities(words, first, embedding, hidden_bias, weight, bias, path, turn, tanh, out):
+    """Write log p of every sequence to ``out``; sequence d has the ``words`` from ``first[d]`` to ``first[d + 1]``."""
+    units = embedding.shape[1]
+    before = np.empty(units)
+    h = np.empty(units, np.float32)
+    for d in range(len(out)):
+        before[:] = hidden_bias
+        total = 0.0
+        for i in range(first[d], first[d + 1]):
+            word = words[i]
+            activate(before, tanh, h)
+            for level in range(path.shape[1]):
+                side = turn[word, level]
+                if side == 0:
+                    break
+                v = side * logit(h, weight, bias, path[word, level])
+                total -= np.log1p(np.exp(-v)) if v > 0 else np.log1p(np.exp(v)) - v
+            row = embedding[word]
+            for u in range(units):
+                before[u] += row[u]
+        out[d] = total
+
+
+@kernel
+def derivatives(
+    words,
+    first,
+    embedding,
+    hidden_bias,
+    weight,
+    bias,
+    path,
+    turn,
+    tanh,
+    slopes,
+    d_embedding,
+    d_hidden,
+    d_weight,
+    d_bias,
+):
+    """Add the derivatives of sum_d slopes[d] log p_d to the last four."""
+    units = embedding.shape[1]
+    longest = 0
+    for d in range(len(slopes)):
+        longest = max(longest, first[d + 1] - first[d])
+    before = np.empty(units)
+    h = np.empty(units, np.float32)
+    d_before = np.empty((longest, units), np.float32)
+    after = np.empty(units, np.float32)
+    for d in range(len(slopes)):
+        before[:] = hidden_bias
+        for i in range(first[d], first[d + 1]):
+            word = words[i]
+            activate(before, tanh, h)
+            own = d_before[i - first[d]]
+            own[:] = 0
+            for level in range(path.shape[1]):
+                side = turn[word, level]
+                if side == 0:
+                    break
+                node = path[word, level]
+                v = side * logit(h, weight, bias, node)
+                slope = float32(slopes[d] * side / (1.0 + np.exp(v)))
+                d_bias[node] += slope
+                row = weight[node]
+                d_row = d_weight[node]
+                for u in range(units):
+                    d_row[u] += slope * h[u]
+                    own[u] += slope * row[u]
+            for u in range(units):
+                own[u] *= float32(1) - h[u] * h[u] if tanh else h[u] * (float32(1) - h[u])
+            row = embedding[word]
+            for u in range(units):
+                before[u] += row[u]
+
+        # A word moves the units of all words after it.
+        after[:] = 0
+        for i in range(first[d + 1] - 1, first[d] - 1, -1):
+            d_row = d_embedding[words[i]]
+            own = d_before[i - first[d]]
+            for u in range(units):
+                d_row[u] += after[u]
+                after[u] += own[u]
+        for u in range(units):
+            d_hidden[u] += after[u]

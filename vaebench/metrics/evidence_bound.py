@@ -1,0 +1,32 @@
+"""The bound of models whose posterior is fitted to each example, without samples."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import BoundedModel
+from vaebench.results.stats import Measure
+
+
+class EvidenceBound(Metric[Tensor]):
+    """Minus the mean over examples; there is no Monte Carlo error."""
+
+    def applies(self, job: Job) -> bool:
+        """Models that have such a bound."""
+        return isinstance(job.model, BoundedModel)
+
+    def collect(self, job: Job) -> Tensor:
+        """The bound on log p(x) of every example, (n,), nats."""
+        if not isinstance(job.model, BoundedModel):
+            raise TypeError(f"{type(job.model).__name__} has no bound without samples")
+        return job.model.evidence_bound(job.x).double()
+
+    def measures(self, job: Job, collected: Tensor) -> list[Measure]:
+        """``spread``: the standard error of the mean over examples."""
+        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
+        return [job.measure("bound", -float(collected.mean()), None, None, each=-collected, spread=spread)]
+
+
+METRIC = EvidenceBound()

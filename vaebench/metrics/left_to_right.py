@@ -1,0 +1,34 @@
+"""The NLL of topic models by particles that pass over a document from left to right (Wallach et al. 2009)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vaebench.estimators.left_to_right import log_evidence
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.lda import LDA
+from vaebench.results.stats import Measure
+
+
+class LeftToRight(Metric[Tensor]):
+    """Minus the mean over documents of the estimated log p: a stochastic upper bound of the NLL."""
+
+    def applies(self, job: Job) -> bool:
+        """Topic models, where particles are asked for."""
+        return bool(job.settings.get("particles")) and isinstance(job.model, LDA)
+
+    def collect(self, job: Job) -> Tensor:
+        """The estimate of every document, (n,), nats."""
+        assert isinstance(job.model, LDA)  # by ``applies``
+        return log_evidence(job.model, job.x, job.settings["particles"], job.seed)
+
+    def measures(self, job: Job, collected: Tensor) -> list[Measure]:
+        """``spread``: the standard error of the mean over documents. Its Monte Carlo error is seen by repeats alone."""
+        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
+        particles = job.settings["particles"]
+        value = -float(collected.mean())
+        return [job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=spread)]
+
+
+METRIC = LeftToRight()

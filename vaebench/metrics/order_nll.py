@@ -1,0 +1,36 @@
+"""The NLL of models that are exact given an order: the mean over several random orders of each example."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vaebench.estimators import orders
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import OrderedModel
+from vaebench.protocol import signature
+from vaebench.results.stats import Measure
+
+
+class OrderNLL(Metric[Tensor]):
+    """Minus the mean of log p(x | order) over ``eval.orders`` orders, and over the examples."""
+
+    def applies(self, job: Job) -> bool:
+        """Models that read an example in an order."""
+        return isinstance(job.model, OrderedModel)
+
+    def collect(self, job: Job) -> Tensor:
+        """log p(x | order) of every example and order, (orders, n), nats."""
+        if not isinstance(job.model, OrderedModel):
+            raise TypeError(f"{type(job.model).__name__} reads an example in one order")
+        return orders.log_evidence(job.model, job.x, signature.orders(job.settings), job.seed)
+
+    def measures(self, job: Job, collected: Tensor) -> list[Measure]:
+        """``error``: what the choice of the orders leaves. ``spread``: the standard error of the mean over examples."""
+        each = -collected.mean(0)
+        spread = float(each.std() / len(each) ** 0.5) if len(each) > 1 else None
+        error = orders.mean_error(collected)
+        return [job.measure("nll", float(each.mean()), error, None, each=each, spread=spread)]
+
+
+METRIC = OrderNLL()

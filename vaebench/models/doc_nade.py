@@ -1,0 +1,184 @@
+"""DocNADE: a neural autoregressive model of documents (Larochelle & Lauly 2012), exact given an order of the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from vaebench import kernels
+from vaebench.data.info import DataInfo
+from vaebench.errors import UserError
+from vaebench.models.base import OrderedModel
+from vaebench.models.posterior import Noise
+from vaebench.nn import counts
+from vaebench.nn.batch_norm import Tape
+from vaebench.nn.word_tree import PSEUDO, WordTree
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng import shuffles
+from vaebench.rng.noise import Shapes
+from vaebench.settings import validate
+
+ACTIVATIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+FIXED_SEED = 0
+"""Of the order that is read without noise."""
+
+
+class DocNADE(OrderedModel):
+    """p(v_1, ..., v_L) = prod_i p(v_i | v_1, ..., v_{i-1}), the words of a document in some order.
+
+    h_i = g(c + sum_{j<i} W_{v_j}), and p(v_i | h_i) by a binary tree or a softmax. The probability is that of the
+    sequence of words: no multinomial coefficient. An empty document has probability 1, and L itself none.
+
+    Args:
+        info: What is known of the data: the vocabulary, and how often its words occur.
+        dims: Hidden units, in a list of one number.
+        output: ``tree``: a balanced binary tree, see ``nn/word_tree.py``; ``softmax``: over the whole vocabulary.
+        activation: g, ``sigmoid`` or ``tanh``.
+
+    Raises:
+        UserError: For other settings than these.
+
+    Reference:
+        Larochelle & Lauly 2012, A Neural Autoregressive Topic Model, equations 5 to 9.
+    """
+
+    facts = FAMILIES["doc_nade"]
+    kernel_layers = True
+
+    WORDS = 20_000
+    """That ``score`` takes at a time."""
+
+    def __init__(
+        self, info: DataInfo, dims: Sequence[int] = (50,), output: str = "tree", activation: str = "sigmoid"
+    ) -> None:
+        if len(dims) != 1:
+            raise UserError(f"model.dims={list(dims)}: allowed: one number of hidden units, such as [50]")
+        super().__init__(info)
+        units = validate.whole("model.dims", dims[0])
+        validate.one_of("model.output", output, ("tree", "softmax"))
+        validate.one_of("model.activation", activation, ACTIVATIONS)
+        self.activation = activation
+        rates = info.mean / max(float(info.mean.sum()), 1e-30)
+        out = WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
+        words = nn.ParameterDict({"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)})
+        self.p = nn.ModuleDict({"words": words, "output": out})
+
+    def order_noise(self, batch: int) -> Shapes:
+        """Noise of a random order of each document: two uniforms."""
+        return {"order": ("uniform", (batch, 2))}
+
+    def words(self, x: Tensor) -> Tensor:
+        """Words of each document, (batch,)."""
+        return x.sum(-1)
+
+    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+        """log p of the words of each document in the order of the noise ``order``, or a fixed one, (batch,), nats.
+
+        Args:
+            x: Counts, (batch, V).
+            drop: Noise of ``order_noise``; None: one order, which depends on the document alone.
+            tape: Not used.
+        """
+        word, document = counts.words_of(x)
+        fixed = torch.full((len(x),), FIXED_SEED, device=x.device)
+        seed = shuffles.seeds_of(drop["order"]) if drop else fixed
+        return self.log_sequences(word[shuffles.shuffled(document, seed)], document, len(x))
+
+    def log_sequences(self, word: Tensor, document: Tensor, documents: int) -> Tensor:
+        """log p of sequences of words, (documents,), nats.
+
+        Args:
+            word: The words of all documents in a row, (n,), in the order in which they are read.
+            document: That of each word, (n,), ascending.
+            documents: How many there are.
+        """
+        if self._by_kernel():
+            out = self.p["output"]
+            words = self.p["words"]
+            parameters = (words["embedding"], words["bias"], out.weight, out.bias)
+            first = shuffles.first_of(document, documents + 1)
+            return _Loops.apply(*parameters, word, first, out.path, out.turn, self.activation == "tanh")
+
+        # The sum of the words before each: a running sum over all documents less that where its document begins.
+        # In float64, since it runs over many documents.
+        embedded = F.embedding(word, self.p["words"]["embedding"]).double()
+        before = embedded.cumsum(0) - embedded
+        first = shuffles.first_of(document, documents)[document]
+        before = before - before[first]
+
+        h = ACTIVATIONS[self.activation](before.to(self.mean.dtype) + self.p["words"]["bias"])
+        log_p = self.p["output"].log_prob(h, word)
+        return log_p.new_zeros(documents).index_add(0, document, log_p)
+
+    def _by_kernel(self) -> bool:
+        return (
+            isinstance(self.p["output"], WordTree)
+            and kernels.allowed()
+            and all(kernels.plain(v) for v in self.parameters())
+        )
+
+    @torch.no_grad()
+    def score(self, x: Tensor, order: Noise | None = None) -> Tensor:
+        """``log_evidence`` of any number of documents, without gradient and in bounded memory, (n,)."""
+        out = []
+        first = 0
+        for part in counts.parts(x, self.WORDS):
+            rows = slice(first, first + len(part))
+            own = None if order is None else {name: v[rows] for name, v in order.items()}
+            out.append(self.log_evidence(part.to(self.mean.dtype), own))
+            first += len(part)
+        return torch.cat(out)
+
+
+class _Loops(torch.autograd.Function):
+    """log p of sequences by loops of our own, (sequences,)."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        from vaebench.kernels import doc_nade
+
+        *tensors, tanh = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.tanh = tanh
+        embedding, hidden, weight, bias, word, first, path, turn = tensors
+        out = embedding.new_empty(len(first) - 1)
+        arrays = [v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)]
+        doc_nade.log_probabilities(*arrays, tanh, out.numpy())
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        from vaebench.kernels import doc_nade
+
+        embedding, hidden, weight, bias, word, first, path, turn = ctx.saved_tensors
+        arrays = [v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)]
+        found = [torch.zeros_like(v) for v in (embedding, hidden, weight, bias)]
+        doc_nade.derivatives(*arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in found))
+        return (*found, None, None, None, None, None)
+
+
+class Softmax(nn.Module):
+    """log p(word | h) = log softmax(V h + b); the biases start at the logarithms of the base ``rates`` (V,)."""
+
+    start_bias: Tensor
+
+    def __init__(self, rates: Tensor, units: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(len(rates), units))
+        self.bias = nn.Parameter(torch.zeros(len(rates)))
+        self.register_buffer("start_bias", torch.log(rates + PSEUDO), persistent=False)
+
+    def start(self, generator: torch.Generator) -> None:
+        """Set the biases to the base rates; the generator is not used."""
+        self.bias.copy_(self.start_bias)
+
+    def log_prob(self, h: Tensor, words: Tensor) -> Tensor:
+        """log p(word | h), (n,), nats, for hidden units ``h`` (n, units) and ``words`` (n,)."""
+        return -F.cross_entropy(F.linear(h, self.weight, self.bias), words, reduction="none")

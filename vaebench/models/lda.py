@@ -1,0 +1,147 @@
+"""Latent Dirichlet allocation (Blei, Ng & Jordan 2003) with a variational posterior over its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import dirichlet
+from vaebench.errors import UserError
+from vaebench.models.base import BoundedModel
+from vaebench.protocol.families import FAMILIES
+from vaebench.settings import validate
+
+
+class LDA(BoundedModel):
+    """theta ~ Dir(alpha), then for each word a topic k ~ theta and the word ~ topic k; topics ~ Dir(eta).
+
+    The one parameter is that of the posterior Dir(lambda_k) over each topic. What is measured is the model whose topics
+    are the posterior's means: p(w | theta) = sum_k theta_k lambda_kw / sum_v lambda_kv.
+
+    Args:
+        info: What is known of the data: the size of the vocabulary.
+        dims: Topics, in a list of one number.
+        document_prior: alpha, of each topic; None: 1 / topics.
+        topic_prior: eta, of each word; None: 1 / topics.
+
+    Raises:
+        UserError: For a setting that is out of range.
+
+    Reference:
+        Blei, Ng & Jordan 2003; the posterior over topics is that of Hoffman, Blei & Bach 2010.
+    """
+
+    facts = FAMILIES["lda"]
+
+    CHUNK = 500
+    """Documents that ``evidence_bound`` takes at a time."""
+
+    ITERATIONS = 500
+    """Most updates of the posterior of a document. Any number of them gives a bound, more a tighter one."""
+
+    TOLERANCE = 1e-4
+    """Mean change of gamma, in words, below which a document's posterior is left as it is."""
+
+    def __init__(
+        self,
+        info: DataInfo,
+        dims: Sequence[int] = (50,),
+        document_prior: float | None = None,
+        topic_prior: float | None = None,
+    ) -> None:
+        if len(dims) != 1:
+            raise UserError(f"model.dims={list(dims)}: allowed: one number of topics, such as [50]")
+        super().__init__(info)
+        self.topics = validate.whole("model.dims", dims[0])
+        self.alpha = self._prior("model.document_prior", document_prior)
+        self.eta = self._prior("model.topic_prior", topic_prior)
+        self.p = Topics(self.topics, info.size)
+
+    def _prior(self, key: str, value: float | None) -> float:
+        return 1 / self.topics if value is None else validate.positive(key, value)
+
+    def posterior_of_topics(self) -> Tensor:
+        """lambda, (topics, V). No step leads below eta but by rounding."""
+        return self.p.counts.clamp(min=self.eta)
+
+    def mean_topics(self) -> Tensor:
+        """The posterior's mean of p(word | topic), (topics, V)."""
+        counts = self.posterior_of_topics()
+        return counts / counts.sum(-1, keepdim=True)
+
+    @torch.no_grad()
+    def evidence_bound(self, x: Tensor) -> Tensor:
+        """E_q[log p(words, theta, z) - log q], (n,), nats, float64, given the mean topics, for counts ``x`` (n, V).
+
+        q(theta) = Dir(gamma) is fitted to each document, q(z) is optimal given that. The probability is that of the
+        sequence of words, without a multinomial coefficient.
+        """
+        topics = self.mean_topics().double()
+        return torch.cat([self._bound(part.double(), topics) for part in x.split(self.CHUNK)])
+
+    def _bound(self, x: Tensor, topics: Tensor) -> Tensor:
+        gamma = self.fitted(x, topics)
+        return bound_given(x, gamma, topics, self.alpha)
+
+    def fitted(self, x: Tensor, topics: Tensor) -> Tensor:
+        """gamma of q(theta) = Dir(gamma) for each document of counts ``x`` (n, V), (n, topics), by coordinate ascent.
+
+        Args:
+            x: Counts, of the dtype of ``topics``.
+            topics: p(word | topic), or exp E[log p(word | topic)], (topics, V).
+        """
+        gamma = x.new_ones(len(x), len(topics))
+        open_ = torch.arange(len(x), device=x.device)
+        for _ in range(self.ITERATIONS):
+            before = gamma[open_]
+            after = self.alpha + shares(x[open_], before, topics)
+            gamma[open_] = after
+            open_ = open_[(after - before).abs().mean(-1) > self.TOLERANCE]
+            if not len(open_):
+                break
+        return gamma
+
+
+class Topics(nn.Module):
+    """The parameters of the posterior over topics: pseudo-counts (topics, V)."""
+
+    SHAPE = 100
+    """The first counts are Gamma(SHAPE, 1 / SHAPE): of mean 1 and standard deviation 0.1, as in scikit-learn."""
+
+    def __init__(self, topics: int, vocabulary: int) -> None:
+        super().__init__()
+        self.counts = nn.Parameter(torch.ones(topics, vocabulary))
+
+    def start(self, generator: torch.Generator) -> None:
+        """Set random counts: a Gamma of a whole shape is a sum of exponentials."""
+        self.counts.zero_()
+        for _ in range(self.SHAPE):
+            self.counts += torch.empty_like(self.counts).exponential_(self.SHAPE, generator=generator)
+
+
+def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
+    """Expected number of words of each topic in each document, (n, topics), under the optimal q(z) given ``gamma``."""
+    weight = dirichlet.expected_log(gamma).exp()
+    return weight * (_ratio(x, weight, topics) @ topics.mT)
+
+
+def statistics(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:
+    """Expected number of times that each topic made each word, (topics, V), in all documents ``x`` (n, V)."""
+    weight = dirichlet.expected_log(gamma).exp()
+    return topics * (weight.mT @ _ratio(x, weight, topics))
+
+
+def bound_given(x: Tensor, gamma: Tensor, topics: Tensor, alpha: float) -> Tensor:
+    """The bound of each document, (n,), nats, at q(theta) = Dir(gamma) and the optimal q(z)."""
+    mixed = dirichlet.expected_log(gamma).exp() @ topics
+    # Words that are not there add nothing, whatever their probability.
+    words = torch.where(x > 0, x * torch.log(mixed), 0.0)
+    return words.sum(-1) - dirichlet.kl(gamma, alpha)
+
+
+def _ratio(x: Tensor, weight: Tensor, topics: Tensor) -> Tensor:
+    mixed = weight @ topics
+    return torch.where(x > 0, x / mixed, 0.0)

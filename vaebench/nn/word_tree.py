@@ -1,0 +1,86 @@
+"""A balanced binary tree over a vocabulary: log p(word) as a sum over the turns from the root to its leaf.
+
+The range of word numbers is halved until one word is left (Larochelle & Lauly 2012), so a probability costs log2(V)
+logits and not V.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PSEUDO = 1e-6
+"""Added to the share of each half of a node, so that a word that never occurred has no probability of 0."""
+
+
+class WordTree(nn.Module):
+    """Logits of V - 1 nodes, linear in the hidden units; a turn to the second half has probability sigmoid(logit).
+
+    Args:
+        rates: Relative frequencies of the words, (V,), by which the biases start: then with weights of zero the tree
+            is the unigram. All zero: every half is as probable as the other.
+        units: Hidden units.
+
+    Attributes:
+        weight: (V - 1, units).
+        bias: (V - 1,).
+    """
+
+    path: Tensor
+    turn: Tensor
+    start_bias: Tensor
+
+    def __init__(self, rates: np.ndarray, units: int) -> None:
+        super().__init__()
+        vocabulary = len(rates)
+        path, turn, share = (torch.from_numpy(v) for v in _halved(rates))
+        self.weight = nn.Parameter(torch.zeros(max(vocabulary - 1, 1), units))
+        self.bias = nn.Parameter(torch.zeros(max(vocabulary - 1, 1)))
+        # Paths shorter than the longest end in turns of 0, which add nothing.
+        self.register_buffer("path", path, persistent=False)
+        self.register_buffer("turn", turn, persistent=False)
+        self.register_buffer("start_bias", torch.logit(share).float(), persistent=False)
+
+    def start(self, generator: torch.Generator) -> None:
+        """Set the biases to the base rates; the generator is not used."""
+        self.bias.copy_(self.start_bias)
+
+    def log_prob(self, h: Tensor, words: Tensor) -> Tensor:
+        """log p(word | h), (n,), nats, for hidden units ``h`` (n, units) and ``words`` (n,)."""
+        nodes = self.path[words]
+        turn = self.turn[words]
+        # F.embedding, whose gradient is several times as fast as that of an index.
+        weight = F.embedding(nodes, self.weight)
+        bias = F.embedding(nodes, self.bias.unsqueeze(-1)).squeeze(-1)
+        logits = torch.einsum("nu,ndu->nd", h, weight) + bias
+        return (F.logsigmoid(turn.to(h.dtype) * logits) * turn.abs()).sum(-1)
+
+
+def _halved(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes on the way to each word (V, depth), its turns there (-1, 1, or 0 beyond its leaf), P(second half) (V - 1,).
+
+    Node m - 1 is the one whose second half begins at word m: every word but the first begins one second half.
+    """
+    vocabulary = len(rates)
+    depth = max((vocabulary - 1).bit_length(), 1)
+    path = np.zeros((vocabulary, depth), dtype=np.int64)
+    turn = np.zeros((vocabulary, depth), dtype=np.int8)
+    share = np.full(max(vocabulary - 1, 1), 0.5)
+    below = np.concatenate([[0.0], rates.cumsum(dtype=np.float64)])  # mass of the words before each
+
+    todo = [(0, vocabulary, 0)]
+    while todo:
+        first, end, level = todo.pop()
+        if end - first < 2:
+            continue
+        middle = (first + end) // 2
+        node = middle - 1
+        path[first:end, level] = node
+        turn[first:middle, level] = -1
+        turn[middle:end, level] = 1
+        second = below[end] - below[middle] + PSEUDO
+        share[node] = second / (below[end] - below[first] + 2 * PSEUDO)
+        todo += [(first, middle, level + 1), (middle, end, level + 1)]
+    return path, turn, share

@@ -1,0 +1,53 @@
+"""Maximum likelihood of examples read in an order that is drawn anew at every visit (Larochelle & Lauly 2012)."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from vaebench.errors import UserError
+from vaebench.models.base import Model, OrderedModel
+from vaebench.objectives.base import Batch, Objective, State, Step
+
+
+class OrderedLikelihood(Objective):
+    """Minimises -log p(x | order), mean over the examples of a batch. There is no state.
+
+    Args:
+        model: A model that is exact given an order.
+        per: ``word``: of each example the mean over its words, as DocNADE's authors have it: long documents count no
+            more than short ones, and a rate means the same for both. ``example``: the sum.
+
+    Raises:
+        UserError: For another ``per``.
+    """
+
+    model: OrderedModel
+
+    worth_compiling = False
+    plain_only = True
+    validation = MappingProxyType({"exact": True})
+
+    def __init__(self, model: OrderedModel, per: str = "word") -> None:
+        super().__init__()
+        self.model = model
+        if per not in ("word", "example"):
+            raise UserError(f"objective.per={per!r}: allowed: word, example")
+        self.per = per
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Models that read an example in an order."""
+        return isinstance(model, OrderedModel)
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of the orders."""
+        return self.model.order_noise(batch)
+
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
+        """One pure step; see the package docstring."""
+        x = batch.x
+        log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()})
+        each_word = log_p / self.model.words(x).clamp(min=1)
+        loss = -(each_word if self.per == "word" else log_p).mean()
+        found = {"bound": log_p.mean(), "per_word": each_word.mean()}
+        return loss, dict(state), {k: v.detach() for k, v in found.items()}

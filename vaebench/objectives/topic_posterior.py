@@ -1,0 +1,130 @@
+"""Variational Bayes for latent Dirichlet allocation, in batches or online (Hoffman, Blei & Bach 2010).
+
+An update is a step of natural gradient descent: lambda <- (1 - rho) lambda + rho lambda', where lambda' is what the
+batch alone would have, scaled to all documents. So it fits the house as any other rule does: its gradient is
+lambda - lambda', its rate rho. With all documents in a batch and rho = 1 it is the batch algorithm.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import dirichlet
+from vaebench.errors import UserError
+from vaebench.models import lda
+from vaebench.models.base import Model
+from vaebench.models.lda import LDA
+from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.settings import validate
+from vaebench.settings.kinds import is_number
+
+
+class TopicPosterior(Objective):
+    """Maximises the bound by coordinate ascent: the posteriors of the batch's documents, then that of the topics.
+
+    The documents' posteriors are fitted by scikit-learn. State: ``cases``, the number of training documents.
+
+    Args:
+        model: Latent Dirichlet allocation.
+        decay: kappa of the steps rho_t = (offset + t)^-kappa, t = 1, 2, ...; times the rate of the optimiser, which is
+            to be 1. 0: rho = 1 throughout.
+        offset: See there.
+        iterations: Most updates of a document's posterior.
+        tolerance: Mean change of gamma, in words, below which it is left as it is.
+
+    Raises:
+        UserError: For a setting that is out of range.
+    """
+
+    model: LDA
+
+    worth_compiling = False
+    plain_only = True
+    validation = MappingProxyType({"exact": True})
+
+    def __init__(
+        self, model: LDA, decay: float = 0.7, offset: float = 10.0, iterations: int = 100, tolerance: float = 1e-3
+    ) -> None:
+        super().__init__()
+        self.model = model
+        if not is_number(decay) or not 0 <= decay <= 1:
+            raise UserError(f"objective.decay={decay!r}: must be a number from 0 to 1")
+        self.decay = float(decay)
+        self.offset = validate.positive("objective.offset", offset)
+        self.iterations = validate.whole("objective.iterations", iterations)
+        self.tolerance = validate.positive("objective.tolerance", tolerance)
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Latent Dirichlet allocation."""
+        return isinstance(model, LDA)
+
+    def groups(self) -> dict[str, str]:
+        """One parameter group: a document's posterior has no parameters that are kept."""
+        return {"model": "model.p."}
+
+    def state(self, seed: int = 0, cases: int = 1) -> State:
+        """The number of training documents, to which a batch is scaled."""
+        return {"cases": torch.tensor(float(cases))}
+
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
+        """One pure step; see the package docstring."""
+        x = batch.x
+        bound, fresh = _Ascent.apply(self.model.posterior_of_topics(), x, state["cases"], self)
+        rho = (self.offset + told(batch.update) + 1) ** -self.decay if self.decay else 1.0
+
+        # The gradient of half a square is the difference; the value of the loss is minus the bound.
+        counts = self.model.p.counts
+        square = 0.5 * rho * ((counts - fresh) ** 2).sum()
+        loss = square - square.detach() - bound
+        return loss, dict(state), {"bound": bound.detach()}
+
+    def fitted(self, x: Tensor, counts: Tensor) -> Tensor:
+        """gamma of each document of counts ``x`` (n, V), (n, topics), by scikit-learn, given lambda (topics, V)."""
+        from scipy.sparse import csr_matrix
+
+        estimator = self.estimator()
+        estimator.components_ = counts.cpu().numpy()
+        estimator.exp_dirichlet_component_ = dirichlet.expected_log(counts).exp().cpu().numpy()
+        estimator.doc_topic_prior_ = self.model.alpha
+        estimator.n_features_in_ = x.shape[1]
+        gamma = estimator.transform(csr_matrix(x.cpu().numpy()), normalize=False)
+        return torch.from_numpy(gamma).to(counts)
+
+    def estimator(self) -> Any:
+        """scikit-learn's own, with the priors of the model."""
+        from sklearn.decomposition import LatentDirichletAllocation
+
+        return LatentDirichletAllocation(
+            self.model.topics,
+            doc_topic_prior=self.model.alpha,
+            topic_word_prior=self.model.eta,
+            max_doc_update_iter=self.iterations,
+            mean_change_tol=self.tolerance,
+        )
+
+
+class _Ascent(torch.autograd.Function):
+    """The mean bound of a batch, (), and lambda' (topics, V). A library is asked, so there is nothing to derive."""
+
+    @staticmethod
+    def forward(counts: Tensor, x: Tensor, cases: Tensor, rule: TopicPosterior) -> tuple[Tensor, Tensor]:
+        counts = counts.detach()
+        weight = dirichlet.expected_log(counts).exp()
+        x = x.to(counts.dtype)
+        gamma = rule.fitted(x, counts)
+        bound = lda.bound_given(x, gamma, weight, rule.model.alpha).mean()
+        found = lda.statistics(x, gamma, weight)
+        return bound, rule.model.eta + cases / len(x) * found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None, None]:
+        return None, None, None, None

@@ -1,0 +1,64 @@
+"""Random orders and uniforms as a function of a seed and a place: noise for examples whose length nobody knows ahead.
+
+Noise is declared before a batch is seen, in fixed shapes, and a document has as many words as it likes. So the noise of
+a document is two uniforms, which make the seed of a counter-based generator: the number of place t is a hash of
+(seed, t). The hash is that of SplitMix64 (Steele, Lea & Flood 2014), on the 64-bit integers of tensors, which wrap.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DIGITS = 24
+"""Bits of a float32 uniform."""
+
+GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15
+FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9
+SECOND = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def seeds_of(uniforms: Tensor) -> Tensor:
+    """Seeds (...,) int64 below 2^48 from uniforms (..., 2) on (0, 1)."""
+    high, low = (uniforms * 2.0**DIGITS).to(torch.int64).unbind(-1)
+    return (high << DIGITS) | low
+
+
+def hashed(seed: Tensor, place: Tensor) -> Tensor:
+    """Numbers of all 64 bits, int64, one for each seed and place, which broadcast."""
+    v = _mixed(seed) + (place + 1) * GOLDEN
+    return _mixed(v)
+
+
+def uniforms(seed: Tensor, place: Tensor) -> Tensor:
+    """Numbers on (0, 1), float32, odd multiples of 2^-24, which a float holds exactly, one for each seed and place."""
+    high = _shifted(hashed(seed, place), 64 - DIGITS + 1)
+    return (high.to(torch.float32) + 0.5) * 2.0 ** (1 - DIGITS)
+
+
+def shuffled(group: Tensor, seed: Tensor) -> Tensor:
+    """Positions (n,) that put the members of each group in a random order, and the groups one after the other.
+
+    Args:
+        group: Of every member, (n,) int64, ascending.
+        seed: Of every group, (groups,) int64. The order of a group depends on its seed and its size alone.
+    """
+    place = torch.arange(len(group), device=group.device) - first_of(group, len(seed))[group]
+    by_key = torch.argsort(hashed(seed[group], place))
+    return by_key[torch.argsort(group[by_key], stable=True)]
+
+
+def first_of(group: Tensor, groups: int) -> Tensor:
+    """Where each group begins, (groups,), in ``group`` (n,), which ascends."""
+    return torch.searchsorted(group.contiguous(), torch.arange(groups, device=group.device))
+
+
+def _mixed(v: Tensor) -> Tensor:
+    v = (v ^ _shifted(v, 30)) * FIRST
+    v = (v ^ _shifted(v, 27)) * SECOND
+    return v ^ _shifted(v, 31)
+
+
+def _shifted(v: Tensor, bits: int) -> Tensor:
+    """Shifted to the right as if there were no sign."""
+    return (v >> bits) & ((1 << (64 - bits)) - 1)
