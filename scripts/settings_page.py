@@ -178,7 +178,7 @@ def working(group: str, option: str) -> dict[str, Any]:
         **{section: primary[section] for section in ("train", "run")},
         **{g: defaults.of_option(g, name) for part in primary["defaults"][:-1] for g, name in part.items()},
     }
-    for data in [option] if group == "data" else ("mnist_static", "toy_text", "blank"):
+    for data in [option] if group == "data" else ("mnist_static", "toy_text", "blank", "toy_counts"):
         for model in [option] if group == "model" else catalogue.options("model"):
             for objective in [option] if group == "objective" else catalogue.options("objective"):
                 chosen = {"data": data, "model": model, "objective": objective}
