@@ -65,10 +65,16 @@ def test_it_does_not_depend_on_the_size_of_a_part(monkeypatch):
 
 
 def test_the_measures_and_their_protocol():
-    job = Job(built(), X, {"particles": 5}, 0)
-    (found,) = METRIC.measures(job, METRIC.collect(job))
+    job = Job(built(), X[:3], {"particles": 5}, 0)
+    found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     bound = evidence_bound.METRIC
-    (above,) = bound.measures(job, bound.collect(job))
+    above, perplexity_above, _ = bound.measures(job, bound.collect(job))
+    assert perplexity.name == "left_to_right_perplexity"
+    assert perplexity_above.name == "document_perplexity"
+    assert perplexity.value < perplexity_above.value
+    each = -left_to_right.log_evidence(job.model, job.x, 5, 0)
+    assert perplexity.value == pytest.approx(float((each / job.x.sum(-1)).mean().exp()))
+    assert pooled.value == pytest.approx(float((each.sum() / job.x.sum()).exp()))
     assert (found.name, found.samples, above.name, above.samples) == ("left_to_right_nll", 5, "bound", None)
     assert found.value < above.value
     assert not METRIC.applies(Job(built(), X, {"particles": None}, 0))
@@ -81,5 +87,6 @@ def test_the_measures_and_their_protocol():
         "recipe": 1,
     }
     assert evaluated(config, "bound") == ["bound", "left_to_right_nll"]
-    assert samples_of(config, "bound") is None
+    assert evaluated(config, "document_perplexity") == ["bound", "left_to_right_nll", "document_perplexity"]
+    assert samples_of(config, "bound") is samples_of(config, "document_perplexity") is None
     assert "|samples:5|" in signature(config, "left_to_right_nll", samples_of(config, "left_to_right_nll"))

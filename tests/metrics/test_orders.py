@@ -59,11 +59,17 @@ def test_the_error_is_the_scatter_over_seeds(model):
 
 def test_the_measure_and_its_protocol(model):
     job = Job(model, X, {"orders": 3}, 0)
-    (found,) = METRIC.measures(job, METRIC.collect(job))
+    found, perplexity, pooled = METRIC.measures(job, METRIC.collect(job))
     log_p = orders.log_evidence(model, X, 3, 0)
     assert found.name == "nll"
     assert found.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
     assert found.error == pytest.approx(float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12)
+    log_p_per_word = log_p / X.sum(-1)
+    assert perplexity.name == "document_perplexity"
+    assert perplexity.value == pytest.approx(float(torch.exp(-log_p_per_word.mean())))
+    error = float(log_p_per_word.var(0).sum().sqrt()) / math.sqrt(3) / 3
+    assert perplexity.error == pytest.approx(perplexity.value * error)
+    assert pooled.value == pytest.approx(float(torch.exp(-log_p.mean(0).sum() / X.sum())))
     assert METRIC.measures(one := Job(model, X, {}, 0), METRIC.collect(one))[0].error is None
 
     config = {

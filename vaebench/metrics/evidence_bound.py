@@ -1,9 +1,10 @@
-"""The bound of models whose posterior is fitted to each example, without samples."""
+"""The bound of models whose posterior is fitted to each example, without samples; of documents the perplexities too."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import BoundedModel
@@ -26,7 +27,9 @@ class EvidenceBound(Metric[Tensor]):
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over examples."""
         spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
-        return [job.measure("bound", -float(collected.mean()), None, None, each=-collected, spread=spread)]
+        bound = job.measure("bound", -float(collected.mean()), None, None, each=-collected, spread=spread)
+        names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
+        return [bound, *document_perplexity.measures(job, -collected, None, None, names)]
 
 
 METRIC = EvidenceBound()

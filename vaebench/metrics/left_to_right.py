@@ -5,10 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from vaebench.estimators.left_to_right import log_evidence
+from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.lda import LDA
 from vaebench.results.stats import Measure
+
+NAMES = "left_to_right_perplexity", "left_to_right_pooled_perplexity"
+"""Of the perplexities per document and of all tokens."""
 
 
 class LeftToRight(Metric[Tensor]):
@@ -28,7 +32,8 @@ class LeftToRight(Metric[Tensor]):
         spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
         particles = job.settings["particles"]
         value = -float(collected.mean())
-        return [job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=spread)]
+        nll = job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=spread)
+        return [nll, *document_perplexity.measures(job, -collected, None, particles, NAMES)]
 
 
 METRIC = LeftToRight()

@@ -1,10 +1,11 @@
-"""The NLL of models that are exact given an order: the mean over several random orders of each example."""
+"""The NLL of models that are exact given an order: the mean over random ones; of documents the perplexities besides."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from vaebench.estimators import orders
+from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
 from vaebench.models.base import OrderedModel
@@ -30,7 +31,10 @@ class OrderNLL(Metric[Tensor]):
         each = -collected.mean(0)
         spread = float(each.std() / len(each) ** 0.5) if len(each) > 1 else None
         error = orders.mean_error(collected)
-        return [job.measure("nll", float(each.mean()), error, None, each=each, spread=spread)]
+        nll = job.measure("nll", float(each.mean()), error, None, each=each, spread=spread)
+        variance = collected.var(0) / len(collected) if len(collected) > 1 else None
+        names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
+        return [nll, *document_perplexity.measures(job, each, variance, None, names)]
 
 
 METRIC = OrderNLL()

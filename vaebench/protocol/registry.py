@@ -30,6 +30,9 @@ class Metric:
     floor: float | None = None
 
 
+DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound")
+"""The files that measure the perplexities of documents as counts."""
+
 METRICS: dict[str, Metric] = {
     "bound": Metric(
         "bound", ("bound", "evidence_bound"), ("eval", "bound_samples"), log_z=True, likelihood=True, floor=0.0
@@ -51,16 +54,20 @@ METRICS: dict[str, Metric] = {
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
     "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), likelihood=True, floor=1.0),
     "document_perplexity": Metric(
-        "perplexity per document", ("bound", "exact_nll"), ("eval", "bound_samples"), likelihood=True, floor=1.0
+        "perplexity per document", DOCUMENTS, ("eval", "bound_samples"), likelihood=True, floor=1.0
     ),
-    "pooled_perplexity": Metric(
-        "pooled perplexity", ("bound", "exact_nll"), ("eval", "bound_samples"), likelihood=True, floor=1.0
-    ),
+    "pooled_perplexity": Metric("pooled perplexity", DOCUMENTS, ("eval", "bound_samples"), likelihood=True, floor=1.0),
     "iw_document_perplexity": Metric(
         "IW perplexity per document", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
     ),
     "iw_pooled_perplexity": Metric(
         "IW pooled perplexity", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
+    ),
+    "left_to_right_perplexity": Metric(
+        "left-to-right perplexity per document", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=1.0
+    ),
+    "left_to_right_pooled_perplexity": Metric(
+        "left-to-right pooled perplexity", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=1.0
     ),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),

@@ -38,10 +38,17 @@ def samples_of(config: dict[str, Any], measure: str) -> int | None:
     metric = METRICS.get(measure)
     if metric is None or metric.samples is None or summed(config, measure):
         return None
-    if measure == "bound" and family(config).bounded:
-        return None
     group, key = metric.samples
-    return config[group].get(key)
+    return None if _without_latents(config, key) else config[group].get(key)
+
+
+OF_LATENTS = ("bound_samples", "iw_samples", "hmc_samples")
+"""Settings of ``eval`` that are numbers of samples of the latents of an example."""
+
+
+def _without_latents(config: dict[str, Any], key: str) -> bool:
+    """Whether a setting is a number of samples of latents, and the model has none."""
+    return key in OF_LATENTS and family(config).latent == "none"
 
 
 def evaluated(config: dict[str, Any], measure: str) -> list[str]:
@@ -81,7 +88,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     group, name = metric.samples
     model = family(config)
     value = config[group].get(name)
-    if model.exact:  # whose measures need no samples
+    if model.exact or _without_latents(config, name):  # whose measures need no samples
         return
     least = 1 if model.encoded else metric.least
     if value is None or value < least:
