@@ -49,5 +49,5 @@ class OrderedLikelihood(Objective):
         log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()})
         each_word = log_p / self.model.words(x).clamp(min=1)
         loss = -(each_word if self.per == "word" else log_p).mean()
-        found = {"bound": log_p.mean(), "per_word": each_word.mean()}
+        found = {"bound": log_p.mean(), "nll_per_word": -each_word.mean()}
         return loss, dict(state), {k: v.detach() for k, v in found.items()}
