@@ -12,7 +12,7 @@ import pytest
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure
 from vaebench.errors import UserError
-from vaebench.report import written
+from vaebench.report import Look, written
 from vaebench.report.drawn import DRAWINGS, Drawn, smoothing
 
 FIGURES = [f for f in map(catalogue.load, catalogue.options("table")) if isinstance(f, Figure)]
@@ -52,7 +52,7 @@ def test_pages(figure, format, first, last):
     assert not page.endswith("\n\n")
     for words in (grid.headers, *grid.lines):
         assert any(all(word in row for word in words) for row in rows), words
-    brief = " ".join(written([drawn], format, brief=True).split())
+    brief = " ".join(written([drawn], format, Look(brief=True)).split())
     for note in drawn.drawing.notes:
         assert note in brief
     for entry in figure.ledger:

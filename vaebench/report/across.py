@@ -45,6 +45,7 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
             {
                 "row": first.row,
                 "preset": first.preset,
+                "key": first.key or next((r.key for r in entries if r.key), ""),
                 **{c: _cell(table, by[c]) if c in by else beside.get(c, "") for c in columns},
                 "seeds": "/".join(dict.fromkeys(str(r.n) for r in entries if r.n)),
                 "verdict": _verdict(entries),

@@ -15,12 +15,25 @@ class Grid:
         lines: The cells of each line.
         sides: ``left`` or ``right`` for each column.
         leading: The number of first columns that name a line. They are repeated if a grid is broken into parts.
+        more: Headers of the columns that a narrow grid leaves out.
     """
 
     headers: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     sides: tuple[str, ...]
     leading: int = 0
+    more: tuple[str, ...] = ()
+
+    def narrow(self) -> Grid:
+        """The grid without the columns ``more``."""
+        kept = [i for i, header in enumerate(self.headers) if header not in self.more]
+        return replace(
+            self,
+            headers=tuple(self.headers[i] for i in kept),
+            lines=tuple(tuple(line[i] for i in kept) for line in self.lines),
+            sides=tuple(self.sides[i] for i in kept),
+            more=(),
+        )
 
 
 @dataclass(frozen=True)

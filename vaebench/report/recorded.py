@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,14 @@ from vaebench.config.cells import Table, entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
 from vaebench.report.shown import Measured
+from vaebench.report.trails import Trail, Trails
 from vaebench.results import shipped, store
 
 if TYPE_CHECKING:
     import pandas as pd
+
+ENTRY = ["table", "row", "column"]
+"""What names an entry of a table in a file of points."""
 
 RUN = ["table", "row", "column", "seed"]
 """What names a run in a file of points."""
@@ -180,7 +185,7 @@ class Files:
         shown = table if entries is None else table.narrowed(entries)
         name = figure or table.figure
         chosen = frame.reset_index(drop=True)
-        return Measured(shown, chosen, name, lambda: self.points(name, chosen, table))
+        return Measured(shown, chosen, name, lambda: self.points(name, chosen, table), lambda: self.trails(chosen))
 
     def left_out(self, shown: Measured) -> Iterator[str]:
         """A line for results of which the table knows nothing."""
@@ -189,6 +194,21 @@ class Files:
         if strange:
             names = "; ".join(f"{row} / {column}" for row, column in strange)
             yield f"{self.where}: left out, since table {shown.table.name} has no such entry: {names}"
+
+    def trails(self, chosen: pd.DataFrame) -> Trails:
+        """The validation curves of some of the runs, as far as there are files of curves beside the results."""
+        found: dict[str, Trail] = {}
+        wanted = set(chosen["key"])
+        for path, part in self.parts.items():
+            with contextlib.suppress(UserError):
+                frame = _read(_beside(Path(path), ("curves",)), ("update", "valid_bound"))
+                keys = dict(zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True))
+                for entry, curves in frame.groupby(ENTRY, sort=False):
+                    key = keys.get(entry, "")
+                    if key in wanted and key not in found:
+                        first = curves[curves["seed"] == curves["seed"].min()]
+                        found[key] = Trail(tuple(first["valid_bound"]))
+        return found
 
     def points(self, name: str, chosen: pd.DataFrame, table: Table | None = None) -> pd.DataFrame:
         """What a plot shows of some of the runs, from the files that lie beside the results.

@@ -12,6 +12,7 @@ from vaebench.errors import UserError
 from vaebench.report import plots, table_page
 from vaebench.report.drawn import Drawn
 from vaebench.report.page import Page
+from vaebench.report.trails import Trails
 from vaebench.results.store import COLUMNS
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ class Shown(Protocol):
     def nothing(self) -> str:
         """Why the picture may be empty, in words."""
 
-    def page(self, brief: bool = False) -> Page:
-        """What is read; ``brief``: the grid and what its marks stand for."""
+    def page(self, brief: bool = False, curves: bool = False) -> Page:
+        """What is read; ``brief`` and ``curves``: see ``vaebench.report.Look``."""
 
     def results(self) -> pd.DataFrame:
         """All numbers, as ``--format csv`` writes them."""
@@ -47,16 +48,19 @@ class Measured:
         frame: The results, in the long format.
         figure: The plot of its runs, one of ``vaebench.report.plots.PLOTS``.
         collect: Gives what that plot shows.
+        trails: Gives the validation curves.
     """
 
     table: Table
     frame: pd.DataFrame
     figure: str = ""
     collect: Callable[[], pd.DataFrame] | None = None
+    trails: Callable[[], Trails] | None = None
 
-    def page(self, brief: bool = False) -> Page:
+    def page(self, brief: bool = False, curves: bool = False) -> Page:
         """The rows beside the published numbers."""
-        return table_page.make(self.table, self.frame, brief)
+        trails = self.trails() if curves and self.trails is not None else {}
+        return table_page.make(self.table, self.frame, brief, trails)
 
     def results(self) -> pd.DataFrame:
         """The long format, one line per cell, seed and metric."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vaebench.config.cells import Cell, Table
 from vaebench.errors import UserError
-from vaebench.report import plots
+from vaebench.report import plots, trails
 from vaebench.report.shown import Measured
 from vaebench.results import index
 from vaebench.results.rekey import found_outdated, of_earlier_version
@@ -38,7 +38,11 @@ def measured(
     wanted = store.seeds(cells) if seeds is None else seeds
     name = figure or table.figure
     return Measured(
-        table, store.frame(cells, wanted, known), name, lambda: plots.plot(name).collect(store, cells, wanted)
+        table,
+        store.frame(cells, wanted, known),
+        name,
+        lambda: plots.plot(name).collect(store, cells, wanted),
+        lambda: trails.stored(store, cells, wanted),
     )
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
 """Metrics shown beside the one the paper printed."""
 
+NOT_RUN = "not run"
+"""Status of an entry without runs."""
+
 NOT_TRAINED, DIVERGED, NOT_DIVERGED = "not trained here", "diverged too", "not diverged"
 
 
@@ -134,7 +137,7 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
             if runs:
                 rows += [_trained(table, name, column, part) for part in runs]
             elif (name, column) in trained:
-                rows.append(replace(printed, status="not run", measure=table.measure_of(column)))
+                rows.append(replace(printed, status=NOT_RUN, measure=table.measure_of(column)))
             elif printed.published is not None:
                 rows.append(replace(printed, verdict=NOT_TRAINED, source=row.source))
     return rows

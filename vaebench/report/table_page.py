@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Table
@@ -10,40 +11,72 @@ from vaebench.report.footnotes import footnotes
 from vaebench.report.other_data import shown_beside
 from vaebench.report.page import Grid, Page
 from vaebench.report.ranking import rank
-from vaebench.report.summary import ReportRow, summarize
+from vaebench.report.summary import NOT_RUN, ReportRow, summarize
+from vaebench.report.trails import LEGEND, Trails, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEFT = ("row", "column", "preset", "verdict", "device", "notes")
+LEFT = ("row", "column", "preset", "verdict", "device", "curve", "notes")
 """Columns of words; all others are numbers and stand to the right."""
 
 LEADING = ("row", "column", "preset")
 """Columns that name a line."""
 
 
-def make(table: Table, frame: pd.DataFrame, brief: bool = False) -> Page:
+MAIN = (*LEADING, "published", "ours", "difference", "verdict", "curve", "notes")
+"""Columns of a narrow grid, beside those that are the table's own."""
+
+FEW = 3
+"""Entries without runs that a brief page names; of more only the number."""
+
+
+def make(table: Table, frame: pd.DataFrame, brief: bool = False, trails: Trails = MappingProxyType({})) -> Page:
     """The page of a table.
 
     Args:
         table: What the paper printed. It is left out if all results are of other data.
         frame: The results, in the long format.
-        brief: Without the order of the rows, and with those notes alone that the marks in the grid name.
+        brief: What somebody wants who looks in the morning: the entries with runs alone, a line each, how they stand
+            and what their marks mean.
+        trails: Validation curves of the runs.
     """
     table, of_other_data = shown_beside(table, frame)
     rows = summarize(table, frame)
+    without = ""
+    if brief:
+        rows, without = _with_runs(rows, by_row=across.fits(table))
     marks = {note: i for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)}
-    above = (of_other_data,) if of_other_data else ()
+    above = [text for text in (without, of_other_data) if text]
     return Page(
         title=f"{table.title} ({table.where}, {table.paper})",
-        grid=grid(table, rows, marks),
+        grid=grid(table, rows, marks, trails),
         sections=() if brief else tuple(ranking.section() for ranking in rank(rows)),
         marks=(*above, *(f"[{i}] {note}" for note, i in marks.items())),
-        notes=() if brief else tuple(dict.fromkeys(footnotes(table, rows))),
+        notes=() if brief else tuple(dict.fromkeys((*footnotes(table, rows), *([LEGEND] if trails else [])))),
     )
 
 
-def grid(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> Grid:
+def _with_runs(rows: list[ReportRow], by_row: bool) -> tuple[list[ReportRow], str]:
+    """The rows that have runs, and a sentence about the others that are trained here; all rows if none has any.
+
+    ``by_row``: they are named without their columns.
+    """
+    found = [row for row in rows if row.key]
+    if not found:
+        return rows, ""
+    names = (row.row if by_row else f"{row.row} / {row.column}" for row in rows if row.status == NOT_RUN)
+    others = list(dict.fromkeys(names))
+    more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
+    return found, f"not run: {'; '.join(others[:FEW])}{more}" if others else ""
+
+
+def grid(
+    table: Table,
+    rows: list[ReportRow],
+    marks: dict[str, int],
+    trails: Trails = MappingProxyType({}),
+) -> Grid:
     """The rows of a summary as text.
 
     A row is one line, as in print, where the table's columns are measures of the same runs; else every entry is one.
@@ -51,6 +84,10 @@ def grid(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> Grid:
     no verdict column.
     """
     records, always = (across.records if across.fits(table) else _records)(table, rows, marks)
+    for record in records:
+        trail = trails.get(record.pop("key"))
+        notes = record.pop("notes")
+        record |= {"curve": drawn(trail) if trail else "", "notes": notes}
     several = len({r.preset for r in rows if r.preset}) > 1
     unasked = ("preset",) if table.printed else ("preset", "verdict")
 
@@ -65,6 +102,7 @@ def grid(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> Grid:
         lines=tuple(tuple(record[h] for h in headers) for record in records),
         sides=tuple("left" if h in LEFT else "right" for h in headers),
         leading=sum(h in LEADING for h in headers),
+        more=tuple(h for h in headers if h not in (*MAIN, *table.columns)),
     )
 
 
@@ -78,6 +116,7 @@ def _records(
             "row": row.row,
             "column": row.column,
             "preset": row.preset,
+            "key": row.key,
             "published": cells.published(table, row),
             "ours": cells.number(row.ours) or cells.lost(row, row.measure),
             "seeds": str(row.n) if row.n else "",

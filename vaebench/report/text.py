@@ -1,10 +1,11 @@
-"""A page for the terminal: plain text, no colour."""
+"""A page for the terminal: plain text, in colour if it is asked for."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
 
+from vaebench.report import colours
 from vaebench.report.page import Grid, Page
 
 WIDTH = 100
@@ -14,11 +15,20 @@ WORDS = 40
 """Characters to which the words of a cell are wrapped on a narrow terminal."""
 
 
-def write(page: Page, width: int | None = None) -> str:
-    """Title, grid, sections, notes; ``width``: characters of the terminal, None for lines as long as they are."""
-    blocks = [filled(page.title, width), grid(page.grid, width)]
+def write(page: Page, width: int | None = None, colour: bool = False) -> str:
+    """Title, grid, sections, notes.
+
+    Args:
+        page: What is written.
+        width: Characters of the terminal; None for lines as long as they are.
+        colour: For a terminal that shows colours.
+    """
+    title = filled(page.title, width)
+    if colour:
+        title = "\n".join(colours.paint(line, colours.BOLD) for line in title.split("\n"))
+    blocks = [title, grid(page.grid, width, colour)]
     for section in page.sections:
-        blocks.append(f"{grid(section.grid, width)}\n{filled(section.sentence, width)}")
+        blocks.append(f"{grid(section.grid, width, colour)}\n{filled(section.sentence, width)}")
 
     if page.footnotes:
         most = min(WIDTH, width or WIDTH)
@@ -31,15 +41,20 @@ def filled(text: str, width: int | None) -> str:
     return textwrap.fill(text, width) if width else text
 
 
-def grid(whole: Grid, width: int | None = None) -> str:
+def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
     """Aligned columns under a ruled header.
 
     A grid wider than ``width`` becomes several, one below the other, each with the leading columns. Nothing is cut off.
     A line that has nothing in a part is left out of it, except in the first part.
     """
-    text = _ruled(whole, range(len(whole.headers)), whole.lines)
+
+    def finished(text: str, columns: Sequence[int]) -> str:
+        return colours.grid(text, [whole.headers[i] for i in columns]) if colour and whole.lines else text
+
+    every = range(len(whole.headers))
+    text = _ruled(whole, every, whole.lines)
     if width is None or _width(text) <= width:
-        return text
+        return finished(text, every)
 
     lines = [tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line) for line in whole.lines]
     leading = list(range(whole.leading))
@@ -52,10 +67,10 @@ def grid(whole: Grid, width: int | None = None) -> str:
             parts[-1] = wider
 
     first, *others = parts
-    texts = [_ruled(whole, first, lines)]
+    texts = [finished(_ruled(whole, first, lines), first)]
     for part in others:
         filled_lines = [line for line in lines if any(line[i] for i in part[len(leading) :])]
-        texts.append(_ruled(whole, part, filled_lines))
+        texts.append(finished(_ruled(whole, part, filled_lines), part))
     return "\n\n".join(texts)
 
 

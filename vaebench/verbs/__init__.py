@@ -10,13 +10,17 @@ import textwrap
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config import cells as config
 from vaebench.errors import UserError, likely
 from vaebench.files import write_output
 from vaebench.formatting import aligned
 from vaebench.settings import defaults
+from vaebench.verbs import streams
+
+if TYPE_CHECKING:
+    from vaebench.report import Look
 
 
 def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) -> None:
@@ -46,6 +50,13 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
             raise UserError(f"{verb} does not take {text!r}; {hint}allowed: {', '.join(f'{k}=...' for k in allowed)}")
         found[key] = value
     return found
+
+
+def looks(brief: bool = False) -> Look:
+    """How a report looks on the standard output: as it is in a file or a pipe, in colour on a terminal."""
+    from vaebench.report import Look
+
+    return Look(brief, streams.width(), streams.colour(), streams.blocks())
 
 
 def nothing_to_set(tables: Sequence[config.Exhibit], overrides: Sequence[str], args: Namespace) -> dict[str, str]:

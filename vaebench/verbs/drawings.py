@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.config.cells import Figure
-from vaebench.verbs import streams, write
+from vaebench.verbs import looks, write
 
 if TYPE_CHECKING:
     from vaebench.report.shown import Shown
@@ -21,7 +21,7 @@ def draw_only(figures: Sequence[Figure], results: Path, dry: bool) -> int:
     if dry:
         would_draw(figures, results)
     else:
-        sys.stdout.write(written(list(draw(figures, results).values()), width=streams.width()))
+        sys.stdout.write(written(list(draw(figures, results).values()), look=looks()))
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vaebench import report
 from vaebench.config import catalogue
 from vaebench.config.cells import PLOTS, Table
-from vaebench.verbs import add_overrides, nothing_to_set, only_keys, streams, tell, write
+from vaebench.verbs import add_overrides, looks, nothing_to_set, only_keys, tell, write
 
 if TYPE_CHECKING:
     from vaebench.config.compose import Selection
@@ -30,7 +30,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--seeds", metavar="0-4", help="these seeds only; default: all that are found")
     parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{formats} (csv: every measure)")
     parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
-    parser.add_argument("--brief", action="store_true", help="the table and its marks, without the other notes")
+    parser.add_argument("--brief", action="store_true", help="a line for each entry with runs, no other notes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (png, svg or pdf)")
@@ -51,8 +51,8 @@ def run(args: Namespace) -> int:
     found = shown.in_order(exhibits, measured)
 
     # Everything is made before anything is written.
-    width = streams.width() if args.output is None else None
-    text = report.written(found, args.format, args.brief, width)
+    look = looks(args.brief) if args.output is None and args.format == "text" else report.Look(args.brief)
+    text = report.written(found, args.format, look)
     points = shown.points_text(found) if args.curves else ""
     image = found[0].image(images.kind_of(args.plot)) if args.plot else b""
     for path, content in ((args.curves, points), (args.plot, image), (args.output, text)):

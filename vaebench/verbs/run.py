@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure, Table
 from vaebench.errors import Interrupted, UserError
-from vaebench.verbs import add_overrides, drawings, nothing_to_set, results_root, streams
+from vaebench.verbs import add_overrides, drawings, looks, nothing_to_set, results_root
 
 if TYPE_CHECKING:
     from vaebench.running.execute import Plan
@@ -77,7 +77,7 @@ def run(args: Namespace) -> int:
     for table, (chosen, numbers) in zip(tables, wanted, strict=True):
         part = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
         shown[table.name] = stored.measured(part, chosen, numbers, known=todo.ended())
-    sys.stdout.write(written([shown[e.name] for e in every], width=streams.width()))
+    sys.stdout.write(written([shown[e.name] for e in every], look=looks()))
 
     bad = unexpected(outcomes, {t.name: t for t in tables})
     for o in bad:

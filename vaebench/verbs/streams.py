@@ -62,6 +62,21 @@ def width() -> int | None:
     return max(NARROWEST, shutil.get_terminal_size().columns)
 
 
+def colour() -> bool:
+    """Whether the standard output is a terminal that shows colours, and NO_COLOR is not set."""
+    terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") != "dumb"
+
+
+def blocks() -> bool:
+    """Whether the standard output is a terminal that shows blocks of unlike heights."""
+    terminal = hasattr(sys.stdout, "isatty") and sys.stdout.isatty()
+    try:
+        return terminal and bool("\u2581".encode(getattr(sys.stdout, "encoding", None) or "ascii"))
+    except (UnicodeError, LookupError):
+        return False
+
+
 def release(stream: Any) -> None:
     """Drop what still waits in a stream that takes nothing: Python's exit would report it again."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -42,8 +42,8 @@ class Drawn:
         """Everything that the figure shows, computed once."""
         return self.drawing.points()
 
-    def page(self, brief: bool = False) -> Page:
-        """The figure's short table."""
+    def page(self, brief: bool = False, curves: bool = False) -> Page:
+        """The figure's short table; there are no curves of runs."""
         notes = [*self.figure.notes]
         if self.figure.ledger:
             notes.append(f"where the paper is silent or differs (vaebench show table={self.figure.name} says why):")

@@ -62,6 +62,15 @@ def whole(path: Path) -> pd.DataFrame:
     return pd.DataFrame(points, columns=["update", *names]).astype({"update": "int64"})
 
 
+def bounds(path: Path) -> list[tuple[int, float]]:
+    """Update and validation bound of every line of one ``curve.csv``; empty where there is none.
+
+    Raises:
+        UserError: If it is damaged or has no such column.
+    """
+    return [(int(update), bound) for update, bound in _read(path, ("valid_bound",), (), only=False)]
+
+
 def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[float, ...]]:
     try:
         text = path.read_text()

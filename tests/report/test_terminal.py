@@ -1,0 +1,210 @@
+"""A report on a terminal: colours and curves, of which a file or a pipe gets nothing; brief reports."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from kit.runs import TINY
+
+from vaebench.cli import main
+from vaebench.config import catalogue
+from vaebench.report import Look, colours, recorded, text, written
+from vaebench.report.page import Grid, Page
+from vaebench.report.trails import Trail, drawn
+
+REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+SHORT = str(REFERENCE / "nvil_mnist-short.csv")
+REPORT = ["report", "table=nvil_mnist", "--from", SHORT]
+CODE = re.compile("\033\\[[0-9;]*m")
+
+
+def on_a_terminal(*args, **environment):
+    """What a command writes to a terminal of 300 columns, and its exit code."""
+    ours, theirs = pty.openpty()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+    env |= {"TERM": "xterm-256color", "COLUMNS": "300", "PYTHONUTF8": "1", **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaebench", *args],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=env,
+    )
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the end, as Linux has it
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(ours)
+    process.communicate()
+    return b"".join(parts).decode().replace("\r\n", "\n"), process.returncode
+
+
+# --------------------------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize(
+    ("bounds", "shown"),
+    [
+        ((), ""),
+        ((7.0,), "▁"),
+        ((7.0, 7.0, 7.0), "▁▁▁"),
+        ((8.0, 1.0), "█▁"),
+        ((1.0, 8.0), "▁█"),
+        ((900.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0), "███▇▆▅▃▂▁"),  # the first one does not make the rest flat
+        ((5.0, float("nan"), 1.0), "█▁"),
+        ((4.0, 3.0, 2.0, 1.0, 2.0, 3.0, 9.0), "█▆▃▁▃▆█"),  # and a rise at the end is seen
+    ],
+)
+def test_a_curve_in_characters(bounds, shown):
+    assert drawn(Trail(bounds)) == shown
+
+
+def test_a_long_curve_is_a_mean_of_equal_parts():
+    bounds = tuple(float(v) for v in range(1200, 0, -1))
+    assert len(drawn(Trail(bounds))) == 12
+    assert drawn(Trail(bounds)) == drawn(Trail(tuple(1200 - 100 * i - 49.5 for i in range(12))))
+
+
+def test_how_far_a_run_is_stands_beside_its_curve():
+    assert drawn(Trail((2.0, 1.0), 0.459)) == "█▁ 45 %"
+    assert drawn(Trail((2.0, 1.0), 1.0)) == "█▁"
+    assert drawn(Trail((float("nan"),), 0.5)) == "50 %"
+
+
+# -------------------------------------------------------------------------------------------------------- colours
+
+PAGE = Page(
+    "A table",
+    Grid(
+        headers=("row", "ours", "verdict", "notes"),
+        lines=(
+            ("a", "1.0", "yes, tuned", ""),
+            ("b", "2.0!", "no", "1 failed [1]"),
+            ("c no", "3.0", "unclear", "2 partial"),
+            ("d", "", "-", "not run"),
+        ),
+        sides=("left", "right", "left", "left"),
+        leading=1,
+    ),
+    marks=("[1] no",),
+)
+
+
+def test_colours_change_no_character():
+    for width in (None, 24):
+        plain, coloured = text.write(PAGE, width), text.write(PAGE, width, colour=True)
+        assert "\033" not in plain
+        assert CODE.sub("", coloured) == plain
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("yes, tuned", colours.GREEN),
+        ("no", colours.RED),
+        ("unclear", colours.YELLOW),
+        ("2.0!", colours.YELLOW),
+        ("1 failed [1]", colours.RED),
+        ("2 partial", colours.YELLOW),
+        ("not run", colours.DIM),
+    ],
+)
+def test_what_is_in_which_colour(words, code):
+    assert f"\033[{code}m{words}\033[0m" in text.write(PAGE, colour=True)
+
+
+def test_words_of_other_columns_are_left_alone():
+    shown = text.write(PAGE, colour=True)
+    assert "\nc no " in shown
+    assert shown.endswith("\n[1] no\n")
+
+
+# ------------------------------------------------------------------------------------------------ where they stand
+
+
+def test_a_pipe_gets_neither_colours_nor_curves(capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert main(REPORT) == 0
+    out = capsys.readouterr().out
+    assert "\033" not in out
+    assert "curve" not in out
+    assert not set(out) & set("▁▂▃▄▅▆▇█")
+
+
+def test_a_terminal_gets_both(capsys):
+    shown, code = on_a_terminal(*REPORT)
+    assert code == 0
+    assert "\033[1m" in shown
+    assert "█" in shown
+    assert "curve: the validation bound" in " ".join(shown.split())
+    assert main([*REPORT, "--brief"]) == 0
+    for line in capsys.readouterr().out.splitlines()[4:6]:
+        assert line.split()[0] in CODE.sub("", shown)
+
+
+@pytest.mark.parametrize(
+    ("environment", "colour", "curve"),
+    [({"NO_COLOR": "1"}, False, True), ({"TERM": "dumb"}, False, True), ({"PYTHONIOENCODING": "ascii"}, True, False)],
+)
+def test_a_terminal_that_shows_less(environment, colour, curve):
+    shown, code = on_a_terminal(*REPORT, "--brief", **environment)
+    assert code == 0
+    assert ("\033" in shown) == colour
+    assert ("█" in shown) == curve
+    assert "\\u" not in shown
+
+
+def test_curves_of_runs_on_their_way(tmp_path):
+    args = [*TINY, f"run.results={tmp_path / 'runs'}"]
+    assert main(["run", *args]) == 0
+    next(tmp_path.glob("runs/*/seed-0/result.json")).unlink()
+    curve = next(tmp_path.glob("runs/*/seed-0/curve.csv"))
+    curve.write_text("".join(curve.read_text().splitlines(keepends=True)[:2]))  # one validation of two
+    shown, _ = on_a_terminal("report", *args[:-3], args[-1], "--brief")
+    assert "▁ 50 %" in shown
+    curve.write_text("update,valid_bound,unit\n1,x,nats\n")
+    shown, code = on_a_terminal("report", *args[:-3], args[-1], "--brief")
+    assert code == 0, "a damaged curve is none"
+    assert "1 partial" in shown
+
+
+# --------------------------------------------------------------------------------------------------------- brief
+
+
+def test_a_brief_report_has_a_line_for_each_entry_with_runs():
+    table = catalogue.load_table("nvil_mnist")
+    frame = recorded.read([SHORT])
+    some = frame[frame["row"].isin(["SBN 200", "SBN 500"])]
+    files = recorded.Files({SHORT: some})
+    lines = written([files.measured(table)], look=Look(brief=True)).splitlines()
+    assert [line.split()[0:2] for line in lines[4:8]] == [
+        ["SBN", "200"],
+        ["SBN", "200"],
+        ["SBN", "500"],
+        ["SBN", "500"],
+    ]
+    assert lines[2].split() == ["row", "column", "published", "ours", "difference", "verdict"]
+    said = " ".join(lines[9:])
+    assert said.startswith("not run: SBN 200-200 / NVIL; SBN 200-200 / WS; SBN 200-200-200 / NVIL; and ")
+    assert "NADE" not in said, "which is not trained here"
+
+
+def test_a_brief_report_without_any_run_is_what_the_paper_printed():
+    table = catalogue.load_table("nvil_mnist")
+    frame = recorded.read([SHORT])
+    shown = written([replace(recorded.Files({SHORT: frame}).measured(table), frame=frame[:0])], look=Look(brief=True))
+    assert "113.1" in shown
+    assert "not run:" not in shown

@@ -1,0 +1,98 @@
+"""The validation curves of runs in a few characters each, for a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from vaebench.config.cells import Cell
+from vaebench.errors import UserError
+from vaebench.report.plots import curve_files
+from vaebench.results import run_files
+from vaebench.results.store import Store
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""From the lowest number to the highest."""
+
+LENGTH = 12
+"""Characters of a curve at most."""
+
+LEGEND = (
+    "curve: the validation bound of the first seed, from its first validation to its last; each on a scale of its own, "
+    "whose upper end is the upper quartile."
+)
+
+
+class Trail(NamedTuple):
+    """The validations of one run.
+
+    Attributes:
+        bounds: The bound on the validation cases, positive nats, one number for each validation.
+        share: How much of its budget is behind it; None if that is not known.
+    """
+
+    bounds: tuple[float, ...]
+    share: float | None = None
+
+
+Trails = Mapping[str, Trail]
+"""The trail of a cell's first seed, by the name of its runs."""
+
+
+def stored(store: Store, cells: Iterable[Cell], seeds: Sequence[int]) -> Trails:
+    """Of each cell the first seed that has a curve. A curve that is damaged counts as none."""
+    found: dict[str, Trail] = {}
+    for cell in cells:
+        if cell.key in found:
+            continue
+        for seed in seeds:
+            trail = _read(store.run_dir(cell.key, seed) / run_files.CURVE, cell)
+            if trail is not None:
+                found[cell.key] = trail
+                break
+    return found
+
+
+def _read(path: Path, cell: Cell) -> Trail | None:
+    try:
+        points = curve_files.bounds(path)
+    except (UserError, OSError):
+        return None
+    if not points:
+        return None
+    done: float = points[-1][0]
+    if cell.train.unit == "epochs":
+        done = (len(points) - 1) * cell.train.valid_every
+    return Trail(tuple(bound for _, bound in points), min(done / cell.train.updates, 1.0))
+
+
+def drawn(trail: Trail) -> str:
+    """``█▇▄▂▁▁``: each character the mean of as many validations; of a run on its way ``█▅▂ 40 %``.
+
+    The lowest block is the lowest number, the highest block the upper quartile and all above it: otherwise the first
+    validations, tens of nats above all others, would make the rest flat.
+    """
+    curve = _blocks([v for v in trail.bounds if math.isfinite(v)])
+    if trail.share is None or trail.share >= 1:
+        return curve
+    return f"{curve} {math.floor(100 * trail.share)} %".strip()
+
+
+def _blocks(values: list[float]) -> str:
+    if not values:
+        return ""
+    length = min(LENGTH, len(values))
+    cuts = [round(i * len(values) / length) for i in range(length + 1)]
+    means = [math.fsum(values[a:b]) / (b - a) for a, b in pairwise(cuts)]
+
+    low = min(means)
+    quartile = sorted(means)[math.ceil(3 * (length - 1) / 4)]
+    top = quartile if quartile > low else max(means)
+    if top <= low:
+        return BLOCKS[0] * length
+    last = len(BLOCKS) - 1
+    heights = (round((v - low) / (top - low) * last) for v in means)
+    return "".join(BLOCKS[min(last, height)] for height in heights)
