@@ -36,12 +36,14 @@ EVAL = {
 }
 DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 2, "layers": 1, "units": 3}
 POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
+LINEAR = {"name": "linear_gaussian", "dims": [2]}
 TEXT = {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}
 IMAGE = {"name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
 LM = {"name": "text_lm", "embedding": 3, "units": 4}
 
 EVALUATIONS = {
     "belief net": ({"name": "sbn", "dims": [3, 2]}, {}),
+    "annealed": (LINEAR, {"iw_samples": 5, "ais_chains": 3, "ais_temperatures": 4}),
     "repeats": ({"name": "sbn", "dims": [3]}, {"repeats": 2, "iw_samples": 10}),
     "annealed log Z": (DIRECTED, {}),
     "tempered log Z": (DIRECTED, {"logz_method": "tempering", "iw_samples": 5}),

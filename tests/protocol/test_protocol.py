@@ -178,7 +178,11 @@ def test_models_that_know_their_means_or_their_likelihood_need_fewer():
 
 def test_the_other_measures_are_always_taken():
     c = config(DIRECTED, {"name": "gumbolt", **CHAINS}, iw_samples=None, bound_samples=1)
-    asked = {"perplexity", "active_units", *(m for m in METRICS if m.startswith(("iw_", "hmc_", "left_to_right_")))}
+    asked = {
+        "perplexity",
+        "active_units",
+        *(m for m in METRICS if m.startswith(("iw_", "hmc_", "ais_", "left_to_right_"))),
+    }
     for measure in set(METRICS) - asked:
         check_measure(measure, c)
     check_measure("a measure of a later version", c)
@@ -229,3 +233,15 @@ def test_the_nll_from_posterior_samples_is_taken_where_it_is_asked_for():
     assert "|samples:50|" in signature(c, "hmc_nll", samples_of(c, "hmc_nll"))
     with pytest.raises(UserError, match=r"eval\.hmc_samples=1: hmc_nll, which this table compares"):
         check_measure("hmc_nll", config({"name": "sbn", "dims": [5]}, hmc_samples=1))
+
+
+def test_an_annealed_nll_has_its_chains_and_temperatures():
+    c = config({"name": "dlgm"}, ais_chains=16)
+    assert "ais_nll" in evaluated(c, "iw_nll")
+    assert "ais_nll" not in evaluated(config({"name": "dlgm"}), "iw_nll")
+    assert "ais_nll" not in evaluated(config({"name": "text_vae"}, ais_chains=16), "iw_nll")
+    assert "ais_nll" not in evaluated(config({"name": "sbn", "dims": [5]}, ais_chains=16), "iw_nll")
+    assert "|samples:16|temperatures:1000|" in signature(c, "ais_nll", samples_of(c, "ais_nll"))
+    assert "temperatures" not in signature(c, "iw_nll", samples_of(c, "iw_nll"))
+    with pytest.raises(UserError, match=r"eval\.ais_chains=null: ais_nll, which this table compares"):
+        check_measure("ais_nll", config({"name": "dlgm"}))

@@ -76,7 +76,9 @@ def test_of_unknown_data_nothing_is_said():
     assert kinds(measure("bound", -50.0, "continuous_things")) == ()
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"bound", "iw_nll", "iw_nll_weighted", "nll", "valid_bound"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(METRICS) - {"bound", "iw_nll", "iw_nll_weighted", "ais_nll", "nll", "valid_bound"})
+)
 def test_other_measures_may_have_either_sign(name):
     assert "impossible" not in kinds(measure(name, -0.5 if name != "perplexity" else 1.5))
 
@@ -93,6 +95,21 @@ def test_a_case_that_was_noticed_is_named():
 def test_an_error_over_cases_beyond_the_mean_shows_a_few_cases():
     assert kinds(measure(value=-626.3, spread=743.2)) == ("impossible", "one case")
     assert kinds(measure(value=97.1, spread=0.25)) == ()
+
+
+def annealed(**extra):
+    return measure("ais_nll", 88.0, **{"ess": 9.0, "chains": 16, "gap": 0.2, "gap_error": 0.05, **extra})
+
+
+def test_an_annealed_estimate_says_where_it_failed():
+    assert kinds(annealed()) == ()
+    (flag,) = flags.of_measure(annealed(ess=1.5))
+    assert flag == "annealing: the effective number of chains is 1.5 of 16"
+    (flag,) = flags.of_measure(annealed(gap=0.7))
+    assert flag == "annealing: from below and from above log p(x) differs by 0.70 nats on cases that the model made"
+    assert kinds(annealed(gap=0.6)) == ()  # within three errors of the limit
+    assert "annealing" in flags.FAULTS
+    assert kinds(measure("iw_nll", 88.0, ess=1.0, chains=16)) == ()
 
 
 def test_a_value_that_is_no_number_says_how_many_cases():

@@ -1,4 +1,4 @@
-"""log p(x) of models with normal latents by annealed importance sampling from the prior to the posterior (Neal 2001).
+"""log p(x) of models with real latents by annealed importance sampling from the prior to the posterior (Neal 2001).
 
 Between them lie p(z) p(x | z)^beta, beta from 0 to 1, sampled by Hamiltonian Monte Carlo (Wu, Burda, Salakhutdinov &
 Grosse 2017). No proposal can flatter: the mean of the weights is p(x) forwards, of their inverses 1 / p(x) backwards,
@@ -14,14 +14,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vaebench.dists import hmc
-from vaebench.models.base import LatentModel
-from vaebench.rng import noise
-from vaebench.work.steps import tick
+from vaebench.models.base import Ancestral, LatentModel
+from vaebench.rng import noise, seeds
+from vaebench.work.steps import Box, steps, tick
+
+CASES = 50
+"""Cases annealed together, so that no result depends on which others are measured, and how many the model makes."""
+
+
+class Dreaming(LatentModel, Ancestral):
+    """A model of both kinds, for the type checker."""
 
 
 @dataclass(frozen=True)
@@ -71,22 +79,22 @@ class Target:
 
 
 @torch.no_grad()
-def lower(model: LatentModel, x: Tensor, seed: int, how: Annealing) -> Tensor:
+def lower(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Tensor:
     """log of the weights of the forward chains, (chains, batch), nats, float64; the mean of the weights is p(x).
 
     Args:
-        model: With standard normal latents, of which it knows log p(x | z) and log p(z).
+        model: With real latents, of which it knows log p(x | z) and log p(z), and samples p(z).
         x: Cases (batch, d), in the model's dtype.
         seed: Of the chains.
         how: They are annealed.
     """
-    steps = _tuned_steps(model, x, seed, how)
-    z = _drawn(model, x, how.chains, seed, 1, 0)["start"]
-    return _along(Target(model, x), z, seed, how, steps)
+    lengths = _tuned_steps(model, x, seed, how)
+    z = _at_the_prior(model, x, how.chains, seed, 1)
+    return _along(Target(model, x), z, seed, how, lengths)
 
 
 @torch.no_grad()
-def upper(model: LatentModel, x: Tensor, z: Sequence[Tensor], seed: int, how: Annealing) -> Tensor:
+def upper(model: Dreaming, x: Tensor, z: Sequence[Tensor], seed: int, how: Annealing) -> Tensor:
     """log of the inverse weights of the backward chains, (chains, batch), nats; their mean is 1 / p(x).
 
     Args:
@@ -96,9 +104,9 @@ def upper(model: LatentModel, x: Tensor, z: Sequence[Tensor], seed: int, how: An
         seed: Of the chains.
         how: They are annealed.
     """
-    steps = _tuned_steps(model, x, seed, how)
+    lengths = _tuned_steps(model, x, seed, how)
     start = torch.cat(list(z), -1).expand(how.chains, -1, -1)
-    return _along(Target(model, x), start, seed, how, steps, backwards=True)
+    return _along(Target(model, x), start, seed, how, lengths, backwards=True)
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
@@ -106,32 +114,89 @@ def log_mean(log_weights: Tensor) -> Tensor:
     return torch.logsumexp(log_weights, 0) - math.log(len(log_weights))
 
 
+class Annealed(NamedTuple):
+    """log p(x) of some cases, and how far both directions are apart where both are possible.
+
+    Attributes:
+        log_weights: Of the forward chains, (chains, n), nats, float64.
+        gaps: Upper minus lower estimate of log p(x) of each case that the model made, (CASES,), nats.
+    """
+
+    log_weights: Tensor
+    gaps: Tensor
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective number of chains of each case, (n,)."""
+        shares = torch.softmax(self.log_weights, 0)
+        return 1 / shares.square().sum(0)
+
+
+def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annealed:
+    """log p(x) of any number of cases ``x`` (n, d), and the gap of both directions on ``CASES`` cases of the model's.
+
+    The cases are annealed ``CASES`` at a time. Within a ``steps.Work`` it can be stopped, and gone on with.
+    """
+    x = x.to(model.mean.dtype)
+    parts = x.split(CASES)
+    done = Box(found=[])
+    for number in steps("annealing", len(parts) + 1, done):
+        if number < len(parts):
+            some = parts[number]
+            filled = torch.cat([some, some[-1:].expand(CASES - len(some), -1)])
+            weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[:, : len(some)]
+            done.found = [*done.found, weights]
+        else:
+            done.found = [*done.found, gaps(model, seeds.derive(seed, "made_case"), how)]
+    *weights, apart = done.found
+    return Annealed(torch.cat(weights, 1), apart)
+
+
+def gaps(model: Dreaming, seed: int, how: Annealing) -> Tensor:
+    """Upper minus lower estimate of log p(x), (CASES,), nats, of cases that the model makes.
+
+    Both are right in the limit. In expectation the gap is positive, and no smaller than the error of either.
+    """
+    draws = noise.fixed(model.joint_noise(CASES), seed, "anneal", device=model.mean.device)
+    with torch.no_grad():
+        x, z = model.sample_joint({name: v.to(model.mean.dtype) for name, v in draws.items()})
+    low = log_mean(lower(model, x, seed, how))
+    high = -log_mean(upper(model, x, z, seed, how))
+    return high - low
+
+
+def _at_the_prior(model: Dreaming, x: Tensor, chains: int, seed: int, run: int) -> Tensor:
+    """States of the prior, all layers side by side, (chains, batch, n)."""
+    draws = noise.fixed(model.joint_noise(chains * len(x)), seed, "anneal", run, 0, device=x.device)
+    _, z = model.sample_joint({name: v.to(x.dtype) for name, v in draws.items()})
+    return torch.cat([layer[0] for layer in z], -1).unflatten(0, (chains, len(x)))
+
+
 def _drawn(model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int) -> dict[str, Tensor]:
-    """The noise of a temperature: momenta, uniforms, and for t = 0 the states at the prior."""
+    """The noise of a temperature: momenta and uniforms."""
     n = sum(model.sizes[1:])
-    name = "momentum" if t else "start"
-    shapes = {name: ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
+    shapes = {"momentum": ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
     found = noise.fixed(shapes, seed, "anneal", run, t, device=x.device)
     return {key: v.to(x.dtype) for key, v in found.items()}
 
 
-def _tuned_steps(model: LatentModel, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
+def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
     """The integrator's step of every temperature from the second on, (batch, 1) each, by chains of their own."""
     target = Target(model, x)
-    z = _drawn(model, x, how.chains, seed, 0, 0)["start"]
+    z = _at_the_prior(model, x, how.chains, seed, 0)
     step = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
-    steps = []
+    found = []
     for t, beta in enumerate(how.betas()[1:], 1):
         tick()
         drawn = _drawn(model, x, how.chains, seed, 0, t)
         z, accepted = hmc.transition(target.at(beta), z, step, how.leaps, drawn["momentum"], drawn["accept"])
-        steps.append(step)
+        found.append(step)
         step = hmc.tuned(step, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED)
-    return steps
+    return found
 
 
 def _along(
-    target: Target, z: Tensor, seed: int, how: Annealing, steps: list[Tensor], backwards: bool = False
+    target: Target, z: Tensor, seed: int, how: Annealing, lengths: list[Tensor], backwards: bool = False
 ) -> Tensor:
     """The log-weights of chains from ``z`` along all temperatures, forwards or backwards."""
     betas = how.betas()
@@ -144,9 +209,9 @@ def _along(
         gap = betas[t] - betas[t - 1]
         if backwards:
             # An exact sample at beta_t stays one; its weight to the next lower temperature.
-            z, _ = move(target.at(betas[t]), z, steps[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
+            z, _ = move(target.at(betas[t]), z, lengths[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
             total -= gap * target.parts(z)[0].double()
         else:
             total += gap * target.parts(z)[0].double()
-            z, _ = move(target.at(betas[t]), z, steps[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
+            z, _ = move(target.at(betas[t]), z, lengths[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
     return total

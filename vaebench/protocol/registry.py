@@ -43,6 +43,7 @@ METRICS: dict[str, Metric] = {
     "iw_nll_weighted": Metric(
         "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
     ),
+    "ais_nll": Metric("AIS-NLL", ("annealed_nll",), ("eval", "ais_chains"), least=2, likelihood=True, floor=0.0),
     "hmc_nll": Metric("HMC-NLL", ("hmc_nll",), ("eval", "hmc_samples"), least=2),
     "nll": Metric("exact NLL", ("exact_nll", "order_nll"), likelihood=True, floor=0.0),
     "left_to_right_nll": Metric(

@@ -72,6 +72,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("mi_batch")
         if model.encoded and not model.reads_documents and ev.get("hmc_samples"):
             names.append("hmc_nll")
+        if model.latent == "gaussian" and not model.reads_documents and ev.get("ais_chains"):
+            names.append("ais_nll")
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
     return names
@@ -115,9 +117,9 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
     ``likelihood`` other than that of bits has its name. Models that read an example in an order have the number of
     ``orders`` over which log p(x) is averaged. A likelihood whose products are not float32 has their ``precision``.
-    Where not all training cases are used (``train.cases``) the split says how many. A number of other data than the
-    model was ``trained`` on names these too.
-    A time has the data and the recipe only.
+    An annealed NLL has its ``temperatures``. Where not all training cases are used (``train.cases``) the split says how
+    many. A number of other data than the model was ``trained`` on names these too. A time has the data and the recipe
+    only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -135,6 +137,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
+    if measure == "ais_nll":
+        parts.append(f"temperatures:{EvalSettings.of(ev).ais_temperatures}")
     if unusual := likelihood(config):
         parts.append(f"likelihood:{unusual}")
     refined = refinement(config)

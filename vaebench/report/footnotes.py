@@ -167,7 +167,7 @@ def flagged(summary: Summary) -> Iterator[str]:
     if kinds & set(flags.FAULTS):
         yield (
             f"{MARK}: flagged, the notes of the row say why; a number that is impossible or not finite enters no mean, "
-            "one that a single case decides has no verdict."
+            "one that a single case decides, or whose annealing failed, has no verdict."
         )
     elif flags.DEAD_LAYER in kinds:
         yield f"{MARK}: flagged, the notes of the row say why."

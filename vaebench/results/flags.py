@@ -24,13 +24,16 @@ IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
 DEAD_LAYER, BASELINE = "dead layer", "baseline"
 """Kinds that say that a model or its training is not what it seems to be; the number itself is right."""
 
+ANNEALING = "annealing"
+"""Kind that says that an annealed estimate has not come to the end of its way."""
+
 UNKNOWN_WORDS = "unknown words"
 """Kind that says that a number is largely one of another text: the words it was measured on are mostly <unk>."""
 
 LOST = (IMPOSSIBLE, NOT_FINITE)
 """Values with such a flag enter no mean."""
 
-FAULTS = (*LOST, ONE_CASE)
+FAULTS = (*LOST, ONE_CASE, ANNEALING)
 """Values with such a flag get no verdict."""
 
 OF_RUNS = (BASELINE,)
@@ -38,6 +41,12 @@ OF_RUNS = (BASELINE,)
 
 LEAST_KL = 0.1
 """Nats below which a latent layer carries nothing."""
+
+LEAST_SHARE = 0.1
+"""Share of the chains below which their effective number is too small."""
+
+MOST_GAP = 0.5
+"""Nats that estimates from below and from above may be apart: the margin of the tables."""
 
 SIGMAS = 3.0
 """Noise that an estimate may have: so many of its standard errors beyond what is possible are no fault."""
@@ -94,6 +103,7 @@ def derived(measure: Measure) -> tuple[str, ...]:
     Nothing is said of the sign of a measure, or of its layers, where the data are unknown here.
     """
     found = [_not_finite(measure), _impossible(measure), _one_case(measure), _dead_layer(measure), _unknown(measure)]
+    found.append(_annealing(measure))
     return tuple(f"{kind}: {text}" for kind, text in filter(None, found))
 
 
@@ -162,6 +172,19 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
         return DEAD_LAYER, f"the latents carry less than {LEAST_KL:g} nat"
     which = f"layer{'s' if len(dead) > 1 else ''} {', '.join(map(str, dead))} of {len(layers)}"
     return DEAD_LAYER, f"{which} carr{'y' if len(dead) > 1 else 'ies'} less than {LEAST_KL:g} nat"
+
+
+def _annealing(measure: Measure) -> tuple[str, str] | None:
+    """Few of the chains carry the weights, or both directions disagree on cases that the model made."""
+    if measure.name != "ais_nll":
+        return None
+    ess, chains, gap, error = (measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error"))
+    reasons = []
+    if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
+        reasons.append(f"the effective number of chains is {ess:.1f} of {chains:,}")
+    if is_number(gap) and is_number(error) and abs(gap) - SIGMAS * error > MOST_GAP:
+        reasons.append(f"from below and from above log p(x) differs by {gap:.2f} nats on cases that the model made")
+    return (ANNEALING, "; ".join(reasons)) if reasons else None
 
 
 def _unknown(measure: Measure) -> tuple[str, str] | None:

@@ -93,6 +93,8 @@ class EvalSettings(Section):
     bound_samples: int = _is(whole(1, SAMPLES), 10)
     iw_samples: int | None = _is(or_null(whole(1, SAMPLES)), None)
     hmc_samples: int | None = _is(or_null(whole(2, SAMPLES)), None)
+    ais_chains: int | None = _is(or_null(whole(2, SAMPLES)), None)
+    ais_temperatures: int = _is(whole(1, SAMPLES), 1000)
     logz_method: str = _is(choice("auto", "exact", "ais", "tempering"), "auto")
     logz_temperatures: int = _is(whole(1, SAMPLES), 10_000)
     logz_chains: int = _is(whole(2, SAMPLES), 1024)

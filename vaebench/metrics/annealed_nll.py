@@ -1,0 +1,57 @@
+"""The NLL by annealing from the prior to the posterior, which no inference network can flatter."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+from vaebench.estimators.annealed_evidence import Annealed, Annealing, Dreaming, log_evidence, log_mean
+from vaebench.estimators.jackknife import group_sums, variance
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import Ancestral, LatentModel
+from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
+
+
+class AnnealedNLL(Metric[Annealed]):
+    """Minus the mean over cases of log p(x) by forward chains: in expectation above the NLL.
+
+    The gap of both directions, on cases that the model made, says by how much it may be.
+    """
+
+    def applies(self, job: Job) -> bool:
+        """Models of vectors with real latents whose prior is sampled at once, where chains are asked for."""
+        model = job.model
+        real = model.facts.latent == "gaussian" and not model.facts.reads_documents
+        return bool(job.settings.get("ais_chains")) and real and isinstance(model, LatentModel) and _dreams(model)
+
+    def collect(self, job: Job) -> Annealed:
+        """The weights of all chains of every case."""
+        settings = EvalSettings.of(job.settings)
+        how = Annealing(temperatures=settings.ais_temperatures, chains=job.settings["ais_chains"])
+        return log_evidence(cast(Dreaming, job.model), job.x, job.seed, how)
+
+    def measures(self, job: Job, collected: Annealed) -> list[Measure]:
+        """One number, with the error over the chains."""
+        chains = len(collected.log_weights)
+        each = -log_mean(collected.log_weights)
+        error = float(variance(group_sums(collected.log_weights), chains).mean() / len(each)) ** 0.5
+        gaps = collected.gaps
+        ess = collected.ess
+        details = {
+            "chains": chains,
+            "ess": float(ess.mean()),
+            "ess_min": float(ess.min()),
+            "gap": float(gaps.mean()),
+            "gap_error": float(gaps.std()) / math.sqrt(len(gaps)),
+            "error_by": "jackknife",
+        }
+        return [job.measure("ais_nll", float(each.mean()), error, chains, each=each, **details)]
+
+
+def _dreams(model: object) -> bool:
+    return isinstance(model, Ancestral)
+
+
+METRIC = AnnealedNLL()
