@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from vaebench import data
 from vaebench.cli import main
+from vaebench.config import catalogue, compose
 from vaebench.errors import UserError
 from vaebench.verbs import pictured
 
@@ -149,3 +151,37 @@ def test_an_image_that_is_not_drawn_does_not_become_text(name):
         pictured.is_picture(Path(name))
     assert pictured.is_picture(Path("x.png"))
     assert not pictured.is_picture(Path("x.txt"))
+
+
+@pytest.mark.parametrize(
+    ("table", "words", "says"),
+    [
+        ("aevb_bound", ["sample", "--traverse", "4"], "4 latents to move: the model has 3"),
+        ("aevb_bound", ["sample", "--traverse", "2", "--around", "-1"], "--around -1: allowed: a whole number from 0"),
+        ("aevb_bound", ["sample", "--manifold", "--around", "300"], "image 300: allowed: a whole number from 0 to 299"),
+        ("aevb_bound", ["reconstruct", "--test", "301"], "--test 301: allowed: a whole number from 1 to 300"),
+        ("aevb_bound", ["sample", "--longest", "3"], "--longest: for documents, and digits has none"),
+        ("nvil_mnist", ["sample", "--traverse", "2"], "SBN has no Gaussian latents of images"),
+        ("nvil_mnist", ["reconstruct", "--path", "2"], "--path: for documents, and digits has none"),
+        ("lagging_yahoo", ["sample", "--steps", "3", "--manifold"], "--manifold: for images, and toy_text has none"),
+    ],
+)
+def test_what_the_settings_of_a_run_refuse_is_refused_before_its_data_are_read(
+    tmp_path, capsys, monkeypatch, table, words, says
+):
+    """Of the run there is only its note: no checkpoint, and no data that may be loaded."""
+    changes = ["model.latents=3"] if table == "aevb_bound" else []
+    cell = compose.cells(catalogue.load_table(table), catalogue.load_preset("quick"), changes)[0]
+    folder = tmp_path / cell.key / "seed-0"
+    folder.mkdir(parents=True)
+    note = {"config": cell.config, "data_hash": "0" * 64, "row": cell.row, "column": cell.column}
+    (folder / "config.json").write_text(json.dumps(note))
+
+    def load(*_):
+        pytest.fail("the data were loaded")
+
+    monkeypatch.setattr(data, "load", load)
+    assert main([words[0], str(folder), *words[1:]]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert says in err

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config import catalogue
+from vaebench.data import DATA
 from vaebench.errors import UserError
+from vaebench.protocol.families import FAMILIES
 from vaebench.results import shipped_models
+from vaebench.results.store import read_note
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.verbs import results_root, write
 
@@ -20,6 +24,10 @@ if TYPE_CHECKING:
     from vaebench.evaluation.generation import Decoding
     from vaebench.evaluation.trained_run import Trained
     from vaebench.models.text_generation import Document
+
+OF_IMAGES = ("traverse", "manifold", "steps", "around")
+OF_DOCUMENTS = ("path", "how", "width", "longest")
+"""Options for cases of one kind alone."""
 
 
 def add_run(parser: ArgumentParser) -> None:
@@ -51,9 +59,9 @@ def check_number(option: str, value: int, least: int = 1, most: int | None = Non
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
+    check_number("--seed", args.seed, 0, LARGEST_SEED)
     from vaebench.evaluation.generation import Decoding
 
-    check_number("--seed", args.seed, 0, LARGEST_SEED)
     words, width = args.how or how, 5 if args.width is None else args.width
     Decoding(words, width, 1 if args.longest is None else args.longest)
     return lambda trained: Decoding(words, width, args.longest or trained.splits.shape[0])
@@ -61,19 +69,19 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
 
 def no_documents(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
     """Raises UserError for an option of documents where the model makes images."""
-    _none_given(trained, args, options, "documents")
+    _none_given(trained.splits.name, args, options, "documents")
 
 
 def no_images(trained: Trained, args: Namespace, options: Iterable[str]) -> None:
     """Raises UserError for an option of images where the model makes documents."""
-    _none_given(trained, args, options, "images")
+    _none_given(trained.splits.name, args, options, "images")
 
 
-def _none_given(trained: Trained, args: Namespace, options: Iterable[str], of: str) -> None:
+def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> None:
     for option in options:
         given = getattr(args, option)
         if given is not None and given is not False:
-            raise UserError(f"--{option}: for {of}, and {trained.splits.name} has none")
+            raise UserError(f"--{option}: for {of}, and {data} has none")
 
 
 def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
@@ -93,10 +101,51 @@ def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
 
 
 def trained(args: Namespace) -> Trained:
-    """The run that the arguments name. Raises UserError unless it is one, and trained."""
+    """The run that the arguments name. Raises UserError unless it is one, trained, and one for these options."""
+    folder = folder_of(args)
+    _refuse_by_settings(args, read_note(folder)[0]["config"])
+
     from vaebench.evaluation import trained_run as runs
 
-    return runs.load(folder_of(args))
+    return runs.load(folder)
+
+
+def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
+    """Refuse options that do not fit a run, as far as its settings tell: before torch, its model and its data are read.
+
+    Raises:
+        UserError: Naming the option.
+    """
+    model = FAMILIES.get(config["model"]["name"])
+    if model is None:
+        return
+    unfit = OF_IMAGES if model.reads_documents else OF_DOCUMENTS
+    kind = "images" if model.reads_documents else "documents"
+    _none_given(str(config["data"]["name"]), args, (o for o in unfit if hasattr(args, o)), kind)
+
+    if getattr(args, "traverse", None) is not None or getattr(args, "manifold", False):
+        if model.latent != "gaussian":
+            raise UserError(f"{model.place.rpartition('.')[2]} has no Gaussian latents of images")
+        wanted = 2 if args.manifold else args.traverse
+        latents = config["model"].get("latents") or next(iter(config["model"].get("dims") or ()), None)
+        if latents is not None and wanted > latents:
+            raise UserError(f"{wanted} latents to move: the model has {latents}")
+
+    cases = _test_cases(config)
+    if cases is not None and (getattr(args, "around", None) or 0) >= cases:
+        raise UserError(f"image {args.around}: allowed: a whole number from 0 to {cases - 1}")
+    if cases is not None and getattr(args, "test", None) is not None:
+        check_number("--test", args.test, most=cases)
+
+
+def _test_cases(config: Mapping[str, Any]) -> int | None:
+    """How many test cases the data of a run have; None if that is not known without reading them."""
+    cls = DATA.get(config["data"]["name"])
+    if cls is None:
+        return None
+    with contextlib.suppress(UserError):
+        return cls.of(config["data"]).sizes.get("test")
+    return None
 
 
 def folder_of(args: Namespace) -> Path:

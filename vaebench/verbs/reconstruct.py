@@ -53,7 +53,7 @@ def run(args: Namespace) -> int:
     if trained.splits.tokens:
         _documents(args, trained, decoding(trained))
     else:
-        generated.no_documents(trained, args, ("path", "how", "width", "longest"))
+        generated.no_documents(trained, args, generated.OF_DOCUMENTS)
         _images(args, trained)
     return 0
 

@@ -21,9 +21,6 @@ HELP = (
     "drawn with the same noise, in one grid."
 )
 
-MOVED = ("traverse", "manifold", "steps", "around")
-"""Options of images whose codes differ in one latent, or in two."""
-
 
 def configure(parser: ArgumentParser) -> None:
     generated.add_run(parser)
@@ -51,7 +48,7 @@ def run(args: Namespace) -> int:
     from vaebench.evaluation import generation
 
     if trained.splits.tokens:
-        generated.no_images(trained, args, MOVED)
+        generated.no_images(trained, args, generated.OF_IMAGES)
         found = generation.drawn(trained.model, number, args.seed, decoding(trained))
         generated.show_documents(found, trained, args.output)
         return 0
@@ -83,6 +80,8 @@ def _check(args: Namespace, moved: bool, number: int, steps: int) -> None:
     generated.check_number("--steps", steps, 2, 100)
     if args.traverse is not None:
         generated.check_number("--traverse", args.traverse, 1, 100)
+    if args.around is not None:
+        generated.check_number("--around", args.around, 0)
 
 
 def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor:
