@@ -12,19 +12,13 @@ from matplotlib.figure import Figure
 from vaebench.config import cells as config
 from vaebench.config.cells import Cell
 from vaebench.errors import UserError
-from vaebench.files import write_output
-from vaebench.report import images
-from vaebench.report.plots import PLOTS, image, plot
+from vaebench.report.plots import PLOTS, plot, save_plot
 from vaebench.report.plots.bound import mean_curve
 from vaebench.results.store import Store, read_csv
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 HEADER = "update,seconds,train_bound,valid_bound,kl,unit\n"
-
-
-def save_plot(name, frame, path, title):
-    write_output(path, image(name, frame, images.kind_of(path), title))
 
 
 def make_cell(objective="nvil"):

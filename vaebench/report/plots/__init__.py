@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError, nearest
+from vaebench.files import write_output
 from vaebench.report import images
 from vaebench.report.plots.base import Plot
 from vaebench.report.plots.bound import BOUND
@@ -60,3 +62,8 @@ def image(name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequenc
             canvas.supxlabel(textwrap.fill(f"no run: {'; '.join(absent)}", characters), fontsize="small")
 
     return images.image(draw, kind, title)
+
+
+def save_plot(name: str, frame: pd.DataFrame, path: Path, title: str) -> None:
+    """As ``image``, written to a png, svg or pdf file. Raises UserError for another suffix, or no right to write."""
+    write_output(path, image(name, frame, images.kind_of(path), title))
