@@ -2,7 +2,8 @@
 
 python scripts/record_defaults.py
 
-What is recorded is never changed: a default that differs from its record renames runs that are there.
+What is recorded is never changed: a default that differs from its record renames runs that are there. Which settings of
+all tables can be built is recorded too, anew each time: see vaebench/running/accepted.py.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vaebench.config import catalogue
-from vaebench.config.cells import IDENTITY, settings_of
+from vaebench.config import catalogue, compose
+from vaebench.config.cells import IDENTITY, Cell, Table, settings_of
 from vaebench.files import write_atomic
+from vaebench.running import accepted, tasks
 from vaebench.settings import defaults
 
 RECORD = Path(__file__).resolve().parent.parent / "tests" / "identity_defaults.json"
@@ -34,6 +36,21 @@ def main() -> None:
     every = {**recorded, **every}
     lines = [f" {json.dumps(name)}: {json.dumps(every[name])}" for name in every]
     write_atomic(RECORD, "{\n" + ",\n".join(lines) + "\n}\n")
+
+    cells = every_cell()
+    tasks.check_built(cells)
+    write_atomic(accepted.RECORD, "\n".join(sorted({accepted.digest(cell) for cell in cells})) + "\n")
+
+
+def every_cell() -> list[Cell]:
+    """The cells of all tables, at all presets that these have."""
+    tables = [table for table in map(catalogue.load, catalogue.options("table")) if isinstance(table, Table)]
+    return [
+        cell
+        for table in tables
+        for name in catalogue.presets_of(table)
+        for cell in compose.cells(table, catalogue.load_preset(name))
+    ]
 
 
 if __name__ == "__main__":

@@ -21,6 +21,6 @@ def test_every_package_is_listed() -> None:
 def test_data_are_listed() -> None:
     assert set(DATA) <= set(SETUPTOOLS["packages"])
     assert SETUPTOOLS["package-dir"] == {**DATA, "vaebench": "vaebench"}
-    assert {*DATA, "vaebench", "vaebench.site"} == set(SETUPTOOLS["package-data"])
+    assert {*DATA, "vaebench", "vaebench.running", "vaebench.site"} == set(SETUPTOOLS["package-data"])
     assert all((ROOT / folder).is_dir() for folder in DATA.values())
     assert (ROOT / "vaebench" / "py.typed").is_file()

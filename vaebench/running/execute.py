@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,9 @@ from vaebench.running.launchers.engine import gpus_of
 from vaebench.running.progress import Progress
 from vaebench.running.tasks import Outcome, Task
 from vaebench.settings.records import RunSettings
+
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/nvmap", "/dev/nvhost-ctrl", "/dev/kfd")
+"""Files through which a program reaches a GPU: of NVIDIA's drivers, also under Windows and on Tegra, and of AMD's."""
 
 Todo = list[tuple[Cell, list[int]]]
 """Distinct cells, each with the seeds that are to be run."""
@@ -199,6 +203,8 @@ def device_of(setting: str) -> str:
     """``run.device`` with auto decided."""
     if setting != "auto":
         return setting
+    if not _may_have_gpu():
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -212,6 +218,11 @@ class _Round(NamedTuple):
     fail_fast: bool
     evaluate: bool
     until: float
+
+
+def _may_have_gpu() -> bool:
+    """Whether there is a file of a GPU's driver, so that torch must be asked; on systems other than Linux always."""
+    return sys.platform != "linux" or any(os.path.exists(place) for place in DRIVERS)
 
 
 def _round(asked: _Round) -> Launched:

@@ -23,11 +23,12 @@ from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
 from vaebench.results.status import Record, Status, record
 from vaebench.results.store import Store, is_current
+from vaebench.running import accepted
+from vaebench.running.accepted import loader_of, shape_of
 from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody
 
 if TYPE_CHECKING:
     from vaebench.data.info import DataInfo
-    from vaebench.data.loader import Loader
 
 ANEW = Record(Status.NEW, {})
 """What is known of a run whose results are thrown away."""
@@ -128,9 +129,22 @@ def check(cells: Iterable[Cell]) -> None:
     """What can be known of ``cells`` before anything is read or written.
 
     Their devices are there. Their models, objectives and optimisers take their settings: every distinct one is built
-    once, which costs no memory. Their data have as many cases as are asked for, and are of the kind that the model
-    reads; what only the files know is left to ``preflight``. Raises UserError for the first that refuses, naming its
-    row and column.
+    once, which costs no memory, unless it is recorded as accepted. Their data have as many cases as are asked for, and
+    are of the kind that the model reads; what only the files know is left to ``preflight``. Raises UserError for the
+    first that refuses, naming its row and column.
+    """
+    cells = list(cells)
+    known = accepted.recorded()
+    unknown = [cell for cell in cells if accepted.digest(cell) not in known]
+    check_built(unknown)
+    tracking.check(dict.fromkeys(name for cell in cells for name in cell.run.track))
+    _check_places(cells)
+
+
+def check_built(cells: Iterable[Cell]) -> None:
+    """Build every distinct model, objective and optimiser of some cells. Raises UserError as ``check`` does.
+
+    Nothing is built, nor torch loaded, if there are no cells.
     """
     cells = list(cells)
 
@@ -138,9 +152,9 @@ def check(cells: Iterable[Cell]) -> None:
     distinct: dict[str, Cell] = {}
     for cell in cells:
         parts = ("model", "objective", "optim")
-        built = [_shape(cell), cell.train.precision, *(cell.config[k] for k in parts)]
+        built = [shape_of(cell), cell.train.precision, *(cell.config[k] for k in parts)]
         distinct.setdefault(canonical(built), cell)
-    if not distinct:  # nothing to do is said at once, without torch
+    if not distinct:
         return
 
     import torch
@@ -161,8 +175,21 @@ def check(cells: Iterable[Cell]) -> None:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # sizes whose product is no number of torch's
             raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
-    tracking.check(dict.fromkeys(name for cell in cells for name in cell.run.track))
-    _check_places(cells)
+    _check_orders(cells)
+
+
+def _check_orders(cells: list[Cell]) -> None:
+    """Models read the kind of data that is theirs, in an order that these have."""
+    from vaebench import models
+    from vaebench.training.batches import check_order
+
+    distinct = {canonical([c.config["data"], c.config["model"]["name"], c.train.order]): c for c in cells}
+    for cell in distinct.values():
+        loader = loader_of(cell)
+        if loader is None:
+            continue
+        models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
+        check_order(cell.train.order, loader.name, loader.kind is Kind.TOKENS)
 
 
 MOST_PARAMETERS = 10**9
@@ -177,22 +204,18 @@ def _check_size(objective: Any) -> None:
 
 def _check_places(cells: list[Cell]) -> None:
     """The devices of cells are there, and their data fit, as far as that is known without reading them."""
-    from vaebench import data, models
-    from vaebench.running.machine import pick_device
-    from vaebench.training.batches import check_order
+    from vaebench import data
 
     for device in _devices(cells):
-        pick_device(device)
+        if device not in ("auto", "cpu"):  # which any machine has
+            from vaebench.running.machine import pick_device
 
-    distinct = {canonical([c.config["data"], c.config["model"]["name"], c.config["train"]]): c for c in cells}
+            pick_device(device)
+
+    distinct = {canonical([c.config["data"], c.train.cases]): c for c in cells}
     for cell in distinct.values():
-        settings = cell.config["data"]
-        loader = _loader(cell)
-        if loader is None:
-            continue
-        models.check_data(cell.config["model"]["name"], loader.name, loader.kind)
-        data.check(settings, cell.train.cases)
-        check_order(cell.train.order, loader.name, loader.kind is Kind.TOKENS)
+        if loader_of(cell) is not None:
+            data.check(cell.config["data"], cell.train.cases)
 
 
 def _devices(cells: list[Cell]) -> Iterable[str]:
@@ -204,28 +227,14 @@ def _line(e: Exception) -> str:
     return str(e).strip().partition("\n")[0]
 
 
-def _loader(cell: Cell) -> Loader | None:
-    """What the data set of a cell tells about itself; None of an unknown one."""
-    from vaebench.data import DATA
-
-    cls = DATA.get(cell.config["data"]["name"])
-    return cls.of(cell.config["data"]) if cls else None
-
-
-def _shape(cell: Cell) -> tuple[int, ...]:
-    """Of an example of the cell's data; (100,) where only the files know, and they are gone."""
-    loader = _loader(cell)
-    return loader.shape if loader and loader.shape else (100,)
-
-
 def _info(cell: Cell) -> DataInfo:
     """What a model is told of data that are not read: their kind and shape, a mean of 0, and a longest of 1."""
     import numpy as np
 
     from vaebench.data.info import DataInfo
 
-    loader = _loader(cell)
-    shape = _shape(cell)
+    loader = loader_of(cell)
+    shape = shape_of(cell)
     return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape, longest=1)
 
 

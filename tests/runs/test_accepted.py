@@ -1,0 +1,95 @@
+"""What is recorded of the shipped tables as accepted: it is, all else is built, and plans need no torch."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vaebench.config import catalogue, compose
+from vaebench.running import accepted, execute, tasks
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Of all tables and presets."""
+    spec = importlib.util.spec_from_file_location("record_defaults", ROOT / "scripts" / "record_defaults.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script.every_cell()
+
+
+def test_what_is_recorded_can_be_built(cells):
+    """Each entry is of a cell there is, and all of these are built."""
+    found = {accepted.digest(cell): cell for cell in cells}
+    assert accepted.recorded() <= set(found), "run scripts/record_defaults.py"
+    assert len(accepted.recorded()) > 0.8 * len(found), "run scripts/record_defaults.py"
+    tasks.check_built(found[digest] for digest in accepted.recorded())
+
+
+def test_each_setting_that_is_built_decides_whether_it_is_recorded():
+    cell = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"))[0]
+    assert accepted.digest(cell) in accepted.recorded()
+    changes = [(group, name) for group in accepted.PARTS for name in cell.config[group]]
+    changes += [("train", "precision"), ("train", "order"), ("data", "name")]
+    digests = {accepted.digest(cell)}
+    for group, name in changes:
+        config = copy.deepcopy(cell.config)
+        config[group][name] = "mnist_grey" if name == "name" and group == "data" else ["another"]
+        digests.add(accepted.digest(replace(cell, config=config)))
+    assert len(digests) == 1 + len(changes)
+
+
+def test_what_does_not_decide_it_needs_no_entry():
+    table, preset = catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper")
+    more = ["train.updates=7", "eval.iw_samples=3", "run.jobs=1", "data.held_out=50", "train.valid_every=2"]
+    assert {accepted.digest(c) for c in compose.cells(table, preset, more)} <= accepted.recorded()
+
+
+def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeypatch):
+    built = []
+    monkeypatch.setattr(tasks, "check_built", lambda cells: built.extend(cells))
+    cells = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
+    tasks.check(cells)
+    assert built == []
+    changed = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"), ["optim.rate=0.123"])
+    tasks.check([*cells, *changed])
+    assert built == changed
+
+
+def test_without_a_record_everything_is_built(monkeypatch, tmp_path):
+    monkeypatch.setattr(accepted, "RECORD", tmp_path / "nothing.txt")
+    accepted.recorded.cache_clear()
+    try:
+        assert accepted.recorded() == frozenset()
+    finally:
+        accepted.recorded.cache_clear()
+
+
+@pytest.mark.parametrize(("more", "loads"), [((), False), (("train.updates=7",), False), (("optim.rate=0.123",), True)])
+def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
+    args = ["run", "table=nvil_mnist", "preset=quick", "--dry-run", f"run.results={tmp_path}", *more]
+    code = f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; print('torch' in sys.modules)"
+    code = "import vaebench.running.execute as e; e.DRIVERS = ()\n" + code
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(loads)
+
+
+def test_where_there_may_be_a_gpu_torch_is_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(execute.sys, "platform", "linux")
+    monkeypatch.setattr(execute, "DRIVERS", (str(tmp_path / "none"),))
+    assert execute.device_of("auto") == "cpu"
+    monkeypatch.setattr(execute, "DRIVERS", (str(tmp_path / "none"), str(tmp_path)))
+    assert execute.device_of("auto") == "cuda"
+    monkeypatch.setattr(execute, "DRIVERS", ())
+    monkeypatch.setattr(execute.sys, "platform", "win32")
+    assert execute.device_of("auto") == "cuda"
