@@ -60,6 +60,8 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     ],
     "hierarchical_vae": [{"dims": [2], "hidden": [3]}, {"dims": [2, 3, 2], "hidden": [2, 3, 4], "depth": 1}],
     "pixel_cnn": [{"channels": 4, "kernels": [3, 3]}],
+    "made": [{"units": 12}, {"units": 12, "layers": 2, "masks": 3, "direct": False}],
+    "eonade": [{"units": 3, "layers": 1}, {"units": 3, "layers": 2, "squeeze": 0.0}],
     "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
     "rbm": [{"units": 4}],
@@ -107,6 +109,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "contrastive_divergence": [{"steps": 2}, {"steps": 3, "grow": 1, "chains": 5}],
     "ordered_likelihood": [{}, {"per": "example"}],
     "topic_posterior": [{}, {"decay": 0.0}],
+    "order_agnostic": [{}, {"reduce": "sum"}],
 }
 
 

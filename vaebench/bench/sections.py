@@ -47,6 +47,8 @@ FAMILIES: Families = {
     "VAE 100-3, Monte Carlo EM": ({"name": "gaussian_vae", "latents": 3, "encoder": [100]}, {"name": "mcem"}),
     "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
     "mixture of 500 Bernoullis, EM": ({"name": "bernoulli_mixture"}, {"name": "em"}),
+    "EoNADE 500-500, order-agnostic": ({"name": "eonade"}, {"name": "order_agnostic"}),
+    "MADE 500, likelihood": ({"name": "made"}, {"name": "likelihood"}),
     "NADE 500, likelihood": ({"name": "nade"}, {"name": "likelihood"}),
     "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,

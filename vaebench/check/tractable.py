@@ -22,6 +22,9 @@ MODELS: dict[str, dict[str, Any]] = {
     "mixture of 3 Bernoullis": {"name": "bernoulli_mixture", "components": 3},
     "NADE 3": {"name": "nade", "units": 3},
     "NADE 3, tied": {"name": "nade", "units": 3, "tied": True},
+    "MADE 6-6": {"name": "made", "units": 6, "layers": 2},
+    "EoNADE 3": {"name": "eonade", "units": 3, "layers": 1},
+    "EoNADE 3-3": {"name": "eonade", "units": 3},
 }
 
 

@@ -1,16 +1,20 @@
-"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexities besides."""
+"""The exact NLL of models that can be enumerated or have no latents; of documents the perplexities besides.
+
+Of an ensemble it is that of the mean of its first ``eval.members`` members.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from vaebench.estimators import enumeration
+from vaebench.estimators import ensemble, enumeration
 from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
-from vaebench.models.base import ExactModel, OrderedModel
+from vaebench.models.base import Ensemble, ExactModel, OrderedModel
 from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
 
 
 class ExactNLL(Metric[Tensor]):
@@ -24,6 +28,8 @@ class ExactNLL(Metric[Tensor]):
 
     def collect(self, job: Job) -> Tensor:
         """log p(x) of every case, (n,), nats."""
+        if isinstance(job.model, Ensemble):
+            return ensemble.log_evidence(job.model, job.x, EvalSettings.of(job.settings).members)
         with products_in(job.precision, job.x.device):
             known = enumeration.known(job.model, job.x)
         if known is None:

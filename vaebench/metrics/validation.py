@@ -11,6 +11,7 @@ from vaebench.data import examples
 from vaebench.estimators import annealed_posterior
 from vaebench.estimators.enumeration import exact_value
 from vaebench.estimators.importance_weighted import importance
+from vaebench.estimators.masked import masked_nll
 from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
@@ -48,8 +49,11 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     prior's log Z: the importance-weighted NLL, hard bits, log Z exact or annealed by the objective's ``settings``
     ``temperatures`` and ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
-    {"exact": True}, or without any setting for a log Z that is missing: by enumeration.
+    {"exact": True}, or without any setting for a log Z that is missing: by enumeration. With {"masked": True}: the
+    order-agnostic bound, with ``samples`` masks of each case.
     """
+    if settings.get("masked"):
+        return masked_nll(model, x, samples, seed, "valid")
     if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
         return exact_value(model, x)
     if not isinstance(model, BoltzmannPrior):

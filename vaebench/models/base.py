@@ -163,6 +163,29 @@ class BoundedModel(Model):
         """A lower bound on log p(x) of any number of examples, (n,), nats, without gradient and in bounded memory."""
 
 
+class Ensemble(ExactModel):
+    """A model with several likelihoods, its members: one for every order of the pixels, or mask.
+
+    The ensemble of the first k members has the mean of their probabilities, see ``estimators.ensemble``.
+
+    Attributes:
+        members: How many there are; None: as many as one likes.
+    """
+
+    members: int | None = None
+
+    @abstractmethod
+    def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
+        """log p(x) by the member of that number, from 0, (batch,), nats, differentiable; ``x`` (batch, d).
+
+        Where ``members`` are numbered off the number may be a tensor, ().
+        """
+
+    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+        """log p(x) by the first member, (batch,), nats, differentiable."""
+        return self.log_member(x, 0)
+
+
 class LatentModel(Model):
     """A model with latents z: log p(x, z) and log q(z | x), term by term."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -107,7 +108,11 @@ class NADE(ExactModel, Ancestral):
 
 
 def pixel_order(d: int, order: str, seed: int = 0) -> Tensor:
-    """The d pixels in a ``raster`` or ``random`` order, (d,) int64; which random one is a function of ``seed``."""
+    """The d pixels in a ``raster`` or ``random`` order, (d,) int64; which random one is a function of ``seed``.
+
+    It is drawn by NumPy's RandomState, whose stream is frozen: a trained model would be nothing in another order.
+    """
     if order == "raster":
         return torch.arange(d)
-    return torch.randperm(d, generator=torch.Generator().manual_seed(seeds.derive(seed, "pixel_order")))
+    drawn = np.random.RandomState(seeds.derive(seed, "pixel_order") % 2**32).permutation(d)
+    return torch.from_numpy(drawn.astype(np.int64))

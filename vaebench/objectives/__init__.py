@@ -43,6 +43,7 @@ from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.mcem import MCEM
 from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.order_agnostic import OrderAgnostic
 from vaebench.objectives.ordered_likelihood import OrderedLikelihood
 from vaebench.objectives.rbm_kl import RBMKL
 from vaebench.objectives.semi_amortised import SemiAmortised
@@ -73,6 +74,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "contrastive_divergence": ContrastiveDivergence,
     "ordered_likelihood": OrderedLikelihood,
     "topic_posterior": TopicPosterior,
+    "order_agnostic": OrderAgnostic,
 }
 
 

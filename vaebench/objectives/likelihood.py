@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from vaebench.models.base import ExactModel, Model, OrderedModel
+from vaebench.models.base import Ensemble, ExactModel, Model, OrderedModel
 from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.objectives.base import Batch, Objective, State, Step, told
 
 
 class Likelihood(Objective):
     """Minimises -log p(x), with dropout where the model has it.
+
+    Of an ensemble whose members are numbered off, every update takes the next one.
 
     Args:
         model: One that knows log p(x).
@@ -42,6 +44,9 @@ class Likelihood(Objective):
         """One pure step; see the package docstring."""
         x = batch.x
         tape: Tape = {}
-        log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape)
+        if isinstance(self.model, Ensemble) and self.model.members is not None:
+            log_p = self.model.log_member(x, told(batch.update) % self.model.members)
+        else:
+            log_p = self.model.log_evidence(x, {k: v[: len(x)] for k, v in noise.items()}, tape)
         new = {**state, **self.averages(state, tape)}
         return -reduction.over_cases(log_p, self.reduce), new, {"bound": log_p.detach().mean()}

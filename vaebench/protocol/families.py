@@ -28,6 +28,7 @@ class Family:
         bounded: Whether there is a bound on log p(x) without samples, from a posterior fitted to each example.
         ordered: Whether log p(x) is known given an order of the parts of an example, and differs by it: how many orders
             an evaluation takes is then part of the protocol.
+        ensemble: Whether p(x) is the mean over a stated number of orders or masks, ``eval.members``.
         half: Where products may be bfloat16, of ``train`` and ``eval``: where that pays, and leaves the likelihood in
             place.
     """
@@ -40,6 +41,7 @@ class Family:
     density: bool = False
     bounded: bool = False
     ordered: bool = False
+    ensemble: bool = False
     half: tuple[str, ...] = ()
 
     @property
@@ -79,6 +81,8 @@ FAMILIES: dict[str, Family] = {
     "hierarchical_vae": Family("hierarchical_vae.HierarchicalVAE", latent="gaussian"),
     "pixel_cnn": Family("pixel_cnn.PixelCNN", latent="none", half=("train", "eval")),
     "bernoulli_mixture": Family("bernoulli_mixture.BernoulliMixture", latent="none"),
+    "eonade": Family("eonade.EoNADE", latent="none", ensemble=True),
+    "made": Family("made.MADE", latent="none", ensemble=True),
     "nade": Family("nade.NADE", latent="none"),
     "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",)),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),

@@ -116,10 +116,10 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     has a posterior to be annealed. Models that lack a log Z have ``log_z_parts`` besides. A refined posterior has its
     ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
     ``likelihood`` other than that of bits has its name. Models that read an example in an order have the number of
-    ``orders`` over which log p(x) is averaged. A likelihood whose products are not float32 has their ``precision``.
-    An annealed NLL has its ``temperatures``. Where not all training cases are used (``train.cases``) the split says how
-    many. A number of other data than the model was ``trained`` on names these too. A time has the data and the recipe
-    only.
+    ``orders`` over which log p(x) is averaged, ensembles that of the ``members`` over which p(x) is. A likelihood whose
+    products are not float32 has their ``precision``. An annealed NLL has its ``temperatures``. Where not all training
+    cases are used (``train.cases``) the split says how many. A number of other data than the model was ``trained`` on
+    names these too. A time has the data and the recipe only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -139,6 +139,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"batch:{mi_batch(ev)}")
     if measure == "ais_nll":
         parts.append(f"temperatures:{EvalSettings.of(ev).ais_temperatures}")
+    if measure == "nll" and family(config).ensemble:
+        parts.append(f"members:{members(config)}")
     if unusual := likelihood(config):
         parts.append(f"likelihood:{unusual}")
     refined = refinement(config)
@@ -152,6 +154,13 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)
+
+
+def members(config: dict[str, Any]) -> int:
+    """How many members of an ensemble are averaged: those asked for, or as many masks as the model has."""
+    asked: int = config["eval"].get("members", EvalSettings.members)
+    masks: int | None = config["model"].get("masks")
+    return asked if masks is None else min(asked, masks)
 
 
 REFINEMENT = {"svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}

@@ -12,6 +12,7 @@ WORDS = {
     "points": "test cases",
     "samples": "samples per case",
     "batch": "cases of a batch",
+    "members": "members of the ensemble",
     "likelihood": "likelihood",
     "orders": "orders per case",
     "svi": "steps of refinement",

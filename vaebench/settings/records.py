@@ -103,6 +103,7 @@ class EvalSettings(Section):
     mi_batch: int = _is(whole(2, WIDTH), 32)
     orders: int = _is(whole(1, SEVERAL), 1)
     particles: int | None = _is(or_null(whole(1, SAMPLES)), None)
+    members: int = _is(whole(1, SAMPLES), 1)
     means: str = _is(SPLIT, "valid")
     repeats: int = _is(whole(1, SEVERAL), 1)
     precision: str = _is(PRECISION, "float32")

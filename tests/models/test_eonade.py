@@ -1,0 +1,184 @@
+"""EoNADE: every order by its definition, sums to one, the order-agnostic loss by enumeration, ensembles by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from tests.kit.gradients import assert_finite_differences
+from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.errors import UserError
+from vaebench.estimators import ensemble, exact, masked
+from vaebench.metrics.exact_nll import METRIC
+from vaebench.metrics.job import Job
+from vaebench.models.eonade import EoNADE, observed
+from vaebench.objectives.base import Batch
+from vaebench.objectives.order_agnostic import OrderAgnostic
+from vaebench.rng import noise
+
+KINDS = [{"layers": 1}, {"layers": 2}, {"layers": 3, "squeeze": 0.0}]
+
+
+def built(d=5, seed=0, **settings):
+    model = EoNADE(DataInfo(torch.full((d,), 0.3)), **{"units": 4, "squeeze": 0.1, **settings}).double()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for _, p in sorted(model.named_parameters()):
+            p.normal_(0.0, 0.8, generator=generator)
+    return model
+
+
+def conditional(model, x, seen, pixel):
+    """p(x_pixel = 1 | pixels in ``seen``), unit by unit from the equations."""
+    p = {k: v.detach() for k, v in model.p.items()}
+    hidden = p["hidden0"] + sum(x[e] * p["weight0"][e] + p["mask"][e] for e in seen)
+    hidden = hidden.clamp(min=0)
+    for layer in range(1, model.layers):
+        hidden = (p[f"hidden{layer}"] + hidden @ p[f"weight{layer}"]).clamp(min=0)
+    on = torch.sigmoid(p["bias"][pixel] + p["output"][pixel] @ hidden)
+    return (1 - model.squeeze) * on + model.squeeze / 2
+
+
+def literal(model, x, order):
+    """log p of one example (d,) by one order."""
+    total = 0.0
+    for i, pixel in enumerate(order):
+        on = conditional(model, x, order[:i], pixel)
+        total += math.log(float(on if x[pixel] else 1 - on))
+    return total
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+@pytest.mark.parametrize("pixels", [2, 16])
+def test_every_order_is_its_definition_and_sums_to_one(settings, pixels, monkeypatch):
+    """With blocks of 2 of the 5 pixels, and with all of them in one block."""
+    monkeypatch.setattr(EoNADE, "PIXELS", pixels)
+    model = built(**settings)
+    every = exact.states(5).double()
+    for member in (0, 1, 7):
+        found = model.log_member(every, member).detach()
+        wanted = [literal(model, x, model.order(member).tolist()) for x in every]
+        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12)
+        assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+
+
+def test_orders_differ_and_are_the_same_for_every_model():
+    first, other = built(12), built(12, seed=5)
+    orders = torch.stack([first.order(k) for k in range(20)])
+    assert len({tuple(order.tolist()) for order in orders}) == 20
+    assert torch.equal(orders, torch.stack([other.order(k) for k in range(20)]))
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
+    """All noise that matters, each with its probability: 4 numbers of observed pixels times 24 rankings."""
+    model = built(4, **settings)
+    x = exact.states(4).double()[[3, 5, 10]]
+    wanted = [sum(literal(model, one, o) for o in itertools.permutations(range(4))) / 24 for one in x]
+
+    rule = OrderAgnostic(model)
+    found = torch.zeros(3, dtype=torch.float64)
+    for ranking in itertools.permutations([0.1, 0.3, 0.6, 0.8]):
+        for number in range(4):
+            draws = {
+                "order": torch.tensor([ranking]).double(),
+                "position": torch.tensor([[(number + 0.5) / 4]]).double(),
+            }
+            for i, one in enumerate(x):
+                loss, state, told = rule({}, Batch(one.unsqueeze(0)), draws)
+                assert state == {}
+                assert float(told["bound"]) == pytest.approx(-float(loss.detach()))
+                found[i] -= float(loss.detach()) / (24 * 4)
+    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_masks_have_all_numbers_of_pixels_alike():
+    """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000 sets of seeds."""
+    n, d = 20_000, 6
+    seen = observed(noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise"))
+    assert set(seen.unique().tolist()) == {0.0, 1.0}
+    share = torch.bincount(seen.sum(-1).long(), minlength=d) / n
+    assert len(share) == d
+    assert float(((share - 1 / d) / math.sqrt(5 / 36 / n)).abs().max()) < 4.5
+    pixels = seen.mean(0)
+    assert float(((pixels - 2.5 / 6) / math.sqrt(0.25 / n)).abs().max()) < 4.5
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=str)
+def test_gradients_are_slopes(settings):
+    model = built(**settings)
+    x = exact.states(5).double()[::5]
+    draws = noise.fixed(OrderAgnostic(model).noise(len(x)), 0, "noise")
+    draws = {k: v.double() for k, v in draws.items()}
+    rule = OrderAgnostic(model, reduce="sum")
+    assert_finite_differences(rule, lambda r: r({}, Batch(x), draws)[0])
+    assert_finite_differences(model, lambda m: m.log_member(x, 2).sum())
+
+
+def test_an_ensemble_is_the_mean_of_probabilities(monkeypatch):
+    model = built()
+    monkeypatch.setattr(type(model), "SCORED", 7)
+    every = exact.states(5)
+    members = torch.stack([model.log_member(every.double(), k) for k in range(3)]).detach()
+    found = ensemble.log_evidence(model, every, 3)
+    torch.testing.assert_close(found, torch.log(members.exp().mean(0)), rtol=0, atol=1e-12)
+    assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    assert (found >= members.mean(0) - 1e-12).all()
+
+    job = Job(model, every, {"members": 3}, 0)
+    (measure,) = METRIC.measures(job, METRIC.collect(job))
+    assert measure.value == pytest.approx(-float(found.mean()))
+    assert measure.extra["spread"] == pytest.approx(float(found.std()) / 32**0.5)
+
+
+def test_the_bound_of_a_validation_is_the_mean_over_orders():
+    """2,000 masks of 8 examples; its own error from repeats with other noise: z beyond 4.5 once in 150,000."""
+    model = built(4)
+    x = exact.states(4)[::2]
+    wanted = -sum(literal(model, one.double(), o) for one in x for o in itertools.permutations(range(4))) / (24 * 8)
+    values = torch.tensor([masked.masked_nll(model, x, 20, seed, "valid") for seed in range(100)]).double()
+    assert float((values.mean() - wanted) / values.std() * 10) == pytest.approx(0, abs=4.5)
+    assert masked.masked_nll(model, x, 3, 0, "valid") == masked.masked_nll(model, x, 3, 0, "valid")
+    with pytest.raises(TypeError, match="no likelihood of masked examples"):
+        masked.masked_nll(models.build({"name": "nade", "units": 2}, DataInfo(torch.full((4,), 0.5))), x, 3, 0, "valid")
+
+
+def test_samples_have_their_probabilities():
+    """40,000 samples of 16 examples: by chance a z-score beyond 4.5 comes once in 9,000 sets of seeds."""
+    model = built(4, seed=3)
+    n = 40_000
+    draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(n), 0, "noise").items()}
+    x, layers = model.sample_joint(draws)
+    every = exact.states(4)
+    p = model.score(every).exp()
+    place = 2 ** torch.arange(4)
+    seen = torch.bincount((x.long() * place).sum(-1), minlength=16) / n
+    z = (seen[(every.long() * place).sum(-1)] - p) / (p * (1 - p) / n).sqrt()
+    assert layers == []
+    assert float(z.abs().max()) < 4.5
+
+
+def test_initial_values():
+    mean = torch.linspace(0.1, 0.9, 50)
+    model = models.build({"name": "eonade", "units": 30}, DataInfo(mean))
+    models.start(torch.nn.ModuleDict({"model": model}), {"init": "normal_all", "init_scale": 0.01}, 0)
+    torch.testing.assert_close(torch.sigmoid(model.p["bias"].detach()), mean)
+    for name in ("weight0", "mask", "weight1", "hidden0", "output"):
+        assert float(model.p[name].detach().std()) == pytest.approx(0.01, rel=0.4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"units": 0}, r"model.units=0: must be a whole number from 1"),
+        ({"layers": 0}, r"model.layers=0: must be a whole number from 1"),
+        ({"squeeze": 1.0}, r"model.squeeze=1.0: must be at least 0 and below 1"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(UserError, match=message):
+        built(**settings)

@@ -1,0 +1,159 @@
+"""Deep NADEs that know every order of the pixels, and their ensembles (Uria, Murray & Larochelle 2014)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.models.base import Ancestral, Ensemble
+from vaebench.models.nade import pixel_order
+from vaebench.models.posterior import Noise
+from vaebench.nn.init import logit_of_mean
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng.noise import Shapes, inside
+from vaebench.settings import validate
+
+
+class EoNADE(Ensemble, Ancestral):
+    """One network for p(x_i | x_o) of every pixel i given any set o of observed ones; so a likelihood for every order.
+
+    The first layer sees the observed pixels and, through weights of its own, which ones are observed; ReLU layers
+    follow. A probability p is squeezed to (1 - squeeze) p + squeeze / 2. The k-th likelihood is that of the k-th random
+    order, which is the same for all models of so many pixels.
+
+    Parameters: ``p.weight0`` (d, units) of the pixels and ``p.mask`` (d, units) of their being observed, ``p.weightL``
+    (units, units) of the layers above, ``p.hiddenL`` their biases, ``p.output`` (d, units), ``p.bias`` (d,).
+
+    Args:
+        info: What is known of the data.
+        units: Of every hidden layer.
+        layers: How many of these.
+        squeeze: By how much probabilities are kept from 0 and 1, from 0 to below 1.
+
+    Raises:
+        UserError: For a setting out of its range.
+
+    Reference:
+        Uria, Murray & Larochelle 2014, A Deep and Tractable Density Estimator, sections 3 and 4.
+    """
+
+    facts = FAMILIES["eonade"]
+
+    SCORED: ClassVar[int] = 25
+
+    PIXELS: ClassVar[int] = 16
+    """Pixels whose hidden units are computed at once where a likelihood is evaluated."""
+
+    def __init__(self, info: DataInfo, units: int = 500, layers: int = 2, squeeze: float = 1e-4) -> None:
+        super().__init__(info)
+        validate.whole("model.units", units)
+        self.layers = validate.whole("model.layers", layers)
+        self.squeeze = validate.share("model.squeeze", squeeze)
+        d = info.size
+        self.p = nn.ParameterDict({"mask": torch.zeros(d, units)})
+        for layer in range(layers):
+            self.p[f"weight{layer}"] = torch.zeros(units if layer else d, units)
+            self.p[f"hidden{layer}"] = torch.zeros(units)
+        self.p["output"] = torch.zeros(d, units)
+        self.p["bias"] = torch.zeros(d)
+
+    def start(self, generator: torch.Generator) -> None:
+        """Biases by which the pixels are on as often as in the training data; all else is as ``init`` has it."""
+        with torch.no_grad():
+            self.p["bias"].copy_(logit_of_mean(self.mean))
+
+    def masked_log_likelihood(self, x: Tensor, observed: Tensor) -> Tensor:
+        """sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
+
+        Args:
+            x: Examples, (batch, d).
+            observed: 1 where a pixel is in o, else 0, (batch, d).
+        """
+        sums = (x * observed) @ self.p["weight0"] + observed @ self.p["mask"] + self.p["hidden0"]
+        logits = self._above(sums) @ self.p["output"].mT + self.p["bias"]
+        return ((1 - observed) * self._log_prob(x, logits)).sum(-1)
+
+    def order_agnostic(self, x: Tensor, observed: Tensor) -> Tensor:
+        """d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable; arguments as above.
+
+        Over random sets o as ``observed`` draws them its expectation is the mean of log p(x) over all orders.
+        """
+        hidden = (1 - observed).sum(-1)
+        return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed)
+
+    def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
+        """log p(x) by the order of that number, (batch,), nats, differentiable."""
+        order = self.order(int(member))
+        ordered = x[:, order]
+        weight = self.p["weight0"][order]
+        mask = self.p["mask"][order]
+        output = self.p["output"][order]
+        bias = self.p["bias"][order]
+
+        before = self.p["hidden0"].expand(len(x), -1)
+        total = x.new_zeros(len(x))
+        for start in range(0, len(order), self.PIXELS):
+            part = slice(start, start + self.PIXELS)
+            seen = ordered[:, part]
+            terms = seen.unsqueeze(-1) * weight[part] + mask[part]
+            sums = before.unsqueeze(1) + terms.cumsum(1) - terms
+            logits = (self._above(sums) * output[part]).sum(-1) + bias[part]
+            total = total + self._log_prob(seen, logits).sum(-1)
+            before = before + terms.sum(1)
+        return total
+
+    def order(self, member: int) -> Tensor:
+        """The pixels (d,) in the order of that number, from 0."""
+        return pixel_order(self.sizes[0], "random", member).to(self.mean.device)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel, in the order of the pixels."""
+        return {"p0": ("uniform", (batch, self.sizes[0]))}
+
+    @torch.no_grad()
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples by the first order: x (batch, d), drawn pixel by pixel; there are no latents."""
+        uniform = inside(noise["p0"])
+        x = torch.empty_like(uniform)
+        sums = self.p["hidden0"].expand(len(uniform), -1)
+        for i, pixel in enumerate(self.order(0).tolist()):
+            logit = self._above(sums) @ self.p["output"][pixel] + self.p["bias"][pixel]
+            on = torch.exp(self._log_prob(torch.ones_like(logit), logit))
+            bit = (uniform[:, i] < on).to(uniform.dtype)
+            sums = sums + bit.unsqueeze(-1) * self.p["weight0"][pixel] + self.p["mask"][pixel]
+            x[:, pixel] = bit
+        return x, []
+
+    def _above(self, sums: Tensor) -> Tensor:
+        """The last hidden layer from what the first is given, both (..., units)."""
+        hidden = torch.relu(sums)
+        for layer in range(1, self.layers):
+            hidden = torch.relu(hidden @ self.p[f"weight{layer}"] + self.p[f"hidden{layer}"])
+        return hidden
+
+    def _log_prob(self, x: Tensor, logits: Tensor) -> Tensor:
+        """log of the squeezed probability of every pixel, elementwise."""
+        if not self.squeeze:
+            return x * logits - F.softplus(logits)
+        p = torch.sigmoid((2 * x - 1) * logits)
+        return torch.log((1 - self.squeeze) * p + self.squeeze / 2)
+
+
+def mask_noise(batch: int, d: int) -> Shapes:
+    """Noise of ``observed``: uniforms (batch, d) and (batch, 1)."""
+    return {"order": ("uniform", (batch, d)), "position": ("uniform", (batch, 1))}
+
+
+def observed(noise: Noise) -> Tensor:
+    """Random sets of observed pixels, as ones, (batch, d): their number is uniform on 0 ... d - 1, all sets alike.
+
+    The pixels with the least numbers of an example's ``order`` are observed.
+    """
+    order = noise["order"]
+    number = (noise["position"] * order.shape[-1]).long().clamp(max=order.shape[-1] - 1)
+    first_hidden = order.sort(-1).values.gather(-1, number)
+    return (order < first_hidden).to(order.dtype)

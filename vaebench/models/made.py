@@ -1,0 +1,126 @@
+"""Masked autoencoders for distribution estimation (Germain, Gregor, Murray & Larochelle 2015)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.data.info import DataInfo
+from vaebench.dists import bernoulli
+from vaebench.models.base import Ancestral, Ensemble
+from vaebench.models.posterior import Noise
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng import seeds
+from vaebench.rng.noise import Shapes, inside
+from vaebench.settings import validate
+
+
+class MADE(Ensemble, Ancestral):
+    """A net from x to the logits of x in which masks cut every path from a pixel to itself and to earlier ones.
+
+    A member is a mask: an order of the pixels and, for every hidden unit, a degree m, from the least degree in the
+    layer before it to d - 1. The unit sees pixels of a position up to m, and is seen by those of a later one.
+
+    Parameters: ``p.weightL`` (units, inputs) and ``p.hiddenL`` of the hidden layers, ``p.output`` (d, units),
+    ``p.bias`` (d,), and with ``direct`` ``p.direct`` (d, d), from pixels to pixels.
+
+    Args:
+        info: What is known of the data.
+        units: Of every hidden layer, ReLU.
+        layers: How many of these.
+        masks: How many members there are. Training takes them in turn, another one for every update.
+        direct: Whether pixels also see earlier ones without a hidden layer between.
+        mask_seed: Which masks: the same for every seed of a table.
+
+    Raises:
+        UserError: For a setting out of its range.
+
+    Reference:
+        Germain et al. 2015, MADE: Masked Autoencoder for Distribution Estimation, equations 8 to 13.
+    """
+
+    facts = FAMILIES["made"]
+    members: int
+    positions: Tensor
+    degrees: Tensor
+
+    def __init__(
+        self,
+        info: DataInfo,
+        units: int = 500,
+        layers: int = 1,
+        masks: int = 1,
+        direct: bool = True,
+        mask_seed: int = 0,
+    ) -> None:
+        super().__init__(info)
+        validate.whole("model.units", units)
+        self.layers = validate.whole("model.layers", layers)
+        self.members = validate.whole("model.masks", masks)
+        validate.flag("model.direct", direct)
+        validate.whole("model.mask_seed", mask_seed, least=0)
+
+        d = info.size
+        self.p = nn.ParameterDict()
+        for layer in range(layers):
+            self.p[f"weight{layer}"] = torch.zeros(units, units if layer else d)
+            self.p[f"hidden{layer}"] = torch.zeros(units)
+        self.p["output"] = torch.zeros(d, units)
+        self.p["bias"] = torch.zeros(d)
+        if direct:
+            self.p["direct"] = torch.zeros(d, d)
+
+        drawn = [mask_degrees(d, units, layers, mask_seed, member) for member in range(masks)]
+        self.register_buffer("positions", torch.stack([positions for positions, _ in drawn]), persistent=False)
+        self.register_buffer("degrees", torch.stack([degrees for _, degrees in drawn]), persistent=False)
+
+    def logits(self, x: Tensor, member: int | Tensor) -> Tensor:
+        """Logits of every pixel given those before it in the order of a member, (batch, d); ``x`` (batch, d)."""
+        number = torch.as_tensor(member, device=x.device).reshape(1)
+        positions = self.positions.index_select(0, number)[0]
+        degrees = self.degrees.index_select(0, number)[0]
+
+        hidden = x
+        before = positions
+        for layer in range(self.layers):
+            weight = self.p[f"weight{layer}"] * (degrees[layer].unsqueeze(-1) >= before)
+            hidden = torch.relu(F.linear(hidden, weight, self.p[f"hidden{layer}"]))
+            before = degrees[layer]
+        logits = F.linear(hidden, self.p["output"] * (positions.unsqueeze(-1) > before), self.p["bias"])
+        if "direct" in self.p:
+            logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))
+        return logits
+
+    def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
+        """log p(x) by the mask of that number, which may be a tensor (), (batch,), nats, differentiable."""
+        return bernoulli.log_prob(x, self.logits(x, member))
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: a uniform (batch, d) for every pixel."""
+        return {"p0": ("uniform", (batch, self.sizes[0]))}
+
+    @torch.no_grad()
+    def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
+        """Samples by the first mask: x (batch, d), drawn pixel by pixel; there are no latents."""
+        uniform = inside(noise["p0"])
+        x = torch.zeros_like(uniform)
+        for pixel in self.positions[0].argsort().tolist():
+            x[:, pixel] = (uniform[:, pixel] < torch.sigmoid(self.logits(x, 0)[:, pixel])).to(x.dtype)
+        return x, []
+
+
+def mask_degrees(d: int, units: int, layers: int, seed: int, member: int) -> tuple[Tensor, Tensor]:
+    """Positions of the pixels, (d,), numbers from 1, and degrees of the hidden units, (layers, units): of one member.
+
+    They are drawn by NumPy's RandomState, whose stream is frozen: a trained model would be nothing with other masks.
+    """
+    draw = np.random.RandomState(seeds.derive(seed, "pixel_order", member) % 2**32)
+    positions = draw.permutation(d) + 1
+    degrees = np.empty((layers, units), np.int64)
+    least = 1
+    for layer in range(layers):
+        degrees[layer] = draw.randint(least, max(d, least + 1), units)
+        least = int(degrees[layer].min())
+    return torch.from_numpy(positions.astype(np.int64)), torch.from_numpy(degrees)
