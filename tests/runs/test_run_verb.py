@@ -542,7 +542,7 @@ def refused(capsys, folder, says):
             "objective.prior_chains=0: must be a whole number from 1",
         ),
         ("dvae_pp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
-        ("dvae_pp_smoothing,dvae_pp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a number above 0"),
+        ("dvae_pp_smoothing,dvae_pp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a positive number"),
         ("nvil_mnist", "model.init=zeros", "SBN 200 / NVIL: model.init='zeros'"),
         (
             "dvae_sharp_sharp_main",
