@@ -181,7 +181,7 @@ def test_the_other_measures_are_always_taken():
     asked = {
         "perplexity",
         "active_units",
-        *(m for m in METRICS if m.startswith(("iw_", "hmc_", "ais_", "left_to_right_"))),
+        *(m for m in METRICS if m.startswith(("iw_", "hmc_", "ais_", "imputation", "left_to_right_"))),
     }
     for measure in set(METRICS) - asked:
         check_measure(measure, c)

@@ -61,6 +61,19 @@ def test_every_pixel_is_a_square(tmp_path):
     assert np.array_equal(drawn(path), picture)
 
 
+def test_missing_pixels_are_filled_in_row_by_row(made, tmp_path, monkeypatch):
+    """The image, what is left of it (a 2x2 image lacks its first pixel), and six states of the chain."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["reconstruct", "RUN", "--test", "3", "--impute", "square"]) == 0
+    found = drawn(tmp_path / "imputations.png")
+    images = np.array([[found[3 * r : 3 * r + 2, 3 * c : 3 * c + 2].ravel() for c in range(8)] for r in range(3)])
+    assert images[:, 0].tolist() == made.splits.test[[0, 4, 8]].tolist()
+    assert np.allclose(images[:, 1, 0], 0.5, atol=0.01)
+    assert (images[:, :, 1:] == images[:, :1, 1:]).all()
+    assert set(images[:, 2:, 0].ravel()) <= {0.0, 1.0}
+    assert main(["reconstruct", "RUN", "--test", "2", "--impute", "0.5", "--output", "x.png"]) == 0
+
+
 def test_originals_stand_beside_their_reconstructions(made, tmp_path, monkeypatch):
     """Five images, evenly spread: in three pairs a row. The model gives every image back."""
     monkeypatch.chdir(tmp_path)
@@ -123,6 +136,9 @@ def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
     [
         (["reconstruct", "--test", "0"], "--test 0: allowed: a whole number from 1"),
         (["reconstruct", "--test", "13"], "--test 13: allowed: a whole number from 1 to 12"),
+        (["reconstruct", "--impute", "0.5"], "--impute: of images of the test set, with --test N"),
+        (["reconstruct", "--test", "3", "--impute", "1"], "--impute 1: allowed: square, or a number above 0 and below"),
+        (["reconstruct", "--test", "3", "--impute", "0.5", "--output", "x.txt"], "--impute: draws a picture"),
         (["reconstruct", "--test", "3", "--path", "4"], "--path: of documents from standard input"),
         (["reconstruct", "--test", "9999"], "--test 9999: 19,998 images; a picture holds 10,000 at most"),
         (["sample", "--number", "10001", "--output", "x.png"], "--number 10001: 10,001 images; a picture holds"),

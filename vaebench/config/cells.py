@@ -25,7 +25,7 @@ IDENTITY = ("data", "model", "objective", "optim", "train")
 PLACES = ("mirror", "train", "valid", "test", "vocabulary")
 """Settings of ``data`` that say where files are. What they hold is known by its hash."""
 
-PLOTS = ("bound", "cases", "information", "means", "path", "units")
+PLOTS = ("bound", "cases", "imputation", "information", "means", "path", "units")
 """What the runs of a table can be drawn as; see vaebench.report.plots."""
 
 VERSION = "version"

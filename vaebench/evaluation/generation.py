@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from vaebench.data.text.tokens import ids_of
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError, nearest
+from vaebench.estimators import imputation
 from vaebench.models import text_generation
 from vaebench.models.base import (
     Ancestral,
@@ -159,6 +161,23 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
         shapes = model.posterior_noise(1, len(x))
         z = model.sample_posterior(x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device))
     return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
+
+
+IMPUTED = (1, 2, 3, 5, 10, 15)
+"""Steps of a chain after which its images are shown."""
+
+
+def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor:
+    """The cases ``x`` (n, d), what is left of them, and the states of a chain after ``IMPUTED`` steps.
+
+    (n, 2 + len(IMPUTED), d), where missing pixels, those in ``hidden`` (n, d), are 0.5 in the second.
+
+    Raises UserError for a model without codes of images of zeros and ones.
+    """
+    if not (isinstance(model, SampledPosterior) and isinstance(model, BinaryVisibles) and model.draws_bits):
+        raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
+    walk = list(imputation.states(cast(imputation.Decoding, model), x, hidden, IMPUTED[-1], seed))
+    return torch.stack([x, torch.where(hidden, 0.5, x), *(walk[step] for step in IMPUTED)], 1)
 
 
 def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:

@@ -73,6 +73,7 @@ METRICS: dict[str, Metric] = {
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
+    "imputation": Metric("wrong pixels", ("imputation",), ("eval", "imputation_chains"), least=2),
     "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
     "ms_per_update": Metric("", timing=True),

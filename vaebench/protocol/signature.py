@@ -74,6 +74,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("hmc_nll")
         if model.latent == "gaussian" and not model.reads_documents and ev.get("ais_chains"):
             names.append("ais_nll")
+        if model.draws_bits and "posterior" not in model.unnormalised and ev.get("imputation"):
+            names.append("imputation")
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
     return names
@@ -117,9 +119,10 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     ``refinement`` (``svi``), and the batch of cases that are refined together, on which it depends (``svi_batch``). A
     ``likelihood`` other than that of bits has its name. Models that read an example in an order have the number of
     ``orders`` over which log p(x) is averaged, ensembles that of the ``members`` over which p(x) is. A likelihood whose
-    products are not float32 has their ``precision``. An annealed NLL has its ``temperatures``. Where not all training
-    cases are used (``train.cases``) the split says how many. A number of other data than the model was ``trained`` on
-    names these too. A time has the data and the recipe only.
+    products are not float32 has their ``precision``. An annealed NLL has its ``temperatures``, an imputation
+    which pixels are ``missing`` and its ``steps``. Where not all training cases are used (``train.cases``) the split
+    says how many. A number of other data than the model was ``trained`` on names these too. A time has the data and
+    the recipe only.
     """
     data = config["data"]
     ev = config["eval"]
@@ -137,6 +140,8 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"samples:{samples}")
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
+    if measure == "imputation":
+        parts += _missing(EvalSettings.of(ev))
     if measure == "ais_nll":
         parts.append(f"temperatures:{EvalSettings.of(ev).ais_temperatures}")
     if measure == "nll" and family(config).ensemble:
@@ -161,6 +166,13 @@ def members(config: dict[str, Any]) -> int:
     asked: int = config["eval"].get("members", EvalSettings.members)
     masks: int | None = config["model"].get("masks")
     return asked if masks is None else min(asked, masks)
+
+
+def _missing(settings: EvalSettings) -> list[str]:
+    """Which pixels are missing, and the steps of the chain that fills them in."""
+    kind = settings.imputation or "none"
+    share = f"-{settings.missing:g}" if kind == "random" else ""
+    return [f"missing:{kind}{share}", f"steps:{settings.imputation_steps}"]
 
 
 REFINEMENT = {"svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}

@@ -19,6 +19,7 @@ PURPOSES = (
     *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
     *("inner_order", "inner", "inner_binarize", "refine", "watch", "mi_order"),
     *("hmc", "anneal", "pixel_order"),
+    *("missing", "impute"),
     *("made_code", "made_start", "made_chain", "made_case"),
 )
 """What randomness is used for. Streams of different purposes are independent."""

@@ -90,6 +90,17 @@ def number(above: float = -math.inf) -> SettingKind:
     return SettingKind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
 
 
+def share() -> SettingKind:
+    """Numbers above 0 and below 1."""
+
+    def read(value: Any) -> float:
+        if not is_number(value) or not 0 < value < 1:
+            raise ValueError
+        return float(value)
+
+    return SettingKind("a number above 0 and below 1", read)
+
+
 def any_number() -> SettingKind:
     """Finite numbers, whole ones as such: where no default says which of the two is wanted."""
 

@@ -14,7 +14,20 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.settings.kinds import MANY, SettingKind, choice, either, flag, or_null, path, several, some, whole, word
+from vaebench.settings.kinds import (
+    MANY,
+    SettingKind,
+    choice,
+    either,
+    flag,
+    or_null,
+    path,
+    several,
+    share,
+    some,
+    whole,
+    word,
+)
 
 SAMPLES = 1_000_000
 """Most samples, chains, temperatures and sweeps: a thousand times what any paper here uses."""
@@ -95,6 +108,10 @@ class EvalSettings(Section):
     hmc_samples: int | None = _is(or_null(whole(2, SAMPLES)), None)
     ais_chains: int | None = _is(or_null(whole(2, SAMPLES)), None)
     ais_temperatures: int = _is(whole(1, SAMPLES), 1000)
+    imputation: str | None = _is(or_null(choice("random", "square")), None)
+    missing: float = _is(share(), 0.6)
+    imputation_steps: int = _is(whole(1, SAMPLES), 15)
+    imputation_chains: int = _is(whole(2, SAMPLES), 10)
     logz_method: str = _is(choice("auto", "exact", "ais", "tempering"), "auto")
     logz_temperatures: int = _is(whole(1, SAMPLES), 10_000)
     logz_chains: int = _is(whole(2, SAMPLES), 1024)

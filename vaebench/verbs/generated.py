@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vaebench.evaluation.trained_run import Trained
     from vaebench.models.text_generation import Document
 
-OF_IMAGES = ("traverse", "manifold", "steps", "around")
+OF_IMAGES = ("traverse", "manifold", "steps", "around", "impute")
 OF_DOCUMENTS = ("path", "how", "width", "longest")
 """Options for cases of one kind alone."""
 

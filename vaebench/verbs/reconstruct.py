@@ -19,11 +19,16 @@ HELP = (
     "Read cases from standard input, one a line, and write what the model makes of their codes, one a line:\n"
     "documents as words, images as zeros and ones. Words that the model does not know are read as <unk>.\n"
     "With --test the cases are of the test set: images beside their originals in one grid, drawn to\n"
-    "reconstructions.png unless --output says where; documents a line each, behind their originals and a tab."
+    "reconstructions.png unless --output says where; documents a line each, behind their originals and a tab.\n"
+    "With --impute as well: a row for each image, itself, what is left of it, and a chain that fills in the missing\n"
+    "pixels after 1, 2, 3, 5, 10 and 15 steps, drawn to imputations.png."
 )
 
 PICTURE = Path("reconstructions.png")
 """Where images of the test set are drawn if nothing else is said."""
+
+IMPUTED = Path("imputations.png")
+"""Where images are drawn whose missing pixels were filled in."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -35,6 +40,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--path", type=int, metavar="N", help="of documents: N codes from each to the next, both ends included"
     )
+    parser.add_argument(
+        "--impute", metavar="SHARE", help="of images, with --test: fill in a missing SHARE of the pixels, or a square"
+    )
     generated.add_decoding(parser, "greedy")
 
 
@@ -43,19 +51,53 @@ def run(args: Namespace) -> int:
         raise UserError(f"--code {args.code}: allowed: mean, sample")
     if args.path is not None:
         generated.check_number("--path", args.path, 2)
+    share = _share(args)
     if args.test is not None:
         generated.check_number("--test", args.test)
-        pictured.check_room(f"--test {args.test}", 2 * args.test, args.output or PICTURE)
+        pictured.check_room(f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE)
         if args.path is not None:
             raise UserError("--path: of documents from standard input, without --test")
     decoding = generated.decoding(args, "greedy")
     trained = generated.trained(args)
-    if trained.splits.tokens:
+    if share is not None:
+        generated.no_documents(trained, args, generated.OF_DOCUMENTS)
+        _imputed(args, trained, share)
+    elif trained.splits.tokens:
         _documents(args, trained, decoding(trained))
     else:
         generated.no_documents(trained, args, generated.OF_DOCUMENTS)
         _images(args, trained)
     return 0
+
+
+def _share(args: Namespace) -> float | None:
+    """What ``--impute`` asks for: a share of the pixels, 0 for a square, None for nothing. Raises UserError."""
+    if args.impute is None:
+        return None
+    if args.test is None or args.code is not None:
+        raise UserError("--impute: of images of the test set, with --test N and without --code")
+    if not pictured.is_picture(args.output or IMPUTED):
+        raise UserError(f"--impute: draws a picture; --output {args.output}: write a name such as {IMPUTED}")
+    if args.impute == "square":
+        return 0.0
+    try:
+        share = float(args.impute)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise UserError(f"--impute {args.impute}: allowed: square, or a number above 0 and below 1")
+    return share
+
+
+def _imputed(args: Namespace, trained: Trained, share: float) -> None:
+    """A row for each image: itself, what is left of it, and the chain that fills in the rest."""
+    from vaebench.estimators.imputation import missing
+    from vaebench.evaluation import generation
+
+    x = generated.of_test_set(trained, args.test)
+    kind = "random" if share else "square"
+    hidden = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
+    pictured.show_grid(generation.imputed_images(trained.model, x, hidden, args.seed), trained, args.output or IMPUTED)
 
 
 def _images(args: Namespace, trained: Trained) -> None:

@@ -16,6 +16,7 @@ from vaebench.report import images
 from vaebench.report.plots.base import Plot
 from vaebench.report.plots.bound import BOUND
 from vaebench.report.plots.cases import CASES
+from vaebench.report.plots.imputation import IMPUTATION
 from vaebench.report.plots.information import INFORMATION
 from vaebench.report.plots.means import MEANS, PATH
 from vaebench.report.plots.units import UNITS
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PLOTS: dict[str, Plot] = {
     "bound": BOUND,
     "cases": CASES,
+    "imputation": IMPUTATION,
     "information": INFORMATION,
     "means": MEANS,
     "path": PATH,

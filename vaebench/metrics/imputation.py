@@ -1,0 +1,49 @@
+"""How many of an image's missing pixels are filled in wrongly, against the steps of the chain that fills them in."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor
+
+from vaebench.estimators.imputation import Decoding, errors, missing
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.base import BinaryVisibles, SampledPosterior
+from vaebench.results.stats import Measure
+from vaebench.settings.records import EvalSettings
+
+
+class Imputation(Metric[Tensor]):
+    """The share of wrong pixels after the last step, and after every one before."""
+
+    def applies(self, job: Job) -> bool:
+        """Models of bits with a posterior that is sampled at once, where it is asked for."""
+        model = job.model
+        decodes = isinstance(model, SampledPosterior) and isinstance(model, BinaryVisibles) and model.draws_bits
+        return bool(job.settings.get("imputation")) and decodes
+
+    def collect(self, job: Job) -> Tensor:
+        """Shares of wrong pixels, (chains, steps + 1, n)."""
+        settings = EvalSettings.of(job.settings)
+        kind = str(settings.imputation)
+        hidden = missing(kind, settings.missing, job.model.info.shape, len(job.x), job.seed).to(job.x.device)
+        count = settings.imputation_steps
+        return errors(cast(Decoding, job.model), job.x, hidden, count, settings.imputation_chains, job.seed)
+
+    def measures(self, job: Job, collected: Tensor) -> list[Measure]:
+        """Per cent of the missing pixels, mean over cases; the error is that over the chains."""
+        percent = 100 * collected
+        each_chain = percent.mean(-1)
+        chains = len(each_chain)
+        mean = each_chain.mean(0)
+        error = each_chain.std(0) / chains**0.5
+        curve = {str(t): float(v) for t, v in enumerate(mean)}
+        curve_error = {str(t): float(v) for t, v in enumerate(error)}
+        each = percent[:, -1].mean(0)
+        spread = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
+        more = {"curve": curve, "curve_error": curve_error, "spread": spread}
+        return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, "%", **more)]
+
+
+METRIC = Imputation()
