@@ -87,6 +87,7 @@ def test_a_bare_number_is_a_name(conf):
         ({"rows": {"one": spread(B=0.1)}}, ["rows.one.spread", "'B' has no published number", "allowed: A"]),
         ({"columns": {"A": {"set": "objective=nvil"}}}, ["columns.A.set", "list of overrides"]),
         ({"columns": {"A": ["objective=nvil"]}}, ["columns.A", "expected a mapping"]),
+        ({"columns": {"A": {"indicative": True}}}, ["columns.A", "indicative", "expected text"]),
         ({"seeds": [0, -1]}, ["seeds", "whole numbers from 0"]),
         ({"seeds": []}, ["seeds", "whole numbers from 0"]),
         ({"margin": "0.5"}, ["margin", "number of nats"]),

@@ -37,9 +37,16 @@ def _sweeps(r: dict[str, str]) -> tuple[str, str]:
     return discrete, relaxed
 
 
+def _documents(r: dict[str, str]) -> tuple[str, str]:
+    """The row and the column of its data, as log counts, whose printed numbers are indicative."""
+    columns = {"20 Newsgroups (2K vocab)": "20 News log", "Reuters RCV1-v2 (10K vocab)": "RCV1 log"}
+    return r["model"], columns[r["dataset"]]
+
+
 PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
     "dvae_sharp_sharp_table5.csv": _context,
     "dvae_sharp_sharp_table6.csv": _sweeps,
+    "nvil_table3.csv": _documents,
 }
 """A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
 

@@ -438,3 +438,18 @@ def test_real_news20(tmp_path):
     assert logs.std() == pytest.approx(75.5, abs=0.05)
     plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
     assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
+    for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):  # as counted by others
+        found = own_unigram(data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test)
+        assert found == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))
+
+
+def own_unigram(x):
+    """Perplexities, per document and pooled, of documents under their own word frequencies."""
+    import torch
+
+    from vaebench.estimators.document_perplexity import per_document, pooled
+
+    frequency = x.sum(0, dtype=np.int64)
+    nll = torch.from_numpy(-(x @ np.log(frequency / frequency.sum())))
+    tokens = torch.from_numpy(x.sum(1, dtype=np.int64))
+    return per_document(nll, tokens).value, pooled(nll, tokens).value

@@ -20,7 +20,7 @@ COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with three files of documents, with images in each form, and nothing else."""
+    """A folder with three files of documents, with images in each form, with counts, and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
         lines = [f"the {animal} sees the {other} {'again ' * (i + 1)}." for animal in "abcdefgh" for other in "ijklm"]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
@@ -28,6 +28,9 @@ def here(tmp_path, monkeypatch):
     np.save(tmp_path / "train.npy", grey[:40])
     np.savez(tmp_path / "valid.npz", grey[40:50])
     np.savez(tmp_path / "all.npz", train=grey[:40], valid=grey[40:50], test=grey[50:])
+    for split, words in (("train", 150), ("test", 5)):
+        (tmp_path / f"{split}.feat").write_text("".join(f"1 {1 + i % 3}:2 {4 + i % 2}:1\n" for i in range(words)))
+    (tmp_path / "words.txt").write_text("".join(f"word{i} 3\n" for i in range(5)))
     (tmp_path / "pngs").mkdir()
     for i, image in enumerate(grey[50:]):
         Image.fromarray(image).save(tmp_path / "pngs" / f"{i}.png")
@@ -40,7 +43,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 13
     runs = {}
     for command in COMMANDS:
         folders = sorted(Path("results/runs").glob("text-*/seed-0"))
@@ -53,20 +56,22 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
             assert main([*words[1:], *few]) == 0, command
         out = capsys.readouterr().out
         if words[1] == "report" and "--format" not in words:
-            own = "images, not the paper's mnist_static" if "data=images" in words else "text, not the paper's yahoo"
-            assert f"data: {own}" in out
+            papers = {"images": "mnist_static", "text": "yahoo", "word_counts": "news20"}
+            (own,) = (word.removeprefix("data=") for word in words if word.startswith("data="))
+            assert f"data: {own}, not the paper's {papers[own]}" in out
             assert not any(word in out for word in ("published", "margin:", "where the paper is silent"))
         if words[1:3] == ["ls", "runs"]:
             assert "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt" in out
         runs[line] = sorted(p.parent.name for p in Path("results/runs").glob("images-*/seed-0"))
-    assert [len(v) for v in list(runs.values())[-4:]] == [1, 1, 1, 2]  # one file for all is no other run
+    assert [len(v) for v in list(runs.values())[-6:-2]] == [1, 1, 1, 2]  # one file for all is no other run
 
 
 def test_the_page_is_linked_and_names_every_setting():
     assert "docs/own-data.md" in (ROOT / "README.md").read_text(encoding="utf-8")
-    documents, images = PAGE.split("\n## Images\n")
+    documents, images, counts = re.split(r"\n## (?:Images|Documents as counts)\n", PAGE)
     filled_in_or_no_difference = {"name", "content", "held_out_seed", "mirror"}
-    for option, part, also in (("text", documents, {"held_out"}), ("images", images, set())):
+    parts = (("text", documents, {"held_out"}), ("images", images, set()), ("word_counts", counts, set()))
+    for option, part, also in parts:
         settings = set(re.findall(r"^(\w+):", (ROOT / "conf" / "data" / f"{option}.yaml").read_text(), re.M))
         named = set(re.findall(r"`data\.(\w+)=", part))
         assert named == settings - filled_in_or_no_difference - also

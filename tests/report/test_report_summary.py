@@ -65,6 +65,19 @@ def test_one_seed_has_its_monte_carlo_error_and_no_yes(one, entry):
     assert r.iw_nll.error == 0.03
 
 
+def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdict(table, entry, one):
+    columns = {**table.columns, "NVIL": replace(table.columns["NVIL"], indicative="their documents are others")}
+    runs = entry("SBN 200", [113.0, 113.1, 113.2])
+    assert (one(runs).verdict, one(runs).comparable) == ("yes", True)
+    r = one(runs, of=replace(table, columns=columns))
+    assert (r.published, r.ours.mean) == (113.1, pytest.approx(113.1))
+    assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
+    assert "the printed number is indicative, no verdict: their documents are others" in r.footnotes
+
+    unprinted = replace(table, columns=columns, rows={"SBN 200": replace(table.rows["SBN 200"], published={"WS": 1.0})})
+    assert not one(runs, of=unprinted).footnotes
+
+
 @pytest.mark.parametrize(("mean", "verdict"), [(113.6, "yes"), (113.7, "no"), (112.6, "yes"), (112.5, "better")])
 def test_verdict_at_the_margin_and_its_label(one, entry, mean, verdict):
     values = [mean - 0.02, mean + 0.02]

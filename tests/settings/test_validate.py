@@ -17,6 +17,7 @@ import yaml
 from vaebench import models, objectives, optim
 from vaebench.config import catalogue
 from vaebench.config.cells import settings_of
+from vaebench.data.counts.corpus import COUNTS
 from vaebench.data.images.own import GREY
 from vaebench.errors import UserError
 from vaebench.nn.init import TEXT_KEYS
@@ -106,6 +107,8 @@ GOOD = {
     "data.test": [None, "test.txt"],
     "data.labels": [True, False],
     "data.grey": ["dynamic", "threshold"],
+    "data.vocabulary": [None, "words.txt"],
+    "data.counts": ["raw", "log1p"],
     "optim.rate": [1e-9, 3, 0.1],
     "optim.posterior_rate": [None, 1e-9],
     "optim.baseline_rate": [None, 1e-9],
@@ -172,6 +175,8 @@ BAD = {
     "data.test": ["\0"],
     "data.labels": [1, None, "yes"],
     "data.grey": ["half", None, True],
+    "data.vocabulary": [7, "\0"],
+    "data.counts": ["log", None, 1],
     "optim.rate": [0, -1e-3, float("nan"), float("inf"), None, True, "fast"],
     "optim.posterior_rate": [0, float("inf")],
     "optim.baseline_rate": [-1],
@@ -364,6 +369,7 @@ def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their
 
 def test_grey_images_are_read_in_the_ways_that_their_data_set_has():
     assert KINDS["data.grey"].words == " or ".join(GREY)
+    assert KINDS["data.counts"].words == " or ".join(COUNTS)
     assert SECTIONS["data"]().grey == GREY[0]
 
 

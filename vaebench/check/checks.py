@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
+from vaebench.check import counts as check_counts
 from vaebench.check import documents as check_documents
 from vaebench.check import images as check_images
 from vaebench.check import tractable as check_tractable
@@ -86,6 +87,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     yield from boltzmann_posterior(device)
     for groups in (1, 2):
         yield from smoothed_kl(groups, device)
+    yield from check_counts.lines(device)
     yield from check_documents.lines(device)
     yield from check_images.lines(device)
     yield from check_tractable.lines(device)

@@ -69,13 +69,15 @@ class Column:
     """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides.
 
     ``published`` is what the paper's CSV in results/published/ calls it; empty: as here. ``measure`` is what the paper
-    printed in this column (``vaebench.protocol.registry.METRICS``); empty: the table's.
+    printed in this column (``vaebench.protocol.registry.METRICS``); empty: the table's. ``indicative``: why what is
+    printed in it compares with none of ours, although it stands beside: no difference, no verdict; empty: it compares.
     """
 
     set: tuple[str, ...] = ()
     note: str = ""
     published: str = ""
     measure: str = ""
+    indicative: str = ""
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,9 @@ def _column(value: Any, where: str) -> Column:
     value["set"] = _strings(value.get("set", []), f"{where}.set")
     if value.get("measure", "") not in ("", *METRICS):
         raise UserError(f"{where}.measure {value['measure']!r}: {nearest(str(value['measure']), METRICS)}")
-    return _build(Column, value, where)
+    column: Column = _build(Column, value, where)
+    _check_texts(column, ("note", "published", "indicative"), where)
+    return column
 
 
 def _row(value: Any, columns: dict[str, Column], where: str) -> Row:

@@ -16,7 +16,7 @@ class Metric:
     the run's: shown where a column asks for it, never judged. ``descriptive``: whether less is no better than more, so
     that it has a difference from the published number and no verdict. ``likelihood``: whether log p(x | z) enters it,
     and with that the precision in which it is computed. ``floor``: what it cannot fall below where a case
-    has a probability, and not a density.
+    has a probability, and not a density. ``unit``: of its margin in a table.
     """
 
     heading: str
@@ -28,6 +28,12 @@ class Metric:
     descriptive: bool = False
     likelihood: bool = False
     floor: float | None = None
+    unit: str = "nats"
+
+
+def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
+    """A perplexity of documents as counts, of which ``eval`` says how many ``samples`` it takes."""
+    return Metric(heading, files, ("eval", samples), likelihood=True, floor=1.0, unit="per token")
 
 
 DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound")
@@ -54,22 +60,14 @@ METRICS: dict[str, Metric] = {
     "kl_gap": Metric("above least KL", ("exact_kl",)),
     "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
     "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), likelihood=True, floor=1.0),
-    "document_perplexity": Metric(
-        "perplexity per document", DOCUMENTS, ("eval", "bound_samples"), likelihood=True, floor=1.0
+    "document_perplexity": _of_tokens("perplexity per document", DOCUMENTS, "bound_samples"),
+    "pooled_perplexity": _of_tokens("pooled perplexity", DOCUMENTS, "bound_samples"),
+    "iw_document_perplexity": _of_tokens("IW perplexity per document", ("importance",), "iw_samples"),
+    "iw_pooled_perplexity": _of_tokens("IW pooled perplexity", ("importance",), "iw_samples"),
+    "left_to_right_perplexity": _of_tokens(
+        "left-to-right perplexity per document", ("left_to_right",), "particles"
     ),
-    "pooled_perplexity": Metric("pooled perplexity", DOCUMENTS, ("eval", "bound_samples"), likelihood=True, floor=1.0),
-    "iw_document_perplexity": Metric(
-        "IW perplexity per document", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
-    ),
-    "iw_pooled_perplexity": Metric(
-        "IW pooled perplexity", ("importance",), ("eval", "iw_samples"), likelihood=True, floor=1.0
-    ),
-    "left_to_right_perplexity": Metric(
-        "left-to-right perplexity per document", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=1.0
-    ),
-    "left_to_right_pooled_perplexity": Metric(
-        "left-to-right pooled perplexity", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=1.0
-    ),
+    "left_to_right_pooled_perplexity": _of_tokens("left-to-right pooled perplexity", ("left_to_right",), "particles"),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),

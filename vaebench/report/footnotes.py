@@ -54,7 +54,8 @@ def legend(summary: Summary) -> Iterator[str]:
     others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
     difference = "; difference: ours minus published" if table.printed else ""
-    yield f"ours: {heading(table.measure)} in {summary.unit}{columns}, mean over seeds{difference}; lower is better."
+    unit = " in nats" if summary.unit == "nats" else f" ({summary.unit})"
+    yield f"ours: {heading(table.measure)}{unit}{columns}, mean over seeds{difference}; lower is better."
 
 
 def error_over_seeds(summary: Summary) -> Iterator[str]:

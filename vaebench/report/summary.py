@@ -156,7 +156,9 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
     printed = table.rows[row]
     published = printed.published.get(column)
     label = str(runs["label"].iloc[0])
-    of_paper = bool(runs["paper_protocol"].all())
+    protocol_is_papers = bool(runs["paper_protocol"].all())
+    indicative = table.columns[column].indicative if published is not None else ""
+    of_paper = protocol_is_papers and not indicative
 
     # Selecting rows is slow: once for each metric that there is.
     elsewhere = {measure, *_in_other_columns(table, row, column)}
@@ -180,7 +182,9 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
 
     unjudged = "no verdict: " if table.printed else ""
     status, reasons = _status(measure, runs, numbers[measure], lost)
-    protocol = [] if of_paper else [f"{unjudged}{_unlike_the_papers(numbers[measure])}"]
+    protocol = [] if protocol_is_papers else [f"{unjudged}{_unlike_the_papers(numbers[measure])}"]
+    if indicative:
+        protocol.append(f"the printed number is indicative, no verdict: {indicative}")
     for m, words in mixed.items():
         which = unjudged if m == measure else f"{heading(m)}: "
         protocol.append(f"{which}measured under different protocols ({words})")

@@ -11,6 +11,7 @@ from pathlib import Path
 from vaebench.config import catalogue
 from vaebench.config.cells import Column, Exhibit, Figure, Row, Table, TablePreset
 from vaebench.formatting import aligned
+from vaebench.protocol.registry import METRICS
 from vaebench.results import shipped
 from vaebench.verbs import add_overrides
 
@@ -52,7 +53,8 @@ def _(figure: Figure) -> Iterator[str]:
 def _(table: Table) -> Iterator[str]:
     yield f"{table.where} of {table.paper} ({table.kind}, recipe {table.recipe})"
     yield from ("", f"measure  {table.measure}")
-    yield f"margin   {table.margin:g} nats: {table.margin_why}"
+    unit = METRICS[table.measure].unit if table.measure in METRICS else "nats"
+    yield f"margin   {table.margin:g} {unit}: {table.margin_why}"
     yield f"seeds    {', '.join(map(str, table.seeds))}"
     yield f"cells    {len(table.trained())} trained"
     yield f"base     {' '.join(table.base) or '-'}"
@@ -104,7 +106,9 @@ def _rows(table: Table) -> Iterator[tuple[str, ...]]:
 
 
 def _column_remarks(column: Column) -> str:
-    return "; ".join(filter(None, (f"measure {column.measure}" if column.measure else "", column.note)))
+    measure = f"measure {column.measure}" if column.measure else ""
+    indicative = f"printed numbers are indicative: {column.indicative}" if column.indicative else ""
+    return "; ".join(filter(None, (measure, column.note, indicative)))
 
 
 def _published(row: Row) -> str:

@@ -1,0 +1,60 @@
+"""Belief nets of documents as counts against sums over every short document: densities, dreams, bound, perplexities."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench import models
+from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.estimators import exact
+from vaebench.estimators.document_perplexity import per_document
+from vaebench.estimators.variational import BoundSum
+from vaebench.estimators.weights import stream
+from vaebench.models.belief_net import BeliefNet
+from vaebench.rng import noise
+
+WORDS, TOKENS, DRAWS = 4, 3, 40_000
+
+
+def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """All lines, a second."""
+    info = DataInfo(np.full(WORDS, 0.7), Kind.COUNTS, longest=TOKENS)
+    for name, settings in (("SBN 2-3", {"name": "sbn", "dims": [2, 3]}), ("fDARN 3", {"name": "fdarn", "dims": [3]})):
+        model = of_kind(BeliefNet, models.build(settings, info)).double()
+        randomize(model, 11, 0.8)
+        yield from _of(f"{name} on counts", model.to(device).requires_grad_(False))
+
+
+def _of(name: str, model: BeliefNet) -> Iterator[Line]:
+    """Every sequence of so many tokens once; the same document many times, whose samples are independent."""
+    every = _sequences().to(model.mean)
+    log_p = exact.log_evidence(model, every)
+    yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)
+
+    probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(every.device)
+    shapes = model.dream_noise(DRAWS)
+    draws = {k: v.double() for k, v in noise.fixed(shapes, 0, "check", device=every.device).items()}
+    dream, _ = model.dream(every[:1].expand(DRAWS, -1), draws)
+    yield mean_line(f"{name}: words of dreams", float(log_p.exp() @ (every @ probe)), dream @ probe)
+
+    x = every[5:6].expand(DRAWS // 10, -1)
+    bound = BoundSum(len(x), 10, x.device)
+    for part in stream(model, x, 10, 0):
+        bound.add(part)
+    found = per_document(bound.each(), x.sum(-1), bound.variance())
+    wanted = math.exp(-float(exact.elbo(model, every[5:6])) / TOKENS)
+    yield Line(f"{name}: perplexity from the bound", wanted, found.value, found.error or 0.0)
+
+
+def _sequences() -> Tensor:
+    """The counts of every sequence of TOKENS words, a row for each."""
+    chosen = itertools.product(torch.eye(WORDS, dtype=torch.float64), repeat=TOKENS)
+    return torch.stack([torch.stack(words).sum(0) for words in chosen])
