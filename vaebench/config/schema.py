@@ -98,7 +98,7 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
 
 
-def _check_texts(exhibit: Table | Figure, names: tuple[str, ...], at: str) -> None:
+def _check_texts(exhibit: Table | Figure | Column, names: tuple[str, ...], at: str) -> None:
     for name in names:
         if not isinstance(getattr(exhibit, name), str):
             raise UserError(f"{at}: {name}: expected text, found {getattr(exhibit, name)!r}")

@@ -123,12 +123,15 @@ def make_count_splits(
     vocabulary = unpacked(arrays["vocabulary"])
     most = max(int(part.counts.max()) for part in parts.values())
     dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16  # torch knows no 16 bits without a sign
-    rows = {split: part.dense(len(vocabulary), dtype) for split, part in parts.items()}
+    train, valid, test = (parts[split].dense(len(vocabulary), dtype) for split in SPLITS)
 
-    train = parts["train"]
-    totals = np.bincount(train.words, weights=train.counts, minlength=len(vocabulary))  # whole numbers below 2^53
-    mean = (totals / len(train)).astype(np.float32)
-    hashes = {split: array_hash(rows[split]) for split in SPLITS}
+    # Totals are whole numbers below 2^53, so the mean is the same on every machine.
+    documents = parts["train"]
+    totals = np.bincount(documents.words, weights=documents.counts, minlength=len(vocabulary))
+    mean = (totals / len(documents)).astype(np.float32)
+
+    hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
-    longest = int(train.lengths.max())
-    return Splits(name, *rows.values(), Kind.COUNTS, mean, hashes, (len(vocabulary),), vocabulary, longest)
+    longest = int(documents.lengths.max())
+    shape = (len(vocabulary),)
+    return Splits(name, train, valid, test, Kind.COUNTS, mean, hashes, shape, vocabulary, longest)
