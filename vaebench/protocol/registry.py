@@ -64,9 +64,7 @@ METRICS: dict[str, Metric] = {
     "pooled_perplexity": _of_tokens("pooled perplexity", DOCUMENTS, "bound_samples"),
     "iw_document_perplexity": _of_tokens("IW perplexity per document", ("importance",), "iw_samples"),
     "iw_pooled_perplexity": _of_tokens("IW pooled perplexity", ("importance",), "iw_samples"),
-    "left_to_right_perplexity": _of_tokens(
-        "left-to-right perplexity per document", ("left_to_right",), "particles"
-    ),
+    "left_to_right_perplexity": _of_tokens("left-to-right perplexity per document", ("left_to_right",), "particles"),
     "left_to_right_pooled_perplexity": _of_tokens("left-to-right pooled perplexity", ("left_to_right",), "particles"),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),

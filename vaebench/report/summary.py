@@ -116,7 +116,8 @@ class Summary:
     @property
     def unit(self) -> str:
         """That of the table's measure."""
-        return next((r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), "nats")
+        known = METRICS[self.table.measure].unit if self.table.measure in METRICS else "nats"
+        return next((r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), known)
 
 
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
