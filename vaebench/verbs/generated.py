@@ -79,7 +79,7 @@ def no_images(trained: Trained, args: Namespace, options: Iterable[str]) -> None
 
 def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> None:
     for option in options:
-        given = getattr(args, option)
+        given = getattr(args, option, None)
         if given is not None and given is not False:
             raise UserError(f"--{option}: for {of}, and {data} has none")
 
