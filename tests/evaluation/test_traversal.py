@@ -7,6 +7,8 @@ import pytest
 import torch
 from kit.signs import Signs
 
+from vaebench import models
+from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
@@ -28,6 +30,19 @@ def test_the_most_active_latents_come_first():
     assert found.tolist() == pytest.approx(wanted.tolist())
     assert traversal.most_active(found, 3) == [3, 1, 0]
     assert traversal.most_active(torch.tensor([1.0, 2.0, 2.0, 0.0]), 3) == [1, 2, 0]
+
+
+def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer():
+    model = models.build({"name": "dlgm", "dims": [2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5)))
+    check.randomize(model, 0, 0.7)
+    found = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
+    (layer,) = model.posterior(cases()).layers
+    assert found.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)
+    codes = traversal.plane(torch.zeros(2), found.latents, 3)
+    torch.testing.assert_close(found.images, model.visible_mean([codes]))
+    deep = models.build({"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5)))
+    with pytest.raises(UserError, match="DLGM has no Gaussian latents of images"):
+        traversal.moved(deep, cases(), 2, 3, 0, manifold=True, means=True)
 
 
 def test_one_latent_is_moved_and_the_others_stay():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from vaebench.models.base import (
     Model,
     SampledPosterior,
 )
+from vaebench.models.dlgm import DLGM
 from vaebench.models.posterior import Gaussian
 from vaebench.models.refinement import whole_batches
 from vaebench.models.text_generation import Document, TextModel
@@ -108,9 +109,14 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     return q.sample(1, draws)[0][0]
 
 
+def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
+    """Whether the codes are one layer of Gaussian latents whose posterior mean is known without samples."""
+    return isinstance(model, GaussianPosterior) or (isinstance(model, DLGM) and len(model.sizes) == 2)
+
+
 @torch.no_grad()
-def posterior_means(model: GaussianPosterior, x: Tensor) -> Tensor:
-    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part."""
+def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
+    """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part; see ``has_means``."""
     return torch.cat([model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))])
 
 

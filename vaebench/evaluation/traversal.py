@@ -14,8 +14,9 @@ from torch import Tensor
 from vaebench.data.examples import spread
 from vaebench.errors import UserError
 from vaebench.estimators.active_units import variances
-from vaebench.evaluation.generation import posterior_means
+from vaebench.evaluation.generation import has_means, posterior_means
 from vaebench.models.base import BinaryVisibles, GaussianPosterior, MeanVisibles, Model
+from vaebench.models.dlgm import DLGM
 from vaebench.models.refinement import whole_batches
 from vaebench.rng import noise
 
@@ -60,7 +61,7 @@ def moved(
         UserError: For another model, for more latents than it has, or a case that is not there.
     """
     drawn = (means and isinstance(model, MeanVisibles)) or (isinstance(model, BinaryVisibles) and model.draws_bits)
-    if not (isinstance(model, GaussianPosterior) and drawn):
+    if not (has_means(model) and drawn):
         wanted = "images" if means else "images of zeros and ones"
         raise UserError(f"{type(model).__name__} has no Gaussian latents of {wanted}")
     if latents > model.sizes[1]:
@@ -75,14 +76,14 @@ def moved(
     return Moved(images(model, codes, x.shape[1], seed, means), chosen, spread_of)
 
 
-def _mean_of(model: GaussianPosterior, x: Tensor, case: int) -> Tensor:
+def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
     """The posterior mean of one case, (latents,); a refined one hangs on those that are refined beside it."""
     unit = whole_batches(model, 1)
     first = case // unit * unit
     return posterior_means(model, x[first : first + unit])[case - first]
 
 
-def activity(model: GaussianPosterior, x: Tensor) -> Tensor:
+def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
     """How much the posterior mean of every latent varies over the cases ``x`` (n, d), CASES of them at most.
 
     Returns:

@@ -85,6 +85,11 @@ class GaussianLayers(Posterior):
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = list(layers)
 
+    @property
+    def mean(self) -> Tensor:
+        """That of the layer next to the data, (batch, n)."""
+        return self.layers[0].mean
+
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
         """Gradients pass to all that a layer has. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
         return [
