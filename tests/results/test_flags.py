@@ -30,7 +30,14 @@ def kinds(m):
 # ------------------------------------------------------------------------------------------------ impossible values
 
 
-@pytest.mark.parametrize("name", ["bound", "iw_nll", "iw_nll_weighted", "nll", "valid_bound"])
+LIKELIHOODS = {name for name, metric in METRICS.items() if metric.floor == 0.0}
+
+
+def test_likelihoods_have_a_floor():
+    assert {"bound", "iw_nll", "iw_nll_weighted", "nll", "annealed_nll", "valid_bound"} <= LIKELIHOODS
+
+
+@pytest.mark.parametrize("name", sorted(LIKELIHOODS))
 @pytest.mark.parametrize("data", ["mnist_static", "omniglot", "toy_text", "text"])
 def test_no_nll_or_bound_of_discrete_data_is_negative(name, data):
     assert kinds(measure(name, -0.5, data)) == ("impossible",)

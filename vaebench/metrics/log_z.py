@@ -4,35 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.estimators.log_z import methods as logz
+from vaebench.estimators.log_z import spacing
+from vaebench.estimators.log_z.annealing import Base
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.models.rbm import BinaryRBM
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 
 
 def estimate(
-    machine: RBM, settings: dict[str, Any], seed: int, *, reverse: bool = False, purpose: str = "logz"
+    machine: RBM,
+    settings: dict[str, Any],
+    seed: int,
+    *,
+    reverse: bool | Tensor = False,
+    purpose: str = "logz",
+    base: Base = "uniform",
+    side: int | None = None,
 ) -> LogZ:
     """log Z of one machine by ``logz_method`` and the other settings; ``reverse``: annealing from above too.
 
-    Annealing and tempering begin at the uniform distribution: a machine whose biases favour states that its couplings
-    forbid is far from the one with its biases alone. Nothing else draws noise of the ``purpose``. UserError for 'exact'
+    Annealing and tempering begin at ``base``, that of a prior at the uniform distribution: a machine whose biases
+    favour states that its couplings forbid is far from the one with its biases alone. ``side``: the units by which
+    ``auto`` decides, None: of the smaller side. Nothing else draws noise of the ``purpose``. UserError for 'exact'
     where that is too large.
     """
     settings = LOG_Z_DEFAULTS | settings
-    side = min(machine.w.shape[-2:])
-    method = log_z_method(settings, side)
+    method = log_z_method(settings, min(machine.w.shape[-2:]) if side is None else side)
     chains = settings["logz_chains"]
     if method == "ais":
-        steps = settings["logz_temperatures"]
-        return logz.ais(machine, steps, chains, seed, base="uniform", reverse=reverse, purpose=purpose)
+        steps: Any = settings["logz_temperatures"]
+        if settings["logz_spacing"] == "late":
+            steps = spacing.late(steps)
+        return logz.ais(machine, steps, chains, seed, base=base, reverse=reverse, purpose=purpose)
     if method == "tempering":
-        return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, base="uniform", purpose=purpose)
+        return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose)
     try:
         return logz.exact(machine)
     except ValueError as e:
         raise UserError(f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering") from None
+
+
+SMOOTHING = 0.05
+"""Pseudo-ones for each training case, as Salakhutdinov & Murray (2008) counted: 5 in a batch of 100."""
+
+
+def of_data(
+    model: BinaryRBM, settings: dict[str, Any], seed: int, *, reverse: bool | Tensor = False, purpose: str = "logz"
+) -> LogZ:
+    """log Z of a machine over the data, by ``logz_base`` from the uniform distribution or from that of the base rates.
+
+    The latter has no hidden biases, and visible biases by which every pixel is on as often as in the training data:
+    with a share (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told otherwise.
+    """
+    machine = model.machine().detach()
+    base: Base = "uniform"
+    if (LOG_Z_DEFAULTS | settings)["logz_base"] == "base_rate":
+        share = (model.mean + SMOOTHING) / (1 + SMOOTHING)
+        base = torch.logit(share.double(), 1e-6), torch.zeros((), dtype=torch.float64)
+    side = machine.b2.shape[-1]
+    return estimate(machine, settings, seed, reverse=reverse, purpose=purpose, base=base, side=side)
 
 
 def posterior_temperatures(settings: dict[str, Any]) -> int:

@@ -16,8 +16,10 @@ from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
 from vaebench.metrics.latent_use import latent_use
+from vaebench.metrics.rbm_nll import free_energies
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, GaussianPosterior, Model
-from vaebench.protocol.log_z import VALID_POSTERIOR_TEMPERATURES
+from vaebench.models.rbm import BinaryRBM
+from vaebench.protocol.log_z import BASE_RATE, VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
 
 
@@ -50,12 +52,17 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     ``temperatures`` and ``chains``. Boltzmann posteriors are annealed as well, over ``posterior_temperatures`` (100)
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
     {"exact": True}, or without any setting for a log Z that is missing: by enumeration. With {"masked": True}: the
-    order-agnostic bound, with ``samples`` masks of each case.
+    order-agnostic bound, with ``samples`` masks of each case. A Boltzmann machine over the data: the NLL, log Z
+    annealed from the base rates.
     """
     if settings.get("masked"):
         return masked_nll(model, x, samples, seed, "valid")
     if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
         return exact_value(model, x)
+    if isinstance(model, BinaryRBM):
+        given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
+        found = log_zs.of_data(model, given, seed, purpose="valid_logz")
+        return float(free_energies(model, x).mean() + found.value)
     if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}

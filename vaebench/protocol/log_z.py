@@ -20,6 +20,10 @@ LOG_Z_DEFAULTS: dict[str, Any] = {
 """Settings of log Z where the ``eval`` option has none."""
 
 
+BASE_RATE: dict[str, Any] = {"logz_base": "base_rate", "logz_spacing": "late"}
+"""How a validation anneals log Z of a model over the data: as Salakhutdinov & Murray (2008) did."""
+
+
 VALID_POSTERIOR_TEMPERATURES = 100
 """Steps of annealing of a Boltzmann posterior at a validation where the learning rule has no such setting."""
 
@@ -34,8 +38,9 @@ def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
     """How the log Z that enter a measure are found, as parts of its protocol; none for most models.
 
     ``logz:exact``, ``logz:ais-10000x1024`` (temperatures x chains) or ``logz:tempering-10000x32`` (sweeps x ladders) of
-    the prior, ``posterior:ais-500x4000`` of a posterior for each case. A validation that sums over every state has
-    ``logz:exact`` and ``posterior:exact``.
+    the prior, or of the model itself, with ``-base_rate`` and ``-late`` behind it where these are so;
+    ``posterior:ais-500x4000`` of a posterior for each case. A validation that sums over every state has ``logz:exact``
+    and ``posterior:exact``.
     """
     metric = METRICS.get(measure)
     without = lacking(config)
@@ -45,8 +50,8 @@ def log_z_parts(config: dict[str, Any], measure: str) -> list[str]:
         return []
     ev = LOG_Z_DEFAULTS | config["eval"]
     parts = []
-    if metric.log_z and "prior" in without:
-        parts.append(_prior_part(config, ev))
+    if metric.log_z and ("prior" in without or "evidence" in without):
+        parts.append(_log_z_part(config, ev))
     if metric.samples and "posterior" in without:
         parts.append(f"posterior:ais-{ev['posterior_temperatures']}x{posterior_chains(ev)}")
     return parts
@@ -57,10 +62,20 @@ def lacking(config: dict[str, Any]) -> tuple[str, ...]:
     return family(config).unnormalised
 
 
-def _prior_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
-    method = log_z_method(settings, config["model"]["latents"] // 2)
+def side_of(config: dict[str, Any]) -> int:
+    """Units by which ``auto`` decides: of a prior those of its smaller side, of a model of the data the hidden ones."""
+    model = config["model"]
+    return model["units"] if "evidence" in lacking(config) else model["latents"] // 2
+
+
+def _log_z_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
+    settings = LOG_Z_DEFAULTS | settings
+    method = log_z_method(settings, side_of(config))
     steps = {"ais": "logz_temperatures", "tempering": "logz_sweeps"}.get(method)
-    return f"logz:{method}" + (f"-{settings[steps]}x{settings['logz_chains']}" if steps else "")
+    if not steps:
+        return f"logz:{method}"
+    unusual = [settings[key] for key in ("logz_base", "logz_spacing") if settings[key] != LOG_Z_DEFAULTS[key]]
+    return "-".join([f"logz:{method}", f"{settings[steps]}x{settings['logz_chains']}", *unusual])
 
 
 def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[str]:
@@ -71,7 +86,9 @@ def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[
     if "valid_temperatures" not in rule:
         return ["logz:exact", "posterior:exact"]
     settings = {"logz_temperatures": rule["valid_temperatures"], "logz_chains": rule["valid_chains"]}
-    parts = [_prior_part(config, settings)]
+    if "evidence" in without:
+        settings |= BASE_RATE
+    parts = [_log_z_part(config, settings)]
     if "posterior" in without:
         steps = rule.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
         parts.append(f"posterior:ais-{steps}x{config['train']['valid_samples']}")
@@ -89,10 +106,13 @@ def posterior_chains(settings: dict[str, Any]) -> int:
 
 
 def check_log_z(config: dict[str, Any]) -> None:
-    """Refuse to enumerate the prior of a model that has too many units for it. Raises UserError."""
-    if "prior" not in lacking(config) or config["eval"].get("logz_method") != "exact":
+    """Refuse to enumerate a prior, or a model, that has too many units for it. Raises UserError."""
+    without = lacking(config)
+    if "evidence" not in without and config["eval"].get("logz_base", "uniform") != "uniform":
+        raise UserError(f"eval.logz_base={config['eval']['logz_base']}: for model=rbm only; allowed here: uniform")
+    if not ("prior" in without or "evidence" in without) or config["eval"].get("logz_method") != "exact":
         return
-    side = config["model"]["latents"] // 2
+    side = side_of(config)
     if side > MAX_SIDE:
         raise UserError(
             f"eval.logz_method=exact: {side} units on the smaller side; allowed: {MAX_SIDE}, or auto, ais, tempering"

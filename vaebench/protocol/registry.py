@@ -55,6 +55,8 @@ METRICS: dict[str, Metric] = {
     "left_to_right_nll": Metric(
         "left-to-right NLL", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=0.0
     ),
+    "annealed_nll": Metric("annealed NLL", ("rbm_nll",), log_z=True, likelihood=True, floor=0.0),
+    "annealed_nll_reverse": Metric("annealed NLL, reverse", ("rbm_nll",), log_z=True, likelihood=True, floor=0.0),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
@@ -70,7 +72,8 @@ METRICS: dict[str, Metric] = {
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),
     "imputation": Metric("wrong pixels", ("imputation",), ("eval", "imputation_chains"), least=2),
-    "log_z": Metric("log Z", ("normaliser",), log_z=True, descriptive=True),
+    "log_z": Metric("log Z", ("normaliser", "rbm_nll"), log_z=True, descriptive=True),
+    "log_z_reverse": Metric("log Z, reverse", ("rbm_nll",), log_z=True, descriptive=True),
     "valid_bound": Metric("", (), ("train", "valid_samples"), floor=0.0),
     "ms_per_update": Metric("", timing=True),
     "hours": Metric("", timing=True),

@@ -62,6 +62,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
         names = ["nll"]
     elif model.bounded:
         names = ["bound", *(["left_to_right_nll"] if ev.get("particles") else [])]
+    elif "evidence" in model.unnormalised:
+        names = ["annealed_nll", "annealed_nll_reverse", "log_z"]
     else:
         names = ["bound", "kl"]
         if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):  # a variance over cases
@@ -92,7 +94,9 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     group, name = metric.samples
     model = family(config)
     value = config[group].get(name)
-    if model.exact or _without_latents(config, name):  # whose measures need no samples
+    if (
+        model.exact or "evidence" in model.unnormalised or _without_latents(config, name)
+    ):  # whose measures need no samples
         return
     least = 1 if model.encoded else metric.least
     if value is None or value < least:

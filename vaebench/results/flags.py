@@ -27,6 +27,9 @@ DEAD_LAYER, BASELINE = "dead layer", "baseline"
 ANNEALING = "annealing"
 """Kind that says that an annealed estimate has not come to the end of its way."""
 
+ANNEALED = ("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse")
+"""Measures that may have this flag."""
+
 UNKNOWN_WORDS = "unknown words"
 """Kind that says that a number is largely one of another text: the words it was measured on are mostly <unk>."""
 
@@ -175,15 +178,20 @@ def _dead_layer(measure: Measure) -> tuple[str, str] | None:
 
 
 def _annealing(measure: Measure) -> tuple[str, str] | None:
-    """Few of the chains carry the weights, or both directions disagree on cases that the model made."""
-    if measure.name != "ais_nll":
+    """Few of the chains carry the weights, or both directions disagree.
+
+    The latter is of log Z, or for ``ais_nll`` of log p(x) on cases that the model made.
+    """
+    if measure.name not in ANNEALED:
         return None
     ess, chains, gap, error = (measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error"))
     reasons = []
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
         reasons.append(f"the effective number of chains is {ess:.1f} of {chains:,}")
     if is_number(gap) and is_number(error) and abs(gap) - SIGMAS * error > MOST_GAP:
-        reasons.append(f"from below and from above log p(x) differs by {gap:.2f} nats on cases that the model made")
+        what = "log p(x)" if measure.name == "ais_nll" else "log Z"
+        where = " on cases that the model made" if measure.name == "ais_nll" else ""
+        reasons.append(f"from below and from above {what} differs by {gap:.2f} nats{where}")
     return (ANNEALING, "; ".join(reasons)) if reasons else None
 
 

@@ -18,7 +18,7 @@ LARGEST_SEED = 2**63 - 1
 PURPOSES = (
     *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
     *("inner_order", "inner", "inner_binarize", "refine", "watch", "mi_order"),
-    *("hmc", "anneal", "pixel_order"),
+    *("hmc", "anneal", "pixel_order", "relaxed"),
     *("missing", "impute"),
     *("made_code", "made_start", "made_chain", "made_case"),
 )

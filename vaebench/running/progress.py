@@ -129,4 +129,6 @@ def validated_by(config: dict[str, Any]) -> str:
     parts = log_z_parts(config, "valid_bound")
     if "posterior:exact" in parts or family(config).exact:
         return "exact NLL"
+    if "evidence" in family(config).unnormalised:
+        return "annealed NLL"
     return "IW-NLL" if parts else "bound"

@@ -116,6 +116,8 @@ class EvalSettings(Section):
     logz_temperatures: int = _is(whole(1, SAMPLES), 10_000)
     logz_chains: int = _is(whole(2, SAMPLES), 1024)
     logz_sweeps: int = _is(whole(1, SAMPLES), 10_000)
+    logz_base: str = _is(choice("uniform", "base_rate"), "uniform")
+    logz_spacing: str = _is(choice("even", "late"), "even")
     posterior_temperatures: int = _is(whole(1, SAMPLES), 500)
     mi_batch: int = _is(whole(2, WIDTH), 32)
     orders: int = _is(whole(1, SEVERAL), 1)

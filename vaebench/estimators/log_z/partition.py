@@ -21,8 +21,10 @@ class LogZ:
 
     ``error``: standard error of ``value`` (zero if exact). ``method``: one line saying what was done.
     ``ess``: effective number of chains, (sum w)^2 / sum w^2; an estimate with few is worse than its error says.
+    ``sd``: standard deviation of log w over the chains, whose number is ``chains``.
     ``upper``: estimate that is too large on average where ``value`` is too small, ``upper_error`` its standard error;
-    ``upper_exact`` is False if it rests on samples that are only approximately the machine's: then it may fail.
+    ``upper_exact`` is False if it rests on samples that are only approximately the machine's: then it may fail;
+    ``upper_ess`` is its effective number of chains.
     ``z1``, ``z2``: final states (k, *batch, n), ``log_w`` (k, *batch) the log-weights they come with, if asked for.
     ``temperatures``, ``swap_rates``: of tempering, one tensor per machine in the batch's order.
     """
@@ -31,9 +33,12 @@ class LogZ:
     error: Tensor
     method: str
     ess: Tensor | None = None
+    sd: Tensor | None = None
+    chains: int | None = None
     upper: Tensor | None = None
     upper_error: Tensor | None = None
     upper_exact: bool | None = None
+    upper_ess: Tensor | None = None
     z1: Tensor | None = None
     z2: Tensor | None = None
     log_w: Tensor | None = None

@@ -1,0 +1,176 @@
+"""The annealed NLL of Boltzmann machines over the data, against enumeration; failures of annealing are flagged.
+
+A z-score is above 4.75 by chance once in 490,000 times. Seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import models
+from vaebench.data.info import DataInfo
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.errors import UserError
+from vaebench.estimators.log_z import methods as logz
+from vaebench.estimators.log_z import spacing
+from vaebench.evaluation.evaluate import evaluate
+from vaebench.metrics.validation import validation_bound
+from vaebench.protocol import log_z as protocol
+from vaebench.results import flags
+
+LIMIT = 4.75
+D, UNITS = 8, 5
+
+
+def rbm(seed=0, scale=1.0, bias=None):
+    """A machine with random couplings; the training mean it is told is its own."""
+    model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.full((D,), 0.5).numpy()))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0.0, scale, generator=generator)
+        if bias is not None:
+            model.p["visible"].copy_(bias)
+    model.double().requires_grad_(False)
+    model.mean.copy_(model.machine().moments().mean1)
+    return model
+
+
+def log_p(model, x):
+    """log p(x) of every case from the table of all joint states."""
+    z1, _, joint = boltzmann_exact.log_probs(model.machine())
+    same = (x.unsqueeze(1) == z1.unsqueeze(0)).all(-1)
+    return torch.stack([torch.logsumexp(joint[row], 0) for row in same])
+
+
+def config(**ev):
+    settings = {
+        "split": "test",
+        "points": None,
+        "iw_samples": None,
+        "logz_method": "ais",
+        "logz_temperatures": 150,
+        "logz_chains": 200,
+        "logz_base": "base_rate",
+        "logz_spacing": "late",
+    }
+    return {
+        "data": {"name": "digits"},
+        "model": {"name": "rbm", "units": UNITS},
+        "train": {"select": "last", "cases": None},
+        "recipe": 1,
+        "eval": {**settings, **ev},
+    }
+
+
+def measured(model, x, seed=0, **ev):
+    return {m.name: m for m in evaluate(model, x, config(**ev), "0" * 16, seed)}
+
+
+X = boltzmann_exact.states(D, torch.zeros(0))[::5]
+
+
+@pytest.mark.parametrize("base", ["base_rate", "uniform"])
+def test_it_is_the_nll_within_its_error_from_below_and_from_above(base):
+    model = rbm(seed=2)
+    wanted = -float(log_p(model, X.double()).mean())
+    z = {"annealed_nll": [], "annealed_nll_reverse": []}
+    for seed in range(5):
+        found = measured(model, X.double(), seed, logz_base=base)
+        for name, scores in z.items():
+            m = found[name]
+            assert m.error == 0.0
+            assert 1e-4 < m.extra["log_z_error"] < 0.2
+            assert not m.flags
+            scores.append((m.value - wanted) / m.extra["log_z_error"])
+        assert found["annealed_nll"].extra["ess"] > 20
+    for name, scores in z.items():
+        assert max(map(abs, scores)) < LIMIT, name
+
+
+def test_up_to_twenty_hidden_units_it_is_exact():
+    model = rbm()
+    m = measured(model, X.double(), logz_method="auto")["annealed_nll"]
+    assert m.value == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
+    assert m.extra["log_z_error"] == 0.0
+    assert "logz:exact" in m.signature
+
+
+def test_a_start_far_from_the_machine_is_too_good_and_flagged():
+    """Visible biases that a uniform start forgets: few steps, and the weights of a few chains outweigh the others'."""
+    bias = torch.tensor([7.0, -7.0]).repeat(D // 2)
+    model = rbm(seed=1, bias=bias)
+    x = (model.mean > 0.5).double().repeat(4, 1)
+    wanted = -float(log_p(model, x).mean())
+
+    failed = measured(model, x, logz_base="uniform", logz_temperatures=2, logz_spacing="even")
+    m = failed["annealed_nll"]
+    assert m.extra["ess"] < 0.1 * m.extra["chains"]
+    assert flags.kinds(m.flags) == (flags.ANNEALING,)
+    assert flags.kinds(failed["log_z"].flags) == (flags.ANNEALING,)
+    assert flags.ANNEALING in flags.FAULTS
+
+    right = measured(model, x, logz_temperatures=2, logz_spacing="even")["annealed_nll"]
+    assert not right.flags
+    assert right.value == pytest.approx(wanted, abs=LIMIT * right.extra["log_z_error"])
+
+
+def test_the_flag_begins_below_a_tenth_of_the_chains():
+    model = rbm()
+    m = measured(model, X.double())["annealed_nll"]
+    for ess, flagged in ((19.9, True), (20.0, False)):
+        m.extra["ess"] = ess
+        assert (flags.ANNEALING in flags.kinds(flags.derived(m))) is flagged
+    m.extra["gap_error"] = 0.1
+    for gap, flagged in ((0.81, True), (-0.81, True), (0.79, False)):
+        m.extra["gap"] = gap
+        assert (flags.ANNEALING in flags.kinds(flags.derived(m))) is flagged
+
+
+def test_temperatures_are_as_published():
+    times = spacing.late(14_500)
+    wanted = [0.001 * i for i in range(500)] + [0.5 + 1e-4 * i for i in range(4000)]
+    wanted += [0.9 + 1e-5 * i for i in range(10_001)]
+    assert times == pytest.approx(wanted, abs=1e-12)
+    coarse = spacing.late(29)
+    assert coarse[0] == 0
+    assert coarse[1] == 0.5
+    assert coarse[9] == pytest.approx(0.9)
+    assert coarse[-1] == 1
+    assert spacing.evenly(4) == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_annealing_over_given_temperatures_is_unbiased_both_ways():
+    generator = torch.Generator().manual_seed(3)
+    m = RBM(*(0.8 * torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((6,), (6,), (6, 6))))
+    found = logz.ais(m, [0.0, 0.3, 0.9, 1.0], 20_000, 0, base="uniform", reverse=True)
+    exact = float(logz.exact(m).value)
+    assert abs(float(found.value) - exact) < LIMIT * float(found.error) < 0.2
+    assert abs(float(found.upper) - exact) < LIMIT * float(found.upper_error) < 0.2
+    assert float(found.sd) > 0.1
+    same = logz.ais(m, spacing.evenly(7), 50, 0)
+    assert torch.equal(same.value, logz.ais(m, 7, 50, 0).value)
+    for wrong in ([0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.6, 0.5, 1.0]):
+        with pytest.raises(ValueError, match=r"rise from 0 to 1|at least 1"):
+            logz.ais(m, wrong, 50, 0)
+
+
+def test_a_validation_is_the_same_number_by_fewer_temperatures():
+    model = rbm(seed=2)
+    found = validation_bound(model, X.double(), 1, 0, {"temperatures": 200, "chains": 300})
+    assert found == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)  # few units: exact
+
+
+def test_the_protocol_says_how_log_z_was_found():
+    assert protocol.log_z_parts(config(), "annealed_nll") == ["logz:ais-150x200-base_rate-late"]
+    assert protocol.log_z_parts(config(logz_base="uniform"), "annealed_nll") == ["logz:ais-150x200-late"]
+    exact = config(logz_method="auto")
+    assert protocol.log_z_parts(exact, "log_z") == ["logz:exact"]
+    large = {**exact, "model": {"name": "rbm", "units": 500}}
+    assert protocol.log_z_parts(large, "log_z") == ["logz:ais-150x200-base_rate-late"]
+    with pytest.raises(UserError, match="500 units"):
+        protocol.check_log_z({**large, "eval": {**exact["eval"], "logz_method": "exact"}})
+    with pytest.raises(UserError, match="allowed here: uniform"):
+        protocol.check_log_z({**exact, "model": {"name": "sbn"}})

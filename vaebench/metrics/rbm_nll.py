@@ -1,0 +1,129 @@
+"""The NLL of a Boltzmann machine over the data, its log Z annealed both ways (Salakhutdinov & Murray 2008).
+
+From the base up the estimate of log Z is too small on average, and so the NLL too good: an annealing that fails looks
+like a better model. From samples of the machine down it is too large on average. The two enclose the NLL as far as the
+latter are samples: their chains start at the cases themselves, so a mode that the run from below never finds is among
+them, but they may not have mixed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench.data import examples
+from vaebench.estimators.log_z.partition import LogZ
+from vaebench.metrics import log_z
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.rbm import BinaryRBM
+from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.results.stats import Measure
+from vaebench.rng import noise
+from vaebench.work.steps import Box, steps
+
+BURN = 1000
+"""Sweeps that chains take from the cases before they are annealed from above."""
+
+CASES = 1000
+"""At a time."""
+
+
+class Annealed(NamedTuple):
+    """Free energies of the cases, (n,), float64, and log Z of the machine."""
+
+    free_energy: Tensor
+    log_z: LogZ
+
+
+class RBMNLL(Metric[Annealed]):
+    """Mean F(x) + log Z, from below and from above, and both log Z."""
+
+    def applies(self, job: Job) -> bool:
+        """Boltzmann machines over the data."""
+        return isinstance(job.model, BinaryRBM)
+
+    def collect(self, job: Job) -> Annealed:
+        """Free energies in the model's precision, sums of them and of weights in float64."""
+        model = job.model
+        if not isinstance(model, BinaryRBM):
+            raise TypeError(f"{type(model).__name__} is no Boltzmann machine over the data")
+        energies = free_energies(model, job.x)
+        settings = LOG_Z_DEFAULTS | job.settings
+        annealed = log_z_method(settings, model.machine().b2.shape[-1]) == "ais"
+        reverse = relaxed(model, job.x, settings["logz_chains"], job.seed) if annealed else False
+        return Annealed(energies, log_z.of_data(model, settings, job.seed, reverse=reverse))
+
+    def measures(self, job: Job, collected: Annealed) -> list[Measure]:
+        """``spread``: the standard error of the mean over cases. Free energies are exact: log Z alone has an error."""
+        found = collected.log_z
+        energy = float(collected.free_energy.mean())
+        cases = len(collected.free_energy)
+        spread = float(collected.free_energy.std() / cases**0.5) if cases > 1 else None
+        trust = _trust(found)
+        value = float(found.value)
+        gap = {}
+        if found.upper is not None and found.upper_error is not None and trust:
+            apart = math.hypot(float(found.error), float(found.upper_error))
+            gap = {"gap": float(found.upper) - value, "gap_error": apart}
+        out = [
+            job.measure(
+                "annealed_nll",
+                energy + value,
+                0.0,
+                None,
+                each=collected.free_energy + value,
+                spread=spread,
+                log_z=value,
+                log_z_error=float(found.error),
+                **trust,
+                **gap,
+            ),
+            _log_z("log_z", value, float(found.error), method=found.method, **trust),
+        ]
+        if found.upper is None or found.upper_error is None:
+            return out
+        upper, error = float(found.upper), float(found.upper_error)
+        more: dict[str, Any] = {"upper_exact": found.upper_exact is not False}
+        if found.upper_ess is not None:
+            more |= {"chains": found.chains, "ess": float(found.upper_ess)}
+        return [
+            *out,
+            job.measure("annealed_nll_reverse", energy + upper, 0.0, None, log_z=upper, log_z_error=error, **more),
+            _log_z("log_z_reverse", upper, error, **more),
+        ]
+
+
+def _log_z(name: str, value: float, error: float, **extra: Any) -> Measure:
+    return Measure(name, value, "nats", error, "log Z", extra=extra)
+
+
+def _trust(found: LogZ) -> dict[str, Any]:
+    """How far weights may be trusted: chains, how many of them carry the estimate, the deviation of log w."""
+    if found.ess is None or found.sd is None or found.chains is None:
+        return {}
+    return {"chains": found.chains, "ess": float(found.ess), "log_w_sd": float(found.sd)}
+
+
+@torch.no_grad()
+def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
+    """F of the cases ``x`` (n, d), (n,), float64."""
+    return torch.cat([model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)])
+
+
+@torch.no_grad()
+def relaxed(model: BinaryRBM, x: Tensor, chains: int, seed: int) -> Tensor:
+    """``chains`` states (chains, d) after BURN sweeps from cases spread evenly over ``x``, taken again if too few."""
+    started = examples.spread(x, chains)
+    started = started.repeat(-(-chains // len(started)), 1)[:chains].to(model.mean.dtype)
+    box = Box(x=started)
+    shapes = model.gibbs_noise(1, chains)
+    for sweep in steps("chains from the cases", BURN, box):
+        box.x = model.gibbs(box.x, noise.fixed(shapes, seed, "relaxed", sweep, device=x.device))
+    return box.x
+
+
+METRIC = RBMNLL()
