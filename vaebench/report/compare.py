@@ -172,7 +172,7 @@ def _row(
     if protocols and not ignore_protocol:
         raise UserError(
             f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
-            "compare like with like, or ignore the protocol"
+            "compare like with like, or ignore the protocol (--ignore-protocol)"
         )
     left = estimated(a)
     right = estimated(b)

@@ -51,7 +51,9 @@ def legend(summary: Summary) -> Iterator[str]:
         yield across.legend(table, summary.unit)
         return
 
-    others = {c: m for c in table.columns if (m := table.measure_of(c)) != table.measure and not is_timing(m)}
+    shown = {row.column for row in summary.rows}
+    measures = {c: table.measure_of(c) for c in table.columns if c in shown}
+    others = {c: m for c, m in measures.items() if m != table.measure and not is_timing(m)}
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
     difference = "; difference: ours minus published" if table.printed else ""
     unit = " in nats" if summary.unit == "nats" else f" ({summary.unit})"
