@@ -16,6 +16,7 @@ from vaebench.errors import UserError
 from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.log_z import spacing
 from vaebench.evaluation.evaluate import evaluate
+from vaebench.metrics import rbm_nll
 from vaebench.metrics.validation import validation_bound
 from vaebench.protocol import log_z as protocol
 from vaebench.results import flags
@@ -115,6 +116,17 @@ def test_a_start_far_from_the_machine_is_too_good_and_flagged():
     right = measured(model, x, logz_temperatures=2, logz_spacing="even")["annealed_nll"]
     assert not right.flags
     assert right.value == pytest.approx(wanted, abs=LIMIT * right.extra["log_z_error"])
+
+
+def test_the_reverse_run_starts_at_samples_of_the_machine(monkeypatch):
+    """Means of 20,000 chains after 30 sweeps, all from two cases; the machine mixes in a few."""
+    monkeypatch.setattr(rbm_nll, "BURN", 30)
+    model = rbm(seed=2)
+    states = rbm_nll.relaxed(model, X[:2].double(), 20_000, 0)
+    assert states.shape == (20_000, D)
+    mean = model.machine().moments().mean1
+    z = (states.mean(0) - mean) / (mean * (1 - mean) / len(states)).sqrt()
+    assert float(z.abs().max()) < LIMIT
 
 
 def test_the_flag_begins_below_a_tenth_of_the_chains():
