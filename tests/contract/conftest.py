@@ -65,6 +65,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "bernoulli_mixture": [{"components": 3}],
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
     "rbm": [{"units": 4}],
+    "replicated_softmax": [{"units": 3}],
     "lda": [{"dims": [3]}, {"dims": [2], "document_prior": 0.3, "topic_prior": 0.1}],
     "doc_nade": [{"dims": [3]}, {"dims": [2], "output": "softmax", "activation": "tanh"}],
 }
@@ -196,12 +197,17 @@ def objective_cases() -> list[Case]:
 
 
 def _able(case: Case) -> Case:
-    """The case, without dropout and noise on the model's input if its objective draws none, which is refused."""
+    """The case without what is refused: dropout and noise on the model's input if its objective draws none, kept chains
+
+    of what are no bits.
+    """
     if case.missing:
         return case
     try:
         objectives.build(case.objective, case.build())
     except UserError:
+        if case.kind is Kind.COUNTS:
+            return replace(case, objective={k: v for k, v in case.objective.items() if k != "chains"})
         off = {"dropout_in": 0.0, "dropout_out": 0.0} if case.kind is Kind.TOKENS else {"input_noise": "none"}
         return replace(case, model={**case.model, **off})
     return case

@@ -89,8 +89,8 @@ def test_probabilities_of_all_sequences_of_a_length_sum_to_one(output, activatio
 def test_the_gradient_is_that_of_the_mean_over_words(per):
     model = built()
     rule = OrderedLikelihood(model, per)
-    x = X[[0, 3]]
-    draws = noise.fixed(rule.noise(2), 1, "noise")
+    x = X[[0, 2, 3]]
+    draws = noise.fixed(rule.noise(len(x)), 1, "noise")
     assert_finite_differences(model, lambda _: rule({}, Batch(x), draws)[0])
 
     log_p = [literal(model, w).item() for w in order_of(x, draws)]

@@ -27,6 +27,7 @@ VOCABULARY, WORDS, BATCH, CASES = 2000, 100, 20, 1000
 FAMILIES: Families = {
     "DocNADE 50, likelihood": ({"name": "doc_nade"}, {"name": "ordered_likelihood"}),
     "DocNADE 50, softmax, likelihood": ({"name": "doc_nade", "output": "softmax"}, {"name": "ordered_likelihood"}),
+    "Replicated Softmax 50, CD-1": ({"name": "replicated_softmax"}, {"name": "contrastive_divergence"}),
     "LDA 50, variational Bayes": ({"name": "lda"}, {"name": "topic_posterior"}),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ PER_DOCUMENT_IW, POOLED_IW = "iw_document_perplexity", "iw_pooled_perplexity"
 
 
 def measures(
-    job: Job, nll: Tensor, variance: Tensor | None, samples: int | None, names: tuple[str, str]
+    job: Job, nll: Tensor, variance: Tensor | None, samples: int | None, names: tuple[str, str], **more: Any
 ) -> list[Measure]:
     """Both perplexities of a job on documents as counts; none on other examples.
 
@@ -28,6 +30,7 @@ def measures(
         variance: Of every ``nll``, (n,), by which the error is known; None: it is not.
         samples: Per document; None for an exact NLL.
         names: Of the measures, per document and pooled.
+        more: What else their ``extra`` holds.
     """
     if job.model.info.kind is not Kind.COUNTS:
         return []
@@ -37,6 +40,6 @@ def measures(
     found = []
     for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
         p = perplexity(nll, tokens, variance)
-        extra = {**of_tokens, "spread": p.spread}
+        extra = {**of_tokens, "spread": p.spread, **more}
         found.append(job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra))
     return found

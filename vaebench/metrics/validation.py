@@ -16,9 +16,11 @@ from vaebench.estimators.mutual_information import batches
 from vaebench.estimators.variational import bound
 from vaebench.metrics import log_z as log_zs
 from vaebench.metrics.latent_use import latent_use
+from vaebench.metrics.length_nll import annealed
 from vaebench.metrics.rbm_nll import free_energies
 from vaebench.models.base import BoltzmannPosterior, BoltzmannPrior, GaussianPosterior, Model
 from vaebench.models.rbm import BinaryRBM
+from vaebench.models.replicated_softmax import ReplicatedSoftmax
 from vaebench.protocol.log_z import BASE_RATE, VALID_POSTERIOR_TEMPERATURES
 from vaebench.rng import seeds
 
@@ -53,12 +55,16 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     with ``posterior_chains`` (``samples``) chains, for ``points`` (all) cases spread evenly over ``x``. With
     {"exact": True}, or without any setting for a log Z that is missing: by enumeration. With {"masked": True}: the
     order-agnostic bound, with ``samples`` masks of each case. A Boltzmann machine over the data: the NLL, log Z
-    annealed from the base rates.
+    annealed from the base rates; of documents for every length.
     """
     if settings.get("masked"):
         return masked_nll(model, x, samples, seed, "valid")
     if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
         return exact_value(model, x)
+    if isinstance(model, ReplicatedSoftmax):
+        given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
+        energies, log_z_of, length = annealed(model, x, given, seed, purpose="valid_logz")
+        return float((energies + log_z_of.value[length]).mean())
     if isinstance(model, BinaryRBM):
         given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
         found = log_zs.of_data(model, given, seed, purpose="valid_logz")

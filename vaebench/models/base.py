@@ -56,12 +56,14 @@ class Model(nn.Module, ABC):
         sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
         mean: Buffer (d,), the training mean; it tells dtype and device of the model.
         reparameterised: Whether a gradient passes through posterior samples to the inference network.
+        ragged: Whether how much there is to compute depends on the values of a batch, as on the words of its documents.
         kernel_layers: Whether layers of the model have loops of our own for a CPU, so that the engine of that name
             gains by them.
     """
 
     facts: ClassVar[Family]
     reparameterised: ClassVar[bool] = False
+    ragged: ClassVar[bool] = False
     kernel_layers: ClassVar[bool] = False
     mean: Tensor
 

@@ -67,6 +67,7 @@ class ContrastiveDivergence(Objective):
         if chains is not None and not model.draws_bits:
             raise UserError(f"objective.chains={chains!r}: for models of bits only; allowed here: null")
         self.model = model
+        self.plain_only = model.ragged
         self.steps = validate.whole("objective.steps", steps)
         self.grow = None if grow is None else float(grow)
         self.chains = None if chains is None else validate.whole("objective.chains", chains)

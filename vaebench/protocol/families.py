@@ -88,6 +88,9 @@ FAMILIES: dict[str, Family] = {
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
     "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
     "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),
+    "replicated_softmax": Family(
+        "replicated_softmax.ReplicatedSoftmax", latent="none", takes=(Kind.COUNTS,), unnormalised=("evidence",)
+    ),
 }
 """Every model by its name in ``conf/model/``."""
 

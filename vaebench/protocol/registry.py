@@ -33,10 +33,11 @@ class Metric:
 
 def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
     """A perplexity of documents as counts, of which ``eval`` says how many ``samples`` it takes."""
-    return Metric(heading, files, ("eval", samples), likelihood=True, floor=1.0, unit="per token")
+    of_machines = "length_nll" in files  # whose log Z enters it
+    return Metric(heading, files, ("eval", samples), log_z=of_machines, likelihood=True, floor=1.0, unit="per token")
 
 
-DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound")
+DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound", "length_nll")
 """The files that measure the perplexities of documents as counts."""
 
 METRICS: dict[str, Metric] = {
@@ -55,8 +56,10 @@ METRICS: dict[str, Metric] = {
     "left_to_right_nll": Metric(
         "left-to-right NLL", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=0.0
     ),
-    "annealed_nll": Metric("annealed NLL", ("rbm_nll",), log_z=True, likelihood=True, floor=0.0),
-    "annealed_nll_reverse": Metric("annealed NLL, reverse", ("rbm_nll",), log_z=True, likelihood=True, floor=0.0),
+    "annealed_nll": Metric("annealed NLL", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0),
+    "annealed_nll_reverse": Metric(
+        "annealed NLL, reverse", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0
+    ),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.protocol.families import family, likelihood
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
@@ -63,7 +64,11 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     elif model.bounded:
         names = ["bound", *(["left_to_right_nll"] if ev.get("particles") else [])]
     elif "evidence" in model.unnormalised:
-        names = ["annealed_nll", "annealed_nll_reverse", "log_z"]
+        names = ["annealed_nll"]
+        if any(part.startswith("logz:ais") for part in log_z_parts(config, "annealed_nll")):
+            names.append("annealed_nll_reverse")
+        if Kind.COUNTS not in model.takes:  # of which every length has another
+            names.append("log_z")
     else:
         names = ["bound", "kl"]
         if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):  # a variance over cases
@@ -94,9 +99,7 @@ def check_measure(measure: str, config: dict[str, Any]) -> None:
     group, name = metric.samples
     model = family(config)
     value = config[group].get(name)
-    if (
-        model.exact or "evidence" in model.unnormalised or _without_latents(config, name)
-    ):  # whose measures need no samples
+    if model.exact or _without_latents(config, name):  # whose measures need no samples
         return
     least = 1 if model.encoded else metric.least
     if value is None or value < least:

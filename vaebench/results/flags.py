@@ -27,7 +27,10 @@ DEAD_LAYER, BASELINE = "dead layer", "baseline"
 ANNEALING = "annealing"
 """Kind that says that an annealed estimate has not come to the end of its way."""
 
-ANNEALED = ("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse")
+ANNEALED = (
+    *("ais_nll", "annealed_nll", "annealed_nll_reverse", "log_z", "log_z_reverse"),
+    *("document_perplexity", "pooled_perplexity"),
+)
 """Measures that may have this flag."""
 
 UNKNOWN_WORDS = "unknown words"

@@ -1,0 +1,98 @@
+"""The NLL of a Replicated Softmax, one log Z for every length: by brute force, and its errors where lengths share."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.models.test_replicated_softmax import brute_log_z, built
+from vaebench.errors import UserError
+from vaebench.metrics import length_nll
+from vaebench.metrics.job import Job
+from vaebench.metrics.length_nll import METRIC
+from vaebench.metrics.validation import validation_bound
+from vaebench.protocol.signature import evaluated, samples_of, signature
+from vaebench.results import flags
+
+X = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 3.0, 1.0]]).double()
+
+
+def nll(model):
+    """Of every document, by all sequences and all hidden states."""
+    log_z = torch.tensor([brute_log_z(model, int(v)) for v in X.sum(-1)], dtype=torch.float64)
+    return model.free_energy(X).detach() + log_z
+
+
+def measured(model, **settings):
+    job = Job(model, X, settings, 0)
+    return {m.name: m for m in METRIC.measures(job, METRIC.collect(job))}
+
+
+def test_by_enumeration_it_is_exact():
+    model = built()
+    found = measured(model)
+    wanted = nll(model)
+    assert found["annealed_nll"].value == pytest.approx(float(wanted.mean()), abs=1e-9)
+    assert found["annealed_nll"].extra["log_z_error"] == 0
+    assert "annealed_nll_reverse" not in found
+    per_document = math.exp(float((wanted / X.sum(-1)).mean()))
+    assert found["document_perplexity"].value == pytest.approx(per_document)
+    assert found["pooled_perplexity"].value == pytest.approx(math.exp(float(wanted.sum() / X.sum())))
+    # The validation is the same number, in nats.
+    given = {"temperatures": 300, "chains": 300}
+    assert validation_bound(model, X, 1, 0, given) == pytest.approx(float(wanted.mean()), abs=1e-6)
+
+
+def test_annealed_from_both_sides_it_is_near():
+    """Three z, one of them above 4.5 by chance once in 50,000 seeds."""
+    model = built()
+    how = {"logz_method": "ais", "logz_temperatures": 30, "logz_chains": 300, "logz_base": "base_rate"}
+    found = measured(model, **how)
+    wanted = nll(model)
+    for name in ("annealed_nll", "annealed_nll_reverse"):
+        m = found[name]
+        assert 0 < m.extra["log_z_error"] < 0.1
+        assert abs(m.value - float(wanted.mean())) < 4.5 * m.extra["log_z_error"]
+    perplexity = found["document_perplexity"]
+    assert 0 < perplexity.error < 0.1 * perplexity.value
+    assert abs(perplexity.value - math.exp(float((wanted / X.sum(-1)).mean()))) < 4.5 * perplexity.error
+    assert perplexity.extra["lengths"] == 3
+    assert perplexity.extra["chains"] == 300
+
+
+def test_documents_of_one_length_share_its_error():
+    """Two of length 3, one of 1 and one of 4: the weights of the three errors are 2, 1 and 1."""
+    collected = length_nll.annealed(built(), X, {"logz_method": "ais", "logz_temperatures": 5, "logz_chains": 20}, 0)
+    one, three, four = collected.log_z.error.tolist()
+    found = float(collected.variance(collected.log_z.error).sum())
+    assert found == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
+    per_word = float((collected.variance(collected.log_z.error) / X.sum(-1) ** 2).sum())
+    assert per_word == pytest.approx(one**2 + (2 * three / 3) ** 2 + (four / 4) ** 2)
+
+
+def test_few_effective_chains_of_any_length_are_flagged():
+    model = built(scale=6.0)
+    found = measured(model, logz_method="ais", logz_temperatures=1, logz_chains=100, logz_base="uniform")
+    assert found["document_perplexity"].extra["ess"] < 10
+    assert "annealing" in flags.kinds(flags.of_measure(found["document_perplexity"]))
+
+
+def test_what_is_refused():
+    with pytest.raises(UserError, match="tempering"):
+        measured(built(), logz_method="tempering")
+
+
+def test_the_protocol_says_how_log_z_is_found():
+    config = {
+        "data": {"name": "tiny"},
+        "model": {"name": "replicated_softmax", "units": 50},
+        "train": {"select": "last"},
+        "eval": {"split": "test", "points": 50, "bound_samples": 1, "logz_temperatures": 1000, "logz_chains": 100},
+        "recipe": 1,
+    }
+    assert "|logz:ais-1000x100|" in signature(config, "document_perplexity", samples_of(config, "document_perplexity"))
+    assert samples_of(config, "document_perplexity") is None
+    assert "document_perplexity" in evaluated(config, "document_perplexity")
+    assert "annealed_nll" in evaluated(config, "document_perplexity")

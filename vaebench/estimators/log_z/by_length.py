@@ -1,0 +1,201 @@
+"""log Z_L of a Replicated Softmax, one for every length of documents: by enumeration, and by annealing both ways.
+
+Annealing leads from W = a = 0 and visible biases c, where words are drawn from softmax(c) and log Z_L = H log 2 +
+L log sum_w exp(c_w), to the machine: at t couplings and hidden biases are t times theirs, the visible ones (1 - t) c +
+t b (Salakhutdinov & Hinton 2009). The chain is one of counts, the hidden units summed out: f_t(n) = exp(((1 - t) c +
+t b).n + sum_j softplus(t (L a_j + W_j.n))). See ``annealing`` for what the two directions enclose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaebench.dists import boltzmann_exact, multinomial
+from vaebench.dists.resampling import parents
+from vaebench.estimators.log_z.partition import LogZ, log_mean
+from vaebench.models.replicated_softmax import ReplicatedSoftmax
+from vaebench.protocol.log_z import MAX_SIDE
+from vaebench.rng import seeds
+from vaebench.rng.noise import uniform
+from vaebench.work.steps import Box, steps
+
+STATES = 1024
+"""Hidden states at a time."""
+
+
+@torch.no_grad()
+def exact(model: ReplicatedSoftmax, lengths: Tensor) -> Tensor:
+    """log Z_L of each of the ``lengths`` (m,), (m,), nats, float64: log sum_h exp(L a.h) (sum_w exp(b_w + W_w.h))^L.
+
+    Raises ValueError for more than MAX_SIDE hidden units.
+    """
+    units = len(model.p.hidden)
+    if units > MAX_SIDE:
+        raise ValueError(f"{units} hidden units cannot be enumerated; allowed: 1 to {MAX_SIDE}")
+    per_word = _per_word(model)
+    return torch.stack([torch.logsumexp(float(length) * per_word, 0) for length in lengths])
+
+
+def _per_word(model: ReplicatedSoftmax) -> Tensor:
+    """a.h + log sum_w exp(b_w + W_w.h) of every hidden state, (2^units,), float64: L times it is log p(h) + log Z_L."""
+    out = []
+    count = 2 ** len(model.p.hidden)
+    for first in range(0, count, STATES):
+        h = _states(model, first, min(first + STATES, count))
+        logits = h @ model.p.weight.double().mT + model.p.visible.double()
+        out.append(h @ model.p.hidden.double() + torch.logsumexp(logits, -1))
+    return torch.cat(out)
+
+
+def _states(model: ReplicatedSoftmax, first: int, end: int) -> Tensor:
+    return boltzmann_exact.states(len(model.p.hidden), model.mean.double(), first, end)
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """``chains`` for each length, from the base to the machine.
+
+    ``times``: the inverse temperatures, from 0 up to 1, both included, see ``spacing``. ``base``: the visible biases c
+    at 0, (V,); None: those of the machine.
+    """
+
+    times: Sequence[float]
+    chains: int
+    base: Tensor | None = None
+
+    def biases(self, model: ReplicatedSoftmax) -> Tensor:
+        """c, (V,), of the model's dtype."""
+        return model.p.visible.detach() if self.base is None else self.base.to(model.mean)
+
+
+@torch.no_grad()
+def ais(
+    model: ReplicatedSoftmax,
+    lengths: Tensor,
+    annealing: Annealing,
+    seed: int,
+    *,
+    reverse: bool = False,
+    purpose: str = "logz",
+) -> LogZ:
+    """log Z_L of each of the ``lengths`` (m,), whole numbers from 1, by annealed importance sampling, (m,).
+
+    ``reverse``: also the upper bound, from exact samples of the machine where its hidden units can be enumerated, else
+    from the forward run's last states, resampled by their weights: then ``upper_exact`` is False. The noise of a length
+    depends on the seed, the purpose and the length alone. Products are in the model's precision, weights in float64.
+    Raises ValueError for fewer than one temperature or two chains.
+    """
+    count = len(annealing.times) - 1
+    if count < 1 or annealing.chains < 2:
+        raise ValueError(f"{count} temperatures, {annealing.chains} chains: at least 1 and 2")
+    model_exact = len(model.p.hidden) <= boltzmann_exact.MAX_UNITS
+    found = Box(rows=[])
+    for number in steps("lengths", len(lengths), found):
+        length = int(lengths[number])
+        run = _Chains(model, length, annealing, _generator(model, seed, purpose, length))
+        log_w = run.forward()
+        lower = log_mean(log_w.unsqueeze(-1))
+        row = [*lower, log_w.std()]
+        if reverse:
+            start = _exact_samples(model, length, run) if model_exact else run.resampled()
+            back = _Chains(model, length, annealing, _generator(model, seed, purpose, length, 1))
+            row += log_mean(-back.backward(start).unsqueeze(-1))
+        found.rows = [*found.rows, [float(v) for v in row]]
+
+    value, error, ess, sd, *above = torch.tensor(found.rows, dtype=torch.float64).unbind(-1)
+    start = log_z0(annealing.biases(model), len(model.p.hidden), lengths.cpu())
+    method = f"AIS, {count} steps, {annealing.chains} chains for each of {len(lengths)} lengths"
+    made = LogZ(start + value, error, method, ess, sd, annealing.chains)
+    if not reverse:
+        return made
+    mean, upper_error, upper_ess = above
+    upper = {"upper": start - mean, "upper_error": upper_error, "upper_ess": upper_ess, "upper_exact": model_exact}
+    return replace(made, **upper)
+
+
+def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
+    """log Z_L with these visible biases (V,), without couplings and hidden biases, (m,), float64."""
+    return units * math.log(2) + lengths.double() * float(torch.logsumexp(biases.double(), 0))
+
+
+def _generator(model: ReplicatedSoftmax, seed: int, purpose: str, length: int, use: int = 0) -> torch.Generator:
+    return torch.Generator(device=model.mean.device).manual_seed(seeds.derive(seed, purpose, 2, use, length))
+
+
+def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tensor:
+    """Counts (chains, V) of the machine of documents of this length."""
+    p = torch.softmax(length * _per_word(model), 0)
+    chosen = torch.multinomial(p, run.chains, replacement=True, generator=run.generator)
+    h = _states(model, 0, len(p))[chosen].to(model.mean.dtype)
+    return multinomial.sample(model.word_logits(h), uniform((run.chains, length), run.generator))
+
+
+class _Chains:
+    """Chains of counts of one length, (chains, V)."""
+
+    def __init__(self, model: ReplicatedSoftmax, length: int, annealing: Annealing, generator: torch.Generator) -> None:
+        self.model = model
+        self.length = length
+        self.times = annealing.times
+        self.chains = annealing.chains
+        self.base = annealing.biases(model)
+        self.gap = model.p.visible.detach() - self.base
+        self.generator = generator
+        self.log_w = torch.zeros(self.chains, dtype=torch.float64, device=model.mean.device)
+        self.put(model.mean.new_zeros(self.chains, model.sizes[0]))
+
+    def put(self, x: Tensor) -> None:
+        """Take counts (chains, V) as where the chains stand."""
+        self.x = x
+        self.drive = self.model.hidden_drive(x)
+
+    def weigh(self, low: float, high: float) -> None:
+        """log w += log f_high - log f_low at the present counts."""
+        gain = F.softplus(high * self.drive).double() - F.softplus(low * self.drive).double()
+        self.log_w += gain.sum(-1) + (high - low) * (self.x @ self.gap).double()
+
+    def move(self, t: float) -> None:
+        """A Gibbs step at ``t``: hidden bits given the words, then all words given these."""
+        hidden = uniform(tuple(self.drive.shape), self.generator)
+        h = (hidden < torch.sigmoid(t * self.drive)).to(self.x.dtype)
+        logits = t * F.linear(h, self.model.p.weight) + self.base + t * self.gap
+        self.put(multinomial.sample(logits, uniform((self.chains, self.length), self.generator)))
+
+    def forward(self) -> Tensor:
+        """log w, (chains,), from exact samples of the base."""
+        base = self.base.expand(self.chains, -1)
+        self.put(multinomial.sample(base, uniform((self.chains, self.length), self.generator)))
+        for i in steps("annealing", len(self.times) - 1, self):
+            self.weigh(self.times[i], self.times[i + 1])
+            self.move(self.times[i + 1])
+        return self.log_w
+
+    def backward(self, x: Tensor) -> Tensor:
+        """log w of the path from samples ``x`` (chains, V) of the machine down to the base, (chains,)."""
+        self.put(x)
+        count = len(self.times) - 1
+        for done in steps("annealing from above", count, self):
+            i = count - 1 - done
+            self.move(self.times[i + 1])
+            self.weigh(self.times[i], self.times[i + 1])
+        return self.log_w
+
+    def resampled(self) -> Tensor:
+        """Where the chains stand after ``forward``, drawn by their weights."""
+        return self.x[parents(self.log_w, uniform((1,), self.generator))]
+
+    def state(self) -> dict[str, Tensor]:
+        """Counts, weights and the generator, between two steps."""
+        return {"x": self.x, "log_w": self.log_w, "generator": self.generator.get_state()}
+
+    def load(self, kept: dict[str, Tensor]) -> None:
+        """Take over what ``state`` gave."""
+        self.put(kept["x"])
+        self.log_w.copy_(kept["log_w"])
+        self.generator.set_state(kept["generator"].cpu())

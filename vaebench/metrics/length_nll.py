@@ -1,0 +1,133 @@
+"""The NLL of a Replicated Softmax, whose log Z is another one for every length of documents, annealed both ways.
+
+From the base up an estimate of log Z is too small on average, and so the NLL and the perplexity too good: see
+``rbm_nll``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.estimators.log_z import by_length, spacing
+from vaebench.estimators.log_z.by_length import Annealing
+from vaebench.estimators.log_z.partition import LogZ
+from vaebench.metrics import document_perplexity
+from vaebench.metrics.base import Metric
+from vaebench.metrics.job import Job
+from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
+from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
+from vaebench.results.stats import Measure
+
+CASES = 1000
+"""Documents at a time."""
+
+
+class Annealed(NamedTuple):
+    """Free energies of the documents, (n,), float64; log Z of each length there is, and which is each document's."""
+
+    free_energy: Tensor
+    log_z: LogZ
+    length: Tensor
+
+    def of_documents(self, each: Tensor) -> Tensor:
+        """What is known of every length, for every document, (n,)."""
+        return each[self.length]
+
+    def variance(self, error: Tensor) -> Tensor:
+        """A variance of every document's log Z, (n,), such that they add up as if these errors were independent.
+
+        Documents of one length share its log Z, and with it its error: n_L of them have n_L times its variance.
+        """
+        count = torch.bincount(self.length, minlength=len(error)).double()
+        return self.of_documents(count * error**2)
+
+
+class LengthNLL(Metric[Annealed]):
+    """Mean F + log Z_L over documents, from below and from above, and the perplexities from below."""
+
+    def applies(self, job: Job) -> bool:
+        """Replicated Softmax."""
+        return isinstance(job.model, ReplicatedSoftmax)
+
+    def collect(self, job: Job) -> Annealed:
+        """Free energies in the model's precision, sums of them and of weights in float64."""
+        if not isinstance(job.model, ReplicatedSoftmax):
+            raise TypeError(f"{type(job.model).__name__} has one log Z for all examples")
+        return annealed(job.model, job.x, job.settings, job.seed, reverse=True)
+
+    def measures(self, job: Job, collected: Annealed) -> list[Measure]:
+        """``spread``: the standard error over documents. Of the effective chains the fewest that any length has."""
+        found = collected.log_z
+        nll = collected.free_energy + collected.of_documents(found.value)
+        variance = collected.variance(found.error)
+        cases = len(nll)
+        trust: dict[str, Any] = {"lengths": len(found.value), "method": found.method}
+        if found.ess is not None:
+            trust |= {"chains": found.chains, "ess": float(found.ess.min()), "ess_mean": float(found.ess.mean())}
+        if found.upper is not None and found.upper_error is not None:
+            gap, gap_error = _largest_gap(found.upper - found.value, found.error, found.upper_error)
+            trust |= {"gap": gap, "gap_error": gap_error}
+        spread = float(nll.std() / cases**0.5) if cases > 1 else None
+        error = float(variance.sum().sqrt() / cases)
+        own = {"spread": spread, "log_z_error": error, **trust}
+        out = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **own)]
+
+        if found.upper is not None and found.upper_error is not None and found.upper_ess is not None:
+            above = collected.free_energy + collected.of_documents(found.upper)
+            error = float(collected.variance(found.upper_error).sum().sqrt() / cases)
+            more: dict[str, Any] = {"upper_exact": bool(found.upper_exact), "log_z_error": error}
+            more |= {"chains": found.chains, "ess": float(found.upper_ess.min())}
+            out.append(job.measure("annealed_nll_reverse", float(above.mean()), 0.0, None, **more))
+
+        names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
+        return [*out, *document_perplexity.measures(job, nll, variance, None, names, **trust)]
+
+
+def _largest_gap(gap: Tensor, error: Tensor, upper_error: Tensor) -> tuple[float, float]:
+    """Of all lengths that where the two directions differ by most beyond three standard errors, and its error."""
+    of_gap = torch.hypot(error, upper_error)
+    worst = int((gap.abs() - 3 * of_gap).argmax())
+    return float(gap[worst]), float(of_gap[worst])
+
+
+@torch.no_grad()
+def annealed(
+    model: ReplicatedSoftmax,
+    x: Tensor,
+    settings: dict[str, Any],
+    seed: int,
+    *,
+    reverse: bool = False,
+    purpose: str = "logz",
+) -> Annealed:
+    """Free energies of counts ``x`` (n, V), and log Z of the lengths among them by the settings of ``eval``.
+
+    ``logz_base``: ``base_rate``, words as frequent as in the training data, or ``uniform``. UserError for tempering,
+    and for 'exact' where that is too large.
+    """
+    settings = LOG_Z_DEFAULTS | settings
+    energies = [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
+    lengths, place = x.sum(-1, dtype=torch.int64).unique(return_inverse=True)
+    method = log_z_method(settings, len(model.p.hidden))
+    if method == "exact":
+        try:
+            log_z = by_length.exact(model, lengths)
+        except ValueError as e:
+            raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
+        return Annealed(torch.cat(energies), LogZ(log_z, torch.zeros_like(log_z), "enumeration"), place)
+    if method != "ais":
+        raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
+
+    steps = settings["logz_temperatures"]
+    times = spacing.late(steps) if settings["logz_spacing"] == "late" else spacing.evenly(steps)
+    base = log_shares(model.mean) if settings["logz_base"] == "base_rate" else torch.zeros_like(model.mean)
+    how = Annealing(times, settings["logz_chains"], base)
+    log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)
+    return Annealed(torch.cat(energies), log_z, place)
+
+
+METRIC = LengthNLL()
