@@ -178,3 +178,10 @@ def test_documents_need_the_same_vocabulary(tmp_path, capsys):
     assert "another vocabulary" in capsys.readouterr().err
     assert cli.main(["eval", folder, *words("train", "more")]) == 0
     assert "of data text:" in capsys.readouterr().out
+
+
+def test_another_kind_is_refused_before_data_are_read(trained, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data were loaded"))
+    for words, part in ((["data=mnist_static"], "examples of 28 x 28"), (["data=yahoo"], "documents for examples")):
+        assert cli.main(["eval", str(folder_of(trained)), *words]) == 2
+        assert part in capsys.readouterr().err

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from vaebench.data import DATA
+from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.protocol.signature import TRAINED_ON
@@ -44,16 +46,46 @@ def other_data(config: dict[str, Any], trained_on: Splits, settings: Mapping[str
     return Examined(splits, {**config, "data": dict(settings), "train": train, TRAINED_ON: name}, own=False)
 
 
-def _refuse_unlike(own: Splits, other: Splits) -> None:
+def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse other data for a model, as far as that is known without reading either data set.
+
+    Args:
+        own: The ``data`` settings of its training.
+        other: Those of the others.
+
+    Raises:
+        UserError: If their kinds or shapes differ.
+    """
+    classes = [DATA.get(settings["name"]) for settings in (own, other)]
+    if all(classes):
+        _refuse_kind(*(cls.of(settings) for cls, settings in zip(classes, (own, other), strict=True) if cls))
+
+
+class _Known(Protocol):
+    """What a loader knows of a data set before it is read, and splits of it afterwards; no shape: not known."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def _refuse_kind(own: _Known, other: _Known) -> None:
     asked = f"data={other.name}"
     if own.kind.seen is not other.kind.seen:
-        found, wanted = ("documents" if s.tokens else str(s.kind.seen) for s in (other, own))
+        found, wanted = ("documents" if d.kind is Kind.TOKENS else str(d.kind.seen) for d in (other, own))
         raise UserError(f"{asked}: {found} for examples; allowed: {wanted}, as in {own.name}")
+    if own.kind is not Kind.TOKENS and own.shape and other.shape and own.shape != other.shape:
+        found, wanted = (" x ".join(map(str, d.shape)) for d in (other, own))
+        raise UserError(f"{asked}: examples of {found}; allowed: {wanted}, as in {own.name}")
+
+
+def _refuse_unlike(own: Splits, other: Splits) -> None:
+    _refuse_kind(own, other)
     if own.vocabulary != other.vocabulary:
         raise UserError(
-            f"{asked}: another vocabulary ({len(other.vocabulary):,} entries) than that of {own.name} "
+            f"data={other.name}: another vocabulary ({len(other.vocabulary):,} entries) than that of {own.name} "
             f"({len(own.vocabulary):,}); allowed: data with the same training documents"
         )
-    if not own.tokens and own.shape != other.shape:
-        sizes = (" x ".join(map(str, splits.shape)) for splits in (other, own))
-        raise UserError("{}: examples of {}; allowed: {}, as in {}".format(asked, *sizes, own.name))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from vaebench.config.cells import Cell
 from vaebench.config.compose import of_other_data, reevaluated
 from vaebench.errors import UserError
+from vaebench.evaluation.examined import check_kind
 from vaebench.results import run_files
 from vaebench.results.store import Store
 from vaebench.running.session import Session
@@ -41,10 +42,12 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
         overrides: Of ``eval``, ``run`` and ``data.mirror``; ``data=NAME`` with its settings for other data.
 
     Raises:
-        UserError: If a setting is refused.
+        UserError: If a setting is refused, or other data that the model cannot read.
     """
     data, rest = of_other_data(overrides)
     config = reevaluated(note["config"], rest)
+    if data is not None:
+        check_kind(config["data"], data)
     config["run"]["results"] = str(folder.resolve().parent.parent)
     config["run"]["track"] = []  # trackers follow a run, not what is measured of it later
     return Stored(folder, Cell("", note["row"], note["column"], "", config), seed, data)
