@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 from vaebench.estimators.annealed_evidence import Annealed, Annealing, Dreaming, log_evidence, log_mean
 from vaebench.estimators.jackknife import group_sums, variance
@@ -39,7 +39,7 @@ class AnnealedNLL(Metric[Annealed]):
         error = float(variance(group_sums(collected.log_weights), chains).mean() / len(each)) ** 0.5
         gaps = collected.gaps
         ess = collected.ess
-        details = {
+        details: dict[str, Any] = {
             "chains": chains,
             "ess": float(ess.mean()),
             "ess_min": float(ess.min()),

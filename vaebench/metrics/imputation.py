@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -42,7 +42,7 @@ class Imputation(Metric[Tensor]):
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
         each = percent[:, -1].mean(0)
         spread = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
-        more = {"curve": curve, "curve_error": curve_error, "spread": spread}
+        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
         return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, "%", **more)]
 
 
