@@ -69,7 +69,7 @@ class Run:
 
     @property
     def status(self) -> str:
-        """done, diverged, failed or partial."""
+        """done, trained (and not evaluated), diverged, failed or partial."""
         return str(self.result.get("status", "partial"))
 
     @property
