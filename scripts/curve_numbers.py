@@ -36,6 +36,7 @@ SLOPES = {
     "nvil_mnist-long": (2_000_000, 3_000_000),
     "nvil_recipe-paper": (5_000_000, 8_000_000),
     "nvil_recipe-short": (3_000_000,),
+    "nvil_recipe-twice": (15_000_000, 18_000_000),
 }
 LEVELS = (100_000, 200_000, 500_000, 1_000_000, 1_500_000, 2_000_000)
 COLLAPSED = 0.01
