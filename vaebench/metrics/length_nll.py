@@ -115,10 +115,10 @@ def annealed(
     method = log_z_method(settings, len(model.p.hidden))
     if method == "exact":
         try:
-            log_z = by_length.exact(model, lengths)
+            known = by_length.exact(model, lengths)
         except ValueError as e:
             raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
-        return Annealed(torch.cat(energies), LogZ(log_z, torch.zeros_like(log_z), "enumeration"), place)
+        return Annealed(torch.cat(energies), LogZ(known, torch.zeros_like(known), "enumeration"), place)
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
 

@@ -98,30 +98,41 @@ class DocNADE(OrderedModel):
             document: That of each word, (n,), ascending.
             documents: How many there are.
         """
-        if self._by_kernel():
-            out = self.p["output"]
-            words = self.p["words"]
-            parameters = (words["embedding"], words["bias"], out.weight, out.bias)
+        embedding = self.words_before["embedding"]
+        bias = self.words_before["bias"]
+        out = self.output
+        if isinstance(out, WordTree) and self._by_kernel():
             first = shuffles.first_of(document, documents + 1)
-            return _Loops.apply(*parameters, word, first, out.path, out.turn, self.activation == "tanh")
+            arrays = (embedding, bias, out.weight, out.bias, word, first, out.path, out.turn)
+            return _Loops.apply(*arrays, self.activation == "tanh")  # type: ignore[no-untyped-call]
 
         # The sum of the words before each: a running sum over all documents less that where its document begins.
         # In float64, since it runs over many documents.
-        embedded = F.embedding(word, self.p["words"]["embedding"]).double()
+        embedded = F.embedding(word, embedding).double()
         before = embedded.cumsum(0) - embedded
         first = shuffles.first_of(document, documents)[document]
         before = before - before[first]
 
-        h = ACTIVATIONS[self.activation](before.to(self.mean.dtype) + self.p["words"]["bias"])
-        log_p = self.p["output"].log_prob(h, word)
+        h = ACTIVATIONS[self.activation](before.to(self.mean.dtype) + bias)
+        log_p = out.log_prob(h, word)
         return log_p.new_zeros(documents).index_add(0, document, log_p)
 
     def _by_kernel(self) -> bool:
-        return (
-            isinstance(self.p["output"], WordTree)
-            and kernels.allowed()
-            and all(kernels.plain(v) for v in self.parameters())
-        )
+        return kernels.allowed() and all(kernels.plain(v) for v in self.parameters())
+
+    @property
+    def words_before(self) -> nn.ParameterDict:
+        """``embedding`` (V, units), W, and ``bias`` (units,), c."""
+        part = self.p["words"]
+        assert isinstance(part, nn.ParameterDict)
+        return part
+
+    @property
+    def output(self) -> WordTree | Softmax:
+        """What gives log p(word | hidden units)."""
+        part = self.p["output"]
+        assert isinstance(part, (WordTree, Softmax))
+        return part
 
     @torch.no_grad()
     def score(self, x: Tensor, order: Noise | None = None) -> Tensor:

@@ -74,12 +74,12 @@ class TopicPosterior(Objective):
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
-        bound, fresh = _Ascent.apply(self.model.posterior_of_topics(), x, state["cases"], self)
+        counts = self.model.posterior_of_topics()
+        bound, fresh = _Ascent.apply(counts, x, state["cases"], self)  # type: ignore[no-untyped-call]
         rho = (self.offset + told(batch.update) + 1) ** -self.decay if self.decay else 1.0
 
         # The gradient of half a square is the difference; the value of the loss is minus the bound.
-        counts = self.model.p.counts
-        square = 0.5 * rho * ((counts - fresh) ** 2).sum()
+        square = 0.5 * rho * ((self.model.p.counts - fresh) ** 2).sum()
         loss = square - square.detach() - bound
         return loss, dict(state), {"bound": bound.detach()}
 

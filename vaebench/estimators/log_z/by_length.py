@@ -115,8 +115,8 @@ def ais(
     if not reverse:
         return made
     mean, upper_error, upper_ess = above
-    upper = {"upper": start - mean, "upper_error": upper_error, "upper_ess": upper_ess, "upper_exact": model_exact}
-    return replace(made, **upper)
+    upper = start - mean
+    return replace(made, upper=upper, upper_error=upper_error, upper_ess=upper_ess, upper_exact=model_exact)
 
 
 def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
