@@ -11,6 +11,7 @@ import torch
 from vaebench import models
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.data.text.corpus import END, PAD, START
 from vaebench.errors import Interrupted
 from vaebench.estimators import exact, rbm_fit
@@ -40,6 +41,10 @@ LINEAR = {"name": "linear_gaussian", "dims": [2]}
 TEXT = {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}
 IMAGE = {"name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
 LM = {"name": "text_lm", "embedding": 3, "units": 4}
+DOC_NADE = {"name": "doc_nade", "dims": [3]}
+LDA = {"name": "lda", "dims": [3]}
+REPLICATED = {"name": "replicated_softmax", "units": 3}
+COUNTED = (DOC_NADE, LDA, REPLICATED)
 
 EVALUATIONS = {
     "belief net": ({"name": "sbn", "dims": [3, 2]}, {}),
@@ -54,6 +59,9 @@ EVALUATIONS = {
     "images, refined": (IMAGE, {"iw_samples": 12}),
     "images, refined, in bfloat16": (IMAGE, {"iw_samples": 12, "precision": "bfloat16"}),
     "documents, refined": (TEXT, {"iw_samples": 12}),
+    "counts in orders": (DOC_NADE, {"orders": 6}),
+    "counts from left to right": (LDA, {"particles": 2}),
+    "log Z of lengths": (REPLICATED, {}),
 }
 
 REFINED = Steps(count=3, rate=0.5, momentum=0.5, clip=0.5)
@@ -76,6 +84,10 @@ def tiny(settings):
         model = models.build(settings, DataInfo(np.full(6, 0.5), shape=(2, 3)))
         check.randomize(model, 1, 0.6)
         return model.requires_grad_(False)
+    if settings in COUNTED:
+        model = models.build(settings, DataInfo(np.full(5, 0.4), Kind.COUNTS)).double()
+        check.randomize(model, 1, 0.6)
+        return model.requires_grad_(False)
     if not settings["name"].startswith("text"):
         return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
     model = models.build(settings, DataInfo(np.zeros(9))).double()
@@ -86,7 +98,7 @@ def tiny(settings):
 @pytest.fixture
 def make(monkeypatch):
     """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
-    from vaebench.estimators import annealed_posterior, enumeration, posteriors, weights
+    from vaebench.estimators import annealed_posterior, enumeration, left_to_right, posteriors, weights
     from vaebench.estimators.log_z import annealing, tempering
 
     monkeypatch.setattr(enumeration, "STATES", 24)
@@ -96,6 +108,7 @@ def make(monkeypatch):
     monkeypatch.setattr(annealed_posterior, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
     monkeypatch.setattr(annealing, "MAX_FLOATS", {"cpu": 1500, "cuda": 1500})
     monkeypatch.setattr(tempering, "ROUNDS", 1)
+    monkeypatch.setattr(left_to_right, "PART", 7)
     monkeypatch.setattr(text_decoder, "ROWS", {"cpu": 10, "cuda": 10})
 
     def make(name):
@@ -105,6 +118,9 @@ def make(monkeypatch):
         read = settings in (TEXT, LM)
         pixels = 6 if settings is IMAGE else check.VISIBLE
         x = documents(40) if read else exact.states(pixels).repeat(8, 1)[:120]
+        if settings in COUNTED:
+            x = torch.randint(0, 3, (40, 5), generator=torch.Generator().manual_seed(0))
+            x[:, 0] += 1
         model = tiny(settings)
         if "refined" in name:
             model.refinement = Refinement(REFINED, batch=7)

@@ -148,11 +148,12 @@ class _Chains:
         self.gap = model.p.visible.detach() - self.base
         self.generator = generator
         self.log_w = torch.zeros(self.chains, dtype=torch.float64, device=model.mean.device)
-        self.put(model.mean.new_zeros(self.chains, model.sizes[0]))
+        self.x = model.mean.new_zeros(self.chains, model.sizes[0])
+        self.put(self.x)
 
     def put(self, x: Tensor) -> None:
         """Take counts (chains, V) as where the chains stand."""
-        self.x = x
+        self.x.copy_(x)  # into memory of its own: what was read from a file may be summed in another order
         self.drive = self.model.hidden_drive(x)
 
     def weigh(self, low: float, high: float) -> None:
