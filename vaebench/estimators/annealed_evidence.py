@@ -22,7 +22,7 @@ from torch import Tensor
 from vaebench.dists import hmc
 from vaebench.models.base import Ancestral, LatentModel
 from vaebench.rng import noise, seeds
-from vaebench.work.steps import Box, steps, tick
+from vaebench.work.steps import Box, steps
 
 CASES = 50
 """Cases annealed together, so that no result depends on which others are measured, and how many the model makes."""
@@ -183,15 +183,17 @@ def _drawn(model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: i
 def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[Tensor]:
     """The integrator's step of every temperature from the second on, (batch, 1) each, by chains of their own."""
     target = Target(model, x)
-    z = _at_the_prior(model, x, how.chains, seed, 0)
-    step = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
-    found = []
-    for t, beta in enumerate(how.betas()[1:], 1):
-        tick()
-        drawn = _drawn(model, x, how.chains, seed, 0, t)
-        z, accepted = hmc.transition(target.at(beta), z, step, how.leaps, drawn["momentum"], drawn["accept"])
-        found.append(step)
-        step = hmc.tuned(step, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED)
+    betas = how.betas()
+    first = torch.full((len(x), 1), FIRST_STEP, dtype=x.dtype, device=x.device)
+    at = Box(z=_at_the_prior(model, x, how.chains, seed, 0), lengths=[first])
+    for t in steps("tuning", len(betas) - 1, at):
+        length = at.lengths[-1]
+        drawn = _drawn(model, x, how.chains, seed, 0, t + 1)
+        density = target.at(betas[t + 1])
+        z, accepted = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+        at.z = z
+        at.lengths = [*at.lengths, hmc.tuned(length, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED)]
+    found: list[Tensor] = at.lengths[:-1]
     return found
 
 
@@ -200,18 +202,21 @@ def _along(
 ) -> Tensor:
     """The log-weights of chains from ``z`` along all temperatures, forwards or backwards."""
     betas = how.betas()
-    total = torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device)
-    numbers = range(1, len(betas))
-    for t in reversed(numbers) if backwards else numbers:
-        tick()
+    last = len(betas) - 1
+    at = Box(z=z, total=torch.zeros(z.shape[:-1], dtype=torch.float64, device=z.device))
+    for step in steps("chains", last, at):
+        t = last - step if backwards else step + 1
         drawn = _drawn(target.model, target.x, how.chains, seed, 2 if backwards else 1, t)
-        move = hmc.transition
+        density, length = target.at(betas[t]), lengths[t - 1]
         gap = betas[t] - betas[t - 1]
         if backwards:
             # An exact sample at beta_t stays one; its weight to the next lower temperature.
-            z, _ = move(target.at(betas[t]), z, lengths[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
-            total -= gap * target.parts(z)[0].double()
+            moved, _ = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+            weight = -gap * target.parts(moved)[0].double()
         else:
-            total += gap * target.parts(z)[0].double()
-            z, _ = move(target.at(betas[t]), z, lengths[t - 1], how.leaps, drawn["momentum"], drawn["accept"])
+            weight = gap * target.parts(at.z)[0].double()
+            moved, _ = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+        at.z = moved
+        at.total = at.total + weight
+    total: Tensor = at.total
     return total
