@@ -51,7 +51,7 @@ def legend(summary: Summary) -> Iterator[str]:
         yield across.legend(table, summary.unit)
         return
 
-    shown = {row.column for row in summary.rows}
+    shown = {row.column for row in summary.rows} or set(table.columns)
     measures = {c: table.measure_of(c) for c in table.columns if c in shown}
     others = {c: m for c, m in measures.items() if m != table.measure and not is_timing(m)}
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())

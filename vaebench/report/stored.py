@@ -98,17 +98,18 @@ def _store(cells: list[Cell]) -> Store:
 
 @dataclass(frozen=True)
 class Others:
-    """``count`` runs of one preset with the same changes, as the user wrote them."""
+    """``count`` runs of one preset with the same changes, as the user wrote them, and the rows that they are of."""
 
     preset: str
     changed: tuple[str, ...]
     count: int
+    rows: tuple[str, ...] = ()
 
 
 def others(store: Store, table: str, known: set[str]) -> list[Others]:
     """The runs of a table whose keys are not in ``known``, by preset and changes."""
     with index.opened(store) as runs:
-        return [Others(preset, changed, count) for preset, changed, count in runs.others(table, known)]
+        return [Others(*found) for found in runs.others(table, known)]
 
 
 def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Iterator[str]:
@@ -119,6 +120,8 @@ def lines(table: str, found: Sequence[Others], where: Sequence[str] = ()) -> Ite
     for other in found[:MOST]:
         runs, them = ("run", "it") if other.count == 1 else ("runs", "them")
         words = [f"table={table}", f"preset={other.preset}", *other.changed, *where]
+        if other.changed and len(other.rows) <= MOST:  # the other rows may have no such settings
+            words += [word for row in other.rows for word in ("--only", f"row={row}")]
         command = shlex.join(["vaebench", "report", *words])
         what = " ".join(other.changed) or f"preset={other.preset}"
         yield f"{other.count} {runs} with other settings: {what}; {command} shows {them}"

@@ -34,7 +34,7 @@ TABLES = """
 create table code (stamp text);
 create table folders (key text primary key, changed int);
 create table runs (
-  key text, seed int, tbl text, preset text, changes text, about text, present text,
+  key text, seed int, tbl text, row text, preset text, changes text, about text, present text,
   time int, size int, status text, updates int, line text, cost text,
   primary key (key, seed)
 ) without rowid;
@@ -96,15 +96,18 @@ class Index:
         what = "key, seed, status, updates, about, line"
         return self._db.execute(f"select {what} from runs where status is not null order by key, seed").fetchall()
 
-    def others(self, table: str, known: set[str]) -> list[tuple[str, tuple[str, ...], int]]:
-        """Preset, changes and number of the runs of a table whose keys are not in ``known``."""
+    def others(self, table: str, known: set[str]) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
+        """Preset, changes, number and rows of the runs of a table whose keys are not in ``known``."""
         self._folders()
-        counts: dict[tuple[str, str], int] = {}
-        rows = self._db.execute("select key, preset, changes from runs where tbl = ? order by key, seed", (table,))
-        for key, preset, changes in rows:
+        found: dict[tuple[str, str], list[str]] = {}
+        runs = self._db.execute("select key, row, preset, changes from runs where tbl = ? order by key, seed", (table,))
+        for key, row, preset, changes in runs:
             if key not in known:
-                counts[preset, changes] = counts.get((preset, changes), 0) + 1
-        return [(preset, tuple(json.loads(changes)), n) for (preset, changes), n in counts.items()]
+                found.setdefault((preset, changes), []).append(row)
+        return [
+            (preset, tuple(json.loads(changes)), len(rows), tuple(dict.fromkeys(rows)))
+            for (preset, changes), rows in found.items()
+        ]
 
     def outdated(self) -> list[tuple[str, int, str]]:
         """Key, seed and present key of the runs that are under an earlier name, see ``results.rekey``."""
@@ -151,9 +154,10 @@ class Index:
             place = folder / f"seed-{seed}"
             facts = (*_of_note(place), present_key(place, self._known) or "")
             self._db.execute(
-                "insert into runs (key, seed, tbl, preset, changes, about, present) values (?, ?, ?, ?, ?, ?, ?) "
-                "on conflict do update set tbl = excluded.tbl, preset = excluded.preset, changes = excluded.changes, "
-                "about = excluded.about, present = excluded.present",
+                "insert into runs (key, seed, tbl, row, preset, changes, about, present) "
+                "values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set tbl = excluded.tbl, row = excluded.row, "
+                "preset = excluded.preset, changes = excluded.changes, about = excluded.about, "
+                "present = excluded.present",
                 (key, seed, *facts),
             )
 
@@ -234,13 +238,13 @@ def _place(store: Store) -> Path:
     return Path(platformdirs.user_cache_dir("vaebench")) / "stores" / f"{name}.sqlite"
 
 
-def _of_note(folder: Path) -> tuple[str, str, str, str]:
-    """Table, preset, changes and ``digest.of`` from a run's note; empty, and '-', if it cannot be read."""
+def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
+    """Table, row, preset, changes and ``digest.of`` from a run's note; empty, and '-', if it cannot be read."""
     try:
         note, _ = read_note(folder)
     except UserError:
-        return "", "", "[]", "-"
+        return "", "", "", "[]", "-"
     preset = note.get("preset")
     table = str(note.get("table") or "") if isinstance(preset, str) else ""
     changes = [str(text) for text in note.get("changed") or []]
-    return table, str(preset or ""), json.dumps(changes), digest.of(note)
+    return table, str(note.get("row") or ""), str(preset or ""), json.dumps(changes), digest.of(note)
