@@ -66,6 +66,7 @@ MODEL_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nade": [{"units": 3}, {"units": 4, "tied": True, "order": "raster"}],
     "rbm": [{"units": 4}],
     "replicated_softmax": [{"units": 3}],
+    "dbn": [{"dims": [3, 4]}],
     "lda": [{"dims": [3]}, {"dims": [2], "document_prior": 0.3, "topic_prior": 0.1}],
     "doc_nade": [{"dims": [3]}, {"dims": [2], "output": "softmax", "activation": "tanh"}],
 }
@@ -107,6 +108,7 @@ OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "semi_amortised": [{"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"}],
     "likelihood": [{}, {"reduce": "sum"}],
     "em": [{}],
+    "greedy": [{"lower": 3, "steps": 3, "grow": 1}, {"lower": 3, "steps": 2, "grow": None}],
     "contrastive_divergence": [{"steps": 2}, {"steps": 3, "grow": 1, "chains": 5}],
     "ordered_likelihood": [{}, {"per": "example"}],
     "topic_posterior": [{}, {"decay": 0.0}],

@@ -22,6 +22,7 @@ from vaebench.models.base import (
 )
 from vaebench.models.dlgm import DLGM
 from vaebench.protocol.families import FAMILIES
+from vaebench.protocol.log_z import side_of
 
 K = 4
 
@@ -92,7 +93,7 @@ def test_its_machines_have_the_sizes_that_the_protocol_supposes(model_case, x):
     model = model_case.build()
     if isinstance(model, BoltzmannPrior):
         assert model.prior().shape == ()
-        assert min(model.prior().w.shape) == model_case.model["latents"] // 2
+        assert min(model.prior().w.shape) == side_of({"model": model_case.model})
     if isinstance(model, BoltzmannPosterior):
         assert model.posterior(x).shape == (len(x),)
         assert model.posterior(x).w.shape[1:] == model.prior().w.shape

@@ -35,6 +35,10 @@ FAMILIES: Families = {
     "RBM prior 8+8, bit by bit": ({"name": "rbm_generator"}, {"name": "bit_gibbs"}),
     "RBM fitted to a mixture, 4+4": ({"name": "rbm_target"}, {"name": "rbm_kl"}),
     "RBM 500, CD-1": ({"name": "rbm"}, {"name": "contrastive_divergence"}),
+    "DBN 500-2000, greedy": (
+        {"name": "dbn", "dims": [500, 2000]},
+        {"name": "greedy", "steps": 1, "grow": None, "lower": 1},
+    ),
     "RBM 500, CD-25": ({"name": "rbm"}, {"name": "contrastive_divergence", "steps": 25}),
 }
 """Name -> model and objective."""

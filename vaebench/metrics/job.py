@@ -34,7 +34,7 @@ class Job:
         """log Z of the prior by the configured method; None where the prior is normalised."""
         if not isinstance(self.model, BoltzmannPrior):
             return None
-        return log_z.estimate(self.model.prior(), self.settings, self.seed, reverse=True)
+        return log_z.of_prior(self.model, self.x, self.settings, self.seed, reverse=True)
 
     @property
     def log_z(self) -> float:

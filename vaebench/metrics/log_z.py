@@ -13,6 +13,8 @@ from vaebench.estimators.log_z import methods as logz
 from vaebench.estimators.log_z import spacing
 from vaebench.estimators.log_z.annealing import Base
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.models.base import BoltzmannPrior
+from vaebench.models.dbn import DBN
 from vaebench.models.rbm import BinaryRBM
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 
@@ -50,6 +52,9 @@ def estimate(
         raise UserError(f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering") from None
 
 
+CASES = 1000
+"""At a time."""
+
 SMOOTHING = 0.05
 """Pseudo-ones for each training case, as Salakhutdinov & Murray (2008) counted: 5 in a batch of 100."""
 
@@ -63,12 +68,36 @@ def of_data(
     with a share (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told otherwise.
     """
     machine = model.machine().detach()
-    base: Base = "uniform"
-    if (LOG_Z_DEFAULTS | settings)["logz_base"] == "base_rate":
-        share = (model.mean + SMOOTHING) / (1 + SMOOTHING)
-        base = torch.logit(share.double(), 1e-6), torch.zeros((), dtype=torch.float64)
+    base = _base(model.mean, settings)
     side = machine.b2.shape[-1]
     return estimate(machine, settings, seed, reverse=reverse, purpose=purpose, base=base, side=side)
+
+
+@torch.no_grad()
+def of_prior(
+    model: BoltzmannPrior,
+    x: Tensor,
+    settings: dict[str, Any],
+    seed: int,
+    *,
+    reverse: bool = False,
+    purpose: str = "logz",
+) -> LogZ:
+    """log Z of a model's prior. Base rates, of a deep belief net alone, are those of q(h1 | x) over the cases ``x``."""
+    base: Base = "uniform"
+    if isinstance(model, DBN):
+        parts = x.split(CASES)
+        mean = torch.stack([torch.sigmoid(model.encode(part.to(model.mean.dtype))).sum(0) for part in parts]).sum(0)
+        base = _base(mean / len(x), settings)
+    return estimate(model.prior(), settings, seed, reverse=reverse, purpose=purpose, base=base)
+
+
+def _base(mean: Tensor, settings: dict[str, Any]) -> Base:
+    """Where annealing of a machine begins whose side 1 is on as often as ``mean`` (n1,)."""
+    if (LOG_Z_DEFAULTS | settings)["logz_base"] != "base_rate":
+        return "uniform"
+    share = (mean.double() + SMOOTHING) / (1 + SMOOTHING)
+    return torch.logit(share, 1e-6), torch.zeros((), dtype=torch.float64, device=mean.device)
 
 
 def posterior_temperatures(settings: dict[str, Any]) -> int:

@@ -72,7 +72,9 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
-    log_z = float(log_zs.estimate(model.prior(), given, seed, purpose="valid_logz").value)
+    if model.facts.base_rates:
+        given |= BASE_RATE
+    log_z = float(log_zs.of_prior(model, x, given, seed, purpose="valid_logz").value)
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
     x = examples.spread(x, settings.get("points"))

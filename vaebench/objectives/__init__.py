@@ -38,6 +38,7 @@ from vaebench.objectives.dvae_sharp_gaussian import DVAESharpGaussian
 from vaebench.objectives.dvae_sharp_sharp import DVAESharpSharp
 from vaebench.objectives.em import EM
 from vaebench.objectives.free_energy import FreeEnergy
+from vaebench.objectives.greedy import Greedy
 from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
@@ -72,6 +73,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "likelihood": Likelihood,
     "em": EM,
     "contrastive_divergence": ContrastiveDivergence,
+    "greedy": Greedy,
     "ordered_likelihood": OrderedLikelihood,
     "topic_posterior": TopicPosterior,
     "order_agnostic": OrderAgnostic,

@@ -10,6 +10,7 @@ sampled, and so is x.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -100,28 +101,15 @@ class ContrastiveDivergence(Objective):
         return self.model.gibbs_noise(self.steps, self.chains or batch)
 
     def length(self, batch: Batch) -> Tensor | int:
-        """k at this update; a tensor () where it changes, and cannot be read while the step is mapped or compiled."""
-        if self.grow is None:
-            return self.steps
-        k = torch.ceil(told(batch.passes) / self.grow - EARLY).clamp(1, self.steps)
-        hidden = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(k) or k.is_cuda
-        return k if hidden else int(k)
-
-    def ends(self, x: Tensor, k: Tensor | int, noise: State) -> Tensor:
-        """Where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d)."""
-        if isinstance(k, int):
-            return self.model.gibbs(x, {name: v[:k] for name, v in noise.items()})
-        for step in range(self.steps):
-            moved = self.model.gibbs(x, {name: v[step : step + 1] for name, v in noise.items()})
-            x = torch.where(step < k, moved, x)
-        return x
+        """k at this update, see ``chain_length``."""
+        return self.steps if self.grow is None else chain_length(told(batch.passes), self.grow, self.steps)
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
         k = self.length(batch)
         start = x if self.chains is None else state["chains"].to(x.dtype)
-        end = self.ends(start, k, noise)
+        end = chain_ends(self.model.gibbs, start, k, noise, self.steps)
 
         both = self.model.free_energy(torch.cat([x, end]))
         data, model = both.split([len(x), len(end)])
@@ -133,3 +121,27 @@ class ContrastiveDivergence(Objective):
 
         kept = {} if self.chains is None else {"chains": end.to(state["chains"].dtype)}
         return loss, {**state, **kept}, {"bound": -data.detach().mean()}
+
+
+def readable(v: Tensor) -> bool:
+    """Whether a number can be read within a step: it is on the CPU, and nobody maps or compiles the step."""
+    return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(v) or v.is_cuda)
+
+
+def chain_length(passes: Tensor, grow: float, most: int) -> Tensor | int:
+    """k = ceil(passes / ``grow``), from 1 to ``most``; a tensor () where it cannot be read."""
+    k = torch.ceil(passes / grow - EARLY).clamp(1, most)
+    return int(k) if readable(k) else k
+
+
+def chain_ends(gibbs: Callable[[Tensor, State], Tensor], x: Tensor, k: Tensor | int, noise: State, most: int) -> Tensor:
+    """Where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d).
+
+    ``gibbs`` takes as many steps as its noise has rows; ``noise`` has ``most``.
+    """
+    if isinstance(k, int):
+        return gibbs(x, {name: v[:k] for name, v in noise.items()})
+    for step in range(most):
+        moved = gibbs(x, {name: v[step : step + 1] for name, v in noise.items()})
+        x = torch.where(step < k, moved, x)
+    return x

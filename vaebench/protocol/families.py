@@ -24,6 +24,7 @@ class Family:
         encoded: Whether q(z | x) is a Gaussian of which the mean is known, and the KL to the prior, without samples.
         unnormalised: Which of ``prior``, ``posterior`` are Boltzmann machines whose log Z the model's log-densities
             lack: how it is found is then part of the protocol. ``evidence``: log p(x) itself lacks one.
+        base_rates: Whether the annealing of its log Z may begin at the base rates of what its machine is over.
         density: Whether p(x) is a density, so that its logarithm may be positive.
         bounded: Whether there is a bound on log p(x) without samples, from a posterior fitted to each example.
         ordered: Whether log p(x) is known given an order of the parts of an example, and differs by it: how many orders
@@ -38,6 +39,7 @@ class Family:
     takes: tuple[Kind, ...] = (Kind.BITS,)
     encoded: bool = False
     unnormalised: tuple[str, ...] = ()
+    base_rates: bool = False
     density: bool = False
     bounded: bool = False
     ordered: bool = False
@@ -84,7 +86,8 @@ FAMILIES: dict[str, Family] = {
     "eonade": Family("eonade.EoNADE", latent="none", ensemble=True),
     "made": Family("made.MADE", latent="none", ensemble=True),
     "nade": Family("nade.NADE", latent="none"),
-    "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",)),
+    "dbn": Family("dbn.DBN", unnormalised=("prior",), base_rates=True),
+    "rbm": Family("rbm.BinaryRBM", latent="none", unnormalised=("evidence",), base_rates=True),
     "text_lm": Family("text_lm.TextLM", latent="none", takes=(Kind.TOKENS,), half=("train",)),
     "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
     "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),

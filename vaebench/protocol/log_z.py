@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.protocol.families import family
+from vaebench.protocol.families import FAMILIES, family
 from vaebench.protocol.registry import METRICS
 from vaebench.settings.records import EvalSettings
 
@@ -65,7 +65,9 @@ def lacking(config: dict[str, Any]) -> tuple[str, ...]:
 def side_of(config: dict[str, Any]) -> int:
     """Units by which ``auto`` decides: of a prior those of its smaller side, of a model of the data the hidden ones."""
     model = config["model"]
-    return model["units"] if "evidence" in lacking(config) else model["latents"] // 2
+    if "evidence" in lacking(config):
+        return model["units"]
+    return min(model["dims"]) if "dims" in model else model["latents"] // 2
 
 
 def _log_z_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -86,7 +88,7 @@ def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[
     if "valid_temperatures" not in rule:
         return ["logz:exact", "posterior:exact"]
     settings = {"logz_temperatures": rule["valid_temperatures"], "logz_chains": rule["valid_chains"]}
-    if "evidence" in without:
+    if family(config).base_rates:
         settings |= BASE_RATE
     parts = [_log_z_part(config, settings)]
     if "posterior" in without:
@@ -108,8 +110,10 @@ def posterior_chains(settings: dict[str, Any]) -> int:
 def check_log_z(config: dict[str, Any]) -> None:
     """Refuse to enumerate a prior, or a model, that has too many units for it. Raises UserError."""
     without = lacking(config)
-    if "evidence" not in without and config["eval"].get("logz_base", "uniform") != "uniform":
-        raise UserError(f"eval.logz_base={config['eval']['logz_base']}: for model=rbm only; allowed here: uniform")
+    base = config["eval"].get("logz_base", "uniform")
+    if base != "uniform" and not family(config).base_rates:
+        able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
+        raise UserError(f"eval.logz_base={base}: for the models {able} only; allowed here: uniform")
     if not ("prior" in without or "evidence" in without) or config["eval"].get("logz_method") != "exact":
         return
     side = side_of(config)

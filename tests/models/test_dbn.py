@@ -1,0 +1,160 @@
+"""Deep belief nets against enumeration, and their greedy training against contrastive divergence of each machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaebench import models, objectives
+from vaebench.data.info import DataInfo
+from vaebench.dists import boltzmann_exact
+from vaebench.errors import UserError
+from vaebench.estimators import exact
+from vaebench.metrics import log_z
+from vaebench.metrics.job import Job
+from vaebench.objectives.base import Batch
+from vaebench.protocol import log_z as protocol
+from vaebench.rng import noise
+
+D, N1, N2 = 4, 3, 5
+
+
+def info(d=D):
+    return DataInfo(torch.linspace(0.2, 0.7, d).numpy())
+
+
+def perturbed(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0.0, 1.0, generator=generator)
+    return model.double()
+
+
+def dbn(seed=0, dims=(N1, N2)):
+    return perturbed(models.build({"name": "dbn", "dims": list(dims)}, info()), seed)
+
+
+X = boltzmann_exact.states(D, torch.zeros(0, dtype=torch.float64))
+
+
+def joint(model):
+    """log p(x, h1) of all x and h1, (16, 8), from the table of the upper machine's states and the lower weights."""
+    h1, _, log_p = boltzmann_exact.log_probs(model.prior().detach())
+    states = boltzmann_exact.states(N1, X)
+    marginal = torch.stack([torch.logsumexp(log_p[(h1 == h).all(-1)], 0) for h in states])
+    logits = states @ model.p["weight"].detach().mT + model.p["visible"].detach()
+    each = torch.distributions.Bernoulli(logits=logits).log_prob(X.unsqueeze(1)).sum(-1)
+    return each + marginal, states
+
+
+def test_the_bound_is_its_definition_and_below_the_evidence():
+    """E_q[log p(x, h1)] + H(q) over h1 alone, h2 summed out."""
+    model = dbn()
+    log_p, states = joint(model)
+    q = torch.distributions.Bernoulli(logits=model.encode(X).detach())
+    log_q = q.log_prob(states.unsqueeze(1)).sum(-1).mT
+    bound = (log_q.exp() * (log_p - log_q)).sum(1)
+    evidence = torch.logsumexp(log_p, 1)
+
+    torch.testing.assert_close(exact.elbo(model, X).detach(), bound)
+    torch.testing.assert_close(exact.log_evidence(model, X).detach(), evidence)
+    assert (evidence - bound > 0.01).all()
+
+
+def test_the_bound_is_the_evidence_where_the_posterior_is_exact():
+    """An upper machine that is the lower one upside down: the net is the lower machine, of which q is the posterior."""
+    model = dbn(dims=(N1, D))
+    with torch.no_grad():
+        model.p["prior1"].copy_(model.q["hidden"])
+        model.p["prior2"].copy_(model.p["visible"])
+        model.p["couplings"].copy_(model.p["weight"].mT)
+    wanted = -model.lower().free_energy1(X) - model.lower().log_z()
+    torch.testing.assert_close(exact.elbo(model, X), wanted)
+    torch.testing.assert_close(exact.log_evidence(model, X), wanted)
+
+
+def test_annealing_from_the_base_rates_finds_log_z():
+    """|z| of five seeds is above 4.75 by chance once in 98,000 times."""
+    model = dbn(seed=3)
+    settings = {
+        "logz_method": "ais",
+        "logz_temperatures": 100,
+        "logz_chains": 200,
+        "logz_base": "base_rate",
+        "logz_spacing": "late",
+    }
+    wanted = float(model.prior().detach().log_z())
+    for seed in range(5):
+        found = Job(model.requires_grad_(False), X, settings, seed).normaliser
+        assert "given base" in found.method
+        assert abs(float(found.value) - wanted) < 4.75 * float(found.error) < 0.5
+    uniform = log_z.of_prior(model, X, {**settings, "logz_base": "uniform"}, 0)
+    assert "uniform base" in uniform.method
+
+
+@pytest.mark.parametrize(("passes", "k"), [(1.5, 2), (2.0, 2), (2.5, 1), (4.5, 3)])
+def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
+    """Two passes of the lower machine; then the upper one, on samples of h1, with chains that grow anew."""
+    model = dbn()
+    settings = {"steps": 3, "grow": 1, "weight_decay": 0.3}
+    rule = objectives.build({"name": "greedy", "lower": 2, **settings}, model)
+    draws = noise.fixed(rule.draws(*X.shape), 0, "noise")
+    loss, _, metrics = rule({}, Batch(X, passes=torch.tensor(passes)), draws)
+    names = [name for name, _ in rule.named_parameters()]
+    found = dict(zip(names, torch.autograd.grad(loss, list(rule.parameters())), strict=True))
+
+    lower = passes <= 2
+    d, n = (D, N1) if lower else (N1, N2)
+    alone = models.build({"name": "rbm", "units": n}, info(d)).double()
+    names = {"visible": "p.visible", "hidden": "q.hidden", "weight": "p.weight"}
+    if not lower:
+        names = {"visible": "p.prior1", "hidden": "p.prior2", "weight": "p.couplings"}
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, there in names.items():
+            alone.p[name].copy_(own[there])
+    h1 = (draws["shown"] > 1 - torch.sigmoid(model.encode(X))).double()
+    shown = X if lower else h1
+    chain = {"hidden": draws["h1" if lower else "h2"][:k], "visible": draws["x" if lower else "h1"][:k]}
+    plain = objectives.build({"name": "contrastive_divergence", "steps": k, "weight_decay": 0.3}, alone)
+    wanted, _, other = plain({}, Batch(shown), chain)
+    torch.testing.assert_close(loss.detach(), wanted.detach() / k)
+    torch.testing.assert_close(metrics["bound"], other["bound"])
+    parts = torch.autograd.grad(wanted / k, [alone.p[name] for name in names])
+    grads = dict(zip(names.values(), parts, strict=True))
+    for name, g in found.items():
+        there = name.removeprefix("model.")
+        torch.testing.assert_close(g, grads.get(there, torch.zeros_like(g)))
+
+
+def test_its_protocol_and_its_settings():
+    config = {
+        "model": {"name": "dbn", "dims": [500, 2000]},
+        "eval": {"logz_temperatures": 14500, "logz_chains": 100, "logz_base": "base_rate", "logz_spacing": "late"},
+    }
+    assert protocol.side_of(config) == 500
+    assert protocol.log_z_parts(config, "bound") == ["logz:ais-14500x100-base_rate-late"]
+    protocol.check_log_z(config)
+    with pytest.raises(UserError, match="two numbers of units"):
+        dbn(dims=(3,))
+    for wrong in ({"lower": 0}, {"grow": 0.0}, {"steps": 0}, {"weight_decay": -1.0}):
+        with pytest.raises(UserError, match=f"objective.{next(iter(wrong))}="):
+            objectives.build({"name": "greedy", **wrong}, dbn())
+
+
+def test_samples_follow_the_posterior_that_is_scored():
+    """Of one case: the mean weight is p(x), the mean of its logarithm the bound. |z| above 4.75: once in 490,000."""
+    model = dbn(seed=4)
+    x = X[6:7]
+    k = 40_000
+    draws = {name: v.double() for name, v in noise.fixed(model.posterior_noise(k, 1), 0, "noise").items()}
+    z = model.sample_posterior(x, k, draws)
+    log_w = (model.log_joint(x, z) - model.log_posterior(z, x)).detach()[:, 0] - model.prior().detach().log_z()
+    for found, wanted in ((log_w, exact.elbo(model, x)), (log_w.exp(), exact.log_evidence(model, x).exp())):
+        assert abs(float(found.mean() - wanted.detach())) < 4.75 * float(found.std()) / k**0.5
+
+    # The weight does not depend on h2, of which p(h2 | h1) is exact: its samples are held to their means.
+    p = torch.sigmoid(model.prior().logits2(z[0])).detach()
+    score = (z[1] - p).sum((0, 1)) / (p * (1 - p)).sum((0, 1)).sqrt()
+    assert float(score.abs().max()) < 4.75

@@ -1,0 +1,114 @@
+"""Greedy training of a deep belief net, one Boltzmann machine after the other (Hinton, Osindero & Teh 2006).
+
+For some passes the lower layer is trained by contrastive divergence as a machine over the data; from then on it stays
+as it is, and the upper machine is trained the same way on samples of h1 given the data.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.dists.rbm import RBM, bits
+from vaebench.models.base import Model
+from vaebench.models.dbn import DBN
+from vaebench.models.posterior import total
+from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.objectives.contrastive_divergence import EARLY, chain_ends, chain_length, readable
+from vaebench.objectives.decay import check_decay
+from vaebench.settings import validate
+
+
+class Greedy(Objective):
+    """CD-k of the lower machine, then of the upper.
+
+    k grows in either as in ``contrastive_divergence``, counted from its own beginning, and so is the loss divided.
+    'bound' in the metrics is -mean F of the machine that learns, on what it is shown.
+
+    Args:
+        model: A deep belief net.
+        lower: Passes over the data of the lower machine; the upper one has the rest.
+        steps: Most Gibbs steps of a chain at each update.
+        grow: See ``contrastive_divergence``; None: ``steps`` throughout.
+        weight_decay: lambda in lambda / 2 |.|^2 over the weights of the machine that learns.
+        valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z of the upper machine.
+
+    Raises:
+        UserError: For a setting that is out of range.
+    """
+
+    model: DBN
+
+    block = 1
+    worth_compiling = False
+
+    def __init__(
+        self,
+        model: DBN,
+        lower: int = 250,
+        steps: int = 25,
+        grow: float | None = 10,
+        weight_decay: float = 2e-4,
+        valid_temperatures: int = 1000,
+        valid_chains: int = 100,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.passes = validate.whole("objective.lower", lower)
+        self.steps = validate.whole("objective.steps", steps)
+        self.grow = None if grow is None else validate.positive("objective.grow", grow)
+        self.cost = check_decay(weight_decay)
+        self.validation = {
+            "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
+            "chains": validate.whole("objective.valid_chains", valid_chains, 2),
+        }
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Deep belief nets."""
+        return isinstance(model, DBN)
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Uniforms for ``steps`` steps of either machine's chains, and for the samples of h1."""
+        d, n1, n2 = self.model.sizes
+        sides = {"x": d, "h1": n1, "h2": n2}
+        chains = {name: ("dithered", (self.steps, batch, n)) for name, n in sides.items()}
+        return {**chains, "shown": ("uniform", (batch, n1))}
+
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
+        """One pure step; see the package docstring."""
+        passes = told(batch.passes)
+        lower = passes <= self.passes + EARLY
+        if readable(lower):
+            loss, bound = self._lower(batch, noise) if bool(lower) else self._upper(batch, noise)
+        else:
+            both = zip(self._lower(batch, noise), self._upper(batch, noise), strict=True)
+            loss, bound = (torch.where(lower, one, other) for one, other in both)
+
+        # The other machine has a part in the loss, of which the gradient is 0.
+        rest = total([p.sum() for p in self.model.parameters()])
+        return loss + 0 * rest, dict(state), {"bound": bound.detach()}
+
+    def _lower(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
+        """Loss and mean -F of the machine over the data."""
+        return self._contrast(self.model.lower(), batch.x, told(batch.passes), noise["h1"], noise["x"])
+
+    def _upper(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
+        """The same of the machine over h1 and h2, on samples of h1."""
+        with torch.no_grad():
+            h1 = bits(self.model.encode(batch.x), noise["shown"])
+        passes = told(batch.passes) - self.passes
+        return self._contrast(self.model.prior(), h1, passes, noise["h2"], noise["h1"])
+
+    def _contrast(self, machine: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1), after so many passes of its own."""
+        k = self.steps if self.grow is None else chain_length(passes, self.grow, self.steps)
+
+        def gibbs(z: Tensor, noise: State) -> Tensor:
+            return machine.gibbs(z, noise["u2"], noise["u1"])[0]
+
+        with torch.no_grad():
+            end = chain_ends(gibbs, x, k, {"u2": u2, "u1": u1}, self.steps)
+        data, model = machine.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
+        loss = data.mean() - model.mean() + 0.5 * self.cost * (machine.w**2).sum()
+        return (loss if self.grow is None else loss / k), -data.mean()
