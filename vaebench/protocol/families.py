@@ -92,7 +92,11 @@ FAMILIES: dict[str, Family] = {
     "doc_nade": Family("doc_nade.DocNADE", latent="none", takes=(Kind.COUNTS,), ordered=True),
     "lda": Family("lda.LDA", latent="none", takes=(Kind.COUNTS,), bounded=True),
     "replicated_softmax": Family(
-        "replicated_softmax.ReplicatedSoftmax", latent="none", takes=(Kind.COUNTS,), unnormalised=("evidence",)
+        "replicated_softmax.ReplicatedSoftmax",
+        latent="none",
+        takes=(Kind.COUNTS,),
+        unnormalised=("evidence",),
+        base_rates=True,
     ),
 }
 """Every model by its name in ``conf/model/``."""
