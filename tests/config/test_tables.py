@@ -187,3 +187,49 @@ def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
     assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")
     assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_variance", "SBN 200", "baseline, IDB, VN")
     assert key("nvil_mnist", "SBN 200", "NVIL") != key("nvil_mnist", "SBN 200", "WS")
+
+
+def _keys(table: str) -> set[str]:
+    """The runs of a table by the paper's recipe."""
+    return {c.key for c in cells(catalogue.load_table(table), catalogue.load_preset("paper"))}
+
+
+def test_tables_share_as_many_runs_as_they_say() -> None:
+    noise, likelihoods, imputation = (_keys(f"dlgm_{name}") for name in ("noise", "mnist", "imputation"))
+    assert (len(noise), len(noise & likelihoods)) == (8, 4)
+    assert "8 runs" in _comment("dlgm_noise")
+    assert "four of them shared with table=dlgm_mnist" in _comment("dlgm_noise")
+
+    flips = cells(catalogue.load_table("dlgm_mnist"), catalogue.load_preset("paper"), (), ["column=bit flips"])
+    assert imputation == {c.key for c in flips}
+    assert "one column of table=dlgm_mnist (bit flips)" in _comment("dlgm_imputation")
+
+
+def _comment(table: str) -> str:
+    """What stands above a table, in one line."""
+    lines = (ROOT / "conf" / "table" / f"{table}.yaml").read_text(encoding="utf-8").splitlines()
+    return " ".join(line.strip("# ") for line in lines if line.startswith("#"))
+
+
+TRAINING_DOCUMENTS = {"news20": 11_168, "rcv1": 794_314}
+
+
+@pytest.mark.parametrize("column", catalogue.load_table("nvil_documents").columns)
+def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
+    """Chains of Replicated Softmax come to all their steps in the budget; DocNADE is validated after each pass."""
+
+    def config(row: str) -> dict:
+        table, paper = catalogue.load_table("nvil_documents"), catalogue.load_preset("paper")
+        return cells(table, paper, (), [f"row={row}", f"column={column}"])[0].config
+
+    machine = config("RepSoftMax 50")
+    train, rule = machine["train"], machine["objective"]
+    documents = TRAINING_DOCUMENTS[machine["data"]["name"]]
+    last = train["updates"] * train["batch"] / documents / rule["grow"]
+    assert rule["steps"] - 1 < last < rule["steps"] + 1
+
+    train = config("DocNADE 50")["train"]
+    assert train["batch"] == 1
+    if train["patience"] is not None:
+        assert train["valid_every"] == documents
+        assert train["updates"] > train["patience"] * documents

@@ -38,7 +38,8 @@ class ContrastiveDivergence(Objective):
         model: An energy model.
         steps: Gibbs steps of a chain at each update, k.
         grow: None: k is ``steps`` throughout. A number: k = ceil(passes / ``grow``), at most ``steps``, and the loss
-            is divided by k, so that the rate is rate / k.
+            is divided by k: so is the rate, of an optimiser whose steps are proportional to the gradient. Those of
+            Adam and Adagrad stay as they are.
         chains: None: chains start at the batch. A number: so many chains, which start as random bits and are kept.
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``.
         valid_temperatures, valid_chains: Of the annealing by which a validation finds log Z.
