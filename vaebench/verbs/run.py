@@ -91,8 +91,8 @@ def run(args: Namespace) -> int:
         _say(f"{over}: {remain} of {runs} runs left; the same command goes on from here")
     trained = _trained(todo, outcomes) if args.no_eval else 0
     if trained:
-        runs, them = ("1 run", "it") if trained == 1 else (f"{trained} runs", "them")
-        _say(f"trained and not evaluated: {runs}; the same command without --no-eval evaluates {them}")
+        which, them = ("1 run", "it") if trained == 1 else (f"{trained} runs", "them")
+        _say(f"trained and not evaluated: {which}; the same command without --no-eval evaluates {them}")
     return 1 if bad else 0
 
 
