@@ -65,7 +65,7 @@ class RBMNLL(Metric[Annealed]):
         spread = float(collected.free_energy.std() / cases**0.5) if cases > 1 else None
         trust = _trust(found)
         value = float(found.value)
-        gap = {}
+        gap: dict[str, Any] = {}
         if found.upper is not None and found.upper_error is not None and trust:
             apart = math.hypot(float(found.error), float(found.upper_error))
             gap = {"gap": float(found.upper) - value, "gap_error": apart}
