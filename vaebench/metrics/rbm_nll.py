@@ -82,7 +82,7 @@ class RBMNLL(Metric[Annealed]):
                 **trust,
                 **gap,
             ),
-            _log_z("log_z", value, float(found.error), method=found.method, **trust),
+            _log_z("log_z", value, float(found.error), method=found.method, **trust, **gap),
         ]
         if found.upper is None or found.upper_error is None:
             return out
