@@ -189,6 +189,13 @@ def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
     assert key("nvil_mnist", "SBN 200", "NVIL") != key("nvil_mnist", "SBN 200", "WS")
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_no_setting_was_chosen_on_test_cases(name: str) -> None:
+    chosen = re.compile(r"(NLL|perplexity|bound) of (the )?[\d,]+ test (cases|documents) (was|were)")
+    for entry in catalogue.load(name).ledger:
+        assert not chosen.search(entry.why), entry.topic
+
+
 def _keys(table: str) -> set[str]:
     """The runs of a table by the paper's recipe."""
     return {c.key for c in cells(catalogue.load_table(table), catalogue.load_preset("paper"))}

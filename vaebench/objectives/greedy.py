@@ -1,7 +1,8 @@
 """Greedy training of a deep belief net, one Boltzmann machine after the other (Hinton, Osindero & Teh 2006).
 
-For some passes the lower layer is trained by contrastive divergence as a machine over the data; from then on it stays
-as it is, and the upper machine is trained the same way on samples of h1 given the data.
+For some passes the lower layer is trained by contrastive divergence as a machine over the data; from then on it has no
+gradient, and the upper machine is trained the same way on samples of h1 given the data. An optimiser with momentum m
+still carries the lower layer on, by m / (1 - m) of its last step in all.
 """
 
 from __future__ import annotations
