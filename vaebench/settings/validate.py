@@ -12,7 +12,7 @@ from vaebench.settings.records import KINDS, SAMPLES, WIDTH
 WIDE = ("samples", "chains", "sweeps", "temperatures", "units", "points")
 """Last words of the names of an objective's settings that multiply its memory."""
 
-NULLABLE = ("objective.svi_clip", "objective.valid_points", "optim.clip")
+NULLABLE = ("objective.grow", "objective.svi_clip", "objective.valid_points", "optim.clip")
 """Settings of components with a number as default that may be null as well, as their constructors say."""
 
 RATE = number(above=0)
