@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from vaebench.config import catalogue
 from vaebench.config.cells import Column, Row
 from vaebench.report.footnotes import footnotes
 from vaebench.report.ranking import rank
@@ -304,3 +305,13 @@ def test_the_share_of_unknown_words_stands_below_the_report(table, frame, entry)
 
     known = frame(entry("SBN 200", [100.0], extra={"unknown": 0.0}), entry("SBN 500", [100.0]))
     assert not any("<unk>" in line for line in footnotes(table, summarize(table, known)))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("rbm_logz", "less is no better than more"), ("rbm_mnist", "lower is better"), ("nvil_mnist", "lower is better")],
+)
+def test_lower_is_better_of_numbers_that_judge_a_model(name, words):
+    """A log Z that is too small is an annealing that failed."""
+    (legend,) = [line for line in footnotes(catalogue.load_table(name), []) if line.startswith("ours: ")]
+    assert legend.endswith(f"; {words}.")

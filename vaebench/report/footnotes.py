@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from vaebench.config.catalogue import load_preset, options
 from vaebench.config.cells import Table
-from vaebench.protocol.registry import heading, is_timing
+from vaebench.protocol.registry import heading, is_descriptive, is_timing
 from vaebench.report import across, times
 from vaebench.report.cells import MARK
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, NOT_TRAINED, ReportRow, Summary
@@ -57,7 +57,9 @@ def legend(summary: Summary) -> Iterator[str]:
     columns = "".join(f", in column {c} {heading(m)}" for c, m in others.items())
     difference = "; difference: ours minus published" if table.printed else ""
     unit = " in nats" if summary.unit == "nats" else f" ({summary.unit})"
-    yield f"ours: {heading(table.measure)}{unit}{columns}, mean over seeds{difference}; lower is better."
+    judged = not all(is_descriptive(m) for m in [table.measure, *others.values()])
+    better = "lower is better" if judged else "less is no better than more"
+    yield f"ours: {heading(table.measure)}{unit}{columns}, mean over seeds{difference}; {better}."
 
 
 def error_over_seeds(summary: Summary) -> Iterator[str]:
