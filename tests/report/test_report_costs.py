@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vaebench.config.catalogue import load_preset, load_table
+from vaebench.config.catalogue import load_preset, load_table, presets_of
 from vaebench.config.cells import Cell
 from vaebench.config.compose import cells
 from vaebench.report import costs, recorded
@@ -124,14 +124,15 @@ def test_reference_records_are_read_without_pandas(monkeypatch):
 
 @pytest.mark.parametrize("name", ["nvil_mnist", "dvae_sharp_sharp_toy"])
 def test_the_costs_of_reference_runs_are_known(name):
-    """The keys of the tables are those of the results, for every entry that has any."""
+    """The keys of the tables are those of the results, at some preset of every entry that has any."""
     records = reference_records()
-    results = recorded.read(shipped.files([name], None))
+    table = load_table(name)
+    results = recorded.under_own_names(recorded.read(shipped.files([name], None)), table)
     ran = set(zip(results["row"], results["column"], strict=True))
-    entries = [cell for cell in cells(load_table(name), load_preset("paper")) if (cell.row, cell.column) in ran]
-    assert len(entries) >= 14
-    for cell in entries:
-        assert estimate(records, cell) is not None, cell
+    made = [cell for preset in presets_of(table) for cell in cells(table, load_preset(preset))]
+    known = {(cell.row, cell.column) for cell in made if estimate(records, cell) is not None}
+    assert len(ran) >= 14
+    assert ran <= known
 
 
 def test_nothing_recorded():

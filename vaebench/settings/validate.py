@@ -25,7 +25,7 @@ def kind_of(key: str, default: Any) -> SettingKind:
     group, _, name = key.rpartition(".")
     if group == "optim" and name.endswith("rate"):
         return RATE if default is not None else or_null(RATE)
-    return or_null(like(default)) if key in NULLABLE else like(default)
+    return or_null(like(default)) if default is not None and key in NULLABLE else like(default)
 
 
 def validate(config: dict[str, Any]) -> None:
