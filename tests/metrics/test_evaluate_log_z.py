@@ -227,4 +227,5 @@ def test_a_report_shows_both_errors(x):
 
     said = " ".join(footnotes(table, [ReportRow("r", "c", ours=e)]))
     assert "log Z: estimated, with a standard error of at most 0.040 nats" in said
+    assert "All cases of a run share it (of documents those of one length)" in said
     assert "log Z" not in " ".join(footnotes(table, [ReportRow("r", "c", ours=plain)]))

@@ -91,8 +91,9 @@ def error_of_log_z(summary: Summary) -> Iterator[str]:
     largest = max((e.log_z_error or 0.0 for e in summary.estimates), default=0.0)
     if largest:
         yield (
-            f"log Z: estimated, with a standard error of at most {_significant(largest)} nats that all test cases of a "
-            "run share: it does not average out over them, and is part of [..]."
+            f"log Z: estimated, with a standard error of at most {_significant(largest)} nats in a mean over test "
+            "cases. All cases of a run share it (of documents those of one length), so it does not average out over "
+            "them; it is part of [..]."
         )
 
 
