@@ -71,6 +71,31 @@ def test_compare_takes_the_tables_and_presets_of_the_other_side(tmp_path, capsys
     assert call(capsys, "compare", mine, "reference") == call(capsys, "compare", mine, SHORT)
     assert call(capsys, "compare", "reference", mine)[0] == 0
 
+
+def test_compare_finds_what_other_tables_train(tmp_path, capsys):
+    """Results of a table that shows entries of others are held against these, under the names of the table."""
+    mine = tmp_path / "mine.csv"
+    words = (
+        "table=nvil_mnist",
+        "preset=paper",
+        "--from",
+        "reference",
+        "--only",
+        "row=MoB 500",
+        "--format",
+        "csv",
+        "--output",
+        mine,
+    )
+    assert call(capsys, "report", *words)[0] == 0
+    assert "nvil_mnist,MoB 500," in mine.read_text()
+    code, out, _ = call(capsys, "compare", mine, "reference", "--only", "row=MoB 500")
+    assert code == 0
+    assert out.count("agrees") == 2
+
+
+def test_compare_sees_a_value_that_differs(tmp_path, capsys):
+    mine = tmp_path / "mine.csv"
     text = SHORT.read_text()
     value = next(csv.DictReader(text.splitlines()))["value"]
     mine.write_text(text.replace(value, str(float(value) + 100), 1))

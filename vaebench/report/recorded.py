@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench.config import catalogue
 from vaebench.config.cells import Table, entry_named
 from vaebench.errors import UserError, nearest
 from vaebench.report.plots import plot
@@ -72,7 +73,29 @@ def read_pair(first: str, second: str) -> list[pd.DataFrame]:
     mine = read([first])
     # In the order of the rows, so that errors name them as the file does.
     tables, presets = (list(dict.fromkeys(mine[name])) for name in ("table", "preset"))
-    return [mine, read(in_place([second], tables, presets))]
+    theirs = read(in_place([second], tables, presets))
+    return [mine, _of_tables(theirs, mine) if second == shipped.WORD else theirs]
+
+
+def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
+    """The lines of ``frame`` of the tables in ``mine``.
+
+    Of entries that other tables train they are under the names of these tables, and only those that ``mine`` has.
+    """
+    import pandas as pd
+
+    entries = set(mine[ENTRY].itertuples(index=False, name=None))
+    parts = [frame[frame["table"].isin(mine["table"])]]
+    for name in dict.fromkeys(mine["table"]):
+        table = catalogue.load(name) if name in catalogue.options("table") else None
+        if isinstance(table, Table) and table.links:
+            lines = under_own_names(frame, table)
+            linked = [
+                (table.name, row, column) in entries and (row, column) in table.links
+                for row, column in zip(lines["row"], lines["column"], strict=True)
+            ]
+            parts.append(lines[linked])
+    return pd.concat(parts).drop_duplicates(MEASUREMENT) if len(parts) > 1 else parts[0]
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
