@@ -314,6 +314,23 @@ def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
     assert f["value"].isna().tolist() == [False, False, True, True]
 
 
+def test_a_run_without_the_measure_of_its_cell_has_the_papers_signature_once(tmp_path):
+    """Trained and not evaluated: the validation bound alone must not hide which data the paper has."""
+    s, c = Store(tmp_path), cell(published=113.1, paper_protocol=False, paper_signature="data:mnist_static|split:test")
+    both = result()["measures"]
+    others = [{**m, "name": name} for m, name in zip(both, ("valid_bound", "iw_nll"), strict=True)]
+    s.write_result(c.key, 0, result(measures=others))
+    s.write_result(c.key, 1, result(1))
+    f = s.frame([c], [0, 1])
+    assert list(zip(f["metric"], f["paper_signature"], strict=True)) == [
+        ("valid_bound", "data:mnist_static|split:test"),
+        ("iw_nll", ""),
+        ("bound", "data:mnist_static|split:test"),
+        ("iw_nll", ""),
+    ]
+    assert f["published"].isna().tolist() == [True, True, False, True]
+
+
 def test_frame_of_nothing_still_has_its_columns(tmp_path):
     f = Store(tmp_path).frame([cell()], [0])
     assert list(f.columns) == list(COLUMNS)

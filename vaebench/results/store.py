@@ -136,9 +136,9 @@ class Store:
 
         One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
         with an empty metric; a run that never began has none. ``published`` and ``paper_signature`` stand in the
-        rows of the cell's ``measure``. A measure taken under another evaluation than the cell asks for has
-        ``"current": false`` in ``extra``; it is left out where another of the cells shares the run and asks for just
-        that one. Times have rows in the cells that show them, and those cells no other rows.
+        rows of the cell's ``measure``; if a run has none of these yet, the latter stands in its first row. A measure
+        taken under another evaluation than the cell asks for has ``"current": false`` in ``extra``; it is left out
+        where another of the cells shares the run and asks for just that one. Times have rows in the cells that show them, and those cells no other rows.
         """
         sharing: dict[str, list[Cell]] = {}
         for cell in cells:
@@ -172,7 +172,8 @@ def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell])
     }
     of_run = flags.of_run(result)
     run["flags"] = flags.join(of_run)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    any_printed = False
     for content in result.get("measures") or []:
         try:
             m = Measure.from_dict(content)
@@ -188,9 +189,12 @@ def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell])
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(_jsonable(extra), sort_keys=True) if extra else ""
         printed = m.name == cell.measure and not of_other_data(m.signature)
+        any_printed = any_printed or printed
         of_measure = {} if printed else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))
         rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
+    if rows and not any_printed:
+        rows[0]["paper_signature"] = cell.paper_signature
     return rows or [run]
 
 
