@@ -138,7 +138,8 @@ class Store:
         with an empty metric; a run that never began has none. ``published`` and ``paper_signature`` stand in the
         rows of the cell's ``measure``; if a run has none of these yet, the latter stands in its first row. A measure
         taken under another evaluation than the cell asks for has ``"current": false`` in ``extra``; it is left out
-        where another of the cells shares the run and asks for just that one. Times have rows in the cells that show them, and those cells no other rows.
+        where another of the cells shares the run and asks for just that one. Times have rows in the cells that show
+        them, and those cells no other rows.
         """
         sharing: dict[str, list[Cell]] = {}
         for cell in cells:

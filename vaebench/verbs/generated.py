@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config import catalogue
 from vaebench.data import DATA
+from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.protocol.families import FAMILIES
 from vaebench.results import shipped_models
@@ -119,6 +120,9 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     model = FAMILIES.get(config["model"]["name"])
     if model is None:
         return
+    data = DATA.get(config["data"]["name"])
+    if data is not None and data.kind is Kind.COUNTS:
+        raise UserError(f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts")
     unfit = OF_IMAGES if model.reads_documents else OF_DOCUMENTS
     kind = "images" if model.reads_documents else "documents"
     _none_given(str(config["data"]["name"]), args, (o for o in unfit if hasattr(args, o)), kind)
