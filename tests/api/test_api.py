@@ -94,7 +94,7 @@ def test_what_is_finished_is_not_run_again(made):
     table, results = made
     pd.testing.assert_frame_equal(table.run("SBN 200", "NVIL", seeds=[0]), results)
     assert len(table.runs()) == 1
-    assert (table.rows[0], table.columns) == ("SBN 200", ["NVIL", "WS"])
+    assert (table.rows[0], table.columns) == ("SBN 200", ["NVIL", "WS", "exact", "annealed estimate"])
 
 
 def test_it_runs_in_a_thread_of_the_user_s(made):

@@ -15,7 +15,7 @@ from vaebench.config.catalogue import load, load_preset, options
 from vaebench.config.cells import Table
 from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
-from vaebench.models.base import BoltzmannPrior
+from vaebench.models.base import BoltzmannPrior, BoundedModel, EnergyModel
 from vaebench.models.rbm_target import RBMTarget
 from vaebench.results.status import Status
 from vaebench.running import progress as progress_module
@@ -79,13 +79,17 @@ def test_what_validates_is_named_as_it_is():
                 rule = objectives.build(cell.config["objective"], model)
             model, settings = rule.model, rule.validation
             lacking = isinstance(model, BoltzmannPrior)
-            if settings.get("exact") or (lacking and not settings):
+            if isinstance(model, BoundedModel):
+                wanted = "bound"
+            elif settings.get("exact") or (lacking and not settings):
                 wanted = "exact KL" if isinstance(model, RBMTarget) else "exact NLL"
+            elif isinstance(model, EnergyModel):
+                wanted = "annealed NLL"
             else:
                 wanted = "IW-NLL" if lacking else "bound"
             assert validated_by(cell.config) == wanted, names
             found.add(wanted)
-    assert found == {"bound", "IW-NLL", "exact NLL", "exact KL"}
+    assert found == {"bound", "IW-NLL", "annealed NLL", "exact NLL", "exact KL"}
 
 
 def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):

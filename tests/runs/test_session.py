@@ -9,7 +9,7 @@ import pytest
 from kit.runs import status
 
 from vaebench import kernels
-from vaebench.results import store
+from vaebench.results import result_file
 from vaebench.results.store import Store
 from vaebench.running import session
 from vaebench.running.session import Session
@@ -34,7 +34,7 @@ VARIANTS = {
 @pytest.fixture
 def dying(monkeypatch):
     """Die before the n-th file is written, whatever it is; how many were written is returned by ``count``."""
-    real, state = store.write_atomic, types.SimpleNamespace(at=None, count=0)
+    real, state = checkpoint.write_atomic, types.SimpleNamespace(at=None, count=0)
 
     def write(path, content):
         state.count += 1
@@ -42,7 +42,7 @@ def dying(monkeypatch):
             raise Died
         real(path, content)
 
-    for module in (checkpoint, resume, store, bookkeeping):
+    for module in (checkpoint, resume, result_file, bookkeeping):
         monkeypatch.setattr(module, "write_atomic", write)
 
     def before(n=None):
