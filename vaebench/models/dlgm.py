@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Program, SampledPosterior
+from vaebench.models.base import Program
+from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
 from vaebench.models.posterior import GaussianLayers, Layer, Noise, log_standard
-from vaebench.nn.init import logit_of_mean
 from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.nn.products import linear
@@ -35,7 +35,7 @@ class Generator(nn.Module):
         self.noise = layer_list(noise)
 
 
-class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+class DLGM(GaussianLayersModel):
     """xi_l ~ N(0, I); h_L = G_L xi_L, h_l = T_l(h_{l+1}) + G_l xi_l; x | h_1 ~ Bernoulli(T_0(h_1)).
 
     The latents z are the xi, so that the prior of every layer is N(0, I). q(xi | x) = prod_l N(mu_l(x), C_l(x)), with
@@ -61,7 +61,6 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     """
 
     facts = FAMILIES["dlgm"]
-    reparameterised = True
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         validate.one_of("model.covariance", covariance, COVARIANCES)
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
-        validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
+        validate.one_of("model.visible_bias", visible_bias, VISIBLE_BIASES)
         validate.between("model.noise_rate", noise_rate)
         above = validate.sizes("model.hidden", hidden)
         inner = validate.sizes("model.between", between)
@@ -105,10 +104,9 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         self.q = Heads(d, below, heads, nonlinearity)
         self.moments = len(moments)
 
-    def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
-        if self.visible_bias == "mean":
-            self.p.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
+    @property
+    def visible(self) -> Heads:
+        return self.p.visible
 
     def decayed(self) -> list[Tensor]:
         """The generative model's parameters alone have a prior (equation 20)."""
@@ -129,18 +127,6 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         step = self.moments
         parts = [outputs[i : i + step] for i in range(0, len(outputs), step)]
         return GaussianLayers([Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts])
-
-    def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
-        return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
-
-    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k reparameterised samples of q(xi | x): layers (k, batch, n), the one next to the data first."""
-        return self.posterior(x).sample(k, noise)
-
-    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q(xi_l | x) of each layer, (k, batch), nats."""
-        return self.posterior(x).log_prob_terms(z)
 
     # ------------------------------------------------------------------------------------------------ generator
 
@@ -179,19 +165,6 @@ class DLGM(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         }
 
     # -------------------------------------------------------------------------------------------------- samples
-
-    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
-        """E[x | xi], (k, batch, d), numbers in (0, 1)."""
-        return torch.sigmoid(self.logits(z))
-
-    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | xi), bits of the shape of ``uniform`` (k, batch, d)."""
-        return bernoulli.sample(self.logits(z), uniform)
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
-        normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
-        return {"p0": ("uniform", (batch, self.sizes[0])), **normals}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Samples of the model: x (batch, d) and layers (1, batch, n)."""

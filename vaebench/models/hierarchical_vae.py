@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, Program, SampledPosterior
+from vaebench.models.base import Program
+from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
 from vaebench.models.posterior import Noise, Posterior, log_standard
-from vaebench.nn.init import logit_of_mean
 from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.protocol.families import FAMILIES
-from vaebench.rng.noise import Shapes
 from vaebench.settings import validate
 
 
@@ -64,7 +63,7 @@ class UpwardPosterior(Posterior):
         return [gaussian.log_prob(here, mean, 0.5 * log_var) for here, (mean, log_var) in zip(z, moments, strict=True)]
 
 
-class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+class HierarchicalVAE(GaussianLayersModel):
     """z_L ~ N(0, I), z_l | z_l+1 a diagonal Gaussian, x | z_1 Bernoulli; q(z_1 | x), q(z_l+1 | z_l) diagonal Gaussians.
 
     Between two layers, and between the data and z_1, lie ``depth`` deterministic layers, in both directions the same
@@ -86,7 +85,6 @@ class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles)
     """
 
     facts = FAMILIES["hierarchical_vae"]
-    reparameterised = True
 
     def __init__(
         self,
@@ -106,7 +104,7 @@ class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles)
             raise UserError(f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}")
         validate.whole("model.depth", depth, least=0)
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
-        self.visible_bias = validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
+        self.visible_bias = validate.one_of("model.visible_bias", visible_bias, VISIBLE_BIASES)
 
         widths = [[n] * depth for n in units]
         moments = [{"mean": n, "log_var": n} for n in layers]
@@ -117,10 +115,9 @@ class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles)
         )
         self.q = Encoders(Heads(self.sizes[i], widths[i], moments[i], nonlinearity) for i in range(len(layers)))
 
-    def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
-        if self.visible_bias == "mean":
-            self.p.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
+    @property
+    def visible(self) -> Heads:
+        return self.p.visible
 
     # ------------------------------------------------------------------------------------------------ posterior
 
@@ -128,23 +125,15 @@ class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles)
         """q(z | x) of the examples ``x`` (batch, d)."""
         return UpwardPosterior(list(self.q.layers), x)
 
-    def posterior_noise(self, k: int, batch: int) -> Shapes:
-        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
-        return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
-
-    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
-        """k reparameterised samples of q(z | x): layers (k, batch, n), the one next to the data first."""
-        return self.posterior(x).sample(k, noise)
-
-    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
-        """log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
-        return self.posterior(x).log_prob_terms(z)
-
     # ------------------------------------------------------------------------------------------------ generator
+
+    def logits(self, z: Sequence[Tensor]) -> Tensor:
+        """Logits of p(x | z_1), (k, batch, d)."""
+        return self.p.visible(z[0])[0]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """log p(x | z_1), log p(z_1 | z_2), ..., log p(z_L), each (k, batch), nats."""
-        terms = [bernoulli.log_prob(x, self.p.visible(z[0])[0])]
+        terms = [bernoulli.log_prob(x, self.logits(z))]
         for net, here, above in zip(self.p.between, z[:-1], z[1:], strict=True):
             mean, log_var = net(above)
             terms.append(gaussian.log_prob(here, mean, 0.5 * log_var))
@@ -173,19 +162,6 @@ class HierarchicalVAE(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles)
         return found
 
     # -------------------------------------------------------------------------------------------------- samples
-
-    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
-        """E[x | z_1], (k, batch, d), numbers in (0, 1)."""
-        return torch.sigmoid(self.p.visible(z[0])[0])
-
-    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
-        """Samples of p(x | z_1), bits of the shape of ``uniform`` (k, batch, d)."""
-        return bernoulli.sample(self.p.visible(z[0])[0], uniform)
-
-    def joint_noise(self, batch: int) -> Shapes:
-        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
-        normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
-        return {"p0": ("uniform", (batch, self.sizes[0])), **normals}
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Samples of the model: x (batch, d) and layers (1, batch, n)."""

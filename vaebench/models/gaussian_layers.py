@@ -1,0 +1,72 @@
+"""What models of bits with several layers of Gaussian latents share: noise, samples, the start of the visible bias."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import bernoulli
+from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, SampledPosterior
+from vaebench.models.posterior import Noise, Posterior
+from vaebench.nn.init import logit_of_mean
+from vaebench.nn.mlp import Heads
+from vaebench.rng.noise import Shapes
+
+VISIBLE_BIASES = ("init", "mean")
+"""How the bias next to the data begins: as all parameters do, or at the logits of the training mean."""
+
+
+class GaussianLayersModel(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+    """A model of bits whose latents are Gaussian layers z_1, ..., z_L, sampled by standard normals, one for each.
+
+    A subclass sets ``visible_bias``, one of VISIBLE_BIASES.
+    """
+
+    reparameterised = True
+    visible_bias: str
+
+    @property
+    @abstractmethod
+    def visible(self) -> Heads:
+        """The network whose head ``logits`` gives the pixels."""
+
+    @abstractmethod
+    def logits(self, z: Sequence[Tensor]) -> Tensor:
+        """Logits of p(x | z), (k, batch, d), for layers ``z`` (k, batch, n), the one next to the data first."""
+
+    @abstractmethod
+    def posterior(self, x: Tensor) -> Posterior:
+        """q(z | x) of the examples ``x`` (batch, d)."""
+
+    def start(self, generator: torch.Generator) -> None:
+        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
+        if self.visible_bias == "mean":
+            self.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
+
+    def posterior_noise(self, k: int, batch: int) -> Shapes:
+        """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""
+        return {f"q{i}": ("normal", (k, batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+
+    def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
+        """k reparameterised samples of q(z | x): layers (k, batch, n), the one next to the data first."""
+        return self.posterior(x).sample(k, noise)
+
+    def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
+        """log q of each layer, given those below where it depends on them, (k, batch) each, nats."""
+        return self.posterior(x).log_prob_terms(z)
+
+    def visible_mean(self, z: Sequence[Tensor]) -> Tensor:
+        """E[x | z], (k, batch, d), numbers in (0, 1)."""
+        return torch.sigmoid(self.logits(z))
+
+    def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
+        """Samples of p(x | z), bits of the shape of ``uniform`` (k, batch, d)."""
+        return bernoulli.sample(self.logits(z), uniform)
+
+    def joint_noise(self, batch: int) -> Shapes:
+        """Noise of ``sample_joint``: uniforms (batch, d), and standard normals (batch, n) for each layer."""
+        normals = {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes[1:], 1)}
+        return {"p0": ("uniform", (batch, self.sizes[0])), **normals}
