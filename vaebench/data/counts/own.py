@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaebench.data.counts.corpus import RAW, CountsLoader, parted
 from vaebench.data.counts.files import read_counts, read_vocabulary
-from vaebench.data.files.content import UNREADABLE, digest_as_last_changed
+from vaebench.data.files import own
 from vaebench.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -47,11 +46,9 @@ class OwnCounts(CountsLoader):
             raise UserError(f"data={cls.name}: your own documents as counts: name them, {' '.join(missing)}")
         paths = {key: Path(str(config[key])).expanduser().absolute() for key in cls.files if config.get(key)}
         content = config.get("content")
-        if not (content and not any(path.exists() for path in paths.values())):
-            found = _content_of(paths)
-            if content and found != content:
-                named = " ".join(f"data.{key}={path}" for key, path in paths.items())
-                raise DataError(f"{named}: not what they were: expected content {content[:16]}, found {found[:16]}")
+        if not own.gone(content, paths):
+            found = own.content_of(paths)
+            own.refuse_changed(content, found, paths)
             content = found
         return {**config, **{key: str(path) for key, path in paths.items()}, "content": content}
 
@@ -80,18 +77,3 @@ class OwnCounts(CountsLoader):
                 raise DataError(f"{files['train']}: {n} documents, of which none can validate; name data.valid=FILE")
             parts |= parted(parts["train"], max(2, min(VALID, n // 10)))
         return parts, vocabulary
-
-
-def _content_of(paths: Mapping[str, Path]) -> str:
-    """One hex SHA-256 over what the files hold, plain or gzipped alike. Raises DataError."""
-    lines = []
-    for key, path in paths.items():
-        if not path.is_file():
-            raise DataError(f"data.{key}={path}: {'a folder' if path.is_dir() else 'there is no such file'}")
-        try:
-            lines.append(f"{key}:{digest_as_last_changed(path)}")
-        except UNREADABLE as e:
-            raise DataError(f"data.{key}={path}: truncated or damaged gzip ({e})") from None
-        except OSError as e:
-            raise DataError(f"data.{key}={path}: cannot be read ({e.strerror or e})") from None
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.data.files import own
 from vaebench.data.kinds import Kind
 from vaebench.data.loader import Loader
 from vaebench.errors import DataError, UserError
@@ -98,13 +98,11 @@ class OwnImages(Loader):
         paths = _paths(config)
         content = config.get("content")
         held_out = config.get("held_out")
-        if not _gone(content, paths):
+        if not own.gone(content, paths):
             found = found_in(paths, held_out)
             held_out = None if "valid" in found else held_out
             now = content_of(found)
-            if content and now != content:
-                named = " ".join(f"data.{split}={path}" for split, path in paths.items())
-                raise DataError(f"{named}: not what they were: expected content {content[:16]}, found {now[:16]}")
+            own.refuse_changed(content, now, paths)
             content = now
         return {**config, **{s: str(path) for s, path in paths.items()}, "content": content, "held_out": held_out}
 
@@ -115,7 +113,7 @@ class OwnImages(Loader):
             raise UserError(f"data.grey={grey}: allowed: {' or '.join(GREY)}")
         config = cls.settle(config)
         paths = _paths(config)
-        here = not _gone(config["content"], paths)
+        here = not own.gone(config["content"], paths)
         return cls(paths, grey, config["content"], found_in(paths, config.get("held_out")) if here else None)
 
     @property
@@ -194,8 +192,7 @@ class OwnImages(Loader):
 
 def content_of(found: Mapping[str, Found]) -> str:
     """One hex SHA-256 over the images of all splits."""
-    lines = [f"{split}:{found[split].digest}" for split in SPLITS if split in found]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return own.digest(f"{split}:{found[split].digest}" for split in SPLITS if split in found)
 
 
 def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
@@ -225,11 +222,6 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
         if about.count < 2:  # variances over a split need two
             raise DataError(f"{where}: a single image, expected two or more")
     return found
-
-
-def _gone(content: Any, paths: Mapping[str, Path]) -> bool:
-    """Whether the content is known and none of the files is here any more."""
-    return bool(content) and not any(path.exists() for path in paths.values())
 
 
 def _paths(config: Mapping[str, Any]) -> dict[str, Path]:

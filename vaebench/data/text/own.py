@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vaebench.data.files.content import UNREADABLE, digest_as_last_changed
+from vaebench.data.files import own
 from vaebench.data.text.corpus import SPLITS, TextLoader, read_documents
-from vaebench.errors import DataError, UserError
+from vaebench.errors import UserError
 
 
 class OwnText(TextLoader):
@@ -34,11 +33,10 @@ class OwnText(TextLoader):
         """
         paths = _paths(config)
         content = config.get("content")
-        if not (content and not any(path.exists() for path in paths.values())):
-            found = content_of(paths, bool(config.get("labels")))
-            if content and found != content:
-                named = " ".join(f"data.{split}={path}" for split, path in paths.items())
-                raise DataError(f"{named}: not what they were: expected content {content[:16]}, found {found[:16]}")
+        if not own.gone(content, paths):
+            labels = f"labels:{bool(config.get('labels'))}"
+            found = own.content_of(paths, [labels], "a folder, expected a file with one document a line")
+            own.refuse_changed(content, found, paths)
             content = found
         return {**config, **{split: str(path) for split, path in paths.items()}, "content": content}
 
@@ -64,20 +62,3 @@ def _paths(config: Mapping[str, Any]) -> dict[str, Path]:
         asked = " ".join(f"data.{split}=FILE" for split in missing)
         raise UserError(f"data=text: your own documents: name them, {asked}")
     return {split: Path(str(config[split])).expanduser().absolute() for split in SPLITS}
-
-
-def content_of(paths: Mapping[str, Path], labels: bool) -> str:
-    """One hex SHA-256 over what the files hold, plain or gzipped alike, and how they are read. Raises DataError."""
-    lines = [f"labels:{labels}"]
-    for split, path in paths.items():
-        if path.is_dir():
-            raise DataError(f"data.{split}={path}: a folder, expected a file with one document a line")
-        if not path.is_file():
-            raise DataError(f"data.{split}={path}: there is no such file")
-        try:
-            lines.append(f"{split}:{digest_as_last_changed(path)}")
-        except UNREADABLE as e:
-            raise DataError(f"data.{split}={path}: truncated or damaged gzip ({e})") from None
-        except OSError as e:
-            raise DataError(f"data.{split}={path}: cannot be read ({e.strerror or e})") from None
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
