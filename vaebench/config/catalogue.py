@@ -114,5 +114,6 @@ def presets_of(table: Exhibit) -> list[str]:
     """
     if not isinstance(table, Table):
         return []
-    own = {*table.presets}.union(*(load_table(entry.table).presets for entry in table.links.values()))
+    others = {entry.table for entry in table.links.values()}
+    own = {*table.presets}.union(*(load_table(name).presets for name in others))
     return [p for p in options("preset") if p == "paper" or p in own or load_preset(p).set]

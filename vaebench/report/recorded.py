@@ -85,17 +85,14 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     entries = set(mine[ENTRY].itertuples(index=False, name=None))
-    parts = [frame[frame["table"].isin(mine["table"])]]
+    parts = []
     for name in dict.fromkeys(mine["table"]):
         table = catalogue.load(name) if name in catalogue.options("table") else None
-        if isinstance(table, Table) and table.links:
-            lines = under_own_names(frame, table)
-            linked = [
-                (table.name, row, column) in entries and (row, column) in table.links
-                for row, column in zip(lines["row"], lines["column"], strict=True)
-            ]
-            parts.append(lines[linked])
-    return pd.concat(parts).drop_duplicates(MEASUREMENT) if len(parts) > 1 else parts[0]
+        lines = under_own_names(frame, table) if isinstance(table, Table) else frame[frame["table"] == name]
+        links = {(name, *link) for link in table.links} if isinstance(table, Table) else set()
+        foreign = links - entries
+        parts.append(lines[[line not in foreign for line in lines[ENTRY].itertuples(index=False, name=None)]])
+    return pd.concat(parts)
 
 
 def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
