@@ -119,9 +119,56 @@ def test_a_run_that_is_stopped_raises_keyboard_interrupt(made, monkeypatch):
     from vaebench.running import execute
     from vaebench.running.launchers import Launched
 
-    monkeypatch.setattr(execute, "execute", lambda todo, force: Launched([], True))
+    monkeypatch.setattr(execute, "execute", lambda todo, force, until: Launched([], True))
     with pytest.raises(KeyboardInterrupt, match="the same call goes on"):
         made[0].run("SBN 200", "NVIL", seeds=8)
+
+
+def test_training_now_and_evaluating_later_is_the_same_run(made, tmp_path, caplog):
+    table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path}", preset="quick")
+    trained = table.run("SBN 200", "NVIL", seeds=0, evaluate=False)
+    assert set(trained["status"]) == {"trained"}
+    assert "bound" not in set(trained["metric"])
+    line = "trained and not evaluated: 1 run; the same call with evaluate=True evaluates it"
+    assert [record.getMessage() for record in caplog.records] == [line]
+
+    caplog.clear()
+    again = table.run("SBN 200", "NVIL", seeds=0)
+    assert not caplog.records
+    assert list(zip(again["metric"], again["value"], strict=True)) == measured(made[1], again)
+
+
+def test_a_call_whose_time_is_over_saves_and_the_same_call_goes_on(made, tmp_path, caplog):
+    table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path}", preset="quick")
+    assert not len(table.run("SBN 200", "NVIL", seeds=0, minutes=1e-9))
+    over = "1e-09 minutes are over, the state is saved: 1 of 1 runs left; the same call goes on from here"
+    assert [record.getMessage() for record in caplog.records] == [over]
+
+    caplog.clear()
+    again = table.run("SBN 200", "NVIL", seeds=0, minutes=90)
+    assert not caplog.records
+    assert list(zip(again["metric"], again["value"], strict=True)) == measured(made[1], again)
+
+
+def measured(results, others):
+    """Metrics and values of a run; times are those of the other one."""
+    lines = zip(results["metric"], results["value"], others["value"], strict=True)
+    return [(metric, other if metric in ("ms_per_update", "hours") else value) for metric, value, other in lines]
+
+
+@pytest.mark.parametrize("minutes", [0, -1.5, float("nan"), float("inf"), 1e6, "90", True])
+def test_a_time_that_is_none_is_refused(tmp_path, minutes):
+    table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path / 'runs'}", preset="quick")
+    with pytest.raises(vb.UserError, match=r"^--minutes .*: allowed: a number above 0 and below 1,000,000$"):
+        table.run("SBN 200", "NVIL", seeds=0, minutes=minutes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_time_is_of_this_machine_alone(tmp_path):
+    table = vb.table("nvil_mnist", "run.launcher=slurm", f"run.results={tmp_path / 'runs'}", preset="quick")
+    with pytest.raises(vb.UserError, match="--minutes: for runs on this machine"):
+        table.run("SBN 200", "NVIL", seeds=0, minutes=1)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_number_of_threads_stays(made):

@@ -29,11 +29,13 @@ def names(tmp_path_factory):
 
 
 def test_the_numbers_are_what_the_page_says(names):
-    assert len(EXAMPLES) == 9
+    assert len(EXAMPLES) == 10
     assert names["titles"].keys() > {"nvil_mnist"}
     assert names["bounds"].loc["SBN 200", "NVIL"] > 100
     assert set(names["results"]["seed"]) == {0, 1}
     assert set(names["results"]["status"]) == {"done"}
+    assert set(names["trained"]["status"]) == {"trained"}
+    assert set(names["evaluated"]["status"]) == {"done"}
     assert "SBN 200" in names["page"]
     assert "SBN 500" not in names["page"]
     assert list(names["curve"]["update"]) == [100, 200]

@@ -129,7 +129,14 @@ class Reproduction:
         return compose.cells(self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns))
 
     def run(
-        self, rows: Names = None, columns: Names = None, seeds: Seeds = None, *, force: bool = False
+        self,
+        rows: Names = None,
+        columns: Names = None,
+        seeds: Seeds = None,
+        *,
+        force: bool = False,
+        evaluate: bool = True,
+        minutes: float | None = None,
     ) -> pd.DataFrame:
         """Train and evaluate what is not done yet, as ``vaebench run`` does; progress goes to the standard error.
 
@@ -138,32 +145,39 @@ class Reproduction:
             columns: Their names; None for all.
             seeds: None for those of the preset or the table.
             force: Throw away the runs there are and start anew.
+            evaluate: False trains only, as ``--no-eval`` does; the same call without it evaluates.
+            minutes: Save the state and stop after so long, as ``--minutes`` does; the same call goes on. None: no end.
 
         Returns:
-            The results of these cells at these seeds. A run that failed has a line with its status and the reason.
+            The results of these cells at these seeds. A run that failed has a line with its status and the reason. What
+            is left for later is a warning in the log.
 
         Raises:
-            UserError: If settings or data are refused. Nothing is trained then.
+            UserError: If settings, data or the time are refused. Nothing is trained then.
             KeyboardInterrupt: After Ctrl-C. The state is saved; the same call goes on from there.
         """
         from vaebench.results.rekey import refuse_outdated
         from vaebench.running.execute import execute, plan
+        from vaebench.running.later import end_of, told
         from vaebench.running.machine import threads_kept
         from vaebench.running.tasks import bad
 
         chosen = self.cells(rows, columns)
         wanted = self._seeds(seeds)
         store = self._store(chosen)
-        todo = plan(store, [(chosen, wanted)], force)
+        until = end_of(minutes)
+        todo = plan(store, [(chosen, wanted)], force, evaluate=evaluate, until=until)
         if not force:
             refuse_outdated(store, todo.todo)
 
         with threads_kept():
-            launched = execute(todo, force)
+            launched = execute(todo, force, until=until)
         for o in bad(launched.outcomes):
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
         if launched.stopped:
             raise KeyboardInterrupt(launched.line.replace("the same command", "the same call"))
+        for line in told(todo, launched, minutes, "the same call", "the same call with evaluate=True"):
+            log.warning("%s", line)
         return store.frame(chosen, wanted)
 
     def runs(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> list[Path]:

@@ -177,12 +177,6 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False, until: flo
     return launched._replace(outcomes=outcomes)
 
 
-def left(plan: Plan, outcomes: Iterable[Outcome]) -> int:
-    """How many runs of a plan have not ended."""
-    ended = {(work.unit(o.task.cell), o.seed) for o in outcomes if o.status.ends(plan.evaluate) or o.status.bad}
-    return sum((work.unit(cell), seed) not in ended for cell, seeds in plan.todo for seed in seeds)
-
-
 def unexpected(outcomes: Iterable[Outcome], tables: Mapping[str, Table]) -> list[Outcome]:
     """The runs that failed, or diverged where the table does not say that the paper's own run did."""
 

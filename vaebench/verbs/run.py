@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure, Table
-from vaebench.errors import Interrupted, UserError
+from vaebench.errors import Interrupted
 from vaebench.verbs import add_overrides, drawings, looks, nothing_to_set, results_root
-
-if TYPE_CHECKING:
-    from vaebench.running.execute import Plan
-    from vaebench.running.tasks import Outcome
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
     "A figure of formulas alone trains nothing: it is drawn to the folder 'figures' beside run.results."
 )
-
-LONGEST = 1e6
-"""Minutes: two years."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -45,10 +34,11 @@ def run(args: Namespace) -> int:
     from vaebench.report.plan import describe
     from vaebench.results.rekey import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
-    from vaebench.running.execute import Shard, execute, left, plan, unexpected
+    from vaebench.running.execute import Shard, execute, plan, unexpected
+    from vaebench.running.later import end_of, told
 
     # What is asked for.
-    until = _until(args.minutes)
+    until = end_of(args.minutes)
     selection = parse(args.overrides)
     shard = None if args.shard is None else Shard.read(args.shard)
     preset = catalogue.load_preset(selection.preset)
@@ -73,45 +63,20 @@ def run(args: Namespace) -> int:
 
     # The figures come first: what cannot be written is known before the training.
     shown = drawings.draw(figures, store.root)
-    outcomes, stopped, line, late = execute(todo, args.force, args.fail_fast, until)
+    launched = execute(todo, args.force, args.fail_fast, until)
     for table, (chosen, numbers) in zip(tables, wanted, strict=True):
         part = table.narrowed((c.row, c.column) for c in chosen) if args.only else table
         shown[table.name] = stored.measured(part, chosen, numbers, known=todo.ended())
     sys.stdout.write(written([shown[e.name] for e in every], look=looks()))
 
-    bad = unexpected(outcomes, {t.name: t for t in tables})
+    bad = unexpected(launched.outcomes, {t.name: t for t in tables})
     for o in bad:
         _say(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}")
-    if stopped:
-        raise Interrupted(line)
-    remain = left(todo, outcomes)
-    if late and remain:
-        runs = sum(len(numbers) for _, numbers in todo.todo)
-        over = f"{args.minutes:g} minutes are over, the state is saved"
-        _say(f"{over}: {remain} of {runs} runs left; the same command goes on from here")
-    trained = _trained(todo, outcomes) if args.no_eval else 0
-    if trained:
-        which, them = ("1 run", "it") if trained == 1 else (f"{trained} runs", "them")
-        _say(f"trained and not evaluated: {which}; the same command without --no-eval evaluates {them}")
+    if launched.stopped:
+        raise Interrupted(launched.line)
+    for line in told(todo, launched, args.minutes, "the same command", "the same command without --no-eval"):
+        _say(line)
     return 1 if bad else 0
-
-
-def _until(minutes: float | None) -> float:
-    """When the time of the command is over, as ``time.monotonic`` counts. Raises UserError for a time that is none."""
-    if minutes is None:
-        return math.inf
-    if not 0 < minutes < LONGEST:
-        raise UserError(f"--minutes {minutes:g}: allowed: a number above 0")
-    return time.monotonic() + 60 * minutes
-
-
-def _trained(todo: Plan, outcomes: Sequence[Outcome]) -> int:
-    """How many runs are trained and not evaluated, those of earlier commands included."""
-    from vaebench.results.status import Status
-
-    status = {(a.cell.key, a.seed): a.known.status for a in todo.asked}
-    status |= {(o.task.cell.key, o.seed): o.status for o in outcomes}
-    return sum(each is Status.TRAINED for each in status.values())
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,69 @@
+"""What a command leaves for later: the end of its time, and what is told of runs that are not done then."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from vaebench.errors import UserError
+from vaebench.results.status import Status
+from vaebench.running import tasks as work
+from vaebench.running.execute import Plan
+from vaebench.running.launchers import Launched
+from vaebench.running.tasks import Outcome
+
+LONGEST = 1e6
+"""Minutes: two years."""
+
+
+def end_of(minutes: float | None) -> float:
+    """When so many minutes from now are over, as ``time.monotonic`` counts; never for None.
+
+    Raises:
+        UserError: For a time that is none.
+    """
+    if minutes is None:
+        return math.inf
+    number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if not number or not 0 < minutes < LONGEST:
+        given = f"{minutes:g}" if number else repr(minutes)
+        raise UserError(f"--minutes {given}: allowed: a number above 0 and below {LONGEST:,.0f}")
+    return time.monotonic() + 60 * minutes
+
+
+def told(plan: Plan, launched: Launched, minutes: float | None, same: str, evaluates: str) -> list[str]:
+    """A line if the time was over before all had ended, and one if runs wait for their evaluation.
+
+    Args:
+        plan: What was asked for.
+        launched: What came of it.
+        minutes: The time that was given.
+        same: What goes on, such as "the same command".
+        evaluates: What evaluates, such as "the same command without --no-eval".
+    """
+    lines = []
+    remain = left(plan, launched.outcomes)
+    if launched.late and remain:
+        runs = sum(len(seeds) for _, seeds in plan.todo)
+        over = f"{minutes:g} minutes are over, the state is saved"
+        lines.append(f"{over}: {remain} of {runs} runs left; {same} goes on from here")
+
+    trained = 0 if plan.evaluate else _trained(plan, launched.outcomes)
+    if trained:
+        which, them = ("1 run", "it") if trained == 1 else (f"{trained} runs", "them")
+        lines.append(f"trained and not evaluated: {which}; {evaluates} evaluates {them}")
+    return lines
+
+
+def left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
+    """How many runs of a plan have not ended."""
+    ended = {(work.unit(o.task.cell), o.seed) for o in outcomes if o.status.ends(plan.evaluate) or o.status.bad}
+    return sum((work.unit(cell), seed) not in ended for cell, seeds in plan.todo for seed in seeds)
+
+
+def _trained(plan: Plan, outcomes: Sequence[Outcome]) -> int:
+    """How many runs are trained and not evaluated, those of earlier commands included."""
+    status = {(a.cell.key, a.seed): a.known.status for a in plan.asked}
+    status |= {(o.task.cell.key, o.seed): o.status for o in outcomes}
+    return sum(each is Status.TRAINED for each in status.values())
