@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from vaebench import cli, data
-from vaebench.config import catalogue
-from vaebench.config.cells import run_key
+from vaebench.config import catalogue, compose
+from vaebench.config.cells import Cell, run_key
 from vaebench.errors import UserError
 from vaebench.results import shipped, shipped_models, store
-from vaebench.results.store import read_note
-from vaebench.training import checkpoint
+from vaebench.results.result_file import readable_measures
+from vaebench.results.store import Store, is_current, read_note
+from vaebench.training import checkpoint, resume
+from vaebench.training.build import start_or_load
+from vaebench.training.checkpoint import Checkpoint
+from vaebench.training.run_state import progress_of, shed_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 20 * 2**20
@@ -26,6 +33,14 @@ RUNS = shipped_models.runs()
 def named(path):
     note = read_note(path)[0]
     return [note["table"], note["row"], note["column"]]
+
+
+def measured(path):
+    """What the row shows: the measures that its cell asks for, by name."""
+    note, _ = read_note(path)
+    cell = Cell(note["table"], note["row"], note["column"], note["preset"], note["config"])
+    found = readable_measures(json.loads((path / "result.json").read_text()))
+    return {m.name: m for m in found if is_current(cell, m)}
 
 
 def test_there_are_some_and_they_are_small():
@@ -41,15 +56,21 @@ def test_a_shipped_run_is_whole_and_says_what_the_reference_says(run):
     result = json.loads((run / "result.json").read_text())
     assert run_key(note["config"]) == run.parent.name
     assert result["status"] == "done"
-    assert checkpoint.read(run / "best.safetensors").meta["update"] == result["best_update"]
-    assert checkpoint.read(run / "checkpoint.safetensors").meta["update"] == result["updates"]
+    last = checkpoint.read(run / "checkpoint.safetensors")
+    assert last.meta["update"] == result["updates"]
+    assert last.meta["shed"]
+    assert not last.opt
+    best = run / "best.safetensors"
+    assert best.exists() == (not last.params), "the parameters that are evaluated, once"
+    if best.exists():
+        assert checkpoint.read(best).meta["update"] == result["best_update"]
 
     frame = store.read_csv(shipped.folder() / f"{note['table']}-{note['preset']}.csv")
     mine = frame[(frame["key"] == run.parent.name) & (frame["seed"] == seed)]
-    recorded = dict(zip(mine["metric"], mine["value"], strict=True))
-    stored = {m["name"]: m["value"] for m in result["measures"]}
+    recorded = {(line.metric, line.signature): line.value for line in mine.itertuples()}
+    stored = {(name, m.signature): m.value for name, m in measured(run).items()}
     both = set(stored) & set(recorded)
-    assert {"bound", "iw_nll", "kl"} <= both
+    assert {"bound", "iw_nll", "kl"} <= {name for name, _ in both}
     assert {name: stored[name] for name in both} == pytest.approx({name: recorded[name] for name in both}, rel=1e-12)
 
 
@@ -113,22 +134,75 @@ def test_measured_again_it_is_what_it_was(run, tmp_path):
     status = next(s for s in data.status() if s.name == note["config"]["data"]["name"])
     if not status.prepared and status.missing:
         pytest.skip(f"data {status.name}: not here; vaebench data get {status.name}")
-    stored = {m["name"]: m["value"] for m in json.loads((run / "result.json").read_text())["measures"]}
+    stored = measured(run)["bound"]
 
     assert cli.main(["eval", *named(run), "eval.iw_samples=null", f"run.results={tmp_path}"]) == 0
 
     result = json.loads((tmp_path / run.parent.name / run.name / "result.json").read_text())
-    found = [m for m in result["measures"] if m["name"] == "bound"]
-    assert [m["samples"] for m in found] == [10]
-    assert math.isclose(found[0]["value"], stored["bound"], abs_tol=0.01)
-    assert "earlier" not in found[0]["extra"]
+    (found,) = [m for m in readable_measures(result) if m.name == "bound" and m.signature == stored.signature]
+    assert math.isclose(found.value, stored.value, abs_tol=0.01)
+    assert "earlier" not in found.extra
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.parent.name)
 def test_the_page_gives_its_numbers(run):
     table, row, _ = named(run)
-    stored = {m["name"]: m["value"] for m in json.loads((run / "result.json").read_text())["measures"]}
+    stored = measured(run)
     text = (ROOT / "docs" / "results.md").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith(f'| `{table} "{row}"` |')]
-    assert f"bound {stored['bound']:.2f}" in line
-    assert f"IW-NLL {stored['iw_nll']:.2f}" in line
+    assert f"bound {stored['bound'].value:.2f}" in line
+    assert f"IW-NLL {stored['iw_nll'].value:.2f} (K = {stored['iw_nll'].samples:,})" in line
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.parent.name)
+def test_the_command_on_the_page_asks_for_this_run(run):
+    note, seed = read_note(run)
+    text = (ROOT / "docs" / "results.md").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith(f'| `{note["table"]} "{note["row"]}"` |')]
+    (command,) = re.findall(r"`vaebench run (.*)`", line)
+    words = shlex.split(command)
+    assert words[-2:] == ["--seeds", str(seed)]
+    only = [words[i + 1] for i, word in enumerate(words) if word == "--only"]
+    selection = compose.parse([word for word in words if word.startswith(("table=", "preset="))])
+    preset = catalogue.load_preset(selection.preset)
+    cells = compose.cells(catalogue.load_table(*selection.tables), preset, selection.overrides, only)
+    assert {cell.key for cell in cells} == {run.parent.name}
+
+
+def test_they_are_listed(capsys):
+    assert cli.main(["ls", "shipped"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == len(RUNS)
+    for run, line in zip(RUNS, lines, strict=True):
+        assert line.startswith(shipped_models.quoted(named(run)[:2]))
+        assert f"bound {measured(run)['bound'].value:.2f}" in line
+
+
+def test_nothing_goes_on_from_a_shipped_run(tmp_path):
+    """A longer run of the same cell begins anew, and a session that would go on is told in one line."""
+    shipped_models.own(RUNS[0], tmp_path)
+    note, seed = read_note(RUNS[0])
+    longer = {**note["config"], "train": {**note["config"]["train"], "updates": 2 * 10**8}}
+    cell = Cell(note["table"], note["row"], note["column"], note["preset"], longer)
+    began = resume.prepare(Store(tmp_path), cell, seed, note["data_hash"])
+    resume.extend(began, Store(tmp_path), cell, note["data_hash"])
+    assert began.update == 0
+
+    state = progress_of(RUNS[0], seed)
+    with pytest.raises(UserError, match="of a run that has ended"):
+        start_or_load(state, None, None, note["config"], 1)
+
+
+def test_a_checkpoint_whose_last_parameters_are_evaluated_keeps_them(tmp_path):
+    run = RUNS[0]
+    best = checkpoint.read(run / "checkpoint.safetensors")  # of a run whose last parameters are evaluated
+    state = {"model.running": torch.ones(2), "chains": torch.ones(3)}
+    ended = Checkpoint(best.params, state, {"momentum": torch.ones(4)}, best.meta)
+    checkpoint.write(tmp_path / "checkpoint.safetensors", ended)
+
+    shed = shed_checkpoint(progress_of(tmp_path, 0), "last")
+
+    assert set(shed.params) == set(best.params)
+    assert set(shed.state) == {"model.running"}
+    assert not shed.opt
+    assert shed.meta == best.meta == {**best.meta, "shed": True}

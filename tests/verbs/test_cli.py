@@ -369,7 +369,7 @@ def test_ls_runs_shows_flags_first(runs, capsys):
     assert "flagged: bound impossible; bound -626.30(0.10)" in out
 
 
-@pytest.mark.parametrize("what", ["tables", "models", "objectives", "presets", "data", "runs"])
+@pytest.mark.parametrize("what", ["tables", "models", "objectives", "presets", "data", "runs", "shipped"])
 def test_ls_imports_nothing_heavy(what, runs):
     arguments = ["ls", what, *([f"run.results={runs}"] if what == "runs" else [])]
     heavy = {"torch", "hydra", "omegaconf", "pandas", "h5py", "scipy", "sklearn", "matplotlib", "argcomplete"}

@@ -6,7 +6,7 @@ changed is copied to the user's own runs first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vaebench.errors import UserError, nearest
@@ -61,9 +61,7 @@ def _of_row(words: Sequence[str]) -> Path:
     if len(fits) == 1:
         return fits[0]
 
-    there = "; ".join(
-        dict.fromkeys(" ".join(f"'{part}'" if " " in part else part for part in n) for n in names.values())
-    )
+    there = "; ".join(dict.fromkeys(map(quoted, names.values())))
     asked = " ".join(words)
     if not there:
         raise UserError(f"{asked}: this installation ships no models")
@@ -71,6 +69,11 @@ def _of_row(words: Sequence[str]) -> Path:
     hint = nearest(words[1], of_table) if len(words) > 1 and of_table else f"allowed: {there}"
     several = "several shipped models" if fits else "no shipped model"
     raise UserError(f"{asked}: {several} of that name: {hint}")
+
+
+def quoted(words: Iterable[str]) -> str:
+    """Words as they are typed, those with blanks in quotes."""
+    return " ".join(f"'{word}'" if " " in word else word for word in words)
 
 
 def own(path: Path, root: Path) -> Path:

@@ -79,6 +79,10 @@ def start_or_load(
     state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
 ) -> tuple[Tensors, Tensors, Tensors]:
     """Parameters, state of the objective and of the optimiser: of a checkpoint, or as they are at the start."""
+    if state.shed:
+        raise UserError(
+            f"{state.last}: of a run that has ended, without the state to go on with; vaebench run --force starts anew"
+        )
     if state.update:
         c = checkpoint.read(state.last)  # in the order of a fresh start, on which the rounding of sums depends
         try:

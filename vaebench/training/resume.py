@@ -89,7 +89,7 @@ def _beginning(folder: Path, seed: int, cell: Cell, data_hash: str) -> RunState 
         as_long = {**theirs, "train": {**theirs["train"], "updates": wanted["updates"]}}
         same = canonical(identity(as_long)) == canonical(identity(cell.config))
         out = progress_of(folder, seed)
-        if not same or old["data_hash"] != data_hash or out.update >= wanted["updates"]:
+        if not same or out.shed or old["data_hash"] != data_hash or out.update >= wanted["updates"]:
             return None
         evaluated_checkpoint(out, "valid_bound")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):

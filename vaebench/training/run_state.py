@@ -13,6 +13,9 @@ from vaebench.results.store import BOUNDS
 from vaebench.training import checkpoint
 from vaebench.training.checkpoint import Checkpoint
 
+SHED = "shed"
+"""Marks a checkpoint of a run that has ended: what only further training needs was left out of it."""
+
 MEASURED = {"measured": True}
 """Marks what is told of a run and is no state of it: a checkpoint that lacks it is gone on with, from its default."""
 
@@ -25,7 +28,8 @@ class RunState:
     updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
     there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
     alone, which are fewer than all where a checkpoint did not keep them. ``engine``: the one that it is trained by,
-    see ``engines``; '' where a checkpoint does not say. Bounds in ``curve`` and ``best_bound`` are positive nats, lower
+    see ``engines``; '' where a checkpoint does not say. ``shed``: whether the checkpoint is one that nothing can go on
+    from, see ``shed_checkpoint``. Bounds in ``curve`` and ``best_bound`` are positive nats, lower
     is better, as in results.
     """
 
@@ -45,6 +49,7 @@ class RunState:
     update_seconds: float = field(default=0.0, metadata=MEASURED)
     timed: int = field(default=0, metadata=MEASURED)
     engine: str = field(default="", metadata=MEASURED)
+    shed: bool = False
 
     META: ClassVar[tuple[str, ...]] = (
         *("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled"),
@@ -116,6 +121,7 @@ def progress_of(folder: Path, seed: int) -> RunState:
             out.restore(meta)
         except KeyError as e:
             raise checkpoint.damaged(out.last, f"no {e.args[0]} in it") from None
+        out.shed = bool(meta.get(SHED))
     return out
 
 
@@ -124,7 +130,7 @@ def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
 
     Raises UserError where the file is damaged or missing, or holds another update than the one that was the best.
     """
-    if select != "valid_bound" or state.best_update is None:
+    if _last_is_evaluated(state, select):
         return checkpoint.read(state.last)
     best = checkpoint.read(state.best)
     if best.meta.get("update") != state.best_update:  # killed between the two files
@@ -133,3 +139,22 @@ def evaluated_checkpoint(state: RunState, select: str) -> Checkpoint:
             f"{state.best_update}; vaebench run goes on from the checkpoint, with --force it starts anew"
         )
     return best
+
+
+def shed_checkpoint(state: RunState, select: str) -> Checkpoint:
+    """The last checkpoint of a run that has ended, without what only further training needs.
+
+    It says how the training went, and holds the parameters if it is these that are evaluated. Raises UserError as
+    ``evaluated_checkpoint`` does.
+    """
+    evaluated_checkpoint(state, select)  # whole, or there is nothing to keep
+    found = checkpoint.read(state.last)
+    out = Checkpoint({}, meta={**found.meta, SHED: True})
+    if _last_is_evaluated(state, select):
+        out.params = found.params
+        out.state = {k: v for k, v in found.state.items() if k.startswith("model.")}
+    return out
+
+
+def _last_is_evaluated(state: RunState, select: str) -> bool:
+    return select != "valid_bound" or state.best_update is None

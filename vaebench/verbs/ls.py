@@ -10,7 +10,7 @@ from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
 from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
 
-HELP = "List tables (the default), data, models, objectives, runs or presets, one line each."
+HELP = "List tables (the default), data, models, objectives, runs, presets or shipped models, one line each."
 KEYS = ("run.results", "data.mirror")
 Rows = Sequence[Sequence[object]]
 
@@ -31,7 +31,7 @@ def run(args: Namespace) -> int:
     if len(rows) > 1:
         print(listed(rows, streams.width(), 2 if what == "runs" else 1))
     else:
-        print(f"no {what}")
+        print("no shipped models" if what == "shipped" else f"no {what}")
     return 0
 
 
@@ -81,6 +81,22 @@ def _runs(given: dict[str, str]) -> Rows:
     return runs(Store(results_root(given.get("run.results"))))
 
 
+def _shipped(_: dict[str, str]) -> Rows:
+    from vaebench.results import shipped_models
+    from vaebench.results.listing import runs
+    from vaebench.results.store import Store, read_note
+
+    place = shipped_models.folder()
+    known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
+    rows: list[Sequence[object]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
+    for path in shipped_models.runs():
+        note, seed = read_note(path)
+        *_, updates, _, measures = known[path.parent.name, seed]
+        name = shipped_models.quoted((note["table"], note["row"]))
+        rows.append((name, note["preset"], seed, updates, measures))
+    return rows
+
+
 LISTS = {
     "tables": _tables,
     "data": _data,
@@ -88,4 +104,5 @@ LISTS = {
     "objectives": lambda _: _options("objective"),
     "runs": _runs,
     "presets": _presets,
+    "shipped": _shipped,
 }
