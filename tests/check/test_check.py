@@ -76,7 +76,7 @@ def test_every_model_and_objective_is_among_the_lines(lines):
     binary = {name for name, facts in FAMILIES.items() if facts.latent == "binary"}
     assert {config["name"] for config in check.MODELS.values()} == binary - ELSEWHERE["models"]
     names = " ".join(line.name for line in lines)
-    titles = {"nvil": "NVIL", "wake_sleep": "wake-sleep", "iw_bound": "ELBO", "dvae_pp": "DVAE++"}
+    titles = {"nvil": "NVIL", "wake_sleep": "wake-sleep", "mdl": "MDL", "iw_bound": "ELBO", "dvae_pp": "DVAE++"}
     assert set(titles) == set(objectives.OBJECTIVES) - ELSEWHERE["objectives"]
     assert all(title in names for title in titles.values())
     assert all(

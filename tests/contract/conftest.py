@@ -83,6 +83,7 @@ PRIOR = {"prior_chains": 6, "prior_sweeps": 2}
 OBJECTIVE_SETTINGS: dict[str, list[dict[str, Any]]] = {
     "nvil": [{"baseline_units": 5}, {"input_baseline": False, "local_signals": False}],
     "wake_sleep": [{}, {"weight_decay": 0.2}],
+    "mdl": [{}],
     "iw_bound": [{"samples": 1}, {"samples": 3}, {"samples": 2, "average": "outside"}],
     "dvae": [PRIOR],
     "dvae_pp": [{**PRIOR, "samples": 2}],
@@ -201,13 +202,15 @@ def objective_cases() -> list[Case]:
 def _able(case: Case) -> Case:
     """The case without what is refused: dropout and noise on the model's input if its objective draws none, kept chains
 
-    of what are no bits.
+    of what are no bits, codes through which no gradient passes.
     """
     if case.missing:
         return case
     try:
         objectives.build(case.objective, case.build())
     except UserError:
+        if case.model.get("posterior") == "autoregressive":
+            return replace(case, model={**case.model, "posterior": "deterministic"})
         if case.kind is Kind.COUNTS:
             return replace(case, objective={k: v for k, v in case.objective.items() if k != "chains"})
         off = {"dropout_in": 0.0, "dropout_out": 0.0} if case.kind is Kind.TOKENS else {"input_noise": "none"}

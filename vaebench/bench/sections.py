@@ -37,6 +37,7 @@ FAMILIES: Families = {
     "fDARN 200, NVIL": ({"name": "fdarn", "dims": [200]}, {"name": "nvil"}),
     "fDARN 200, wake-sleep": ({"name": "fdarn", "dims": [200]}, {"name": "wake_sleep"}),
     "DARN 200, NVIL": ({"name": "darn", "dims": [200]}, {"name": "nvil"}),
+    "DARN 200, MDL": ({"name": "darn", "dims": [200]}, {"name": "mdl"}),
     "SBN 200, autoregressive posterior, NVIL": (
         {"name": "sbn", "dims": [200], "posterior": "autoregressive"},
         {"name": "nvil"},

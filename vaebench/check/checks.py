@@ -32,6 +32,7 @@ from vaebench.models.rbm_posterior import RBMPosteriorVAE
 from vaebench.objectives.base import Batch, Objective
 from vaebench.objectives.dvae_pp import DVAEPlusPlus
 from vaebench.objectives.iw_bound import IWBound
+from vaebench.objectives.mdl import MDL
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.rng import noise, seeds
@@ -82,6 +83,8 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
         yield from gradients(f"NVIL ({variant}), SBN 2-3", "nvil", settings, tiny(MODELS["SBN 2-3"], 3, device))
     for name in ("SBN 2-3", "DARN 4"):
         yield from gradients(f"wake-sleep, {name}", "wake_sleep", {}, tiny(MODELS[name], 4, device))
+    for name in ("SBN 4", "DARN 4"):
+        yield from gradients(f"MDL, {name}", "mdl", {}, tiny(MODELS[name], 9, device))
     yield from linear_gaussian(device)
     yield from log_z(device)
     yield from boltzmann_posterior(device)
@@ -299,7 +302,8 @@ def sampled_gradients(
 def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
     """Exact gradient of each group's own objective, flattened in the order of the parameters' names.
 
-    With fixed statistics NVIL's inference layer i follows the gradient of the bound divided by max(1, sqrt(v_i)).
+    With fixed statistics NVIL's inference layer i follows the gradient of the bound divided by max(1, sqrt(v_i)). That
+    of MDL does not follow a bound: see ``_code_gradients``.
     """
     if isinstance(rule, NVIL):
         values = _grad(rule, exact.elbo(rule.model, x).sum())
@@ -314,6 +318,9 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
         values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
         sleep = _grad(rule, exact.expected_log_posterior(rule.model).to(x.device) * len(x))
         values.update({k: v for k, v in sleep.items() if k.startswith("model.q.")})
+    elif isinstance(rule, MDL) and rule.model.layers == 1:
+        values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
+        values.update(_code_gradients(rule, x))
     elif isinstance(rule, IWBound) and isinstance(rule.model, LinearGaussian) and rule.samples == 1:
         values = _grad(rule, rule.model.elbo(x).sum())
     else:
@@ -348,6 +355,25 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
         scale = state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
         value = value - (weight * (signal - net(inputs[i]) - center) ** 2).sum() / (2 * scale)
     return {k: v for k, v in _grad(rule, value).items() if k.startswith("baseline.")}
+
+
+def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
+    """What the inference network of one layer follows, by enumeration.
+
+    For the probability q of each bit: the slopes of log p(x, h) at 0 and at 1, half of both, the other bits drawn; and
+    the exact gradient of the entropy.
+    """
+    model = rule.model
+    h = exact.latent_states(model)[0].to(x.device).expand(-1, len(x), -1).contiguous().requires_grad_()
+    (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
+    q = torch.sigmoid(model.q[0].drive(x - model.mean))
+    with torch.no_grad():
+        of_bits = torch.where(h > 0, q, 1 - q)
+        weight = of_bits.prod(-1, keepdim=True)
+        to_q = (weight * slopes / (2 * of_bits)).sum(0)
+    entropy = -(q * q.log() + (1 - q) * (1 - q).log()).sum()
+    values = _grad(rule, (to_q * q).sum() + entropy)
+    return {k: v for k, v in values.items() if k.startswith("model.q.")}
 
 
 # --------------------------------------------------------------------------------------------------------- pieces

@@ -14,6 +14,11 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
     return (x * logits - F.softplus(logits)).sum(-1)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy, nats, summed over the last axis: (..., n) -> (...)."""
+    return -log_prob(torch.sigmoid(logits), logits)
+
+
 def sample(logits: Tensor, uniform: Tensor) -> Tensor:
     """Zeros and ones from noise uniform on (0, 1): 1 with probability sigmoid(logits). No gradient passes.
 

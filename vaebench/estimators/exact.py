@@ -38,6 +38,11 @@ def _tables(model: LatentModel, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]
     return model.log_joint(x, z) - prior, model.log_posterior(z, x) - posterior, z
 
 
+def _mean(weight: Tensor, values: Tensor) -> Tensor:
+    """sum_h weight(h) values(h), (batch,), of (states, batch). Without weight infinities count for nothing."""
+    return torch.where(weight > 0, weight * values, 0.0).sum(0)
+
+
 def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
     prior = model.prior().log_z() if isinstance(model, BoltzmannPrior) else 0.0
@@ -52,7 +57,7 @@ def log_evidence(model: LatentModel, x: Tensor) -> Tensor:
 def elbo(model: LatentModel, x: Tensor) -> Tensor:
     """E_Q[log P(x, h) - log Q(h | x)], (batch,); differentiable in every parameter."""
     log_p, log_q, _ = _tables(model, x)
-    return (log_q.exp() * (log_p - log_q)).sum(0)
+    return _mean(log_q.exp(), log_p - log_q)
 
 
 def expected_log_joint(model: LatentModel, x: Tensor) -> Tensor:
@@ -74,5 +79,5 @@ def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
     log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
     prior, posterior = log_z(model, x)
     weight = (total(log_q) - posterior).exp()
-    kl = [(weight * (q - p)).sum(0) for p, q in zip(log_p[1:], log_q, strict=True)]
+    kl = [_mean(weight, q - p) for p, q in zip(log_p[1:], log_q, strict=True)]
     return [*kl[:-1], kl[-1] + prior - posterior]

@@ -109,7 +109,9 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
         return False
     fits = (
-        model.draws_bits
+        isinstance(model, BeliefNet)
+        and model.draws_bits
+        and not model.deterministic
         and x.device.type == "cpu"
         and all(v.dtype == torch.float32 and not v.is_cuda for v in model.parameters())
     )

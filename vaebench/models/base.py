@@ -222,6 +222,11 @@ class LatentModel(Model):
 class SampledPosterior(LatentModel):
     """A model whose posterior q(z | x) is normalised and can be sampled at once."""
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether q(z | x) is a point: its log-probability is 0 there, minus infinity elsewhere."""
+        return False
+
     @abstractmethod
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: name -> (kind, shape), kind ``uniform`` on (0, 1) or ``normal``."""

@@ -68,6 +68,23 @@ class Units(nn.Module):
         return self.uniforms
 
 
+class Thresholded(Units):
+    """A layer of codes: h = [W parent + b > 0], the likelier value of every unit. There is nothing random in it."""
+
+    def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
+        """0 at the code of ``parent``, minus infinity elsewhere; ``h`` (..., units) -> (...)."""
+        same = (h == self._code(parent)).all(-1)
+        return torch.zeros_like(h[..., 0]).masked_fill(~same, -torch.inf)
+
+    def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
+        """The code, zeros and ones of the shape of ``uniform`` (..., units), whatever its values."""
+        return self._code(parent).expand(uniform.shape)
+
+    def _code(self, parent: Tensor | None) -> Tensor:
+        a = self.drive(parent).detach()
+        return (a > 0).to(a.dtype)
+
+
 class Words(Units):
     """A document as counts, given its parents: all of its tokens are drawn from softmax(W parent + b).
 
@@ -104,12 +121,26 @@ class Words(Units):
         return self.longest
 
 
+POSTERIORS = ("factorial", "autoregressive", "deterministic")
+"""What ``model.posterior`` may be."""
+
+
 class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     """P(x, h) = P(h_n) prod_i P(h_{i-1} | h_i) with Q(h | x) = prod_i Q(h_i | h_{i-1}), h_0 = x (equations 1 to 4).
 
     ``dims`` lists the DEEPEST layer first, as the paper does: [200, 200, 500] has 500 units next to the data. The
     input of the inference network is centred by the training mean; the targets of P(x | h) stay zeros and ones, or
     counts.
+
+    Args:
+        info: What is known of the data.
+        dims: Units of each layer.
+        posterior: ``factorial``: units of a layer are independent given the layer below. ``autoregressive``: a unit
+            depends on those before it, too. ``deterministic``: Q is a point, each unit at its likelier value; the bound
+            is then log P(x, h), and the KL of a layer minus the log-probability of its code.
+
+    Raises:
+        UserError: If ``dims`` are no layer sizes, or too many, or ``posterior`` is none of these.
     """
 
     chained_prior = False
@@ -124,15 +155,15 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             )
         if self.max_layers and len(dims) > self.max_layers:
             raise UserError(f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer")
-        if posterior not in ("factorial", "autoregressive"):
-            raise UserError(
-                f"model.posterior={posterior!r}: {nearest(str(posterior), ['factorial', 'autoregressive'])}"
-            )
+        if posterior not in POSTERIORS:
+            raise UserError(f"model.posterior={posterior!r}: {nearest(str(posterior), POSTERIORS)}")
         super().__init__(info, dims[::-1])
-        n, chained = len(dims), posterior == "autoregressive"
+        n = len(dims)
+        chained = posterior == "autoregressive"
+        layer = Thresholded if posterior == "deterministic" else Units
         hidden = [Units(self.sizes[i + 1], self.sizes[i], chained=False) for i in range(1, n)]
         self.p = layer_list([self._visibles(), *hidden, Units(0, self.sizes[n], self.chained_prior)])
-        self.q = layer_list([Units(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
+        self.q = layer_list([layer(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
 
     def _visibles(self) -> Units:
         """The layer of the data, which its kind decides."""
@@ -149,6 +180,11 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
     def layers(self) -> int:
         """Number of latent layers."""
         return len(self.q)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the codes of an example are fixed by it, not drawn."""
+        return isinstance(self.q[0], Thresholded)
 
     # ------------------------------------------------------------------------------------------------ noise
 

@@ -43,6 +43,7 @@ from vaebench.objectives.gumbolt import PWL, GumBolt
 from vaebench.objectives.iw_bound import IWBound
 from vaebench.objectives.likelihood import Likelihood
 from vaebench.objectives.mcem import MCEM
+from vaebench.objectives.mdl import MDL
 from vaebench.objectives.nvil import NVIL
 from vaebench.objectives.order_agnostic import OrderAgnostic
 from vaebench.objectives.ordered_likelihood import OrderedLikelihood
@@ -55,6 +56,7 @@ from vaebench.objectives.wake_sleep import WakeSleep
 OBJECTIVES: dict[str, type[Objective]] = {
     "nvil": NVIL,
     "wake_sleep": WakeSleep,
+    "mdl": MDL,
     "iw_bound": IWBound,
     "dvae": DVAE,
     "dvae_pp": DVAEPlusPlus,

@@ -88,7 +88,7 @@ class DirectedObjective(RBMPriorObjective):
         machine = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
         energy = (mean1 * machine.b1).sum(-1) + (mean2 * machine.b2).sum(-1) + ((pair1 @ machine.w) * pair2).sum(-1)
-        return -energy - sum(entropy(v) for v in logits)
+        return -energy - sum(bernoulli.entropy(v) for v in logits)
 
     def gain(
         self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
@@ -136,8 +136,3 @@ class WeightedObjective(DirectedObjective):
             group = lambda *before, i=i: self.group(i, seen, before, tape)  # noqa: E731
             out.append(weighted.through_inputs(group, *zeta[:i]))
         return out
-
-
-def entropy(logit: Tensor) -> Tensor:
-    """Entropy of factorial bits, (..., n) -> (...), nats."""
-    return -bernoulli.log_prob(torch.sigmoid(logit), logit)

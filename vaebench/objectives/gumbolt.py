@@ -14,7 +14,7 @@ from vaebench.dists import bernoulli
 from vaebench.dists.smoothing import Smoothing
 from vaebench.errors import UserError
 from vaebench.models.rbm_vae import RBMVAE
-from vaebench.objectives.directed import WeightedObjective, entropy, relaxation
+from vaebench.objectives.directed import WeightedObjective, relaxation
 
 
 class DiscretePlugIn(WeightedObjective):
@@ -34,7 +34,9 @@ class DiscretePlugIn(WeightedObjective):
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         half = len(zeta) // 2
         values = zeta[:half] + [torch.sigmoid(v) for v in logits[half:]]
-        return -self.model.prior().negative_energy(*self.model.sides(values)) - sum(entropy(v) for v in logits)
+        return -self.model.prior().negative_energy(*self.model.sides(values)) - sum(
+            bernoulli.entropy(v) for v in logits
+        )
 
     def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         log_q = sum(bernoulli.log_prob(z, v) for z, v in zip(zeta, logits, strict=True))

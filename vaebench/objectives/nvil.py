@@ -56,8 +56,8 @@ class NVIL(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Binary latents whose joint and posterior fall into one term per layer."""
-        return isinstance(model, BeliefNet)
+        """Binary latents that are drawn, whose joint and posterior fall into one term per layer."""
+        return isinstance(model, BeliefNet) and not model.deterministic
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network, input-dependent baselines."""

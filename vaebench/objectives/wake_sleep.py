@@ -39,8 +39,8 @@ class WakeSleep(Objective):
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Models that dream, and in which no example depends on the rest of its batch."""
-        sampled = isinstance(model, Ancestral) and isinstance(model, SampledPosterior)
+        """Models that dream, whose posterior gives every dream a probability, one by one."""
+        sampled = isinstance(model, Ancestral) and isinstance(model, SampledPosterior) and not model.deterministic
         return sampled and not batch_norm.layers(model)
 
     def groups(self) -> dict[str, str]:

@@ -1,0 +1,105 @@
+"""Minimum description length for belief nets (Gregor, Mnih & Wierstra 2014): gradients go through the codes.
+
+The cost of an example is the length of its code h and of the data given the code, L(x | h) + L(h) = -log p(x, h), less
+the entropy of the coder q(h | x), which bits back return. Its mean over q is minus the ELBO.
+
+The generative model follows the gradient at the code, which is unbiased. The coder has no score function: a gradient
+df/dh passes back through each bit, though h takes no value between 0 and 1.
+
+- Codes that are drawn: dE[f]/dq is taken as f'(h) / (2 q(h)). Over h it has the mean (f'(0) + f'(1)) / 2, where the
+  gradient is f(1) - f(0): the same if f is quadratic in every bit, else biased, and of low variance.
+- Deterministic codes h = [q > 1/2]: dh/dq is taken as 1, straight through the threshold. There is no entropy, and the
+  cost bounds -log p(x) by itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.dists import bernoulli
+from vaebench.errors import UserError
+from vaebench.models.base import Model
+from vaebench.models.belief_net import BeliefNet
+from vaebench.models.posterior import total
+from vaebench.objectives import reduction
+from vaebench.objectives.base import Batch, Objective, State, Step
+
+
+class MDL(Objective):
+    """Minimises -log p(x, h) - H(q) at one code h of every example; the entropies are exact. There is no state.
+
+    With several layers the entropy of a layer is that given the code below, through which its gradient passes as well.
+
+    Args:
+        model: A belief net with a factorial or a deterministic posterior, which decides the kind of the codes.
+        reduce: ``sum`` or ``mean`` over the examples of the batch.
+
+    Raises:
+        UserError: For an autoregressive posterior: a bit's gradient would have to pass through all bits after it.
+
+    Reference:
+        Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3 and 4; the estimator
+        as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
+    """
+
+    model: BeliefNet
+
+    def __init__(self, model: BeliefNet, reduce: str = "sum") -> None:
+        super().__init__()
+        if any(units.autoregressive is not None for units in model.q):
+            raise UserError(
+                "objective mdl: model.posterior=autoregressive: no gradient passes through such codes; allowed: "
+                "factorial, deterministic"
+            )
+        self.model = model
+        self.reduce = reduction.check(reduce)
+
+    @staticmethod
+    def trains(model: Model) -> bool:
+        """Belief nets."""
+        return isinstance(model, BeliefNet)
+
+    def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Noise of one code of every example."""
+        return self.model.posterior_noise(1, batch)
+
+    def codes(self, x: Tensor, noise: State) -> tuple[list[Tensor], list[Tensor]]:
+        """Codes of every layer, (1, batch, n), with the gradient that they pass back, and the layers' entropies.
+
+        Entropies are (1, batch) or (batch,), nats, each given the code below.
+        """
+        h: list[Tensor] = []
+        entropies: list[Tensor] = []
+        parent = x - self.model.mean
+        for i, units in enumerate(self.model.q, start=1):
+            logits = units.drive(parent)
+            code = units.sample(parent, noise[f"q{i}"])
+            if self.model.deterministic:
+                parent = straight(code, logits)
+            else:
+                parent = half(code, logits)
+                entropies.append(bernoulli.entropy(logits))
+            h.append(parent)
+        return h, entropies
+
+    def forward(self, state: State, batch: Batch, noise: State) -> Step:
+        """One pure step; see the package docstring."""
+        h, entropies = self.codes(batch.x, noise)
+        gain = total([self.model.log_joint(batch.x, h), *entropies])
+        return -reduction.over_cases(gain, self.reduce), state, {"bound": gain.detach().mean()}
+
+
+def half(h: Tensor, logits: Tensor) -> Tensor:
+    """``h``, drawn of q = sigmoid(``logits``), passing df/dh on to q as f'(h) / (2 q(h)); (k, batch, n).
+
+    dq / dlogit is q (1 - q), so of a logit it is |h - q| / 2, without a quotient.
+    """
+    slope = 0.5 * (h - torch.sigmoid(logits)).abs()
+    return h + slope.detach() * (logits - logits.detach())
+
+
+def straight(h: Tensor, logits: Tensor) -> Tensor:
+    """``h``, passing df/dh on to q = sigmoid(``logits``) as it is; (k, batch, n)."""
+    q = torch.sigmoid(logits)
+    return h + (q - q.detach())
