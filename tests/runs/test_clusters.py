@@ -254,6 +254,20 @@ def test_a_run_on_slurm(on_slurm, states_of, tmp_path, _):
 
 
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
+def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
+    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+    code, said = on_slurm.end(on_slurm.start(*one, "--no-eval"))
+    assert code == 0, said
+    assert "trained and not evaluated: 1 run; the same command without --no-eval evaluates it" in said
+    (folder,) = on_slurm.results.glob("*/seed-0")
+    assert json.loads((folder / "result.json").read_text())["status"] == "trained"
+
+    command = [sys.executable, "-m", "vaebench", "eval", str(folder), "eval.iw_samples=3", "eval.bound_samples=2"]
+    subprocess.run(command, env=on_slurm.env, cwd=tmp_path, check=True, capture_output=True)
+    assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
 def test_what_slurm_refuses_is_one_line(on_slurm, _):
     code, said = on_slurm.end(on_slurm.start(*SIX, "run.partition=nowhere"))
     assert code == 2
