@@ -7,26 +7,24 @@ import torch
 
 from vaebench import optim
 
-SETTINGS = {
-    "sgd": {"rate": 0.05},
-    "momentum": {"rate": 0.05, "switch": 2},
-    "adam": {"rate": 0.05},
-    "adagrad": {"rate": 0.5},
-    "clipped_sgd": {"rate": 0.05, "clip": 1.0},
-    "clipped_adam": {"rate": 0.05, "clip": 1.0},
-}
-"""Small settings of every optimiser; a new one needs a line here."""
-
 GROUPS = {"a": "model", "b": "posterior"}
 
 
-def test_every_optimiser_has_settings():
-    assert set(SETTINGS) == set(optim.OPTIMS)
+CASES = [{"name": name, **settings} for name, cls in optim.OPTIMS.items() for settings in vars(cls).get("tiny", ())]
 
 
-@pytest.fixture(params=list(SETTINGS))
-def rule(request):
-    return optim.build({"name": request.param, **SETTINGS[request.param]})
+def test_every_optimiser_has_tiny_settings_of_its_own():
+    assert {case["name"] for case in CASES} == set(optim.OPTIMS)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case["name"])
+def settings(request):
+    return request.param
+
+
+@pytest.fixture
+def rule(settings):
+    return optim.build(settings)
 
 
 def start(seeds):
@@ -89,15 +87,11 @@ def test_without_a_gradient_nothing_moves(rule):
     assert all(torch.equal(params[k], v) for k, v in start(2).items())
 
 
-def test_groups_have_rates_of_their_own(rule):
+def test_groups_have_rates_of_their_own(settings):
     """An inference network at a tenth of the rate moves a tenth as far, in the first step at least."""
-    name = next(n for n, cls in optim.OPTIMS.items() if isinstance(rule, cls))
-    slow = optim.build({"name": name, **SETTINGS[name], "posterior_rate": 0.005})
     moved = {}
-    for label, own in (
-        ("default", optim.build({"name": name, **SETTINGS[name], "posterior_rate": 0.05})),
-        ("slow", slow),
-    ):
+    for label, rate in (("default", 0.05), ("slow", 0.005)):
+        own = optim.build({**settings, "posterior_rate": rate})
         params = start(1)
         descend(own, params, states(own, params), 1)
         moved[label] = {k: params[k] - start(1)[k] for k in params}

@@ -82,7 +82,7 @@ def copy(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, here / name)
     (here / "tests" / "objectives").mkdir()
     blocks = BLOCK.findall(PAGE)
-    assert len(blocks) == 15
+    assert len(blocks) == 13
     for path, language, content in blocks:
         file = here / path
         if language == "diff":

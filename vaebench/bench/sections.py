@@ -54,7 +54,7 @@ FAMILIES: Families = {
     "VAE of two layers, ELBO": ({"name": "hierarchical_vae"}, {"name": "iw_bound", "samples": 1}),
     **bench_boltzmann.FAMILIES,
 }
-"""What is measured: with ``bench_counts``, ``bench_text`` and ``bench_images`` every registered model and objective."""
+"""What is measured on binary examples of MNIST's size: models of the papers' sizes, with the rules that train them."""
 
 
 def speed(pack: fast.Pack, seconds: float, device: torch.device) -> float:

@@ -17,7 +17,7 @@ from vaebench.check import counts as check_counts
 from vaebench.check import documents as check_documents
 from vaebench.check import images as check_images
 from vaebench.check import tractable as check_tractable
-from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
@@ -29,6 +29,7 @@ from vaebench.models.base import Ancestral, LatentModel, Model, SampledPosterior
 from vaebench.models.linear_gaussian import LinearGaussian
 from vaebench.models.posterior import total
 from vaebench.models.rbm_posterior import RBMPosteriorVAE
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.objectives.base import Batch, Objective
 from vaebench.objectives.dvae_pp import DVAEPlusPlus
 from vaebench.objectives.iw_bound import IWBound
@@ -40,17 +41,10 @@ from vaebench.training import engines as fast
 
 VISIBLE, DRAWS, PER_PASS = 4, 40_000, 4_000
 
-MODELS: dict[str, dict[str, Any]] = {
-    "SBN 4": {"name": "sbn", "dims": [4]},
-    "SBN 2-3": {"name": "sbn", "dims": [2, 3]},
-    "SBN 2-2-3": {"name": "sbn", "dims": [2, 2, 3]},
-    "SBN 2-3, autoregressive posterior": {"name": "sbn", "dims": [2, 3], "posterior": "autoregressive"},
-    "fDARN 4": {"name": "fdarn", "dims": [4]},
-    "DARN 4": {"name": "darn", "dims": [4]},
-    "DARN 4, autoregressive posterior": {"name": "darn", "dims": [4], "posterior": "autoregressive"},
-    "RBM prior 2+2": {"name": "rbm_vae", "latents": 4, "groups": 2, "layers": 1, "units": 3},
-}
-"""Tiny models of binary units that can be enumerated; every family whose posterior can be sampled is among them."""
+MODELS = tiny_models(
+    lambda cls: cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
+)
+"""Tiny models of binary units that can be enumerated: all of some data whose posterior can be sampled."""
 
 NVIL_VARIANTS: dict[str, dict[str, Any]] = {
     "all parts": {},
@@ -171,15 +165,15 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
 
 def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
     """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
-    config = {"name": "rbm_posterior", "latents": 4, "layers": 1, "units": 3}
-    model = of_kind(RBMPosteriorVAE, tiny(config, 7, device, scale=0.3))
+    ((name, settings),) = RBMPosteriorVAE.tiny.items()
+    model = of_kind(RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3))
     every = exact.states(VISIBLE).to(device)
     total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=_missing(model))
     for part in annealed_posterior.stream(model, every, 4000, 30, 0):
         total.add(part)
     wanted = -float(exact.log_evidence(model, every).detach().mean())
-    for name, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):
-        yield Line(f"RBM posterior 2+2: {name}, 4,000 samples", wanted, w.nll, w.error)
+    for measure, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):
+        yield Line(f"{name}: {measure}, 4,000 samples", wanted, w.nll, w.error)
 
 
 def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
@@ -24,11 +24,15 @@ from vaebench.rng import noise
 WORDS, TOKENS, DRAWS = 4, 3, 40_000
 
 
+MODELS = tiny_models(lambda cls: issubclass(cls, BeliefNet) and Kind.COUNTS in cls.facts.takes)
+"""Tiny belief nets that take counts too."""
+
+
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, a second."""
     info = DataInfo(np.full(WORDS, 0.7), Kind.COUNTS, longest=TOKENS)
-    for name, settings in (("SBN 2-3", {"name": "sbn", "dims": [2, 3]}), ("fDARN 3", {"name": "fdarn", "dims": [3]})):
-        model = of_kind(BeliefNet, models.build(settings, info)).double()
+    for name, config in MODELS.items():
+        model = of_kind(BeliefNet, models.build(config, info)).double()
         randomize(model, 11, 0.8)
         yield from _of(f"{name} on counts", model.to(device).requires_grad_(False))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +33,9 @@ X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
     x = X.to(device)
-    by_word, together = _sums(of_kind(TextLM, _tiny("text_lm", device)))
+    by_word, together = _sums(of_kind(TextLM, _tiny({"name": "text_lm", **TextLM.tiny["LSTM-LM"]}, device)))
     yield Line("LSTM-LM: sum of p(x), up to 3 words", by_word, together, 0.0)
-    model = of_kind(TextVAE, _tiny("text_vae", device, latents=1))
+    model = of_kind(TextVAE, _tiny({"name": "text_vae", **TextVAE.tiny["text VAE"]}, device))
     grid = torch.arange(-8, 8, 0.005, dtype=torch.float64, device=device)
     log_p, mean, sd = _on_grid(model, x, grid)
     one, many = x[:1].expand(DRAWS // 10, -1), x[:1].expand(200, -1)
@@ -66,9 +67,9 @@ def _information(model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tens
     yield Line("text VAE: mutual information, batches", mi, found.value, found.error)
 
 
-def _tiny(name: str, device: str | torch.device, **settings: int) -> Model:
+def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
     info = DataInfo(np.full(ENTRIES, 1 / ENTRIES), Kind.TOKENS)
-    model = models.build({"name": name, "embedding": 3, "units": 4, **settings}, info).double()
+    model = models.build(config, info).double()
     randomize(model, 9, 1.6)
     return model.to(device).requires_grad_(False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,21 +25,15 @@ DRAWS, STEP = 1_000, 0.005
 
 SIDE = 2
 
-TINY = {
-    "pixel_cnn": {"channels": 4, "kernels": [3, 3]},
-    "image_vae": {"latents": 1, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4},
-}
-"""Settings of models of images of 2x2."""
-
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
     every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device)
-    for decoder in ("masked", "gated"):
-        exact = of_kind(PixelCNN, _tiny("pixel_cnn", device, decoder=decoder))
-        yield Line(f"PixelCNN, {decoder}: sum of p(x)", 1.0, float(exact.score(every).exp().sum()), 0.0)
+    gated = {"name": "pixel_cnn", **PixelCNN.tiny["PixelCNN, masked"], "decoder": "gated"}
+    exact = of_kind(PixelCNN, _tiny(gated, device))
+    yield Line("PixelCNN, gated: sum of p(x)", 1.0, float(exact.score(every).exp().sum()), 0.0)
 
-    model = of_kind(ImageVAE, _tiny("image_vae", device))
+    model = of_kind(ImageVAE, _tiny({"name": "image_vae", **ImageVAE.tiny["image VAE"], "latents": 1}, device))
     yield from _against_quadrature("image VAE", model, every[5:6])
     model.refinement = Refinement(Steps(5), batch=DRAWS)
     yield from _against_quadrature("SA-VAE", model, every[5:6])
@@ -62,8 +57,8 @@ def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]
     yield Line(f"{name}: IW-NLL, 1,000 samples", -evidence, iw.nll, iw.error)
 
 
-def _tiny(name: str, device: str | torch.device, **settings: str) -> Model:
+def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
     info = DataInfo(np.full(SIDE**2, 0.5), shape=(SIDE, SIDE))
-    model = models.build({"name": name, **TINY[name], **settings}, info).double()
+    model = models.build(config, info).double()
     randomize(model, 9, 0.3)
     return model.to(device).requires_grad_(False)

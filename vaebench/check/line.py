@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from vaebench import models
 from vaebench.models.base import Model
+from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
 
 LIMIT = 4.5
@@ -19,9 +22,13 @@ COORDINATE_LIMIT = 5.5
 """The same for one coordinate of a gradient, of which there are thousands: exceeded by chance once in 26 million."""
 
 
+ROUNDING = 1e-9
+"""Errors below this, of what is about 1, are rounding: all values that a mean was taken of are the same."""
+
+
 @dataclass(frozen=True)
 class Line:
-    """One comparison. ``error`` 0 means that the two must agree to rounding, and then ``z`` is 0 or infinite.
+    """One comparison. If ``error`` is none but rounding, the two must agree to rounding: ``z`` is 0 or infinite.
 
     ``coordinates``: for a gradient, z of each of its coordinates (the line itself is their projection).
     """
@@ -35,7 +42,7 @@ class Line:
     @property
     def z(self) -> float:
         """(estimate - exact) / error."""
-        if not self.error:
+        if not self.error or self.error < ROUNDING * max(1.0, abs(self.exact)):
             return 0.0 if math.isclose(self.estimate, self.exact, rel_tol=1e-6, abs_tol=1e-9) else math.inf
         return (self.estimate - self.exact) / self.error
 
@@ -58,6 +65,17 @@ def of_kind(kind: type[M], model: Model) -> M:
     if not isinstance(model, kind):
         raise TypeError(f"{type(model).__name__} is no {kind.__name__}")
     return model
+
+
+def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
+    """The tiny models of all families whose class is wanted: the name that is shown -> settings, with the family's."""
+    classes = {family: models.model_class(family) for family in FAMILIES}
+    return {
+        name: {"name": family, **settings}
+        for family, cls in classes.items()
+        if wanted(cls)
+        for name, settings in cls.tiny.items()
+    }
 
 
 def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:

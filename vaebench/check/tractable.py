@@ -1,4 +1,4 @@
-"""Models whose likelihood is exact, without latents or convolutions, against sums over every example of four bits."""
+"""Models whose likelihood is exact against sums over every example of four bits."""
 
 from __future__ import annotations
 
@@ -10,22 +10,17 @@ import torch
 from torch import Tensor
 
 from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.models.base import Ancestral, ExactModel
 from vaebench.rng import noise
 
 VISIBLE, DRAWS = 4, 40_000
 
-MODELS: dict[str, dict[str, Any]] = {
-    "mixture of 3 Bernoullis": {"name": "bernoulli_mixture", "components": 3},
-    "NADE 3": {"name": "nade", "units": 3},
-    "NADE 3, tied": {"name": "nade", "units": 3, "tied": True},
-    "MADE 6-6": {"name": "made", "units": 6, "layers": 2},
-    "EoNADE 3": {"name": "eonade", "units": 3, "layers": 1},
-    "EoNADE 3-3": {"name": "eonade", "units": 3},
-}
+MODELS = tiny_models(lambda cls: cls.facts.exact and Kind.BITS in cls.facts.takes)
+"""Tiny models of bits whose likelihood is exact."""
 
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
@@ -56,6 +51,6 @@ def _double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _tiny(config: dict[str, Any], device: str | torch.device) -> ExactModel:
-    model = models.build(config, DataInfo(np.linspace(0.2, 0.7, VISIBLE))).double()
+    model = models.build(config, DataInfo(np.linspace(0.2, 0.7, VISIBLE), shape=(2, 2))).double()
     randomize(model, 10)
     return of_kind(ExactModel, model.to(device).requires_grad_(False))

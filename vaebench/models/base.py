@@ -5,15 +5,16 @@ each (k, batch, n), the one next to the data first; log-densities are (k, batch)
 model are named ``p.*``, those of the inference network ``q.*``. All randomness comes in as ``noise``: name -> tensor,
 in the shapes that the model declares.
 
-A new model derives from the kinds that fit, and says in ``facts`` which line of ``vaebench.protocol.families`` is its
-own. Whoever uses models asks ``isinstance`` and never whether there is a method of some name.
+A new model derives from the kinds that fit, says in ``facts`` which line of ``vaebench.protocol.families`` is its
+own, and in ``tiny`` with which settings it is tested. Whoever uses models asks ``isinstance`` and never whether there
+is a method of some name.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ from vaebench.rng.noise import Shapes
 
 Moments = tuple[Tensor, Tensor]
 """Mean and log-variance of a Gaussian for every example, (batch, n) each."""
+
+
+Tiny = Mapping[str, Mapping[str, Any]]
+"""Name, as ``vaebench check`` prints it -> settings of a model."""
 
 
 class Program(NamedTuple):
@@ -52,6 +57,9 @@ class Model(nn.Module, ABC):
 
     Attributes:
         facts: The line of ``vaebench.protocol.families`` about the model.
+        tiny: The settings with which the contract tests and ``vaebench check`` build the model, so small that binary
+            latents can be enumerated: at most 16 units in all. A model that takes counts as well as other examples is
+            tried on counts with the last of them.
         info: As given.
         sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
         mean: Buffer (d,), the training mean; it tells dtype and device of the model.
@@ -62,6 +70,7 @@ class Model(nn.Module, ABC):
     """
 
     facts: ClassVar[Family]
+    tiny: ClassVar[Tiny]
     reparameterised: ClassVar[bool] = False
     ragged: ClassVar[bool] = False
     kernel_layers: ClassVar[bool] = False

@@ -6,6 +6,7 @@ The data are bits, or documents as counts (section 4.3): the layer of visibles i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import autoregressive, bernoulli, multinomial
 from vaebench.errors import UserError, nearest
-from vaebench.models.base import Ancestral, BinaryVisibles, Program, SampledPosterior
+from vaebench.models.base import Ancestral, BinaryVisibles, Program, SampledPosterior, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.layers import layer_list
 from vaebench.protocol.families import FAMILIES
@@ -286,12 +287,22 @@ class SBN(BeliefNet):
     """Sigmoid belief net: every layer factorial given the one above."""
 
     facts = FAMILIES["sbn"]
+    tiny: ClassVar[Tiny] = {
+        "SBN 4": {"dims": [4]},
+        "SBN 2-2-3": {"dims": [2, 2, 3]},
+        "SBN 2-3, autoregressive posterior": {"dims": [2, 3], "posterior": "autoregressive"},
+        "SBN 2-3": {"dims": [2, 3]},
+    }
 
 
 class FDARN(BeliefNet):
     """fDARN: an autoregressive prior over one latent layer, visibles factorial given it."""
 
     facts = FAMILIES["fdarn"]
+    tiny: ClassVar[Tiny] = {
+        "fDARN 4": {"dims": [4]},
+        "fDARN 3, autoregressive posterior": {"dims": [3], "posterior": "autoregressive"},
+    }
     chained_prior = True
     max_layers = 1
 
@@ -300,4 +311,8 @@ class DARN(FDARN):
     """DARN: visibles autoregressive as well."""
 
     facts = FAMILIES["darn"]
+    tiny: ClassVar[Tiny] = {
+        "DARN 4": {"dims": [4]},
+        "DARN 4, autoregressive posterior": {"dims": [4], "posterior": "autoregressive"},
+    }
     chained_visibles = True

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.models.base import Ancestral, ExactModel
+from vaebench.models.base import Ancestral, ExactModel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import FAMILIES
@@ -32,6 +32,7 @@ class BernoulliMixture(ExactModel, Ancestral):
     """
 
     facts = FAMILIES["bernoulli_mixture"]
+    tiny: ClassVar[Tiny] = {"mixture of 3 Bernoullis": {"components": 3}}
     SCORED: ClassVar[int] = 1000
 
     def __init__(self, info: DataInfo, components: int = 500) -> None:

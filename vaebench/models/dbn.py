@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError
-from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior
+from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -33,6 +34,7 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
     """
 
     facts = FAMILIES["dbn"]
+    tiny: ClassVar[Tiny] = {"DBN 3-4": {"dims": [3, 4]}}
 
     def __init__(self, info: DataInfo, dims: Sequence[int]) -> None:
         if len(dims) != 2 or min(dims) < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
-from vaebench.models.base import Program
+from vaebench.models.base import Program, Tiny
 from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
 from vaebench.models.posterior import GaussianLayers, Layer, Noise, log_standard
 from vaebench.nn.layers import layer_list
@@ -61,6 +62,16 @@ class DLGM(GaussianLayersModel):
     """
 
     facts = FAMILIES["dlgm"]
+    tiny: ClassVar[Tiny] = {
+        "DLGM 2": {"dims": [2], "hidden": [4], "covariance": "rank_one", "input_noise": "bit_flip"},
+        "DLGM 3-2": {
+            "dims": [3, 2],
+            "hidden": [4, 3],
+            "between": [3],
+            "input_noise": "dropout",
+            "noise_rate": 0.3,
+        },
+    }
 
     def __init__(
         self,

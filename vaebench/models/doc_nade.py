@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from vaebench import kernels
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
-from vaebench.models.base import OrderedModel
+from vaebench.models.base import OrderedModel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn import counts
 from vaebench.nn.batch_norm import Tape
@@ -49,6 +49,10 @@ class DocNADE(OrderedModel):
     """
 
     facts = FAMILIES["doc_nade"]
+    tiny: ClassVar[Tiny] = {
+        "DocNADE 3": {"dims": [3]},
+        "DocNADE 2, softmax": {"dims": [2], "output": "softmax", "activation": "tanh"},
+    }
     kernel_layers = True
 
     WORDS = 20_000

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
-from vaebench.models.base import Ancestral, Ensemble
+from vaebench.models.base import Ancestral, Ensemble, Tiny
 from vaebench.models.nade import pixel_order
 from vaebench.models.posterior import Noise
 from vaebench.nn.init import logit_of_mean
@@ -42,6 +42,10 @@ class EoNADE(Ensemble, Ancestral):
     """
 
     facts = FAMILIES["eonade"]
+    tiny: ClassVar[Tiny] = {
+        "EoNADE 3": {"units": 3, "layers": 1},
+        "EoNADE 3-3": {"units": 3, "layers": 2, "squeeze": 0.0},
+    }
 
     SCORED: ClassVar[int] = 25
 

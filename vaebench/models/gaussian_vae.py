@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Program
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Program, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.init import logit_of_mean
@@ -46,6 +47,11 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     """
 
     facts = FAMILIES["gaussian_vae"]
+    tiny: ClassVar[Tiny] = {
+        "VAE 4-3-2": {"latents": 2, "encoder": [4, 3], "nonlinearity": "softplus"},
+        "VAE 3-2, Gaussian": {"latents": 2, "encoder": [3], "decoder": [4, 3], "likelihood": "gaussian"},
+        "VAE 1, cross-entropy": {"latents": 1, "encoder": [], "likelihood": "cross_entropy"},
+    }
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Program
+from vaebench.models.base import Program, Tiny
 from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
 from vaebench.models.posterior import Noise, Posterior, log_standard
 from vaebench.nn.layers import layer_list
@@ -85,6 +86,10 @@ class HierarchicalVAE(GaussianLayersModel):
     """
 
     facts = FAMILIES["hierarchical_vae"]
+    tiny: ClassVar[Tiny] = {
+        "hierarchical VAE 2": {"dims": [2], "hidden": [3]},
+        "hierarchical VAE 2-3-2": {"dims": [2, 3, 2], "hidden": [2, 3, 4], "depth": 1},
+    }
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ of a residual network.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models import images
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Program
+from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Program, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.resnet import ResNet
@@ -47,6 +48,9 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
     """
 
     facts = FAMILIES["image_vae"]
+    tiny: ClassVar[Tiny] = {
+        "image VAE": {"latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
+    }
     kernel_layers = True
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import dirichlet
 from vaebench.errors import UserError
-from vaebench.models.base import BoundedModel
+from vaebench.models.base import BoundedModel, Tiny
 from vaebench.protocol.families import FAMILIES
 from vaebench.settings import validate
 
@@ -35,6 +36,10 @@ class LDA(BoundedModel):
     """
 
     facts = FAMILIES["lda"]
+    tiny: ClassVar[Tiny] = {
+        "LDA 3": {"dims": [3]},
+        "LDA 2": {"dims": [2], "document_prior": 0.3, "topic_prior": 0.1},
+    }
 
     CHUNK = 500
     """Documents that ``evidence_bound`` takes at a time."""

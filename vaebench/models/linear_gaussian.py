@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from vaebench.data.info import DataInfo
 from vaebench.dists import gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, Program, SampledPosterior
+from vaebench.models.base import Ancestral, Program, SampledPosterior, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -21,6 +22,7 @@ class LinearGaussian(SampledPosterior, Ancestral):
     """z ~ N(0, I), x | z ~ N(W z + b, s^2 I); Q(z | x) = N(A (x - mean) + a, diag(t^2)). s and t are learned."""
 
     facts = FAMILIES["linear_gaussian"]
+    tiny: ClassVar[Tiny] = {"linear-Gaussian 2": {"dims": [2]}}
     reparameterised = True
 
     def __init__(self, info: DataInfo, dims: Sequence[int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.models.base import Ancestral, Ensemble
+from vaebench.models.base import Ancestral, Ensemble, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
@@ -42,6 +44,10 @@ class MADE(Ensemble, Ancestral):
     """
 
     facts = FAMILIES["made"]
+    tiny: ClassVar[Tiny] = {
+        "MADE 12": {"units": 12},
+        "MADE 12-12, three masks": {"units": 12, "layers": 2, "masks": 3, "direct": False},
+    }
     members: int
     positions: Tensor
     degrees: Tensor

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
-from vaebench.models.base import Ancestral, ExactModel
+from vaebench.models.base import Ancestral, ExactModel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn import running_sum
 from vaebench.nn.batch_norm import Tape
@@ -41,6 +43,10 @@ class NADE(ExactModel, Ancestral):
     """
 
     facts = FAMILIES["nade"]
+    tiny: ClassVar[Tiny] = {
+        "NADE 3": {"units": 3},
+        "NADE 4, tied, in raster order": {"units": 4, "tied": True, "order": "raster"},
+    }
     kernel_layers = True
     order: Tensor
 

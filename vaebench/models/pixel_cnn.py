@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.models import images
-from vaebench.models.base import Ancestral, ExactModel, Program
+from vaebench.models.base import Ancestral, ExactModel, Program, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.protocol.families import FAMILIES
@@ -21,6 +22,7 @@ class PixelCNN(ExactModel, Ancestral):
     """An autoregressive model of images of bits; its settings are those of the decoder of ``ImageVAE``."""
 
     facts = FAMILIES["pixel_cnn"]
+    tiny: ClassVar[Tiny] = {"PixelCNN, masked": {"channels": 4, "kernels": [3, 3]}}
     kernel_layers = True
 
     def __init__(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
-from vaebench.models.base import EnergyModel
+from vaebench.models.base import EnergyModel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -28,6 +30,7 @@ class BinaryRBM(EnergyModel):
     """
 
     facts = FAMILIES["rbm"]
+    tiny: ClassVar[Tiny] = {"RBM 4": {"units": 4}}
 
     def __init__(self, info: DataInfo, units: int = 500) -> None:
         validate.whole("model.units", units)

@@ -8,6 +8,7 @@ sample.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from vaebench import kernels
 from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.errors import UserError
-from vaebench.models.base import SampledPosterior
+from vaebench.models.base import SampledPosterior, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import Tape, name_norms
@@ -37,6 +38,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
     """
 
     facts = FAMILIES["rbm_generator"]
+    tiny: ClassVar[Tiny] = {"RBM generator 2+2": {"latents": 4, "layers": 1, "units": 3}}
 
     def __init__(
         self, info: DataInfo, latents: int = 16, layers: int = 2, units: int = 200, momentum: float = 0.99

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from vaebench import kernels
 from vaebench.data.info import DataInfo
 from vaebench.dists.rbm import RBM
-from vaebench.models.base import BoltzmannPosterior
+from vaebench.models.base import BoltzmannPosterior, Tiny
 from vaebench.models.rbm_vae import RBMPriorModel
 from vaebench.nn.batch_norm import BatchNorm, Tape, name_norms
 from vaebench.nn.mlp import NormalizedTanhNet
@@ -75,6 +76,7 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
     """
 
     facts = FAMILIES["rbm_posterior"]
+    tiny: ClassVar[Tiny] = {"RBM posterior 2+3": {"latents": 5, "layers": 1, "units": 3}}
 
     def __init__(
         self, info: DataInfo, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99

@@ -8,6 +8,7 @@ of the same q, and log p(x, z) is log p(z).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
-from vaebench.models.base import SampledPosterior
+from vaebench.models.base import SampledPosterior, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise as draws
@@ -47,6 +48,7 @@ class RBMTarget(SampledPosterior):
     """
 
     facts = FAMILIES["rbm_target"]
+    tiny: ClassVar[Tiny] = {"RBM target 2+2": {"side": 2}}
     slopes: Tensor
     offsets: Tensor
 

@@ -8,6 +8,7 @@ those of hard bits, with the running averages of batch normalisation.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.dists.rbm import RBM, bits
 from vaebench.errors import UserError
-from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior
+from vaebench.models.base import BinaryVisibles, BoltzmannPrior, SampledPosterior, Tiny
 from vaebench.models.posterior import Noise, total
 from vaebench.models.rbm_prior import RBMPrior
 from vaebench.nn.batch_norm import Tape, name_norms
@@ -119,6 +120,11 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     """
 
     facts = FAMILIES["rbm_vae"]
+    tiny: ClassVar[Tiny] = {
+        "RBM prior 2+2, one group": {"latents": 4, "groups": 1, "layers": 1, "units": 3},
+        "RBM prior 2+2, no context": {"latents": 4, "groups": 2, "layers": 0, "units": 3, "context": "none"},
+        "RBM prior 2+2": {"latents": 4, "groups": 2, "layers": 1, "units": 3, "context": "shared", "momentum": 0.8},
+    }
 
     def __init__(
         self,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
+from vaebench.models.base import Tiny
 from vaebench.models.rbm_vae import RBMVAE, Inference
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.layers import layer_list
@@ -48,6 +49,7 @@ class RBMVAEGaussian(RBMVAE):
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
+    tiny: ClassVar[Tiny] = {"RBM prior 2+2, Gaussian": {"latents": 4, "groups": 2, "layers": 1, "units": 3}}
     q: MixtureInference
 
     def __init__(self, info: DataInfo, *args: Any, **settings: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.dists import multinomial
-from vaebench.models.base import EnergyModel
+from vaebench.models.base import EnergyModel, Tiny
 from vaebench.models.posterior import Noise
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import shuffles
@@ -38,6 +40,7 @@ class ReplicatedSoftmax(EnergyModel):
     """
 
     facts = FAMILIES["replicated_softmax"]
+    tiny: ClassVar[Tiny] = {"Replicated Softmax 3": {"units": 3}}
     ragged = True
 
     def __init__(self, info: DataInfo, units: int = 50) -> None:

@@ -5,12 +5,14 @@ It has no latents, so its log p(x) is exact and there is nothing to sample but d
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from vaebench.data.info import DataInfo
 from vaebench.models import tokens
-from vaebench.models.base import ExactModel, Program
+from vaebench.models.base import ExactModel, Program, Tiny
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.batch_norm import Tape
 from vaebench.protocol.families import FAMILIES
@@ -25,6 +27,7 @@ class TextLM(ExactModel):
     """
 
     facts = FAMILIES["text_lm"]
+    tiny: ClassVar[Tiny] = {"LSTM-LM": {"embedding": 3, "units": 4}}
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ and log-variance are linear in the last state of another LSTM, which reads the d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from vaebench.data.info import DataInfo
 from vaebench.models import tokens
-from vaebench.models.base import GaussianPosterior, Moments, Program
+from vaebench.models.base import GaussianPosterior, Moments, Program, Tiny
 from vaebench.models.text_decoder import Drop, TextDecoder
 from vaebench.nn.batch_norm import Tape
 from vaebench.nn.lstm import LSTM, last
@@ -50,6 +51,10 @@ class TextVAE(GaussianPosterior):
     """
 
     facts = FAMILIES["text_vae"]
+    tiny: ClassVar[Tiny] = {
+        "text VAE 2, dropout": {"latents": 2, "embedding": 3, "units": 4, "dropout_in": 0.3},
+        "text VAE": {"latents": 1, "embedding": 3, "units": 4, "dropout_out": 0},
+    }
 
     def __init__(
         self,

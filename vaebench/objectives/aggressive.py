@@ -63,6 +63,8 @@ class Aggressive(VAE):
     ``mi_of``: within ``batches``, as published, or over the ``whole`` validation set.
     """
 
+    tiny = ({},)
+
     alone = True
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -68,6 +68,7 @@ class Objective(nn.Module):
     """A learning rule around a model; see the package docstring for the protocol.
 
     Attributes:
+        tiny: The settings with which the contract tests build the rule around every tiny model that it trains.
         budget_free: Whether a step is the same however many updates there will be.
         per_case: Names of the state that has a row for every training example. A step sees and returns its batch's.
         block: Updates whose noise is drawn at once, None for the usual number; rules that draw much take few.
@@ -83,6 +84,7 @@ class Objective(nn.Module):
         validation: How the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
+    tiny: ClassVar[Sequence[Mapping[str, Any]]]
     budget_free = True
     per_case: tuple[str, ...] = ()
     chain_noise: ClassVar[tuple[str, ...]] = ()

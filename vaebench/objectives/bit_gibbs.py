@@ -37,6 +37,8 @@ class BitGibbs(Objective):
     the kept value of the present state would be that of a third.
     """
 
+    tiny = ({"sweeps": 2},)
+
     model: RBMGenerator
 
     per_case = ("posterior",)

@@ -48,6 +48,8 @@ class ContrastiveDivergence(Objective):
         UserError: For a setting that is out of range, or ``chains`` of a model whose x are no bits.
     """
 
+    tiny = ({"steps": 2}, {"steps": 3, "grow": 1, "chains": 5})
+
     model: EnergyModel
 
     block = 1  # hundreds of chains, perhaps of many steps

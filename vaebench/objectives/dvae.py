@@ -10,6 +10,7 @@ from torch import Tensor
 from vaebench.dists.smoothing import SpikeExponential
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import DirectedObjective, relaxation
+from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAE(DirectedObjective):
@@ -24,6 +25,8 @@ class DVAE(DirectedObjective):
     is an unbiased estimate, for side 2 is drawn given that zeta_i = 0 when z_i = 0. In terms of the logit
     dq_i / (1 - q_i) = q_i dl_i: nothing is divided by, and saturated units need no cap on q.
     """
+
+    tiny = (FEW_CHAINS,)
 
     relax: SpikeExponential
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from vaebench.dists.smoothing import Overlapping
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import OVERLAPPING, DirectedObjective, relaxation
+from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAEPlusPlus(DirectedObjective):
@@ -19,6 +20,8 @@ class DVAEPlusPlus(DirectedObjective):
     zeta below, and the energy, in which the pairs across the sides need E[z1 | zeta1]: the posterior of the bits once
     their zeta is known. With one group nothing of side 2 is conditioned on side 1, so its mean is the plain one.
     """
+
+    tiny = ({**FEW_CHAINS, "samples": 2},)
 
     relax: Overlapping
 

@@ -11,6 +11,7 @@ from vaebench.dists import mean_field
 from vaebench.dists.smoothing import Overlapping
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import OVERLAPPING, WeightedObjective, relaxation
+from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DVAESharp(WeightedObjective):
@@ -20,6 +21,8 @@ class DVAESharp(WeightedObjective):
     log[(1 - q) + q exp(Lambda)], finite also where the densities of the smoothing diverge. With several samples the
     importance-weighted bound is maximised.
     """
+
+    tiny = ({**FEW_CHAINS, "samples": 2},)
 
     relax: Overlapping
 

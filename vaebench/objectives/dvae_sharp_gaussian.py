@@ -32,6 +32,7 @@ from vaebench.nn.batch_norm import Tape
 from vaebench.objectives import weighted
 from vaebench.objectives.base import Batch, State, Step, told
 from vaebench.objectives.directed import WeightedObjective, relaxation
+from vaebench.objectives.rbm_prior import FEW_CHAINS
 from vaebench.settings import validate
 
 MARGIN = 5.0
@@ -51,6 +52,8 @@ class DVAESharpGaussian(WeightedObjective):
     and a constant for the gradient. In between it moves only where W grows so fast that S came below FLOOR; then it is
     raised. The smallest eigenvalue of C is minus the largest singular value of W.
     """
+
+    tiny = ({**FEW_CHAINS, "refresh": 3},)
 
     model: RBMVAEGaussian
     relax: Gaussian

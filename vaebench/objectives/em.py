@@ -43,6 +43,8 @@ class EM(Objective):
         UserError: For a setting out of its range.
     """
 
+    tiny = ({},)
+
     model: BernoulliMixture
 
     worth_compiling = False

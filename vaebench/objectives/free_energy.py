@@ -25,6 +25,8 @@ class FreeEnergy(Objective):
             cases and a prior N(0, kappa I).
     """
 
+    tiny = ({}, {"samples": 2, "weight_decay": 0.2})
+
     model: DLGM
 
     def __init__(self, model: DLGM, samples: int = 1, weight_decay: float = 0.0) -> None:

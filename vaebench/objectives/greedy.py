@@ -38,6 +38,8 @@ class Greedy(Objective):
         UserError: For a setting that is out of range.
     """
 
+    tiny = ({"lower": 3, "steps": 3, "grow": 1}, {"lower": 3, "steps": 2, "grow": None})
+
     model: DBN
 
     block = 1

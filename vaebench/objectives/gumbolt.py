@@ -15,6 +15,7 @@ from vaebench.dists.smoothing import Smoothing
 from vaebench.errors import UserError
 from vaebench.models.rbm_vae import RBMVAE
 from vaebench.objectives.directed import WeightedObjective, relaxation
+from vaebench.objectives.rbm_prior import FEW_CHAINS
 
 
 class DiscretePlugIn(WeightedObjective):
@@ -46,12 +47,16 @@ class DiscretePlugIn(WeightedObjective):
 class GumBolt(DiscretePlugIn):
     """The concrete relaxation; ``beta`` is its inverse temperature."""
 
+    tiny = ({**FEW_CHAINS, "samples": 2},)
+
     def __init__(self, model: RBMVAE, beta: float | None = None, **more: Any) -> None:
         super().__init__(model, relaxation("concrete", beta, ("concrete",)), **more)
 
 
 class PWL(DiscretePlugIn):
     """The piecewise-linear relaxation; ``stop_slope`` takes its slope as a constant in the gradient."""
+
+    tiny = (FEW_CHAINS,)
 
     def __init__(self, model: RBMVAE, beta: float | None = None, stop_slope: bool = False, **more: Any) -> None:
         relax = relaxation("piecewise_linear", beta, ("piecewise_linear",), stop_slope=stop_slope)

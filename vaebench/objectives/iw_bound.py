@@ -31,6 +31,8 @@ class IWBound(Objective):
         UserError: For a bad setting.
     """
 
+    tiny = ({"samples": 1}, {"samples": 3}, {"samples": 2, "average": "outside"})
+
     model: SampledPosterior
 
     def __init__(

@@ -20,6 +20,8 @@ class Likelihood(Objective):
         reduce: ``sum`` or ``mean`` over the examples of the batch.
     """
 
+    tiny = ({}, {"reduce": "sum"})
+
     model: ExactModel
 
     worth_compiling = False

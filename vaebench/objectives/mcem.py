@@ -36,6 +36,8 @@ class MCEM(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the mean over the cases.
     """
 
+    tiny = ({"leaps": 3}, {"leaps": 2, "transitions": 2, "weight_decay": 0.2})
+
     model: GaussianPosterior
     per_case = ("z",)
 

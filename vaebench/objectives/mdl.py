@@ -43,6 +43,8 @@ class MDL(Objective):
         as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
     """
 
+    tiny = ({},)
+
     model: BeliefNet
 
     def __init__(self, model: BeliefNet, reduce: str = "sum") -> None:

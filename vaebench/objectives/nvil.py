@@ -27,6 +27,8 @@ class NVIL(Objective):
     The state holds the running mean and variance of the signal, one of each per latent layer, both starting at 0.
     """
 
+    tiny = ({"baseline_units": 5}, {"input_baseline": False, "local_signals": False})
+
     model: BeliefNet
 
     kernel = "all"

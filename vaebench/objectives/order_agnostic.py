@@ -24,6 +24,8 @@ class OrderAgnostic(Objective):
         Uria, Murray & Larochelle 2014, A Deep and Tractable Density Estimator, equations 7 to 9.
     """
 
+    tiny = ({}, {"reduce": "sum"})
+
     model: EoNADE
 
     validation = MappingProxyType({"masked": True})

@@ -21,6 +21,8 @@ class OrderedLikelihood(Objective):
         UserError: For another ``per``.
     """
 
+    tiny = ({}, {"per": "example"})
+
     model: OrderedModel
 
     worth_compiling = False

@@ -29,6 +29,8 @@ class RBMKL(Objective):
     the exact log Z.
     """
 
+    tiny = ({"discrete_sweeps": 2},)
+
     model: RBMTarget
 
     per_case = ("chains",)

@@ -25,6 +25,10 @@ from vaebench.settings.kinds import is_number
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
+FEW_CHAINS = {"prior_chains": 6, "prior_sweeps": 2}
+"""Tiny settings of all objectives here, see ``Objective.tiny``."""
+
+
 class RBMPriorObjective(Objective):
     """Base: a subclass gives ``posterior_noise`` and ``gain``.
 

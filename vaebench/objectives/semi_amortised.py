@@ -54,6 +54,8 @@ class SemiAmortised(VAE):
     Reference: Kim et al. 2018, algorithm 2; He et al. 2019, section 5.1 (K = 10).
     """
 
+    tiny = ({"svi_steps": 2}, {"svi_steps": 2, "gradient": "finite_difference"})
+
     def __init__(
         self,
         model: GaussianPosterior,

@@ -40,6 +40,8 @@ class TopicPosterior(Objective):
         UserError: For a setting that is out of range.
     """
 
+    tiny = ({}, {"decay": 0.0})
+
     model: LDA
 
     worth_compiling = False

@@ -40,6 +40,12 @@ class VAE(Objective):
             units), which takes a time that grows with the square of the validation cases.
     """
 
+    tiny = (
+        {},
+        {"kl": "sampled", "weight_decay": 0.2},
+        {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"},
+    )
+
     model: GaussianPosterior
 
     worth_compiling = False

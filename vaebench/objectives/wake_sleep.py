@@ -28,6 +28,8 @@ class WakeSleep(Objective):
         weight_decay: lambda in lambda / 2 |.|^2 over ``model.decayed()``, added to the loss as it stands.
     """
 
+    tiny = ({}, {"weight_decay": 0.2})
+
     model: Dreamer
     kernel = "all"
 

@@ -25,6 +25,8 @@ class Adagrad(Optimiser):
         UserError: For a rate or an epsilon that is not above 0, or an ``initial`` below 0.
     """
 
+    tiny = ({"rate": 0.5},)
+
     adds_decay = True
 
     def __init__(

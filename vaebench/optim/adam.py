@@ -31,6 +31,8 @@ class Adam(Optimiser):
     of updates done.
     """
 
+    tiny = ({"rate": 0.05},)
+
     adds_decay = True
 
     def __init__(

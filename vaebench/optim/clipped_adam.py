@@ -37,6 +37,8 @@ class ClippedAdam(Optimiser):
         reload: go on from the best parameters after a fall.
     """
 
+    tiny = ({"rate": 0.05, "clip": 1.0},)
+
     def __init__(
         self,
         rate: float,

@@ -21,6 +21,8 @@ class ClippedSGD(Optimiser):
     ``patience``, ``first``, ``factor``, ``decays``, ``reload``: see Plateau.
     """
 
+    tiny = ({"rate": 0.05, "clip": 1.0},)
+
     def __init__(
         self,
         rate: float,

@@ -35,6 +35,8 @@ class Momentum(Optimiser):
             ``decrease``.
     """
 
+    tiny = ({"rate": 0.05, "switch": 2},)
+
     def __init__(
         self,
         rate: float,

@@ -18,6 +18,8 @@ class SGD(Optimiser):
     if that is too large for them, at the largest that is stable (see ``NVIL.largest_rates``).
     """
 
+    tiny = ({"rate": 0.05},)
+
     def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
         self.rates = rates_of(
             model=rate,
