@@ -24,7 +24,7 @@ from vaebench.running import tasks
 from vaebench.settings import defaults
 from vaebench.settings.kinds import MANY
 from vaebench.settings.records import PROCESSES, SAMPLES, WIDTH
-from vaebench.settings.validate import kind_of
+from vaebench.settings.whole_cell import kind_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "settings.md"

@@ -36,7 +36,7 @@ from vaebench.protocol import log_z, signature
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.records import EvalSettings
 from vaebench.settings.renamed import unknown
-from vaebench.settings.validate import kind_of, validate
+from vaebench.settings.whole_cell import check_cell, kind_of
 
 MAX_SEEDS = 10_000
 
@@ -214,7 +214,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 "data.mirror=FOLDER, and data=NAME with its settings for other data"
             )
     config = _overlay(config, values)
-    validate(config)
+    check_cell(config)
     signature.check_precision(config)
     return config
 
@@ -334,7 +334,7 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
         else:
             values.append((where, key, text))
     config = _overlay(_defaults(tuple(sorted(choices.items())), conf), values)
-    validate(config)
+    check_cell(config)
     config["data"] = settle(config["data"])
     return config
 

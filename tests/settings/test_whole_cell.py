@@ -24,7 +24,7 @@ from vaebench.nn.init import TEXT_KEYS
 from vaebench.settings import defaults
 from vaebench.settings.kinds import like
 from vaebench.settings.records import KINDS, SECTIONS
-from vaebench.settings.validate import NULLABLE, kind_of, validate
+from vaebench.settings.whole_cell import NULLABLE, check_cell, kind_of
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ TOO_LARGE = {
 def test_a_size_without_bound_is_refused_and_the_bound_said(cell, key):
     value = TOO_LARGE[key]
     with pytest.raises(UserError, match=rf"^{re.escape(key)}=.*: allowed: .*[0-9]$"):
-        validate(put(cell, key, int(value) if isinstance(value, float) else value))
+        check_cell(put(cell, key, int(value) if isinstance(value, float) else value))
 
 
 def test_every_count_has_an_upper_bound():
@@ -241,8 +241,8 @@ def test_every_count_has_an_upper_bound():
 
 
 def test_threads_may_be_those_of_a_larger_machine(cell):
-    validate(put(cell, "run.threads", 64))
-    validate(put(cell, "run.threads", 4 * (os.cpu_count() or 1)))
+    check_cell(put(cell, "run.threads", 64))
+    check_cell(put(cell, "run.threads", 4 * (os.cpu_count() or 1)))
 
 
 def test_every_rule_has_cases():
@@ -251,18 +251,18 @@ def test_every_rule_has_cases():
 
 
 def test_defaults_are_valid(cell):
-    validate(cell)
+    check_cell(cell)
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in GOOD.items() for v in values])
 def test_edges_are_accepted(cell, key, value):
-    validate(put(cell, key, value))
+    check_cell(put(cell, key, value))
 
 
 @pytest.mark.parametrize(("key", "value"), [(k, v) for k, values in BAD.items() for v in values])
 def test_outside_is_refused_by_name(cell, key, value):
     with pytest.raises(UserError) as caught:
-        validate(put(cell, key, value))
+        check_cell(put(cell, key, value))
     line = str(caught.value)
     assert line.startswith(f"{key}=")
     assert "allowed: " in line
@@ -270,7 +270,7 @@ def test_outside_is_refused_by_name(cell, key, value):
 
 def test_keys_an_option_does_not_have_are_skipped(cell):
     del cell["data"]["held_out"]
-    validate(cell)
+    check_cell(cell)
 
 
 @pytest.mark.parametrize(
