@@ -56,7 +56,10 @@ def _check_links(table: Table) -> None:
 def _exhibit(name: str) -> Table | Figure:
     """A table by itself, whatever it names of other files."""
     raw = load_yaml("table", name)
-    return schema.exhibit(name, {**raw, "ledger": _with_shared(raw.get("ledger"), f"table {name}: ledger")})
+    ledger = raw.pop("ledger", None)
+    at = f"table {name}: "
+    filled = {key: _with_shared_settings(value, f"{at}{key}") for key, value in raw.items()}
+    return schema.exhibit(name, {**filled, "ledger": _with_shared(ledger, "ledger", f"{at}ledger")})
 
 
 def load_table(name: str) -> Table:
@@ -67,34 +70,46 @@ def load_table(name: str) -> Table:
     return found
 
 
-def _with_shared(ledger: Any, where: str) -> Any:
-    """A table's ledger with the entries of conf/ledger/ in the place of every ``shared: FAMILY/KEY``."""
-    if not isinstance(ledger, list):
-        return ledger
-    families: dict[str, dict[str, Any]] = {}
-    entries = []
-    for i, entry in enumerate(ledger, start=1):
-        at = f"{where} entry {i}"
+def _with_shared_settings(value: Any, where: str) -> Any:
+    """A part of a table with the lists of conf/settings/ spliced in where a list of settings names them."""
+    if isinstance(value, dict):
+        return {key: _with_shared_settings(part, f"{where}.{key}") for key, part in value.items()}
+    filled = _with_shared(value, "settings", where)
+    if filled is value:
+        return value
+    return [text for entry in filled for text in (entry if isinstance(entry, list) else [entry])]
+
+
+def _with_shared(entries: Any, group: str, where: str) -> Any:
+    """A list with what conf/<group>/ holds in the place of every ``shared: FAMILY/KEY``; anything else as it is."""
+    if not isinstance(entries, list) or not any(isinstance(entry, dict) and "shared" in entry for entry in entries):
+        return entries
+    filled = []
+    for i, entry in enumerate(entries, start=1):
         if isinstance(entry, dict) and "shared" in entry:
+            at = f"{where} entry {i}"
             if len(entry) > 1:
                 raise UserError(f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}")
-            entry = _shared(str(entry["shared"]), families, at)
-        entries.append(entry)
-    return entries
+            entry = _shared(group, str(entry["shared"]), at)
+        filled.append(entry)
+    return filled
 
 
-def _shared(name: str, families: dict[str, dict[str, Any]], at: str) -> Any:
-    """The entry FAMILY/KEY; ``families`` holds the files that were read before."""
+def _shared(group: str, name: str, at: str) -> Any:
+    """The entry FAMILY/KEY of conf/<group>/."""
     family, _, key = name.partition("/")
-    if family not in options("ledger"):
-        raise UserError(f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options('ledger'))}")
-    if family not in families:
-        families[family] = schema.mapping(load_yaml("ledger", family), f"ledger {family}")
-    if key not in families[family]:
-        raise UserError(
-            f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in families[family]])}"
-        )
-    return families[family][key]
+    if family not in options(group):
+        raise UserError(f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options(group))}")
+    entries = _family(group, family, conf_dir())
+    if key not in entries:
+        raise UserError(f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in entries])}")
+    return entries[key]
+
+
+@lru_cache(maxsize=64)
+def _family(group: str, family: str, conf: Path) -> dict[str, Any]:
+    """What conf/<group>/<family>.yaml holds. It is shared, never changed."""
+    return schema.mapping(load_yaml(group, family), f"{group} {family}")
 
 
 def load_preset(name: str) -> Preset:

@@ -33,7 +33,7 @@ NOTHING_PUBLISHED = "nothing is published, so nothing is compared"
 def exhibit(name: str, content: dict[str, Any]) -> Table | Figure:
     """A table, or a figure of formulas, from what its file holds.
 
-    ``shared`` entries of the ledger are put in their places already.
+    ``shared`` entries of the ledger and of lists of settings are put in their places already.
     """
     at = f"table {name}"
     raw = {"name": name, **content}

@@ -1,4 +1,4 @@
-"""Entries of the ledger that several tables share: how they are named, and that nothing stands twice."""
+"""Entries of the ledger and settings that tables share: how they are named, and that nothing stands twice."""
 
 from __future__ import annotations
 
@@ -72,6 +72,62 @@ def test_a_mistake_in_a_family_gets_one_line(read, family, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+@pytest.fixture
+def settings(conf):
+    """A function from a part of a table to the table that has it; the settings ``tiny/few`` are shared."""
+    (conf / "settings").mkdir(exist_ok=True)
+    (conf / "settings" / "tiny.yaml").write_text("few: [train.updates=3, train.batch=2]\nword: quick\n")
+
+    def make(**parts):
+        table = {
+            "title": "t",
+            "paper": "p",
+            "where": "w",
+            "recipe": 1,
+            "measure": "bound",
+            "columns": {"c": {}},
+            **parts,
+        }
+        (conf / "table" / "small.yaml").write_text(yaml.safe_dump(table))
+        return catalogue.load_table("small")
+
+    return make
+
+
+FEW = {"shared": "tiny/few"}
+
+
+def test_shared_settings_stand_where_a_list_names_them(settings):
+    found = settings(
+        base=["model=sbn", FEW],
+        rows={"a": {"set": [FEW, "optim.rate=1"], "entries": {"c": [FEW]}}},
+        presets={"quick": {"set": [FEW, FEW], "columns": {"c": [FEW]}, "rows": {"a": {"*": ["seeds=1", FEW]}}}},
+    )
+    few = ("train.updates=3", "train.batch=2")
+    assert found.base == ("model=sbn", *few)
+    assert found.rows["a"].set == (*few, "optim.rate=1")
+    assert found.rows["a"].entries == {"c": few}
+    quick = found.presets["quick"]
+    assert (quick.set, quick.columns, quick.rows) == (few + few, {"c": few}, {"a": {"*": ("seeds=1", *few)}})
+
+
+@pytest.mark.parametrize(
+    ("shared", "words"),
+    [
+        ({"shared": "tiny/fw"}, ["rows.a.set entry 2", "'tiny/fw'", "did you mean 'tiny/few'"]),
+        ({"shared": "tinny/few"}, ["rows.a.set entry 2", "no family 'tinny'", "did you mean 'tiny'"]),
+        ({"shared": "tiny/few", "more": 1}, ["rows.a.set entry 2", "stands alone", "leave out more"]),
+        ({"shard": "tiny/few"}, ["rows.a.set", "expected a list of overrides"]),
+    ],
+)
+def test_a_mistake_in_shared_settings_gets_one_line(settings, shared, words):
+    with pytest.raises(UserError) as caught:
+        settings(rows={"a": {"set": ["model=sbn", shared]}})
+    line = str(caught.value)
+    assert "\n" not in line
+    assert all(word in line for word in ["table small: ", *words]), line
+
+
 # ---------------------------------------------------------------------------------------------- what is shipped
 
 
@@ -99,3 +155,21 @@ def test_the_files_are_part_of_the_wheel():
     shipped = {p for pattern in settings["package-data"]["vaebench.conf"] for p in conf.glob(pattern)}
     assert {p for p in shipped if p.parent.name == "ledger"} == set((conf / "ledger").iterdir())
     assert (conf / "ledger" / "dvae.yaml") in shipped
+
+
+def test_every_shared_list_of_settings_stands_in_several_places_and_nowhere_else():
+    files = {name: catalogue.load_yaml("table", name) for name in catalogue.options("table")}
+    lists = [part for table in files.values() for part in lists_of(table)]
+    entries = [entry for part in lists for entry in part if isinstance(entry, dict)]
+    named = Counter(entry.get("shared") for entry in entries)
+    for family in catalogue.options("settings"):
+        for key, shared in catalogue.load_yaml("settings", family).items():
+            assert named[f"{family}/{key}"] > 1, key
+            assert not any(set(shared) <= set(map(str, part)) for part in lists), key
+
+
+def lists_of(part):
+    """Every list in a part of a table."""
+    if isinstance(part, dict):
+        return [found for value in part.values() for found in lists_of(value)]
+    return [part] if isinstance(part, list) else []
