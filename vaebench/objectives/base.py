@@ -16,6 +16,9 @@ State = dict[str, Tensor]
 Step = tuple[Tensor, State, State]
 """What a step gives: the loss, the new state, metrics."""
 
+Tiny = Sequence[Mapping[str, Any]]
+"""Settings of a rule, one or several choices of them."""
+
 MODEL = "model."
 """What the names of the model's parameters and buffers begin with in an objective."""
 
@@ -84,7 +87,7 @@ class Objective(nn.Module):
         validation: How the bound that selects the checkpoint is taken, see vaebench.metrics.validation.
     """
 
-    tiny: ClassVar[Sequence[Mapping[str, Any]]]
+    tiny: ClassVar[Tiny]
     budget_free = True
     per_case: tuple[str, ...] = ()
     chain_noise: ClassVar[tuple[str, ...]] = ()

@@ -6,14 +6,14 @@ and evaluation always take weight 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from vaebench.models.base import GaussianPosterior, Model
 from vaebench.models.elbo import Draws, Elbo, elbo
 from vaebench.nn.batch_norm import Tape
-from vaebench.objectives.base import Batch, Objective, State, Step
+from vaebench.objectives.base import Batch, Objective, State, Step, Tiny
 from vaebench.objectives.decay import check_decay, penalty
 from vaebench.objectives.kl_weight import KLWeight
 from vaebench.settings import validate
@@ -40,7 +40,7 @@ class VAE(Objective):
             units), which takes a time that grows with the square of the validation cases.
     """
 
-    tiny = (
+    tiny: ClassVar[Tiny] = (
         {},
         {"kl": "sampled", "weight_decay": 0.2},
         {"samples": 2, "kl_start": 0.1, "kl_warmup": 20, "kl_unit": "updates"},
