@@ -172,3 +172,76 @@ def test_initial_values():
 def test_bad_settings(settings, message):
     with pytest.raises(UserError, match=message):
         built(**settings)
+
+
+# ------------------------------------------------------------------------------------------------ layer by layer
+
+
+def in_turns(updates=2):
+    """A net of three layers whose first two nets are trained for so many updates each, every parameter N(0, 0.8^2)."""
+    rule = OrderAgnostic(built(layers=3), pretraining=updates).double()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in rule.shallower:
+            p.normal_(0.0, 0.8, generator=generator)
+    return rule
+
+
+def step(rule, update):
+    """Loss and gradients, by name, of that update; and the examples and what is observed of them."""
+    x = exact.states(5).double()[::3]
+    draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), 0, "noise").items()}
+    loss, _, told = rule({}, Batch(x, update=torch.tensor(update)), draws)
+    assert float(told["bound"]) == pytest.approx(-float(loss.detach()))
+    gradients = torch.autograd.grad(loss, list(rule.parameters()))
+    named = dict(zip((n for n, _ in rule.named_parameters()), gradients, strict=True))
+    return loss.detach(), named, (x, observed(draws).double())
+
+
+@pytest.mark.parametrize(("update", "layers"), [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (100, 3)])
+def test_layers_are_added_in_turn(update, layers):
+    """The net that learns is an EoNADE of fewer layers, with output weights of its own; nothing else learns."""
+    rule = in_turns()
+    loss, gradients, (x, seen) = step(rule, update)
+
+    alone = built(layers=layers)
+    outputs = [*rule.shallower, rule.model.p["output"]]
+    with torch.no_grad():
+        for name, p in alone.p.items():
+            p.copy_(outputs[layers - 1] if name == "output" else rule.model.p[name])
+    wanted = -alone.order_agnostic(x, seen).mean()
+    torch.testing.assert_close(loss, wanted.detach())
+
+    own = dict(zip(alone.p, torch.autograd.grad(wanted, list(alone.p.values())), strict=True))
+    names = {**{f"model.p.{n}": n for n in alone.p}, f"shallower.{layers - 1}": "output"}
+    if layers < 3:
+        del names["model.p.output"]
+    for name, gradient in gradients.items():
+        expected = own[names[name]] if name in names else torch.zeros_like(gradient)
+        torch.testing.assert_close(gradient, expected, msg=name)
+
+
+def test_a_net_that_learns_too_early_is_seen(monkeypatch):
+    """Planted: the second layer has a part from the first update on."""
+    monkeypatch.setattr(OrderAgnostic, "_by_net", lambda self, place, x, seen: self.model.order_agnostic(x, seen))
+    with pytest.raises(AssertionError):
+        test_layers_are_added_in_turn(0, 1)
+
+
+def test_pretraining_leaves_the_start_of_the_model_alone():
+    """A run with it begins where one without begins, and one of one layer has nothing to pretrain."""
+    started = []
+    for pretraining in (0, 5):
+        rule = OrderAgnostic(built(layers=3), pretraining=pretraining)
+        models.start(rule, {"init": "normal_all", "init_scale": 0.01}, 0)
+        started.append(rule)
+    for p, q in zip(started[0].model.parameters(), started[1].model.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert all(float(p.detach().std()) > 0 for p in started[1].shallower)
+    assert len(OrderAgnostic(built(layers=1), pretraining=5).shallower) == 0
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, None])
+def test_bad_pretraining(value):
+    with pytest.raises(UserError, match=r"objective.pretraining=.*: must be a whole number from 0"):
+        OrderAgnostic(built(), pretraining=value)

@@ -70,24 +70,31 @@ class EoNADE(Ensemble, Ancestral):
         with torch.no_grad():
             self.p["bias"].copy_(logit_of_mean(self.mean))
 
-    def masked_log_likelihood(self, x: Tensor, observed: Tensor) -> Tensor:
+    def masked_log_likelihood(
+        self, x: Tensor, observed: Tensor, layers: int | None = None, output: Tensor | None = None
+    ) -> Tensor:
         """sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable.
 
         Args:
             x: Examples, (batch, d).
             observed: 1 where a pixel is in o, else 0, (batch, d).
+            layers: Of a net of the first so many hidden layers alone; None: of all.
+            output: Its weights from the last of these to the pixels, (d, units); None: the model's.
         """
         sums = (x * observed) @ self.p["weight0"] + observed @ self.p["mask"] + self.p["hidden0"]
-        logits = self._above(sums) @ self.p["output"].mT + self.p["bias"]
+        weight = self.p["output"] if output is None else output
+        logits = self._above(sums, layers) @ weight.mT + self.p["bias"]
         return ((1 - observed) * self._log_prob(x, logits)).sum(-1)
 
-    def order_agnostic(self, x: Tensor, observed: Tensor) -> Tensor:
+    def order_agnostic(
+        self, x: Tensor, observed: Tensor, layers: int | None = None, output: Tensor | None = None
+    ) -> Tensor:
         """d / (d - |o|) sum_{i not in o} log p(x_i | x_o), (batch,), nats, differentiable; arguments as above.
 
         Over random sets o as ``observed`` draws them its expectation is the mean of log p(x) over all orders.
         """
         hidden = (1 - observed).sum(-1)
-        return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed)
+        return x.shape[-1] / hidden * self.masked_log_likelihood(x, observed, layers, output)
 
     def log_member(self, x: Tensor, member: int | Tensor) -> Tensor:
         """log p(x) by the order of that number, (batch,), nats, differentiable."""
@@ -132,10 +139,10 @@ class EoNADE(Ensemble, Ancestral):
             x[:, pixel] = bit
         return x, []
 
-    def _above(self, sums: Tensor) -> Tensor:
-        """The last hidden layer from what the first is given, both (..., units)."""
+    def _above(self, sums: Tensor, layers: int | None = None) -> Tensor:
+        """The last hidden layer, of the first ``layers`` or of all, from what the first is given, both (..., units)."""
         hidden = torch.relu(sums)
-        for layer in range(1, self.layers):
+        for layer in range(1, layers or self.layers):
             hidden = torch.relu(hidden @ self.p[f"weight{layer}"] + self.p[f"hidden{layer}"])
         return hidden
 
