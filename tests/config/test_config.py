@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import yaml
 
-from vaebench.config import catalogue
-from vaebench.config.cells import canonical, run_key
+from vaebench.config import catalogue, compose
+from vaebench.config.cells import Table, canonical, run_key
 from vaebench.errors import UserError, nearest
 from vaebench.protocol.signature import signature
 
@@ -183,6 +184,25 @@ def test_a_table_lists_the_presets_it_supports(conf):
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short", "tuned"]
     write(conf, changed(presets=None))
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
+
+
+@pytest.mark.parametrize("name", catalogue.options("table"))
+def test_what_is_said_of_a_preset_is_true_of_the_table(name):
+    """Words of preset=tuned stand only where the table has it."""
+    table = catalogue.load(name)
+    if not isinstance(table, Table):
+        return
+    there = catalogue.presets_of(table)
+    for preset in map(table.in_its_words, map(catalogue.load_preset, there)):
+        assert set(re.findall(r"preset=(\w+)", preset.about)) <= set(there), preset.name
+        assert "tuned" not in preset.label or "tuned" in there, preset.name
+
+
+def test_a_table_s_own_words_for_a_preset_stand_behind_its_verdicts():
+    table, preset = catalogue.load_table("nade_orders"), catalogue.load_preset("long")
+    assert table.in_its_words(preset).about.startswith("ten times the updates")
+    assert {cell.label for cell in compose.cells(table, preset)} == {"long"}
+    assert catalogue.load_table("nvil_mnist").in_its_words(preset) == preset
 
 
 def test_nearest_lists_what_is_allowed():

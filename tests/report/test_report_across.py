@@ -82,6 +82,17 @@ def test_a_row_is_a_line(told, runs):
     assert page.footnotes[1].endswith("are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact).")
 
 
+def test_a_row_that_is_trained_for_another_column_is_trained_here(told, wide, runs):
+    row = Row(published={"chain": 84.6}, columns=("IW",), source="a paper")
+    lines, _ = told(of=replace(wide, rows={"DBN": row}))
+    (line,) = lines
+    assert (line["chain"], line["verdict"]) == ("(84.6)", "-")
+    assert line["notes"] == "not run; a paper"
+
+    lines, _ = told(runs("DBN", ["IW"]), of=replace(wide, rows={"DBN": row}))
+    assert lines[0]["verdict"] == "-"
+
+
 def test_settings_and_trainings_have_lines_of_their_own(told, runs):
     columns = ["IW", "-ELBO", "KL", "MI"]
     lines, _ = told(

@@ -119,7 +119,8 @@ class Row:
 class TablePreset:
     """What a preset changes in this table only: for all cells (``set``), per column, and per row.
 
-    ``rows`` maps a row name to {column name or "*": overrides}. Later wins: set, then columns, then rows.
+    ``rows`` maps a row name to {column name or "*": overrides}. Later wins: set, then columns, then rows. ``about`` and
+    ``label`` stand in place of the preset's own where those are not true of this table.
     """
 
     set: tuple[str, ...] = ()
@@ -127,6 +128,8 @@ class TablePreset:
     rows: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     note: str = ""
+    about: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,6 +208,11 @@ class Table(Exhibit):
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
         return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+
+    def in_its_words(self, preset: Preset) -> Preset:
+        """A preset as this table describes it."""
+        here = self.presets.get(preset.name, TablePreset())
+        return replace(preset, about=here.about or preset.about, label=here.label or preset.label)
 
     @property
     def links(self) -> dict[tuple[str, str], Entry]:

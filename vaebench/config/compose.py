@@ -148,7 +148,7 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         signature.check_measure(table.measure_of(column), config)
         signature.check_precision(config)
         log_z.check_log_z(config)
-        label = _label(config, as_preset, as_paper, preset.label)
+        label = _label(config, as_preset, as_paper, place[0].in_its_words(preset).label)
         ours, papers = _protocol(table, column, config), _protocol(table, column, as_paper)
         made.append(
             Cell(

@@ -7,7 +7,7 @@ from itertools import groupby
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import heading, is_descriptive, is_timing
 from vaebench.report import cells
-from vaebench.report.summary import ReportRow
+from vaebench.report.summary import NOT_TRAINED, ReportRow
 
 LEAST = 3
 """With fewer columns each has lines of its own."""
@@ -79,8 +79,12 @@ def _cell(table: Table, row: ReportRow | None) -> str:
 
 
 def _verdict(entries: list[ReportRow]) -> str:
-    """The verdict of the line; if its columns have different ones, each with the name of the column."""
-    judged = [r for r in entries if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
+    """The verdict of the line; if its columns have different ones, each with the name of the column.
+
+    A printed number of a kind that is not trained here counts for nothing if the row is trained for another column.
+    """
+    trained = [r for r in entries if r.verdict != NOT_TRAINED] or entries
+    judged = [r for r in trained if r.verdict != "-" or (r.ours and not is_descriptive(r.measure))]
     given = {r.column: r.verdict for r in judged}
     if len(set(given.values())) <= 1:
         return next(iter(given.values()), "-")

@@ -225,7 +225,7 @@ def lost_seeds(summary: Summary) -> Iterator[str]:
 def presets(summary: Summary) -> Iterator[str]:
     """What the presets are of which there are runs."""
     for name, label in sorted({(r.preset, r.label) for r in summary.rows if r.preset}):
-        about = load_preset(name).about if name in options("preset") else ""
+        about = summary.table.in_its_words(load_preset(name)).about if name in options("preset") else ""
         extra = summary.table.presets[name].note if name in summary.table.presets else ""
         recipe = f"not the paper's recipe, so a verdict says {label!r}" if label and summary.table.printed else ""
         yield f"preset {name}: {'; '.join(filter(None, (about, extra, recipe))) or 'see its file'}."
