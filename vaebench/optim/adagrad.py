@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor
 from torch.optim.adagrad import adagrad
 
-from vaebench.optim.base import Optimiser, Tensors, alike, fusable, rates_of, with_decay
+from vaebench.optim.base import Optimiser, Update, alike, fusable, rates_of, with_decay
 from vaebench.settings.validate import from_zero, positive
 
 
@@ -40,45 +38,25 @@ class Adagrad(Optimiser):
         """The sum of squared gradients of every parameter."""
         return {f"squares/{k}": torch.full_like(v, self.initial) for k, v in params.items()}
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-        decay: dict[str, float] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser."""
-        decay = decay or {}
-        names = [name for name in params if only is None or group_of[name] in only]
-        with torch.no_grad():
-            if fusable(params):
-                self._fused(names, params, grads, state, group_of, decay)
-                return
-            grads = with_decay(grads, params, decay)
-            for name in names:
-                p = params[name]
-                g = grads[name]
-                squares = state[f"squares/{name}"].addcmul_(g, g)
-                p.addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-self.rates[group_of[name]])
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        if fusable(update.params):
+            self._fused(update)
+            return
+        grads = with_decay(update.grads, update.params, update.decay)
+        for name in update.moving():
+            g = grads[name]
+            squares = update.state[f"squares/{name}"].addcmul_(g, g)
+            rate = self.rates[update.group_of[name]]
+            update.params[name].addcdiv_(g, squares.sqrt().add_(self.epsilon), value=-rate)
 
-    def _fused(
-        self,
-        names: list[str],
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        decay: dict[str, float],
-    ) -> None:
+    def _fused(self, update: Update) -> None:
         """By PyTorch's own step, which passes over memory once; all seeds together."""
-        for (rate, strength), chosen in alike(names, self.rates, group_of, decay).items():
+        for (rate, strength), chosen in alike(update.moving(), self.rates, update).items():
             adagrad(
-                [params[name] for name in chosen],
-                [grads[name].contiguous() for name in chosen],
-                [state[f"squares/{name}"] for name in chosen],
+                [update.params[name] for name in chosen],
+                [update.grads[name].contiguous() for name in chosen],
+                [update.state[f"squares/{name}"] for name in chosen],
                 [torch.zeros(()) for _ in chosen],  # counts, of which nothing depends without a decay of the rate
                 fused=True,
                 has_sparse_grad=False,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from vaebench.optim.base import Optimiser, Tensors, across, alike, fusable, rates_of, with_decay
+from vaebench.optim.base import Optimiser, Update, across, alike, fusable, rates_of, with_decay
 from vaebench.settings.validate import one_of, positive, share
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
@@ -34,6 +32,7 @@ class Adam(Optimiser):
     tiny = ({"rate": 0.05},)
 
     adds_decay = True
+    apart = False  # all groups share one count
 
     def __init__(
         self,
@@ -64,53 +63,33 @@ class Adam(Optimiser):
             out = torch.where(progress >= start, value, out)
         return out
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-        decay: dict[str, float] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
-        decay = decay or {}
-        if only is not None:
-            raise ValueError("Adam moves all groups at once")
-        with torch.no_grad():
-            if fusable(params):
-                self._fused(params, grads, state, group_of, progress, decay)
-            else:
-                self._by_parts(params, with_decay(grads, params, decay), state, group_of, progress)
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        if fusable(update.params):
+            self._fused(update)
+        else:
+            self._by_parts(update)
 
-    def _by_parts(
-        self, params: Tensors, grads: Tensors, state: Tensors, group_of: dict[str, str], progress: Tensor
-    ) -> None:
+    def _by_parts(self, update: Update) -> None:
         """Operation by operation, all seeds at once: for compilers and graphs."""
+        state = update.state
+        grads = with_decay(update.grads, update.params, update.decay)
         count = state["count"].add_(1)
         # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
         root = torch.sqrt(1 - self.beta2**count)
-        scale = self.factor(progress) * root / (1 - self.beta1**count)
-        for name, p in params.items():
+        scale = self.factor(update.progress) * root / (1 - self.beta1**count)
+        for name, p in update.params.items():
             g = grads[name]
             first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
             second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             step = first / (second.sqrt() + across(self.epsilon * root, p))
-            p.sub_(step * across(self.rates[group_of[name]] * scale, p))
+            p.sub_(step * across(self.rates[update.group_of[name]] * scale, p))
 
-    def _fused(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        decay: dict[str, float],
-    ) -> None:
+    def _fused(self, update: Update) -> None:
         """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
-        factors = self.factor(progress).tolist()
-        together = alike(params, self.rates, group_of, decay)
+        params, grads, state = update.params, update.grads, update.state
+        factors = self.factor(update.progress).tolist()
+        together = alike(params, self.rates, update)
         for r, factor in enumerate(factors):
             for (rate, strength), names in together.items():
                 adam(

@@ -6,12 +6,9 @@ model, and make new ones after every fall of the rates.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
-from torch import Tensor
 
-from vaebench.optim.base import Optimiser, Tensors, Verdict, across, rates_of, refuse_unrated
+from vaebench.optim.base import Optimiser, Tensors, Update, Verdict, across, rates_of, refuse_unrated
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive, share
@@ -67,36 +64,27 @@ class ClippedAdam(Optimiser):
         counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
         return {**moments, **counts, **self.plateau.state(device)}
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser."""
-        refuse_unrated("clipped_adam", self.rates, map(group_of.__getitem__, params))
-        with torch.no_grad():
-            scale = joint_scale(list(grads.values()), self.clip)
-            steps = {}
-            for group, rate in self.rates.items():
-                if only is None or group in only:
-                    count = state[f"count/{group}"].add_(1)
-                    # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
-                    root = torch.sqrt(1 - self.beta2**count)
-                    size = state["factor"].to(count.dtype) * rate * root / (1 - self.beta1**count)
-                    steps[group] = (size, self.epsilon * root)
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        refuse_unrated("clipped_adam", self.rates, update)
+        state = update.state
+        scale = joint_scale(list(update.grads.values()), self.clip)
+        steps = {}
+        for group, rate in self.rates.items():
+            if update.only is None or group in update.only:
+                count = state[f"count/{group}"].add_(1)
+                # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
+                root = torch.sqrt(1 - self.beta2**count)
+                size = state["factor"].to(count.dtype) * rate * root / (1 - self.beta1**count)
+                steps[group] = (size, self.epsilon * root)
 
-            for name, p in params.items():
-                if group_of[name] not in steps:
-                    continue
-                g = grads[name] * across(scale, p)
-                first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
-                second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-                size, least = steps[group_of[name]]
-                p.sub_(first / (second.sqrt() + across(least, p)) * across(size, p))
+        for name in update.moving():
+            p = update.params[name]
+            g = update.grads[name] * across(scale, p)
+            first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
+            second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+            size, least = steps[update.group_of[name]]
+            p.sub_(first / (second.sqrt() + across(least, p)) * across(size, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau. With a fall of the rates Adam starts anew."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-import torch
-from torch import Tensor
-
-from vaebench.optim.base import Optimiser, Tensors, Verdict, across, rates_of, refuse_unrated
+from vaebench.optim.base import Optimiser, Tensors, Update, Verdict, across, rates_of, refuse_unrated
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive
@@ -42,25 +37,16 @@ class ClippedSGD(Optimiser):
         """Where the fall of the rates stands; see Plateau."""
         return self.plateau.state(next(iter(params.values())).device)
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser."""
-        refuse_unrated("clipped_sgd", self.rates, map(group_of.__getitem__, params))
-        with torch.no_grad():
-            scale = state["factor"] * joint_scale(list(grads.values()), self.clip)
-            kinds = {p.dtype for p in params.values()}
-            steps = {(g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds}
-            for name, p in params.items():
-                if only is None or group_of[name] in only:
-                    step = steps[group_of[name], p.dtype]
-                    p.addcmul_(grads[name], across(step, p))
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        refuse_unrated("clipped_sgd", self.rates, update)
+        scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
+        kinds = {p.dtype for p in update.params.values()}
+        steps = {(g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds}
+        for name in update.moving():
+            p = update.params[name]
+            step = steps[update.group_of[name], p.dtype]
+            p.addcmul_(update.grads[name], across(step, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau."""

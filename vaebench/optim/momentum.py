@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import torch
 from torch import Tensor
 
-from vaebench.optim.base import Optimiser, Tensors, across, rates_of
+from vaebench.optim.base import Optimiser, Update, across, rates_of
 from vaebench.settings.validate import flag, from_zero, one_of, share, whole
 
 SCHEDULES = ("constant", "linear")
@@ -36,6 +34,7 @@ class Momentum(Optimiser):
     """
 
     tiny = ({"rate": 0.05, "switch": 2},)
+    apart = False  # all groups share one count
 
     def __init__(
         self,
@@ -63,32 +62,20 @@ class Momentum(Optimiser):
         velocities = {f"velocity/{k}": torch.zeros_like(v) for k, v in params.items()}
         return {**velocities, "count": torch.zeros((), device=device)}
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser. Raises ValueError for a part of the groups: they share one count."""
-        if only is not None:
-            raise ValueError("momentum moves all groups at once")
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        count = update.state["count"]
+        m = torch.where(count < self.switch, self.first, self.momentum)
+        factor = 1 / (1 + self.decrease * count)
+        if self.falls:
+            factor = factor * (1 - update.progress)
 
-        with torch.no_grad():
-            count = state["count"]
-            m = torch.where(count < self.switch, self.first, self.momentum)
-            factor = 1 / (1 + self.decrease * count)
-            if self.falls:
-                factor = factor * (1 - progress)
-
-            for name, p in params.items():
-                weight = across(m, p)
-                step = grads[name] * across(self.rates[group_of[name]] * factor, p)
-                velocity = state[f"velocity/{name}"].mul_(weight).sub_(step)
-                if self.nesterov:
-                    p.add_(velocity * weight).sub_(step)
-                else:
-                    p.add_(velocity)
-            count.add_(1)
+        for name, p in update.params.items():
+            weight = across(m, p)
+            step = update.grads[name] * across(self.rates[update.group_of[name]] * factor, p)
+            velocity = update.state[f"velocity/{name}"].mul_(weight).sub_(step)
+            if self.nesterov:
+                p.add_(velocity * weight).sub_(step)
+            else:
+                p.add_(velocity)
+        count.add_(1)

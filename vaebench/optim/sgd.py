@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
-import torch
-from torch import Tensor
-
-from vaebench.optim.base import Optimiser, Tensors, rates_of
+from vaebench.optim.base import Optimiser, Update, rates_of
 
 
 class SGD(Optimiser):
@@ -36,17 +31,7 @@ class SGD(Optimiser):
             if group not in self.given:
                 self.rates[group] = min(self.rates[group], rate)
 
-    def apply_(
-        self,
-        params: Tensors,
-        grads: Tensors,
-        state: Tensors,
-        group_of: dict[str, str],
-        progress: Tensor,
-        only: Collection[str] | None = None,
-    ) -> None:
-        """One update in place; see Optimiser."""
-        with torch.no_grad():
-            for name, p in params.items():
-                if only is None or group_of[name] in only:
-                    p.add_(grads[name], alpha=-self.rates[group_of[name]])
+    def move(self, update: Update) -> None:
+        """See Optimiser."""
+        for name in update.moving():
+            update.params[name].add_(update.grads[name], alpha=-self.rates[update.group_of[name]])

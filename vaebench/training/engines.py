@@ -31,7 +31,6 @@ from vaebench.nn.precision import products_in
 from vaebench.objectives import decay
 from vaebench.objectives.base import Batch, Objective, State
 from vaebench.optim import Optimiser
-from vaebench.optim.base import with_decay
 from vaebench.rng.noise import Shapes
 from vaebench.training.choice import ENGINES
 from vaebench.training.graphs import Captured
@@ -291,12 +290,7 @@ class Pack:
         only: tuple[str, ...] | None = None,
     ) -> None:
         _, progress, _ = self._clocks(index.shape[-1], clock)
-        more = {}
-        if self.optim.adds_decay:
-            more["decay"] = self._decay
-        else:
-            grads = with_decay(grads, self.params, self._decay)
-        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, **more)
+        self.optim.apply_(self.params, grads, self.opt, self.group_of, progress, only, self._decay)
         for name, v in state.items():
             if name in self.objective.per_case:
                 self.state[name][self._seeds(index), index] = v.detach()
