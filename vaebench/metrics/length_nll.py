@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.estimators.log_z import by_length, spacing
+from vaebench.estimators.log_z import by_length
 from vaebench.estimators.log_z.by_length import Annealing
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.estimators.log_z.spacing import SPACINGS
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
@@ -122,8 +123,7 @@ def annealed(
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
 
-    steps = settings["logz_temperatures"]
-    times = spacing.late(steps) if settings["logz_spacing"] == "late" else spacing.evenly(steps)
+    times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
     base = log_shares(model.mean) if settings["logz_base"] == "base_rate" else torch.zeros_like(model.mean)
     how = Annealing(times, settings["logz_chains"], base)
     log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)

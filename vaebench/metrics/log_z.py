@@ -10,9 +10,9 @@ from torch import Tensor
 from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.estimators.log_z import methods as logz
-from vaebench.estimators.log_z import spacing
 from vaebench.estimators.log_z.annealing import Base
 from vaebench.estimators.log_z.partition import LogZ
+from vaebench.estimators.log_z.spacing import SPACINGS
 from vaebench.models.base import BoltzmannPrior
 from vaebench.models.dbn import DBN
 from vaebench.models.rbm import BinaryRBM
@@ -40,10 +40,8 @@ def estimate(
     method = log_z_method(settings, min(machine.w.shape[-2:]) if side is None else side)
     chains = settings["logz_chains"]
     if method == "ais":
-        steps: Any = settings["logz_temperatures"]
-        if settings["logz_spacing"] == "late":
-            steps = spacing.late(steps)
-        return logz.ais(machine, steps, chains, seed, base=base, reverse=reverse, purpose=purpose)
+        times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
+        return logz.ais(machine, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
     if method == "tempering":
         return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose)
     try:

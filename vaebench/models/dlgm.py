@@ -12,8 +12,9 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models.base import Program, Tiny
-from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
+from vaebench.models.gaussian_layers import GaussianLayersModel
 from vaebench.models.posterior import GaussianLayers, Layer, Noise, log_standard
+from vaebench.models.visible_bias import check_visible_bias
 from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.nn.products import linear
@@ -52,7 +53,7 @@ class DLGM(GaussianLayersModel):
         covariance: ``diagonal``, or ``rank_one``: the precision is D + u u^T.
         input_noise: In training, of what the recognition network sees: ``bit_flip`` or ``dropout``, which sets to 0.
         noise_rate: The probability of that for each bit.
-        visible_bias: See ``GaussianVAE``.
+        visible_bias: See ``VisibleBias``.
 
     Raises:
         UserError: For a bad setting.
@@ -93,7 +94,6 @@ class DLGM(GaussianLayersModel):
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         validate.one_of("model.covariance", covariance, COVARIANCES)
         validate.one_of("model.input_noise", input_noise, INPUT_NOISES)
-        validate.one_of("model.visible_bias", visible_bias, VISIBLE_BIASES)
         validate.between("model.noise_rate", noise_rate)
         above = validate.sizes("model.hidden", hidden)
         inner = validate.sizes("model.between", between)
@@ -101,7 +101,7 @@ class DLGM(GaussianLayersModel):
         self.rank_one = covariance == "rank_one"
         self.input_noise = input_noise
         self.noise_rate = float(noise_rate)
-        self.visible_bias = visible_bias
+        self.visible_bias = check_visible_bias(visible_bias)
 
         d = self.sizes[0]
         between_layers = [Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity) for i in range(len(layers) - 1)]

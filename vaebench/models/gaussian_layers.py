@@ -1,4 +1,4 @@
-"""What models of bits with several layers of Gaussian latents share: noise, samples, the start of the visible bias."""
+"""What models of bits with several layers of Gaussian latents share: noise and samples."""
 
 from __future__ import annotations
 
@@ -11,27 +11,14 @@ from torch import Tensor
 from vaebench.dists import bernoulli
 from vaebench.models.base import Ancestral, BinaryVisibles, MeanVisibles, SampledPosterior
 from vaebench.models.posterior import Noise, Posterior
-from vaebench.nn.init import logit_of_mean
-from vaebench.nn.mlp import Heads
+from vaebench.models.visible_bias import VisibleBias
 from vaebench.rng.noise import Shapes
 
-VISIBLE_BIASES = ("init", "mean")
-"""How the bias next to the data begins: as all parameters do, or at the logits of the training mean."""
 
-
-class GaussianLayersModel(SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
-    """A model of bits whose latents are Gaussian layers z_1, ..., z_L, sampled by standard normals, one for each.
-
-    A subclass sets ``visible_bias``, one of VISIBLE_BIASES.
-    """
+class GaussianLayersModel(VisibleBias, SampledPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+    """A model of bits whose latents are Gaussian layers z_1, ..., z_L, sampled by standard normals, one for each."""
 
     reparameterised = True
-    visible_bias: str
-
-    @property
-    @abstractmethod
-    def visible(self) -> Heads:
-        """The network whose head ``logits`` gives the pixels."""
 
     @abstractmethod
     def logits(self, z: Sequence[Tensor]) -> Tensor:
@@ -40,11 +27,6 @@ class GaussianLayersModel(SampledPosterior, Ancestral, BinaryVisibles, MeanVisib
     @abstractmethod
     def posterior(self, x: Tensor) -> Posterior:
         """q(z | x) of the examples ``x`` (batch, d)."""
-
-    def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
-        if self.visible_bias == "mean":
-            self.visible.heads["logits"].bias.copy_(logit_of_mean(self.mean))
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: standard normals (k, batch, n) for each layer."""

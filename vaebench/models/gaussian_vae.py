@@ -14,8 +14,8 @@ from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
 from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Program, Tiny
 from vaebench.models.posterior import Noise
+from vaebench.models.visible_bias import VisibleBias, check_visible_bias
 from vaebench.nn.batch_norm import Tape
-from vaebench.nn.init import logit_of_mean
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng.noise import Shapes
@@ -24,7 +24,7 @@ from vaebench.settings import validate
 LIKELIHOODS = ("bernoulli", "gaussian", "cross_entropy")
 
 
-class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
+class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
     """z ~ N(0, I), x | z by a decoder; q(z | x) a diagonal Gaussian by an encoder.
 
     Args:
@@ -36,8 +36,7 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         likelihood: ``bernoulli``: p(x | z) of bits, by their logits. ``gaussian``: a density with means in (0, 1), a
             sigmoid of a linear output, and log-variances that are linear outputs. ``cross_entropy``: the Bernoulli
             formula at grey levels in [0, 1], which is no likelihood of these: it is another kind of number.
-        visible_bias: Of the logits: ``init``, drawn as all others are, or ``mean``, the logit of the training mean
-            (at least 0.001 away from 0 and 1), as in IWAE.
+        visible_bias: Of the logits, see ``VisibleBias``.
 
     Raises:
         UserError: For a bad setting, or grey levels with ``bernoulli``.
@@ -66,7 +65,6 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         super().__init__(info, [validate.whole("model.latents", latents)])
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         validate.one_of("model.likelihood", likelihood, LIKELIHOODS)
-        validate.one_of("model.visible_bias", visible_bias, ("init", "mean"))
         if likelihood == "bernoulli" and info.kind is Kind.INTENSITY:
             raise UserError(
                 "model.likelihood=bernoulli: for bits, and these data are grey levels; "
@@ -75,7 +73,7 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         below = validate.sizes("model.encoder", encoder)
         above = validate.sizes("model.decoder", decoder) or below[::-1]
         self.likelihood = likelihood
-        self.visible_bias = visible_bias
+        self.visible_bias = check_visible_bias(visible_bias)
         d, n = self.sizes
         outputs = {"mean": d, "log_var": d} if likelihood == "gaussian" else {"logits": d}
         self.p = Heads(n, above, outputs, nonlinearity)
@@ -86,11 +84,10 @@ class GaussianVAE(GaussianPosterior, Ancestral, BinaryVisibles, MeanVisibles):
         """Whether samples of p(x) are zeros and ones."""
         return self.likelihood != "gaussian"
 
-    def start(self, generator: torch.Generator) -> None:
-        """Initial values that are not drawn as all others: the visible bias, if it is to follow the data."""
-        if self.visible_bias == "mean":
-            first = self.p.heads["logits" if "logits" in self.p.heads else "mean"]
-            first.bias.copy_(logit_of_mean(self.mean))
+    @property
+    def visible(self) -> Heads:
+        """The decoder."""
+        return self.p
 
     # ------------------------------------------------------------------------------------------------ posterior
 

@@ -12,8 +12,9 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
 from vaebench.models.base import Program, Tiny
-from vaebench.models.gaussian_layers import VISIBLE_BIASES, GaussianLayersModel
+from vaebench.models.gaussian_layers import GaussianLayersModel
 from vaebench.models.posterior import Noise, Posterior, log_standard
+from vaebench.models.visible_bias import check_visible_bias
 from vaebench.nn.layers import layer_list
 from vaebench.nn.mlp import NONLINEARITIES, Heads
 from vaebench.protocol.families import FAMILIES
@@ -76,7 +77,7 @@ class HierarchicalVAE(GaussianLayersModel):
         hidden: Units of every deterministic layer just below each of these, deepest first.
         depth: Deterministic layers there; 0: all means, log-variances and logits are linear.
         nonlinearity: Of the hidden units.
-        visible_bias: See ``GaussianVAE``.
+        visible_bias: See ``VisibleBias``.
 
     Raises:
         UserError: For a bad setting.
@@ -109,7 +110,7 @@ class HierarchicalVAE(GaussianLayersModel):
             raise UserError(f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}")
         validate.whole("model.depth", depth, least=0)
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
-        self.visible_bias = validate.one_of("model.visible_bias", visible_bias, VISIBLE_BIASES)
+        self.visible_bias = check_visible_bias(visible_bias)
 
         widths = [[n] * depth for n in units]
         moments = [{"mean": n, "log_var": n} for n in layers]

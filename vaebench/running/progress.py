@@ -122,12 +122,18 @@ def in_words(measure: str, config: dict[str, Any]) -> str:
     return (METRICS[measure].heading if measure in METRICS else "") or measure
 
 
+OF_RULES = {
+    "rbm_kl": "exact KL",
+    "order_agnostic": "bound",  # the mean of log p over orders, below the log of the mean
+}
+"""Objective -> what its validations take, where the model alone does not say it."""
+
+
 def validated_by(config: dict[str, Any]) -> str:
     """What a cell's validation takes, without its sign: see vaebench.metrics.validation, here read without torch."""
-    if config["objective"]["name"] == "rbm_kl":
-        return "exact KL"
-    if config["objective"]["name"] == "order_agnostic":
-        return "bound"  # the mean of log p over orders, below the log of the mean
+    by_rule = OF_RULES.get(config["objective"]["name"])
+    if by_rule:
+        return by_rule
     parts = log_z_parts(config, "valid_bound")
     if "posterior:exact" in parts or family(config).exact:
         return "exact NLL"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 LATE = ((500, 0.5), (4000, 0.9), (10_000, 1.0))
 """Steps, and the inverse temperature up to which they go: 0 to .5 by .001, to .9 by .0001, to 1 by .00001."""
 
@@ -29,3 +31,7 @@ def _at(place: float) -> float:
         place -= count
         low = high
     return 1.0
+
+
+SPACINGS: dict[str, Callable[[int], list[float]]] = {"even": evenly, "late": late}
+"""``eval.logz_spacing`` -> the inverse temperatures of so many steps, from 0 up to 1, both included."""
