@@ -112,7 +112,7 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
         inner = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, **k: seen.update(tell(*a)) or inner(*a, **k))
 
-    spy(methods, "ais", lambda machine, steps, chains, *_: {"logz": f"ais-{steps}x{chains}"})
+    spy(methods, "ais", lambda machine, times, chains, *_: {"logz": f"ais-{len(times) - 1}x{chains}"})
     spy(annealed_posterior, "stream", lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)})
     spy(validation, "exact_value", lambda m, x: {"logz": "exact", "posterior": "exact"})
     model = check.tiny(settings, seed=1, scale=0.5)
