@@ -11,6 +11,8 @@ from vaebench.nn.batch_norm import name_norms
 
 pytest.importorskip("numba")
 
+from kit.parameters import drawn
+
 from vaebench.kernels import couplings
 
 INPUTS = 6
@@ -22,11 +24,7 @@ def encoder(n1, n2, seed=0):
     """An encoder with every parameter standard normal, scales and shifts of the couplings included."""
     made = Encoder(INPUTS, (n1, n2), 5, 1, 0.99)
     name_norms(made)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(made.named_parameters()):
-            p.normal_(generator=generator)
-    return made
+    return drawn(made, 1.0, seed)
 
 
 def inputs(batch, seed=1):

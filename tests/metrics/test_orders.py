@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
@@ -22,12 +23,7 @@ X = torch.tensor([[2, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 0]]).double()
 
 @pytest.fixture
 def model():
-    made = DocNADE(DataInfo(np.ones(4), Kind.COUNTS), [3]).double()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for _, p in sorted(made.named_parameters()):
-            p.normal_(0.0, 1.0, generator=generator)
-    return made
+    return drawn(DocNADE(DataInfo(np.ones(4), Kind.COUNTS), [3]).double(), 1.0)
 
 
 def exact(model, x):

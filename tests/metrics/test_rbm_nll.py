@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import models
 from vaebench.data.info import DataInfo
@@ -28,12 +29,9 @@ D, UNITS = 8, 5
 def rbm(seed=0, scale=1.0, bias=None):
     """A machine with random couplings; the training mean it is told is its own."""
     model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.full((D,), 0.5).numpy()))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(0.0, scale, generator=generator)
-        if bias is not None:
-            model.p["visible"].copy_(bias)
+    drawn(model, scale, seed)
+    if bias is not None:
+        model.p["visible"].data.copy_(bias)
     model.double().requires_grad_(False)
     model.mean.copy_(model.machine().moments().mean1)
     return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 from kit.sampling import assert_samples_have_their_probabilities
 
 from tests.kit.gradients import assert_finite_differences
@@ -15,12 +16,7 @@ from vaebench.models.bernoulli_mixture import BernoulliMixture
 
 
 def built(d=6, components=4, seed=0):
-    model = BernoulliMixture(DataInfo(torch.full((d,), 0.3)), components).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 1.5, generator=generator)
-    return model
+    return drawn(BernoulliMixture(DataInfo(torch.full((d,), 0.3)), components).double(), 1.5, seed)
 
 
 def test_it_is_its_definition_and_sums_to_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
@@ -24,11 +25,7 @@ def info(d=D):
 
 
 def perturbed(model, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(0.0, 1.0, generator=generator)
-    return model.double()
+    return drawn(model, 1.0, seed).double()
 
 
 def dbn(seed=0, dims=(N1, N2)):

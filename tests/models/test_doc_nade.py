@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from tests.kit.gradients import assert_finite_differences
 from vaebench import models
@@ -28,12 +29,7 @@ VARIANTS = list(itertools.product(("tree", "softmax"), ("sigmoid", "tanh")))
 def built(output="tree", activation="sigmoid", seed=0, scale=0.8):
     rates = np.linspace(1, 2, VOCABULARY)
     info = DataInfo(rates, Kind.COUNTS)
-    model = DocNADE(info, [UNITS], output, activation).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return model
+    return drawn(DocNADE(info, [UNITS], output, activation).double(), scale, seed)
 
 
 def literal(model, words):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from kit.parameters import drawn
 from kit.sampling import assert_samples_have_their_probabilities
 
 from tests.kit.gradients import assert_finite_differences
@@ -25,12 +26,9 @@ KINDS = [{"layers": 1}, {"layers": 2}, {"layers": 3, "squeeze": 0.0}]
 
 
 def built(d=5, seed=0, **settings):
-    model = EoNADE(DataInfo(torch.full((d,), 0.3)), **{"units": 4, "squeeze": 0.1, **settings}).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.8, generator=generator)
-    return model
+    return drawn(
+        EoNADE(DataInfo(torch.full((d,), 0.3)), **{"units": 4, "squeeze": 0.1, **settings}).double(), 0.8, seed
+    )
 
 
 def conditional(model, x, seen, pixel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.parameters import drawn
 from kit.sampling import assert_samples_have_their_probabilities
 
 from tests.kit.gradients import assert_finite_differences
@@ -21,12 +22,7 @@ KINDS = [{}, {"layers": 2, "masks": 3}, {"layers": 3, "direct": False, "masks": 
 
 
 def built(d=6, seed=0, **settings):
-    model = MADE(DataInfo(torch.full((d,), 0.3)), **{"units": 9, **settings}).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.8, generator=generator)
-    return model
+    return drawn(MADE(DataInfo(torch.full((d,), 0.3)), **{"units": 9, **settings}).double(), 0.8, seed)
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.parameters import drawn
 
 from tests.kit.gradients import assert_finite_differences
 from vaebench import kernels, models
@@ -18,12 +19,7 @@ KINDS = [{}, {"tied": True}, {"order": "raster"}]
 
 
 def built(d=9, seed=0, **settings):
-    model = NADE(DataInfo(torch.full((d,), 0.3)), **{"units": 5, **settings}).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.8, generator=generator)
-    return model
+    return drawn(NADE(DataInfo(torch.full((d,), 0.3)), **{"units": 5, **settings}).double(), 0.8, seed)
 
 
 def literal(model, x):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import models
 from vaebench.data.info import DataInfo
@@ -25,12 +26,7 @@ VOCABULARY, UNITS = 3, 2
 
 
 def built(vocabulary=VOCABULARY, units=UNITS, seed=0, scale=1.0):
-    model = ReplicatedSoftmax(DataInfo(np.ones(vocabulary), Kind.COUNTS), units).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return model
+    return drawn(ReplicatedSoftmax(DataInfo(np.ones(vocabulary), Kind.COUNTS), units).double(), scale, seed)
 
 
 def sequences(length):

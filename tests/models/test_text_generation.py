@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
@@ -21,10 +22,8 @@ def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
     """A model whose words follow their predecessors clearly; ``against``: off the logits of ``<pad>``, ``</s>``."""
     more = {"latents": LATENTS} if kind is TextVAE else {}
     model = kind(DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **more).double()
-    generator = torch.Generator().manual_seed(seed)
+    drawn(model, scale, seed)
     with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
         if against:  # a unit that is always on, and that these words shun
             model.p.lstm.bias_ih.view(4, -1)[:, 0] = torch.tensor([50.0, -50.0, 50.0, 50.0])
             model.p.output[:, 0] = 0.0

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from kit.parameters import drawn
 from torch import nn
 
 from vaebench import models
@@ -27,12 +28,9 @@ def rows(documents, width=None):
 
 def built(seed=0, vocabulary=VOCABULARY, **settings):
     settings = {"embedding": EMBEDDING, "units": UNITS, **settings}
-    model = TextLM(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, 0.7, generator=generator)
-    return model
+    return drawn(
+        TextLM(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).double(), 0.7, seed
+    )
 
 
 def literal(model, documents, drop=None):

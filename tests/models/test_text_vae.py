@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 from torch import nn
 from torch.func import functional_call
 
@@ -33,12 +34,9 @@ def rows(documents, width=None):
 
 def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **settings):
     settings = {"latents": LATENTS, "embedding": EMBEDDING, "units": UNITS, **settings}
-    model = TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return model
+    return drawn(
+        TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(dtype), scale, seed
+    )
 
 
 def codes(k, batch, seed=0, dtype=torch.float64):

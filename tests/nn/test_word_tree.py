@@ -7,17 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench.nn.word_tree import PSEUDO, WordTree
 
 
 def tree(vocabulary, units=3, seed=0):
-    made = WordTree(np.full(vocabulary, 1 / vocabulary), units).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in made.parameters():
-            p.normal_(0.0, 0.8, generator=generator)
-    return made
+    return drawn(WordTree(np.full(vocabulary, 1 / vocabulary), units).double(), 0.8, seed)
 
 
 def walked(made, h, word):

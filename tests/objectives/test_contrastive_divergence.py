@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import models, objectives
 from vaebench.data.info import DataInfo
@@ -22,10 +23,7 @@ WORST = 4.5
 
 def rule_of(seed=0, scale=1.0, **settings):
     model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.linspace(0.2, 0.7, D).numpy())).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.normal_(0.0, scale, generator=generator)
+    drawn(model, scale, seed)
     return objectives.build({"name": "contrastive_divergence", "weight_decay": 0.0, **settings}, model)
 
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from kit.parameters import drawn
 
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
@@ -25,12 +26,7 @@ def rule_of(seed=0, latents=5, layers=1, scale=0.6, **settings):
     """The rule around a tiny model, every parameter N(0, scale^2), float64."""
     model = {"name": "rbm_posterior", "latents": latents, "layers": layers, "units": 3}
     built = models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
-    rule = objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(rule.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return rule
+    return drawn(objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double(), scale, seed)
 
 
 def inputs(rule, cases=4, progress=0.12, seed=1):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.parameters import drawn
 
 from vaebench import data, models, objectives, optim
 from vaebench.data.info import DataInfo
@@ -21,12 +22,7 @@ from vaebench.training import engines as fast
 
 
 def built(scale=0.5, **settings):
-    model = models.build({"name": "rbm_target", **settings}, DataInfo(np.zeros(1))).double()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for _, p in sorted(model.named_parameters()):
-            p.normal_(0.0, scale, generator=generator)
-    return model
+    return drawn(models.build({"name": "rbm_target", **settings}, DataInfo(np.zeros(1))).double(), scale)
 
 
 def mixture(model, z):
