@@ -88,6 +88,21 @@ def test_table_row_and_name_mean_the_model(tmp_path):
         assert shipped_models.chosen(tmp_path, [f"{run.parent.name}/{run.name}"], TABLES) == [run]
 
 
+def test_a_name_with_an_equals_sign_is_no_setting():
+    words = [
+        "dvae_sharp_sharp_main",
+        "MNIST 100+100 K=1",
+        "DVAE#",
+        "eval.points=5",
+        "run.results=a b/c",
+        "a/x=1/seed-0",
+    ]
+    names, settings = shipped_models.names_and_settings(words)
+    assert names == [words[0], words[1], words[2], words[5]]
+    assert settings == [words[3], words[4]]
+    assert shipped_models.names_and_settings(["t=1", "MNIST K=2"]) == (["MNIST K=2"], ["t=1"])
+
+
 def test_an_own_run_comes_first(tmp_path):
     run = RUNS[0]
     shutil.copytree(run, tmp_path / run.parent.name / run.name)

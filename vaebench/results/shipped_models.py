@@ -29,6 +29,27 @@ def runs() -> list[Path]:
     return sorted(path.parent for path in place.glob("*/seed-*/config.json")) if place else []
 
 
+def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that name runs, and the settings among them, ``key=value``.
+
+    Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``): what a shipped model is called, and what
+    has a blank or a slash before it, is no setting.
+    """
+    called = {name for path in runs() for name in _called(path)} if any("=" in word for word in words) else set()
+    settings = [word for word in words if "=" in word and word not in called and not set(" /") & set(_key(word))]
+    return [word for word in words if word not in settings], settings
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0]
+
+
+def _called(path: Path) -> tuple[str, str, str]:
+    """Table, row and column of a shipped run."""
+    note, _ = read_note(path)
+    return note["table"], note["row"], note["column"]
+
+
 def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path]:
     """The folders of the runs that a user names.
 
@@ -55,8 +76,7 @@ def _named(root: Path, word: str) -> list[Path]:
 
 def _of_row(words: Sequence[str]) -> Path:
     """The shipped model of a table, a row and perhaps a column."""
-    notes = {path: read_note(path)[0] for path in runs()}
-    names = {path: (note["table"], note["row"], note["column"]) for path, note in notes.items()}
+    names = {path: _called(path) for path in runs()}
     fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
     if len(fits) == 1:
         return fits[0]

@@ -45,10 +45,9 @@ def run(args: Namespace) -> int:
     from vaebench.running.progress import Progress
     from vaebench.running.reevaluate import stored
 
-    overrides = [a for a in args.runs if "=" in a]
+    words, overrides = shipped_models.names_and_settings(args.runs)
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
     root = results_root(chosen)
-    words = [a for a in args.runs if "=" not in a]
     folders = [shipped_models.own(f, root) for f in shipped_models.chosen(root, words, catalogue.options("table"))]
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")

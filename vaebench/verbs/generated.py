@@ -154,8 +154,8 @@ def _test_cases(config: Mapping[str, Any]) -> int | None:
 
 def folder_of(args: Namespace) -> Path:
     """The folder of the run that the arguments name. Raises UserError unless there is one."""
-    names = [a for a in args.run if "=" not in a]
-    given = dict(a.split("=", 1) for a in args.run if "=" in a)
+    names, settings = shipped_models.names_and_settings(args.run)
+    given = dict(setting.split("=", 1) for setting in settings)
     if set(given) - {"run.results"}:
         raise UserError(
             f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
