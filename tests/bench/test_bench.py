@@ -24,17 +24,20 @@ FEW = {"name": "pwl", "prior_chains": 5, "prior_sweeps": 4}
 BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibbs", "sweeps": 1})
 
 
+def measure_only(monkeypatch, families, annealings=None):
+    """Nothing but these families and annealings, in no other section."""
+    for section in (bench.bench_text, bench.bench_images, bench.bench_counts, bench.bench_importance):
+        monkeypatch.setattr(section, "FAMILIES", {})
+    monkeypatch.setattr(bench, "FAMILIES", families)
+    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", annealings or {})
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     families = {"SBN 3": SBN, "RBM prior 4+4, PWL": (SMALL, FEW), "RBM prior 1+1, bit by bit": BITS}
     monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(choice.kernels, "missing", lambda: "none here")
-    monkeypatch.setattr(bench, "FAMILIES", families)
-    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
-    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
+    measure_only(monkeypatch, families)
 
 
 def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
@@ -182,12 +185,7 @@ def test_kernels_have_a_column_where_there_are_some(monkeypatch, capsys: pytest.
     linear = {"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 1}
     monkeypatch.setattr(choice, "compiler_found", lambda: False)
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
-    monkeypatch.setattr(bench, "FAMILIES", {"SBN 3": SBN, "linear": linear})
-    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
-    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {})
+    measure_only(monkeypatch, {"SBN 3": SBN, "linear": linear})
     assert cli.main(["bench", "--seconds", "0.05", "run.device=cpu"]) == 0
     heads, sbn, linear = (line.split() for line in capsys.readouterr().out.splitlines()[-3:])
     assert heads == ["plain", "kernel", "1", "products"]
@@ -319,12 +317,7 @@ def test_the_products_of_an_update_with_chains(monkeypatch):
 def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, capsys: pytest.CaptureFixture):
     families = {"RBM prior 4+4, PWL": (SMALL, FEW)}
     size = bench_boltzmann.Annealing(5, 3, 20)
-    monkeypatch.setattr(bench, "FAMILIES", families)
-    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
-    monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", {"log Z of a small RBM": size})
+    measure_only(monkeypatch, families, {"log Z of a small RBM": size})
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
     rows = {m["family"]: m for m in json.loads(capsys.readouterr().out)["measured"]}
     assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(rows["RBM prior 4+4, PWL"])

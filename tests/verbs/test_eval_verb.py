@@ -139,22 +139,6 @@ def test_check_prints_exact_estimate_error_and_z(
     assert "2 of 3 agree" in shown.out
 
 
-def test_bench_prints_a_speed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    from vaebench.bench import sections as bench
-    from vaebench.training import choice
-
-    monkeypatch.setattr(choice, "compiler_found", lambda: False)
-    monkeypatch.setattr(bench, "FAMILIES", {"one": ({"name": "sbn", "dims": [3]}, {"name": "nvil"})})
-    monkeypatch.setattr(bench.bench_text, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_images, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_counts, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_importance, "FAMILIES", {})
-    monkeypatch.setattr(bench.bench_boltzmann, "ANNEALINGS", {})
-    assert cli.main(["bench", "--seconds", "0.1", "run.device=cpu"]) == 0
-    out = capsys.readouterr().out
-    assert float(out.splitlines()[-1].split()[-1].replace(",", "")) > 1
-
-
 def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)

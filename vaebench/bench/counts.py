@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaebench import kernels, models, objectives, optim
-from vaebench.bench.packs import Families, Record, in_turns
+from vaebench import kernels, models, objectives
+from vaebench.bench.packs import Families, Record, advance, in_turns, pack_of
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators.enumeration import exact_value
 from vaebench.models.base import BoundedModel, ExactModel
-from vaebench.rng import noise
 from vaebench.training import engines as fast
 
 VOCABULARY, WORDS, BATCH, CASES = 2000, 100, 20, 1000
@@ -41,24 +40,13 @@ def documents() -> torch.Tensor:
 
 def make_pack(model: dict[str, Any], objective: dict[str, Any], device: torch.device) -> fast.Pack:
     """A pack of one seed, by loops of our own where there are some."""
-    data = documents().to(device)
-    info = DataInfo(data.float().mean(0).cpu().numpy(), Kind.COUNTS)
+    data = documents()
+    info = DataInfo(data.float().mean(0).numpy(), Kind.COUNTS)
     rule = objectives.build(objective, models.build(model, info))
-    models.start(rule, {"init": "normal", "init_scale": 0.01}, 0)
-    rule.to(device)
-    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
-    descent = optim.build({"name": "sgd", "rate": 1e-3})
-    state = {k: v.to(device) for k, v in rule.state(0, CASES).items()}
     by_kernel = rule.model.kernel_layers and device.type == "cpu" and not kernels.missing()
+    descent, start = {"name": "sgd", "rate": 1e-3}, {"init": "normal", "init_scale": 0.01}
     engine = "kernel" if by_kernel else "plain"
-    return fast.Pack(rule, descent, [params], [state], [descent.state(params)], data, Kind.COUNTS, engine)
-
-
-def update(pack: fast.Pack, number: int) -> None:
-    """One update, its noise included."""
-    draws = noise.update_block(pack.draws(BATCH), [0], number, pack.data.device, 1)
-    rows = noise.order_block(CASES, BATCH, "replacement", [0], number, 1).to(pack.data.device)
-    pack.advance(rows, draws, None, number)
+    return pack_of(rule, data, descent, start, device, kind=Kind.COUNTS, engine=engine)
 
 
 def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
@@ -72,7 +60,7 @@ def run(families: Families, device: torch.device, seconds: float, record: Record
     yield f"{'':42}{'update':>10}{'document':>18}"
     for name, (model, objective) in families.items():
         pack = make_pack(model, objective, device)
-        (steps,) = in_turns([partial(update, pack)], seconds, device)
+        (steps,) = in_turns([partial(advance, pack, length=1, batch=BATCH)], seconds, device)
         found = {"family": name, "unit": "ms", "update": 1e3 * median(steps)}
         line = f"{name:42}{found['update']:>10,.2f}"
         if isinstance(pack.objective.model, (ExactModel, BoundedModel)):

@@ -15,14 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench import kernels, models, objectives, optim
-from vaebench.bench.packs import Record, in_turns
+from vaebench import kernels, models, objectives
+from vaebench.bench.packs import Record, advance, in_turns, pack_of
 from vaebench.data.info import DataInfo
 from vaebench.models.base import ExactModel, GaussianPosterior
 from vaebench.nn.masked_conv import mask_of
 from vaebench.nn.pixel_decoder import KERNELS
 from vaebench.nn.resnet import ResNet
-from vaebench.rng import noise
 from vaebench.training import engines as fast
 
 BATCH, SIDE, LATENTS, SAMPLES = 50, 28, 32, 500
@@ -135,22 +134,8 @@ def make_pack(
     """A pack of one seed, initialised as in the paper, on ten batches of images."""
     info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
     rule = objectives.build(objective, models.build(model, info))
-    models.start(rule, {"init": "glorot", "init_scale": 0.1}, 0)
-    rule.to(device)
-    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
-    descent = optim.build({"name": "clipped_adam", "rate": 1e-3})
-    data = images(10 * BATCH).to(device)
-    state = {k: v.to(device) for k, v in rule.state(0, len(data)).items()}
-    parts = ([params], [state], [descent.state(params)])
-    return fast.Pack(rule, descent, *parts, data, engine=engine, precision=precision)
-
-
-def update(pack: fast.Pack, number: int) -> None:
-    """One update, its noise included."""
-    device = pack.data.device
-    draws = noise.update_block(pack.draws(BATCH), [0], number, device, 1)
-    rows = noise.order_block(len(pack.data), BATCH, "replacement", [0], number, 1).to(device)
-    pack.advance(rows, draws, None, number)
+    descent, start = {"name": "clipped_adam", "rate": 1e-3}, {"init": "glorot", "init_scale": 0.1}
+    return pack_of(rule, images(10 * BATCH), descent, start, device, engine=engine, precision=precision)
 
 
 def scored(pack: fast.Pack, number: int = 0) -> None:
@@ -225,7 +210,7 @@ def run(
         found = {"update literal": step, "image literal": score}
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
-            found[f"update {label}"] = milliseconds(partial(update, pack), seconds, device)
+            found[f"update {label}"] = milliseconds(partial(advance, pack, length=1, batch=BATCH), seconds, device)
             with kernels.use(engine == "kernel"), torch.autocast(device.type, torch.bfloat16, precision != "float32"):
                 found[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
         if cpu:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.objectives.base import Objective
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
@@ -38,22 +41,45 @@ def make_pack(
     """
     pixels = np.random.default_rng(0).random((CASES, VISIBLE)) < 0.13
     rule = objectives.build(objective, models.build(model, DataInfo(np.full(VISIBLE, 0.13)))).to(device)
-    rates = optim.build(descent or {"name": "sgd", "rate": 3e-4}, rule.largest_rates(BATCH))
+    descent = descent or {"name": "sgd", "rate": 3e-4}
+    start = start or {"init": "normal", "init_scale": 0.1}
+    return pack_of(rule, torch.from_numpy(pixels.astype(np.uint8)), descent, start, device, seeds=seeds, engine=engine)
+
+
+def pack_of(
+    rule: Objective,
+    data: Tensor,
+    descent: dict[str, Any],
+    start: dict[str, Any],
+    device: torch.device,
+    *,
+    seeds: int = 1,
+    kind: Kind = Kind.BITS,
+    engine: str = "plain",
+    precision: str = "float32",
+) -> fast.Pack:
+    """A pack of a rule on some data; ``start``: how parameters are initialised."""
+    rates = optim.build(descent, rule.largest_rates(BATCH))
     params = []
     for seed in range(seeds):
-        models.start(rule.cpu(), start or {"init": "normal", "init_scale": 0.1}, seed)
+        models.start(rule.cpu(), start, seed)
         params.append({k: v.detach().clone().to(device) for k, v in rule.named_parameters()})
     rule.to(device)
-    states = [{k: v.to(device) for k, v in rule.state(s, CASES).items()} for s in range(seeds)]
-    data = torch.from_numpy(pixels.astype(np.uint8)).to(device)
-    return fast.Pack(rule, rates, params, states, [rates.state(p) for p in params], data, engine=engine)
+    states = [{k: v.to(device) for k, v in rule.state(s, len(data)).items()} for s in range(seeds)]
+    parts = params, states, [rates.state(p) for p in params]
+    return fast.Pack(rule, rates, *parts, data.to(device), kind, engine, precision=precision)
 
 
 def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
-    """Block ``number``, of ``length`` updates: draw its noise, train on it, wait until all is done."""
+    """Block ``number``, of ``length`` updates: draw its noise, train on it, wait until all is done.
+
+    Of the inference network alone where training is aggressive.
+    """
     device, seeds = pack.data.device, list(range(pack.size))
+    loop = pack.objective.inner_loop(pack.seed_state(0)) if pack.objective.alone else None
     draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
-    pack.advance(noise.order_block(CASES, batch, "replacement", seeds, number, length).to(device), draws, None)
+    rows = noise.order_block(len(pack.data), batch, "replacement", seeds, number, length).to(device)
+    pack.advance(rows, draws, None, only=None if loop is None else loop.groups)
     wait(device)
 
 

@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vaebench import models, objectives, optim
-from vaebench.bench.packs import Record, in_turns
+from vaebench import models, objectives
+from vaebench.bench.packs import Record, advance, in_turns, pack_of
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators.enumeration import known
 from vaebench.estimators.importance_weighted import importance
 from vaebench.models.base import ExactModel
-from vaebench.rng import noise
 from vaebench.training import engines as fast
 
 SAMPLES = 500
@@ -68,23 +67,10 @@ def make_pack(
     rule = objectives.build(
         objective, models.build({**model, **settings}, DataInfo(np.full(size.vocabulary, 1e-3), Kind.TOKENS))
     )
-    models.start(rule, {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}, 0)
-    rule.to(device)
-    params = {k: v.detach().clone() for k, v in rule.named_parameters()}
-    descent = optim.build({"name": "clipped_sgd", "rate": 1.0})
-    state = {k: v.to(device) for k, v in rule.state(0, 10 * size.batch).items()}
-    data = documents(size, 10 * size.batch).to(device)
-    parts = ([params], [state], [descent.state(params)])
-    return fast.Pack(rule, descent, *parts, data, Kind.TOKENS, precision=precision)
-
-
-def update(pack: fast.Pack, size: Size, number: int) -> None:
-    """One update, its noise included; of the inference network alone where training is aggressive."""
-    loop = pack.objective.inner_loop(pack.seed_state(0))
-    shapes = pack.objective.draws(size.batch, pack.data.shape[1])
-    draws = noise.update_block(shapes, [0], number, pack.data.device, 1)
-    rows = noise.order_block(len(pack.data), size.batch, "replacement", [0], number, 1).to(pack.data.device)
-    pack.advance(rows, draws, None, number, only=None if loop is None else loop.groups)
+    descent = {"name": "clipped_sgd", "rate": 1.0}
+    start = {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}
+    data = documents(size, 10 * size.batch)
+    return pack_of(rule, data, descent, start, device, kind=Kind.TOKENS, precision=precision)
 
 
 def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
@@ -112,7 +98,7 @@ def run(
             torch.cuda.reset_peak_memory_stats(device)
         packs = [make_pack(size, model, objective, device, precision) for precision in ("float32", "bfloat16")]
         count = 32 if key == "synthetic" else 1
-        updates = in_turns([partial(update, pack, size) for pack in packs], 2 * seconds, device)
+        updates = in_turns([partial(advance, pack, length=1, batch=size.batch) for pack in packs], 2 * seconds, device)
         step, half = (1e3 * median(times) for times in updates)
         (times,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
         scored = 1e3 * median(times) / count
