@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from vaebench import models, objectives
+from vaebench import objectives
 from vaebench.check import counts as check_counts
 from vaebench.check import documents as check_documents
 from vaebench.check import images as check_images
 from vaebench.check import tractable as check_tractable
-from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import ancestral_samples, built, double, of_kind, randomize, tiny_models
 from vaebench.data.info import DataInfo
 from vaebench.dists import autoregressive
 from vaebench.dists.rbm import RBM
@@ -59,9 +60,7 @@ NVIL_VARIANTS: dict[str, dict[str, Any]] = {
 
 def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8) -> Model:
     """A model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
-    model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE).numpy())).double()
-    randomize(model, seed, scale)
-    return model.to(device)
+    return built(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE).numpy()), seed, scale, device)
 
 
 def run(device: str | torch.device = "cpu") -> Iterator[Line]:
@@ -103,10 +102,7 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
     yield Line(f"{name}: sum of Q(h|x)", float(len(every)), sums, 0.0)
 
     if isinstance(model, Ancestral):
-        x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=device)))
-        probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(device)
-        code = (x.long() << torch.arange(VISIBLE, device=device)).sum(-1)
-        yield mean_line(f"{name}: ancestral samples", float((log_p.exp() * probe).sum()), probe[code])
+        yield ancestral_samples(name, model, log_p.exp(), DRAWS)
 
     missing = _missing(model)
     repeated = every[5:6].expand(DRAWS // 10, -1)  # one case many times: its samples are independent draws
@@ -188,7 +184,7 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
         raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
     x, missing = exact.states(VISIBLE)[5:6].to(device), _missing(rule.model)
     with torch.no_grad():
-        draws = _double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
+        draws = double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
         zeta, logits = rule.infer(rule.model.encode(x), draws, None)
         values = rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0] + missing
         wanted = _hard_kl(rule, x, grid) + missing
@@ -285,7 +281,7 @@ def sampled_gradients(
     many: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0))
     for i in range(draws // PER_PASS):
         generator = torch.Generator(x.device).manual_seed(seeds.derive(0, "check", stream_index, i))
-        g = many(params, _double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
+        g = many(params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
         yield {
             group: torch.cat([-g[k].reshape(PER_PASS, -1) for k in g if group_of[k] == group], 1)
             for group in rule.groups()
@@ -376,10 +372,6 @@ def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
 def _missing(model: LatentModel) -> float:
     """log Z of the prior where the model's densities lack it, else 0."""
     return float(torch.as_tensor(exact.log_z(model, model.mean[None])[0]).detach())
-
-
-def _double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.double() for k, v in draws.items()}
 
 
 def autoregressive_sample_by_units(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import built, double, of_kind, tiny_models
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
@@ -32,9 +32,8 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, a second."""
     info = DataInfo(np.full(WORDS, 0.7), Kind.COUNTS, longest=TOKENS)
     for name, config in MODELS.items():
-        model = of_kind(BeliefNet, models.build(config, info)).double()
-        randomize(model, 11, 0.8)
-        yield from _of(f"{name} on counts", model.to(device).requires_grad_(False))
+        model = of_kind(BeliefNet, built(config, info, 11, 0.8, device))
+        yield from _of(f"{name} on counts", model.requires_grad_(False))
 
 
 def _of(name: str, model: BeliefNet) -> Iterator[Line]:
@@ -45,7 +44,7 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
 
     probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(every.device)
     shapes = model.dream_noise(DRAWS)
-    draws = {k: v.double() for k, v in noise.fixed(shapes, 0, "check", device=every.device).items()}
+    draws = double(noise.fixed(shapes, 0, "check", device=every.device))
     dream, _ = model.dream(every[:1].expand(DRAWS, -1), draws)
     yield mean_line(f"{name}: words of dreams", float(log_p.exp() @ (every @ probe)), dream @ probe)
 

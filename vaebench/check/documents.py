@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import built, of_kind
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.data.text.corpus import END, START
@@ -69,9 +69,7 @@ def _information(model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tens
 
 def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
     info = DataInfo(np.full(ENTRIES, 1 / ENTRIES), Kind.TOKENS)
-    model = models.build(config, info).double()
-    randomize(model, 9, 1.6)
-    return model.to(device).requires_grad_(False)
+    return built(config, info, 9, 1.6, device).requires_grad_(False)
 
 
 def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:

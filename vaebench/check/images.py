@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import built, of_kind
 from vaebench.data.info import DataInfo
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.weights import stream
@@ -59,6 +59,4 @@ def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]
 
 def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
     info = DataInfo(np.full(SIDE**2, 0.5), shape=(SIDE, SIDE))
-    model = models.build(config, info).double()
-    randomize(model, 9, 0.3)
-    return model.to(device).requires_grad_(False)
+    return built(config, info, 9, 0.3, device).requires_grad_(False)

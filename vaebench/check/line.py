@@ -1,19 +1,12 @@
-"""One comparison of an estimate with an exact value, as `vaebench check` shows it, and what makes them."""
+"""One comparison of an estimate with an exact value, as `vaebench check` shows it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
-
-from vaebench import models
-from vaebench.models.base import Model
-from vaebench.protocol.families import FAMILIES
-from vaebench.rng import seeds
+from torch import Tensor
 
 LIMIT = 4.5
 """Largest |z| that passes. Normal lines exceed it by chance once in 150,000; fixed seeds make that repeatable."""
@@ -55,35 +48,6 @@ class Line:
     def ok(self) -> bool:
         """Whether |z| is within LIMIT, and that of every coordinate within COORDINATE_LIMIT."""
         return abs(self.z) <= LIMIT and self.worst <= COORDINATE_LIMIT
-
-
-M = TypeVar("M", bound=Model)
-
-
-def of_kind(kind: type[M], model: Model) -> M:
-    """A model that is known to be of a kind. Raises TypeError if it is not."""
-    if not isinstance(model, kind):
-        raise TypeError(f"{type(model).__name__} is no {kind.__name__}")
-    return model
-
-
-def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
-    """The tiny models of all families whose class is wanted: the name that is shown -> settings, with the family's."""
-    classes = {family: models.model_class(family) for family in FAMILIES}
-    return {
-        name: {"name": family, **settings}
-        for family, cls in classes.items()
-        if wanted(cls)
-        for name, settings in cls.tiny.items()
-    }
-
-
-def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
-    """Every parameter N(0, scale^2), in place."""
-    generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
-    with torch.no_grad():
-        for _, p in sorted(module.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
 
 
 def mean_line(name: str, wanted: float, values: Tensor) -> Line:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vaebench import models
-from vaebench.check.line import Line, mean_line, of_kind, randomize, tiny_models
+from vaebench.check.line import Line
+from vaebench.check.tiny import ancestral_samples, built, of_kind, tiny_models
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.models.base import Ancestral, ExactModel
-from vaebench.rng import noise
 
 VISIBLE, DRAWS = 4, 40_000
+
+MEAN = np.linspace(0.2, 0.7, VISIBLE)
 
 MODELS = tiny_models(lambda cls: cls.facts.exact and Kind.BITS in cls.facts.takes)
 """Tiny models of bits whose likelihood is exact."""
@@ -26,7 +25,8 @@ MODELS = tiny_models(lambda cls: cls.facts.exact and Kind.BITS in cls.facts.take
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
     for name, config in MODELS.items():
-        yield from _densities(name, _tiny(config, device))
+        model = of_kind(ExactModel, built(config, DataInfo(MEAN, shape=(2, 2)), 10, 0.8, device))
+        yield from _densities(name, model.requires_grad_(False))
 
 
 def _densities(name: str, model: ExactModel) -> Iterator[Line]:
@@ -36,21 +36,4 @@ def _densities(name: str, model: ExactModel) -> Iterator[Line]:
     yield Line(f"{name}: sum of p(x)", 1.0, float(p.sum()), 0.0)
 
     if isinstance(model, Ancestral):
-        x, _ = model.sample_joint(_double(noise.fixed(model.joint_noise(DRAWS), 0, "check", device=p.device)))
-        probe = torch.randn(len(every), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(p)
-        yield mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[_code(x)])
-
-
-def _code(x: Tensor) -> Tensor:
-    """The position in ``exact.states`` of examples (batch, d)."""
-    return (x.long() << torch.arange(x.shape[1], device=x.device)).sum(-1)
-
-
-def _double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k: v.double() for k, v in draws.items()}
-
-
-def _tiny(config: dict[str, Any], device: str | torch.device) -> ExactModel:
-    model = models.build(config, DataInfo(np.linspace(0.2, 0.7, VISIBLE), shape=(2, 2))).double()
-    randomize(model, 10)
-    return of_kind(ExactModel, model.to(device).requires_grad_(False))
+        yield ancestral_samples(name, model, p, DRAWS)

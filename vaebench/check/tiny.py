@@ -1,0 +1,65 @@
+"""Tiny models in float64 with random parameters, and what their samples are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import models
+from vaebench.check.line import Line, mean_line
+from vaebench.data.info import DataInfo
+from vaebench.models.base import Ancestral, Model
+from vaebench.protocol.families import FAMILIES
+from vaebench.rng import noise, seeds
+
+M = TypeVar("M", bound=Model)
+
+
+def of_kind(kind: type[M], model: Model) -> M:
+    """A model that is known to be of a kind. Raises TypeError if it is not."""
+    if not isinstance(model, kind):
+        raise TypeError(f"{type(model).__name__} is no {kind.__name__}")
+    return model
+
+
+def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, Any]]:
+    """The tiny models of all families whose class is wanted: the name that is shown -> settings, with the family's."""
+    classes = {family: models.model_class(family) for family in FAMILIES}
+    return {
+        name: {"name": family, **settings}
+        for family, cls in classes.items()
+        if wanted(cls)
+        for name, settings in cls.tiny.items()
+    }
+
+
+def built(config: dict[str, Any], info: DataInfo, seed: int, scale: float, device: str | torch.device) -> Model:
+    """A model with parameters N(0, scale^2), in float64."""
+    model = models.build(config, info).double()
+    randomize(model, seed, scale)
+    return model.to(device)
+
+
+def randomize(module: nn.Module, seed: int, scale: float = 0.8) -> None:
+    """Every parameter N(0, scale^2), in place."""
+    generator = torch.Generator().manual_seed(seeds.derive(seed, "check"))
+    with torch.no_grad():
+        for _, p in sorted(module.named_parameters()):
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
+
+
+def double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same noise in float64."""
+    return {k: v.double() for k, v in draws.items()}
+
+
+def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Line:
+    """Samples of a model of few bits against the probabilities ``p`` of ``exact.states``: a random function's mean."""
+    bits = len(p).bit_length() - 1
+    x, _ = model.sample_joint(double(noise.fixed(model.joint_noise(draws), 0, "check", device=p.device)))
+    probe = torch.randn(len(p), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(p.device)
+    place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
+    return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
