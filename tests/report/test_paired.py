@@ -93,4 +93,4 @@ def test_the_verb_says_whether_they_differ(tmp_path, capsys):
     assert main(["compare", a, b, "--tol", "3"]) == 2
     capsys.readouterr()
     assert main(["compare", a, str(Path(a).with_name("gone.csv"))]) == 2
-    assert "gone.csv: not a file of cases, which" in capsys.readouterr().err
+    assert "gone.csv: no such file; vaebench eval RUN --cases FILE.csv writes one like" in capsys.readouterr().err

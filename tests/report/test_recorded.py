@@ -120,6 +120,20 @@ def test_report_of_rows_that_are_not_recorded(capsys):
     assert "nothing of table nvil_mnist by that choice, preset and seeds" in err
 
 
+def test_what_is_said_of_many_files_is_short(capsys):
+    code, _, err = call(capsys, "report", "table=combined_mnist", "--from", "reference", "--only", "DBN 2hl")
+    assert code == 2
+    assert re.search(r"rbm_mnist-short\.csv and \d+ more: nothing of table combined_mnist by that choice", err)
+    assert err.count(".csv") == 1
+
+
+def test_a_word_that_is_almost_reference(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, "report", "table=nvil_mnist", "--from", "refrence")
+    assert code == 2
+    assert err.startswith("vaebench: refrence: no such file; did you mean 'reference'? allowed:")
+
+
 def test_compare_of_some_rows(tmp_path, capsys, row):
     other = changed(tmp_path, str(row["value"]), str(row["value"] + 9))  # SBN 200 / NVIL
     assert call(capsys, "compare", SHORT, other)[0] == 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Table, entry_named
-from vaebench.errors import UserError, nearest
+from vaebench.errors import UserError, likely, nearest
 from vaebench.report.plots import plot
 from vaebench.report.shown import Measured
 from vaebench.report.trails import Trail, Trails
@@ -48,14 +48,16 @@ def in_place(sources: Sequence[str], tables: Collection[str], presets: Collectio
         presets: Names of their presets; None for all.
 
     Raises:
-        UserError: If nothing is shipped of them.
+        UserError: If nothing is shipped of them, or a source is no file and almost the word.
     """
     out: list[str] = []
     for source in sources:
         if source == shipped.WORD:
             out += map(str, shipped.files(tables, presets))
-        else:
-            out.append(source)
+            continue
+        if not Path(source).exists() and (hint := likely(source, [shipped.WORD])):
+            raise UserError(f"{source}: no such file; {hint}allowed: files, or {shipped.WORD}, the shipped results")
+        out.append(source)
     return out
 
 
@@ -148,8 +150,9 @@ class Files:
 
     @property
     def where(self) -> str:
-        """Their paths."""
-        return ", ".join(self.parts)
+        """Their paths; of more than two the first, and how many more there are."""
+        first, *others = self.parts
+        return f"{first} and {len(others)} more" if len(others) > 1 else ", ".join(self.parts)
 
     @cached_property
     def frame(self) -> pd.DataFrame:

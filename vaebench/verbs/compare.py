@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from vaebench.errors import UserError
 from vaebench.verbs import streams
@@ -35,6 +36,8 @@ def run(args: Namespace) -> int:
     kinds = [paired.is_of_cases(path) for path in (args.a, args.b)]
     if any(kinds) and not all(kinds):
         cases, other = (args.a, args.b) if kinds[0] else (args.b, args.a)
+        if not Path(other).exists():
+            raise UserError(f"{other}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases}")
         raise UserError(
             f"{other}: not a file of cases, which {cases} is; vaebench eval RUN --cases FILE.csv writes one"
         )
