@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.api import words
 from vaebench.errors import UserError
 from vaebench.protocol.signature import of_other_data
-from vaebench.results import result_file, run_files
+from vaebench.results import result_file, run_files, shipped_models
 from vaebench.results.store import is_current, read_note
 from vaebench.rng.seeds import LARGEST_SEED
 
@@ -29,13 +29,21 @@ MOST = 1_000_000
 """Cases drawn at once."""
 
 
-def load_run(folder: Path | str) -> Run:
+def load_run(folder: Path | str, *entry: str) -> Run:
     """The run in a folder ``results/runs/NAME/seed-0``, finished or not; ``Reproduction.runs()`` lists them.
 
+    ``load_run("nvil_mnist", "fDARN 200")`` is a trained model that vaebench ships, by its table and row.
+
+    Args:
+        folder: The folder, or the name of a table.
+        entry: The row, and the column if need be, of a shipped model of that table.
+
     Raises:
-        UserError: If it is not a run's folder, or a damaged one.
+        UserError: If it is not a run's folder, or a damaged one, or there is no such shipped model.
     """
     place = Path(folder).expanduser()
+    if entry:
+        place = shipped_models.of_entry([str(folder), *entry])
     note, seed = read_note(place)
     return Run(place, note, seed)
 
@@ -103,9 +111,12 @@ class Run:
     def evaluate(self, *overrides: str, **settings: Any) -> list[Measure]:
         """Evaluate the model again with other settings, as ``vaebench eval`` does; what is found is kept in the run.
 
+        A shipped model is copied to your runs first, and this run is the copy from then on.
+
         Args:
             overrides: As the command takes them, such as "eval=iw", "run.device=cuda" or "data.mirror=DIR";
-                "data=NAME" evaluates on other data of the same kind and shape.
+                "data=NAME" evaluates on other data of the same kind and shape; "run.results=DIR" is where a shipped
+                model is copied to.
             settings: Those of ``eval``, such as ``iw_samples=4000``.
 
         Returns:
@@ -118,6 +129,7 @@ class Run:
         from vaebench.running.reevaluate import opened, stored
         from vaebench.work.events import nobody
 
+        self.folder = shipped_models.own(self.folder, words.results_root(overrides))
         run = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)

@@ -63,7 +63,7 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
         UserError: If a word names nothing, or a row means no shipped model or several.
     """
     if words and words[0] in tables and not (root / words[0]).exists():
-        return [_of_row(words)]
+        return [of_entry(words)]
     found = [path for word in words for path in _named(root, word)]
     return list(dict.fromkeys(found))
 
@@ -74,8 +74,8 @@ def _named(root: Path, word: str) -> list[Path]:
     return find(place if place and not own and (place / word).exists() else root, word)
 
 
-def _of_row(words: Sequence[str]) -> Path:
-    """The shipped model of a table, a row and perhaps a column."""
+def of_entry(words: Sequence[str]) -> Path:
+    """The shipped model of a table, a row and perhaps a column. UserError if there is none, or several."""
     names = {path: _called(path) for path in runs()}
     fits = [path for path, name in names.items() if name[: len(words)] == tuple(words)]
     if len(fits) == 1:
