@@ -30,7 +30,7 @@ class Adagrad(Optimiser):
     def __init__(
         self, rate: float, posterior_rate: float | None = None, epsilon: float = 1e-10, initial: float = 0.0
     ) -> None:
-        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
+        self.rates = rates_of(rate, posterior=posterior_rate, baseline=None)
         self.epsilon = positive("optim.epsilon", epsilon)
         self.initial = from_zero("optim.initial", initial)
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from vaebench.optim.base import Optimiser, Update, across, alike, fusable, rates_of, with_decay
-from vaebench.settings.validate import one_of, positive, share
+from vaebench.optim.moments import Moments
+from vaebench.settings.validate import one_of
 
 SCHEDULES: dict[str, list[tuple[float, float]]] = {
     "constant": [],
@@ -43,18 +44,15 @@ class Adam(Optimiser):
         epsilon: float = 1e-8,
         schedule: str = "constant",
     ) -> None:
-        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate, baseline=rate)
-        self.beta1 = share("optim.beta1", beta1)
-        self.beta2 = share("optim.beta2", beta2)
-        self.epsilon = positive("optim.epsilon", epsilon)
+        self.rates = rates_of(rate, posterior=posterior_rate, baseline=None)
+        self.moments = Moments(beta1, beta2, epsilon)
         self.steps = SCHEDULES[one_of("optim.schedule", schedule, SCHEDULES)]
         self.budget_free = not self.steps
 
     def state(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """Both moments at 0 beside every parameter, and the count of updates."""
-        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()}
         device = next(iter(params.values())).device
-        return {**moments, "count": torch.zeros((), device=device)}
+        return {**self.moments.state(params), "count": torch.zeros((), device=device)}
 
     def factor(self, progress: Tensor) -> Tensor:
         """Factor of the rates at a share of the budget, elementwise."""
@@ -74,15 +72,9 @@ class Adam(Optimiser):
         """Operation by operation, all seeds at once: for compilers and graphs."""
         state = update.state
         grads = with_decay(update.grads, update.params, update.decay)
-        count = state["count"].add_(1)
-        # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
-        root = torch.sqrt(1 - self.beta2**count)
-        scale = self.factor(update.progress) * root / (1 - self.beta1**count)
+        scale, least = self.moments.corrected(self.factor(update.progress), state["count"].add_(1))
         for name, p in update.params.items():
-            g = grads[name]
-            first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
-            second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-            step = first / (second.sqrt() + across(self.epsilon * root, p))
+            step = self.moments.step(state, name, grads[name], least)
             p.sub_(step * across(self.rates[update.group_of[name]] * scale, p))
 
     def _fused(self, update: Update) -> None:
@@ -101,11 +93,11 @@ class Adam(Optimiser):
                     [state["count"][r].clone() for _ in names],  # it adds 1 to each
                     fused=True,
                     amsgrad=False,
-                    beta1=self.beta1,
-                    beta2=self.beta2,
+                    beta1=self.moments.beta1,
+                    beta2=self.moments.beta2,
                     lr=rate * factor,
                     weight_decay=strength,
-                    eps=self.epsilon,
+                    eps=self.moments.epsilon,
                     maximize=False,
                 )
         state["count"].add_(1)

@@ -111,9 +111,13 @@ class Optimiser:
         return state, Verdict()
 
 
-def rates_of(**groups: float) -> dict[str, float]:
-    """Rate of every parameter group as a float; raises UserError where one is not a finite number above 0."""
-    rates = {group: float(value) for group, value in groups.items()}
+def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
+    """Rate of every parameter group as a float, that of the model for None.
+
+    Raises:
+        UserError: If one is not a finite number above 0.
+    """
+    rates = {group: float(rate if value is None else value) for group, value in {"model": rate, **groups}.items()}
     for group, value in rates.items():
         if not (math.isfinite(value) and value > 0):
             raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")

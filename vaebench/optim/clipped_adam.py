@@ -10,8 +10,9 @@ import torch
 
 from vaebench.optim.base import Optimiser, Tensors, Update, Verdict, across, rates_of, refuse_unrated
 from vaebench.optim.clipping import joint_scale
+from vaebench.optim.moments import Moments
 from vaebench.optim.plateau import Plateau
-from vaebench.settings.validate import positive, share
+from vaebench.settings.validate import positive
 
 
 class ClippedAdam(Optimiser):
@@ -50,19 +51,16 @@ class ClippedAdam(Optimiser):
         decays: int = 5,
         reload: bool = True,
     ) -> None:
-        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate)
+        self.rates = rates_of(rate, posterior=posterior_rate)
         self.clip = None if clip is None else positive("optim.clip", clip)
-        self.beta1 = share("optim.beta1", beta1)
-        self.beta2 = share("optim.beta2", beta2)
-        self.epsilon = positive("optim.epsilon", epsilon)
+        self.moments = Moments(beta1, beta2, epsilon)
         self.plateau = Plateau(patience, first, factor, decays, reload, lowest=True)
 
     def state(self, params: Tensors) -> Tensors:
         """Both moments beside every parameter, the steps of every group, and where the fall of the rates stands."""
         device = next(iter(params.values())).device
-        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()}
         counts = {f"count/{group}": torch.zeros((), device=device) for group in self.rates}
-        return {**moments, **counts, **self.plateau.state(device)}
+        return {**self.moments.state(params), **counts, **self.plateau.state(device)}
 
     def move(self, update: Update) -> None:
         """See Optimiser."""
@@ -73,18 +71,13 @@ class ClippedAdam(Optimiser):
         for group, rate in self.rates.items():
             if update.only is None or group in update.only:
                 count = state[f"count/{group}"].add_(1)
-                # Both corrections in one rate: m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps).
-                root = torch.sqrt(1 - self.beta2**count)
-                size = state["factor"].to(count.dtype) * rate * root / (1 - self.beta1**count)
-                steps[group] = (size, self.epsilon * root)
+                steps[group] = self.moments.corrected(state["factor"].to(count.dtype) * rate, count)
 
         for name in update.moving():
             p = update.params[name]
             g = update.grads[name] * across(scale, p)
-            first = state[f"first/{name}"].lerp_(g, 1 - self.beta1)
-            second = state[f"second/{name}"].mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             size, least = steps[update.group_of[name]]
-            p.sub_(first / (second.sqrt() + across(least, p)) * across(size, p))
+            p.sub_(self.moments.step(state, name, g, least) * across(size, p))
 
     def validated(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """See Plateau. With a fall of the rates Adam starts anew."""

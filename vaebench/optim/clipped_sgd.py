@@ -29,7 +29,7 @@ class ClippedSGD(Optimiser):
         decays: int = 5,
         reload: bool = True,
     ) -> None:
-        self.rates = rates_of(model=rate, posterior=rate if posterior_rate is None else posterior_rate)
+        self.rates = rates_of(rate, posterior=posterior_rate)
         self.clip = None if clip is None else positive("optim.clip", clip)
         self.plateau = Plateau(patience, first, factor, decays, reload)
 

@@ -17,9 +17,9 @@ class SGD(Optimiser):
 
     def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
         self.rates = rates_of(
-            model=rate,
+            rate,
             posterior=rate / 5 if posterior_rate is None else posterior_rate,
-            baseline=rate if baseline_rate is None else baseline_rate,
+            baseline=baseline_rate,
         )
         self.given = {"model"}
         self.given |= {"posterior"} if posterior_rate is not None else set()
