@@ -65,18 +65,12 @@ def printed(table: config.Table, what: str) -> dict[tuple[str, str], float]:
     return {place(r): float(r[what]) for r in lines if r[what] and not r[what].startswith("<")}
 
 
+@pytest.mark.parametrize(("ours", "papers"), [("published", "value"), ("spread", "std")])
 @pytest.mark.parametrize("name", [n for n in TRAINED if catalogue.load_table(n).published_csv])
-def test_published_numbers_are_those_of_the_paper(name: str) -> None:
+def test_published_numbers_and_their_spreads_are_those_of_the_paper(name: str, ours: str, papers: str) -> None:
     table = catalogue.load_table(name)
-    here = {_place(table, r, c): value for r, row in table.rows.items() for c, value in row.published.items()}
-    assert here == printed(table, "value")
-
-
-@pytest.mark.parametrize("name", [n for n in TRAINED if catalogue.load_table(n).published_csv])
-def test_spreads_are_those_of_the_paper(name: str) -> None:
-    table = catalogue.load_table(name)
-    here = {_place(table, r, c): sd for r, row in table.rows.items() for c, sd in row.spread.items()}
-    assert here == printed(table, "std")
+    here = {_place(table, r, c): v for r, row in table.rows.items() for c, v in getattr(row, ours).items()}
+    assert here == printed(table, papers)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
+from kit import machines
+from kit.machines import uniform
 from torch.func import grad, vmap
 
 from vaebench.dists import boltzmann_exact
@@ -16,14 +19,7 @@ LIMIT = 4.75
 """|z| of one comparison; exceeded by chance once in 490,000, so about once in 500 seeds by any of this file's."""
 
 
-def machine(*batch, n1=4, n2=3, scale=1.0, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = ((n1,), (n2,), (n1, n2))
-    return RBM(*(scale * torch.randn(*batch, *s, generator=generator, dtype=dtype) for s in shapes))
-
-
-def uniform(*shape, seed=1, dtype=torch.float64):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+machine = partial(machines.machine, n1=4, n2=3)
 
 
 def random_bits(*shape, seed=2):

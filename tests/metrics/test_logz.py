@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from kit import machines
 
 from vaebench.dists import boltzmann_exact
 from vaebench.dists.rbm import RBM
@@ -18,10 +20,7 @@ LIMIT = 4.75
 """|z| of one comparison; exceeded by chance once in 490,000."""
 
 
-def machine(*batch, n1=6, n2=6, scale=1.0, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = ((n1,), (n2,), (n1, n2))
-    return RBM(*(scale * torch.randn(*batch, *s, generator=generator, dtype=dtype) for s in shapes))
+machine = partial(machines.machine, n1=6, n2=6)
 
 
 def two_modes(n=6, coupling=3.0, tilt=0.0):

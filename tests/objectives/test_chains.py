@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
+from kit import machines
+from kit.machines import transition, uniform
 
 from vaebench.dists import boltzmann_exact
-from vaebench.dists.rbm import RBM
 from vaebench.errors import UserError
 from vaebench.objectives import chains
 from vaebench.rng import noise
@@ -17,14 +19,7 @@ LIMIT = 5.0
 """|z| of one comparison; by chance once in 1.7 million."""
 
 
-def machine(*batch, n1=2, n2=2, scale=1.0, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = ((n1,), (n2,), (n1, n2))
-    return RBM(*(scale * torch.randn(*batch, *s, generator=generator, dtype=torch.float64) for s in shapes))
-
-
-def uniform(*shape, seed=1):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+machine = partial(machines.machine, n1=2, n2=2)
 
 
 def test_chains_stay_with_the_law_of_their_machine():
@@ -115,14 +110,6 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     for a, b in pairs:
         torch.testing.assert_close(a, b)
         assert a.abs().max() > 0.1
-
-
-def transition(m):
-    """T[z, z'] of a block sweep between joint states, side 2 first, differentiable."""
-    z1, z2, _ = boltzmann_exact.log_probs(m)
-    q2 = torch.where(z2.bool(), m.mean2(z1)[:, None], 1 - m.mean2(z1)[:, None]).prod(-1)  # (z, z')
-    q1 = torch.where(z1.bool(), m.mean1(z2), 1 - m.mean1(z2)).prod(-1)  # z' alone: its side 1 given its side 2
-    return q2 * q1
 
 
 def truncated(m, f, t):

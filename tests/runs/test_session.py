@@ -329,28 +329,18 @@ def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(make_cell, run, 
     assert trained_from[-1] == 45
 
 
-def test_a_larger_budget_goes_on_from_a_run_that_is_not_finished(
-    make_cell, run, load_bits, store, trained_from, states_of, state_of, tmp_path
+@pytest.mark.parametrize(("first", "then"), [(50, 60), (90, 50)])
+def test_another_budget_goes_on_from_a_run_that_is_not_finished(
+    make_cell, run, load_bits, store, trained_from, state_of, tmp_path, first, then
 ):
-    small, large = make_cell({"train.updates": 50}), make_cell({"train.updates": 60})
-    work(Task(small, (0,)), should_stop=after(3))
-    run(large)
+    """A larger one, and a smaller one that the first run did not reach."""
+    cell = make_cell({"train.updates": then})
+    work(Task(make_cell({"train.updates": first}), (0,)), should_stop=after(3))
+    run(cell)
     assert trained_from == [0, 40]
-    run(make_cell({"train.updates": 60, "run.results": str(tmp_path / "one go")}))
-    one = Store(tmp_path / "one go").run_dir(large.key, 0)
-    assert state_of(store.run_dir(large.key, 0)) == state_of(one)
-
-
-def test_a_smaller_budget_goes_on_from_a_larger_run_that_did_not_get_that_far(
-    make_cell, run, load_bits, store, trained_from, state_of, tmp_path
-):
-    small, large = make_cell({"train.updates": 50}), make_cell({"train.updates": 90})
-    work(Task(large, (0,)), should_stop=after(3))
-    run(small)
-    assert trained_from == [0, 40]
-    run(make_cell({"train.updates": 50, "run.results": str(tmp_path / "one go")}))
-    one = Store(tmp_path / "one go").run_dir(small.key, 0)
-    assert state_of(store.run_dir(small.key, 0)) == state_of(one)
+    run(make_cell({"train.updates": then, "run.results": str(tmp_path / "one go")}))
+    one = Store(tmp_path / "one go").run_dir(cell.key, 0)
+    assert state_of(store.run_dir(cell.key, 0)) == state_of(one)
 
 
 def test_a_run_that_ended_between_validations_is_no_beginning(make_cell, run, load_bits, trained_from):
