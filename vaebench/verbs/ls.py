@@ -91,7 +91,7 @@ def _shipped(_: dict[str, str]) -> Rows:
     rows: list[Sequence[object]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
     for path in shipped_models.runs():
         note, seed = read_note(path)
-        *_, updates, _, measures = known[path.parent.name, seed]
+        *_before, updates, _about, measures = known[path.parent.name, seed]
         name = shipped_models.quoted((note["table"], note["row"]))
         rows.append((name, note["preset"], seed, updates, measures))
     return rows
