@@ -128,6 +128,14 @@ def test_cases_of_other_data_are_named_by_their_hash(trained, files, tmp_path, c
     assert "data" in capsys.readouterr().err
 
 
+def test_the_same_test_cases_compare_whatever_else_was_held_out(trained, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for path, more in zip(paths, ([], ["data=digits", "data.held_out=50"]), strict=True):
+        assert cli.main(["eval", str(folder_of(trained)), *more, "--cases", path]) == 0
+    assert cli.main(["compare", *paths]) == 0
+    assert "of data" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

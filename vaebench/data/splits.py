@@ -60,7 +60,11 @@ class Splits:
     @property
     def hash(self) -> str:
         """One hex SHA-256 over the three splits, and over the vocabulary of documents and counts."""
-        parts = ("train", "valid", "test", *(("vocabulary",) if self.vocabulary else ()))
+        return self.hash_of("train", "valid", "test")
+
+    def hash_of(self, *splits: str) -> str:
+        """One hex SHA-256 over some splits, and over the vocabulary of documents and counts."""
+        parts = (*splits, *(("vocabulary",) if self.vocabulary else ()))
         lines = [f"{part}:{self.hashes[part]}" for part in parts]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -35,7 +35,7 @@ def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mappi
 
     Args:
         run: Name of the run.
-        data: Hash of its data.
+        data: Hash of the split, whatever else there is to train on.
         split: Of the cases.
         places: Their positions in the split, (n,).
         columns: Some of NUMBERS -> (n,).

@@ -102,7 +102,8 @@ def _write_cases(runs: Sequence[Stored], path: Path, should_stop: ShouldStop) ->
         except Interrupted:
             raise Interrupted("interrupted; nothing was written") from None
         name = f"{run.cell.key}/seed-{run.seed}"
-        text = paired.csv_text(name, session.examined.splits.hash, session.config["eval"]["split"], places, columns)
+        split = session.config["eval"]["split"]
+        text = paired.csv_text(name, session.examined.splits.hash_of(split), split, places, columns)
     write(path, text)
 
 
