@@ -164,6 +164,11 @@ def test_an_image_that_is_not_drawn_does_not_become_text(name):
         ("nvil_mnist", ["sample", "--traverse", "2"], "SBN has no Gaussian latents of images"),
         ("nvil_mnist", ["reconstruct", "--path", "2"], "--path: for documents, and digits has none"),
         ("lagging_yahoo", ["sample", "--steps", "3", "--manifold"], "--manifold: for images, and toy_text has none"),
+        (
+            "lagging_yahoo",
+            ["sample", "--output", "x.png"],
+            "x.png: documents are text; write a name such as x.txt",
+        ),
     ],
 )
 def test_what_the_settings_of_a_run_refuse_is_refused_before_its_data_are_read(

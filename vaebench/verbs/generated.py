@@ -126,6 +126,8 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     unfit = OF_IMAGES if model.reads_documents else OF_DOCUMENTS
     kind = "images" if model.reads_documents else "documents"
     _none_given(str(config["data"]["name"]), args, (o for o in unfit if hasattr(args, o)), kind)
+    if model.reads_documents:
+        _refuse_picture(args.output)
 
     if getattr(args, "traverse", None) is not None or getattr(args, "manifold", False):
         if model.latent != "gaussian":
@@ -140,6 +142,14 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
         raise UserError(f"image {args.around}: allowed: a whole number from 0 to {cases - 1}")
     if cases is not None and getattr(args, "test", None) is not None:
         check_number("--test", args.test, most=cases)
+
+
+def _refuse_picture(output: Path | None) -> None:
+    """Refuse a picture's name for documents. Raises UserError."""
+    from vaebench.verbs.pictured import is_picture
+
+    if is_picture(output):
+        raise UserError(f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}")
 
 
 def _test_cases(config: Mapping[str, Any]) -> int | None:
