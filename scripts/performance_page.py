@@ -91,6 +91,19 @@ def text_table() -> str:
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
 
 
+def latents_table() -> str:
+    """A line per family with Gaussian latents: milliseconds of an update, beside loops of PyTorch and of JAX."""
+    file = json.loads((ROOT / "results" / "reference" / "bench-latents.json").read_text(encoding="utf-8"))
+    heads = ["plain", "compiled", "PyTorch loop", "JAX loop"]
+    lines = [f"| milliseconds of an update | {' | '.join(heads)} | compiled / PyTorch | compiled / JAX |"]
+    lines.append("| --- |" + " ---: |" * (len(heads) + 2))
+    for row in file["measured"]:
+        cells = [f"{row[head]:.2f}" for head in heads]
+        ratios = [f"{row['compiled'] / row[head]:.2f}" for head in heads[2:]]
+        lines.append(f"| {' | '.join([row['family'], *cells, *ratios])} |")
+    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+
+
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -107,6 +120,7 @@ def page() -> str:
         "importance": importance_table(),
         "images": images_table(),
         "text": text_table(),
+        "latents": latents_table(),
     }
     for name, content in tables.items():
         text = put(text, name, content)

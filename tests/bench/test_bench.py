@@ -26,7 +26,8 @@ BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibb
 
 def measure_only(monkeypatch, families, annealings=None):
     """Nothing but these families and annealings, in no other section."""
-    for section in (bench.bench_text, bench.bench_images, bench.bench_counts, bench.bench_importance):
+    sections = bench.bench_text, bench.bench_images, bench.bench_counts, bench.bench_importance, bench.bench_gaussian
+    for section in sections:
         monkeypatch.setattr(section, "FAMILIES", {})
     monkeypatch.setattr(bench, "FAMILIES", families)
     monkeypatch.setattr(bench_boltzmann, "ANNEALINGS", annealings or {})

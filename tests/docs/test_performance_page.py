@@ -16,3 +16,4 @@ def test_the_numbers_are_those_that_were_measured():
     assert script.table().count("\n| ") > 8
     assert script.boltzmann_table().count("\n| ") > 8
     assert script.importance_table().count("\n| ") > 6
+    assert script.latents_table().count("\n| ") > 4

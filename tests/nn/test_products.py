@@ -75,7 +75,7 @@ def test_no_pairs():
 @pytest.mark.parametrize("which", [(0,), (1,), (0, 1), (2,)])
 def test_traced_products_are_pytorchs_own(monkeypatch, which):
     """vmap and the compiler know nothing of the other operator."""
-    monkeypatch.setattr(products, "_one_dnn", lambda *args: pytest.fail("not here"))
+    monkeypatch.setattr(products, "by_one_dnn", lambda *args: pytest.fail("not here"))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
     pairs = [torch.stack([v, 2 * v]) if i in which else v for i, v in enumerate(given)]
@@ -102,7 +102,7 @@ def test_other_types_are_left_to_pytorch(library):
 
 def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
     seen = []
-    monkeypatch.setattr(products, "_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT))
+    monkeypatch.setattr(products, "by_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT))
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     products.product(*draw(256, 64, 300))
     products.product(*draw(2, 64, 300))
@@ -120,7 +120,7 @@ def test_an_operator_that_is_missing_or_wrong_is_not_used(monkeypatch, asked_ane
 
     monkeypatch.setattr(products, "_made_by", lambda vendor: True)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(products, "_one_dnn", operator)
+    monkeypatch.setattr(products, "by_one_dnn", operator)
     assert not products.one_dnn()
 
 

@@ -15,6 +15,7 @@ import torch
 from vaebench import kernels, models
 from vaebench.bench import boltzmann as bench_boltzmann
 from vaebench.bench import counts as bench_counts
+from vaebench.bench import gaussian as bench_gaussian
 from vaebench.bench import images as bench_images
 from vaebench.bench import importance as bench_importance
 from vaebench.bench import jax_loop as bench_jax
@@ -43,10 +44,8 @@ FAMILIES: Families = {
         {"name": "nvil"},
     ),
     "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
-    "VAE 500-20, ELBO": ({"name": "gaussian_vae"}, {"name": "vae"}),
     "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
     "VAE 100-3, Monte Carlo EM": ({"name": "gaussian_vae", "latents": 3, "encoder": [100]}, {"name": "mcem"}),
-    "DLGM 200, rank-one, free energy": ({"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}),
     "mixture of 500 Bernoullis, EM": ({"name": "bernoulli_mixture"}, {"name": "em"}),
     "EoNADE 500-500, order-agnostic": ({"name": "eonade"}, {"name": "order_agnostic"}),
     "MADE 500, likelihood": ({"name": "made"}, {"name": "likelihood"}),
@@ -147,14 +146,17 @@ def run(
     counted = _named(only, bench_counts.FAMILIES)
     scored = _named(only, bench_importance.FAMILIES)
     annealed = _named(only, bench_boltzmann.ANNEALINGS)
-    if not any((families, third, fourth, counted, scored, annealed)):
+    gaussian = _named(only, bench_gaussian.FAMILIES)
+    if not any((families, gaussian, third, fourth, counted, scored, annealed)):
         texts_and_images = [*bench_counts.FAMILIES, *bench_text.FAMILIES, *bench_images.FAMILIES]
-        every = [*FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS, *texts_and_images]
+        latent = [*bench_gaussian.FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS]
+        every = [*FAMILIES, *latent, *texts_and_images]
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
     sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [
         (first, lambda: updates_per_second(first, device, seconds, packed, record, jax)),
+        (gaussian, lambda: bench_gaussian.run(gaussian, device, seconds, record, jax)),
         (scored, lambda: bench_importance.run(scored, device, seconds, record)),
         (second, lambda: bench_boltzmann.run(second, device, seconds, packed, record)),
         (annealed, lambda: bench_boltzmann.annealing(annealed, device, seconds, record)),

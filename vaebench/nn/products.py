@@ -26,7 +26,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     Up to rounding the same by either library. Where gradients are to pass it is PyTorch's own product.
     """
     if _better(a.shape[0] * b.numel(), a, b, bias):
-        return _one_dnn(a, b, bias)
+        return by_one_dnn(a, b, bias)
     return torch.mm(a, b.mT) if bias is None else torch.addmm(bias, a, b.mT)
 
 
@@ -34,7 +34,7 @@ def products(a: Tensor, b: Tensor, out: Tensor) -> None:
     """``out`` (count, rows, m) becomes a b of every pair of ``a`` (count, rows, n) and ``b`` (count, n, m)."""
     if _better(a.shape[1] * b.shape[1] * b.shape[2], a, b):
         for x, y, z in zip(a, b, out, strict=True):
-            z.copy_(_one_dnn(x, y.mT))
+            z.copy_(by_one_dnn(x, y.mT))
     else:
         torch.bmm(a, b, out=out)
 
@@ -51,7 +51,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     tracked = torch.is_grad_enabled() and any(v.requires_grad for v in given)
     if not _fits(len(rows) * weight.numel(), *given) or (tracked and second_order.is_wanted()):
         return torch.nn.functional.linear(x, weight, bias)
-    product_of = _Linear.apply if tracked else _one_dnn
+    product_of = _Linear.apply if tracked else by_one_dnn
     out: Tensor = product_of(rows, weight, bias)
     return out.view(*x.shape[:-1], -1)
 
@@ -62,7 +62,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _one_dnn(x, weight, bias)
+        return by_one_dnn(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -70,8 +70,8 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (
-            _one_dnn(out, weight.mT) if to_x else None,
-            _one_dnn(out.mT, x.mT) if to_weight else None,
+            by_one_dnn(out, weight.mT) if to_x else None,
+            by_one_dnn(out.mT, x.mT) if to_weight else None,
             out.sum(0) if to_bias else None,
         )
 
@@ -91,7 +91,8 @@ def _fits(multiplications: int, *of: Tensor) -> bool:
     return one_dnn() and all(v.dtype == torch.float32 and v.is_cpu and not wrapped(v) for v in of)
 
 
-def _one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def by_one_dnn(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a b' + bias, as ``product``, by oneDNN; no gradient passes."""
     if bias is not None:
         bias = bias.expand(len(b)).contiguous()  # the operator does not look at its strides
     return torch.ops.mkldnn._linear_pointwise(a.contiguous(), b, bias, "none", [], "")
@@ -107,7 +108,7 @@ def one_dnn() -> bool:
         return False
     a = torch.arange(6.0).view(2, 3)
     try:
-        return bool(torch.equal(_one_dnn(a, a[:1]), a @ a[:1].mT))
+        return bool(torch.equal(by_one_dnn(a, a[:1]), a @ a[:1].mT))
     except (AttributeError, RuntimeError):
         return False
 

@@ -48,7 +48,6 @@ class VAE(Objective):
 
     model: GaussianPosterior
 
-    worth_compiling = False
     block = 1
 
     def __init__(

@@ -34,6 +34,7 @@ from vaebench.optim import Optimiser
 from vaebench.rng.noise import Shapes
 from vaebench.training.choice import ENGINES
 from vaebench.training.graphs import Captured
+from vaebench.training.programs import Programs
 
 log = logging.getLogger(__name__)
 
@@ -124,10 +125,7 @@ class Pack:
 
         step = self._plain if alone else self._packed
         if engine == "compiled":
-            # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
-            # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
-            torch.compiler.reset()
-            step = torch.compile(step, dynamic=False, fullgraph=True)
+            step = _compiled(step, data.device)
         self._step: Callable[..., dict[str, Tensor]] = step
         self._graph: Captured | None = None
 
@@ -296,6 +294,18 @@ class Pack:
                 self.state[name][self._seeds(index), index] = v.detach()
             else:
                 self.state[name].copy_(v.detach())
+
+
+def _compiled(step: Callable[..., dict[str, Tensor]], device: torch.device) -> Callable[..., dict[str, Tensor]]:
+    """The step as a program. On a GPU it is run once, to be captured (see ``graphs``)."""
+    if device.type != "cpu":
+        # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
+        # programs of earlier packs are dropped, or a process that trains many cells would run into their limit.
+        torch.compiler.reset()
+        return torch.compile(step, dynamic=False, fullgraph=True)
+    from vaebench.nn import compiled_products  # which loads the compiler
+
+    return Programs(step, compiled_products.options())
 
 
 def group_of(objective: Objective) -> dict[str, str]:

@@ -1,0 +1,111 @@
+"""How fast models with Gaussian latents are trained, beside plain loops of PyTorch and of JAX over the same update.
+
+Batches, networks and optimisers are those of the papers' tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from vaebench.bench import gaussian_loops as loops
+from vaebench.bench import jax_gaussian
+from vaebench.bench.packs import Record, advance, in_turns, make_pack
+from vaebench.training import choice
+from vaebench.training import engines as fast
+
+LENGTH = 20
+"""Updates that are timed together."""
+
+
+class Family(NamedTuple):
+    """What is measured: settings, the batch, and the loop's loss, samples and latents."""
+
+    model: dict[str, Any]
+    objective: dict[str, Any]
+    optim: dict[str, Any]
+    batch: int
+    loss: str
+    samples: int
+    latents: int
+
+
+ADAM = {"name": "adam", "rate": 5e-4}
+
+IWAE = {"name": "gaussian_vae", "latents": 50, "encoder": [200, 200]}
+
+FAMILIES = {
+    "VAE 500, 20 latents": Family(
+        {"name": "gaussian_vae"}, {"name": "vae"}, {"name": "adagrad", "rate": 0.02}, 100, "vae", 1, 20
+    ),
+    "DLGM, diagonal, 200 latents": Family({"name": "dlgm"}, {"name": "free_energy"}, ADAM, 200, "dlgm", 1, 200),
+    "DLGM, rank one, 200 latents": Family(
+        {"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}, ADAM, 200, "dlgm", 1, 200
+    ),
+    "IWAE, K = 5, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 5}, ADAM, 20, "iwae", 5, 50),
+    "IWAE, K = 50, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 50}, ADAM, 20, "iwae", 50, 50),
+}
+"""Name -> what is measured."""
+
+
+def nonlinearity(family: Family) -> str:
+    """Of the hidden units, as the model has it where its settings do not say."""
+    return "relu" if family.model["name"] == "dlgm" else "tanh"
+
+
+def blocks(pack: fast.Pack, batch: int, number: int) -> None:
+    """``LENGTH`` updates, in blocks as long as in training."""
+    length = min(pack.objective.block or LENGTH, LENGTH)
+    for i in range(LENGTH // length):
+        advance(pack, number * (LENGTH // length) + i, length, batch)
+
+
+def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable[[int], object]]:
+    """Name -> a function that makes ``LENGTH`` updates, given the number of the block."""
+    make = partial(make_pack, family.model, family.objective, 1, device=device, descent=family.optim)
+    start = make("plain")
+    found: dict[str, Callable[[int], object]] = {"plain": partial(blocks, start, family.batch)}
+    if choice.compiler_found():
+        found["compiled"] = partial(blocks, make("compiled"), family.batch)
+
+    params = {name.removeprefix("model."): v[0].clone() for name, v in start.params.items()}
+    drawn = family.samples, family.latents
+    loss = loops.loss_of(family.loss, nonlinearity(family))
+    own = {name: v.clone() for name, v in params.items()}
+    update = loops.updates(loss, own, family.optim, start.data, family.batch, drawn)
+
+    def by_torch(number: int) -> None:
+        for i in range(LENGTH):
+            update(number * LENGTH + i)
+
+    found["PyTorch loop"] = by_torch
+    if jax:
+        loss = jax_gaussian.loss_of(family.loss, nonlinearity(family))
+        found["JAX loop"] = jax_gaussian.updates(loss, params, family.optim, start.data, family.batch, drawn, LENGTH)
+    return found
+
+
+def run(
+    families: dict[str, Family],
+    device: torch.device,
+    seconds: float,
+    record: Record = lambda found: None,
+    jax: bool = False,
+) -> Iterator[str]:
+    """A heading and a line per family; what stands in a line is measured in turns."""
+    yield "milliseconds per update, noise included, beside loops as users would write them"
+    heads = ["plain", "compiled", "PyTorch loop", *(["JAX loop"] if jax else []), "ours / best loop"]
+    yield f"{'':42}" + "".join(f"{h:>18}" for h in heads)
+    for name, family in families.items():
+        todo = works(family, device, jax)
+        times = in_turns(list(todo.values()), seconds, device)
+        found = {key: 1e3 * median(took) / LENGTH for key, took in zip(todo, times, strict=True)}
+        ours = min(found[key] for key in ("plain", "compiled") if key in found)
+        theirs = min(found[key] for key in ("PyTorch loop", "JAX loop") if key in found)
+        record({"family": name, "unit": "ms", **found, "ours / best loop": ours / theirs})
+        cells = [f"{found[h]:,.2f}" if h in found else "-" for h in heads[:-1]]
+        yield f"{name:42}" + "".join(f"{c:>18}" for c in [*cells, f"{ours / theirs:.2f}"])
