@@ -15,6 +15,7 @@ from vaebench.estimators.variational import bound
 from vaebench.metrics.validation import validation
 from vaebench.objectives import mdl
 from vaebench.objectives.base import Batch
+from vaebench.rng import noise
 
 VISIBLE = 4
 ONE_LAYER = ("SBN 4", "fDARN 4", "DARN 4")
@@ -31,12 +32,12 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
 
 def noise_of(model, x, state):
     """Noise by which the codes of all examples are ``state``: layers (n,), whatever the layers below."""
-    noise, parent = {}, x - model.mean
+    drawn, parent = {}, x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
         q = torch.sigmoid(units.drive(parent)).expand(1, len(x), -1)
-        noise[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
+        drawn[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
         parent = bits.expand(1, len(x), -1)
-    return noise
+    return drawn
 
 
 def expected_gradient(rule, x):
@@ -247,10 +248,8 @@ def test_the_gradient_goes_straight_through():
 def test_noise_does_not_move_a_deterministic_code():
     model = deterministic("SBN 2-3").model
     x = exact.states(VISIBLE)
-    one, other = (
-        model.sample_posterior(x, 3, check._double(check.noise.fixed(model.posterior_noise(3, len(x)), s, "noise")))
-        for s in (0, 1)
-    )
+    draws = [noise.fixed(model.posterior_noise(3, len(x)), seed, "noise") for seed in (0, 1)]
+    one, other = (model.sample_posterior(x, 3, {k: v.double() for k, v in given.items()}) for given in draws)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert [v.shape for v in one] == [(3, len(x), 3), (3, len(x), 2)]
 
