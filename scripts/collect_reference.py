@@ -35,7 +35,10 @@ ENDED = ("done", "failed", "diverged")
 def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) -> int:
     """One table at one preset. Returns the number of runs that were refused; ``flagged``: none is."""
     table = catalogue.load_table(name)
-    cells = compose.cells(table, catalogue.load_preset(preset))
+    every = compose.cells(table, catalogue.load_preset(preset))
+    cells = [cell for cell in every if (cell.row, cell.column) not in table.links]  # these have files
+    if not cells:
+        return 0
     seeds = runs.seeds(cells)
     frame = runs.frame(cells, seeds)
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)

@@ -80,6 +80,21 @@ def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
     assert set(curves["row"]) == {second.row}
 
 
+def test_rows_that_another_table_trains_are_collected_there_alone(script, tmp_path):
+    own = cells_of()[0]
+    linked = next(cell for cell in cells_of() if cell.row == "NADE 500")
+    for cell in (own, linked):
+        finished(tmp_path / "a", cell, 0, 100.0)
+    frame, curves = collected(script, tmp_path, "a")
+    assert set(frame["row"]) == set(curves["row"]) == {own.row}
+
+
+def test_a_table_all_of_whose_rows_others_train_has_no_files(script, tmp_path):
+    finished(tmp_path / "a", cells_of("combined_mnist")[0], 0, 100.0)
+    assert script.collect(Store(tmp_path / "a"), "combined_mnist", "short") == 0
+    assert not (tmp_path / "reference").exists()
+
+
 def test_without_runs_the_files_are_left_alone(script, tmp_path):
     first = cells_of()[0]
     finished(tmp_path / "a", first, 0, 100.0)
