@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import vaebench as vb
 from vaebench import cli, data
 from vaebench.config import catalogue, compose
 from vaebench.config.cells import Cell, run_key
@@ -221,3 +222,12 @@ def test_a_checkpoint_whose_last_parameters_are_evaluated_keeps_them(tmp_path):
     assert set(shed.state) == {"model.running"}
     assert not shed.opt
     assert shed.meta == best.meta == {**best.meta, "shed": True}
+
+
+def test_a_setting_that_is_refused_leaves_no_copy(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["eval", *named(RUNS[0]), "eval.iw_samples=-1"]) == 2
+    assert capsys.readouterr().err.startswith("vaebench: eval.iw_samples=-1: allowed: ")
+    with pytest.raises(UserError, match="iw_samples=-1"):
+        vb.load_run(*named(RUNS[0])[:2]).evaluate(iw_samples=-1)
+    assert not list(tmp_path.iterdir())

@@ -129,8 +129,10 @@ class Run:
         from vaebench.running.reevaluate import opened, stored
         from vaebench.work.events import nobody
 
+        given = [*overrides, *words.overrides("eval", settings)]
+        stored(self.folder, self._note, self.seed, given)  # what is refused leaves no copy of a shipped model
         self.folder = shipped_models.own(self.folder, words.results_root(overrides))
-        run = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
+        run = stored(self.folder, self._note, self.seed, given)
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)
             on = session.examined

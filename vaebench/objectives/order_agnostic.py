@@ -30,7 +30,8 @@ class OrderAgnostic(Objective):
     Args:
         model: One that knows p(x_i | x_o) for every o.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
-        pretraining: Updates of each net that lacks layers; 0: all layers learn from the start.
+        pretraining: Of the budget's updates, those of each net that lacks layers, of which a model of
+            one layer has none; 0: all layers learn from the start.
 
     Raises:
         UserError: If ``pretraining`` is no whole number from 0.

@@ -48,7 +48,10 @@ def run(args: Namespace) -> int:
     words, overrides = shipped_models.names_and_settings(args.runs)
     chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
     root = results_root(chosen)
-    folders = [shipped_models.own(f, root) for f in shipped_models.chosen(root, words, catalogue.options("table"))]
+    found = shipped_models.chosen(root, words, catalogue.options("table"))
+    for path in filter(shipped_models.is_shipped, found):
+        stored(path, *read_note(path), overrides)  # what is refused leaves no copy
+    folders = [shipped_models.own(path, root) for path in found]
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
 
