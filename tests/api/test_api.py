@@ -198,7 +198,14 @@ def test_the_number_of_threads_stays(made):
         (lambda t: vb.reference("nvil"), "nvil"),
         (lambda t: vb.table("dvae_pp_smoothing").run(), "drawn from formulas"),
         (lambda t: vb.table("dvae_pp_smoothing", "optim.rate=1"), "without settings"),
+        (lambda t: t.run(rows=3), "rows or columns 3: allowed: a name"),
+        (lambda t: t.run(evaluate="no"), "evaluate='no': allowed: True or False"),
+        (lambda t: t.run(force=1), "force=1: allowed: True or False"),
         (lambda t: vb.load_run("nowhere"), "not a run of vaebench"),
+        (lambda t: vb.load_run("nvil_mnits"), "'nvil_mnits' is neither a run nor a table: did you mean 'nvil_mnist'?"),
+        (lambda t: vb.load_run("nvil_mnist", None), "entry=None: allowed: a name"),
+        (lambda t: vb.load_run(None), "folder=None: allowed: a name or a Path"),
+        (lambda t: vb.load_run("lagging_yahoo"), "lagging_yahoo: no shipped model of that name: allowed: "),
         (lambda t: vb.load_data("digit"), "did you mean 'digits'"),
         (lambda t: vb.load_data("digits", held_out=-1), "data.held_out"),
         (lambda t: vb.build_model("sbn", vb.load_data("digits"), dims=[0]), "model.dims"),
@@ -261,6 +268,7 @@ def test_a_shipped_model(made, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped_models, "folder", lambda: tmp_path / "models")
     run = vb.load_run("nvil_mnist", "SBN 200")
     assert run.folder == place
+    assert vb.load_run("nvil_mnist").folder == place, "the only one of its table"
     assert run.sample(2).shape == (2, 64)
     before = {path.name: path.read_bytes() for path in place.iterdir()}
 

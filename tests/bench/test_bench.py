@@ -260,6 +260,13 @@ def test_jax_is_an_extra(monkeypatch, small, capsys: pytest.CaptureFixture):
     assert err.endswith('pip install "vaebench[jax]"\n')
 
 
+def test_the_help_names_all_that_has_a_loop_in_jax(capsys: pytest.CaptureFixture):
+    assert cli.main(["bench", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "beside NVIL and beside models with Gaussian latents (--only latents)" in said
+    assert all("latents" in name for name in bench.bench_gaussian.FAMILIES)
+
+
 @pytest.mark.slow
 def test_the_jax_loop_is_nvil(monkeypatch):
     """On the same data it and the plain engine get from the same sort of start to the same bound."""

@@ -116,6 +116,12 @@ def test_an_own_run_comes_first(tmp_path):
     [
         (["nvil_recipe", "SBN 2"], "no shipped model of that name"),
         (["nvil_variance", "VN"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200' literal"),
+        (
+            ["nvil_recipse", "SBN 200-200-200"],
+            "'nvil_recipse' is neither a run nor a table: did you mean 'nvil_recipe'",
+        ),
+        (["nowhere", "SBN 200"], "no run 'nowhere'"),
+        (["elsewhere/nvil_recipe"], "no run 'elsewhere/nvil_recipe'"),
         (["nvil_recipe"], None),
     ],
 )
@@ -125,6 +131,12 @@ def test_what_means_no_model(words, line, tmp_path):
         return
     with pytest.raises(UserError, match=line.replace("'", ".")):
         shipped_models.chosen(tmp_path, words, TABLES)
+
+
+def test_a_word_that_is_nearer_a_run_than_a_table_is_taken_for_the_run(tmp_path):
+    (tmp_path / "nvil_recipe_1").mkdir()
+    with pytest.raises(UserError, match=r"no run .nvil_recipe_2.*did you mean .nvil_recipe_1"):
+        shipped_models.chosen(tmp_path, ["nvil_recipe_2"], TABLES)
 
 
 def test_a_copy_is_evaluated_and_the_shipped_one_is_not_touched(tmp_path):

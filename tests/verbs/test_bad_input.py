@@ -38,6 +38,9 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["run", "table=nvil_mnist", "preset=quik"], "did you mean 'quick'"),
     (["run", "table=nvil_mnist", "preset="], "unknown preset"),
     (["run", "table=nvil_mnist", "presett=quick"], "did you mean 'preset'"),
+    (["sample", "nvil_mnsit", "fDARN 200"], "'nvil_mnsit' is neither a run nor a table: did you mean 'nvil_mnist'"),
+    (["sample", "nowhere", "fDARN 200"], "2 runs given; allowed: one"),
+    (["eval", "nvil_mnsit", "fDARN 200"], "did you mean 'nvil_mnist'"),
     # Rows, columns and seeds.
     ([*RUN, "--only", "SBN 20"], "did you mean 'SBN 200'"),
     ([*RUN, "--only", "row="], "no row ''"),

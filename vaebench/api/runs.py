@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.api import words
+from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files, shipped_models
@@ -36,14 +37,18 @@ def load_run(folder: Path | str, *entry: str) -> Run:
 
     Args:
         folder: The folder, or the name of a table.
-        entry: The row, and the column if need be, of a shipped model of that table.
+        entry: The row, and the column, of a shipped model of that table; none where the table has one alone.
 
     Raises:
         UserError: If it is not a run's folder, or a damaged one, or there is no such shipped model.
     """
+    names = [words.name("folder", folder, Path), *(words.name("entry", part) for part in entry)]
     place = Path(folder).expanduser()
-    if entry:
-        place = shipped_models.of_entry([str(folder), *entry])
+    tables = catalogue.options("table")
+    if entry or (names[0] in tables and not place.exists()):
+        place = shipped_models.of_entry(names)
+    else:
+        shipped_models.check_table(Path(), names, tables)
     note, seed = read_note(place)
     return Run(place, note, seed)
 

@@ -162,6 +162,8 @@ class Reproduction:
         from vaebench.running.machine import threads_kept
         from vaebench.running.tasks import bad
 
+        words.flag("force", force)
+        words.flag("evaluate", evaluate)
         chosen = self.cells(rows, columns)
         wanted = self._seeds(seeds)
         store = self._store(chosen)

@@ -6,8 +6,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vaebench.errors import UserError
 from vaebench.settings import defaults
 from vaebench.settings.kinds import shown
+
+
+def flag(name: str, given: bool) -> bool:
+    """An argument that is True or False. UserError for all else, ``"no"`` too, which Python would take for True."""
+    if not isinstance(given, bool):
+        raise UserError(f"{name}={given!r}: allowed: True or False")
+    return given
+
+
+def name(argument: str, given: Any, *others: type) -> str:
+    """An argument that is a name, or one of ``others``, as text. UserError for all else."""
+    if not isinstance(given, (str, *others)):
+        allowed = "a name" if not others else f"a name or a {others[0].__name__}"
+        raise UserError(f"{argument}={given!r}: allowed: {allowed}")
+    return str(given)
 
 
 def overrides(group: str, settings: Mapping[str, Any]) -> list[str]:
@@ -40,4 +56,6 @@ def _shown(value: Any) -> str:
 def _several(names: str | Iterable[str] | None) -> list[str]:
     if names is None:
         return []
+    if not isinstance(names, Iterable):
+        raise UserError(f"rows or columns {names!r}: allowed: a name, several, or None for all")
     return [names] if isinstance(names, str) else list(names)

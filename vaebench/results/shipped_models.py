@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vaebench.errors import UserError, nearest
+from vaebench.errors import TYPO, UserError, likely, nearest
 from vaebench.files import carried, write_atomic
 from vaebench.results import run_files
 from vaebench.results.store import find, read_note
@@ -64,8 +64,26 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
     """
     if words and words[0] in tables and not (root / words[0]).exists():
         return [of_entry(words)]
+    check_table(root, words, tables)
     found = [path for word in words for path in _named(root, word)]
     return list(dict.fromkeys(found))
+
+
+def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None:
+    """Refuse words of which the first names nothing and is nearly the name of a table, as ``chosen`` takes them.
+
+    Raises:
+        UserError: Naming that table.
+    """
+    first = words[0] if words else ""
+    if first in tables or "/" in first:
+        return
+    if any((top / first).exists() for top in (Path(), root, folder() or root)):
+        return
+    runs_there = [path.name for path in root.iterdir() if path.is_dir()] if root.is_dir() else []
+    hint = likely(first, tables, TYPO)
+    if hint and hint == likely(first, [*tables, *runs_there], TYPO):
+        raise UserError(f"{first!r} is neither a run nor a table: {hint.strip()}")
 
 
 def _named(root: Path, word: str) -> list[Path]:

@@ -22,7 +22,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each measurement; default 3")
     parser.add_argument("--pack", type=int, default=5, metavar="R", help="seeds packed together; default 5")
     parser.add_argument("--json", action="store_true", help="one JSON object with every number, instead of the lines")
-    parser.add_argument("--with", choices=["jax"], dest="beside", help="measure a plain loop in JAX beside NVIL's")
+    beside = "measure plain loops in JAX beside NVIL and beside models with Gaussian latents (--only latents)"
+    parser.add_argument("--with", choices=["jax"], dest="beside", help=beside)
     parser.add_argument("--only", metavar="TEXT", help='families with TEXT in their name, as "RBM" or "DVAE#"')
 
 

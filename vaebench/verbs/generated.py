@@ -171,9 +171,11 @@ def folder_of(args: Namespace) -> Path:
             f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
         )
     tables = catalogue.options("table")
+    root = results_root(given.get("run.results"))
+    shipped_models.check_table(root, names, tables)
     if len(names) != 1 and not (names and names[0] in tables):
         raise UserError(f"{len(names)} runs given; allowed: one")
-    folders = shipped_models.chosen(results_root(given.get("run.results")), names, tables)
+    folders = shipped_models.chosen(root, names, tables)
     if len(folders) > 1:
         seeds = ", ".join(f.name for f in folders)
         raise UserError(f"{names[0]} has several seeds ({seeds}); name one, as {names[0]}/{folders[0].name}")
