@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from vaebench.check import checks as check
 from vaebench.estimators import exact, jackknife
 from vaebench.estimators.importance_weighted import ImportanceSum, importance, nested
 from vaebench.estimators.weights import Pass, stream
+from vaebench.metrics.importance import METRIC
 
 CONFIG = {"name": "sbn", "dims": [2, 3]}
 
@@ -182,3 +184,10 @@ def test_the_error_is_honest(model, x):
     nll = torch.tensor([r.nll for r in results])
     stated = torch.tensor([r.error for r in results]).mean()
     assert float(nll.std() / stated) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize(("posterior", "weighted"), [("factorial", True), ("deterministic", False)])
+def test_a_posterior_that_is_a_point_has_nothing_to_weigh(x, posterior, weighted):
+    net = check.tiny({"name": "sbn", "dims": [3], "posterior": posterior}, seed=1)
+    job = SimpleNamespace(model=net, x=x, settings={"iw_samples": 5})
+    assert METRIC.applies(job) is weighted

@@ -14,8 +14,13 @@ class ImportanceNLL(Metric[ImportanceSum]):
     """The NLL with its curve over the number of samples."""
 
     def applies(self, job: Job) -> bool:
-        """Models with a normalised posterior, where samples are asked for."""
-        return bool(job.settings["iw_samples"]) and isinstance(job.model, SampledPosterior)
+        """Models with a normalised posterior, where samples are asked for.
+
+        Of one that is a point all samples are the same, which leaves nothing to weigh.
+        """
+        if not job.settings["iw_samples"] or not isinstance(job.model, SampledPosterior):
+            return False
+        return not job.model.deterministic
 
     def collect(self, job: Job) -> ImportanceSum:
         """Sums of weights of every case."""
