@@ -15,6 +15,7 @@ from vaebench.running import session
 from vaebench.running.session import Session
 from vaebench.running.tasks import Task, work
 from vaebench.training import bookkeeping, checkpoint, resume
+from vaebench.training.programs import NotCompiled
 from vaebench.work.events import Advanced, Spared, nobody
 
 
@@ -597,6 +598,20 @@ def test_training_that_fails_leaves_the_seeds_beside_it(make_cell, run, load_bit
     assert done.status == "done", "trained before: it is evaluated"
     assert [(o.status, o.reason) for o in bad] == [("failed", "MemoryError: MemoryError")] * 2
     assert run(cell, (1, 2)) == ["done", "done"]
+
+
+@pytest.mark.parametrize(("stop", "status"), [(True, "interrupted"), (False, "failed")])
+def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(make_cell, run, load_bits, monkeypatch, stop, status):
+    """Ctrl-C in a terminal reaches the C++ compiler as well."""
+
+    def broken(*args):
+        raise NotCompiled("g++ ended")
+
+    with monkeypatch.context() as m:
+        m.setattr(session, "train", broken)
+        (outcome,) = work(Task(make_cell(), (0,)), should_stop=lambda: stop)
+    assert outcome.status == status
+    assert run(make_cell(), (0,)) == ["done"]
 
 
 def test_with_debug_an_unexpected_error_is_raised(make_cell, load_bits, evaluation_fails, monkeypatch):

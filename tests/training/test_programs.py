@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from vaebench.training.programs import Programs
+from vaebench.training.programs import NotCompiled, Programs
 
 
 class Scale:
@@ -63,3 +63,23 @@ def test_nothing_is_looked_at():
     call(programs)
     scale.factor = 50.0
     assert call(programs) == 8
+
+
+def test_an_error_of_the_compiler_is_one_line(monkeypatch):
+    """That of the step itself stays what it is."""
+    broken = type("CppError", (RuntimeError,), {"__module__": "torch._inductor.exc"})
+
+    def fails(step, error, **how):
+        def call(*args):
+            raise error
+
+        return call
+
+    for error, kind in ((broken("C++ compile error\n" + "int x;" * 999), NotCompiled), (KeyError("w"), KeyError)):
+        monkeypatch.setattr(torch, "compile", partial(fails, error=error))
+        programs = Programs(Scale(2.0, 1.0).step, {})
+        with pytest.raises(kind) as told:
+            call(programs)
+        assert len(str(told.value)) < 300
+        assert "\n" not in str(told.value)
+        assert not programs.found

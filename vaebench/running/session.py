@@ -40,6 +40,7 @@ from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
 from vaebench.training.choice import choose_engine, has_kernel, usable
 from vaebench.training.loop import train
+from vaebench.training.programs import NotCompiled
 from vaebench.training.run_state import RunState, evaluated_checkpoint
 from vaebench.work.events import Advanced, Say, ShouldStop, Spared, Working, never, training
 from vaebench.work.steps import Kept, Work
@@ -208,6 +209,8 @@ class Session:
             except Interrupted:
                 raise
             except Exception as e:
+                if isinstance(e, NotCompiled) and should_stop():
+                    raise Interrupted("stopped while the step was compiled; what was saved before is kept") from None
                 for s in group:
                     self._fail(s, e)
             self._follow(group)

@@ -17,6 +17,17 @@ from torch import Tensor
 Step = Callable[..., dict[str, Tensor]]
 
 
+COMPILER = ("torch._dynamo", "torch._inductor")
+"""Where the compiler's own errors are from."""
+
+LONGEST = 200
+"""Letters of its error that are told: it may print a program."""
+
+
+class NotCompiled(RuntimeError):
+    """The compiler failed, or was stopped with the rest: a terminal's Ctrl-C reaches it too."""
+
+
 class Programs:
     """A pack's step, compiled anew for inputs of other shapes.
 
@@ -36,12 +47,21 @@ class Programs:
     def __call__(
         self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
     ) -> dict[str, Tensor]:
-        """One step."""
+        """One step. Raises NotCompiled where its program cannot be made."""
         shapes = index.shape, None if binarize is None else binarize.shape, *(v.shape for v in noise.values())
-        if shapes not in self.found:
-            step = separate(self.step)
-            self.found[shapes] = torch.compile(step, dynamic=False, fullgraph=True, options=self.options)
-        return self.found[shapes](index, noise, binarize, clock)
+        known = self.found.get(shapes)
+        if known:
+            return known(index, noise, binarize, clock)
+
+        program: Step = torch.compile(separate(self.step), dynamic=False, fullgraph=True, options=self.options)
+        try:
+            out = program(index, noise, binarize, clock)
+        except Exception as e:
+            if type(e).__module__.startswith(COMPILER):
+                raise NotCompiled(str(e).strip().partition("\n")[0][:LONGEST]) from e
+            raise
+        self.found[shapes] = program
+        return out
 
 
 def separate(method: Any) -> Any:
