@@ -260,8 +260,15 @@ def test_noise_does_not_move_a_deterministic_code():
 @pytest.mark.parametrize("name", ["nvil", "wake_sleep"])
 def test_other_rules_refuse_codes_that_are_not_drawn(name):
     model = models.build({"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5)))
-    with pytest.raises(UserError, match=f"objective {name} cannot train SBN; allowed: mdl"):
+    with pytest.raises(UserError, match=f"{name} cannot train SBN with model.posterior=deterministic; allowed: mdl"):
         objectives.build({"name": name}, model)
+
+
+def test_a_setting_that_changes_nothing_is_not_blamed():
+    """No rule for Boltzmann machines trains a belief net, whatever its codes are."""
+    model = models.build({"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5)))
+    with pytest.raises(UserError, match="rbm_kl cannot train SBN; allowed: mdl"):
+        objectives.build({"name": "rbm_kl"}, model)
 
 
 def test_it_refuses_an_autoregressive_coder():

@@ -5,7 +5,9 @@ What the kinds of models have is in ``base``; which models there are, and where,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from vaebench.models.base import Model
 from vaebench.nn.init import TEXT_KEYS, initialize
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import seeds
+from vaebench.settings.kinds import shown
 
 
 def model_class(name: str) -> type[Model]:
@@ -42,9 +45,32 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
     cls = model_class(config["name"])
     settings = {k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)}
     try:
-        return cls(info, **settings)
+        model = cls(info, **settings)
     except TypeError as e:
         raise UserError(f"model {config['name']}: {str(e).split(') ')[-1]}") from None
+    model.settings = settings
+    return model
+
+
+def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
+    """The setting that keeps a model from being what is ``wanted``: with its default alone the model would be.
+
+    Returns:
+        ``model.KEY=VALUE``; empty if there is none.
+    """
+    parameters = signature(type(model)).parameters
+    for name, value in model.settings.items():
+        default = parameters[name].default
+        if default is Parameter.empty or value == default:
+            continue
+        try:
+            with torch.device("meta"):
+                other = type(model)(model.info, **{**model.settings, name: default})
+        except UserError:  # the default does not go with the other settings
+            continue
+        if wanted(other):
+            return f"model.{name}={shown(value)}"
+    return ""
 
 
 def check_data(model: str, data: str, kind: Kind) -> None:

@@ -61,6 +61,7 @@ class Model(nn.Module, ABC):
             latents can be enumerated: at most 16 units in all. A model that takes counts as well as other examples is
             tried on counts with the last of them.
         info: As given.
+        settings: What the model was built with, as ``models.build`` knows it.
         sizes: Numbers of an example, then of each latent layer. Of documents the first is the vocabulary's.
         mean: Buffer (d,), the training mean; it tells dtype and device of the model.
         reparameterised: Whether a gradient passes through posterior samples to the inference network.
@@ -79,6 +80,7 @@ class Model(nn.Module, ABC):
     def __init__(self, info: DataInfo, latents: Sequence[int] = ()) -> None:
         super().__init__()
         self.info = info
+        self.settings: dict[str, Any] = {}
         self.sizes = [info.size, *latents]
         # It has values even where the model is built without any, on the device "meta", to be checked.
         self.register_buffer("mean", torch.from_numpy(info.mean))

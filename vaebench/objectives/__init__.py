@@ -26,6 +26,7 @@ from typing import Any
 
 from vaebench.config.cells import settings_of
 from vaebench.errors import UserError, nearest
+from vaebench.models import unlike_default
 from vaebench.models.base import Model
 from vaebench.objectives.aggressive import Aggressive
 from vaebench.objectives.base import Objective
@@ -93,7 +94,9 @@ def build(config: dict[str, Any], model: Model) -> Objective:
     cls = OBJECTIVES[name]
     if not cls.trains(model):
         able = [k for k, c in OBJECTIVES.items() if c.trains(model)]
-        raise UserError(f"objective {name} cannot train {type(model).__name__}; allowed: {', '.join(able)}")
+        setting = unlike_default(model, cls.trains)
+        what = type(model).__name__ + (f" with {setting}" if setting else "")
+        raise UserError(f"objective {name} cannot train {what}; allowed: {', '.join(able)}")
     try:
         objective = cls(model, **settings_of(config))
     except TypeError as e:
