@@ -375,10 +375,45 @@ def test_a_mistake_of_a_table_names_its_place(conf):
 def test_a_setting_of_a_replaced_option_is_an_error(conf):
     path = conf / "table" / "small.yaml"
     path.write_text(TABLE.replace("objective=nvil,", "objective=nvil, objective.decay=0.5,"))
-    with pytest.raises(
-        UserError, match=r"table small: columns\.NVIL: unknown key 'objective\.decay' of objective=wake"
-    ):
+    with pytest.raises(UserError) as caught:
         one(catalogue.load_table("small"), "objective=wake_sleep")
+    line = str(caught.value)
+    assert line.startswith(
+        "SBN 200 / NVIL: objective=wake_sleep has no objective.decay, which table small: columns.NVIL sets "
+        "for objective=nvil; options with all that is set here: "
+    )
+    assert "nvil" in line.rpartition(": ")[2].split(", ")
+    assert "wake_sleep" not in line.rpartition(": ")[2]
+
+
+def test_a_setting_of_no_option_is_the_tables_mistake_whatever_the_user_chose(conf):
+    path = conf / "table" / "small.yaml"
+    path.write_text(TABLE.replace("objective=nvil,", "objective=nvil, objective.dekay=0.5,"))
+    with pytest.raises(UserError, match=r"^table small: columns\.NVIL: unknown key 'objective\.dekay'"):
+        one(catalogue.load_table("small"), "objective=wake_sleep")
+
+
+@pytest.mark.parametrize(
+    ("name", "override"),
+    [
+        ("aevb_bound", "objective=mdl"),
+        ("dlgm_mnist", "objective=mdl"),
+        ("rbm_mnist", "objective=mdl"),
+        ("dvae_sharp_sharp_main", "objective=mdl"),
+        ("lagging_synthetic", "objective=mdl"),
+        ("nvil_mnist", "model=nade"),
+        ("nvil_mnist", "optim=adam"),
+        ("lagging_synthetic", "eval=iw"),
+    ],
+)
+def test_an_option_in_place_of_a_tables_own_is_named_with_its_row(name, override):
+    table = catalogue.load_table(name)
+    with pytest.raises(UserError) as caught:
+        compose(table, overrides=[override])
+    line = str(caught.value)
+    assert line.partition(" / ")[0] in table.rows
+    assert f": {override} has no {override.partition('=')[0]}." in line
+    assert len(line) < 400
 
 
 # --------------------------------------------------------------------------------------- labels and protocol

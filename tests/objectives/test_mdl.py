@@ -271,6 +271,14 @@ def test_a_setting_that_changes_nothing_is_not_blamed():
         objectives.build({"name": "rbm_kl"}, model)
 
 
+def test_settings_that_a_class_hands_on_are_known():
+    """A model that takes settings of the class it derives from says what their defaults are."""
+    settings = next(iter(models.model_class("rbm_vae_gaussian").tiny.values()))
+    model = models.build({"name": "rbm_vae_gaussian", **settings}, DataInfo(torch.full((4,), 0.5)))
+    with pytest.raises(UserError, match="mdl cannot train RBMVAEGaussian; allowed: "):
+        objectives.build({"name": "mdl"}, model)
+
+
 def test_it_refuses_an_autoregressive_coder():
     model = models.build({"name": "darn", "dims": [3], "posterior": "autoregressive"}, DataInfo(torch.full((4,), 0.5)))
     with pytest.raises(UserError, match=r"autoregressive: .*allowed: factorial, deterministic"):

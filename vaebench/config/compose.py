@@ -144,7 +144,10 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         place = (others[there.table], there.row, there.column) if there else (table, row, column)
         as_paper = _resolved(_settings(paper, *place), conf)
         as_preset = _resolved(_settings(preset, *place), conf)
-        config = _resolved(_settings(preset, *place, user), conf)
+        try:
+            config = _resolved(_settings(preset, *place, user), conf)
+        except _LeftOver as e:
+            raise UserError(f"{row} / {column}: {e}") from None
         signature.check_measure(table.measure_of(column), config)
         signature.check_precision(config)
         log_z.check_log_z(config)
@@ -324,6 +327,7 @@ def _settings(preset: Preset, table: Table, row: str, column: str, user: Sequenc
 def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
     """The configuration that settings make, checked. It is shared: copied before it is given away, never changed."""
     choices: dict[str, str] = {}
+    own: dict[str, str] = {}
     values: list[tuple[str, str, str]] = []
     for where, text in settings:
         key, equals, value = text.partition("=")
@@ -331,12 +335,51 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
             raise UserError(f"{where}{text!r} is not an override: write key=value")
         if key in GROUPS:
             choices[key] = _known_option(where, key, value)
+            if where:
+                own[key] = choices[key]
         else:
             values.append((where, key, text))
+    for group, option in choices.items():
+        _refuse_left_over(group, option, own.get(group) or _primary(conf)[group]["name"], values, conf)
     config = _overlay(_defaults(tuple(sorted(choices.items())), conf), values)
     check_cell(config)
     config["data"] = settle(config["data"])
     return config
+
+
+class _LeftOver(UserError):
+    """An option that the user chose lacks what the table sets of its own option."""
+
+
+def _refuse_left_over(group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str) -> None:
+    """Refuse an option that has not all settings which table and preset give to their own option in its place.
+
+    Args:
+        group: Of the option.
+        chosen: By the user.
+        own: What there would be without the user.
+        values: Where it stands, key and override of every setting; '' for the user's own.
+        conf: The folder of the options.
+
+    Raises:
+        _LeftOver: Naming the first such setting, where it stands, and the options that have them all.
+    """
+    if chosen == own:
+        return
+    of_own = _keys(group, own, conf)
+    there = {key: where.removesuffix(": ") for where, key, _ in values if where and key in of_own}
+    lacking = [key for key in there if key not in _keys(group, chosen, conf)]
+    if lacking:
+        able = [name for name in catalogue.options(group) if there.keys() <= _keys(group, name, conf)]
+        raise _LeftOver(
+            f"{group}={chosen} has no {lacking[0]}, which {there[lacking[0]]} sets for {group}={own}; "
+            f"options with all that is set here: {', '.join(able)}"
+        )
+
+
+def _keys(group: str, option: str, conf: str) -> set[str]:
+    """The keys of an option, such as ``objective.samples``."""
+    return {key for key, _ in _leaves(_option(group, option, conf), f"{group}.")}
 
 
 MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for on"}

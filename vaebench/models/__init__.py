@@ -58,9 +58,8 @@ def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
     Returns:
         ``model.KEY=VALUE``; empty if there is none.
     """
-    parameters = signature(type(model)).parameters
     for name, value in model.settings.items():
-        default = parameters[name].default
+        default = _default(type(model), name)
         if default is Parameter.empty or value == default:
             continue
         try:
@@ -71,6 +70,15 @@ def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
         if wanted(other):
             return f"model.{name}={shown(value)}"
     return ""
+
+
+def _default(cls: type[Model], name: str) -> Any:
+    """The default of a setting, of the class or of one that it hands its settings on to; ``Parameter.empty``: none."""
+    for part in cls.__mro__:
+        parameters = signature(part.__init__).parameters
+        if name in parameters:
+            return parameters[name].default
+    return Parameter.empty
 
 
 def check_data(model: str, data: str, kind: Kind) -> None:
