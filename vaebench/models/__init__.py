@@ -74,8 +74,8 @@ def unlike_default(model: Model, wanted: Callable[[Model], bool]) -> str:
 
 def _default(cls: type[Model], name: str) -> Any:
     """The default of a setting, of the class or of one that it hands its settings on to; ``Parameter.empty``: none."""
-    for part in cls.__mro__:
-        parameters = signature(part.__init__).parameters
+    for part in (part for part in cls.__mro__ if issubclass(part, Model)):
+        parameters = signature(part).parameters
         if name in parameters:
             return parameters[name].default
     return Parameter.empty

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vaebench.config.cells import canonical, settings_of
-from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import taken_on
+from vaebench.protocol.registry import METRICS, is_timing
+from vaebench.protocol.signature import signature_parts, taken_on
 from vaebench.results import flags
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
@@ -66,13 +66,33 @@ def _of_training(measure: Measure) -> bool:
 
 
 def _in_words(on: str, measures: list[Measure]) -> str:
-    """``bound 22.83(0.03), kl 3.65``, with ``of 50 cases:`` before it where they are a part."""
-    names = [m.name for m in measures]
+    """``bound 22.83(0.03), iw_nll K=100 22.41(0.03)``, with ``of 50 cases:`` before it where they are a part."""
     parts = []
     for m in measures:
-        samples = f" K={m.samples}" if names.count(m.name) > 1 and m.samples is not None else ""
-        parts.append(f"{m.name}{samples} {_number(m)}")
+        same = [other for other in measures if other.name == m.name]
+        parts.append(" ".join([m.name, *_told_apart(m, same), _number(m)]))
     return (f"of {on}: " if on else "") + ", ".join(parts)
+
+
+SAID = ("measure", "split", "points", "trained", "samples")
+"""Parts of a signature that are said in other words beside the number."""
+
+
+def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
+    """``K=100`` where the value depends on the samples, and in which parts the protocols of one name differ.
+
+    For example ``["missing:square"]``. ``same``: all measures of that name, taken on the same cases.
+    """
+    found = []
+    weighted = measure.name in METRICS and METRICS[measure.name].samples == ("eval", "iw_samples")
+    differ = len({other.samples for other in same}) > 1
+    if measure.samples is not None and (weighted or differ):
+        found.append(f"K={measure.samples}")
+    protocols = [signature_parts(other.signature) for other in same]
+    for name, value in signature_parts(measure.signature).items():
+        if name not in SAID and any(other.get(name) != value for other in protocols):
+            found.append(f"{name}:{value}")
+    return found
 
 
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:

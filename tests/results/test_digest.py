@@ -1,0 +1,46 @@
+"""The line of a run in a list: numbers of one name are told apart."""
+
+from __future__ import annotations
+
+import json
+
+from vaebench.results import shipped_models
+from vaebench.results.digest import found
+from vaebench.results.run_files import RESULT
+
+
+def line(*measures):
+    """Of a run with measures of a name, samples and what else their protocol says."""
+    stored = [
+        {
+            "name": name,
+            "value": 1.0,
+            "unit": "nats",
+            "samples": samples,
+            "signature": f"{name}|data:x@1|points:all{rest}",
+        }
+        for name, samples, rest in measures
+    ]
+    return found({"status": "done", "key": "x", "seed": 0, "measures": stored}).line
+
+
+def test_samples_stand_with_numbers_that_depend_on_them():
+    assert line(("bound", 10, ""), ("iw_nll", 100, "")) == "bound 1.00, iw_nll K=100 1.00"
+    assert line(("bound", 10, ""), ("bound", 20, "")) == "bound K=10 1.00, bound K=20 1.00"
+
+
+def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
+    square, random = "|missing:square|steps:15", "|missing:random-0.8|steps:15"
+    assert line(("imputation", 10, square), ("imputation", 10, random), ("kl", 10, "")) == (
+        "imputation missing:square 1.00, imputation missing:random-0.8 1.00, kl 1.00"
+    )
+    assert line(("kl", 10, ""), ("kl", 10, "|precision:bfloat16")) == "kl 1.00, kl precision:bfloat16 1.00"
+    assert line(("imputation", 10, square)) == "imputation 1.00"
+
+
+def test_no_two_numbers_of_a_shipped_model_are_called_the_same():
+    for place in shipped_models.runs():
+        said = found({**json.loads((place / RESULT).read_text()), "key": "x", "seed": 0}).line
+        for group in said.split("; "):
+            called = [text.rpartition(" ")[0] for text in group.rpartition(": ")[2].split(", ")]
+            assert len(set(called)) == len(called), group
