@@ -386,13 +386,6 @@ def test_a_setting_of_a_replaced_option_is_an_error(conf):
     assert "wake_sleep" not in line.rpartition(": ")[2]
 
 
-def test_a_setting_of_no_option_is_the_tables_mistake_whatever_the_user_chose(conf):
-    path = conf / "table" / "small.yaml"
-    path.write_text(TABLE.replace("objective=nvil,", "objective=nvil, objective.dekay=0.5,"))
-    with pytest.raises(UserError, match=r"^table small: columns\.NVIL: unknown key 'objective\.dekay'"):
-        one(catalogue.load_table("small"), "objective=wake_sleep")
-
-
 @pytest.mark.parametrize(
     ("name", "override"),
     [
