@@ -16,25 +16,14 @@ from vaebench.training import choice
 
 ADAGRAD = {"name": "adagrad", "rate": 0.02}
 
-DLGM = {"name": "dlgm", "dims": [3], "hidden": [4, 5]}
+VAE = {**bench.VAE, "latents": 2, "encoder": [4]}
+DLGM = {**bench.DLGM, "dims": [3], "hidden": [4, 5]}
 
 SMALL = {
-    "vae": bench.Family(
-        {"name": "gaussian_vae", "latents": 2, "encoder": [4]}, {"name": "vae"}, ADAGRAD, 3, "vae", 2, 2
-    ),
-    "dlgm": bench.Family(DLGM, {"name": "free_energy"}, bench.ADAM, 3, "dlgm", 1, 3),
-    "dlgm, rank one": bench.Family(
-        {**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, bench.ADAM, 3, "dlgm", 1, 3
-    ),
-    "iwae": bench.Family(
-        {"name": "gaussian_vae", "latents": 2, "encoder": [4, 5]},
-        {"name": "iw_bound", "samples": 4},
-        bench.ADAM,
-        3,
-        "iwae",
-        4,
-        2,
-    ),
+    "vae": bench.Family(VAE, {"name": "vae", "samples": 2}, ADAGRAD, 3),
+    "dlgm": bench.Family(DLGM, {"name": "free_energy"}, bench.ADAM, 3),
+    "dlgm, rank one": bench.Family({**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, bench.ADAM, 3),
+    "iwae": bench.Family({**VAE, "encoder": [4, 5]}, {"name": "iw_bound", "samples": 4}, bench.ADAM, 3),
 }
 
 
@@ -47,12 +36,11 @@ def jax(monkeypatch):
 
 def step_of(family):
     """Parameters by name, cases (batch, d), normals (k, batch, n), and our loss with its gradient."""
-    samples = {"samples": family.samples} if family.objective["name"] == "vae" else {}
-    rule = objectives.build({**family.objective, **samples}, models.build(family.model, DataInfo(np.full(6, 0.3))))
+    rule = objectives.build(family.objective, models.build(family.model, DataInfo(np.full(6, 0.3))))
     models.start(rule, {"init": "normal", "init_scale": 0.5}, 0)
     g = torch.Generator().manual_seed(1)
     x = (torch.rand(family.batch, 6, generator=g) < 0.4).float()
-    normal = torch.randn(family.samples, family.batch, family.latents, generator=g)
+    normal = torch.randn(rule.draws(family.batch, 6)["q1"][1], generator=g)
     clocks = (torch.tensor(0), torch.tensor(0.0), torch.tensor(0.0))
     loss, _, _ = rule({}, Batch(x, torch.arange(family.batch), *clocks), {"q1": normal})
     params = {name.removeprefix("model."): v for name, v in rule.named_parameters()}
@@ -65,7 +53,7 @@ def test_the_loss_of_the_pytorch_loop_is_ours(name):
     family = SMALL[name]
     params, x, normal, wanted, slopes = step_of(family)
     leaves = {k: v.clone().requires_grad_() for k, v in params.items()}
-    loss = loops.loss_of(family.loss, bench.nonlinearity(family))(leaves, x, normal)
+    loss = bench.loss_of(family, loops.LIBRARY)(leaves, x, normal)
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
     loss.backward()
     for key, leaf in leaves.items():
@@ -78,7 +66,7 @@ def test_the_loss_of_the_jax_loop_is_ours(jax, name):
 
     family = SMALL[name]
     params, x, normal, wanted, slopes = step_of(family)
-    loss = jax_gaussian.loss_of(family.loss, bench.nonlinearity(family))
+    loss = bench.loss_of(family, jax_gaussian.library())
     given = {k: module.numpy.asarray(v.numpy()) for k, v in params.items()}
     value, found = module.value_and_grad(loss)(given, x.numpy(), normal.numpy())
     assert float(value) == pytest.approx(wanted, rel=1e-5)
@@ -109,7 +97,7 @@ def test_the_jax_loop_steps_as_pytorch_does(jax, optim):
 def test_the_pytorch_loop_trains():
     family = SMALL["vae"]
     params, x, normal, before, _ = step_of(family)
-    loss = loops.loss_of(family.loss, bench.nonlinearity(family))
+    loss = bench.loss_of(family, loops.LIBRARY)
     update = loops.updates(loss, params, family.optim, x.to(torch.uint8), 3, (2, 2))
     for number in range(100):
         update(number)

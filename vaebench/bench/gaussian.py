@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from vaebench.bench import gaussian_loops as loops
-from vaebench.bench import jax_gaussian
+from vaebench.bench import gaussian_loops, gaussian_losses, jax_gaussian
+from vaebench.bench.gaussian_losses import Library, Loss
 from vaebench.bench.packs import Record, advance, in_turns, make_pack
 from vaebench.training import choice
 from vaebench.training import engines as fast
@@ -23,38 +23,33 @@ LENGTH = 20
 
 
 class Family(NamedTuple):
-    """What is measured: settings, the batch, and the loop's loss, samples and latents."""
+    """What is measured: settings, and the cases of a batch. The model's say its nonlinearity, which the loops take."""
 
     model: dict[str, Any]
     objective: dict[str, Any]
     optim: dict[str, Any]
     batch: int
-    loss: str
-    samples: int
-    latents: int
 
 
 ADAM = {"name": "adam", "rate": 5e-4}
 
-IWAE = {"name": "gaussian_vae", "latents": 50, "encoder": [200, 200]}
+VAE = {"name": "gaussian_vae", "nonlinearity": "tanh"}
+IWAE = {**VAE, "latents": 50, "encoder": [200, 200]}
+DLGM = {"name": "dlgm", "nonlinearity": "relu"}
 
 FAMILIES = {
-    "VAE 500, 20 latents": Family(
-        {"name": "gaussian_vae"}, {"name": "vae"}, {"name": "adagrad", "rate": 0.02}, 100, "vae", 1, 20
-    ),
-    "DLGM, diagonal, 200 latents": Family({"name": "dlgm"}, {"name": "free_energy"}, ADAM, 200, "dlgm", 1, 200),
-    "DLGM, rank one, 200 latents": Family(
-        {"name": "dlgm", "covariance": "rank_one"}, {"name": "free_energy"}, ADAM, 200, "dlgm", 1, 200
-    ),
-    "IWAE, K = 5, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 5}, ADAM, 20, "iwae", 5, 50),
-    "IWAE, K = 50, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 50}, ADAM, 20, "iwae", 50, 50),
+    "VAE 500, 20 latents": Family(VAE, {"name": "vae"}, {"name": "adagrad", "rate": 0.02}, 100),
+    "DLGM, diagonal, 200 latents": Family(DLGM, {"name": "free_energy"}, ADAM, 200),
+    "DLGM, rank one, 200 latents": Family({**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, ADAM, 200),
+    "IWAE, K = 5, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 5}, ADAM, 20),
+    "IWAE, K = 50, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 50}, ADAM, 20),
 }
 """Name -> what is measured."""
 
 
-def nonlinearity(family: Family) -> str:
-    """Of the hidden units, as the model has it where its settings do not say."""
-    return "relu" if family.model["name"] == "dlgm" else "tanh"
+def loss_of(family: Family, library: Library) -> Loss:
+    """The loss of a loop, by the library that it is written with."""
+    return gaussian_losses.loss_of(family.objective["name"], family.model["nonlinearity"], library)
 
 
 def blocks(pack: fast.Pack, batch: int, number: int) -> None:
@@ -73,10 +68,10 @@ def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable
         found["compiled"] = partial(blocks, make("compiled"), family.batch)
 
     params = {name.removeprefix("model."): v[0].clone() for name, v in start.params.items()}
-    drawn = family.samples, family.latents
-    loss = loops.loss_of(family.loss, nonlinearity(family))
     own = {name: v.clone() for name, v in params.items()}
-    update = loops.updates(loss, own, family.optim, start.data, family.batch, drawn)
+    _, (samples, _, latents) = start.draws(family.batch)["q1"]
+    given = family.optim, start.data, family.batch, (samples, latents)
+    update = gaussian_loops.updates(loss_of(family, gaussian_loops.LIBRARY), own, *given)
 
     def by_torch(number: int) -> None:
         for i in range(LENGTH):
@@ -84,8 +79,7 @@ def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable
 
     found["PyTorch loop"] = by_torch
     if jax:
-        loss = jax_gaussian.loss_of(family.loss, nonlinearity(family))
-        found["JAX loop"] = jax_gaussian.updates(loss, params, family.optim, start.data, family.batch, drawn, LENGTH)
+        found["JAX loop"] = jax_gaussian.updates(loss_of(family, jax_gaussian.library()), params, *given, LENGTH)
     return found
 
 

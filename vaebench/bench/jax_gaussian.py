@@ -5,67 +5,30 @@ The same as ``gaussian_loops`` has for PyTorch. JAX is an optional extra, see ``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 
 from vaebench.bench import jax_loop
-from vaebench.bench.gaussian_loops import Loss, depth
+from vaebench.bench.gaussian_losses import Library, Loss
 
 
-def loss_of(model: str, nonlinearity: str) -> Loss:
-    """The loss of ``vae``, ``iwae`` or ``dlgm``."""
+def library() -> Library:
+    """What the losses need. Raises UserError where JAX is not installed."""
     jax = jax_loop.load()
-    jnp = jax.numpy
-    act = {"tanh": jnp.tanh, "relu": jax.nn.relu}[nonlinearity]
 
-    def head(p, h, name):
-        return h @ p[f"{name}.weight"].T + p[f"{name}.bias"]
+    def linear(x, weight, bias):
+        product = x @ weight.T
+        return product if bias is None else product + bias
 
-    def hidden(p, x, prefix):
-        for i in range(depth(p, prefix)):
-            x = act(head(p, x, f"{prefix}.hidden.{i}"))
-        return x
-
-    def nll(p, z, x, prefix):
-        logits = head(p, hidden(p, z, prefix), f"{prefix}.heads.logits")
-        return (jax.nn.softplus(logits) - x * logits).sum(-1)
-
-    def vae(p, x, normal):
-        h = hidden(p, x, "q")
-        mean, log_var = head(p, h, "q.heads.mean"), head(p, h, "q.heads.log_var")
-        z = mean + jnp.exp(0.5 * log_var) * normal
-        kl = 0.5 * (mean**2 + jnp.exp(log_var) - 1 - log_var).sum(-1)
-        return (nll(p, z, x, "p").mean(0) + kl).mean()
-
-    def iwae(p, x, normal):
-        h = hidden(p, x, "q")
-        mean, log_var = head(p, h, "q.heads.mean"), head(p, h, "q.heads.log_var")
-        z = mean + jnp.exp(0.5 * log_var) * normal
-        log_ratio = 0.5 * (normal**2 + log_var - z**2).sum(-1)
-        log_w = log_ratio - nll(p, z, x, "p")
-        return -(jax.nn.logsumexp(log_w, 0) - math.log(len(z))).mean()
-
-    def dlgm(p, x, normal):
-        h = hidden(p, x, "q")
-        mean, log_d = head(p, h, "q.heads.mean1"), head(p, h, "q.heads.log_d1")
-        inverse = jnp.exp(-log_d)
-        z = normal * jnp.exp(-0.5 * log_d)
-        trace, log_det = inverse.sum(-1), -log_d.sum(-1)
-        if "q.heads.u1.weight" in p:
-            u = head(p, h, "q.heads.u1")
-            s = (u**2 * inverse).sum(-1, keepdims=True)
-            eta = 1 / (1 + s)
-            z = z - eta / (1 + jnp.sqrt(eta)) * (u * z).sum(-1, keepdims=True) * u * inverse
-            trace = trace - (eta * (u * inverse) ** 2).sum(-1)
-            log_det = log_det - jnp.log1p(s[..., 0])
-        kl = 0.5 * ((mean**2).sum(-1) + trace - log_det - mean.shape[-1])
-        latent = (mean + z) @ p["p.noise.0.weight"].T
-        return (nll(p, latent, x, "p.visible").mean(0) + kl).mean()
-
-    return {"vae": vae, "iwae": iwae, "dlgm": dlgm}[model]
+    return Library(
+        elementwise=jax.numpy,
+        nonlinearities={"tanh": jax.numpy.tanh, "relu": jax.nn.relu},
+        linear=linear,
+        logsumexp=lambda v: jax.nn.logsumexp(v, 0),
+        cross_entropy=lambda logits, x: jax.nn.softplus(logits) - x * logits,
+    )
 
 
 def updates(

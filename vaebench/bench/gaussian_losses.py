@@ -1,0 +1,94 @@
+"""The losses of the loops beside which models with Gaussian latents are measured, once for PyTorch and for JAX.
+
+Each takes parameters by the names that ours have, so that a test can hold its loss to ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+Params = dict[str, Any]
+Loss = Callable[[Params, Any, Any], Any]
+"""Of parameters, cases (batch, d) and standard normals (k, batch, n): nats, the mean over the cases."""
+
+
+class Library(NamedTuple):
+    """What the losses need of PyTorch or of JAX.
+
+    Attributes:
+        elementwise: Where ``exp``, ``sqrt`` and ``log1p`` are.
+        nonlinearities: Of hidden units, by name.
+        linear: x weight' + bias, of ``x``, ``weight`` and ``bias`` or None.
+        logsumexp: Over the first axis.
+        cross_entropy: Of bits by their logits, element by element, nats.
+    """
+
+    elementwise: Any
+    nonlinearities: Mapping[str, Callable[[Any], Any]]
+    linear: Callable[[Any, Any, Any], Any]
+    logsumexp: Callable[[Any], Any]
+    cross_entropy: Callable[[Any, Any], Any]
+
+
+def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
+    """The loss of an objective, written down with a library.
+
+    Args:
+        objective: ``vae`` (Kingma & Welling 2014, equation 10), ``iw_bound`` (Burda et al. 2016, equation 8), or
+            ``free_energy`` with one layer of latents (Rezende et al. 2014, equation 20).
+        nonlinearity: Of the hidden units.
+        library: PyTorch or JAX.
+    """
+    xp = library.elementwise
+    act = library.nonlinearities[nonlinearity]
+
+    def head(p: Params, x: Any, name: str) -> Any:
+        return library.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
+
+    def hidden(p: Params, x: Any, prefix: str) -> Any:
+        layers = sum(name.startswith(f"{prefix}.hidden.") and name.endswith("weight") for name in p)
+        for i in range(layers):
+            x = act(head(p, x, f"{prefix}.hidden.{i}"))
+        return x
+
+    def nll(p: Params, z: Any, x: Any, prefix: str) -> Any:
+        logits = head(p, hidden(p, z, prefix), f"{prefix}.heads.logits")
+        return library.cross_entropy(logits, x).sum(-1)
+
+    def encoded(p: Params, x: Any, normal: Any) -> tuple[Any, Any, Any]:
+        """Mean and log-variance of the posterior, and samples of it."""
+        h = hidden(p, x, "q")
+        mean, log_var = head(p, h, "q.heads.mean"), head(p, h, "q.heads.log_var")
+        return mean, log_var, mean + xp.exp(0.5 * log_var) * normal
+
+    def vae(p: Params, x: Any, normal: Any) -> Any:
+        mean, log_var, z = encoded(p, x, normal)
+        kl = 0.5 * (mean**2 + xp.exp(log_var) - 1 - log_var).sum(-1)
+        return (nll(p, z, x, "p").mean(0) + kl).mean()
+
+    def iw_bound(p: Params, x: Any, normal: Any) -> Any:
+        _, log_var, z = encoded(p, x, normal)
+        log_ratio = 0.5 * (normal**2 + log_var - z**2).sum(-1)
+        log_w = log_ratio - nll(p, z, x, "p")
+        return -(library.logsumexp(log_w) - math.log(len(z))).mean()
+
+    def free_energy(p: Params, x: Any, normal: Any) -> Any:
+        h = hidden(p, x, "q")
+        mean, log_d = head(p, h, "q.heads.mean1"), head(p, h, "q.heads.log_d1")
+        inverse = xp.exp(-log_d)
+        away = normal * xp.exp(-0.5 * log_d)
+        trace, log_det = inverse.sum(-1), -log_d.sum(-1)
+        if "q.heads.u1.weight" in p:
+            u = head(p, h, "q.heads.u1")
+            s = (u**2 * inverse).sum(-1)[..., None]
+            eta = 1 / (1 + s)
+            away = away - eta / (1 + xp.sqrt(eta)) * (u * away).sum(-1)[..., None] * u * inverse
+            trace = trace - (eta * (u * inverse) ** 2).sum(-1)
+            log_det = log_det - xp.log1p(s[..., 0])
+        kl = 0.5 * ((mean**2).sum(-1) + trace - log_det - mean.shape[-1])
+        latent = library.linear(mean + away, p["p.noise.0.weight"], None)
+        return (nll(p, latent, x, "p.visible").mean(0) + kl).mean()
+
+    return {"vae": vae, "iw_bound": iw_bound, "free_energy": free_energy}[objective]
