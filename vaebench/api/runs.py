@@ -15,6 +15,7 @@ from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files, shipped_models
 from vaebench.results.store import is_current, read_note
 from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings.defaults import results_root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -131,13 +132,13 @@ class Run:
             UserError: If a setting is refused, nothing is trained yet, or another process has the run.
         """
         from vaebench.running.machine import threads_kept
-        from vaebench.running.reevaluate import opened, stored
+        from vaebench.running.reevaluate import in_own_runs, opened, stored
         from vaebench.work.events import nobody
 
-        given = [*overrides, *words.overrides("eval", settings)]
-        stored(self.folder, self._note, self.seed, given)  # what is refused leaves no copy of a shipped model
-        self.folder = shipped_models.own(self.folder, words.results_root(overrides))
-        run = stored(self.folder, self._note, self.seed, given)
+        asked = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
+        root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
+        run = in_own_runs(asked, root)
+        self.folder = run.folder
         with threads_kept(), opened(run) as session:
             session.evaluate_only(nobody)
             on = session.examined

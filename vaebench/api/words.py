@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from vaebench.errors import UserError
-from vaebench.settings import defaults
 from vaebench.settings.kinds import shown
 
 
@@ -41,12 +39,6 @@ def seeds(chosen: int | Iterable[int] | None) -> str | None:
     if chosen is None:
         return None
     return ",".join(map(str, chosen)) if isinstance(chosen, Iterable) else str(chosen)
-
-
-def results_root(overrides: Iterable[str]) -> Path:
-    """The folder of the runs: what the last ``run.results=DIR`` says, else the usual one."""
-    chosen = [text.partition("=")[2] for text in overrides if text.startswith("run.results=")]
-    return Path([defaults.of_section("run")["results"], *chosen][-1]).expanduser()
 
 
 def _shown(value: Any) -> str:

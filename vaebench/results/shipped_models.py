@@ -114,15 +114,10 @@ def quoted(words: Iterable[str]) -> str:
     return " ".join(f"'{word}'" if " " in word else word for word in words)
 
 
-def is_shipped(path: Path) -> bool:
-    """Whether the run in ``path`` is a shipped one, which is never written to."""
-    place = folder()
-    return place is not None and path.resolve().is_relative_to(place.resolve())
-
-
 def own(path: Path, root: Path) -> Path:
     """The run in ``path`` as one of the user's own: a shipped one is copied below ``root`` unless it is there."""
-    if not is_shipped(path):
+    place = folder()
+    if place is None or not path.resolve().is_relative_to(place.resolve()):
         return path
     mine = root / path.parent.name / path.name
     if not (mine / run_files.NOTE).exists():

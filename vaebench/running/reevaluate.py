@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from vaebench.config.cells import Cell
 from vaebench.config.compose import of_other_data, reevaluated
 from vaebench.errors import UserError
 from vaebench.evaluation.examined import check_kind
-from vaebench.results import run_files
+from vaebench.results import run_files, shipped_models
 from vaebench.results.store import Store
 from vaebench.running.session import Session
 
@@ -51,6 +52,16 @@ def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence
     config["run"]["results"] = str(folder.resolve().parent.parent)
     config["run"]["track"] = []  # trackers follow a run, not what is measured of it later
     return Stored(folder, Cell("", note["row"], note["column"], "", config), seed, data)
+
+
+def in_own_runs(run: Stored, root: Path) -> Stored:
+    """The run among the user's own: a shipped one is copied below ``root``, see ``shipped_models.own``.
+
+    What is refused should be known before, by ``stored``: it leaves no copy then.
+    """
+    folder = shipped_models.own(run.folder, root)
+    own = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
+    return run._replace(folder=folder, cell=replace(run.cell, config={**run.cell.config, "run": own}))
 
 
 @contextlib.contextmanager

@@ -52,3 +52,14 @@ def of_cell() -> dict[str, Any]:
 def of_section(name: str) -> dict[str, Any]:
     """The settings of ``train`` or ``run`` with their defaults. The mapping is shared: it is never changed."""
     return of_cell()[name]
+
+
+def results_root(chosen: str | None = None) -> Path:
+    """The folder of the run directories: the override ``run.results=DIR``, else the default of conf/cell.yaml.
+
+    Raises UserError if there is something else in its place.
+    """
+    root = Path(chosen or of_section("run")["results"]).expanduser()
+    if root.exists() and not root.is_dir():
+        raise UserError(f"run.results={root}: not a folder")
+    return root

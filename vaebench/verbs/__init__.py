@@ -16,7 +16,6 @@ from vaebench.config import cells as config
 from vaebench.errors import UserError, likely
 from vaebench.files import write_output
 from vaebench.formatting import aligned
-from vaebench.settings import defaults
 from vaebench.verbs import streams
 
 if TYPE_CHECKING:
@@ -81,17 +80,6 @@ def tell(lines: Iterable[str]) -> None:
     """Say something on stderr, a line each."""
     for line in lines:
         print(f"vaebench: {line}", file=sys.stderr)
-
-
-def results_root(chosen: str | None = None) -> Path:
-    """The folder of the run directories: the override ``run.results=DIR``, else the default of conf/cell.yaml.
-
-    Raises UserError if there is something else in its place.
-    """
-    root = Path(chosen or defaults.of_section("run")["results"]).expanduser()
-    if root.exists() and not root.is_dir():
-        raise UserError(f"run.results={root}: not a folder")
-    return root
 
 
 def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:

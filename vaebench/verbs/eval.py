@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from vaebench.config import catalogue
 from vaebench.errors import Interrupted, UserError
 from vaebench.formatting import duration
-from vaebench.verbs import results_root, write
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import write
 
 if TYPE_CHECKING:
     from vaebench.running.progress import Progress
@@ -43,15 +44,11 @@ def run(args: Namespace) -> int:
     from vaebench.results.store import read_note
     from vaebench.running.launchers.stop import Stop
     from vaebench.running.progress import Progress
-    from vaebench.running.reevaluate import stored
+    from vaebench.running.reevaluate import in_own_runs, stored
 
     words, overrides = shipped_models.names_and_settings(args.runs)
-    chosen = next((o.partition("=")[2] for o in reversed(overrides) if o.startswith("run.results=")), None)
-    root = results_root(chosen)
-    found = shipped_models.chosen(root, words, catalogue.options("table"))
-    for path in filter(shipped_models.is_shipped, found):
-        stored(path, *read_note(path), overrides)  # what is refused leaves no copy
-    folders = [shipped_models.own(path, root) for path in found]
+    root = results_root(dict(o.split("=", 1) for o in overrides).get("run.results"))
+    folders = shipped_models.chosen(root, words, catalogue.options("table"))
     if not folders:
         raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
 
@@ -71,7 +68,9 @@ def run(args: Namespace) -> int:
     for folder in folders:
         with others_go_on():
             notes.append((folder, *read_note(folder)))
-    asked = [stored(*found, overrides) for found in notes]  # what is refused is known before any is evaluated
+    # What is refused is known before any is evaluated, or copied.
+    asked = [stored(*found, overrides) for found in notes]
+    asked = [in_own_runs(run, root) for run in asked]
 
     stop = Stop()
     if args.cases is not None:

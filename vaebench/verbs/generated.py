@@ -17,7 +17,8 @@ from vaebench.protocol.families import FAMILIES
 from vaebench.results import shipped_models
 from vaebench.results.store import read_note
 from vaebench.rng.seeds import LARGEST_SEED
-from vaebench.verbs import results_root, write
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import write
 
 if TYPE_CHECKING:
     from torch import Tensor

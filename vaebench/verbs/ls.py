@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError, nearest
-from vaebench.verbs import add_overrides, listed, offer, only_keys, results_root, streams
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import add_overrides, listed, offer, only_keys, streams
 
 HELP = "List tables (the default), data, models, objectives, runs, presets or shipped models, one line each."
 KEYS = ("run.results", "data.mirror")

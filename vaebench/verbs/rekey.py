@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from vaebench.verbs import add_overrides, only_keys, results_root
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import add_overrides, only_keys
 
 HELP = (
     "Rename run folders that an earlier version of vaebench named by other rules or other names of options.\n"

@@ -8,7 +8,8 @@ from argparse import ArgumentParser, Namespace
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure, Table
 from vaebench.errors import Interrupted
-from vaebench.verbs import add_overrides, drawings, looks, nothing_to_set, results_root
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import add_overrides, drawings, looks, nothing_to_set
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 from vaebench.config import catalogue
 from vaebench.config.cells import Table
 from vaebench.errors import UserError, nearest
-from vaebench.verbs import add_overrides, only_keys, results_root, tell
+from vaebench.settings.defaults import results_root
+from vaebench.verbs import add_overrides, only_keys, tell
 
 HELP = (
     "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
