@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -23,7 +25,7 @@ from vaebench.site.build import slug
 from vaebench.site.states import State
 from vaebench.verbs import site
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
@@ -92,7 +94,9 @@ def test_a_table_page_has_its_numbers_findings_ledger_and_commands(folder):
     text = (folder / "table/nvil_recipe.html").read_text()
     table = catalogue.load("nvil_recipe")
     assert "115.29 [0.02]" in text
-    assert "vaebench run table=nvil_recipe" in text
+    for preset in shipped.recorded_presets("nvil_recipe", shipped.folder()):
+        words = "" if preset == "paper" else f" preset={preset}"
+        assert f"vaebench run table=nvil_recipe{words}\n" in text
     for part in (*table.findings, *table.ledger):
         assert part.topic in text
 
@@ -107,6 +111,7 @@ def test_the_figures_of_a_table(folder):
     assert ours["x"][place] == pytest.approx(value - 113.1, abs=1e-3)
     assert published["y"] == ours["y"]
     assert [dots["layout"]["shapes"][0][k] for k in ("x0", "x1")] == [-0.5, 0.5]
+    assert all(trace["line"]["dash"] == "solid" for spec in curves for trace in spec["data"])
     assert len(curves) == len(shipped.recorded_presets("nvil_recipe", shipped.folder()))
     assert curves[0]["data"][0]["x"][-1] == 10_000_000
 
@@ -167,6 +172,17 @@ def test_the_best_preset_decides_and_every_trained_entry_has_a_state():
 
 
 # --------------------------------------------------------------------------------------------------------- figures
+
+
+def test_lines_of_different_names_look_different():
+    many = pd.DataFrame([[f"row {i}", "c", s, u, 1.0] for i in range(20) for s in (0, 1) for u in (1, 2)])
+    many.columns = ["row", "column", "seed", "update", "valid_bound"]
+
+    drawn = figures.curves(many)["data"]
+
+    looks = {(t["name"], t["line"]["color"], t["line"]["dash"]) for t in drawn}
+    assert len(drawn) == 40
+    assert len(looks) == len({look[1:] for look in looks}) == 20
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 11, 19, 20, 21, 1000])
@@ -266,28 +282,118 @@ def test_names_of_files():
     assert slug("omniglot+28x28 [a]/b") == "omniglot-28x28-a-b"
 
 
-@pytest.mark.slow
-def test_a_browser_draws_the_figures(folder, tmp_path):
+# --------------------------------------------------------------------------------------------------------- browser
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-logging=stderr"]
+
+PROBE = """
+<script>
+function tell() {
+  const figures = [...document.querySelectorAll("figure.plot")];
+  if (figures.some((f) => !f.querySelector(".xtitle"))) return setTimeout(tell, 100);
+  parent.postMessage(JSON.stringify((() => { %s })()), "*");
+}
+addEventListener("load", tell);
+</script>
+"""
+"""Ends a page: when its figures are drawn, it tells the page around it what an expression has found."""
+
+FRAME = """<!doctype html><iframe src="%s" width="%d" height="900"></iframe><pre></pre>
+<script>addEventListener("message", (e) => (document.querySelector("pre").textContent = e.data));</script>
+"""
+
+
+def seen(address, tmp_path):
+    """The elements and the messages of a page in a browser. Skips where there is none."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--enable-logging=stderr",
-    ]
-    page = (folder / "table/nvil_recipe.html").as_uri()
-
     done = subprocess.run(
-        [browser, *flags, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", page],
+        [browser, *FLAGS, f"--user-data-dir={tmp_path}", "--virtual-time-budget=20000", "--dump-dom", address],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
-
-    assert done.stdout.count('class="main-svg"') >= 6
-    assert done.stdout.count("<button") >= 8
     assert "CONSOLE" not in done.stderr
+    return done.stdout
+
+
+def found_in(page, width, body, tmp_path):
+    """What a function body in JavaScript returns on a page of so many pixels."""
+    probe, frame = page.with_name(f"probe-{page.name}"), page.with_name(f"frame-{page.name}")
+    probe.write_text(page.read_text().replace("</body>", PROBE % body + "</body>"))
+    frame.write_text(FRAME % (probe.name, width))
+    try:
+        (text,) = re.findall(r"<pre>(.*?)</pre>", seen(frame.as_uri(), tmp_path), re.S)
+    finally:
+        probe.unlink()
+        frame.unlink()
+    return json.loads(html.unescape(text))
+
+
+@pytest.mark.slow
+def test_a_browser_draws_the_figures(folder, tmp_path):
+    drawn = seen((folder / "table/nvil_recipe.html").as_uri(), tmp_path)
+
+    assert drawn.count('class="main-svg"') >= 6
+    assert drawn.count("<button") >= 8
+
+
+@pytest.mark.slow
+def test_on_a_phone_figures_are_whole_and_their_names_below_them(folder, tmp_path):
+    body = """
+    const box = (element) => element.getBoundingClientRect();
+    return [...document.querySelectorAll("figure.plot")].map((figure) => {
+      const [title, names] = [box(figure.querySelector(".xtitle")), box(figure.querySelector(".names"))];
+      const wide = document.documentElement;
+      return [title.right <= box(figure).right, title.bottom <= names.top, wide.scrollWidth <= wide.clientWidth];
+    });"""
+
+    found = found_in(folder / "table/lagging_synthetic.html", 375, body, tmp_path)
+
+    assert len(found) >= 2
+    assert all(map(all, found)), found
+
+
+@pytest.mark.slow
+def test_on_a_phone_the_index_shows_how_tables_stand(folder, tmp_path):
+    body = "return [...document.querySelectorAll('.bar')].map((bar) => bar.getBoundingClientRect().right);"
+
+    found = found_in(folder / "index.html", 375, body, tmp_path)
+
+    assert len(found) == 4
+    assert all(0 < right <= 375 for right in found), found
+
+
+@pytest.mark.slow
+def test_a_column_of_times_is_sorted_by_time(folder, tmp_path):
+    body = """
+    const table = document.querySelector("table.sortable");
+    const place = [...table.tHead.rows[0].cells].findIndex((head) => head.textContent === "time");
+    table.tHead.rows[0].cells[place].querySelector("button").click();
+    return [...table.tBodies[0].rows].map((row) => row.cells[place].textContent).filter((text) => text);"""
+    units = {"s": 1, "min": 60, "h": 3600}
+
+    found = found_in(folder / "table/nvil_recipe.html", 1200, body, tmp_path)
+
+    assert {text.split()[1] for text in found} == {"min", "h"}
+    seconds = [float(text.split()[0]) * units[text.split()[1]] for text in found]
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.slow
+def test_a_press_on_a_name_hides_its_lines(folder, tmp_path):
+    body = """
+    const figure = document.querySelectorAll("figure.plot")[1];
+    const lines = () => figure.querySelectorAll(".scatterlayer .trace").length;
+    const [before, button] = [lines(), figure.querySelector(".names button")];
+    button.click();
+    const hidden = [lines(), button.getAttribute("aria-pressed")];
+    button.click();
+    return [before, ...hidden, lines(), button.getAttribute("aria-pressed")];"""
+
+    before, after, pressed, again, last = found_in(folder / "table/lagging_synthetic.html", 1200, body, tmp_path)
+
+    assert after < before == again
+    assert (pressed, last) == ("false", "true")
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan")])

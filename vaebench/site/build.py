@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -125,7 +125,6 @@ def build(folder: Path, results: Sequence[Results], samples: Samples | None = No
 def _table_page(pages: Environment, shown: TableView) -> str:
     table = shown.table
     page = table_page.make(table, shown.results.frame)
-    commands = [["vaebench", "run", f"table={table.name}"], ["vaebench", "report", f"table={table.name}"]]
     curves = {preset: figures.curves(frame) for preset, frame in shown.results.curves.items()}
     return pages.get_template("table.html").render(
         view=shown,
@@ -133,10 +132,16 @@ def _table_page(pages: Environment, shown: TableView) -> str:
         page=page,
         dots=figures.differences(table, shown.rows),
         curves={preset: spec for preset, spec in curves.items() if spec},
-        commands=list(map(join, commands)),
+        commands=_commands(table.name, shown.results.frame["preset"]),
         runs=_listed(shown.results.frame),
         at="..",
     )
+
+
+def _commands(table: str, presets: Iterable[str]) -> list[str]:
+    """The commands that make and report what is shown, of each preset; of the paper's where nothing is."""
+    named = [[f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)]
+    return [join(["vaebench", verb, f"table={table}", *words]) for words in named or [[]] for verb in ("run", "report")]
 
 
 def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -20,37 +20,36 @@ MOST = 400
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f")
 """Okabe and Ito's, which people with any colour vision tell apart on white and on black."""
 
+DASHES = ("solid", "dash", "dot", "dashdot")
+"""How lines are drawn when every colour is taken."""
+
 
 def curves(frame: pd.DataFrame, value: str = "valid_bound", title: str = "validation bound (nats)") -> Spec | None:
-    """Curves against updates, one line a run, one colour a row and column; None if there is nothing to draw."""
+    """Curves against updates, one line a run, one look a row and column; None if there is nothing to draw."""
     if value not in frame or not len(frame):
         return None
     traces = []
     names = list(dict.fromkeys(zip(frame["row"], frame["column"], strict=True)))
-    shown = set()
     for (row, column, seed), run in frame.groupby(["row", "column", "seed"], sort=False):
         points = thinned(run[["update", value]].dropna().values.tolist())
         if not points:
             continue
         name = f"{row} / {column}"
-        number = names.index((row, column))
+        turn, place = divmod(names.index((row, column)), len(COLOURS))
         traces.append(
             {
                 "x": [int(x) for x, _ in points],
                 "y": [round(y, 4) for _, y in points],
                 "name": name,
-                "legendgroup": name,
-                "showlegend": name not in shown,
                 "mode": "lines",
-                "line": {"width": 1.5, "color": COLOURS[number % len(COLOURS)]},
+                "line": {"width": 1.5, "color": COLOURS[place], "dash": DASHES[turn % len(DASHES)]},
                 "hovertemplate": f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>",
             }
         )
-        shown.add(name)
     if not traces:
         return None
     layout = {"xaxis": {"title": {"text": "parameter updates"}}, "yaxis": {"title": {"text": title}}}
-    return {"data": traces, "layout": {**layout, "height": 420, "legend": {"orientation": "h", "y": -0.2}}}
+    return {"data": traces, "layout": {**layout, "height": 380}}
 
 
 def thinned(points: Sequence[Sequence[float]], most: int = MOST) -> list[Sequence[float]]:
@@ -106,11 +105,10 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "layer": "below",
     }
     layout = {
-        "xaxis": {"title": {"text": "ours minus published; band: the margin"}, "zeroline": True},
+        "xaxis": {"title": {"text": "ours minus published"}, "zeroline": True},
         "yaxis": {"autorange": "reversed", "automargin": True, "type": "category"},
         "shapes": [band],
-        "height": 160 + 28 * len(compared),
-        "legend": {"orientation": "h", "y": 1.12},
+        "height": 70 + 28 * len(compared),
     }
     return {"data": [published, ours], "layout": layout}
 
