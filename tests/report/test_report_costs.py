@@ -94,8 +94,8 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
     (folder / "one.csv").write_text(earlier)  # as earlier versions wrote it
     (folder / "README.md").write_text("not a CSV")
     assert reference_records() == [
-        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu"), strict=True)),
-        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu"), strict=True)),
+        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu", "nvil_mnist", "paper"), strict=True)),
+        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu", "nvil_mnist", "paper"), strict=True)),
     ]
 
 

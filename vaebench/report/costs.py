@@ -15,8 +15,8 @@ from vaebench.results.digest import cost, sizes
 from vaebench.results.store import lacking
 from vaebench.settings.kinds import is_number
 
-FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
-"""What an estimate needs to know of a run."""
+FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "table", "preset")
+"""What is known of a shipped run: its costs, and by which table and preset it was made."""
 
 
 def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True) -> float | None:
@@ -132,7 +132,8 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
     if any(None in r or None in r.values() for r in records):  # too many fields, too few
         raise ValueError(f"{path} is damaged")
     return [
-        {"key": r["key"], "seed": int(r["seed"]), "status": r["status"], "device": r["device"]}
+        {"key": r["key"], "seed": int(r["seed"])}
         | {name: float(r[name]) if r[name] else None for name in numbers}
+        | {name: r[name] for name in ("status", "device", "table", "preset")}
         for r in records
     ]

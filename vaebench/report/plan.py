@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
 from vaebench.formatting import aligned, duration
-from vaebench.report.costs import estimate, evaluation, reference_records
+from vaebench.report.costs import estimate, evaluation
 from vaebench.results import index
 from vaebench.results.status import Status
 from vaebench.results.store import Store
@@ -14,14 +15,15 @@ from vaebench.running import tasks as runner
 from vaebench.running.execute import Asked, Plan, device_kind
 
 
-def describe(plan: Plan, force: bool) -> str:
+def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
     """The plan of a command: a line for each cell, then what is left to do and what it will take.
 
     Args:
         plan: What is asked for, and what is known of it.
         force: Whether finished runs are to be run again.
+        shipped: What the runs of the shipped results have cost, beside those of the store.
     """
-    recorded = _recorded(plan)
+    recorded = _recorded(plan, shipped)
     known_total = 0.0
     evaluations = 0.0
     counted: dict[tuple[Any, int], str] = {}
@@ -62,13 +64,13 @@ def describe(plan: Plan, force: bool) -> str:
     return "\n".join([*lines, f"to do: {left}"])
 
 
-def _recorded(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """What is recorded of runs with the data, model and objective of a cell, by the part of the key that names them."""
     known = {(asked.cell.key, asked.seed): asked.known.result for asked in plan.asked if asked.known.result}
     with index.opened(plan.store, known) as runs:
         here = runs.costs(asked.cell.key for asked in plan.asked)
     found: dict[str, list[dict[str, Any]]] = {}
-    for record in (*here, *reference_records()):
+    for record in (*here, *shipped):
         found.setdefault(_prefix(record["key"]), []).append(record)
     return found
 

@@ -32,9 +32,11 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     from vaebench.config.compose import cells, parse, seeds
     from vaebench.report import stored, written
+    from vaebench.report.costs import reference_records
     from vaebench.report.plan import describe
     from vaebench.results.rekey import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
+    from vaebench.running.composed import with_settings
     from vaebench.running.execute import Shard, execute, plan, unexpected
     from vaebench.running.later import end_of, told
 
@@ -59,7 +61,8 @@ def run(args: Namespace) -> int:
         _say(of_earlier_version(store, [cell for cell, _ in todo.todo]))
     if args.dry_run:
         drawings.would_draw(figures, store.root)
-        print(describe(todo, args.force))
+        asked = [cell for chosen, _ in wanted for cell in chosen]
+        print(describe(todo, args.force, with_settings(reference_records(), asked)))
         return 0
 
     # The figures come first: what cannot be written is known before the training.

@@ -1,0 +1,55 @@
+"""The settings of shipped runs, composed again: a results CSV names their tables and presets alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from vaebench.config import catalogue
+from vaebench.config.cells import Cell, Table, run_key, versions
+from vaebench.config.compose import cells
+from vaebench.errors import UserError
+from vaebench.results.digest import cost
+
+
+def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> list[dict[str, Any]]:
+    """The records, those that can tell what ``asked`` costs with the sizes and the budget of their runs.
+
+    A run counts as made by a cell of its table and preset if it has its key, by any version of the cell's options. Other
+    runs (settings changed by hand, a table or a preset that is gone) are given back as they are.
+
+    Args:
+        records: Of ``report.costs.reference_records``.
+        asked: Cells whose cost is to be known; only runs with their data, models and objectives are looked at.
+    """
+    wanted = {_readable(cell.key) for cell in asked}
+    made: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    found = []
+    for record in records:
+        if _readable(record["key"]) not in wanted:
+            found.append(record)
+            continue
+
+        place = record["table"], record["preset"]
+        if place not in made:
+            made[place] = _made_by(*place)
+        config = made[place].get(record["key"])
+        found.append(cost({**record, "config": config}) if config else record)
+    return found
+
+
+def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
+    """The settings of every cell of a table at a preset, by their keys; {} where there is none of that name."""
+    try:
+        exhibit = catalogue.load(table)
+        if not isinstance(exhibit, Table):
+            return {}
+        every = cells(exhibit, catalogue.load_preset(preset))
+    except UserError:
+        return {}
+    return {run_key(version): cell.config for cell in every for version in versions(cell.config)}
+
+
+def _readable(key: str) -> str:
+    """A key without its hash: data, model and objective."""
+    return key.rpartition("-")[0]
