@@ -94,7 +94,8 @@ def model_cases() -> list[Case]:
 
 def objective_cases() -> list[Case]:
     """Every objective with every model that it trains."""
-    built = [(case, None if case.missing else case.build()) for case in model_cases()]
+    cases = [*model_cases(), *_with_fixed_codes()]
+    built = [(case, None if case.missing else case.build()) for case in cases]
     out = []
     for name, cls in objectives.OBJECTIVES.items():
         if "tiny" not in vars(cls):
@@ -106,18 +107,19 @@ def objective_cases() -> list[Case]:
     return out
 
 
-def _able(case: Case) -> Case:
-    """The case without what is refused: dropout and noise on the model's input if its objective draws none, kept chains
+def _with_fixed_codes() -> list[Case]:
+    """The case without what is refused: noise on the input of which a rule draws none, kept chains of counts."""
+    nets = [case for case in model_cases() if not case.missing and case.model.get("posterior") == "autoregressive"]
+    return [replace(case, model={**case.model, "posterior": "deterministic"}) for case in nets]
 
-    of what are no bits, codes through which no gradient passes.
-    """
+
+def _able(case: Case) -> Case:
+    """The case without what is refused: noise on the model's input of which none is drawn, kept chains of counts."""
     if case.missing:
         return case
     try:
         objectives.build(case.objective, case.build())
     except UserError:
-        if case.model.get("posterior") == "autoregressive":
-            return replace(case, model={**case.model, "posterior": "deterministic"})
         if case.kind is Kind.COUNTS:
             return replace(case, objective={k: v for k, v in case.objective.items() if k != "chains"})
         off = {"dropout_in": 0.0, "dropout_out": 0.0} if case.kind is Kind.TOKENS else {"input_noise": "none"}

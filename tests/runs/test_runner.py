@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,9 @@ import torch
 from kit.runs import pending, status
 
 from vaebench import data, models
+from vaebench.config.catalogue import load_preset, load_table
 from vaebench.config.cells import run_key
+from vaebench.config.compose import cells
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import DataError, UserError
@@ -27,6 +30,8 @@ from vaebench.results.stats import Measure
 from vaebench.results.store import Store
 from vaebench.running import tasks as runner
 from vaebench.running.tasks import Outcome, Task, check, preflight, tasks, unit, work
+from vaebench.training.batches import Batches
+from vaebench.training.build import check_parts
 from vaebench.training.engines import Pack
 
 
@@ -161,6 +166,41 @@ def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(make
     monkeypatch.setattr(data, "load", load)
     with pytest.raises(DataError, match="nothing there"):
         preflight([make_cell()])
+
+
+LADDER = {"objective": {"name": "greedy", "lower": 3}, "model": {"name": "dbn", "dims": [3, 2]}}
+EONADE = {
+    "objective": {"name": "order_agnostic", "pretraining": 20},
+    "model": {"name": "eonade", "units": 3, "layers": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "updates", "unit", "said"),
+    [
+        (LADDER, 3, "epochs", "objective.lower=3: the first 3 epochs train a part .*, and there are 3 epochs"),
+        (LADDER, 4, "epochs", ""),
+        (LADDER, 9, "updates", "objective.lower=3: the first 3 epochs .* 9 updates"),
+        (LADDER, 10, "updates", ""),
+        (EONADE, 40, "updates", r"objective.pretraining=20: the first 40 updates .* 40 updates \(train"),
+        (EONADE, 41, "updates", ""),
+        (EONADE, 13, "epochs", "objective.pretraining=20: the first 40 updates .* 13 epochs"),
+        (EONADE, 14, "epochs", ""),
+    ],
+)
+def test_a_budget_that_ends_before_the_last_part_is_refused(make_cell, load_bits, settings, updates, unit, said):
+    """Passes are of 30 cases by 10: three updates."""
+    cell = make_cell({**settings, "train.updates": updates, "train.unit": unit, "train.batch": 10})
+    with pytest.raises(UserError, match=said) if said else nullcontext():
+        preflight([make_cell(), cell])
+
+
+@pytest.mark.parametrize("name", ["rbm_mnist", "nade_orders"])
+def test_shipped_budgets_end_after_the_last_part_has_begun(name):
+    table = load_table(name)
+    for preset, cases in {"paper": 59_900, "short": 59_900, "quick": 1_400}.items():
+        for cell in cells(table, load_preset(preset)):
+            check_parts(cell.config, Batches(cases, 100, "shuffle"))
 
 
 def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cell, load_bits):

@@ -167,6 +167,9 @@ def test_the_code_of_a_verb_is_passed_on(conf, verb, capsys, value, code):
         (["report", "table=small,drawing", "--curves", "a.csv"], ["drawing", "one table at a time"]),
         (["report", "table=drawing", "--curves", "a.csv", "--plot", "a.gif"], ["a.gif", "allowed: pdf, png, svg"]),
         (["doctor", "table=small"], ["does not take 'table=small'"]),
+        (["run", "table=small", "--minutes", "abc"], ["--minutes 'abc': allowed: a number"]),
+        (["bench", "--seconds", ""], ["--seconds '': allowed: a number"]),
+        (["bench", "--pack", "2.5"], ["--pack '2.5': allowed: a whole number"]),
     ],
 )
 def test_usage_errors_are_one_line(conf, capsys, tmp_path, monkeypatch, arguments, words):

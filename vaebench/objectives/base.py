@@ -41,6 +41,20 @@ class Batch(NamedTuple):
     passes: Tensor | None = None
 
 
+class Parts(NamedTuple):
+    """The first parts of a training that goes on in parts.
+
+    Attributes:
+        setting: Which setting says how long they are.
+        length: How long all of them take together, in ``unit``.
+        unit: ``updates`` or ``epochs``.
+    """
+
+    setting: str
+    length: int
+    unit: str
+
+
 def told(time: Tensor | None) -> Tensor:
     """What a batch tells of the time. Raises ValueError where a rule needs it and it is not told."""
     if time is None:
@@ -106,6 +120,11 @@ class Objective(nn.Module):
     def trains(model: Model) -> bool:
         """Whether the rule can train a model."""
         return True
+
+    @staticmethod
+    def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts | None:
+        """What of the budget passes before the whole model is trained, by these settings of a cell; None: nothing."""
+        return None
 
     def groups(self) -> dict[str, str]:
         """Parameter groups by prefix: generative model, inference network."""

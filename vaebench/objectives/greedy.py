@@ -7,6 +7,8 @@ still carries the lower layer on, by m / (1 - m) of its last step in all.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from vaebench.dists.rbm import RBM, bits
 from vaebench.models.base import Model
 from vaebench.models.dbn import DBN
 from vaebench.models.posterior import total
-from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.objectives.base import Batch, Objective, Parts, State, Step, told
 from vaebench.objectives.contrastive_divergence import EARLY, chain_ends, chain_length, readable
 from vaebench.objectives.decay import check_decay
 from vaebench.settings import validate
@@ -70,6 +72,11 @@ class Greedy(Objective):
     def trains(model: Model) -> bool:
         """Deep belief nets."""
         return isinstance(model, DBN)
+
+    @staticmethod
+    def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts:
+        """The lower machine's."""
+        return Parts("objective.lower", objective["lower"], "epochs")
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms for ``steps`` steps of either machine's chains, and for the samples of h1."""

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from vaebench.dists import bernoulli
-from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.models.belief_net import BeliefNet
 from vaebench.models.posterior import total
@@ -35,9 +34,6 @@ class MDL(Objective):
         model: A belief net with a factorial or a deterministic posterior, which decides the kind of the codes.
         reduce: ``sum`` or ``mean`` over the examples of the batch.
 
-    Raises:
-        UserError: For an autoregressive posterior: a bit's gradient would have to pass through all bits after it.
-
     Reference:
         Gregor, Danihelka, Mnih, Blundell & Wierstra 2014, Deep AutoRegressive Networks, sections 3 and 4; the estimator
         as Gu, Levine, Sutskever & Mnih 2016, MuProp, state it.
@@ -49,18 +45,13 @@ class MDL(Objective):
 
     def __init__(self, model: BeliefNet, reduce: str = "sum") -> None:
         super().__init__()
-        if any(units.autoregressive is not None for units in model.q):
-            raise UserError(
-                "objective mdl: model.posterior=autoregressive: no gradient passes through such codes; allowed: "
-                "factorial, deterministic"
-            )
         self.model = model
         self.reduce = reduction.check(reduce)
 
     @staticmethod
     def trains(model: Model) -> bool:
-        """Belief nets."""
-        return isinstance(model, BeliefNet)
+        """Belief nets without an autoregressive coder, where a gradient would pass through all bits after a bit."""
+        return isinstance(model, BeliefNet) and all(units.autoregressive is None for units in model.q)
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one code of every example."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from vaebench.models.base import Model
 from vaebench.models.eonade import EoNADE, mask_noise, observed
 from vaebench.models.posterior import total
 from vaebench.objectives import reduction
-from vaebench.objectives.base import Batch, Objective, State, Step, told
+from vaebench.objectives.base import Batch, Objective, Parts, State, Step, told
 from vaebench.objectives.contrastive_divergence import readable
 from vaebench.settings import validate
 
@@ -58,6 +59,11 @@ class OrderAgnostic(Objective):
     def trains(model: Model) -> bool:
         """Models that know p(x_i | x_o) for every set o."""
         return isinstance(model, EoNADE)
+
+    @staticmethod
+    def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts:
+        """Those of the nets that lack layers."""
+        return Parts("objective.pretraining", (model["layers"] - 1) * objective["pretraining"], "updates")
 
     def groups(self) -> dict[str, str]:
         """One parameter group, of the model and of the weights that pretraining leaves behind."""

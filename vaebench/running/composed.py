@@ -15,8 +15,8 @@ from vaebench.results.digest import cost
 def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> list[dict[str, Any]]:
     """The records, those that can tell what ``asked`` costs with the sizes and the budget of their runs.
 
-    A run counts as made by a cell of its table and preset if it has its key, by any version of the cell's options. Other
-    runs (settings changed by hand, a table or a preset that is gone) are given back as they are.
+    A run counts as made by a cell of its table and preset if it has its key, by any version of the cell's options.
+    Other runs (settings changed by hand, a table or a preset that is gone) are given back as they are.
 
     Args:
         records: Of ``report.costs.reference_records``.

@@ -248,7 +248,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench.data.splits import with_cases
     from vaebench.running import loaded
     from vaebench.running.machine import pick_device
-    from vaebench.training.build import batches_of
+    from vaebench.training.build import batches_of, check_parts
 
     cells = list(cells)
     for device in _devices(cells):
@@ -260,10 +260,10 @@ def preflight(cells: Iterable[Cell]) -> None:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)
     for same in asked.values():
         splits = loaded.load(same[0].config["data"])
-        distinct = {canonical([c.config["model"]["name"], c.config["train"]]): c for c in same}
+        distinct = {canonical([c.config[part] for part in ("model", "objective", "train")]): c for c in same}
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
-            batches_of(cell.config, with_cases(splits, cell.train.cases))
+            check_parts(cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases)))
 
 
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:

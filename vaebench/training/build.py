@@ -75,6 +75,24 @@ def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
     return config["train"][key] * (batches.per_epoch if config["train"].get("unit") == "epochs" else 1)
 
 
+def check_parts(config: dict[str, Any], batches: Batches) -> None:
+    """Refuse a budget that is over before the whole model is trained, by an objective that trains it in parts."""
+    rule = objectives.OBJECTIVES[config["objective"]["name"]]
+    first = rule.first_parts(config["objective"], config["model"])
+    if first is None:
+        return
+
+    unit = config["train"].get("unit", "updates")
+    updates = in_updates(config, batches, "updates")
+    if first.length * (batches.per_epoch if first.unit == "epochs" else 1) >= updates:
+        given = config["objective"][first.setting.rpartition(".")[2]]
+        budget = f"{config['train']['updates']} {unit} (train.updates)"
+        raise UserError(
+            f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the model, and there are "
+            f"{budget}; allowed: fewer"
+        )
+
+
 def start_or_load(
     state: RunState, objective: Objective, optimiser: Optimiser, config: dict[str, Any], cases: int
 ) -> tuple[Tensors, Tensors, Tensors]:
