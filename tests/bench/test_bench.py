@@ -62,7 +62,7 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
         drawn.append((tuple(shapes), tuple(run_seeds), length))
         now[0] += 1e-4 * sum(s[0] * s[1] for _, s in shapes.values()) / 2 if shapes else 0.0
 
-    monkeypatch.setattr(packs, "clock", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
     monkeypatch.setattr(bench_boltzmann, "advance", step)
     monkeypatch.setattr(noise, "update_block", draw)
     found = bench_boltzmann.costs(SMALL, FEW, 1, ("plain",), CPU, 0.0)["plain"]
@@ -225,7 +225,7 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench.bench_importance, "score", score)
     monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda number: work("products"))
-    monkeypatch.setattr(packs, "clock", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
     assert cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["measured"]
     assert found["unit"] == "ms for 1,000 samples of a case"
@@ -305,7 +305,7 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
         objective, size = Rule(), 3
 
     monkeypatch.setattr(bench, "advance", advance)
-    monkeypatch.setattr(packs, "clock", lambda device: now[0])
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
     assert bench.speed(Pack(), 1.9, CPU) == pytest.approx(noise.BLOCK * 3 / 0.5)
     assert blocks == [(i, noise.BLOCK, 20) for i in range(5)]
 

@@ -80,6 +80,16 @@ def test_runs_on_another_kind_of_device_tell_nothing():
     assert estimate(records[:1], cell, "cuda") is None
 
 
+def test_runs_timed_by_the_processor_are_preferred():
+    """Others' seconds are also those of whatever else the machine did."""
+    cell, other = make_cell(), make_cell(rate=2e-3)
+    alike = [run(other, 1000.0), {**run(other, 10.0), "clock": "processor"}]
+    assert estimate(alike, cell) == 10.0
+    same = [run(cell, 700.0), run(cell, 900.0)]
+    assert estimate([*alike, *same], cell) == 800.0, "of the same settings, whatever their clock"
+    assert estimate([*same, {**run(cell, 12.0), "clock": "processor"}], cell) == 12.0
+
+
 def test_reference_records(tmp_path, monkeypatch, frame, entry):
     monkeypatch.setattr(costs.shipped, "folder", lambda: None)
     assert reference_records() == []
@@ -87,15 +97,15 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
     monkeypatch.setattr(costs.shipped, "folder", lambda: folder)
     shared = entry("SBN 200", [1.0], key="a-b", seconds=10.0)
     write_csv(frame(shared, entry("SBN 200", [1.0], key="a-b", metric="kl", seconds=10.0)), folder / "one.csv")
-    last = entry("SBN 200", [1.0], first=3, key="a-c", seconds=None, updates=None, eval_seconds=2.5)
+    last = entry("SBN 200", [1.0], first=3, key="a-c", seconds=None, updates=None, eval_seconds=2.5, clock="processor")
     write_csv(frame(shared, last), folder / "two.csv")
     (folder / "curves.csv").write_text("table,row,update\nt,r,1000\n")
     earlier = read_csv(folder / "one.csv").drop(columns=list(LATER)).to_csv(index=False)
     (folder / "one.csv").write_text(earlier)  # as earlier versions wrote it
     (folder / "README.md").write_text("not a CSV")
     assert reference_records() == [
-        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu", "nvil_mnist", "paper"), strict=True)),
-        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu", "nvil_mnist", "paper"), strict=True)),
+        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu", "", "nvil_mnist", "paper"), strict=True)),
+        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu", "processor", "nvil_mnist", "paper"), strict=True)),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import types
 from dataclasses import replace
 
@@ -15,9 +16,11 @@ from vaebench.errors import Interrupted
 from vaebench.running import session
 from vaebench.running.tasks import Task, work
 from vaebench.training import bookkeeping, checkpoint
+from vaebench.training import clock as timing
 from vaebench.training import loop as train
 from vaebench.training.engines import Pack
 from vaebench.training.run_state import RunState, progress_of
+from vaebench.work.steps import Work
 
 UPDATE, VALIDATION, NOISE = 1.0, 1000.0, 0.125
 """Seconds, on a clock that only these move: of an update, of a validation, of a block's noise."""
@@ -38,8 +41,9 @@ def clock(monkeypatch):
     monkeypatch.setattr(Pack, "advance", takes(lambda pack, index, *rest: UPDATE * len(index), Pack.advance))
     monkeypatch.setattr(bookkeeping, "validation", takes(VALIDATION, bookkeeping.validation))
     monkeypatch.setattr(train.noise, "update_block", takes(NOISE, train.noise.update_block))
-    for module in (train, bookkeeping):
-        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now.at))
+    still = types.SimpleNamespace(process_time=lambda: now.at, monotonic=lambda: now.at)
+    for module in (timing, bookkeeping):
+        monkeypatch.setattr(module, "time", still)
     return now
 
 
@@ -175,3 +179,57 @@ def test_hours_are_of_all_and_say_what_had_inner_loops(tmp_path):
         {"update": 30, "seconds": 5400.0, "train_inner": 3.0},
     ]
     assert seed.parts_of_time == {"updates": 1.0, "with_inner_loops": 1.0}
+
+
+# ------------------------------------------------------------------------------------------------- which clock
+
+
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_one_thread_is_timed_by_what_it_works(threads):
+    threads(1)
+    cpu = torch.device("cpu")
+    assert timing.clock(cpu) == "processor"
+    began, passed = timing.seconds(cpu), time.monotonic()
+    time.sleep(0.2)
+    assert timing.seconds(cpu) - began < 0.1 < time.monotonic() - passed, "sleep is no work"
+
+
+@pytest.mark.parametrize(("device", "number"), [("cpu", 2), ("cuda", 1)])
+def test_else_what_passes_is_timed(threads, device, number):
+    threads(number)
+    assert timing.clock(torch.device(device)) == ""
+    began = timing.seconds(torch.device(device))
+    time.sleep(0.1)
+    assert timing.seconds(torch.device(device)) - began >= 0.1
+
+
+def test_the_seconds_of_a_block_of_work_are_by_its_clock():
+    now = types.SimpleNamespace(at=5.0)
+    with Work(spent=2.0, clock=lambda: now.at) as block:
+        now.at = 8.0
+    assert block.seconds == 5.0
+
+
+@pytest.mark.parametrize(
+    ("began", "goes_on", "known"), [(1, 1, "processor"), (1, 2, ""), (2, 1, ""), (2, 2, ""), (None, 1, "")]
+)
+def test_seconds_of_several_clocks_have_none(go, clock, threads, began, goes_on, known):
+    """Number of threads before and after a stop; None: of a run of an earlier version, which did not say."""
+    threads(began or 1)
+    (seed,) = go(stop=1)
+    assert seed.clock == ("processor" if began != 2 else "")
+    if began is None:
+        old = checkpoint.read(seed.last)
+        old.meta = {k: v for k, v in old.meta.items() if k != "clock"}
+        checkpoint.write(seed.last, old)
+
+    threads(goes_on)
+    (seed,) = go()
+    assert (seed.update, seed.clock) == (50, known)

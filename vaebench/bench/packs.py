@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.objectives.base import Objective
 from vaebench.rng import noise
+from vaebench.training import clock
 from vaebench.training import engines as fast
 
 Families = dict[str, tuple[dict[str, Any], dict[str, Any]]]
@@ -83,12 +83,6 @@ def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
     wait(device)
 
 
-def clock(device: torch.device) -> float:
-    """Seconds, on a CPU with one thread those that it worked, which other programs hardly disturb."""
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    return time.process_time() if alone else time.perf_counter()
-
-
 def in_turns(
     works: Sequence[Callable[[int], object]], seconds: float, device: torch.device, least: int = 2
 ) -> list[list[float]]:
@@ -107,10 +101,10 @@ def in_turns(
     number = 0
     while number <= least or sum(sum(times[1:]) for times in took) < seconds:
         for work, times in zip(works, took, strict=True):
-            began = clock(device)
+            began = clock.seconds(device)
             work(number)
             wait(device)
-            times.append(clock(device) - began)
+            times.append(clock.seconds(device) - began)
         number += 1
     return [times[1:] for times in took]
 

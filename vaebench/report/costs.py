@@ -15,7 +15,7 @@ from vaebench.results.digest import cost, sizes
 from vaebench.results.store import lacking
 from vaebench.settings.kinds import is_number
 
-FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "table", "preset")
+FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock", "table", "preset")
 """What is known of a shipped run: its costs, and by which table and preset it was made."""
 
 
@@ -31,7 +31,8 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", eva
     Returns:
         The mean over finished runs of the same training settings, by any version of their options. If there are none,
         the mean over runs with the same data, model, sizes and objective, of their seconds per update times the cell's
-        upper limit of updates. None if nothing like it is recorded.
+        upper limit of updates. None if nothing like it is recorded. Of runs that were timed by the processor and
+        others, the former alone: what else a machine did stands in the seconds of the others.
     """
     key = cell.key
     sizes_here = sizes(cell.config)
@@ -46,9 +47,9 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", eva
             continue
         evaluated = _known(r.get("eval_seconds")) if evaluate else 0.0
         if r["key"] in keys:
-            same.append(training + evaluated)
+            same.append((training + evaluated, r))
         elif (theirs := _budget(cost(r), unit)) and _alike(cost(r), key, sizes_here, "dims" in cell.config["model"]):
-            alike.append(training / theirs * updates + evaluated)
+            alike.append((training / theirs * updates + evaluated, r))
     return _mean(same or alike)
 
 
@@ -68,9 +69,9 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
         if not seconds or not _on(kind, r) or r["evaluation"] != wanted:
             continue
         if r["key"] == key:
-            same.append(seconds)
+            same.append((seconds, r))
         elif _alike(r, key, sizes_here):
-            alike.append(seconds)
+            alike.append((seconds, r))
     return _mean(same or alike)
 
 
@@ -88,8 +89,10 @@ def reference_records() -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _mean(seconds: list[float]) -> float | None:
-    return math.fsum(seconds) / len(seconds) if seconds else None
+def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
+    """The mean of the seconds that the records beside them tell of."""
+    best = [seconds for seconds, record in timed if record.get("clock")] or [seconds for seconds, _ in timed]
+    return math.fsum(best) / len(best) if best else None
 
 
 def _known(seconds: float | None) -> float:
@@ -135,5 +138,6 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
         {"key": r["key"], "seed": int(r["seed"])}
         | {name: float(r[name]) if r[name] else None for name in numbers}
         | {name: r[name] for name in ("status", "device", "table", "preset")}
+        | {"clock": r.get("clock", "")}
         for r in records
     ]

@@ -231,13 +231,22 @@ def presets(summary: Summary) -> Iterator[str]:
         yield f"preset {name}: {'; '.join(filter(None, (about, extra, recipe))) or 'see its file'}."
 
 
+HOW_TIMED = {
+    True: "seconds that the processor worked on a run",
+    False: "seconds that passed while a run was made, whatever else the machine did",
+}
+"""What the seconds of a run are: by the processor's clock or not."""
+
+
 def recorded_time(summary: Summary) -> Iterator[str]:
     """What stands in the column ``time``."""
-    if any(r.seconds is not None for r in summary.rows):
+    clocks = {bool(r.clock) for r in summary.rows if r.seconds is not None}
+    if clocks:
         pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
         devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))
-        yield f"time: recorded seconds per run, mean over seeds{beside}{f' ({devices})' if devices else ''}."
+        how = ", of some rows ".join(HOW_TIMED[by_processor] for by_processor in sorted(clocks, reverse=True))
+        yield f"time: {how}, mean over seeds{beside}{f' ({devices})' if devices else ''}."
 
 
 def notes(summary: Summary) -> Iterable[str]:

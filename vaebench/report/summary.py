@@ -43,7 +43,8 @@ class ReportRow:
         verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label and the count of seeds.
         beside: Other metrics of the same runs.
         updates: Mean over the finished seeds.
-        seconds: Mean over the finished seeds.
+        seconds: Mean over the finished seeds; where some were timed by the processor, over these alone.
+        clock: By which they were taken, see ``training.clock``.
         pack: The most seeds that were trained side by side.
         device: What trained them.
         status: What became of the other seeds.
@@ -68,6 +69,7 @@ class ReportRow:
     beside: dict[str, Estimate] = field(default_factory=dict)
     updates: float | None = None
     seconds: float | None = None
+    clock: str | None = None
     pack: int | None = None
     device: str = ""
     status: str = ""
@@ -191,6 +193,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         protocol.append(f"{which}measured under different protocols ({words})")
 
     done = runs[runs["status"] == "done"].drop_duplicates("seed")
+    by_processor = done[done["clock"] != ""]
+    timed = done if by_processor.empty else by_processor
     signatures = sorted(set(numbers[measure]["signature"]))
     return ReportRow(
         row=row,
@@ -202,7 +206,8 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         verdict=word,
         beside={m: e for m, e in estimates.items() if m != measure},
         updates=_mean(done["updates"]),
-        seconds=_mean(done["seconds"]),
+        seconds=_mean(timed["seconds"]),
+        clock=None if timed.empty else timed["clock"].iloc[0],
         pack=None if done["pack"].isna().all() else int(done["pack"].max()),
         device="; ".join(sorted({d for d in done["device"] if d})),
         status=status,

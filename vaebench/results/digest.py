@@ -17,7 +17,7 @@ from vaebench.results.stats import Measure
 from vaebench.settings.kinds import is_number
 from vaebench.settings.records import EvalSettings
 
-FACTS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device")
+FACTS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock")
 COST = (*FACTS, "sizes", "evaluation", "budget", "unit")
 """What an estimate of cost needs to know of a run, see ``report.costs``."""
 

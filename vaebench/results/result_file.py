@@ -42,7 +42,7 @@ FIELDS: dict[str, Test] = {
     "config": (f"an object with the objects {', '.join(SECTIONS)}", is_config),
     **dict.fromkeys(("updates", "best_update", "pack"), WHOLE),
     **dict.fromkeys(("seconds", "eval_seconds", "updates_per_second", "peak_memory_mb"), NUMBER),
-    **dict.fromkeys(("device", "engine"), TEXT),
+    **dict.fromkeys(("device", "engine", "clock"), TEXT),
     **dict.fromkeys(("versions", "data"), MAPPING),
     "measures": ("a list", lambda v: isinstance(v, list)),
 }

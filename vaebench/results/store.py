@@ -53,10 +53,11 @@ COLUMNS = {
     **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
     "flags": TEXT,
     "paper_signature": TEXT,
+    "clock": TEXT,
 }
 """The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
 
-LATER = ("flags", "paper_signature")
+LATER = ("flags", "paper_signature", "clock")
 """Columns that CSV files of earlier versions lack: they are read as empty."""
 
 BOUNDS = ("train_bound", "valid_bound")
@@ -167,6 +168,7 @@ def _rows(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell])
         "paper_protocol": cell.paper_protocol,
         "paper_signature": cell.paper_signature,
         "peak_memory_mb": result.get("peak_memory_mb"),
+        "clock": result.get("clock"),
         "data_hash": data.get("hash"),
         "key": cell.key,
         "reason": " ".join(str(result.get("reason") or "").split()),

@@ -153,6 +153,7 @@ class Records:
             "best_update": s.best_update,
             "stopped_early": s.status == "trained" and s.update < self.updates,
             "seconds": s.seconds,
+            "clock": s.clock,
             "pack": self.packs.get(s.seed, 1),
             "device": describe(self.device, self.cell.run.threads),
             "engine": s.engine or self.engine,

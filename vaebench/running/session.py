@@ -34,7 +34,7 @@ from vaebench.running.records import Records
 from vaebench.tracking.base import Subject
 from vaebench.tracking.follower import Follower
 from vaebench.tracking.pictures import Pictures, pictures
-from vaebench.training import resume
+from vaebench.training import clock, resume
 from vaebench.training.bookkeeping import write_curve
 from vaebench.training.build import Trio, batches_of, in_updates, put, trio
 from vaebench.training.checkpoint import Checkpoint, checksum
@@ -334,7 +334,8 @@ class Session:
         tell("")
         failure = None
         try:
-            with Work(should_stop, keep=keep, kept=kept, spent=spent, tell=tell) as work:
+            timer = partial(clock.seconds, self.device)
+            with Work(should_stop, keep=keep, kept=kept, spent=spent, clock=timer, tell=tell) as work:
                 measures = evaluate(model, x, on.config, on.splits.hash, s.seed)
                 try:
                     if on.own:

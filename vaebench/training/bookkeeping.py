@@ -28,7 +28,7 @@ from vaebench.files import write_atomic
 from vaebench.metrics.validation import validation
 from vaebench.results import run_files
 from vaebench.results.store import BOUNDS, UNIT
-from vaebench.training import checkpoint, snapshots
+from vaebench.training import checkpoint, clock, snapshots
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.engines import Pack
 from vaebench.training.run_state import RunState
@@ -128,7 +128,7 @@ class Bookkeeping:
 
         Raises Interrupted if the user stops a validation that takes long; the checkpoint is an earlier one.
         """
-        began = time.monotonic()
+        began = clock.seconds(self.valid.device)
         now = self._now(r, state)
         if now is None:
             return
@@ -155,7 +155,7 @@ class Bookkeeping:
         patience = self.settings["patience"]
         if patience is not None and state.stalled >= patience:
             state.stop("trained", f"no improvement in {state.stalled} validations")
-        state.seconds += time.monotonic() - began
+        state.seconds += clock.seconds(self.valid.device) - began
 
         if improved:
             checkpoint.write(state.best, Checkpoint(now.params, buffers, meta=state.meta()))

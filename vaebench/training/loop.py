@@ -6,7 +6,6 @@ written down in ``bookkeeping``, how an update is computed in ``engines``.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits
 from vaebench.errors import Interrupted
 from vaebench.rng import noise
-from vaebench.training import build, snapshots
+from vaebench.training import build, clock, snapshots
 from vaebench.training.batches import Batches
 from vaebench.training.bookkeeping import Bookkeeping
 from vaebench.training.build import Trio
@@ -75,11 +74,11 @@ def train(
         if not books.running:
             break
 
-        began = time.monotonic()  # the first updates of a block pay for its noise
+        began = clock.seconds(device)  # the first updates of a block pay for its noise
         if block is None or stretch.offset == 0:
             block = _draw(pack, batches, [s.seed for s in states], stretch.block, length)
         sums = _advance(pack, batches, block, stretch, books, should_stop)
-        books.account(sums, stretch.length, stretch.end, time.monotonic() - began)
+        books.account(sums, stretch.length, stretch.end, clock.seconds(device) - began)
 
         if stretch.snapshot:
             books.snapshot(stretch.end)
@@ -110,9 +109,11 @@ def _begin(
     """The pack of the seeds, from their checkpoints or from the start, and the batches of their training."""
     objective = trio.objective.to(device)
     data = torch.from_numpy(splits.train).to(device)
+    timed_by = clock.clock(device)
     parts = []
     for state in states:
         state.engine = engine
+        state.clock = timed_by if timed_by == state.clock or not state.update else ""
         parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
 
     params, kept, moments = (

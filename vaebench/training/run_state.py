@@ -28,7 +28,8 @@ class RunState:
     updates; ``stalled`` counts validations without improvement; ``saved`` is the update of the checkpoint, 0 where
     there is none. ``seconds`` are those of updates and validations; ``update_seconds`` those of the ``timed`` updates
     alone, which are fewer than all where a checkpoint did not keep them. ``engine``: the one that it is trained by,
-    see ``engines``; '' where a checkpoint does not say. ``shed``: whether the checkpoint is one that nothing can go on
+    see ``engines``; '' where a checkpoint does not say. ``clock``: the one of all its seconds, see ``clock``; ''
+    also where they are of several. ``shed``: whether the checkpoint is one that nothing can go on
     from, see ``shed_checkpoint``. Bounds in ``curve`` and ``best_bound`` are positive nats, lower
     is better, as in results.
     """
@@ -49,11 +50,12 @@ class RunState:
     update_seconds: float = field(default=0.0, metadata=MEASURED)
     timed: int = field(default=0, metadata=MEASURED)
     engine: str = field(default="", metadata=MEASURED)
+    clock: str = field(default="", metadata=MEASURED)
     shed: bool = False
 
     META: ClassVar[tuple[str, ...]] = (
         *("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled"),
-        *("update_seconds", "timed", "engine"),
+        *("update_seconds", "timed", "engine", "clock"),
     )
 
     VERSION: ClassVar[int] = 2

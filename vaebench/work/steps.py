@@ -91,6 +91,7 @@ class Work:
         keep: called with the state of all loops and the seconds spent, at a stop and every KEEP_SECONDS. None: nothing
             is kept.
         kept: what an earlier block of the same work has kept; its seconds are ``spent``.
+        clock: by which seconds are spent.
         tell: called with how far the work is, in words, every TELL_SECONDS.
     """
 
@@ -102,6 +103,7 @@ class Work:
         keep: Callable[[list[Kept], float], None] | None = None,
         kept: list[Kept] | None = None,
         spent: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self._should_stop = should_stop
@@ -113,7 +115,8 @@ class Work:
         self._ended: dict[str, _Loop] = {}
         now = time.monotonic()
         self._asked_from = now + patience
-        self._began = now - spent
+        self._clock = clock
+        self._began = clock() - spent
         self._saved = now
         self._told = -math.inf
 
@@ -127,7 +130,7 @@ class Work:
     @property
     def seconds(self) -> float:
         """Seconds spent, those of earlier blocks of the same work included."""
-        return time.monotonic() - self._began
+        return self._clock() - self._began
 
     def check(self) -> None:
         """What happens between two steps. Raises Interrupted."""
