@@ -302,6 +302,19 @@ def test_values_are_read(table, override, key, value):
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("[account=ml,qos=long]", ["account=ml", "qos=long"]),
+        ("[exclusive]", ["exclusive"]),
+        ("['account=ml','mail-type=END,FAIL']", ["account=ml", "mail-type=END,FAIL"]),
+        (r"[account\=ml]", ["account=ml"]),
+    ],
+)
+def test_an_equals_sign_in_a_value_stands_for_itself(table, value, read):
+    assert one(table, f"run.sbatch={value}").config["run"]["sbatch"] == read
+
+
 def test_a_key_that_has_moved_names_its_successor(table):
     with pytest.raises(UserError, match=r"run\.compile is gone: write run\.engine=plain for off"):
         one(table, "run.compile=off")
@@ -348,6 +361,8 @@ def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):
         ("objective.local_signals=1", ["objective.local_signals=1", "true or false"]),
         ("train.patience=soon", ["train.patience=soon", "null or a whole number from 1"]),
         ("run.device=gpu", ["run.device=gpu", "cuda:N"]),
+        ("run.sbatch=account=ml", ["run.sbatch=account=ml", "a list of options of sbatch"]),
+        ("train.updates=3=4", ["train.updates=3=4", "a whole number"]),
         ("+train.batch=3", ["prefixes"]),
         ("++train.batch=3", ["prefixes"]),
         ("~train.batch", ["prefixes"]),

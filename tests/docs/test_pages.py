@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from vaebench import __version__, cli
+from vaebench.config import catalogue, compose
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -66,6 +67,14 @@ def test_what_the_architecture_names_is_where_it_says():
         assert re.search(rf"^(def|class) {name}\b", (package / file).read_text(encoding="utf-8"), re.M), (file, name)
 
 
+INLINE = {(p, s) for p in PAGES for s in re.findall(r"`(run\.\w+=[^`\s]+)`", p.read_text("utf-8"))}
+
+
+@pytest.mark.parametrize(("page", "setting"), sorted((p, s) for p, s in INLINE if not s.endswith("...")))
+def test_a_setting_in_a_sentence_may_be_set(page, setting):
+    assert compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"), [setting])
+
+
 OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in commands(p)]
 
 
@@ -73,7 +82,12 @@ OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in comma
 def test_a_command_is_understood(page, command, capsys):
     words = shlex.split(command)[1:]
     module = importlib.import_module(f"vaebench.verbs.{words[0]}")
-    cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+    given = cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
+    if words[0] == "run" and "TABLE" not in command:
+        asked = compose.parse(given.overrides)
+        for table in asked.tables:
+            preset = catalogue.load_preset(asked.preset)
+            assert compose.cells(catalogue.load_table(table), preset, asked.overrides, given.only)
     if words[0] in ("ls", "show") or "--dry-run" in words:
         assert cli.main(words) == 0
 

@@ -503,8 +503,13 @@ def _read(where: str, key: str, text: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
-    """Hydra's reading of an override: tables repeat few of them in many cells. HydraException where it has none."""
-    return _parser().parse_override(text)
+    """Hydra's reading of an override: tables repeat few of them in many cells. HydraException where it has none.
+
+    An equals sign in a value stands for itself (``run.sbatch=[account=NAME]``), which Hydra would have quoted.
+    """
+    key, equals, raw = text.partition("=")
+    plain = not any(mark in raw for mark in "'\"\\")
+    return _parser().parse_override(key + equals + (raw.replace("=", "\\=") if plain else raw))
 
 
 @lru_cache(maxsize=1)
