@@ -277,7 +277,7 @@ def test_a_shipped_model(made, tmp_path, monkeypatch):
     assert {m.samples for m in measures if m.name == "iw_nll"} == {3}
     assert run.folder == tmp_path / "mine" / folder.parent.name / folder.name
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
-    with pytest.raises(vb.UserError, match="no shipped model of that name: did you mean 'SBN 200'"):
+    with pytest.raises(vb.UserError, match="no shipped model of that name: allowed: nvil_mnist 'SBN 200' NVIL"):
         vb.load_run("nvil_mnist", "SBN 20")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from vaebench.errors import TYPO, UserError, likely, nearest
+from vaebench.errors import TYPO, UserError, likely
 from vaebench.files import carried, write_atomic
 from vaebench.results import run_files
 from vaebench.results.store import find, read_note
@@ -103,10 +103,9 @@ def of_entry(words: Sequence[str]) -> Path:
     asked = " ".join(words)
     if not there:
         raise UserError(f"{asked}: this installation ships no models")
-    of_table = [name[1] for name in names.values() if name[0] == words[0]]
-    hint = nearest(words[1], of_table) if len(words) > 1 and of_table else f"allowed: {there}"
-    several = "several shipped models" if fits else "no shipped model"
-    raise UserError(f"{asked}: {several} of that name: {hint}")
+    if fits:
+        raise UserError(f"{asked}: several shipped models of that name: allowed: {there}")
+    raise UserError(f"{asked}: no shipped model of that name: allowed: {there}; or a name that vaebench ls runs shows")
 
 
 def quoted(words: Iterable[str]) -> str:
