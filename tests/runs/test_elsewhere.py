@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vaebench.errors import UserError
 from vaebench.results.status import record
 from vaebench.running import tasks as runner
-from vaebench.running.launchers import carried, choose, elsewhere
+from vaebench.running.launchers import carried, choose, elsewhere, ray
 from vaebench.running.launchers.elsewhere import Elsewhere
 from vaebench.running.launchers.engine import Job, State
 from vaebench.running.launchers.slurm import Slurm
@@ -73,7 +76,7 @@ class Listed:
         return "so and so ends them"
 
     def stop(self, jobs):
-        for job in jobs:
+        for job in filter(lambda job: self.cluster.known[job].live, jobs):
             self.cluster.work(job, should_stop=lambda: True)
             self.cluster.known[job] = State("ENDED", False, False)
 
@@ -285,6 +288,22 @@ def test_ctrl_c_stops_the_jobs_of_an_engine_that_ends_with_the_command(cluster, 
     assert launched.line.startswith("interrupted; the state is saved")
 
 
+def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_command(cluster, tasks, said, monkeypatch):
+    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 1000.0)  # nor is a job waited for that is gone
+    stop = ctrl_c()
+
+    def second_waits(cluster):
+        stop(cluster)
+        second = list(cluster.known)[1]
+        if cluster.known[second].live:
+            cluster.known[second] = WAITS
+
+    engine = Listed(cluster, second_waits, outlives=False)
+    launched = launch(engine, tasks[:2], said)
+    assert statuses(launched) == [(20, 0, "interrupted"), (20, 1, "interrupted")]
+    assert [job.number for job in engine.cancelled] == [1]
+
+
 def test_an_engine_that_does_not_answer_is_waited_for(cluster, tasks, said):
     asked = []
 
@@ -360,6 +379,43 @@ def test_an_engine_that_is_not_installed_is_one_line(name, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"pip install 'vaebench\[{name}\]'"):
         choose(RunSettings(launcher=name), 1, 1)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_of_ray_at_which_nobody_listens_is_known_at_once(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        ray._knock(address)
+    with pytest.raises(OSError, match="refused"):
+        ray._knock(address)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lack"),
+    [
+        ({}, ""),
+        ({"cpus": 8, "gpus": 1, "memory": 16}, ""),
+        ({"cpus": 9}, "no node has 9 CPUs"),
+        ({"gpus": 2}, "no node has 1 CPU and 2 GPUs"),
+        ({"cpus": 16, "gpus": 1}, "no node has 16 CPUs and 1 GPU"),  # of one node
+        ({"memory": 17}, "no node has 1 CPU and 17 GiB"),
+    ],
+)
+def test_what_no_node_of_ray_has_is_said(asked, lack, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    engine = ray.Ray(RunSettings(launcher="ray", threads=1, **asked))
+    there = [
+        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0, "memory": 16.0 * ray.GIB}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0, "memory": 512.0 * ray.GIB}},
+        {"Alive": True, "Resources": {"CPU": 8.0, "memory": 16.0 * ray.GIB}},
+    ]
+    engine._ray = SimpleNamespace(nodes=lambda: there)
+    assert engine._lack() == lack
+
+    engine._own = True
+    if lack:
+        with pytest.raises(UserError, match=f"^Ray: {lack} on this machine"):
+            engine.submit(Path(), "batch", [])
 
 
 def test_what_slurm_is_asked_for(monkeypatch, tmp_path):

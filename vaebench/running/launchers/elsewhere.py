@@ -91,6 +91,7 @@ class Elsewhere:
                         return Launched(outcomes, True, self._farewell(watched))
                     if stop() and not told:
                         told = True
+                        self._drop(batches.home, watched)
                         engine.stop([w.job for w in watched])
                     more, again, watched = self._look(store, batches, watched, say, stop())
                     outcomes += more
@@ -231,7 +232,8 @@ class Elsewhere:
         A run that an earlier command's job left, not as this command wants it, has status ``busy``.
         """
         found = carried.read_outcomes(w.folder, w.job.number, w.tasks[0])
-        if found is None and (w.gone is None or time.monotonic() - w.gone < GONE_SECONDS):
+        late = 0.0 if w.dropped or stopping else GONE_SECONDS
+        if found is None and (w.gone is None or time.monotonic() - w.gone < late):
             return None
         by_seed = {o.seed: o for o in found or ()}
         outcomes = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -61,8 +62,9 @@ class Ray:
         how: dict[str, Any] = {"namespace": SPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         address = self._settings.address
         try:
+            _knock(address or "auto")
             ray.init(address=address or "auto", **how)
-        except (ConnectionError, RuntimeError, ValueError) as e:
+        except (OSError, RuntimeError, ValueError) as e:
             if address:
                 raise UserError(f"run.address={address}: no cluster of Ray answers there: {_line(e)}") from None
             ray.init(address="local", include_dashboard=False, **how)
@@ -73,13 +75,11 @@ class Ray:
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
         """See ``Engine.submit``."""
         ray = self._connect()
-        s = self._settings
-        actor = ray.remote(
-            num_cpus=s.cpus or s.threads,
-            num_gpus=gpus_of(s),
-            max_restarts=RESTARTS,
-            **({"memory": s.memory * GIB} if s.memory else {}),
-        )(Actor)
+        if self._own and (lack := self._lack()):
+            raise UserError(f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory say what a job asks for")
+        asks = self._asks()
+        memory = {"memory": asks["memory"]} if "memory" in asks else {}
+        actor = ray.remote(num_cpus=asks["CPU"], num_gpus=asks["GPU"], max_restarts=RESTARTS, **memory)(Actor)
         environment = {k: v for k, v in os.environ.items() if k.startswith(("VAEBENCH_", "OMP_"))}
         for index, task in enumerate(tasks):
             how = actor.options(name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached")
@@ -91,6 +91,7 @@ class Ray:
         ray = self._connect()
         try:
             actors = ray.util.list_named_actors(all_namespaces=True)
+            waits = State("PENDING", True, False, self._lack())
         except Exception:
             return None
         states: dict[Job, State] = {}
@@ -99,8 +100,24 @@ class Ray:
             if entry["namespace"] != SPACE or batch not in batches:
                 continue
             begun = read_progress(home / batch, int(number)) is not None
-            states[Job(batch, int(number))] = State("RUNNING" if begun else "PENDING", True, begun)
+            states[Job(batch, int(number))] = State("RUNNING", True, True) if begun else waits
         return states
+
+    def _asks(self) -> dict[str, int]:
+        """What a job asks a node for, in Ray's names."""
+        s = self._settings
+        memory = {"memory": s.memory * GIB} if s.memory else {}
+        return {"CPU": s.cpus or s.threads, "GPU": gpus_of(s), **memory}
+
+    def _lack(self) -> str:
+        """What no node has that a job asks for; empty if one has all of it."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        asks = self._asks()
+        if any(all(node.get(name, 0) >= asked for name, asked in asks.items()) for node in nodes):
+            return ""
+        words = [f"{asks[name]} {name}{'s' * (asks[name] > 1)}" for name in ("CPU", "GPU") if asks[name]]
+        words += [f"{asks['memory'] // GIB} GiB"] if "memory" in asks else []
+        return f"no node has {' and '.join(words)}"
 
     def cancel(self, home: Path, jobs: Sequence[Job]) -> None:
         """See ``Engine.cancel``."""
@@ -161,6 +178,19 @@ class Actor:
             traceback.print_exc(file=sys.stderr)
         finally:  # the outcomes are in their file, the actor is of no more use
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody listens at the address of a cluster; Ray itself would ask for minutes."""
+    place: str | None = address.removeprefix("ray://")
+    if address == "auto":
+        with contextlib.suppress(ImportError, AttributeError):  # not a public part of Ray
+            from ray._private.services import canonicalize_bootstrap_address
+
+            place = canonicalize_bootstrap_address(address)
+    host, colon, port = (place or "").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _name(job: Job) -> str:
