@@ -19,7 +19,9 @@ MOST_PACKED = 10_000
 
 def configure(parser: ArgumentParser) -> None:
     add_overrides(parser, "run.device=cpu|cuda, run.threads=N", ["run.device", "run.threads"])
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="time for each measurement; default 3")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="of a measurement, compiling aside; default 3"
+    )
     parser.add_argument("--pack", type=int, default=5, metavar="R", help="seeds packed together; default 5")
     parser.add_argument("--json", action="store_true", help="one JSON object with every number, instead of the lines")
     beside = "measure plain loops in JAX beside NVIL and beside models with Gaussian latents (--only latents)"
