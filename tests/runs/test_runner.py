@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +31,7 @@ from vaebench.results.store import Store
 from vaebench.running import tasks as runner
 from vaebench.running.tasks import Outcome, Task, check, preflight, tasks, unit, work
 from vaebench.training.batches import Batches
-from vaebench.training.build import check_parts
+from vaebench.training.build import too_short
 from vaebench.training.engines import Pack
 
 
@@ -188,11 +188,11 @@ EONADE = {
         (EONADE, 14, "epochs", ""),
     ],
 )
-def test_a_budget_that_ends_before_the_last_part_is_refused(make_cell, load_bits, settings, updates, unit, said):
+def test_a_budget_that_ends_before_the_last_part_is_told(make_cell, load_bits, caplog, settings, updates, unit, said):
     """Passes are of 30 cases by 10: three updates."""
     cell = make_cell({**settings, "train.updates": updates, "train.unit": unit, "train.batch": 10})
-    with pytest.raises(UserError, match=said) if said else nullcontext():
-        preflight([make_cell(), cell])
+    preflight([make_cell(), cell])
+    assert re.search(said, caplog.text) if said else not caplog.text
 
 
 @pytest.mark.parametrize("name", ["rbm_mnist", "nade_orders"])
@@ -200,7 +200,7 @@ def test_shipped_budgets_end_after_the_last_part_has_begun(name):
     table = load_table(name)
     for preset, cases in {"paper": 59_900, "short": 59_900, "quick": 1_400}.items():
         for cell in cells(table, load_preset(preset)):
-            check_parts(cell.config, Batches(cases, 100, "shuffle"))
+            assert not too_short(cell.config, Batches(cases, 100, "shuffle"))
 
 
 def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cell, load_bits):

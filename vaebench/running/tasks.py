@@ -7,6 +7,7 @@ directory is locked while somebody works on it, so any number of commands can sh
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import time
@@ -29,6 +30,8 @@ from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody
 
 if TYPE_CHECKING:
     from vaebench.data.info import DataInfo
+
+log = logging.getLogger(__name__)
 
 ANEW = Record(Status.NEW, {})
 """What is known of a run whose results are thrown away."""
@@ -248,7 +251,7 @@ def preflight(cells: Iterable[Cell]) -> None:
     from vaebench.data.splits import with_cases
     from vaebench.running import loaded
     from vaebench.running.machine import pick_device
-    from vaebench.training.build import batches_of, check_parts
+    from vaebench.training.build import batches_of, too_short
 
     cells = list(cells)
     for device in _devices(cells):
@@ -263,7 +266,9 @@ def preflight(cells: Iterable[Cell]) -> None:
         distinct = {canonical([c.config[part] for part in ("model", "objective", "train")]): c for c in same}
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
-            check_parts(cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases)))
+            short = too_short(cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases)))
+            if short:
+                log.warning("%s / %s: %s", cell.row, cell.column, short)
 
 
 def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list[Outcome]:

@@ -75,22 +75,26 @@ def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
     return config["train"][key] * (batches.per_epoch if config["train"].get("unit") == "epochs" else 1)
 
 
-def check_parts(config: dict[str, Any], batches: Batches) -> None:
-    """Refuse a budget that is over before the whole model is trained, by an objective that trains it in parts."""
+def too_short(config: dict[str, Any], batches: Batches) -> str:
+    """What is to be said of a budget that is over before the whole model is trained, in parts as it is.
+
+    Returns:
+        A line; empty if there is nothing to be said.
+    """
     rule = objectives.OBJECTIVES[config["objective"]["name"]]
     first = rule.first_parts(config["objective"], config["model"])
     if first is None:
-        return
+        return ""
 
     unit = config["train"].get("unit", "updates")
     updates = in_updates(config, batches, "updates")
-    if first.length * (batches.per_epoch if first.unit == "epochs" else 1) >= updates:
-        given = config["objective"][first.setting.rpartition(".")[2]]
-        budget = f"{config['train']['updates']} {unit} (train.updates)"
-        raise UserError(
-            f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the model, and there are "
-            f"{budget}; allowed: fewer"
-        )
+    if first.length * (batches.per_epoch if first.unit == "epochs" else 1) < updates:
+        return ""
+    given = config["objective"][first.setting.rpartition(".")[2]]
+    return (
+        f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the model, and there are "
+        f"{config['train']['updates']} {unit} (train.updates), so the rest of it stays as it begins"
+    )
 
 
 def start_or_load(
