@@ -257,6 +257,11 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     assert main(["run", "table=dvae_sharp_sharp_toy", "preset=quick", *other]) == 0
     capsys.readouterr()
 
+    assert main(["site", "table=nvil_mnist", runs, "--output", str(tmp_path / "none")]) == 2
+    assert (
+        "no results of these tables; 10 runs with other settings or of other tables left out" in capsys.readouterr().err
+    )
+
     assert main(["site", "table=dvae_sharp_sharp_toy,nvil_mnist", runs, "--output", str(tmp_path / "site")]) == 0
 
     assert "with other settings or of other tables left out" in capsys.readouterr().err
@@ -273,9 +278,27 @@ def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
     assert main(["run", *one, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
     (run,) = (tmp_path / "runs").glob("*/seed-0")
 
-    (picture,) = site._samples(run)
+    made = site._samples(run)
 
+    (picture,) = made.pictures
     assert Image.open(io.BytesIO(picture)).size == (8 * 9 * 4 - 4, 2 * 9 * 4 - 4)
+    assert not made.documents
+
+
+def test_samples_of_a_text_model_are_documents_on_its_page(tmp_path):
+    runs = f"run.results={tmp_path / 'runs'}"
+    one = ["--only", "row=basic, usual start, dropout 0.5", "--only", "column=IW", "--seeds", "0"]
+    assert main(["run", "table=lagging_synthetic", "preset=quick", *one, runs]) == 0
+
+    words = ["table=lagging_synthetic", runs, "--samples", "--output", str(tmp_path / "site")]
+    assert main(["site", *words]) == 0
+
+    (page,) = (tmp_path / "site/run").glob("*.html")
+    (samples,) = re.findall(r"<h2>Samples</h2>\n<ol>(.*?)</ol>", page.read_text(), re.S)
+    documents = re.findall(r"<li>(.*?)</li>", samples)
+    assert len(documents) == 16
+    assert any(len(document.split()) > 1 for document in documents)
+    assert Page(page).open == []
 
 
 def test_names_of_files():

@@ -235,7 +235,8 @@ def _round(asked: _Round) -> Launched:
         busy = [o for o in launched.outcomes if o.status is Status.BUSY]
         going = not (launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes)))
         if busy and going:
-            progress.line(f"waiting for {len(busy)} runs that another process works on")
+            runs = "1 run" if len(busy) == 1 else f"{len(busy)} runs"
+            progress.line(f"waiting for {runs} that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
             launcher = launchers.choose(settings, jobs, len(again), asked.until)
             ended = [o for o in launched.outcomes if o.status is not Status.BUSY]

@@ -29,8 +29,17 @@ if TYPE_CHECKING:
 
 PLOTLY = "plotly.min.js"
 
-Samples = Callable[[Path], list[bytes]]
-"""Pictures (PNG) of what the run in a folder makes."""
+
+@dataclass(frozen=True)
+class Samples:
+    """What a trained model makes: pictures (PNG), or documents."""
+
+    pictures: Sequence[bytes] = ()
+    documents: Sequence[str] = ()
+
+
+Sampler = Callable[[Path], Samples]
+"""Gives samples of the run in a folder."""
 
 
 def plotly_script() -> str:
@@ -81,13 +90,13 @@ def view(results: Results) -> TableView:
     return TableView(results, rows, states(results.table, rows))
 
 
-def build(folder: Path, results: Sequence[Results], samples: Samples | None = None) -> int:
+def build(folder: Path, results: Sequence[Results], samples: Sampler | None = None) -> int:
     """Write the pages below ``folder``.
 
     Args:
         folder: Made if it is not there. Files of an earlier site in it are replaced, others are left alone.
         results: The tables, in the order of the index.
-        samples: Makes pictures of what a run's model makes; None for pages without them.
+        samples: Gives samples of a run's model; None for pages without them.
 
     Returns:
         The number of pages.
@@ -160,16 +169,16 @@ def page_of(run: Run) -> str:
     return f"run/{slug(key)}-seed-{seed}.html"
 
 
-def _run_pages(pages: Environment, results: Results, samples: Samples | None) -> dict[str, str | bytes]:
+def _run_pages(pages: Environment, results: Results, samples: Sampler | None) -> dict[str, str | bytes]:
     out: dict[str, str | bytes] = {}
     template = pages.get_template("run.html")
     for (key, seed), frame in results.frame.groupby(["key", "seed"], sort=False):
         run = (str(key), int(seed))
         first = frame.iloc[0]
         cell = results.cells.get(run[0])
-        pictures = samples(results.folders[run]) if samples and run in results.folders else []
-        files = [f"{page_of(run).removesuffix('.html')}-{i}.png" for i in range(len(pictures))]
-        out |= dict(zip(files, pictures, strict=True))
+        drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
+        files = [f"{page_of(run).removesuffix('.html')}-{i}.png" for i in range(len(drawn.pictures))]
+        out |= dict(zip(files, drawn.pictures, strict=True))
         out[page_of(run)] = template.render(
             table=results.table,
             first=first.to_dict(),
@@ -178,6 +187,7 @@ def _run_pages(pages: Environment, results: Results, samples: Samples | None) ->
             config=_settings(cell.config) if cell else {},
             command=_command(first, cell.changed if cell else ()),
             pictures=[Path(name).name for name in files],
+            documents=drawn.documents,
             at="..",
         )
     return out

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Table
 from vaebench.errors import UserError, nearest
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys, tell
+
+if TYPE_CHECKING:
+    from vaebench.site.build import Samples
 
 HELP = (
     "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
@@ -23,7 +27,9 @@ def configure(parser: ArgumentParser) -> None:
     add_overrides(parser, "table=NAME[,NAME]: these alone; run.results=DIR: where the runs are", KEYS)
     parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
     parser.add_argument("--output", type=Path, default=Path("site"), metavar="DIR", help="the folder; default site")
-    parser.add_argument("--samples", action="store_true", help="with pictures of what each trained model makes")
+    parser.add_argument(
+        "--samples", action="store_true", help="with samples of each trained model, pictures or documents"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -43,14 +49,14 @@ def run(args: Namespace) -> int:
     else:
         presets = sources.presets_in(root)
         results = [sources.of_store(table, root, presets) for table in tables]
+    left = 0 if args.sources else sources.left_out(root, results)
+    without = f"{'1 run' if left == 1 else f'{left} runs'} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
-        raise UserError(f"{where}: no results of these tables; --from reference shows those shipped")
-
-    left = 0 if args.sources else sources.left_out(root, results)
+        why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"
+        raise UserError(f"{where}: no results of these tables; {why}")
     if left:
-        runs = "1 run" if left == 1 else f"{left} runs"
-        tell([f"{runs} with other settings or of other tables left out; vaebench ls runs lists them"])
+        tell([f"{without}; vaebench ls runs lists them"])
     pages = build.build(args.output, results, _samples if args.samples else None)
     tell([f"wrote {pages} pages; open {args.output / 'index.html'}"])
     return 0
@@ -68,17 +74,24 @@ def _tables(names: str | None) -> list[Table]:
     return [by_name[name] for name in dict.fromkeys(names.split(","))]
 
 
-def _samples(folder: Path) -> list[bytes]:
-    """One picture of sixteen samples; none of a model that makes no images."""
+def _samples(folder: Path) -> Samples:
+    """Sixteen samples, as one picture or as documents; none of a model that makes neither."""
     from vaebench.data.images.mosaic import mosaic, rows_of
+    from vaebench.data.text.tokens import words_of
     from vaebench.evaluation import generation
     from vaebench.evaluation import trained_run as runs
     from vaebench.report import images
+    from vaebench.site.build import Samples
 
     try:
         trained = runs.load(folder)
+        splits = trained.splits
+        if splits.tokens:
+            how = generation.Decoding("sample", longest=splits.shape[0])
+            found = generation.drawn(trained.model, 16, 0, how)
+            return Samples(documents=[" ".join(words_of(d.words, splits.vocabulary)) for d in found])
         x = generation.drawn_images(trained.model, 16, 0)
     except UserError:
-        return []
-    picture = mosaic(rows_of(x.numpy().reshape(len(x), *trained.splits.picture), 8))
-    return [images.image(lambda canvas: images.pixels(canvas, picture), "png")]
+        return Samples()
+    picture = mosaic(rows_of(x.numpy().reshape(len(x), *splits.picture), 8))
+    return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])
