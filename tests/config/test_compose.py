@@ -315,6 +315,13 @@ def test_an_equals_sign_in_a_value_stands_for_itself(table, value, read):
     assert one(table, f"run.sbatch={value}").config["run"]["sbatch"] == read
 
 
+@pytest.mark.parametrize(
+    ("value", "read"), [("gpu,long", "gpu,long"), ("'gpu,long'", "gpu,long"), ("gpu", "gpu"), ("null", None)]
+)
+def test_several_partitions_are_one_value(table, value, read):
+    assert one(table, f"run.partition={value}").config["run"]["partition"] == read
+
+
 def test_a_key_that_has_moved_names_its_successor(table):
     with pytest.raises(UserError, match=r"run\.compile is gone: write run\.engine=plain for off"):
         one(table, "run.compile=off")
@@ -361,6 +368,7 @@ def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):
         ("objective.local_signals=1", ["objective.local_signals=1", "true or false"]),
         ("train.patience=soon", ["train.patience=soon", "null or a whole number from 1"]),
         ("run.device=gpu", ["run.device=gpu", "cuda:N"]),
+        ("run.partition=a,b;c", ["run.partition", "a,b;c"]),
         ("run.sbatch=account=ml", ["run.sbatch=account=ml", "a list of options of sbatch"]),
         ("train.updates=3=4", ["train.updates=3=4", "a whole number"]),
         ("+train.batch=3", ["prefixes"]),

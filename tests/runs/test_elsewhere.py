@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -373,8 +374,6 @@ def test_progress_is_counted_anew_in_every_turn(make_cell, load_bits, tmp_path, 
 
 @pytest.mark.parametrize("name", ["slurm", "ray"])
 def test_an_engine_that_is_not_installed_is_one_line(name, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "submitit", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"pip install 'vaebench\[{name}\]'"):
@@ -388,6 +387,30 @@ def test_a_cluster_of_ray_at_which_nobody_listens_is_known_at_once(scheme):
         ray._knock(address)
     with pytest.raises(OSError, match="refused"):
         ray._knock(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "connects", "outlives"),
+    [
+        ("local", ["local"], False),
+        (None, ["auto", "local"], False),
+        ("10.0.0.1:6379", ["10.0.0.1:6379"], True),
+    ],
+)
+def test_a_cluster_of_its_own_ends_with_the_command(address, connects, outlives, monkeypatch):
+    connected = []
+
+    def init(address, **how):
+        connected.append(address)
+        if address == "auto":
+            raise ConnectionError("none here")
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    monkeypatch.setattr(ray, "_knock", lambda address: None)
+    engine = ray.Ray(RunSettings(launcher="ray", address=address))
+    assert engine.outlives is outlives
+    assert connected == connects
 
 
 @pytest.mark.parametrize(

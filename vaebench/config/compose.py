@@ -43,6 +43,9 @@ MAX_SEEDS = 10_000
 PATHS = ("run.results", *(f"data.{name}" for name in PLACES))
 """Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
 
+WITH_COMMAS = ("run.partition",)
+"""Keys whose value is one text even where it has commas."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -497,6 +500,8 @@ def _read(where: str, key: str, text: str) -> Any:
     except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
         raise UserError(f"{where}cannot read the value {shortened(raw)!r} of {key}: too long") from None
     if override.is_sweep_override():
+        if key in WITH_COMMAS:
+            return raw
         raise UserError(f"{where}{text}: one value each, please; a list is written {key}=[1,2]")
     return override.value()
 

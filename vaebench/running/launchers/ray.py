@@ -61,14 +61,17 @@ class Ray:
 
         how: dict[str, Any] = {"namespace": SPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         address = self._settings.address
-        try:
-            _knock(address or "auto")
-            ray.init(address=address or "auto", **how)
-        except (OSError, RuntimeError, ValueError) as e:
-            if address:
-                raise UserError(f"run.address={address}: no cluster of Ray answers there: {_line(e)}") from None
+        self._own = address == "local"
+        if not self._own:
+            try:
+                _knock(address or "auto")
+                ray.init(address=address or "auto", **how)
+            except (OSError, RuntimeError, ValueError) as e:
+                if address:
+                    raise UserError(f"run.address={address}: no cluster of Ray answers there: {_line(e)}") from None
+                self._own = True
+        if self._own:
             ray.init(address="local", include_dashboard=False, **how)
-            self._own = True
         self._ray = ray
         return ray
 
