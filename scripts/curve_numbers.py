@@ -31,7 +31,7 @@ REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 LAGS = 9
 STEP = 100_000
 SLOPES = {
-    "nvil_mnist-paper": (1_500_000,),
+    "nvil_mnist-tenth": (1_500_000,),
     "nvil_mnist-tuned": (1_000_000, 1_500_000),
     "nvil_mnist-long": (2_000_000, 3_000_000),
     "nvil_recipe-paper": (5_000_000, 8_000_000),
@@ -88,9 +88,9 @@ def best_so_far(run: pd.DataFrame) -> np.ndarray:
 
 
 def ratios() -> pd.DataFrame:
-    """Updates of preset=paper over those of preset=tuned at the same bound, of NVIL."""
+    """Updates of preset=tenth over those of preset=tuned at the same bound, of NVIL."""
     found = []
-    literal, tuned = curves("nvil_mnist-paper"), curves("nvil_mnist-tuned")
+    literal, tuned = curves("nvil_mnist-tenth"), curves("nvil_mnist-tuned")
     for (row, seed), slow in literal[literal["column"] == "NVIL"].groupby(["row", "seed"]):
         fast = tuned[(tuned["row"] == row) & (tuned["column"] == "NVIL") & (tuned["seed"] == seed)]
         if not len(fast):
@@ -103,7 +103,7 @@ def ratios() -> pd.DataFrame:
                 continue
             first = int(fast["update"].to_numpy()[np.argmax(reached <= levels[at][0])])
             found.append((row, seed, f"{levels[at][0]:.2f}", updates, first, f"{updates / first:.1f}"))
-    return pd.DataFrame(found, columns=["row", "seed", "bound", "paper", "tuned", "ratio"])
+    return pd.DataFrame(found, columns=["row", "seed", "bound", "literal", "tuned", "ratio"])
 
 
 def phases() -> pd.DataFrame:
