@@ -15,8 +15,9 @@ from vaebench.report import paired
 from vaebench.report.compare import LEVEL
 
 
-def write(path, run, places, data="d" * 64, split="test", **columns):
-    path.write_text(paired.csv_text(run, data, split, np.array(places), {k: np.array(v) for k, v in columns.items()}))
+def write(path, run, places, data="d" * 64, split="test", samples=None, **columns):
+    numbers = {name: np.array(values) for name, values in columns.items()}
+    path.write_text(paired.csv_text(run, data, split, np.array(places), numbers, samples))
     return str(path)
 
 
@@ -79,6 +80,21 @@ def test_what_cannot_be_compared_is_refused(change, line, tmp_path):
 
     with pytest.raises(UserError, match=line):
         paired.compare(a, b)
+
+
+def test_importance_weighted_numbers_of_unlike_samples_are_not_compared(tmp_path, capsys):
+    few = write(tmp_path / "few.csv", "A", [1, 2], samples=20, iw_nll=[5.0, 6.0], bound=[7.0, 8.0])
+    many = write(tmp_path / "many.csv", "A", [1, 2], samples=1000, iw_nll=[4.0, 5.0], bound=[7.0, 8.0])
+    earlier = write(tmp_path / "earlier.csv", "A", [1, 2], iw_nll=[4.0, 5.0], bound=[7.0, 8.0])
+    alone = write(tmp_path / "alone.csv", "A", [1, 2], samples=30, iw_nll=[4.0, 5.0])
+
+    assert [pair.name for pair in paired.compare(few, few).lines] == ["iw_nll", "bound"]
+    assert [pair.name for pair in paired.compare(few, earlier).lines] == ["iw_nll", "bound"]
+    assert [pair.name for pair in paired.compare(few, many).lines] == ["bound"]
+    assert main(["compare", few, many]) == 0
+    assert "left out: iw_nll, of K=20 in A and of K=1,000 in B, which is not compared" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no number in common but iw_nll, of K=20 in A and of K=30 in B"):
+        paired.compare(few, alone)
 
 
 def test_the_verb_says_whether_they_differ(tmp_path, capsys):

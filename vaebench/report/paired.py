@@ -29,8 +29,13 @@ NAMES = ("run", "data", "split", "case")
 NUMBERS = ("nll", "iw_nll", "bound", "kl", "ess")
 """Columns that may be there besides, nats but for ``ess``; the first three are compared."""
 
+SAMPLES = "iw_samples"
+"""Column that says of how many samples ``iw_nll`` and ``ess`` are. More of them give a lower ``iw_nll``."""
 
-def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mapping[str, np.ndarray]) -> str:
+
+def csv_text(
+    run: str, data: str, split: str, places: np.ndarray, columns: Mapping[str, np.ndarray], samples: int | None = None
+) -> str:
     """A line for each case.
 
     Args:
@@ -39,10 +44,13 @@ def csv_text(run: str, data: str, split: str, places: np.ndarray, columns: Mappi
         split: Of the cases.
         places: Their positions in the split, (n,).
         columns: Some of NUMBERS -> (n,).
+        samples: Of how many samples ``iw_nll`` is, if it is there.
     """
     import pandas as pd
 
-    known = {name: columns[name] for name in NUMBERS if name in columns}
+    known: dict[str, np.ndarray | int] = {name: columns[name] for name in NUMBERS if name in columns}
+    if "iw_nll" in known and samples is not None:
+        known[SAMPLES] = samples
     frame = pd.DataFrame({"run": run, "data": data[:16], "split": split, "case": places, **known})
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
@@ -93,12 +101,14 @@ class Pairs:
         b: Name of the second run.
         cases: Number of cases that both have.
         lines: One for each number that both have.
+        unlike: Why a number that both have is left out; empty if none is.
     """
 
     a: str
     b: str
     cases: int
     lines: tuple[Pair, ...]
+    unlike: str = ""
 
 
 def compare(first: str, second: str) -> Pairs:
@@ -115,12 +125,20 @@ def compare(first: str, second: str) -> Pairs:
             )
 
     both = a.merge(b, on="case", suffixes=(" a", " b"))
-    names = [name for name in NUMBERS[:3] if f"{name} a" in both]
+    unlike = _unlike(a, b)
+    names = [name for name in NUMBERS[:3] if f"{name} a" in both and not (unlike and name == "iw_nll")]
     if not len(both) or not names:
         what = "case" if not len(both) else "number"
-        raise UserError(f"{first} and {second} have no {what} in common")
+        raise UserError(f"{first} and {second} have no {what} in common{f' but {unlike}' if unlike else ''}")
     lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
-    return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines)
+    return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines, unlike)
+
+
+def _unlike(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    """That importance-weighted NLLs are of different numbers of samples; empty if they are not, or nobody knows."""
+    if SAMPLES not in a or SAMPLES not in b or a[SAMPLES].iloc[0] == b[SAMPLES].iloc[0]:
+        return ""
+    return f"iw_nll, of K={a[SAMPLES].iloc[0]:,} in A and of K={b[SAMPLES].iloc[0]:,} in B, which is not compared"
 
 
 def _pair(name: str, a: pd.Series, b: pd.Series) -> Pair:
@@ -139,11 +157,13 @@ def _read(path: str) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(content), dtype={name: str for name in NAMES[:3]})
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: {' '.join(str(e).split())}") from None
-    known = [name for name in NUMBERS if name in frame]
+    known = [name for name in (*NUMBERS, SAMPLES) if name in frame]
     numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
     if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):
         raise UserError(f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one")
-    if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in NAMES[:3]):
+    if frame["case"].duplicated().any() or any(
+        frame[n].nunique() != 1 for n in (*NAMES[:3], *known) if n not in NUMBERS
+    ):
         raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")
     return frame.assign(**{name: numbers[name] for name in ("case", *known)})
 
@@ -170,6 +190,7 @@ def render(pairs: Pairs, width: int | None = None) -> str:
     notes = [
         f"A: {pairs.a}",
         f"B: {pairs.b}",
+        *([f"left out: {pairs.unlike}"] if pairs.unlike else []),
         f"{pairs.cases:,} cases, case by case. error: standard error of B - A over cases. differ: by more",
         "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of the bias of an estimate.",
     ]

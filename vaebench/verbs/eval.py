@@ -105,7 +105,8 @@ def _write_cases(runs: Sequence[Stored], path: Path, should_stop: ShouldStop) ->
             raise Interrupted("interrupted; nothing was written") from None
         name = f"{run.cell.key}/seed-{run.seed}"
         split = session.config["eval"]["split"]
-        text = paired.csv_text(name, session.examined.splits.hash_of(split), split, places, columns)
+        samples = session.config["eval"].get("iw_samples")
+        text = paired.csv_text(name, session.examined.splits.hash_of(split), split, places, columns, samples)
     write(path, text)
 
 
