@@ -1,7 +1,7 @@
 """How fast training is, of each model family by each engine, all measured in one run.
 
 Each kind of number is a section with a file of its own: the models that are updated hundreds of times in a second are
-here; see ``bench_boltzmann``, ``bench_importance`` and ``bench_text`` for the others.
+here, the other sections in the other files of this room.
 """
 
 from __future__ import annotations
