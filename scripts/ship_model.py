@@ -1,8 +1,9 @@
 """Puts a trained run into results/models, which vaebench ships.
 
-python scripts/ship_model.py RUN [PRESET]        RUN: the folder of a run, .../KEY/seed-S
+python scripts/ship_model.py RUN [PRESET [TABLE]]        RUN: the folder of a run, .../KEY/seed-S
 
-PRESET is that of its table which asks for this run, if it was trained by changed settings. What is shipped: the
+PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for something else. What is
+shipped: the
 parameters that are evaluated, and how the training went; what only further training needs is left out, and so are paths
 of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole larger than
 LIMIT.
@@ -36,17 +37,20 @@ def plain(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "config": config}
 
 
-def of_preset(note: dict[str, Any], key: str, preset: str) -> dict[str, Any]:
-    """The note as if the run had been made for this preset of its table. SystemExit if that does not ask for it."""
-    table = catalogue.load_table(note["table"])
-    cells = compose.cells(table, catalogue.load_preset(preset))
-    place = (note["row"], note["column"], key)
-    if place not in {(cell.row, cell.column, cell.key) for cell in cells}:
+def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[str, Any]:
+    """The note as if the run had been made for this preset of a table. SystemExit if that does not ask for it."""
+    table = catalogue.load_table(name)
+    cells = [cell for cell in compose.cells(table, catalogue.load_preset(preset)) if cell.key == key]
+    if not cells:
         sys.exit(f"{key}: no run of {table.name} with preset={preset}")
-    return {**note, "preset": preset, "changed": []}
+
+    # Several cells may show one run: its own, if that is among them.
+    own = [cell for cell in cells if (cell.row, cell.column) == (note["row"], note["column"])]
+    cell = (own or cells)[0]
+    return {**note, "table": name, "row": cell.row, "column": cell.column, "preset": preset, "changed": []}
 
 
-def ship(run: Path, preset: str | None = None) -> None:
+def ship(run: Path, preset: str | None = None, table: str | None = None) -> None:
     """Copy one run. SystemExit if it may not be shipped."""
     note, seed = read_note(run)
     result = json.loads((run / run_files.RESULT).read_text())
@@ -54,7 +58,7 @@ def ship(run: Path, preset: str | None = None) -> None:
     if result["status"] != "done" or flagged:
         sys.exit(f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only sound runs are shipped")
     if preset is not None:
-        note = of_preset(note, run.parent.name, preset)
+        note = of_preset(note, run.parent.name, preset, table or note["table"])
 
     last = shed_checkpoint(progress_of(run, seed), note["config"]["train"]["select"])
     as_it_is = [run_files.CURVE] if last.params else [run_files.CURVE, run_files.BEST]
@@ -88,4 +92,4 @@ def as_text(content: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), *sys.argv[2:3])
+    ship(Path(sys.argv[1]), *sys.argv[2:4])

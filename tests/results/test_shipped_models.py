@@ -115,7 +115,7 @@ def test_an_own_run_comes_first(tmp_path):
     ("words", "line"),
     [
         (["nvil_recipe", "SBN 2"], "no shipped model of that name: allowed: .*; or a name that vaebench ls runs shows"),
-        (["nvil_mnist", "SBN 200-200"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200'"),
+        (["nvil_mnist", "SBN 500"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200'"),
         (["nvil_variance", "VN"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200' literal"),
         (
             ["nvil_recipse", "SBN 200-200-200"],
