@@ -563,3 +563,25 @@ def test_every_shipped_table_composes_with_every_preset(name, preset):
     assert all(c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found)
     if preset == "paper":
         assert all(c.label == "" and c.paper_protocol for c in found)
+
+
+@pytest.mark.parametrize(("written", "read"), [("null", None), ("./null", "./null"), ("/x", "/x")])
+def test_a_path_may_be_left_out_again(written, read):
+    """As any other setting that may be null."""
+    (cell,) = cells(
+        catalogue.load_table("aevb_marginal"),
+        catalogue.load_preset("quick"),
+        [f"data.mirror={written}"],
+        ["row=N = 1,000", "column=AEVB"],
+    )
+    assert cell.config["data"]["mirror"] == read
+
+
+def test_a_folder_that_must_be_there_is_not_null():
+    with pytest.raises(UserError, match=r"^run.results=null: allowed: a folder$"):
+        cells(
+            catalogue.load_table("aevb_marginal"),
+            catalogue.load_preset("quick"),
+            ["run.results=null"],
+            ["row=N = 1,000", "column=AEVB"],
+        )

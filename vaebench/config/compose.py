@@ -484,10 +484,10 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
 
 
 def _read(where: str, key: str, text: str) -> Any:
-    """The value of one override by Hydra's grammar, or a path."""
+    """The value of one override by Hydra's grammar, or a path; a folder of the name null is ./null."""
     raw = text.partition("=")[2]
     if key in PATHS:
-        return os.path.expanduser(raw)
+        return None if raw == "null" else os.path.expanduser(raw)
     if "${" in raw:
         raise UserError(f"{where}{text}: interpolations have no part here; write the value itself")
     from hydra.errors import HydraException
