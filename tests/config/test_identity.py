@@ -121,7 +121,7 @@ def test_only_what_differs_is_in_it():
         "model": {"name": "sbn"},
         "objective": {"name": "nvil"},
         "optim": {"name": "sgd", "rate": 0.5},
-        "train": {"cases": 9},
+        "train": {"updates": 20_000_000, "cases": 9},
     }
 
 

@@ -172,14 +172,13 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
 
 
 def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
-    def key(table: str, row: str, column: str) -> str:
-        made = cells(
-            catalogue.load_table(table), catalogue.load_preset("paper"), (), [f"row={row}", f"column={column}"]
-        )
+    def key(table: str, row: str, column: str, preset: str = "paper") -> str:
+        made = cells(catalogue.load_table(table), catalogue.load_preset(preset), (), [f"row={row}", f"column={column}"])
         return made[0].key
 
     assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")
-    assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_variance", "SBN 200", "baseline, IDB, VN")
+    assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_recipe", "SBN 200", "literal", "twice")
+    assert key("nvil_mnist", "SBN 200", "NVIL", "tenth") == key("nvil_variance", "SBN 200", "baseline, IDB, VN")
     assert key("nvil_mnist", "SBN 200", "NVIL") != key("nvil_mnist", "SBN 200", "WS")
 
 

@@ -91,7 +91,7 @@ class Work:
         keep: called with the state of all loops and the seconds spent, at a stop and every KEEP_SECONDS. None: nothing
             is kept.
         kept: what an earlier block of the same work has kept; its seconds are ``spent``.
-        clock: by which seconds are spent.
+        clock: by which seconds are spent; None: the one on the wall.
         tell: called with how far the work is, in words, every TELL_SECONDS.
     """
 
@@ -103,7 +103,7 @@ class Work:
         keep: Callable[[list[Kept], float], None] | None = None,
         kept: list[Kept] | None = None,
         spent: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> None:
         self._should_stop = should_stop
@@ -115,8 +115,8 @@ class Work:
         self._ended: dict[str, _Loop] = {}
         now = time.monotonic()
         self._asked_from = now + patience
-        self._clock = clock
-        self._began = clock() - spent
+        self._clock = clock or time.monotonic
+        self._began = self._clock() - spent
         self._saved = now
         self._told = -math.inf
 
