@@ -359,6 +359,11 @@ def versions(config: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def readable(key: str) -> str:
+    """A run's key without its hash: data, model and objective."""
+    return key.rpartition("-")[0]
+
+
 def run_key(config: dict[str, Any]) -> str:
     """Readable, filesystem-safe name of a training configuration, ending in a hash of its ``identity``."""
     import hashlib

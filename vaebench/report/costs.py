@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vaebench.config.cells import Cell, run_key, versions
+from vaebench.config.cells import Cell, readable, run_key, versions
 from vaebench.results import digest, shipped
 from vaebench.results.digest import cost, sizes
 from vaebench.results.store import lacking
@@ -119,7 +119,7 @@ def _alike(record: dict[str, Any], key: str, sizes_here: str, by_key: bool = Fal
     The first three stand in the readable part of the key. Sizes are known from the settings or, ``by_key``, from
     ``dims`` in the key.
     """
-    if record["key"].rpartition("-")[0] != key.rpartition("-")[0]:
+    if readable(record["key"]) != readable(key):
         return False
     return record["sizes"] == sizes_here if record["sizes"] else by_key
 
@@ -137,7 +137,6 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
     return [
         {"key": r["key"], "seed": int(r["seed"])}
         | {name: float(r[name]) if r[name] else None for name in numbers}
-        | {name: r[name] for name in ("status", "device", "table", "preset")}
-        | {"clock": r.get("clock", "")}
+        | {name: r.get(name, "") for name in ("status", "device", "clock", "table", "preset")}
         for r in records
     ]

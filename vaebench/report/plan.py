@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from vaebench.config.cells import readable
 from vaebench.formatting import aligned, duration
 from vaebench.report.costs import estimate, evaluation
 from vaebench.results import index
@@ -37,7 +38,7 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
 
             # Finished cells report their recorded cost, wherever they ran; only unfinished ones need torch.
             kind = device_kind(cell.run) if open_ else ""
-            alike = recorded.get(_prefix(cell.key), [])
+            alike = recorded.get(readable(cell.key), [])
             cost = estimate(alike, cell, kind, plan.evaluate)
 
             for a in asked:
@@ -71,12 +72,8 @@ def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[d
         here = runs.costs(asked.cell.key for asked in plan.asked)
     found: dict[str, list[dict[str, Any]]] = {}
     for record in (*here, *shipped):
-        found.setdefault(_prefix(record["key"]), []).append(record)
+        found.setdefault(readable(record["key"]), []).append(record)
     return found
-
-
-def _prefix(key: str) -> str:
-    return key.rpartition("-")[0]
 
 
 def _to_do(runs: list[str], known: str, evaluations: str) -> str:

@@ -69,7 +69,7 @@ class ReportRow:
     beside: dict[str, Estimate] = field(default_factory=dict)
     updates: float | None = None
     seconds: float | None = None
-    clock: str | None = None
+    clock: str = ""
     pack: int | None = None
     device: str = ""
     status: str = ""
@@ -207,7 +207,7 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         beside={m: e for m, e in estimates.items() if m != measure},
         updates=_mean(done["updates"]),
         seconds=_mean(timed["seconds"]),
-        clock=None if timed.empty else timed["clock"].iloc[0],
+        clock="" if timed.empty else timed["clock"].iloc[0],
         pack=None if done["pack"].isna().all() else int(done["pack"].max()),
         device="; ".join(sorted({d for d in done["device"] if d})),
         status=status,

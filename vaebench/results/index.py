@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vaebench.config.cells import readable
 from vaebench.errors import UserError
 from vaebench.results import digest, run_files
 from vaebench.results.rekey import known_options, present_key
@@ -118,7 +119,7 @@ class Index:
         """``digest.cost`` of all runs with the data, the model and the objective of one of these keys."""
         self._folders()
         found: list[dict[str, Any]] = []
-        for prefix in sorted({key.rpartition("-")[0] for key in keys}):
+        for prefix in sorted({readable(key) for key in keys}):
             among = (f"{prefix}-", f"{prefix}.")  # what follows the last hyphen
             self._results("where key > ? and key < ?", among)
             rows = self._db.execute("select cost from runs where key > ? and key < ? and cost is not null", among)

@@ -72,7 +72,11 @@ def batches_of(config: dict[str, Any], splits: Splits) -> Batches:
 
 def in_updates(config: dict[str, Any], batches: Batches, key: str) -> int:
     """``train.updates`` or ``train.valid_every`` as a number of updates, whatever ``train.unit`` they are given in."""
-    return config["train"][key] * (batches.per_epoch if config["train"].get("unit") == "epochs" else 1)
+    return _updates(config["train"][key], config["train"].get("unit", "updates"), batches)
+
+
+def _updates(number: int, unit: str, batches: Batches) -> int:
+    return number * (batches.per_epoch if unit == "epochs" else 1)
 
 
 def too_short(config: dict[str, Any], batches: Batches) -> str:
@@ -86,10 +90,9 @@ def too_short(config: dict[str, Any], batches: Batches) -> str:
     if first is None:
         return ""
 
-    unit = config["train"].get("unit", "updates")
-    updates = in_updates(config, batches, "updates")
-    if first.length * (batches.per_epoch if first.unit == "epochs" else 1) < updates:
+    if _updates(first.length, first.unit, batches) < in_updates(config, batches, "updates"):
         return ""
+    unit = config["train"].get("unit", "updates")
     given = config["objective"][first.setting.rpartition(".")[2]]
     return (
         f"{first.setting}={given}: the first {first.length} {first.unit} train a part of the model, and there are "

@@ -36,9 +36,9 @@ def run(args: Namespace) -> int:
     from vaebench.report.plan import describe
     from vaebench.results.rekey import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
-    from vaebench.running.composed import with_settings
     from vaebench.running.execute import Shard, execute, plan, unexpected
     from vaebench.running.later import end_of, told
+    from vaebench.running.shipped_settings import with_settings
 
     # What is asked for.
     until = end_of(args.minutes)

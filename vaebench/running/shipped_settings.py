@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Cell, Table, run_key, versions
+from vaebench.config.cells import Cell, Table, readable, run_key, versions
 from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.results.digest import cost
@@ -22,11 +22,11 @@ def with_settings(records: Iterable[dict[str, Any]], asked: Iterable[Cell]) -> l
         records: Of ``report.costs.reference_records``.
         asked: Cells whose cost is to be known; only runs with their data, models and objectives are looked at.
     """
-    wanted = {_readable(cell.key) for cell in asked}
+    wanted = {readable(cell.key) for cell in asked}
     made: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     found = []
     for record in records:
-        if _readable(record["key"]) not in wanted:
+        if readable(record["key"]) not in wanted:
             found.append(record)
             continue
 
@@ -48,8 +48,3 @@ def _made_by(table: str, preset: str) -> dict[str, dict[str, Any]]:
     except UserError:
         return {}
     return {run_key(version): cell.config for cell in every for version in versions(cell.config)}
-
-
-def _readable(key: str) -> str:
-    """A key without its hash: data, model and objective."""
-    return key.rpartition("-")[0]
