@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.formatting import duration
+from vaebench.formatting import counted, duration
 
 
 @pytest.mark.parametrize(
@@ -13,3 +13,7 @@ from vaebench.formatting import duration
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_counts_have_their_plural():
+    assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]

@@ -161,9 +161,8 @@ def _read(path: str) -> pd.DataFrame:
     numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
     if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):
         raise UserError(f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one")
-    if frame["case"].duplicated().any() or any(
-        frame[n].nunique() != 1 for n in (*NAMES[:3], *known) if n not in NUMBERS
-    ):
+    of_run = [*NAMES[:3], *(name for name in known if name == SAMPLES)]
+    if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in of_run):
         raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")
     return frame.assign(**{name: numbers[name] for name in ("case", *known)})
 

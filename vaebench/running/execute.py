@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from vaebench.config.cells import Cell, Table
 from vaebench.errors import UserError
+from vaebench.formatting import counted
 from vaebench.results.status import Record, Status, record
 from vaebench.results.store import Results, Store
 from vaebench.running import launchers
@@ -235,8 +236,7 @@ def _round(asked: _Round) -> Launched:
         busy = [o for o in launched.outcomes if o.status is Status.BUSY]
         going = not (launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes)))
         if busy and going:
-            runs = "1 run" if len(busy) == 1 else f"{len(busy)} runs"
-            progress.line(f"waiting for {runs} that another process works on")
+            progress.line(f"waiting for {counted(len(busy), 'run')} that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
             launcher = launchers.choose(settings, jobs, len(again), asked.until)
             ended = [o for o in launched.outcomes if o.status is not Status.BUSY]

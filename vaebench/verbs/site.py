@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vaebench.config import catalogue
 from vaebench.config.cells import Table
 from vaebench.errors import UserError, nearest
+from vaebench.formatting import counted
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys, tell
 
@@ -50,7 +51,7 @@ def run(args: Namespace) -> int:
         presets = sources.presets_in(root)
         results = [sources.of_store(table, root, presets) for table in tables]
     left = 0 if args.sources else sources.left_out(root, results)
-    without = f"{'1 run' if left == 1 else f'{left} runs'} with other settings or of other tables left out"
+    without = f"{counted(left, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
         why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vaebench.errors import UserError
+from vaebench.formatting import counted
 from vaebench.results.status import Status, record
 from vaebench.results.store import Store
 from vaebench.running.launchers import carried
@@ -128,7 +129,7 @@ class Elsewhere:
                 if free:
                     rest.append(replace(task, seeds=tuple(free)))
             if adopted:
-                some = "1 job" if len(adopted) == 1 else f"{len(adopted)} jobs"
+                some = counted(len(adopted), "job")
                 say(Said(f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"))
             return [*adopted.values(), *self._submit(batches, rest, say)]
 
@@ -159,7 +160,7 @@ class Elsewhere:
             except Exception:
                 batches.forget(batch)
                 raise
-            jobs = "1 job" if len(some) == 1 else f"{len(some)} jobs"
+            jobs = counted(len(some), "job")
             say(Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}"))
             watched += [_Watched(Job(batch, i), folder, [task]) for i, task in enumerate(some)]
         return watched
