@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from kit.commands import call
 
-from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.report import recorded
@@ -19,12 +19,6 @@ REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
 YAHOO = REFERENCE / "lagging_yahoo-small.csv"
 SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def changed(tmp_path: Path, old: str, new: str, name: str = "changed.csv") -> Path:

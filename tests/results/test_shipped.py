@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 
 import pytest
+from kit.commands import call
 
-from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.results import shipped
@@ -15,12 +15,6 @@ SHORT = shipped.folder() / "nvil_mnist-short.csv"
 RECORDED = {
     name: found for name in catalogue.options("table") if (found := shipped.recorded_presets(name, SHORT.parent))
 }
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def test_a_file_holds_the_table_and_the_preset_of_its_name():

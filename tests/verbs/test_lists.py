@@ -6,6 +6,7 @@ import os
 import shlex
 
 import pytest
+from kit.commands import call
 
 from vaebench.cli import main
 from vaebench.config import catalogue
@@ -17,12 +18,6 @@ from vaebench.verbs.ls import short_paper
 
 FEW = ["train.updates=2", "train.valid_every=2", "run.engine=plain", "eval.points=5"]
 ONE = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL"]
-
-
-def call(capsys, *arguments) -> tuple[int, str, str]:
-    code = main([str(a) for a in arguments])
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 @pytest.fixture(scope="module")

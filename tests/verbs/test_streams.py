@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.commands import ROOT, python
 
 from vaebench.verbs import streams
 
-ROOT = Path(streams.__file__).resolve().parents[2]
 COMMAND = f"{sys.executable} -m vaebench"
 MESSAGES = "vaebench: cannot write to the standard output: "
 
@@ -112,33 +112,33 @@ sys.exit(main())
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "vaebench: interrupted\n")
 
 
-@pytest.mark.parametrize("verb", ["check", "bench"])
-@pytest.mark.parametrize("device", ["foo", "", "cuda:x", "mps", "meta", "cpu:0 "])
-def test_a_bad_device_is_one_line(verb: str, device: str, capsys: pytest.CaptureFixture) -> None:
-    from vaebench.cli import main
-
-    code = main([verb, f"run.device={device}"])
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert err == f"vaebench: run.device={device}: allowed: auto, cpu, cuda or cuda:N\n"
+BENCH = """
+import types
+def run(args):
+    print("result")
+    {}
+m = types.ModuleType("bench"); m.HELP, m.configure, m.run = "", lambda p: None, run
+sys.modules["vaebench.verbs.bench"] = m
+sys.exit(main(["bench"]))
+"""
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        "run.threads=0",
-        "run.threads=x",
-        "--pack=0",
-        "--pack=999999999",
-        "--seconds=nan",
-        "--seconds=inf",
-        "--seconds=-1",
-    ],
+    ("then", "code", "line"),
+    [("pass", 1, ""), ("raise KeyboardInterrupt", 130, "vaebench: interrupted\n"), ("print('x' * 10**6)", 1, "")],
 )
-def test_a_bad_size_of_a_bench_is_one_line(arguments: str, capsys: pytest.CaptureFixture) -> None:
-    from vaebench.cli import main
+def test_a_closed_pipe_is_silent(then, code, line):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = python(BENCH.format(then), stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, line)
 
-    code = main(["bench", arguments])
-    out, err = capsys.readouterr()
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "allowed: a " in err
+
+@FULL
+@pytest.mark.parametrize(("then", "code", "word"), [("pass", 1, "No space left"), ("raise ValueError(7)", 1, "7")])
+def test_a_full_disk_under_stdout_is_one_line(then, code, word):
+    with open("/dev/full", "w") as full:
+        done = python(BENCH.format(then), stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert word in done.stderr
