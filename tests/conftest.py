@@ -13,6 +13,9 @@ import torch
 
 from vaebench.config import catalogue
 
+pytest_plugins = ["kit.cells", "kit.processes"]
+"""Whose fixtures are there for every test."""
+
 torch.set_num_threads(1)
 os.environ.pop("COLUMNS", None)  # pytest-xdist gives its workers the terminal's, to which reports would be fitted
 

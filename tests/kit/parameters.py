@@ -1,4 +1,4 @@
-"""Parameters of tiny modules."""
+"""Parameters of tiny modules, and sets of named tensors."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def drawn(module, scale, seed=0):
         for _, p in sorted(module.named_parameters()):
             p.normal_(0.0, scale, generator=generator)
     return module
+
+
+def equal(a, b):
+    """Whether two dictionaries have the same tensors by the same names, bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -1,9 +1,12 @@
-"""A configuration with the small table and a drawn figure, and stored runs of that table."""
+"""A configuration with the small table and a drawn figure, stored runs of that table, and runs of real commands."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from kit.runs import store_run
+from kit.snippets import LOG, TWO_CELLS
 from kit.tables import DRAWN, SMALL
 
 from vaebench.config import catalogue
@@ -30,3 +33,35 @@ def runs(conf, tmp_path):
     store_run(root, nvil, 7, 113.4)
     store_run(root, ws, 0, 120.75)
     return root
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Where a command keeps its runs, as an argument."""
+    return f"run.results={tmp_path / 'runs'}"
+
+
+@pytest.fixture
+def log(tmp_path):
+    """(code that notes, function that reads the notes)"""
+    path = tmp_path / "log"
+    return LOG.format(path=str(path)), lambda: path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture(scope="session")
+def whole(zygote, tmp_path_factory):
+    """(what an uninterrupted command left, how long it took, its streams); to be read alone."""
+    root = tmp_path_factory.mktemp("whole")
+    began = time.monotonic()
+    command = zygote.start(["run", *TWO_CELLS, f"run.results={root}"])
+    code, out, err = command.wait()
+    assert code == 0, err
+    return root, time.monotonic() - began, out, err
+
+
+@pytest.fixture
+def expected(whole, states_of):
+    """The four runs that an uninterrupted command leaves."""
+    states = states_of(whole[0])
+    assert len(states) == 4
+    return states

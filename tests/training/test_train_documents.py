@@ -16,6 +16,8 @@ from vaebench.training import bookkeeping, build, checkpoint, snapshots
 from vaebench.training import loop as train
 from vaebench.training.run_state import RunState, progress_of
 
+pytestmark = pytest.mark.usefixtures("short_blocks")
+
 CPU = torch.device("cpu")
 
 CONFIG = {

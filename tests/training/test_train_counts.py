@@ -14,6 +14,8 @@ from vaebench.training import checkpoint
 from vaebench.training import loop as train
 from vaebench.training.run_state import progress_of
 
+pytestmark = pytest.mark.usefixtures("short_blocks")
+
 CPU = torch.device("cpu")
 
 CONFIG = {

@@ -1,0 +1,88 @@
+"""A cluster that keeps its jobs in a list, and works when it is asked."""
+
+from __future__ import annotations
+
+import json
+
+from vaebench.running.launchers import carried
+from vaebench.running.launchers.elsewhere import Elsewhere
+from vaebench.running.launchers.engine import Job, State
+from vaebench.work.events import Said
+
+RUNS = State("RUNNING", True, True)
+WAITS = State("PENDING", True, False, "Resources")
+
+
+class Cluster:
+    """What goes on when a command ends: its jobs, by (batch, number) the folder and task; where they stand."""
+
+    def __init__(self):
+        self.jobs = {}
+        self.known = {}
+
+    def work(self, job, should_stop=lambda: False):
+        """Carry a job out."""
+        done = carried.carry_out(*self.jobs[job], should_stop)
+        if done:
+            self.known[job] = State("COMPLETED", False, False)
+        return done
+
+
+class Listed:
+    """An engine on a cluster. ``each`` is called with a cluster whenever it is asked."""
+
+    name = "listed"
+    title = "List"
+    most = 3
+
+    def __init__(self, cluster, each=lambda cluster: None, outlives=True):
+        self.cluster, self.each, self.outlives = cluster, each, outlives
+        self.batches, self.cancelled, self.closed = [], [], False
+
+    def submit(self, folder, batch, tasks):
+        self.note = json.loads((folder / "batch.json").read_text())
+        self.batches.append(list(tasks))
+        for number, task in enumerate(tasks):
+            job = Job(batch, number)
+            self.cluster.jobs[job] = (folder, number, task)
+            self.cluster.known[job] = RUNS
+        return f"batch {len(self.batches)}"
+
+    def states(self, home, batches):
+        self.each(self.cluster)
+        return {job: state for job, state in self.cluster.known.items() if job.batch in batches}
+
+    def cancel(self, home, jobs):
+        self.cancelled += jobs
+        for job in jobs:
+            if not self.cluster.known[job].running:
+                self.cluster.known[job] = State("CANCELLED", False, False)
+
+    def cancelling(self, jobs):
+        return "so and so ends them"
+
+    def stop(self, jobs):
+        for job in filter(lambda job: self.cluster.known[job].live, jobs):
+            self.cluster.work(job, should_stop=lambda: True)
+            self.cluster.known[job] = State("ENDED", False, False)
+
+    def log(self, folder, number):
+        return folder / f"{number}.log"
+
+    def close(self):
+        self.closed = True
+
+
+def lines(said):
+    """What was said to the user."""
+    return [event.line for event in said if isinstance(event, Said)]
+
+
+def launch(engine, tasks, said, **how):
+    """What came of tasks that were handed to an engine; its events go to ``said``."""
+    return Elsewhere(engine).launch(tasks, said.append, **how)
+
+
+def statuses(launched):
+    """(updates of the cell, seed, status) of every outcome, sorted."""
+    return sorted((o.task.cell.train.updates, o.seed, str(o.status)) for o in launched.outcomes)

@@ -1,0 +1,51 @@
+"""One job: queued again it goes on bit for bit, and its progress is counted anew."""
+
+from __future__ import annotations
+
+from kit.cluster import Listed, launch
+
+from vaebench.results.status import record
+from vaebench.running import tasks as runner
+from vaebench.running.launchers import carried
+from vaebench.running.tasks import Task
+from vaebench.work.events import Advanced, Spared
+
+
+def stops(turns):
+    """Whether to stop, of the next turn: the first two are stopped when they ask for the fourth time."""
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return len(asked) > 3
+
+    return stop if len(turns) < 2 else lambda: False
+
+
+def test_a_job_that_is_queued_again_goes_on_bit_for_bit(make_cell, load_bits, tmp_path, states_of):
+    whole = make_cell({"run.results": str(tmp_path / "whole")})
+    runner.work(Task(whole, (0, 1)))
+    task = Task(make_cell(), (0, 1), force=True)
+    turns = []
+    while not carried.carry_out(tmp_path, 0, task, stops(turns)):  # force throws away in the first turn only
+        assert carried.read_outcomes(tmp_path, 0, task) is None
+        turns.append(record(runner.Store(tmp_path / "runs"), task.cell, 0).status)
+    assert turns == ["partial", "partial"]
+    assert [str(o.status) for o in carried.read_outcomes(tmp_path, 0, task)] == ["done", "done"]
+    assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
+
+
+def test_progress_is_counted_anew_in_every_turn(make_cell, load_bits, tmp_path, said, cluster):
+    cell = make_cell()
+    turns = []
+
+    def in_turns(cluster):
+        (job,) = cluster.known
+        if cluster.known[job].live:
+            turns.append(cluster.work(job, stops(turns)))
+
+    launch(Listed(cluster, in_turns), [Task(cell, (0,))], said)
+    assert turns == [False, False, True]
+    advanced, spared = (sum(e.updates for e in said if isinstance(e, kind)) for kind in (Advanced, Spared))
+    assert advanced + spared == cell.train.updates
+    assert {e.updates > 0 for e in said if isinstance(e, Advanced) and e.updates} == {True, False}, "taken back"

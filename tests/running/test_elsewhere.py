@@ -1,0 +1,221 @@
+"""Tasks as jobs of an engine, here one that keeps them in a list: handed over once, found again, watched, collected."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from kit.cluster import WAITS, Listed, launch, lines, statuses
+
+from vaebench.errors import UserError
+from vaebench.results.status import record
+from vaebench.running.launchers import elsewhere
+from vaebench.running.launchers.engine import State
+from vaebench.running.tasks import Task
+from vaebench.work.events import Advanced, Spared
+
+
+@pytest.fixture
+def tasks(make_cell, load_bits):
+    return [Task(make_cell({"train.updates": n}), (0, 1)) for n in (20, 25, 30, 35)]
+
+
+def one_after_the_other(cluster):
+    """Carry out the first job that has not ended."""
+    left = [job for job, state in cluster.known.items() if state.live]
+    if left:
+        cluster.work(left[0])
+
+
+def in_a_while():
+    """The same, from the second time on: the first time a command looks what is in flight."""
+    asked = []
+
+    def each(cluster):
+        asked.append(1)
+        if len(asked) > 1:
+            one_after_the_other(cluster)
+
+    return each
+
+
+DONE = sorted((n, seed, "done") for n in (20, 25, 30, 35) for seed in (0, 1))
+
+
+def test_every_task_is_a_job_and_its_outcomes_come_back(cluster, tasks, said, store):
+    engine = Listed(cluster, one_after_the_other)
+    launched = launch(engine, tasks, said)
+    assert statuses(launched) == DONE
+    assert all(o.value is not None for o in launched.outcomes)
+    assert not launched.stopped
+    assert engine.closed
+    assert list(map(len, engine.batches)) == [3, 1], "a batch has so many jobs at most"
+    assert engine.note == [[[tasks[3].cell.key, 0], [tasks[3].cell.key, 1]]], "before they were handed over"
+    assert lines(said)[0].startswith("3 jobs handed to List (batch 1); their logs are in ")
+    updates = sum(event.updates for event in said if isinstance(event, Advanced | Spared))
+    assert updates == sum(t.cell.train.updates * 2 for t in tasks)
+    assert list((store.root / ".jobs" / "listed").iterdir()) == [], "what was written down is gone"
+
+
+def killed(cluster, tasks):
+    """A command that hands tasks over and is killed when it first asks for them."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(cluster):
+        raise Killed
+
+    engine = Listed(cluster, die)
+    with pytest.raises(Killed):
+        launch(engine, tasks, [])
+    return engine
+
+
+def test_a_command_that_was_killed_finds_its_jobs_again(cluster, tasks, said):
+    assert len(killed(cluster, tasks).batches) == 2
+    first = next(iter(cluster.known))
+    cluster.work(first)
+    again = Listed(cluster, in_a_while())
+    launched = launch(again, tasks[1:], said)  # the first task is finished: a command does not ask for it any more
+    assert again.batches == []
+    assert statuses(launched) == [entry for entry in DONE if entry[0] != 20]
+    assert lines(said) == ["3 jobs of an earlier command in List: waited for, not handed over again"]
+
+
+def test_only_what_is_not_in_flight_is_handed_over(cluster, tasks, said):
+    killed(cluster, [replace(tasks[0], seeds=(0,)), tasks[1]])
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, tasks[:3], said)) == [entry for entry in DONE if entry[0] != 35]
+    assert [(t.cell.train.updates, t.seeds) for batch in again.batches for t in batch] == [(20, (1,)), (30, (0, 1))]
+
+
+def test_jobs_that_ended_with_their_command_are_handed_over_anew(cluster, tasks, said, store):
+    killed(cluster, tasks[:2])
+    cluster.known.clear()
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, tasks[:2], said)) == DONE[:4]
+    assert len(again.batches) == 1
+    assert list((store.root / ".jobs" / "listed").iterdir()) == []
+
+
+def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluated(cluster, tasks, said, store):
+    killed(cluster, tasks[:1])
+    cell = tasks[0].cell
+    other = replace(cell, config={**cell.config, "eval": {**cell.config["eval"], "bound_samples": 2}})
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, [Task(other, (0, 1))], said)) == DONE[:2]
+    assert len(again.batches) == 1 or [len(b) for b in again.batches] == [1, 1]
+    assert all(record(store, c, s).status == "done" for c in (cell, other) for s in (0, 1))
+
+
+def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(cluster, tasks, said, store):
+    killed(cluster, [replace(tasks[0], evaluate=False)])
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
+    assert len(again.batches) == 1, "the evaluation"
+
+
+def test_a_job_in_flight_is_enough_for_a_command_that_only_trains(cluster, tasks, said):
+    only = [replace(tasks[0], evaluate=False)]
+    killed(cluster, only)
+    again = Listed(cluster, in_a_while())
+    assert statuses(launch(again, only, said)) == [(20, 0, "trained"), (20, 1, "trained")]
+    assert again.batches == []
+
+
+def test_a_job_that_ends_without_a_result_is_told_with_its_log(cluster, tasks, said):
+    def lose(cluster):
+        for job in cluster.known:
+            cluster.known[job] = State("NODE_FAIL", False, False, "None of it is left")
+
+    launched = launch(Listed(cluster, lose), tasks[:1], said)
+    assert statuses(launched) == [(20, 0, "failed"), (20, 1, "failed")]
+    reason = launched.outcomes[0].reason
+    assert "ended without a result: NODE_FAIL (None of it is left); run again to go on" in reason
+    assert reason.endswith("/0.log")
+
+
+def test_a_run_that_fails_names_its_log(cluster, tasks, said, load_bits):
+    load_bits(None)
+    launched = launch(Listed(cluster, one_after_the_other), tasks[:1], said)
+    assert statuses(launched) == [(20, 0, "failed"), (20, 1, "failed")]
+    assert "; log: " in launched.outcomes[0].reason
+
+
+def test_after_a_failure_nothing_waiting_is_begun_if_so_asked(cluster, tasks, said):
+    def first_fails(cluster):
+        for number, job in enumerate(cluster.known):
+            if cluster.known[job].live:
+                cluster.known[job] = State("FAILED", False, False) if number == 0 else WAITS
+
+    engine = Listed(cluster, first_fails)
+    launched = launch(engine, tasks, said, fail_fast=True)
+    assert statuses(launched) == [(20, 0, "failed"), (20, 1, "failed")]
+    assert len(engine.cancelled) == 3
+
+
+def ctrl_c():
+    asked = []
+
+    def each(cluster):
+        if not asked:
+            asked.append(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return each
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_so(cluster, tasks, said, capfd):
+    launched = launch(Listed(cluster, ctrl_c()), tasks[:2], said)
+    assert (launched.outcomes, launched.stopped) == ([], True)
+    assert launched.line == (
+        "no longer watching: 2 jobs go on in List; the same command watches again, so and so ends them"
+    )
+    assert all(state.live for state in cluster.known.values())
+    assert capfd.readouterr().err.strip() == ""
+
+
+def test_ctrl_c_stops_the_jobs_of_an_engine_that_ends_with_the_command(cluster, tasks, said, store):
+    launched = launch(Listed(cluster, ctrl_c(), outlives=False), tasks[:1], said)
+    assert statuses(launched) == [(20, 0, "interrupted"), (20, 1, "interrupted")]
+    assert launched.line.startswith("interrupted; the state is saved")
+
+
+def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_command(cluster, tasks, said, monkeypatch):
+    monkeypatch.setattr(elsewhere, "GONE_SECONDS", 1000.0)  # nor is a job waited for that is gone
+    stop = ctrl_c()
+
+    def second_waits(cluster):
+        stop(cluster)
+        second = list(cluster.known)[1]
+        if cluster.known[second].live:
+            cluster.known[second] = WAITS
+
+    engine = Listed(cluster, second_waits, outlives=False)
+    launched = launch(engine, tasks[:2], said)
+    assert statuses(launched) == [(20, 0, "interrupted"), (20, 1, "interrupted")]
+    assert [job.number for job in engine.cancelled] == [1]
+
+
+def test_an_engine_that_does_not_answer_is_waited_for(cluster, tasks, said):
+    asked = []
+
+    class Silent(Listed):
+        def states(self, home, batches):
+            asked.append(1)
+            return super().states(home, batches) if len(asked) > 3 else None
+
+    assert statuses(launch(Silent(cluster, one_after_the_other), tasks[:1], said)) == DONE[:2]
+
+
+def test_what_is_refused_leaves_nothing_written_down(cluster, tasks, said, store):
+    class Refusing(Listed):
+        def submit(self, folder, batch, tasks):
+            raise UserError("no such partition")
+
+    with pytest.raises(UserError, match="no such partition"):
+        launch(Refusing(cluster), tasks, said)
+    assert list((store.root / ".jobs" / "listed").iterdir()) == []

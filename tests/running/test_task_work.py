@@ -1,0 +1,208 @@
+"""A task at work: locks, waiting, stops, full disks, and failures that stay where they are."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from kit.runs import put_result
+
+from vaebench import data
+from vaebench.errors import DataError
+from vaebench.results import lock
+from vaebench.results.store import Store
+from vaebench.running import tasks as runner
+from vaebench.running.tasks import Outcome, Task, work
+from vaebench.training.engines import Pack
+
+
+def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell, load_bits, store):
+    cell = make_cell()
+    put_result(store, cell, 0)
+    put_result(store, cell, 1, "diverged")
+    said = []
+    outcomes = work(Task(cell, (0, 1, 2)), lambda event: said.append(event) if isinstance(event, Outcome) else None)
+    assert [(o.seed, o.status) for o in outcomes] == [(0, "done"), (1, "diverged"), (2, "done")]
+    assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
+    assert said == outcomes
+    assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists()
+
+
+def test_a_run_is_told_with_the_measure_of_its_table_taken_as_it_asks(make_cell, load_bits, store):
+    cell = replace(make_cell(), measure="iw_nll")
+    done, again = work(Task(cell, (0,))), work(Task(cell, (0,)))
+    value = {m["name"]: m["value"] for m in store.read_result(cell.key, 0)["measures"]}["iw_nll"]
+    assert [(o.value, o.measure) for o in done + again] == [(value, "iw_nll")] * 2
+    other = replace(make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll")
+    (second,) = work(Task(other, (0,)))
+    assert (second.measure, second.value == value) == ("iw_nll", False)
+    assert work(Task(cell, (0,)))[0].value == value, "both are in the result"
+    (lacks,) = work(Task(replace(cell, measure="log_z"), (0,)))
+    assert lacks.measure == "bound"
+    assert lacks.value is not None
+
+
+def test_a_run_in_another_hand_is_busy_and_its_neighbours_run(make_cell, load_bits, store):
+    cell = make_cell()
+    with store.lock(cell.key, 1):
+        outcomes = work(Task(cell, (0, 1, 2)))
+    assert {o.seed: o.status for o in outcomes} == {0: "done", 1: "busy", 2: "done"}
+    assert not (store.run_dir(cell.key, 1) / "config.json").exists()
+
+
+def test_locks_are_given_back(make_cell, load_bits, store):
+    cell = make_cell()
+    work(Task(cell, (0,)))
+    with store.lock(cell.key, 0):
+        pass
+
+
+def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store, monkeypatch):
+    monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
+    cell, held, let_go = make_cell(), threading.Event(), threading.Event()
+
+    def other():
+        with store.lock(cell.key, 0):
+            held.set()
+            let_go.wait(20)
+            put_result(store, cell, 0)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait(20)
+    outcomes = []
+    waiting = threading.Thread(target=lambda: outcomes.extend(work(Task(cell, (0,), wait=True))))
+    waiting.start()
+    time.sleep(0.1)
+    assert outcomes == []
+    let_go.set()
+    waiting.join(20)
+    thread.join(20)
+    assert [(o.status, o.value) for o in outcomes] == [("done", 1.0)]
+    assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists(), "the other had finished it"
+
+
+def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypatch):
+    monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
+    cell, asked = make_cell(), iter([False, False, False, True])
+    with store.lock(cell.key, 0):
+        (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(asked))
+    assert outcome.status == "busy"
+
+
+def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(make_cell, load_bits, store):
+    cell = make_cell()
+    path = store.run_dir(cell.key, 1) / ".lock"
+
+    def should_stop():
+        if path.exists():
+            path.write_text("of another")
+            for held in lock._heart._held:
+                held.beat()
+        return False
+
+    outcomes = work(Task(cell, (0, 1)), should_stop=should_stop)
+    assert [o.status for o in outcomes] == ["busy", "busy"]
+    assert path.read_text() == "of another"
+    path.unlink()
+    assert [o.status for o in work(Task(cell, (0, 1)))] == ["done", "done"]
+
+
+def test_a_task_that_is_stopped_before_it_began_touches_nothing(make_cell, load_bits, tmp_path):
+    outcomes = work(Task(make_cell(), (0, 1)), should_stop=lambda: True)
+    assert [(o.status, o.reason) for o in outcomes] == [("interrupted", "stopped before it began")] * 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_fails_its_run_alone(make_cell, load_bits, store):
+    cell = make_cell()
+    folder = store.run_dir(cell.key, 1)
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file in its place")
+    outcomes = {o.seed: o for o in work(Task(cell, (0, 1)))}
+    assert (outcomes[0].status, outcomes[1].status) == ("done", "failed")
+    assert outcomes[1].reason == f"File exists: {folder}"
+
+
+def test_data_that_cannot_be_had_fail_the_task_in_one_line(make_cell, monkeypatch, store):
+    def load(config, **kw):
+        raise DataError("bits: nothing\nthere")
+
+    monkeypatch.setattr(data, "load", load)
+    outcomes = work(Task(make_cell(), (0, 1)))
+    assert [(o.status, o.reason) for o in outcomes] == [("failed", "bits: nothing there")] * 2
+
+
+def test_a_device_that_is_not_there_fails_the_task(make_cell, load_bits):
+    (outcome,) = work(Task(make_cell({"run.device": "cuda:99"}), (0,)))
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("run.device=cuda:99: this machine has")
+
+
+@pytest.mark.parametrize("full_after", [0, 1, 3, 6, -1])
+def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
+    make_cell, load_bits, states_of, tmp_path, monkeypatch, full_after
+):
+    """Wherever the room ends: at the first note, a checkpoint, a result. What was written before stays whole."""
+    real, left = os.fsync, [1000]
+
+    def fsync(handle):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", fsync)
+        work(Task(make_cell({"run.results": str(tmp_path / "whole")}), (0,)))
+        written = 1000 - left[0]
+        assert written > 10
+        left[0] = full_after if full_after >= 0 else written - 1
+        cell = make_cell()
+        (outcome,) = work(Task(cell, (0,)))
+    folder = Store(tmp_path / "runs").run_dir(cell.key, 0)
+    assert (outcome.status, outcome.reason) == ("failed", f"No space left on device: {folder}")
+    assert list(folder.glob("*.tmp")) == list(folder.glob(".*.tmp")) == []
+    assert work(Task(cell, (0,)))[0].status == "done"
+    assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_finished_results_whole(make_cell, load_bits, store, state_of, monkeypatch):
+    cell = make_cell()
+    work(Task(cell, (0,)))
+    before = state_of(store.run_dir(cell.key, 0))
+
+    def fsync(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    more = make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}})
+    (outcome,) = work(Task(more, (0,)))
+    assert outcome.status == "failed"
+    assert state_of(store.run_dir(cell.key, 0)) == before
+
+
+def test_a_diverged_run_is_recorded_and_its_neighbour_trained(make_cell, load_bits, store, monkeypatch):
+    real = Pack.advance
+
+    def advance(self, *args):
+        sums = real(self, *args)
+        return {k: v * v.new_tensor([1.0, math.nan]) for k, v in sums.items()}
+
+    cell = make_cell()
+    with monkeypatch.context() as m:
+        m.setattr(Pack, "advance", advance)
+        good, bad = work(Task(cell, (0, 1)))
+    assert (good.status, bad.status) == ("done", "diverged")
+    result = store.read_result(cell.key, 1)
+    assert (result["status"], result["measures"]) == ("diverged", [])
+    assert result["reason"] == bad.reason == (
+        "the training bound is not finite at update 15; there is no checkpoint yet"
+    )  # fmt: skip
+    assert [o.status for o in work(Task(cell, (0, 1)))] == ["done", "diverged"], "not run again"
+    assert [o.status for o in work(Task(cell, (1,), force=True))] == ["done"]
