@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.documents import DOCUMENTS, text_of
 
 from vaebench.data import MnistDynamic, MnistStatic
 from vaebench.data.files import fetch
 from vaebench.data.files.sources import Source
+from vaebench.data.text.yahoo import Yahoo
 
 
 def amat(cases: np.ndarray) -> bytes:
@@ -85,3 +87,20 @@ def tiny_dynamic(tmp_path) -> Tiny:
 def formats_of():
     """The writers of the formats: (amat, idx)."""
     return amat, idx
+
+
+@pytest.fixture
+def tiny_text(tmp_path):
+    """A loader like Yahoo's, one file without a digest, and the mirror that holds its files."""
+    mirror = tmp_path / "mirror"
+    (mirror / "tiny").mkdir(parents=True)
+    sources = {}
+    for split, documents in DOCUMENTS.items():
+        content = text_of(documents)
+        (mirror / "tiny" / f"tiny.{split}.txt").write_bytes(content)
+        known = {"documents": 4} if split == "train" else {}
+        sha256 = "" if known else hashlib.sha256(content).hexdigest()
+        urls = (f"https://one.test/{split}", f"https://two.test/{split}")
+        sources[split] = Source("tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **known)
+    members = {"name": "tiny", "sources": sources, "documents": {"train": 4, "valid": 2, "test": 2}, "entries": 9}
+    return type("Tiny", (Yahoo,), members), mirror

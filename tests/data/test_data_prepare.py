@@ -9,11 +9,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from kit.documents import load
 
-from vaebench.data import MnistStatic, prepare
+from vaebench.data import MnistStatic, inventory, prepare
 from vaebench.data.files import fetch
 from vaebench.data.files.sources import Source
 from vaebench.data.splits import array_hash
+from vaebench.data.text.toy import ToyText
 from vaebench.errors import DataError
 
 
@@ -220,3 +222,24 @@ def test_downloads_serve_when_there_is_no_mirror(tiny_static, tmp_path, monkeypa
     assert cached == ["tiny_test.amat", "tiny_train.amat", "tiny_valid.amat"]
     expected = tiny_static.cls.sources["test"].sha256
     assert fetch.digest_of(tmp_path / "tiny" / "tiny_test.amat", unzipped=True) == expected
+
+
+def test_flat_arrays_have_long_chunks(tmp_path):
+    arrays = {"a": np.zeros(200_000, dtype=np.int16), "b": np.zeros((2000, 3), dtype=np.uint8)}
+    prepare.write(ToyText(), arrays, tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5") as f:
+        assert (f["a"].chunks, f["b"].chunks) == ((65_536,), (1000, 3))
+
+
+def test_what_a_loader_without_sources_keeps(tmp_path, monkeypatch):
+    kept = type("Kept", (ToyText,), {"name": "kept", "keep": True})
+    expected = load(ToyText, None, tmp_path).hash
+    assert not any(tmp_path.iterdir())
+    assert load(kept, None, tmp_path).hash == expected
+    monkeypatch.setattr(kept, "read", None)  # not made again
+    assert load(kept, None, tmp_path).hash == expected
+    state = inventory.status_of(kept(), None, tmp_path)
+    assert (state.prepared, state.path) == (True, tmp_path / "prepared" / "kept-v1.h5")
+    assert [c.state for c in inventory.verify_one(kept(), None, tmp_path)] == ["ok"]
+    state.path.write_bytes(b"x")
+    assert [c.state for c in inventory.verify_one(kept(), None, tmp_path)] == ["bad"]

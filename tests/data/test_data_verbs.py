@@ -142,3 +142,10 @@ def test_real_grey_mnist(tmp_path):
     # the evaluation cases are the same on every machine
     assert splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
     assert splits.hashes["test"] == "f3fcff00be79c63356bd8f96a3926ff94ee4585915a071131e9fcd4d301d1d45"
+
+
+def test_other_data_sets_are_settled_as_they_are():
+    config = load_yaml("data", "digits")
+    assert data.settle(config) == config
+    with pytest.raises(UserError, match="unknown data set"):
+        data.settle({"name": "txet"})
