@@ -1,22 +1,19 @@
-"""data=images: images of the user's own, against known arrays; every kind of bad input is one line."""
+"""``data=images``, images of the user's own: their splits, what names them, and what is asked of them."""
 
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import struct
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.pictures import COUNTS, GREY, SHAPE, bit_images, files_of, fine_images, folder_of, grey_images
 from PIL import Image
 
 from vaebench import data
 from vaebench.cli import main
-from vaebench.data.files.pictures import read_images
 from vaebench.data.images.mnist import MnistDynamic
 from vaebench.data.images.own import OwnImages
 from vaebench.data.kinds import Kind
@@ -24,123 +21,10 @@ from vaebench.data.splits import array_hash, held_out_mask
 from vaebench.errors import DataError, UserError
 from vaebench.settings import defaults
 
-SHAPE = (6, 5)
-COUNTS = {"train": 40, "valid": 8, "test": 9}
-
-
-def grey_images() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {split: rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8) for split, n in COUNTS.items()}
-
-
-def bit_images() -> dict[str, np.ndarray]:
-    return {split: images >= 100 for split, images in grey_images().items()}
-
-
-def fine_images() -> dict[str, np.ndarray]:
-    """Levels of 16 bits."""
-    rng = np.random.default_rng(1)
-    return {split: rng.integers(0, 65_536, (n, *SHAPE), dtype=np.uint16) for split, n in COUNTS.items()}
-
-
-def folder_of(images: np.ndarray, folder: Path) -> Path:
-    """PNGs of the images; those of ``bool`` have one bit, those of uint16 sixteen."""
-    folder.mkdir(parents=True)
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{i:03}.png")
-    return folder
-
-
-def files_of(images: dict[str, np.ndarray], folder: Path, **more) -> dict:
-    """The ``data`` group of an .npy file for each split."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {"name": "images", "grey": "dynamic", "content": None, "held_out": None, **more}
-    for split, array in images.items():
-        np.save(folder / f"{split}.npy", array)
-        config[split] = str(folder / f"{split}.npy")
-    return config
-
 
 @pytest.fixture
 def load(tmp_path):
     return lambda config: data.load(config, root=tmp_path / "root")
-
-
-def refused(config: dict, tmp_path: Path) -> str:
-    """The one line with which own images are refused; nothing is prepared then."""
-    with pytest.raises(UserError) as e:
-        data.load(config, root=tmp_path / "root")
-    assert "\n" not in str(e.value)
-    assert not list((tmp_path / "root").glob("prepared/*.h5"))
-    return str(e.value)
-
-
-# --------------------------------------------------------------------------------------------------------- reading
-
-
-@pytest.mark.parametrize(
-    ("stored", "expected"),
-    [
-        (lambda a: a >= 100, lambda a: a >= 100),
-        (lambda a: (a >= 100).astype(np.uint8), lambda a: a >= 100),
-        (lambda a: (a >= 100).astype(np.int64), lambda a: a >= 100),
-        (lambda a: (a >= 100).astype(np.float64), lambda a: a >= 100),
-        (lambda a: (a >= 100).astype(np.uint8) * np.uint8(255), lambda a: a >= 100),
-        (lambda a: a, lambda a: a),
-        (lambda a: a.astype(">i4"), lambda a: a),
-        (lambda a: np.asfortranarray(a), lambda a: a),
-        (lambda a: a[..., None], lambda a: a),
-        (lambda a: a / 255, lambda a: a),
-        (lambda a: a.astype(np.float32) / np.float32(255), lambda a: a),
-        (lambda a: a / 256, lambda a: (a / 256).astype(np.float32)),
-        (lambda a: (a / 999).astype(np.float16), lambda a: (a / 999).astype(np.float16).astype(np.float32)),
-        (lambda a: np.minimum(a, 1) / 255, lambda a: np.minimum(a, 1)),  # as dark as can be, and no bits
-    ],
-)
-def test_arrays_in_their_narrowest_form(stored, expected, tmp_path):
-    grey = np.concatenate([np.arange(256), np.arange(44)]).astype(np.uint8).reshape(10, *SHAPE)
-    np.save(tmp_path / "a.npy", stored(grey))
-    np.savez(tmp_path / "one.npz", anything=stored(grey))
-    np.savez_compressed(tmp_path / "several.npz", train=stored(grey), other=np.zeros(3))
-    for name in ("a.npy", "one.npz", "several.npz"):
-        found = read_images(tmp_path / name, "train")
-        assert found.dtype == expected(grey).dtype
-        np.testing.assert_array_equal(found, expected(grey))
-
-
-def test_pngs_written_by_pillow_are_read_back(tmp_path):
-    grey, bits, fine = grey_images()["train"], bit_images()["train"], fine_images()["train"]
-    np.testing.assert_array_equal(read_images(folder_of(grey, tmp_path / "grey"), "train"), grey)
-    np.testing.assert_array_equal(read_images(folder_of(bits, tmp_path / "bits"), "train"), bits)
-    found = read_images(folder_of(fine, tmp_path / "fine"), "train")
-    np.testing.assert_array_equal(found, (fine / 65_535).astype(np.float32))
-    wide = grey.astype(np.uint16) * np.uint16(257)
-    np.testing.assert_array_equal(read_images(folder_of(wide, tmp_path / "wide"), "train"), grey)
-    dim = bits.astype(np.uint8)
-    np.testing.assert_array_equal(read_images(folder_of(dim, tmp_path / "dim"), "train"), bits)
-
-
-def test_pngs_of_several_depths_in_one_folder(tmp_path):
-    """Programs that make PNGs small store a black and white image with one bit."""
-    grey = grey_images()["train"]
-    grey[1] = np.where(grey[1] > 99, 255, 0)
-    folder = folder_of(grey, tmp_path / "grey")
-    Image.fromarray(grey[1] > 0).save(folder / "001.png")
-    np.testing.assert_array_equal(read_images(folder, "train"), grey)
-    Image.fromarray(grey[2].astype(np.uint16) * np.uint16(257)).save(folder / "002.png")
-    np.testing.assert_array_equal(read_images(folder, "train"), grey)
-
-
-def test_pngs_come_by_name_and_other_files_are_left_alone(tmp_path):
-    grey = grey_images()["train"][:3]
-    folder = folder_of(grey, tmp_path / "grey")
-    (folder / "000.png").rename(folder / "b.PNG")
-    (folder / "._001.png").write_bytes(b"of a Mac")
-    (folder / "notes.txt").write_text("nothing")
-    np.testing.assert_array_equal(read_images(folder, "train"), grey[[1, 2, 0]])
-
-
-# ---------------------------------------------------------------------------------------------------------- splits
 
 
 def test_bits_are_used_as_they_are(tmp_path, load):
@@ -263,9 +147,6 @@ def test_held_out_images(images, tmp_path, load):
         data.check(config, cases=34)
 
 
-# ------------------------------------------------------------------------------------------- what a run is named by
-
-
 def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, load, monkeypatch):
     grey = grey_images()
     files = files_of(grey, tmp_path / "npy")
@@ -339,150 +220,6 @@ def test_files_that_change_while_they_are_read(tmp_path, load, monkeypatch):
         loader.arrays({})
 
 
-# ------------------------------------------------------------------------------------------------------- bad input
-
-
-def object_array(path: Path) -> None:
-    np.save(path, np.array([[1], {}], dtype=object), allow_pickle=True)
-
-
-def header_of(path: Path, shape: str) -> None:
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
-    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(30))
-
-
-def cut(path: Path, save, at: int) -> None:
-    save()
-    path.write_bytes(path.read_bytes()[:at])
-
-
-GREY = grey_images()["train"]
-BAD_FILES = {
-    "colour": (lambda p: np.save(p, np.zeros((4, 6, 5, 3), np.uint8)), "4 x 6 x 5 x 3: colour images; expected grey"),
-    "vectors": (lambda p: np.save(p, np.zeros((4, 30))), "4 x 30; expected n x height x width"),
-    "channels first": (lambda p: np.save(p, np.zeros((4, 1, 6, 5))), "4 x 1 x 6 x 5; expected n x height x width"),
-    "a number": (lambda p: np.save(p, np.float64(3)), "a single number; expected n x height x width"),
-    "none": (lambda p: np.save(p, np.zeros((0, 6, 5))), "0 x 6 x 5: no images"),
-    "flat": (lambda p: np.save(p, np.zeros((4, 0, 5))), "4 x 0 x 5: images without pixels"),
-    "one": (lambda p: np.save(p, GREY[:1]), "a single image, expected two or more"),
-    "size": (lambda p: np.save(p, GREY[:, :, :4]), "images of 6 x 4 pixels, but those to train on have 6 x 5"),
-    "negative": (lambda p: np.save(p, GREY.astype(int) - 1), "values from -1 to 25"),
-    "large": (lambda p: np.save(p, GREY.astype(np.uint16) * 257), "allowed: whole numbers from 0 to 255"),
-    "large floats": (lambda p: np.save(p, GREY * 1.0), "allowed: floats from 0 to 1"),
-    "infinite": (lambda p: np.save(p, np.where(GREY > 0, np.inf, 0.0)), "values from 0 to inf; allowed: floats"),
-    "nan": (lambda p: np.save(p, np.where(GREY > 100, np.nan, 0.5)), "values are NaN"),
-    "words": (lambda p: np.save(p, np.full((4, 6, 5), "a")), "not an array of real numbers"),
-    "complex": (lambda p: np.save(p, np.zeros((4, 6, 5), complex)), "not an array of real numbers"),
-    "records": (lambda p: np.save(p, np.zeros(4, [("a", int)])), "not an array of real numbers"),
-    "objects": (object_array, "pickled Python objects, which are never read"),
-    "pickle": (lambda p: p.write_bytes(pickle.dumps(GREY)), "neither an .npy nor an .npz file"),
-    "text": (lambda p: p.write_text("0 1 1"), "neither an .npy nor an .npz file"),
-    "empty": (lambda p: p.write_bytes(b""), "neither an .npy nor an .npz file"),
-    "png": (lambda p: Image.fromarray(GREY[0]).save(p, "PNG"), "a single PNG, expected a folder of PNGs"),
-    "cut": (lambda p: cut(p, lambda: np.save(p, GREY), -7), "truncated: 1,193 bytes of numbers, expected 1,200"),
-    "cut header": (lambda p: cut(p, lambda: np.save(p, GREY), 40), "truncated, damaged or no npy array"),
-    "long": (lambda p: p.write_bytes((np.save(p, GREY), p.read_bytes())[1] + b"x"), "too long: 1,201 bytes"),
-    "huge": (lambda p: header_of(p, "(9999999999999, 6, 5)"), "truncated: 30 bytes of numbers"),
-    "minus": (lambda p: header_of(p, "(-1, -6, 5)"), "truncated, damaged or no npy array"),
-    "cut zip": (lambda p: cut(p, lambda: np.savez(p, a=GREY), -90), "truncated, damaged or no npz file"),
-    "no array": (lambda p: zipfile.ZipFile(p, "w").close(), "no array in it"),
-    "many": (lambda p: np.savez(p, a=GREY, b=GREY), "arrays a, b; expected one called test, or a single array"),
-    "in a zip": (lambda p: np.savez(p, a=np.array([{}], dtype=object)), "a: pickled Python objects"),
-}
-
-
-@pytest.mark.parametrize("bad", BAD_FILES)
-def test_a_bad_file_is_one_line(bad, tmp_path):
-    write, message = BAD_FILES[bad]
-    config = files_of(grey_images(), tmp_path)
-    # np.save and np.savez give a name without an ending one, so the name says nothing of what is in it
-    path = tmp_path / ("test.npz" if "zip" in bad or bad in ("many", "no array") else "test.npy")
-    write(path)
-    found = refused({**config, "test": str(path)}, tmp_path)
-    assert message in found
-    assert str(path) in found
-
-
-def test_a_damaged_zip_is_one_line(tmp_path):
-    config = files_of(grey_images(), tmp_path)
-    np.savez_compressed(tmp_path / "all.npz", **grey_images())
-    content = bytearray((tmp_path / "all.npz").read_bytes())
-    content[300] ^= 16
-    (tmp_path / "all.npz").write_bytes(content)
-    found = refused({**config, "train": str(tmp_path / "all.npz"), "test": None}, tmp_path)
-    assert "truncated, damaged or no npz file" in found
-
-
-def test_nothing_is_unpickled(tmp_path):
-    """A pickle that would write a file if it were read."""
-    mark = tmp_path / "mark"
-
-    class Trap:
-        def __reduce__(self):
-            return (Path.touch, (mark,))
-
-    array = np.empty(2, dtype=object)
-    array[:] = [Trap(), Trap()]
-    config = files_of(grey_images(), tmp_path)
-    np.save(config["train"], array, allow_pickle=True)
-    assert "pickled Python objects" in refused(config, tmp_path)
-    assert not mark.exists()
-    np.load(config["train"], allow_pickle=True)
-    assert mark.exists()
-
-
-def in_colour(mode: str, **options):
-    return lambda folder: Image.new(mode, SHAPE[::-1]).save(folder / "001.png", **options)
-
-
-def chunk_of(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def flipped(folder: Path) -> None:
-    content = bytearray((folder / "001.png").read_bytes())
-    at = content.index(b"IDAT") + 12
-    content[at] ^= 1
-    (folder / "001.png").write_bytes(content)
-
-
-def moving(folder: Path) -> None:
-    first = Image.fromarray(GREY[0])
-    first.save(folder / "001.png", save_all=True, append_images=[Image.fromarray(GREY[1])])
-
-
-BAD_FOLDERS = {
-    "colour": (in_colour("RGB"), r"001\.png: in colour \(mode RGB\); expected a grey or binary PNG"),
-    "with alpha": (in_colour("RGBA"), r"001\.png: in colour \(mode RGBA\)"),
-    "transparent": (in_colour("LA"), r"001\.png: has transparent pixels"),
-    "one level transparent": (in_colour("L", transparency=0), r"001\.png: has transparent pixels"),
-    "palette": (in_colour("P"), r"001\.png: has a palette of colours"),
-    "moving": (moving, r"001\.png: 2 frames of a moving picture"),
-    "size": (lambda f: Image.fromarray(GREY[0, :4]).save(f / "001.png"),
-             r"001\.png: 4 x 5 pixels, but 000\.png has 6 x 5; expected one size"),
-    "cut": (lambda f: (f / "001.png").write_bytes((f / "001.png").read_bytes()[:60]),
-            r"001\.png: truncated, damaged or no PNG"),
-    "damaged": (flipped, r"001\.png: truncated, damaged or no PNG"),
-    "other": (lambda f: Image.fromarray(GREY[0]).save(f / "001.png", "JPEG"),
-              r"001\.png: truncated, damaged or no PNG"),
-    "empty": (lambda f: (f / "001.png").write_bytes(b""), r"001\.png: truncated, damaged or no PNG"),
-    "a folder": (lambda f: ((f / "001.png").unlink(), (f / "001.png").mkdir()), r"001\.png: cannot be read"),
-    "nothing": (lambda f: [p.unlink() for p in f.glob("*.png")], r"no PNG in it; allowed: a folder of PNGs, an \.npy"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("bad", BAD_FOLDERS)
-def test_a_bad_folder_is_one_line(bad, tmp_path):
-    spoil, message = BAD_FOLDERS[bad]
-    config = files_of(grey_images(), tmp_path)
-    folder = folder_of(GREY[:3], tmp_path / "png")
-    assert len(read_images(folder, "test")) == 3
-    spoil(folder)
-    with pytest.raises(DataError, match=message):
-        read_images(folder, "test")
-    refused({**config, "test": str(folder)}, tmp_path)
-
-
 def test_images_have_to_be_named(tmp_path):
     config = files_of(grey_images(), tmp_path)
     np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
@@ -507,9 +244,6 @@ def test_images_have_to_be_named(tmp_path):
     gone = {**config, "content": "known", **{s: "gone" for s in COUNTS}}
     with pytest.raises(UserError, match="no validation images"):
         OwnImages.of(gone).splits({"train": GREY, "test": GREY}, None, 0)
-
-
-# -------------------------------------------------------------------------------------------------- in the command
 
 
 def test_what_ls_and_verify_show(tmp_path):

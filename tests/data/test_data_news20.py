@@ -1,0 +1,134 @@
+"""20 Newsgroups: its splits, and what is known of the real one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.counts import WORDS, rows_of, text_of, vocabulary_of, written
+
+from vaebench import data
+from vaebench.data.counts.news20 import News20
+from vaebench.data.examples import prepare
+from vaebench.data.files.sources import NEWS20, Source
+from vaebench.data.kinds import Kind
+from vaebench.data.splits import held_out_mask
+from vaebench.errors import DataError, UserError
+
+REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """20 Newsgroups in small, from files; and what they hold."""
+    rows = {"train": rows_of(40, 6), "test": rows_of(9, 7, most=300)}
+    content = {"train": text_of(rows["train"]), "test": text_of(rows["test"]), "vocabulary": vocabulary_of(WORDS)}
+    for key, bytes_ in content.items():
+        written(tmp_path / "20news" / NEWS20[key].name, bytes_)
+    sources = {k: Source("20news", NEWS20[k].name, hashlib.sha256(v).hexdigest()) for k, v in content.items()}
+    documents = {"train": 36, "valid": 4, "test": 9}
+    cls = type("Tiny", (News20,), {"name": "tiny", "sources": sources, "words": WORDS, "documents": documents})
+    monkeypatch.setitem(data.DATA, "tiny", cls)
+    return rows
+
+
+def load(tmp_path, **settings):
+    return data.load({"name": "tiny", **settings}, mirror=tmp_path, root=tmp_path / "root")
+
+
+def test_splits_of_counts(tiny, tmp_path):
+    splits = load(tmp_path)
+    held = [0, 10, 20, 30]
+    np.testing.assert_array_equal(splits.valid, tiny["train"][held])
+    np.testing.assert_array_equal(splits.train, np.delete(tiny["train"], held, axis=0))
+    np.testing.assert_array_equal(splits.test, tiny["test"])
+    assert {part.dtype for part in (splits.train, splits.valid, splits.test)} == {np.dtype(np.int16)}
+    assert (splits.kind, splits.shape, splits.tokens) == (Kind.COUNTS, (WORDS,), False)
+    assert splits.vocabulary == tuple(f"w{i}" for i in range(WORDS))
+    np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
+    info = splits.info
+    assert (info.kind, info.shape, info.size, info.vocabulary) == (Kind.COUNTS, (WORDS,), WORDS, WORDS)
+
+    import torch
+
+    rows = prepare(splits.kind, torch.from_numpy(splits.test))
+    assert rows.dtype == torch.float32
+    np.testing.assert_array_equal(rows.numpy(), tiny["test"])
+
+
+def test_log_counts_are_another_data_set_of_the_same_prepared_file(tiny, tmp_path):
+    raw, log = load(tmp_path), load(tmp_path, counts="log1p")
+    assert [p.name for p in (tmp_path / "root" / "prepared").glob("*.h5")] == ["tiny-v1.h5"]
+    np.testing.assert_array_equal(log.test, np.floor(0.5 + np.log1p(tiny["test"])))
+    assert log.test.dtype == np.uint8
+    np.testing.assert_allclose(log.mean, log.train.mean(0), rtol=1e-6)
+    assert log.hash != raw.hash
+    with pytest.raises(UserError, match=r"data\.counts='log': allowed: raw or log1p"):
+        load(tmp_path, counts="log")
+
+
+def test_held_out_documents_come_from_all_that_are_not_for_testing(tiny, tmp_path):
+    pool = np.concatenate([load(tmp_path).train, load(tmp_path).valid])
+    held = held_out_mask(40, 11, 5)
+    splits = load(tmp_path, held_out=11, held_out_seed=5)
+    np.testing.assert_array_equal(splits.valid, pool[held])
+    np.testing.assert_array_equal(splits.train, pool[~held])
+    np.testing.assert_array_equal(splits.test, tiny["test"])
+    for n in (0, 40):
+        with pytest.raises(UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"):
+            data.check({"name": "tiny", "held_out": n})
+        with pytest.raises(UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"):
+            load(tmp_path, held_out=n)
+    with pytest.raises(UserError, match=r"data\.entries=5: allowed: null alone"):
+        load(tmp_path, entries=5)
+
+
+def test_files_of_other_numbers_are_refused(tiny, tmp_path):
+    files = {key: tmp_path / "20news" / NEWS20[key].name for key in NEWS20}
+    cls = data.DATA["tiny"]
+    with pytest.raises(DataError, match=r"test\.feat: 9 documents for test, expected 10"):
+        type("T", (cls,), {"documents": {"train": 36, "valid": 4, "test": 10}})().arrays(files)
+    with pytest.raises(DataError, match=r"vocab\.new: a vocabulary of 7 words, expected 8"):
+        type("T", (cls,), {"words": 8})().arrays(files)
+    written(files["vocabulary"], vocabulary_of(WORDS - 1))
+    with pytest.raises(DataError, match="has the word '7', but the vocabulary has the words 1 to 6"):
+        cls().arrays(files)
+
+
+@pytest.mark.skipif(
+    REAL_MIRROR is None or not (Path(REAL_MIRROR) / "20news").is_dir(), reason="needs VAEBENCH_MIRROR with 20news/"
+)
+def test_real_news20(tmp_path):
+    """Sizes and lengths as counted in the public files by others, with and without logarithms."""
+    config = {"name": "news20", "held_out": 100}
+    splits = data.load(config, mirror=REAL_MIRROR, root=tmp_path)
+    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(11_168, 2000), (100, 2000), (7505, 2000)]
+    lengths = splits.test.sum(1, dtype=np.int64)
+    assert (lengths.sum(), lengths.max(), np.median(lengths)) == (720_898, 4306, 57)
+    assert lengths.std() == pytest.approx(187, abs=0.5)
+    assert splits.vocabulary[:2] == ("who", "out")
+    everything = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
+    assert everything == 6494  # as the vocabulary file says of its first word
+    logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(1, dtype=np.int64)
+    assert logs.mean() == pytest.approx(66.8, abs=0.05)
+    assert logs.std() == pytest.approx(75.5, abs=0.05)
+    plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
+    assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
+    for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):  # as counted by others
+        found = own_unigram(data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test)
+        assert found == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))
+
+
+def own_unigram(x):
+    """Perplexities, per document and pooled, of documents under their own word frequencies."""
+    import torch
+
+    from vaebench.estimators.document_perplexity import per_document, pooled
+
+    frequency = x.sum(0, dtype=np.int64)
+    nll = torch.from_numpy(-(x @ np.log(frequency / frequency.sum())))
+    tokens = torch.from_numpy(x.sum(1, dtype=np.int64))
+    return per_document(nll, tokens).value, pooled(nll, tokens).value
