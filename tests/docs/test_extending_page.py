@@ -76,7 +76,7 @@ def inserted(text: str, diff: str) -> str:
 def copy(tmp_path_factory) -> Path:
     """A copy of the repository with everything of the page in it."""
     here = tmp_path_factory.mktemp("copy")
-    for name in ("vaebench", "conf", "tests/contract"):
+    for name in ("vaebench", "conf", "tests/contract", "tests/kit"):
         shutil.copytree(ROOT / name, here / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "tests/conftest.py"):
         shutil.copy(ROOT / name, here / name)
