@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 from kit.parameters import drawn
+from kit.text_vae import rows
 from torch import nn
 
 from vaebench import models
@@ -19,11 +20,6 @@ from vaebench.rng import noise
 
 VOCABULARY, EMBEDDING, UNITS = 6, 4, 3
 DOCUMENTS = [[1, 4, 5, 2], [1, 5, 2], [1, 3, 3, 5, 4, 2], [1, 2]]
-
-
-def rows(documents, width=None):
-    width = width or max(map(len, documents))
-    return torch.tensor([[*d, *[0] * (width - len(d))] for d in documents])
 
 
 def built(seed=0, vocabulary=VOCABULARY, **settings):

@@ -1,14 +1,13 @@
-"""The VAE of documents: a literal second implementation, padding, causality, dropout, all documents enumerated."""
+"""The VAE of documents: a literal second implementation, its posterior, its parameters and how they start."""
 
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 import torch
-from kit.parameters import drawn
+from kit.text_vae import DOCUMENTS, LATENTS, K, built, codes, masks, rows
 from torch import nn
 from torch.func import functional_call
 
@@ -16,35 +15,9 @@ from vaebench import models
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
-from vaebench.models import text_decoder
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn import word_softmax
 from vaebench.rng import noise
-
-VOCABULARY, LATENTS, EMBEDDING, UNITS, K = 7, 2, 4, 3, 3
-
-DOCUMENTS = [[1, 4, 5, 2], [1, 6, 2], [1, 3, 3, 5, 6, 2], [1, 2], [1, 5, 4, 2]]
-"""Of lengths 2 to 6; an empty one among them."""
-
-
-def rows(documents, width=None):
-    width = width or max(map(len, documents))
-    return torch.tensor([[*d, *[0] * (width - len(d))] for d in documents])
-
-
-def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **settings):
-    settings = {"latents": LATENTS, "embedding": EMBEDDING, "units": UNITS, **settings}
-    return drawn(
-        TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(dtype), scale, seed
-    )
-
-
-def codes(k, batch, seed=0, dtype=torch.float64):
-    return [torch.randn(k, batch, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=dtype)]
-
-
-def masks(model, batch, width, seed=0):
-    return {k: v.double() for k, v in noise.fixed(model.dropout_noise(batch, width), seed, "noise").items()}
 
 
 class Literal(nn.Module):
@@ -92,9 +65,6 @@ class Literal(nn.Module):
     def gradients(self, loss, names):
         own = dict(self.named_parameters())
         return torch.autograd.grad(loss, [own[self.names[n]] for n in names], materialize_grads=True)
-
-
-# ------------------------------------------------------------------------------------------- second implementation
 
 
 @pytest.mark.parametrize("dropout", [False, True])
@@ -169,180 +139,6 @@ def test_a_posterior_asks_the_encoder_once(monkeypatch):
     found = q.sample(K, draws), q.log_prob(z)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
     torch.testing.assert_close(q.log_prob_terms(z), [wanted[1]], rtol=0, atol=0)
-
-
-# ------------------------------------------------------------------------------------------------ without gradient
-
-
-@pytest.mark.parametrize(("at_once", "logits", "inputs"), [(10**6, 10**6, 10**6), (1, 1, 1), (4, 20, 100), (7, 33, 50)])
-def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(monkeypatch, at_once, logits, inputs):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    wanted = model.log_likelihood(x, z).detach()
-    for name, value in (("ROWS", at_once), ("LOGITS", logits), ("INPUTS", inputs)):
-        monkeypatch.setattr(text_decoder, name, {"cpu": value})
-    torch.testing.assert_close(model.score(x, z), wanted, rtol=0, atol=1e-12)
-    assert not model.score(x, z).requires_grad
-
-
-@pytest.mark.parametrize("method", ["log_likelihood", "score"])
-def test_many_samples_are_as_one_at_a_time(method):
-    model, x, (z,) = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    of = getattr(model, method)
-    one = torch.cat([of(x, [v[None]]) for v in z])
-    torch.testing.assert_close(of(x, [z]), one, rtol=0, atol=1e-13)
-
-
-def test_samples_of_a_document_share_its_dropout():
-    model, x, (z,) = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    drop = masks(model, *x.shape)
-    one = torch.cat([model.log_likelihood(x, [v[None]], drop) for v in z])
-    torch.testing.assert_close(model.log_likelihood(x, [z], drop), one, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("method", ["log_likelihood", "score"])
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
-def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error):
-    model, (z,) = built(dtype=dtype), codes(K, len(DOCUMENTS), dtype=dtype)
-    close = {"rtol": error, "atol": error}
-    of = getattr(model, method)
-    x = rows(DOCUMENTS)
-    scores, moments = of(x, [z]), model.encode(x)
-    wide = rows(DOCUMENTS, 15)
-    torch.testing.assert_close(of(wide, [z]), scores, **close)
-    torch.testing.assert_close(model.encode(wide), moments, **close)
-    for (i, document), width in itertools.product(enumerate(DOCUMENTS), (None, 9)):
-        alone = rows([document], width)
-        torch.testing.assert_close(of(alone, [z[:, i : i + 1]])[:, 0], scores[:, i], **close)
-        torch.testing.assert_close(torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close)
-    order = torch.tensor([3, 0, 4, 2, 1])
-    torch.testing.assert_close(of(x[order], [z[:, order]]), scores[:, order], **close)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
-def test_token_numbers_of_any_type(dtype):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    assert torch.equal(model.log_likelihood(x.to(dtype), z), model.log_likelihood(x, z))
-    assert torch.equal(model.encode(x.to(dtype))[0], model.encode(x)[0])
-
-
-@torch.no_grad()
-def test_a_large_vocabulary_in_float32():
-    """Log-sums over many blocks of words, of large logits, against float64."""
-    model = built(vocabulary=3000, scale=3.0, dtype=torch.float32, units=20)
-    x, z = torch.randint(3, 3000, (3, 9), generator=torch.Generator().manual_seed(1)), codes(200, 3)
-    found = model.score(x, [z[0].float()])
-    wanted = model.double().score(x, [z[0].float().double()])
-    torch.testing.assert_close(found.double(), wanted, rtol=3e-6, atol=1e-4)
-
-
-# ------------------------------------------------------------------------------------------------- probabilities
-
-
-def test_terms_are_causal():
-    """A changed word changes its own term and those after it, and no other.
-
-    Dropping all outputs of a step makes its term -log V, and so tells the term apart within the whole document.
-    """
-    model, z, x = built(dropout_in=0.0), codes(1, 1), rows([[1, 3, 4, 5, 6, 2]])
-    steps, kept = x.shape[1] - 1, torch.ones(1, x.shape[1] - 1, UNITS, dtype=torch.float64)
-
-    def terms(x):
-        out = []
-        for t in range(steps):
-            without = kept.clone()
-            without[:, t] = 0
-            out.append(
-                model.log_likelihood(x, z, {"drop_out": kept}) - model.log_likelihood(x, z, {"drop_out": without})
-            )
-        return torch.stack(out).flatten() - math.log(VOCABULARY)
-
-    before = terms(x)
-    torch.testing.assert_close(before.sum(), model.log_likelihood(x, z, {"drop_out": kept}).squeeze())
-    for j in range(1, steps + 1):
-        changed = x.clone()
-        changed[0, j] = 1
-        moved = (terms(changed) - before).abs() > 1e-9
-        assert moved.tolist() == [t >= j - 1 for t in range(steps)]
-    # What is predicted last is no input; the gradient says it too.
-    (g,) = torch.autograd.grad(model.log_likelihood(x, z).sum(), model.p.embedding)
-    assert [bool(row.any()) for row in g] == [word in (1, 3, 4, 5, 6) for word in range(VOCABULARY)]
-
-
-@pytest.mark.parametrize("gradient", [True, False])
-def test_the_probabilities_of_all_documents_sum_to_one(gradient):
-    """Documents of up to three words, plus beginnings of four that go on; ``<pad>`` within one from its own formula."""
-    model = built(seed=2, vocabulary=5)
-    (z,) = codes(1, 1, seed=5)
-    words, longest = (1, 3, 4), 3
-    with torch.set_grad_enabled(gradient):
-
-        def mass(documents):
-            return float(model.log_likelihood(rows(documents), [z.expand(1, len(documents), -1)]).detach().exp().sum())
-
-        ended, padded = 0.0, 0.0
-        for n in range(longest + 1):
-            prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
-            ended += mass([[*p, 2] for p in prefixes])
-            for p in prefixes:
-                padded += (mass([p]) if n else 1.0) * first_word(model, p, z[0])
-        rest = mass([[1, *w] for w in itertools.product(words, repeat=longest + 1)])
-    assert ended + rest + padded == pytest.approx(1.0, abs=1e-12)
-    assert min(ended, rest, padded) > 0.01
-
-
-def first_word(model, prefix, z):
-    """Probability of ``<pad>`` after ``prefix``, a step at a time."""
-    state = model.p.first_state(1, z)
-    for word in prefix:
-        after, state = model.p.next_word(torch.tensor([word]), z, state)
-    return float(after[0, 0].exp())
-
-
-# ------------------------------------------------------------------------------------------------------- dropout
-
-
-def test_dropout_keeps_a_unit_from_its_rate_on_and_scales_it():
-    model = built(dropout_in=0.25, dropout_out=0.25)
-    v = torch.ones(2, 1, EMBEDDING, dtype=torch.float64)
-    u = torch.tensor([[[0.0, 0.249, 0.25, 0.999], [0.3, 0.2, 0.1, 0.9], [0.0] * 4]], dtype=torch.float64)
-    found = model.p._dropped("drop_in", v, {"drop_in": u})
-    assert torch.equal(found, torch.tensor([[[0, 0, 1, 1]], [[1, 0, 0, 1]]], dtype=torch.float64) / 0.75)
-
-
-def test_the_law_of_dropout():
-    """Kept with probability 1 - rate, independently. A |z| of 5 is exceeded by chance by one of the 4 in 400,000."""
-    model = built(dropout_in=0.3, dropout_out=0.7, embedding=40, units=40)
-    shapes = model.dropout_noise(50, 21)
-    assert shapes == {"drop_in": ("uniform", (50, 20, 40)), "drop_out": ("uniform", (50, 20, 40))}
-    draws = noise.fixed(shapes, 3, "noise")
-    for name, rate in (("drop_in", 0.3), ("drop_out", 0.7)):
-        kept = model.p._dropped(name, torch.ones(20, 50, 40), draws)
-        n = kept.numel()
-        assert kept.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
-        assert abs(float(kept.mean()) - 1) / math.sqrt(rate / (1 - rate) / n) < 5
-        a, b = kept[:, :, ::2] - 1, kept[:, :, 1::2] - 1
-        assert abs(float((a * b).mean())) / (rate / (1 - rate) / math.sqrt(n / 2)) < 5
-
-
-def test_a_rate_of_zero_needs_no_noise():
-    model = built(dropout_in=0.0, dropout_out=0.0)
-    x, z = rows(DOCUMENTS), codes(1, len(DOCUMENTS))
-    assert model.dropout_noise(4, 9) == {}
-    assert torch.equal(model.log_likelihood(x, z, {}), model.log_likelihood(x, z))
-    assert set(built(dropout_out=0.0).dropout_noise(4, 9)) == {"drop_in"}
-
-
-def test_dropout_leaves_encoder_and_code_alone():
-    """With all words and outputs dropped the next word is uniform, whatever the code; the encoder has no dropout."""
-    model, x, z = built(), rows(DOCUMENTS), codes(1, len(DOCUMENTS))
-    none = {k: torch.zeros(v[1], dtype=torch.float64) for k, v in model.dropout_noise(*x.shape).items()}
-    predicted = torch.tensor([[len(d) - 1.0 for d in DOCUMENTS]], dtype=torch.float64)
-    torch.testing.assert_close(model.log_likelihood(x, z, none), -predicted * math.log(VOCABULARY))
-    outputs = {**none, "drop_out": torch.ones_like(none["drop_out"])}
-    assert not torch.allclose(*(model.log_likelihood(x, codes(1, len(x), s), outputs) for s in (0, 1)))
-
-
-# ------------------------------------------------------------------------------------------------ build and train
 
 
 def test_parameters_have_the_number_of_the_paper():

@@ -1,4 +1,4 @@
-"""Single-bit Gibbs sweeps against tables of every state, and the update against the exact gradient of log p(x)."""
+"""A step of bit_gibbs against literal sweeps, and its update against the exact gradient of log p(x)."""
 
 from __future__ import annotations
 
@@ -7,154 +7,16 @@ import math
 
 import pytest
 import torch
+from kit.bit_gibbs import EVERY, LIMIT, VISIBLE, inputs_of, literal_sweeps, norms_of, number, rule_of, table
 from torch.func import functional_call, grad, vmap
 
-from vaebench import models, objectives, optim
+from vaebench import models, objectives
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
-from vaebench.estimators import exact
 from vaebench.nn.batch_norm import BatchNorm
 from vaebench.objectives.base import Batch
-from vaebench.objectives.bit_gibbs import sweep_bits
 from vaebench.rng import noise
-from vaebench.training import choice
 from vaebench.training import engines as fast
-
-VISIBLE, BITS = 5, 4
-LIMIT = 5.0
-"""|z| of one comparison; 100 of them exceed it by chance once in 17,000 seeds, and seeds are fixed."""
-
-EVERY = exact.states(BITS)
-
-
-def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
-    """float64, every parameter away from its start; the running averages in the module are not those of the state."""
-    config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
-    rule = objectives.build(
-        {"name": "bit_gibbs", **settings}, models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
-    ).double()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for _, p in sorted(rule.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * scale)
-    return rule
-
-
-def inputs_of(rule, cases=6, seed=1):
-    """(state, batch, noise) of one update, statistics of the state away from their start."""
-    generator = torch.Generator().manual_seed(seed)
-    state = rule.state(seed, cases)
-    for name, v in state.items():
-        if name != "posterior":
-            state[name] = v.double() + torch.linspace(0.4, 1.1, len(v))
-    x = (torch.rand(cases, VISIBLE, generator=generator) < 0.4).double()
-    batch = Batch(x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(0.0))
-    return state, batch, noise.draw(rule.noise(cases), generator)
-
-
-def norms_of(rule):
-    return [m for m in rule.model.modules() if isinstance(m, BatchNorm)]
-
-
-def table(rule, x, statistics):
-    """log p(x, z) + log Z of every state, (batch, states), by the model itself with these averages in its buffers."""
-    buffers = {f"{path}.{n}": v for path, pair in statistics.items() for n, v in zip(("mean", "variance"), pair)}  # noqa: B905
-    z = EVERY.unsqueeze(1).expand(-1, len(x), -1)
-
-    class Joint(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = rule.model
-
-        def forward(self):
-            return self.model.log_joint(x, [z])
-
-    named = {f"model.{k}": v for k, v in buffers.items()}
-    return functional_call(Joint(), named, ()).T.detach()
-
-
-def number(z):
-    return (z.long() * 2 ** torch.arange(z.shape[-1])).sum(-1)
-
-
-def literal_sweeps(log_p, z, u):
-    """log_p: (batch, states). Case by case, bit by bit, each conditional from the table's probabilities."""
-    p = torch.softmax(log_p, 1)
-    codes = number(z).tolist()
-    for sweep in u:
-        for i, v in enumerate(sweep):
-            for b, code in enumerate(codes):
-                on, off = code | 1 << i, code & ~(1 << i)
-                conditional = float(p[b, on] / (p[b, on] + p[b, off]))
-                codes[b] = on if float(v[b]) > 1 - conditional else off
-    return torch.tensor(codes)
-
-
-# --------------------------------------------------------------------------------------------------------- sweeps
-
-
-def arbitrary(batch, seed=0):
-    """log p of every state, (batch, states), anything; and the function of z that it is."""
-    log_p = 2 * torch.randn(batch, 2**BITS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return log_p, lambda z: log_p.gather(1, number(z).unsqueeze(1)).squeeze(1)
-
-
-@pytest.mark.parametrize("sweeps", [1, 3])
-def test_every_bit_is_drawn_from_its_conditional(sweeps):
-    log_p, f = arbitrary(200)
-    generator = torch.Generator().manual_seed(1)
-    u = torch.rand(sweeps, BITS, 200, generator=generator, dtype=torch.float64)
-    z = EVERY[torch.randint(16, (200,), generator=generator)]
-    before = z.clone()
-    got = sweep_bits(f, z, u)
-    assert torch.equal(number(got), literal_sweeps(log_p, z, u))
-    assert torch.equal(z, before)
-    assert len(number(got).unique()) > 10
-
-
-def test_each_bit_takes_one_evaluation():
-    calls = []
-    _, f = arbitrary(3)
-    sweep_bits(lambda z: calls.append(1) or f(z), EVERY[:3], torch.rand(5, BITS, 3))
-    assert len(calls) == 5 * BITS + 1
-
-
-def transition(f, sweeps=1):
-    """P(z' | z) of one sweep as the code has it, (16, 16): where each bit turns is found by bisection of its noise.
-
-    Bits before the one in question are forced to the target's values by noise 0 and almost 1.
-    """
-    start, target = EVERY.repeat_interleave(16, 0), EVERY.repeat(16, 1)
-    forced = torch.where(target.T > 0, 1 - 1e-12, 0.0)
-    out = torch.ones(256, dtype=torch.float64)
-    for i in range(BITS):
-        low, high = torch.zeros(256).double(), torch.ones(256).double()
-        for _ in range(40):
-            middle = (low + high) / 2
-            u = torch.stack([*forced[:i], middle, *forced[i + 1 :]]).unsqueeze(0)
-            on = sweep_bits(f, start, u)[:, i] > 0
-            low, high = torch.where(on, low, middle), torch.where(on, middle, high)
-        out = out * torch.where(target[:, i] > 0, 1 - high, high)
-    return out.reshape(16, 16)
-
-
-@pytest.mark.parametrize("layers", [0, 1])
-def test_a_sweep_leaves_the_posterior_as_it_is(layers):
-    """pi T = pi with T the transition matrix of a sweep; many sweeps lead there from everywhere."""
-    rule = rule_of(layers)
-    state, batch, _ = inputs_of(rule)
-    statistics = rule._statistics(state, state["posterior"].double())
-    x = batch.x[2]
-    log_joint = rule.model.frozen(statistics)
-    t = transition(lambda z: log_joint(x.expand(len(z), -1), z))
-    pi = torch.softmax(table(rule, x[None], statistics)[0], 0)
-    torch.testing.assert_close(t.sum(1), torch.ones(16).double(), rtol=0, atol=1e-9)
-    torch.testing.assert_close(pi @ t, pi, rtol=0, atol=1e-9)
-    assert float(pi.max()) < 0.9
-    torch.testing.assert_close(torch.linalg.matrix_power(t, 500), pi.expand(16, -1), rtol=0, atol=1e-8)
-
-
-# ------------------------------------------------------------------------------------------------------- the step
 
 
 @pytest.mark.parametrize(("layers", "statistics"), [(0, "running"), (1, "running"), (1, "batch"), (2, "batch")])
@@ -201,7 +63,7 @@ def test_loss_bound_and_statistics_of_a_step(layers):
     assert not any(v.requires_grad for v in new.values())
 
 
-def test_the_bound_is_one():
+def test_the_bound_never_exceeds_log_p_and_its_states_sum_to_it():
     """log p(x, z) is at most log p(x) for every z, and sums to it: with linear decoders no batch statistics enter."""
     rule = rule_of(layers=0, sweeps=1)
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0]], dtype=torch.float64)
@@ -218,9 +80,6 @@ def forced(rule, z, x):
         state |= {f"model.{m.path}.mean": m.mean, f"model.{m.path}.variance": m.variance}
     u = torch.where(z > 0, 1 - 1e-15, 0.0)[None, :, None].expand(rule.sweeps, -1, -1)
     return rule(state, Batch(x), {"posterior": u})
-
-
-# ------------------------------------------------------------------------------------------------------- gradients
 
 
 @pytest.fixture
@@ -292,84 +151,6 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
         compared += int(free.sum())
         assert float(((got.mean(0) - wanted)[free] / error[free]).abs().max()) < LIMIT
     assert compared > 20
-
-
-# ------------------------------------------------------------------------------------------------ chains and packs
-
-
-def pack_of(rule, data, seeds, engine, rate):
-    descent = optim.build({"name": "sgd", "rate": rate})
-    params = []
-    for s in seeds:
-        other = rule_of(len(norms_of(rule)), seed=20 + s, scale=0.5).float()
-        params.append({k: v.detach().clone() for k, v in other.named_parameters()})
-    states = [rule.state(s, len(data)) for s in seeds]
-    return fast.Pack(rule, descent, params, states, [descent.state(p) for p in params], data, engine=engine)
-
-
-def advance(pack, batch, seeds, rows):
-    order = noise.order_block(len(pack.data), batch, "shuffle", seeds, 0, rows.stop)
-    draws = noise.update_block(pack.objective.noise(batch), seeds, 0, torch.device("cpu"), rows.stop)
-    return order, pack.advance(order[rows], {k: v[rows] for k, v in draws.items()}, None)
-
-
-@pytest.mark.parametrize("engine", ["plain", "packed"])
-def test_chains_follow_their_images(engine):
-    """Every pixel is a copy of a bit: one sweep tells an image by its chain, in whatever order images come."""
-    rule = objectives.build(
-        {"name": "bit_gibbs", "sweeps": 1},
-        models.build({"name": "rbm_generator", "latents": BITS, "layers": 0}, DataInfo([0.5] * BITS)),
-    )
-    data = EVERY.to(torch.uint8)[torch.randperm(16, generator=torch.Generator().manual_seed(2))]
-    descent = optim.build({"name": "sgd", "rate": 1e-9})
-    params = {k: torch.zeros_like(v) for k, v in rule.named_parameters()}
-    params["model.p.decoder.output.weight"] = 80 * torch.eye(BITS)
-    params["model.p.decoder.output.bias"] = torch.full((BITS,), -40.0)
-    seeds, parts = [0, 1], [rule.state(s, 16) for s in (0, 1)]
-    pack = fast.Pack(rule, descent, [params] * 2, parts, [{}, {}], data, engine=engine)
-    before = [s["posterior"].clone() for s in parts]
-    order, _ = advance(pack, 4, seeds, slice(0, 3))
-    for r in range(2):
-        seen = order[:3, r].flatten()
-        rest = [i for i in range(16) if i not in seen.tolist()]
-        chains = pack.state["posterior"][r]
-        assert len(rest) == 4
-        assert torch.equal(chains[seen], data[seen])
-        assert torch.equal(chains[rest], before[r][rest])
-    advance(pack, 4, seeds, slice(3, 4))
-    assert torch.equal(pack.state["posterior"], data.expand(2, -1, -1))
-
-
-def test_packed_equals_plain():
-    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
-    seeds, packs = [0, 1, 2], []
-    for engine in ("plain", "packed"):
-        rule = rule_of(1, sweeps=2).float()
-        packs.append(pack_of(rule, data, seeds, engine, 0.05))
-        start = packs[-1].seed(0)
-        packs[-1].sums = advance(packs[-1], 4, seeds, slice(0, 15))[1]
-        moved = {k: not torch.equal(v, start[0][k]) for k, v in packs[-1].seed(0)[0].items()}
-        del moved["model.p.decoder.net.dense.0.bias"]  # batch normalisation takes it away again
-        assert all(moved.values())
-    torch.testing.assert_close(packs[0].sums["bound"], packs[1].sums["bound"], rtol=1e-5, atol=1e-4)
-    for a, b in ((packs[0].params, packs[1].params), (packs[0].state, packs[1].state)):
-        for k, v in a.items():
-            torch.testing.assert_close(v, b[k], rtol=1e-4, atol=1e-5)
-    assert not torch.equal(packs[0].state["posterior"][0], packs[0].state["posterior"][1])
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
-@pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
-def test_compiled_equals_plain():
-    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
-    packs = [pack_of(rule_of(1, sweeps=1).float(), data, [0, 1], engine, 0.05) for engine in ("plain", "compiled")]
-    sums = [advance(p, 4, [0, 1], slice(0, 6))[1]["bound"] for p in packs]
-    torch.testing.assert_close(*sums, rtol=1e-5, atol=1e-4)
-    assert torch.equal(packs[0].state["posterior"], packs[1].state["posterior"])
-
-
-# ----------------------------------------------------------------------------------------------------- settings
 
 
 def test_the_start():

@@ -1,0 +1,126 @@
+"""The likelihood of documents: the same whatever batch, padding and pieces; causal; one in sum over all documents."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from kit.text_vae import DOCUMENTS, UNITS, VOCABULARY, K, built, codes, rows
+
+from vaebench.models import text_decoder
+
+
+@pytest.mark.parametrize(("at_once", "logits", "inputs"), [(10**6, 10**6, 10**6), (1, 1, 1), (4, 20, 100), (7, 33, 50)])
+def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(monkeypatch, at_once, logits, inputs):
+    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    wanted = model.log_likelihood(x, z).detach()
+    for name, value in (("ROWS", at_once), ("LOGITS", logits), ("INPUTS", inputs)):
+        monkeypatch.setattr(text_decoder, name, {"cpu": value})
+    torch.testing.assert_close(model.score(x, z), wanted, rtol=0, atol=1e-12)
+    assert not model.score(x, z).requires_grad
+
+
+@pytest.mark.parametrize("method", ["log_likelihood", "score"])
+def test_many_samples_are_as_one_at_a_time(method):
+    model, x, (z,) = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    of = getattr(model, method)
+    one = torch.cat([of(x, [v[None]]) for v in z])
+    torch.testing.assert_close(of(x, [z]), one, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["log_likelihood", "score"])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
+def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error):
+    model, (z,) = built(dtype=dtype), codes(K, len(DOCUMENTS), dtype=dtype)
+    close = {"rtol": error, "atol": error}
+    of = getattr(model, method)
+    x = rows(DOCUMENTS)
+    scores, moments = of(x, [z]), model.encode(x)
+    wide = rows(DOCUMENTS, 15)
+    torch.testing.assert_close(of(wide, [z]), scores, **close)
+    torch.testing.assert_close(model.encode(wide), moments, **close)
+    for (i, document), width in itertools.product(enumerate(DOCUMENTS), (None, 9)):
+        alone = rows([document], width)
+        torch.testing.assert_close(of(alone, [z[:, i : i + 1]])[:, 0], scores[:, i], **close)
+        torch.testing.assert_close(torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    torch.testing.assert_close(of(x[order], [z[:, order]]), scores[:, order], **close)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
+def test_token_numbers_of_any_type(dtype):
+    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    assert torch.equal(model.log_likelihood(x.to(dtype), z), model.log_likelihood(x, z))
+    assert torch.equal(model.encode(x.to(dtype))[0], model.encode(x)[0])
+
+
+@torch.no_grad()
+def test_a_large_vocabulary_in_float32():
+    """Log-sums over many blocks of words, of large logits, against float64."""
+    model = built(vocabulary=3000, scale=3.0, dtype=torch.float32, units=20)
+    x, z = torch.randint(3, 3000, (3, 9), generator=torch.Generator().manual_seed(1)), codes(200, 3)
+    found = model.score(x, [z[0].float()])
+    wanted = model.double().score(x, [z[0].float().double()])
+    torch.testing.assert_close(found.double(), wanted, rtol=3e-6, atol=1e-4)
+
+
+def test_terms_are_causal():
+    """A changed word changes its own term and those after it, and no other.
+
+    Dropping all outputs of a step makes its term -log V, and so tells the term apart within the whole document.
+    """
+    model, z, x = built(dropout_in=0.0), codes(1, 1), rows([[1, 3, 4, 5, 6, 2]])
+    steps, kept = x.shape[1] - 1, torch.ones(1, x.shape[1] - 1, UNITS, dtype=torch.float64)
+
+    def terms(x):
+        out = []
+        for t in range(steps):
+            without = kept.clone()
+            without[:, t] = 0
+            out.append(
+                model.log_likelihood(x, z, {"drop_out": kept}) - model.log_likelihood(x, z, {"drop_out": without})
+            )
+        return torch.stack(out).flatten() - math.log(VOCABULARY)
+
+    before = terms(x)
+    torch.testing.assert_close(before.sum(), model.log_likelihood(x, z, {"drop_out": kept}).squeeze())
+    for j in range(1, steps + 1):
+        changed = x.clone()
+        changed[0, j] = 1
+        moved = (terms(changed) - before).abs() > 1e-9
+        assert moved.tolist() == [t >= j - 1 for t in range(steps)]
+    # What is predicted last is no input; the gradient says it too.
+    (g,) = torch.autograd.grad(model.log_likelihood(x, z).sum(), model.p.embedding)
+    assert [bool(row.any()) for row in g] == [word in (1, 3, 4, 5, 6) for word in range(VOCABULARY)]
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_the_probabilities_of_all_documents_sum_to_one(gradient):
+    """Documents of up to three words, plus beginnings of four that go on; ``<pad>`` within one from its own formula."""
+    model = built(seed=2, vocabulary=5)
+    (z,) = codes(1, 1, seed=5)
+    words, longest = (1, 3, 4), 3
+    with torch.set_grad_enabled(gradient):
+
+        def mass(documents):
+            return float(model.log_likelihood(rows(documents), [z.expand(1, len(documents), -1)]).detach().exp().sum())
+
+        ended, padded = 0.0, 0.0
+        for n in range(longest + 1):
+            prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
+            ended += mass([[*p, 2] for p in prefixes])
+            for p in prefixes:
+                padded += (mass([p]) if n else 1.0) * first_word(model, p, z[0])
+        rest = mass([[1, *w] for w in itertools.product(words, repeat=longest + 1)])
+    assert ended + rest + padded == pytest.approx(1.0, abs=1e-12)
+    assert min(ended, rest, padded) > 0.01
+
+
+def first_word(model, prefix, z):
+    """Probability of ``<pad>`` after ``prefix``, a step at a time."""
+    state = model.p.first_state(1, z)
+    for word in prefix:
+        after, state = model.p.next_word(torch.tensor([word]), z, state)
+    return float(after[0, 0].exp())
