@@ -15,6 +15,9 @@ TINY = (
 )
 """Arguments of a run of four updates on embedded data."""
 
+FEW = ("train.updates=20", "train.valid_every=10", "run.engine=plain", "eval.iw_samples=20")
+"""Settings that make a run short."""
+
 
 def status(store, cell, seed):
     """Where a run stands."""
