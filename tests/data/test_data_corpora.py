@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from pathlib import Path
 
 import h5py
 import pytest
 from kit.documents import DOCUMENTS, load, text_of
 
 from vaebench import data
-from vaebench.config.catalogue import load_yaml
 from vaebench.data import inventory, prepare
-from vaebench.data.files import fetch
 from vaebench.data.files.sources import YAHOO, YELP, Source
-from vaebench.data.text.tokens import encode, make_text_splits, statistics, words_of
+from vaebench.data.text.tokens import encode, make_text_splits, words_of
 from vaebench.data.text.toy import ToyText
 from vaebench.data.text.yahoo import Yahoo, YahooSmall
 from vaebench.data.text.yelp import Yelp
 from vaebench.errors import DataError, UserError
-
-REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 
 
 def test_prepared_as_flat_numbers_offsets_and_vocabulary(tiny_text, tmp_path):
@@ -179,30 +173,3 @@ def test_toy_text():
     for row in splits.train:  # every sentence speaks of one subject
         words = set(words_of(row, splits.vocabulary))
         assert bool(words & land) != bool(words & sea)
-
-
-def real(folder):
-    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
-    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
-
-
-@real("yahoo")
-def test_real_yahoo_small(tmp_path):
-    splits = data.load(load_yaml("data", "yahoo_small"), mirror=REAL_MIRROR, root=tmp_path)
-    found = {s: statistics(getattr(splits, s)) for s in DOCUMENTS}
-    assert [x.documents for x in found.values()] == [9_000, 1_000, 10_000]
-    assert [x.tokens for x in found.values()] == [720_112, 80_568, 798_673]
-    assert (splits.shape, len(splits.vocabulary)) == ((202,), 16_699)
-    assert splits.vocabulary[4:9] == ("what", "do", "you", "think", "of")
-    assert splits.hash == "02a457b5ae48943348f1bbf1aab621fb6466d12af2984c5954701c4b004ab7dc"
-
-
-@real("yahoo")
-def test_real_yahoo_lacks_its_training_documents(tmp_path):
-    there = (Path(REAL_MIRROR) / "yahoo" / "yahoo.train.txt").is_file()
-    state = next(s for s in data.status(mirror=REAL_MIRROR, root=tmp_path) if s.name == "yahoo")
-    assert state.missing == (() if there else ("yahoo.train.txt",))
-    if not there:
-        with pytest.raises(DataError, match=r"yahoo\.train\.txt: .*expected 100,000 documents; tried") as e:
-            fetch.fetch(Source(*("yahoo", "yahoo.train.txt", ""), documents=100_000), Path(REAL_MIRROR), tmp_path)
-        assert "\n" not in str(e.value)

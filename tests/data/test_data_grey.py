@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +16,6 @@ from vaebench.data.images.frey_face import FreyFace
 from vaebench.data.images.mnist import MnistDynamic, MnistGrey
 from vaebench.data.kinds import Kind
 from vaebench.errors import DataError
-
-REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 
 FACES = np.random.RandomState(0).randint(0, 256, (19, 6)).astype(np.uint8)
 
@@ -105,24 +101,3 @@ def test_grey_digits_are_those_that_are_binarized_at_half_intensity():
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(getattr(grey, split) * 16, levels()[split])
         np.testing.assert_array_equal(getattr(grey, split) >= 0.5, getattr(bits, split))
-
-
-@pytest.mark.parametrize(
-    ("name", "folder", "sizes", "expected"),
-    [
-        (
-            *("frey_face", "frey_face", (1_500, 100, 365)),
-            "6fd69f3a8aafdd3d14da945b2dcbd11318d452b1e63599d235c516afbf407058",
-        ),
-        (
-            *("mnist_grey", "mnist", (50_000, 10_000, 10_000)),
-            "7a3828f3c6eca7c611368ec9143ad8be00b84b0ca2c22d53822dd8ddb4d8fa6e",
-        ),
-    ],
-)
-def test_real_files(tmp_path, name, folder, sizes, expected):
-    if REAL_MIRROR is None or not (Path(REAL_MIRROR) / folder).is_dir():
-        pytest.skip(f"needs VAEBENCH_MIRROR with {folder}/")
-    splits = load({"name": name}, mirror=REAL_MIRROR, root=tmp_path)
-    assert (len(splits.train), len(splits.valid), len(splits.test)) == sizes
-    assert splits.hash == expected

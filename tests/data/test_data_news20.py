@@ -1,10 +1,8 @@
-"""20 Newsgroups: its splits, and what is known of the real one."""
+"""20 Newsgroups, in small: its splits, its log counts, and files of other numbers."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +15,6 @@ from vaebench.data.files.sources import NEWS20, Source
 from vaebench.data.kinds import Kind
 from vaebench.data.splits import held_out_mask
 from vaebench.errors import DataError, UserError
-
-REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 
 
 @pytest.fixture
@@ -96,39 +92,3 @@ def test_files_of_other_numbers_are_refused(tiny, tmp_path):
     written(files["vocabulary"], vocabulary_of(WORDS - 1))
     with pytest.raises(DataError, match="has the word '7', but the vocabulary has the words 1 to 6"):
         cls().arrays(files)
-
-
-@pytest.mark.skipif(
-    REAL_MIRROR is None or not (Path(REAL_MIRROR) / "20news").is_dir(), reason="needs VAEBENCH_MIRROR with 20news/"
-)
-def test_real_news20(tmp_path):
-    """Sizes and lengths as counted in the public files by others, with and without logarithms."""
-    config = {"name": "news20", "held_out": 100}
-    splits = data.load(config, mirror=REAL_MIRROR, root=tmp_path)
-    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(11_168, 2000), (100, 2000), (7505, 2000)]
-    lengths = splits.test.sum(1, dtype=np.int64)
-    assert (lengths.sum(), lengths.max(), np.median(lengths)) == (720_898, 4306, 57)
-    assert lengths.std() == pytest.approx(187, abs=0.5)
-    assert splits.vocabulary[:2] == ("who", "out")
-    everything = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
-    assert everything == 6494  # as the vocabulary file says of its first word
-    logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(1, dtype=np.int64)
-    assert logs.mean() == pytest.approx(66.8, abs=0.05)
-    assert logs.std() == pytest.approx(75.5, abs=0.05)
-    plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
-    assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
-    for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):  # as counted by others
-        found = own_unigram(data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test)
-        assert found == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))
-
-
-def own_unigram(x):
-    """Perplexities, per document and pooled, of documents under their own word frequencies."""
-    import torch
-
-    from vaebench.estimators.document_perplexity import per_document, pooled
-
-    frequency = x.sum(0, dtype=np.int64)
-    nll = torch.from_numpy(-(x @ np.log(frequency / frequency.sum())))
-    tokens = torch.from_numpy(x.sum(1, dtype=np.int64))
-    return per_document(nll, tokens).value, pooled(nll, tokens).value

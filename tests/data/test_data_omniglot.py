@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,6 @@ import scipy.sparse
 from scipy.io import savemat
 
 from vaebench import data
-from vaebench.config.catalogue import load_yaml
 from vaebench.data import Caltech101Silhouettes, Omniglot, OmniglotReconstructed, prepare
 from vaebench.data.files.formats import read_mat, upright
 from vaebench.data.files.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
@@ -24,7 +22,6 @@ from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, held_out_mask
 from vaebench.errors import DataError, UserError
 
-REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 N, VALID, TEST, SHAPE = 15, 5, 4, (2, 3)
 
 
@@ -326,22 +323,3 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     ):
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "b")
     assert "expected md5" in str(data.verify("tiny", mirror=tmp_path, root=tmp_path / "b")[0])
-
-
-def real(folder: str):
-    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
-    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
-
-
-@real("omniglot")
-def test_real_omniglot(tmp_path):
-    splits = data.load(load_yaml("data", "omniglot_reconstructed"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(23_000, 784), (1_345, 784), (8_115, 784)]
-    assert splits.hash == "9d7c829355e683c529920ae653d4a863ec1f33dd90aff6da4bf77f4d1261f0b7"
-
-
-@real("caltech101_silhouettes")
-def test_real_silhouettes(tmp_path):
-    splits = data.load(load_yaml("data", "caltech101_silhouettes"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(4_100, 784), (2_264, 784), (2_307, 784)]
-    assert splits.hash == "16b49d0d22899cb2ea9e504deabbfe037f77db30cd701c39f740ef7a4095f98d"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from vaebench import data
 from vaebench.config.catalogue import load_yaml, options
 from vaebench.data.splits import Splits
 from vaebench.errors import DataError, UserError
-
-REAL_MIRROR = os.environ.get("VAEBENCH_MIRROR")
 
 
 @pytest.fixture
@@ -117,31 +113,6 @@ def test_import_is_light():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-
-
-def real(folder):
-    there = REAL_MIRROR is not None and (Path(REAL_MIRROR) / folder).is_dir()
-    return pytest.mark.skipif(not there, reason=f"needs VAEBENCH_MIRROR with {folder}/")
-
-
-@real("binarized_mnist")
-def test_real_fixed_binarization(tmp_path):
-    splits = data.load(load_yaml("data", "mnist_static"), mirror=REAL_MIRROR, root=tmp_path)
-    parts = (splits.train, splits.valid, splits.test)
-    assert [p.shape for p in parts] == [(50_000, 784), (10_000, 784), (10_000, 784)]
-    assert [round(float(p.mean(dtype=np.float64)), 5) for p in parts] == [0.13056, 0.13113, 0.13251]
-    assert splits.shape == (28, 28)
-    assert splits.hash == "f208dae42089bca308cbcaab97fe3eb80568f9bc0b523c043de534afc65bfea9"
-
-
-@real("mnist")
-def test_real_grey_mnist(tmp_path):
-    splits = data.load(load_yaml("data", "mnist_dynamic"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(50_000, 784), (10_000, 784), (10_000, 784)]
-    assert splits.train.max() == 255
-    # the evaluation cases are the same on every machine
-    assert splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
-    assert splits.hashes["test"] == "f3fcff00be79c63356bd8f96a3926ff94ee4585915a071131e9fcd4d301d1d45"
 
 
 def test_other_data_sets_are_settled_as_they_are():
