@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
+from kit.repository import ROOT
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError
 
 OWN = {"topic": "own", "paper": "silent", "here": "so", "why": "simple"}
 FAMILY = {key: {"topic": key, "paper": "p", "here": "h", "why": "w"} for key in ("rate", "sweeps")}
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from kit.repository import ROOT, load_script
 from omegaconf import OmegaConf
 
 from vaebench import objectives, optim
@@ -21,14 +20,13 @@ from vaebench.models import model_class
 from vaebench.protocol.families import FAMILIES
 from vaebench.settings import defaults
 
-ROOT = Path(__file__).resolve().parents[2]
 RECORD = json.loads((ROOT / "tests" / "identity_defaults.json").read_text())
 IN_ORDER = [(group, name) for group in GROUPS if group != "eval" for name in catalogue.options(group)]
 
 
 def shipped():
     """What scripts/record_defaults.py would record."""
-    return runpy.run_path(str(ROOT / "scripts" / "record_defaults.py"))["shipped"]()
+    return load_script("record_defaults").shipped()
 
 
 def cell(*overrides, table="nvil_mnist", only=("SBN 200", "column=NVIL")):

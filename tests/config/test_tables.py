@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE, ROOT
 
 from vaebench import cli
 from vaebench.config import catalogue
 from vaebench.config import cells as config
 from vaebench.config.compose import cells
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLES = catalogue.options("table")
 DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), config.Figure)]
 TRAINED = [name for name in TABLES if name not in DRAWN]
@@ -87,7 +87,7 @@ def test_the_evidence_of_a_finding_is_there(name: str) -> None:
         files = re.findall(r"[\w\-]+\.(?:csv|png)", finding.evidence)
         assert files, finding.topic
         for file in files:
-            found = ROOT / "results" / "reference" / file
+            found = REFERENCE / file
             assert found.exists() or (found.parent / f"{name}{file}").exists(), file
 
 
@@ -160,7 +160,7 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
     """To the last decimal but one: libraries round the last one differently."""
     from vaebench.report.drawn import Drawn
 
-    with open(ROOT / "results" / "reference" / f"{name}.csv", newline="", encoding="utf-8") as f:
+    with open(REFERENCE / f"{name}.csv", newline="", encoding="utf-8") as f:
         stored = list(csv.DictReader(f))
     points = Drawn(catalogue.load(name)).lines
     assert len(stored) == len(points)
@@ -168,7 +168,7 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
         assert list(line) == list(point)
         for key, value in point.items():
             assert line[key] == value if isinstance(value, str) else abs(float(line[key]) - value) < 1e-5
-    assert (ROOT / "results" / "reference" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert (REFERENCE / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
@@ -237,7 +237,7 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
 
 def test_log_z_of_a_failed_annealing_is_flagged() -> None:
     """The numbers 73 nats too small, whose own errors look excellent, and the NLLs that rest on them."""
-    with open(ROOT / "results" / "reference" / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
+    with open(REFERENCE / "rbm_logz-short.csv", newline="", encoding="utf-8") as f:
         failed = [r for r in csv.DictReader(f) if r["row"].startswith("uniform")]
     of_both = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]
     assert len(of_both) == 2 * 12

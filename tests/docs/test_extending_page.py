@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.repository import ROOT
 
 from vaebench import models
 from vaebench.data.info import DataInfo
 from vaebench.models import base
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"`([\w./]+)`:\n\n```(\w+)\n(.*?)```", re.S)
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.S | re.M)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.repository import ROOT
 from PIL import Image
 
 from vaebench.cli import main
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
 

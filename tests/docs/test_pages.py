@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kit.repository import ROOT
 
 from vaebench import __version__, cli
 from vaebench.config import catalogue, compose
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTED_ELSEWHERE = ("README.md", "own-data.md", "extending.md")
 """Pages whose commands tests of their own run."""

@@ -9,10 +9,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE, ROOT, load_script
 
 from vaebench import cli
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
 LINES = [line.partition("#")[0].strip().removeprefix(".venv/bin/") for line in BLOCKS.splitlines()]
@@ -40,8 +40,8 @@ def test_a_run_command_composes(command: str, tmp_path: Path, capsys: pytest.Cap
 def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
     """In a folder with this project's results and a file of one's own; without runs no file of theirs is written."""
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "reference").symlink_to(ROOT / "results" / "reference")
-    (tmp_path / "mine.csv").write_bytes((ROOT / "results" / "reference" / "nvil_mnist-short.csv").read_bytes())
+    (tmp_path / "results" / "reference").symlink_to(REFERENCE)
+    (tmp_path / "mine.csv").write_bytes((REFERENCE / "nvil_mnist-short.csv").read_bytes())
     monkeypatch.chdir(tmp_path)
     without_runs = "--plot" in command or "--output" in command
     assert cli.main(shlex.split(command)[1:]) == (2 if without_runs else 0)
@@ -70,10 +70,7 @@ def test_linked_files_exist() -> None:
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "scripts" / "update_readme.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return load_script("update_readme")
 
 
 def test_the_table_is_rendered_from_the_reference_results(script) -> None:

@@ -9,6 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE, ROOT
 
 from vaebench.cli import main
 from vaebench.protocol.registry import METRICS
@@ -16,7 +17,6 @@ from vaebench.results import flags, means_file, result_file, run_files, store
 from vaebench.results.stats import ERROR_KINDS, Measure
 from vaebench.results.status import Status
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
@@ -93,7 +93,7 @@ def test_every_measure_is_named():
 def extras() -> set[str]:
     """Keys of ``extra`` in all recorded results."""
     found = set()
-    for path in (ROOT / "results" / "reference").glob("*.csv"):
+    for path in REFERENCE.glob("*.csv"):
         with path.open(encoding="utf-8") as f:
             for line in csv.DictReader(f):
                 found |= set(json.loads(line.get("extra") or "{}"))

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import yaml
+from kit.repository import load_script
 
 from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.config.cells import GROUPS, OF_OPTION
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "settings_page.py"
-
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("settings_page", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return load_script("settings_page")
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-from vaebench import cli
+from kit.repository import ROOT
 from vaebench.cli import main
-
-ROOT = Path(cli.__file__).resolve().parents[1]
-"""Where the package stands."""
 
 
 def call(capsys, *arguments) -> tuple[int, str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.commands import ROOT
+from kit.repository import ROOT
 
 
 class Command:

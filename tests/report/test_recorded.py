@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kit.commands import call
+from kit.repository import REFERENCE
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.report import recorded
 from vaebench.results import store
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
 YAHOO = REFERENCE / "lagging_yahoo-small.csv"
 SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"

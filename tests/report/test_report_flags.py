@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE
 
 from vaebench.config.catalogue import load_table
 from vaebench.report import table_page
@@ -13,8 +13,6 @@ from vaebench.report.compare import compare, render
 from vaebench.report.ranking import rank
 from vaebench.report.summary import summarize
 from vaebench.results.store import read_csv
-
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 
 def line_of(table, frame, row="SBN 200", column="NVIL"):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from kit.repository import REFERENCE
 from matplotlib.figure import Figure
 
 from vaebench.config import cells as config
@@ -15,8 +15,6 @@ from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
 from vaebench.report.plots.bound import mean_curve
 from vaebench.results.store import Store, read_csv
-
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 HEADER = "update,seconds,train_bound,valid_bound,kl,unit\n"
 

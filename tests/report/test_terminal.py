@@ -8,9 +8,9 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE
 from kit.runs import TINY
 
 from vaebench.cli import main
@@ -19,7 +19,6 @@ from vaebench.report import Look, colours, recorded, text, written
 from vaebench.report.page import Grid, Page
 from vaebench.report.trails import Trail, drawn
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT = str(REFERENCE / "nvil_mnist-short.csv")
 REPORT = ["report", "table=nvil_mnist", "--from", SHORT]
 CODE = re.compile("\033\\[[0-9;]*m")

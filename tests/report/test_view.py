@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from kit.repository import REFERENCE
 
 from vaebench.cli import main
 from vaebench.config import catalogue
@@ -13,7 +13,6 @@ from vaebench.report import recorded, render, table_page
 from vaebench.report.page import Grid, said_once
 from vaebench.report.text import grid
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 SHORT = REFERENCE / "nvil_mnist-short.csv"
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from kit.repository import REFERENCE
 
 from vaebench.estimators.importance_weighted import ImportanceSum
 from vaebench.estimators.weights import Pass
 from vaebench.protocol.registry import METRICS
 from vaebench.results import flags, store
 from vaebench.results.stats import Measure
-
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
 
 
 def measure(name="iw_nll", value=90.0, data="mnist_static", error=0.01, points=10_000, **extra):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from kit.repository import load_script
 
 from vaebench.cli import main
 from vaebench.config import catalogue, completions
@@ -232,17 +231,17 @@ def test_present_names_are_those_that_are_shipped(cell):
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(Path(__file__).resolve().parents[2] / "scripts" / "rekey_reference.py"))
+    return load_script("rekey_reference")
 
 
 @pytest.fixture(scope="module")
 def known(script):
-    return script["known_keys"]([])
+    return script.known_keys([])
 
 
 def test_recorded_runs_have_present_keys(script, known):
     keys = set()
-    for path in sorted(script["REFERENCE"].glob("*.csv")):
+    for path in sorted(script.REFERENCE.glob("*.csv")):
         with path.open(newline="") as f:
             keys |= {(path.name, line["key"]) for line in csv.DictReader(f) if line.get("key")}
     assert len(keys) > 100
@@ -269,6 +268,6 @@ def test_a_csv_gets_present_keys_and_nothing_else(script, known, tmp_path):
     path = tmp_path / "some.csv"
     text = 'row,key,extra\na,mnist_static-sbn200-nvil-48cf3e84c2,"{""x"": 1}"\n"b, c",other-0123456789,\n'
     path.write_text(text)
-    assert script["rekey"](path, known) == (1, {"other-0123456789"})
+    assert script.rekey(path, known) == (1, {"other-0123456789"})
     assert path.read_text() == text.replace("mnist_static-sbn200-nvil-48cf3e84c2", known["48cf3e84c2"])
-    assert script["rekey"](path, known) == (0, {"other-0123456789"})
+    assert script.rekey(path, known) == (0, {"other-0123456789"})

@@ -7,10 +7,10 @@ import math
 import re
 import shlex
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
+from kit.repository import ROOT
 
 import vaebench as vb
 from vaebench import cli, data
@@ -25,7 +25,6 @@ from vaebench.training.build import start_or_load
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.run_state import progress_of, shed_checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 20 * 2**20
 TABLES = catalogue.options("table")
 RUNS = shipped_models.runs()

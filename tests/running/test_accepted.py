@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from kit.repository import load_script
 
 from vaebench.config import catalogue, compose
 from vaebench.running import accepted, execute, tasks
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def cells():
     """Of all tables and presets."""
-    spec = importlib.util.spec_from_file_location("record_defaults", ROOT / "scripts" / "record_defaults.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script.every_cell()
+    return load_script("record_defaults").every_cell()
 
 
 def test_what_is_recorded_can_be_built(cells):

@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from kit.repository import ROOT
 
 NO_SLURM = "" if os.environ.get("SLURM_CONF") and shutil.which("sbatch") else "SLURM_CONF is not set, or no sbatch here"
 NO_SUBMITIT = "" if importlib.util.find_spec("submitit") else "submitit is not installed"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from kit.repository import REFERENCE, load_script
 
 from vaebench.config import catalogue, compose
 from vaebench.config import cells as config
@@ -14,14 +14,10 @@ from vaebench.results import store
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "collect_reference.py"
-
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    spec = importlib.util.spec_from_file_location("collect_reference", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("collect_reference")
     monkeypatch.setattr(module, "REFERENCE", tmp_path / "reference")
     return module
 
@@ -246,7 +242,7 @@ def test_the_script_says_so_by_its_exit_code(script, tmp_path, monkeypatch, caps
 # ------------------------------------------------------------------------------------------------ what is there
 
 
-CURVES = sorted((SCRIPT.parents[1] / "results" / "reference").glob("*-curves.csv"))
+CURVES = sorted(REFERENCE.glob("*-curves.csv"))
 
 
 @pytest.mark.parametrize("path", CURVES, ids=lambda p: p.name)

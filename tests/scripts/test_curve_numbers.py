@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from kit.repository import REFERENCE, ROOT, load_script
 from scipy.stats import linregress
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("curve_numbers", ROOT / "scripts" / "curve_numbers.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("curve_numbers")
 
 
 @pytest.mark.parametrize("name", ["nvil_slopes.csv", "nvil_ratio.csv", "lagging_phases.csv"])
 def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> None:
-    made, held = script.tables()[name], (ROOT / "results" / "reference" / name).read_text(encoding="utf-8")
+    made, held = script.tables()[name], (REFERENCE / name).read_text(encoding="utf-8")
     assert made == held, f"{name} is not what the curves give: python scripts/curve_numbers.py"
 
 
 @pytest.mark.parametrize("row", ["SBN 200", "SBN 200-200"])
 def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
     """The finding has the first update after which the median of five validations is at the best of the others'."""
-    curves = pd.read_csv(ROOT / "results" / "reference" / "nvil_recipe-paper-curves.csv")
+    curves = pd.read_csv(REFERENCE / "nvil_recipe-paper-curves.csv")
     runs = {c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")}
     medians = {c: run["valid_bound"].rolling(5).median() for c, run in runs.items()}
     there = medians["equal"] <= medians["literal"].min()

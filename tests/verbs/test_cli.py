@@ -8,7 +8,8 @@ import types
 from pathlib import Path
 
 import pytest
-from kit.commands import ROOT, call, python
+from kit.commands import call, python
+from kit.repository import ROOT
 from kit.tables import DRAWN
 
 from vaebench import cli

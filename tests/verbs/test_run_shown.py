@@ -10,7 +10,7 @@ import sys
 import termios
 
 import pytest
-from kit.commands import ROOT
+from kit.repository import ROOT
 from kit.snippets import HOLD, TWO_CELLS, checkpoints
 
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.commands import ROOT, python
+from kit.commands import python
+from kit.repository import REFERENCE, ROOT
 
 from vaebench.verbs import streams
 
@@ -69,7 +70,7 @@ def _close_all() -> None:
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
 def test_ascii_output_has_the_nearest_characters(env: dict[str, str]) -> None:
     """A report with a standard error over seeds, which is behind a ±."""
-    source = ROOT / "results" / "reference" / "dvae_sharp_sharp_mcmc-short.csv"
+    source = REFERENCE / "dvae_sharp_sharp_mcmc-short.csv"
     env |= {"PYTHONCOERCECLOCALE": "0"}
     code, out, err = shell(f"vaebench report table=dvae_sharp_sharp_mcmc --from {source}", **env)
     assert (code, err) == (0, "")
