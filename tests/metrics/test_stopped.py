@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from kit.stopping import Stopping
 
 from vaebench import models
 from vaebench.check import checks as check
@@ -21,8 +22,7 @@ from vaebench.evaluation.evaluate import evaluate
 from vaebench.evaluation.partial import Partial
 from vaebench.models import refinement, text_decoder
 from vaebench.models.refinement import Refinement, Steps
-from vaebench.work import steps
-from vaebench.work.steps import Box, Work, tick
+from vaebench.work.steps import Work
 
 EVAL = {
     "bound_samples": 4,
@@ -129,17 +129,6 @@ def make(monkeypatch):
     return make
 
 
-class Stopping:
-    """Asks to stop at its n-th question, and counts them."""
-
-    def __init__(self, at: int | None = None) -> None:
-        self.at, self.count = at, 0
-
-    def __call__(self) -> bool:
-        self.count += 1
-        return self.count == self.at
-
-
 def gone_on_with(job, partial: Partial, at: int | None):
     """(result, None) of a job that goes on from what is kept, or (None, where) it was stopped at its ``at``-th step."""
     kept, spent = partial.read()
@@ -227,102 +216,6 @@ def test_work_without_a_state_of_its_own_stops_too():
         with pytest.raises(Interrupted), Work(stop):
             job()
         assert stop.count == 3
-
-
-# ------------------------------------------------------------------------------------------------- the mechanism
-
-
-def summed(box: Box, total: int, inside: int = 0) -> float:
-    for i in steps.steps("numbers", total, box):
-        part = float(i)
-        for j in steps.steps("inner", inside):
-            part += j / 7
-        tick()
-        box.value = box.value * 1.1 + part
-    return box.value
-
-
-def test_loops_outside_of_any_work_are_plain_loops():
-    assert list(steps.steps("numbers", 3)) == [0, 1, 2]
-    tick()
-
-
-def test_what_is_kept_in_the_middle_of_a_step_is_the_state_before_it():
-    whole, kept = summed(Box(value=0.0), 5, 3), []
-    stop = Stopping(8)
-    with (
-        pytest.raises(Interrupted, match=r"stopped at numbers 1/5, inner 1/3"),
-        Work(stop, keep=lambda loops, seconds: kept.extend(loops)),
-    ):
-        summed(Box(value=0.0), 5, 3)
-    (loop,) = kept
-    assert (loop.path, loop.at, loop.total, loop.state) == ("/0:numbers", 1, 5, {"value": 1.0 / 7 + 2.0 / 7})
-    with Work(kept=kept):
-        assert summed(Box(value=0.0), 5, 3) == whole
-    with Work(kept=kept):
-        assert summed(Box(value=0.0), 6, 3) == summed(Box(value=0.0), 6, 3), "another loop begins anew"
-
-
-def test_loops_of_one_name_are_told_apart():
-    def job():
-        return [summed(Box(value=float(i)), 4) for i in range(3)]
-
-    for at in range(1, 24):
-        kept = []
-        with pytest.raises(Interrupted), Work(Stopping(at), keep=lambda loops, seconds, kept=kept: kept.extend(loops)):
-            job()
-        with Work(kept=kept):
-            assert job() == [summed(Box(value=float(i)), 4) for i in range(3)], at
-
-
-def test_patience_lets_what_ends_soon_end(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
-    stop = Stopping()
-    with Work(stop, patience=1.0):
-        for i in steps.steps("numbers", 6):
-            now[0] = i / 2
-    assert stop.count == 3
-
-
-def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
-    now, kept, told = [0.0], [], []
-    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
-    with Work(keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append):
-        for i in steps.steps("numbers", 800, Box(value=0)):
-            now[0] = (i + 1) * 0.25
-    assert kept == [(241, 65.25), (482, 125.5), (723, 185.75)]
-    assert told[0] == "numbers 0/800"
-    assert told[1] == "numbers 2/800, 3.3 min left"
-    assert told[-1] == "numbers 798/800, 0.5 s left"
-
-
-def test_a_file_of_another_evaluation_or_a_damaged_one_is_not_gone_on_with(tmp_path):
-    partial = Partial(tmp_path, {"seed": 0, "eval": {"points": None}})
-    state = {"a": torch.arange(3), "b": [(slice(0, 2), torch.ones(2, dtype=torch.float64))], "c": {10: 1.5, "x": None}}
-    partial.write([steps.Kept("/0:numbers", 3, 9, state)], 12.5)
-    (loop,), seconds = Partial(tmp_path, {"eval": {"points": None}, "seed": 0}).read()
-    assert (loop.path, loop.at, loop.total, seconds) == ("/0:numbers", 3, 9, 12.5)
-    assert torch.equal(loop.state["a"], state["a"])
-    assert loop.state["b"][0][0] == slice(0, 2)
-    assert torch.equal(loop.state["b"][0][1], state["b"][0][1])
-    assert loop.state["c"] == state["c"]
-    assert Partial(tmp_path, {"seed": 1, "eval": {"points": None}}).read() == ([], 0.0)
-    partial.path.write_bytes(partial.path.read_bytes()[:-1])
-    assert partial.read() == ([], 0.0)
-    partial.remove()
-    assert partial.read() == ([], 0.0)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_states_too_large_to_write_begin_anew(tmp_path, monkeypatch):
-    from vaebench.evaluation import partial as module
-
-    monkeypatch.setattr(module, "MAX_BYTES", 100)
-    partial = Partial(tmp_path, {})
-    large, small = ({"a": torch.zeros(n, dtype=torch.uint8)} for n in (101, 100))
-    partial.write([steps.Kept("large", 1, 2, large), steps.Kept("small", 1, 2, small)], 0.0)
-    assert [loop.path for loop in partial.read()[0]] == ["small"]
 
 
 def test_a_ladder_that_is_gone_on_with_is_the_same(tmp_path):

@@ -1,0 +1,14 @@
+"""Work that is asked to stop."""
+
+from __future__ import annotations
+
+
+class Stopping:
+    """Asks to stop at its n-th question, and counts them."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.count = at, 0
+
+    def __call__(self) -> bool:
+        self.count += 1
+        return self.count == self.at
