@@ -15,7 +15,7 @@ from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
-from vaebench.report.select import Estimate, counted, estimated, kinds, only_current
+from vaebench.report.select import Estimate, Record, counted, estimated, kinds, only_current, records
 from vaebench.results.stats import combine, half_width
 
 if TYPE_CHECKING:
@@ -139,20 +139,24 @@ def compare(
     return Comparison(tuple(rows), tol, left_out=len(names) - len(rows))
 
 
-def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, pd.DataFrame]:
+def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
     """The rows of each metric of each entry that were measured as the cell asks; first by entries, then by metrics."""
-    rows = only_current(frame[(frame["status"] == "done") & (frame["metric"] != "")])
-    parts = {tuple(map(str, name)): part for name, part in rows.groupby([*by, "metric"], sort=False)}
-    entries = list(dict.fromkeys(frame[by].itertuples(index=False, name=None)))
-    metrics = list(dict.fromkeys(frame["metric"]))
+    rows = records(frame)
+    parts: dict[Name, list[Record]] = {}
+    for row in only_current(rows):
+        if row["status"] == "done" and row["metric"]:
+            parts.setdefault((*(str(row[name]) for name in by), row["metric"]), []).append(row)
+
+    entries = list(dict.fromkeys(tuple(str(row[name]) for name in by) for row in rows))
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
     return dict(sorted(parts.items(), key=lambda part: (entries.index(part[0][:-1]), metrics.index(part[0][-1]))))
 
 
-def _numbers(parts: dict[Name, pd.DataFrame], side: str) -> dict[Name, pd.DataFrame]:
+def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
     """Of each part the rows that count. Raises UserError if some are of several training settings."""
-    numbers = {name: rows for name, part in parts.items() if len(rows := counted(part))}
+    numbers = {name: rows for name, part in parts.items() if (rows := counted(part))}
     for name, rows in numbers.items():
-        keys = rows["key"].unique()
+        keys = list(dict.fromkeys(row["key"] for row in rows))
         if len(keys) > 1:
             raise UserError(
                 f"{_name(name[:-1])}: the {side} side holds {len(keys)} training settings of this row "
@@ -162,13 +166,13 @@ def _numbers(parts: dict[Name, pd.DataFrame], side: str) -> dict[Name, pd.DataFr
 
 
 def _row(
-    name: Name, a: pd.DataFrame | None, b: pd.DataFrame | None, tol: float | None, ignore_protocol: bool
+    name: Name, a: list[Record] | None, b: list[Record] | None, tol: float | None, ignore_protocol: bool
 ) -> ComparedRow:
     *cell, metric = name
     if a is None or b is None:
         sides = [None if side is None else estimated(side) for side in (a, b)]
         return ComparedRow(_name(cell), metric, a=sides[0], b=sides[1])
-    protocols = unlike([*a["signature"], *b["signature"]])
+    protocols = unlike(row["signature"] for row in [*a, *b])
     if protocols and not ignore_protocol:
         raise UserError(
             f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
@@ -201,14 +205,14 @@ def _margin(table: str) -> float:
     return load_table(table).margin if table in options("table") else 0.0
 
 
-def _settings(a: pd.DataFrame, b: pd.DataFrame) -> str:
+def _settings(a: list[Record], b: list[Record]) -> str:
     """``presets: paper against tuned``, ``labels: none against modified``, or the keys, where the sides differ."""
     for column in ("preset", "label"):
-        left, right = (" and ".join(sorted({v or "none" for v in side[column]})) for side in (a, b))
+        left, right = (" and ".join(sorted({row[column] or "none" for row in side})) for side in (a, b))
         if left != right:
             return f"{column}s: {left} against {right}"
-    left = a["key"].iloc[0]
-    right = b["key"].iloc[0]
+    left = a[0]["key"]
+    right = b[0]["key"]
     return f"trained otherwise: {left} against {right}" if left != right else ""
 
 

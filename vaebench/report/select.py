@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
 
 CELL = ("table", "row", "column", "preset")
 """What names a cell in the long frame. Cells may share runs, so the key alone does not."""
+
+Record = Mapping[str, Any]
+"""A row of the long frame: column -> value; a number that is missing is NaN, a whole number None.
+
+Picking a few rows out of a frame of so many columns takes a thousand times as long as out of a list.
+"""
+
+
+def records(frame: pd.DataFrame) -> list[Record]:
+    """All rows of the long frame."""
+    rows: list[Record] = frame.to_dict("records")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -79,39 +92,41 @@ class Estimate:
         return None if self.own_error is None else combine(self.own_error, self.log_z_error)
 
 
-def only_current(frame: pd.DataFrame) -> pd.DataFrame:
+def only_current(rows: Iterable[Record]) -> list[Record]:
     """Without the measures that were taken under another evaluation than the cell asks for."""
-    return _without(frame, ~frame["extra"].map(_is_current).astype(bool))
+    return [row for row in rows if _is_current(row["extra"])]
 
 
 def _is_current(extra: str) -> bool:
-    return not extra or json.loads(extra).get("current") is not False
+    return '"current"' not in extra or json.loads(extra).get("current") is not False
 
 
-def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def measured(frame: pd.DataFrame, metric: str) -> list[Record]:
     """The rows that count for a metric: run done, measure current, value possible, one per cell and seed."""
-    return counted(taken(frame, metric))
+    return counted(taken(records(frame), metric))
 
 
-def counted(rows: pd.DataFrame) -> pd.DataFrame:
+def counted(rows: Sequence[Record]) -> list[Record]:
     """Of the rows of ``taken`` one per cell and seed, the last, without values that are not finite or impossible."""
-    rows = _without(rows, rows["flags"].map(is_lost).astype(bool))
-    return _without(rows, rows.duplicated([*CELL, "key", "seed"], keep="last"))
+    return last_of_runs([row for row in rows if not is_lost(row["flags"])])
 
 
-def _without(frame: pd.DataFrame, marked: pd.Series) -> pd.DataFrame:
-    """The rows that are not marked; the frame itself if none is, for a copy of so many columns is slow."""
-    return frame[~marked] if marked.any() else frame
+def last_of_runs(rows: Sequence[Record]) -> list[Record]:
+    """Of each cell and seed the last row."""
+    found: dict[tuple[Any, ...], Record] = {}
+    for row in reversed(rows):
+        found.setdefault(tuple(row[name] for name in (*CELL, "key", "seed")), row)
+    return list(found.values())[::-1]
 
 
-def taken(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def taken(rows: Iterable[Record], metric: str) -> list[Record]:
     """The rows of a metric of finished runs, measured as the cell asks, whatever their values."""
-    return only_current(frame[(frame["status"] == "done") & (frame["metric"] == metric)])
+    return only_current(row for row in rows if row["status"] == "done" and row["metric"] == metric)
 
 
-def kinds(rows: pd.DataFrame) -> tuple[str, ...]:
+def kinds(rows: Iterable[Record]) -> tuple[str, ...]:
     """The kinds of flags of some rows, each once."""
-    return flags.kinds(flag for marks in rows["flags"] for flag in flags.split(marks))
+    return flags.kinds(flag for row in rows for flag in flags.split(row["flags"]))
 
 
 def is_lost(marks: str) -> bool:
@@ -119,23 +134,24 @@ def is_lost(marks: str) -> bool:
     return any(kind in flags.LOST for kind in flags.kinds(flags.split(marks)))
 
 
-def estimate(rows: pd.DataFrame) -> Estimate | None:
+def estimate(rows: Sequence[Record]) -> Estimate | None:
     """The mean over the rows of ``measured``, None if there are none."""
-    return estimated(rows) if len(rows) else None
+    return estimated(rows) if rows else None
 
 
-def estimated(rows: pd.DataFrame) -> Estimate:
+def estimated(rows: Sequence[Record]) -> Estimate:
     """As ``estimate``, of one row at least."""
-    values = tuple(float(v) for v in rows["value"])
+    first = rows[0]
+    values = tuple(float(row["value"]) for row in rows)
     mean, sd, se, n = mean_error(values)
-    if is_timing(rows["metric"].iloc[0]) and (rows["pack"] > 1).fillna(False).any():
+    if is_timing(first["metric"]) and any((row["pack"] or 0) > 1 for row in rows):
         sd = se = None  # equal shares of one time
 
-    own = float(rows["error"].iloc[0])
-    kind = str(rows["error_kind"].iloc[0])
+    own = float(first["error"])
+    kind = str(first["error_kind"])
     known = n == 1 and kind != "none" and own == own
-    samples = set(rows["samples"]) if rows["samples"].notna().all() else set()
-    extras: list[dict[str, Any]] = [json.loads(text) if text else {} for text in rows["extra"]]
+    samples = {row["samples"] for row in rows}
+    extras: list[dict[str, Any]] = [json.loads(row["extra"]) if row["extra"] else {} for row in rows]
     methods = {str(extra.get("error_by", "")) for extra in extras}
     return Estimate(
         mean=mean,
@@ -144,19 +160,30 @@ def estimated(rows: pd.DataFrame) -> Estimate:
         n=n,
         own_error=own if known else None,
         error_kind=kind if known else "",
-        unit=rows["unit"].iloc[0],
+        unit=first["unit"],
         values=values,
-        samples=int(samples.pop()) if len(samples) == 1 else None,
+        samples=samples.pop() if len(samples) == 1 else None,
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
-        cases=_part(as_taken(rows["signature"].iloc[0], rows["points"].astype(float).iloc[0])),
+        cases=_part(as_taken(first["signature"], points(first))),
         over_cases=max(_numbers(extras, "spread"), default=None),
         error_by=methods.pop() if len(methods) == 1 else "",
         repeats=_repeats([repeats_of(extra) for extra in extras]),
         layers=_layers([extra.get("layers") for extra in extras]),
         flags=kinds(rows),
     )
+
+
+def points(row: Record) -> float:
+    """The number of data points of a row; NaN if it is not known."""
+    return math.nan if row["points"] is None else float(row["points"])
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are known; None if none is."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _numbers(extras: list[dict[str, Any]], key: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +11,18 @@ from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
 from vaebench.protocol.signature import as_taken, signature_parts
 from vaebench.report.protocol import differing, unlike
-from vaebench.report.select import CELL, Estimate, counted, estimate, kinds, taken
+from vaebench.report.select import (
+    Estimate,
+    Record,
+    counted,
+    estimate,
+    kinds,
+    last_of_runs,
+    mean_of,
+    points,
+    records,
+    taken,
+)
 from vaebench.results import flags
 from vaebench.results.stats import verdict
 
@@ -129,14 +140,14 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     column, each has a ReportRow of its own. Failed, diverged and unfinished seeds are left out of the mean and named
     in ``status``. Where seeds failed or diverged, the verdict says how many stand behind it: ``yes, 3 of 5 seeds``.
     """
-    frame = frame[frame["table"] == table.name]
+    found = _by_setting(records(frame[frame["table"] == table.name]))
     trained = set(table.trained())
     rows: list[ReportRow] = []
     for name, row in table.rows.items():
         note = (row.note,) if row.note else ()
         for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
             printed = ReportRow(name, column, row.published.get(column), row.spread.get(column), footnotes=note)
-            runs = list(_settings(frame, name, column)) if (name, column) in trained else []
+            runs = found.get((name, column), []) if (name, column) in trained else []
             if runs:
                 rows += [_trained(table, name, column, part) for part in runs]
             elif (name, column) in trained:
@@ -146,34 +157,36 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     return rows
 
 
-def _settings(frame: pd.DataFrame, row: str, column: str) -> Iterator[pd.DataFrame]:
-    """The rows of one table entry, one frame per preset and training setting."""
-    cell = frame[(frame["row"] == row) & (frame["column"] == column)]
-    for _, part in cell.groupby(["preset", "label", "key"], sort=False):
-        yield part
+def _by_setting(rows: Iterable[Record]) -> dict[tuple[str, str], list[list[Record]]]:
+    """The rows of each table entry (row, column), a list for each preset and training setting."""
+    found: dict[tuple[str, str], dict[tuple[str, ...], list[Record]]] = {}
+    for row in rows:
+        settings = found.setdefault((row["row"], row["column"]), {})
+        settings.setdefault((row["preset"], row["label"], row["key"]), []).append(row)
+    return {entry: list(settings.values()) for entry, settings in found.items()}
 
 
-def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportRow:
+def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> ReportRow:
     """One table entry at one preset and training setting."""
+    first = runs[0]
     measure = table.measure_of(column)
     printed = table.rows[row]
     published = printed.published.get(column)
-    label = str(runs["label"].iloc[0])
-    protocol_is_papers = bool(runs["paper_protocol"].all())
+    label = first["label"]
+    protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
 
-    # Selecting rows is slow: once for each metric that there is.
     elsewhere = {measure, *_in_other_columns(table, row, column)}
-    there = set(runs["metric"]) - elsewhere
+    there = {run["metric"] for run in runs} - elsewhere
     found = {m: taken(runs, m) for m in (measure, *(m for m in BESIDE if m in there))}
     numbers = {m: counted(rows) for m, rows in found.items()}
     estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
     ours = estimates.get(measure)
 
-    mixed = {m: words for m, rows in found.items() if (words := unlike(rows["signature"]))}
+    mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
     comparable = of_paper and measure not in mixed and not is_timing(measure) and not (ours and ours.faulty)
-    lost = set(found[measure]["seed"]) - set(numbers[measure]["seed"])
+    lost = _seeds(found[measure]) - _seeds(numbers[measure])
     if printed.diverges:
         word = _divergence(runs, label) if of_paper else "-"
     else:
@@ -192,10 +205,10 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         which = unjudged if m == measure else f"{heading(m)}: "
         protocol.append(f"{which}measured under different protocols ({words})")
 
-    done = runs[runs["status"] == "done"].drop_duplicates("seed")
-    by_processor = done[done["clock"] != ""]
-    timed = done if by_processor.empty else by_processor
-    signatures = sorted(set(numbers[measure]["signature"]))
+    done = [run for run in _first_of_seeds(runs) if run["status"] == "done"]
+    timed = [run for run in done if run["clock"]] or done
+    packs = [run["pack"] for run in done if run["pack"] is not None]
+    signatures = sorted({number["signature"] for number in numbers[measure]})
     return ReportRow(
         row=row,
         column=column,
@@ -205,28 +218,27 @@ def _trained(table: Table, row: str, column: str, runs: pd.DataFrame) -> ReportR
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word,
         beside={m: e for m, e in estimates.items() if m != measure},
-        updates=_mean(done["updates"]),
-        seconds=_mean(timed["seconds"]),
-        clock="" if timed.empty else timed["clock"].iloc[0],
-        pack=None if done["pack"].isna().all() else int(done["pack"].max()),
-        device="; ".join(sorted({d for d in done["device"] if d})),
+        updates=mean_of(run["updates"] for run in done),
+        seconds=mean_of(run["seconds"] for run in timed),
+        clock=timed[0]["clock"] if timed else "",
+        pack=max(packs, default=None),
+        device="; ".join(sorted({run["device"] for run in done if run["device"]})),
         status=status,
-        preset=runs["preset"].iloc[0],
+        preset=first["preset"],
         label=label,
         comparable=comparable,
         footnotes=(*filter(None, [printed.note, _kind(signatures)]), *reasons, *protocol, *_flagged(runs, found)),
         measure=measure,
-        key=runs["key"].iloc[0],
+        key=first["key"],
         scope=_scope(signatures[0]) if signatures else "",
         lost={m: of for m, rows in found.items() if m not in estimates and (of := _lost(rows))},
     )
 
 
-def _unlike_the_papers(rows: pd.DataFrame) -> str:
+def _unlike_the_papers(rows: Sequence[Record]) -> str:
     """In what the protocol of some rows is not the paper's, as far as it is known."""
-    points = rows["points"].astype(float)
-    ours = sorted({as_taken(s, n) for s, n in zip(rows["signature"], points, strict=True)})
-    differs = differing(ours[0], rows["paper_signature"].max()) if ours else ""
+    ours = sorted({as_taken(row["signature"], points(row)) for row in rows})
+    differs = differing(ours[0], max(row["paper_signature"] for row in rows)) if ours else ""
     return f"not the paper's protocol ({differs or 'data or evaluation'})"
 
 
@@ -243,12 +255,12 @@ def _scope(signature: str) -> str:
     return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
 
 
-def _lost(rows: pd.DataFrame) -> tuple[str, ...]:
+def _lost(rows: Iterable[Record]) -> tuple[str, ...]:
     """The kinds of flags by which all these rows are lost."""
     return tuple(kind for kind in kinds(rows) if kind in flags.LOST)
 
 
-def _flagged(runs: pd.DataFrame, found: dict[str, pd.DataFrame]) -> list[str]:
+def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> list[str]:
     """The flags of the runs and of their measures in words, seeds with the same flag together.
 
     Args:
@@ -257,15 +269,12 @@ def _flagged(runs: pd.DataFrame, found: dict[str, pd.DataFrame]) -> list[str]:
     """
     seeds: dict[tuple[str, str], list[int]] = {}
     for metric, rows in {"": runs, **found}.items():
-        if not any(rows["flags"]):
-            continue
-        last = rows.drop_duplicates([*CELL, "key", "seed"], keep="last") if metric else rows
-        for seed, marks in zip(last["seed"], last["flags"], strict=True):
-            for flag in flags.split(marks):
+        for row in last_of_runs(rows) if metric else rows:
+            for flag in flags.split(row["flags"]):
                 if (flags.kind_of(flag) in flags.OF_RUNS) == (metric == ""):
-                    seeds.setdefault((metric, flag), []).append(seed)
+                    seeds.setdefault((metric, flag), []).append(row["seed"])
 
-    several = runs["seed"].nunique() > 1
+    several = len(_seeds(runs)) > 1
     lines = []
     for (metric, flag), some in seeds.items():
         distinct = list(dict.fromkeys(some))
@@ -281,26 +290,26 @@ def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
     return {table.measure_of(c) for c in here}
 
 
-def _divergence(runs: pd.DataFrame, label: str) -> str:
+def _divergence(runs: Sequence[Record], label: str) -> str:
     """The verdict where the paper's run diverged: whether every seed that ended did so too."""
-    ended = [s for s in runs.drop_duplicates("seed")["status"] if s in ("done", "diverged")]
+    ended = [s for run in _first_of_seeds(runs) if (s := run["status"]) in ("done", "diverged")]
     if not ended:
         return "-"
     return (DIVERGED if "done" not in ended else NOT_DIVERGED) + (f", {label}" if label else "")
 
 
-def _survivors(runs: pd.DataFrame, lost: set[int]) -> str:
+def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
     """``, k of n seeds`` if some seeds failed or diverged, else nothing: those that are left may be the lucky ones.
 
     A partial run may yet finish. ``lost``: finished seeds whose measure is not finite, or impossible; they diverged.
     """
-    done = set(runs[runs["status"] == "done"]["seed"])
-    gone = set(runs[runs["status"].isin(("failed", "diverged"))]["seed"]) | lost
+    done = {run["seed"] for run in runs if run["status"] == "done"}
+    gone = {run["seed"] for run in runs if run["status"] in ("failed", "diverged")} | lost
     tried = done | gone
     return f", {len(tried) - len(gone)} of {len(tried)} seeds" if gone else ""
 
 
-def _status(measure: str, runs: pd.DataFrame, numbers: pd.DataFrame, lost: set[int]) -> tuple[str, list[str]]:
+def _status(measure: str, runs: Sequence[Record], numbers: Sequence[Record], lost: set[int]) -> tuple[str, list[str]]:
     """What became of the seeds that are not in the mean, and why, in words.
 
     Args:
@@ -309,32 +318,39 @@ def _status(measure: str, runs: pd.DataFrame, numbers: pd.DataFrame, lost: set[i
         numbers: Those that are in the mean.
         lost: Seeds whose value is not finite, or impossible. Their flags say why.
     """
-    seeds = runs.drop_duplicates("seed")
+    seeds = _first_of_seeds(runs)
     parts = []
     reasons = []
     for status in ("failed", "diverged", "partial", "trained"):
-        some = seeds[seeds["status"] == status]
-        if len(some):
+        some = [run for run in seeds if run["status"] == status]
+        if some:
             parts.append(f"{len(some)} {status}")
-            reasons += [f"seed {s} {status}: {r}" for s, r in zip(some["seed"], some["reason"], strict=True) if r]
+            reasons += [f"seed {run['seed']} {status}: {run['reason']}" for run in some if run["reason"]]
 
-    done = seeds[seeds["status"] == "done"]
+    done = [run for run in seeds if run["status"] == "done"]
     without = len(done) - len(numbers)
     if without:
         parts.append(f"{without} without a number")
-        unflagged = set(done["seed"]) - set(numbers["seed"]) - lost
+        unflagged = _seeds(done) - _seeds(numbers) - lost
         reasons += [_why_without(measure, runs, unflagged)] if unflagged else []
     return ", ".join(parts), reasons
 
 
-def _why_without(measure: str, runs: pd.DataFrame, seeds: set[int]) -> str:
-    some = runs[runs["seed"].isin(seeds) & (runs["metric"] == measure)]
+def _why_without(measure: str, runs: Iterable[Record], seeds: set[int]) -> str:
+    was_measured = any(run["seed"] in seeds and run["metric"] == measure for run in runs)
     which = f"seed {', '.join(str(s) for s in sorted(seeds))}"
-    if not len(some):
+    if not was_measured:
         return f"{which}: {measure} was not measured"
     return f"{which}: {measure} was measured under another evaluation than is asked for"
 
 
-def _mean(column: pd.Series) -> float | None:
-    known = column.dropna()
-    return float(known.mean()) if len(known) else None
+def _first_of_seeds(runs: Iterable[Record]) -> list[Record]:
+    """One row of each seed, the first."""
+    found: dict[int, Record] = {}
+    for run in runs:
+        found.setdefault(run["seed"], run)
+    return list(found.values())
+
+
+def _seeds(rows: Iterable[Record]) -> set[int]:
+    return {row["seed"] for row in rows}

@@ -31,7 +31,13 @@ FEW = 3
 """Entries without runs that a brief page names; of more only the number."""
 
 
-def make(table: Table, frame: pd.DataFrame, brief: bool = False, trails: Trails = MappingProxyType({})) -> Page:
+def make(
+    table: Table,
+    frame: pd.DataFrame,
+    brief: bool = False,
+    trails: Trails = MappingProxyType({}),
+    summary: list[ReportRow] | None = None,
+) -> Page:
     """The page of a table.
 
     Args:
@@ -40,9 +46,11 @@ def make(table: Table, frame: pd.DataFrame, brief: bool = False, trails: Trails 
         brief: What somebody wants who looks in the morning: the entries with runs alone, a line each, how they stand
             and what their marks mean.
         trails: Validation curves of the runs.
+        summary: What ``summarize`` makes of the two, if the caller knows it.
     """
-    table, of_other_data = shown_beside(table, frame)
-    rows = summarize(table, frame)
+    shown, of_other_data = shown_beside(table, frame)
+    rows = summary if summary is not None and shown is table else summarize(shown, frame)
+    table = shown
     without = ""
     if brief:
         rows, without = _with_runs(rows, by_row=across.fits(table))

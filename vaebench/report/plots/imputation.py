@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MEASURE = "imputation"
 
+RUN = ("table", "row", "column", "seed")
+"""What names a run in the points."""
+
 
 def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
     """Table, row, column, seed, step, wrong and error (per cent), of all runs that have them."""
@@ -27,12 +30,12 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     lines = []
-    for run in measured(frame, MEASURE).itertuples():
-        extra = json.loads(str(run.extra)) if run.extra else {}
+    for run in measured(frame, MEASURE):
+        extra = json.loads(run["extra"]) if run["extra"] else {}
         for step, wrong in extra.get("curve", {}).items():
             error = extra.get("curve_error", {}).get(step)
-            lines.append((run.table, run.row, run.column, run.seed, int(step), wrong, error))
-    return pd.DataFrame(lines, columns=["table", "row", "column", "seed", "step", "wrong", "error"])
+            lines.append((*(run[name] for name in RUN), int(step), wrong, error))
+    return pd.DataFrame(lines, columns=[*RUN, "step", "wrong", "error"])
 
 
 def draw(figure: Figure, frame: pd.DataFrame) -> None:

@@ -26,7 +26,10 @@ def of_frame(frame: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     run = ["table", "row", "key", "seed"]
-    parts = [measured(frame, name).drop_duplicates(run).set_index(run)["value"].rename(name) for name in MEASURES]
+    parts = []
+    for name in MEASURES:
+        found = pd.DataFrame(measured(frame, name), columns=[*run, "value"])
+        parts.append(found.drop_duplicates(run).set_index(run)["value"].rename(name))
     return pd.concat(parts, axis=1, join="inner").reset_index()
 
 
