@@ -1,11 +1,11 @@
 """Make a store of as many runs as a thousand GPUs would leave, without training any, to measure what reads stores.
 
-python scripts/simulated_store.py DIR [--runs 100000] [--seeds 5]
+python scripts/simulated_store.py DIR [--runs 100000] [--seeds 5] [--validations 0]
 
 The runs are of all cells of all tables: first by their own settings, then by learning rates around theirs, as a sweep
 would make them, at several seeds each. A run has its two files of JSON, ``config.json`` and ``result.json``, with the
-measures that its cell asks for. About 1 run of 100 has failed, and 1 of 100 has diverged. Values are random numbers
-around the published one. 100,000 runs take about 1 GB.
+measures that its cell asks for, and with ``--validations`` a curve of so many lines. About 1 run of 100 has failed, and
+1 of 100 has diverged. Values are random numbers around the published one. 100,000 runs take about 1 GB without curves.
 """
 
 from __future__ import annotations
@@ -82,7 +82,16 @@ def result(key: str, seed: int, config: dict[str, Any], cell: Cell, rng: random.
     }
 
 
-def make(root: Path, runs: int, seeds: int) -> None:
+def curve(updates: int, validations: int, rng: random.Random) -> str:
+    """What ``curve.csv`` would hold."""
+    lines = ["update,seconds,train_bound,valid_bound,unit"]
+    for number in range(1, validations + 1):
+        bound = 100 + 100 / number + rng.random()
+        lines.append(f"{updates * number // validations},{36.0 * number},{bound - 1},{bound},nats")
+    return "\n".join(lines) + "\n"
+
+
+def make(root: Path, runs: int, seeds: int, validations: int) -> None:
     """Write the store."""
     rng = random.Random(0)
     for key, config, cell, changes in islice(settings(every_cell()), runs // seeds):
@@ -94,6 +103,8 @@ def make(root: Path, runs: int, seeds: int) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text(text)
             (folder / "result.json").write_text(json.dumps(result(key, seed, config, cell, rng), indent=1) + "\n")
+            if validations:
+                (folder / "curve.csv").write_text(curve(config["train"]["updates"], validations, rng))
 
 
 def main() -> None:
@@ -102,8 +113,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="made if it is not there")
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=5, help="per cell")
+    parser.add_argument("--validations", type=int, default=0, help="lines of each curve; 0: no curves")
     args = parser.parse_args()
-    make(args.folder, args.runs, args.seeds)
+    make(args.folder, args.runs, args.seeds, args.validations)
     print(f"{args.runs} runs in {args.folder}")
 
 

@@ -10,11 +10,17 @@ from typing import Any
 from vaebench.errors import UserError
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
     """Write a file so that it is either the old or the new one, whatever happens. Creates the folder.
 
     Everything that vaebench writes comes through here, as finished bytes: a library that writes to a disk itself may
     not survive a full disk (HDF5 does not).
+
+    Args:
+        path: The file.
+        content: All of it.
+        sync: Wait until the disk has it, so that it survives a loss of power. That takes milliseconds: too long for
+            very many files that can be made again.
 
     Raises:
         OSError: If it cannot be written; the old file is as it was then, and nothing else is left.
@@ -30,17 +36,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         with temporary.open("xb") as f:
             f.write(data)
             f.flush()
-            os.fsync(f.fileno())
+            if sync:
+                os.fsync(f.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_output(path: Path, content: str | bytes) -> None:
+def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
     """As ``write_atomic``, of a file that the user asked for. Raises UserError if it cannot be written."""
     try:
-        write_atomic(path, content)
+        write_atomic(path, content, sync)
     except OSError as e:
         raise UserError(f"cannot write {path}: {e.strerror or e}") from None
 

@@ -58,7 +58,8 @@ def known(store):
 def answers(runs, store):
     keys = sorted(p.name for p in store.root.iterdir())
     tables = {name: runs.others(name, set(keys[:3])) for name in catalogue.options("table")}
-    return runs.listing(), tables, runs.outdated(), sorted(map(json.dumps, runs.costs(keys)))
+    lists = runs.listing(), runs.outdated(), runs.presets(), sorted(runs.runs())
+    return tables, *lists, sorted(map(json.dumps, runs.costs(keys)))
 
 
 def anew(store):
@@ -213,3 +214,14 @@ def test_lists_reports_and_plans_read_it(cache, made, reads):
         assert estimate(runs.costs([cell.key]), cell) is not None
     assert sum(other.count for other in stored.others(made, table, set())) > 0
     assert len([r for r in reads if isinstance(r, tuple)]) == 40
+
+
+def test_runs_and_presets_of_a_store(made, cache):
+    folders = sorted(made.root.glob("*/seed-*"))
+    note = folders[0] / "config.json"
+    note.write_text(note.read_text().replace('"preset": "paper"', '"preset": "quick"'))
+    (folders[1] / "config.json").write_text("damaged")
+
+    with index.opened(made) as runs:
+        assert runs.presets() == {"paper", "quick"}
+        assert sorted(runs.runs()) == [(f.parent.name, int(f.name.partition("-")[2])) for f in folders]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import html
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from PIL import Image
 
@@ -20,10 +21,12 @@ from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow, summarize
 from vaebench.results import shipped, store
+from vaebench.running import progress
 from vaebench.site import build, figures, leaderboard, sources, states
 from vaebench.site.build import slug
 from vaebench.site.states import State
 from vaebench.verbs import site
+from vaebench.work import steps
 
 VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
@@ -175,8 +178,8 @@ def test_the_best_preset_decides_and_every_trained_entry_has_a_state():
 
 
 def test_lines_of_different_names_look_different():
-    many = pd.DataFrame([[f"row {i}", "c", s, u, 1.0] for i in range(20) for s in (0, 1) for u in (1, 2)])
-    many.columns = ["row", "column", "seed", "update", "valid_bound"]
+    points = [(1, 1.0), (2, 1.0)]
+    many = [sources.Curve(f"row {i}", "c", seed, points) for i in range(20) for seed in (0, 1)]
 
     drawn = figures.curves(many)["data"]
 
@@ -187,9 +190,9 @@ def test_lines_of_different_names_look_different():
 
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 11, 19, 20, 21, 1000])
 def test_thinned_curves_keep_their_ends(length):
-    points = [[i, 0.0] for i in range(length)]
+    points = [(i, 0.0) for i in range(length)]
 
-    found = figures.thinned(points, most=10)
+    found = sources.thinned(points, most=10)
 
     assert len(found) <= 10
     assert found == [] if not length else found[0] == points[0] and found[-1] == points[-1]
@@ -269,6 +272,80 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
     assert "quick" in text
     assert list((tmp_path / "site/run").glob("*-seed-0.html"))
     assert (tmp_path / "site/table/nvil_mnist.html").is_file()
+
+
+def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
+    """Damaged: a warning, and its run has a page all the same. Infinite: these points alone."""
+    root = tmp_path / "runs"
+    script = [sys.executable, Path(__file__).parents[2] / "scripts/simulated_store.py", root]
+    subprocess.run([*script, "--runs", "2", "--seeds", "2", "--validations", "5"], check=True, capture_output=True)
+    damaged, infinite = sorted(root.glob("*/seed-*/curve.csv"))
+    damaged.write_text(damaged.read_text() + "no number,0,0\n")
+    header, *lines = infinite.read_text().splitlines()
+    place = header.split(",").index("valid_bound")
+    first = lines[0].split(",")
+    first[place] = "inf"
+    infinite.write_text("\n".join([header, ",".join(first), *lines[1:], ""]))
+
+    name = store.read_note(damaged.parent)[0]["table"]
+    results = sources.of_store(catalogue.load(name), root, ["paper"])
+    (curve,) = results.curves()["paper"]
+
+    assert f"left out: {damaged}" in caplog.text
+    assert curve.seed == 1
+    assert len(curve.points) == len(lines) - 1
+    pages = build.build(tmp_path / "site", [results])
+    assert pages == 5
+    with_figure = [path for path in (tmp_path / "site/run").iterdir() if Page(path).specs]
+    assert [path.stem[-1] for path in with_figure] == ["1"]
+
+
+def test_pages_that_would_be_the_same_keep_their_time(tmp_path):
+    words = ["site", "table=dvae_sharp_sharp_toy,lagging_yelp", "--from", "reference", "--output", str(tmp_path)]
+    assert main(words) == 0
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (1000, 1000))
+    changed = tmp_path / "table/lagging_yelp.html"
+    changed.write_text("of an earlier version")
+
+    assert main(words) == 0
+
+    assert "not run" in changed.read_text()
+    assert [path for path in files if path.stat().st_mtime != 1000] == [changed]
+
+
+def test_tables_that_share_a_run_have_one_page_of_it(tmp_path):
+    """Of the last of them, as many pages as there are files."""
+    tables = [catalogue.load(name) for name in ("nvil_mnist", "nvil_recipe")]
+    results = [sources.of_files(table, ["reference"]) for table in tables]
+    shared = {*results[0].runs()} & {*results[1].runs()}
+    assert shared
+
+    assert build.build(tmp_path, results) == len(list(tmp_path.rglob("*.html")))
+
+    for run in shared:
+        assert "table/nvil_recipe.html" in (tmp_path / build.page_of(run)).read_text()
+
+
+def test_it_says_how_far_it_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(steps, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+
+    assert main(["site", "table=nvil_recipe,lagging_yelp", "--from", "reference", "--output", str(tmp_path)]) == 0
+
+    told = capsys.readouterr().err
+    assert "\nsite: tables read 1/2, " in told
+    assert "\nsite: tables summed up 1/2, " in told
+    assert re.search(r"\nsite: tables written 0/2, runs 3/\d+, [\d.]+ \w+ left\n", told)
+
+
+def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
+    assert main(["site", "table=lagging_yelp,nvil_recipe", "--from", "reference", "--output", str(tmp_path)]) == 0
+
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("site:")] == [
+        "site: tables read 0/2"
+    ]
 
 
 def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):

@@ -110,6 +110,16 @@ class Index:
             for (preset, changes), rows in found.items()
         ]
 
+    def presets(self) -> set[str]:
+        """The presets by which the runs were made, as far as they say it."""
+        self._folders()
+        return {preset for (preset,) in self._db.execute("select distinct preset from runs where preset != ''")}
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Key and seed of every run."""
+        self._folders()
+        return self._db.execute("select key, seed from runs").fetchall()
+
     def outdated(self) -> list[tuple[str, int, str]]:
         """Key, seed and present key of the runs that are under an earlier name, see ``results.rekey``."""
         self._folders()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import join
@@ -19,10 +19,12 @@ from vaebench.files import write_output
 from vaebench.formatting import duration
 from vaebench.report import table_page
 from vaebench.report.cells import number
+from vaebench.report.select import Record, records
 from vaebench.report.summary import ReportRow, summarize
 from vaebench.site import figures, leaderboard
-from vaebench.site.sources import Results, Run
+from vaebench.site.sources import Curves, Results, Run
 from vaebench.site.states import MEANING, State, counts, states
+from vaebench.work.steps import steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,37 +112,47 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     pages.globals.update(version=__version__, State=State, MEANING=MEANING, slug=slug, page_of=page_of, number=number)
     pages.filters.update(time=_time, count=_count, figure=_json)
 
-    views = [view(each) for each in results]
+    def write(name: str, content: str | bytes) -> None:
+        """Write a file of the site; one that is there and would be the same keeps its time."""
+        data = content.encode() if isinstance(content, str) else content
+        path = folder / name
+        if not (path.is_file() and path.read_bytes() == data):
+            write_output(path, data, sync=False)
+
+    # What is of all tables comes first: it needs their results, but no curves.
+    views = [view(results[i]) for i in steps("tables summed up", len(results))]
     boards = leaderboard.boards(results)
-    made: dict[str, str | bytes] = {
-        PLOTLY: script,
-        "style.css": _own("style.css"),
-        "page.js": _own("page.js"),
-        "index.html": pages.get_template("index.html").render(views=views, at="."),
-        "leaderboard.html": pages.get_template("leaderboard.html").render(boards=boards, at="."),
-    }
-    for each in views:
-        made[f"table/{each.name}.html"] = _table_page(pages, each)
-    for result in results:
-        made |= _run_pages(pages, result, samples)
-    for name, content in made.items():
-        write_output(folder / name, content)
-    return sum(name.endswith(".html") for name in made)
+    write(PLOTLY, script)
+    write("style.css", _own("style.css"))
+    write("page.js", _own("page.js"))
+    write("index.html", pages.get_template("index.html").render(views=views, at="."))
+    write("leaderboard.html", pages.get_template("leaderboard.html").render(boards=boards, at="."))
+
+    # Of tables that share a run the last one has its page.
+    shown_in = {run: view.name for view in views for run in view.results.runs()}
+    for i in steps("tables written", len(views)):
+        each = views[i]
+        curves = each.results.curves()
+        write(f"table/{each.name}.html", _table_page(pages, each, curves))
+        wanted = [run for run in each.results.runs() if shown_in[run] == each.name]
+        for name, content in _run_pages(pages, each.results, curves, wanted, samples):
+            write(name, content)
+    return 2 + len(views) + len(shown_in)
 
 
 # ------------------------------------------------------------------------------------------------- page of a table
 
 
-def _table_page(pages: Environment, shown: TableView) -> str:
+def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
     table = shown.table
-    page = table_page.make(table, shown.results.frame)
-    curves = {preset: figures.curves(frame) for preset, frame in shown.results.curves.items()}
+    page = table_page.make(table, shown.results.frame, summary=shown.rows)
+    drawn = {preset: figures.curves(runs) for preset, runs in curves.items()}
     return pages.get_template("table.html").render(
         view=shown,
         table=table,
         page=page,
         dots=figures.differences(table, shown.rows),
-        curves={preset: spec for preset, spec in curves.items() if spec},
+        curves={preset: spec for preset, spec in drawn.items() if spec},
         commands=_commands(table.name, shown.results.frame["preset"]),
         runs=_listed(shown.results.frame),
         at="..",
@@ -169,35 +181,55 @@ def page_of(run: Run) -> str:
     return f"run/{slug(key)}-seed-{seed}.html"
 
 
-def _run_pages(pages: Environment, results: Results, samples: Sampler | None) -> dict[str, str | bytes]:
-    out: dict[str, str | bytes] = {}
+def _run_pages(
+    pages: Environment, results: Results, curves: Curves, wanted: Sequence[Run], samples: Sampler | None
+) -> Iterator[tuple[str, str | bytes]]:
+    """Name and content of the pages of some runs of a table, and of the pictures on them."""
     template = pages.get_template("run.html")
-    for (key, seed), frame in results.frame.groupby(["key", "seed"], sort=False):
-        run = (str(key), int(seed))
-        first = frame.iloc[0]
-        cell = results.cells.get(run[0])
+    settings = {key: _settings(cell.config) for key, cell in results.cells.items()}
+    by_run: dict[Run, list[Record]] = {}
+    columns: dict[tuple[str, ...], dict[str, None]] = {}
+    for line in records(results.frame):
+        by_run.setdefault((line["key"], line["seed"]), []).append(line)
+        columns.setdefault((line["key"], line["preset"], line["row"]), {})[line["column"]] = None
+    curve_of = {(preset, c.row, c.column, c.seed): c for preset, runs in curves.items() for c in runs}
+
+    for i in steps("runs", len(wanted)):
+        run = wanted[i]
+        key, seed = run
+        first = by_run[run][0]
+        cell = results.cells.get(key)
         drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
         files = [f"{page_of(run).removesuffix('.html')}-{i}.png" for i in range(len(drawn.pictures))]
-        out |= dict(zip(files, drawn.pictures, strict=True))
-        out[page_of(run)] = template.render(
-            table=results.table,
-            first=first.to_dict(),
-            measures=_measures(frame),
-            curve=_curve(results, first),
-            config=_settings(cell.config) if cell else {},
-            command=_command(first, cell.changed if cell else ()),
-            pictures=[Path(name).name for name in files],
-            documents=drawn.documents,
-            at="..",
+        yield from zip(files, drawn.pictures, strict=True)
+
+        # Columns that share a run have its curve under the first of them.
+        preset, row = first["preset"], first["row"]
+        under = [curve_of.get((preset, row, column, seed)) for column in columns[key, preset, row]]
+        yield (
+            page_of(run),
+            template.render(
+                table=results.table,
+                first=first,
+                measures=_measures(by_run[run]),
+                curve=figures.curves([curve for curve in under if curve]),
+                config=settings.get(key, {}),
+                command=_command(first, cell.changed if cell else ()),
+                pictures=[Path(name).name for name in files],
+                documents=drawn.documents,
+                at="..",
+            ),
         )
-    return out
 
 
-def _measures(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
     """The measures of one run, each once, though several columns of a table may show it."""
-    wanted = ["metric", "value", "unit", "error", "error_kind", "points", "samples", "signature", "flags"]
-    once = frame[frame["metric"] != ""].drop_duplicates(["metric", "signature"])
-    return [{k: _shown(v) for k, v in record.items()} for record in once[wanted].to_dict("records")]
+    wanted = ("metric", "value", "unit", "error", "error_kind", "points", "samples", "signature", "flags")
+    once: dict[tuple[str, str], Record] = {}
+    for line in lines:
+        if line["metric"]:
+            once.setdefault((line["metric"], line["signature"]), line)
+    return [{name: _shown(line[name]) for name in wanted} for line in once.values()]
 
 
 def _shown(value: Any) -> str:
@@ -205,17 +237,6 @@ def _shown(value: Any) -> str:
     if value is None or value != value:
         return ""
     return f"{value:.6g}" if isinstance(value, float) and value != int(value) else str(value).removesuffix(".0")
-
-
-def _curve(results: Results, first: pd.Series) -> dict[str, Any] | None:
-    """The curve of one run; cells that share it have it under the first of them."""
-    frame = results.curves.get(str(first["preset"]))
-    if frame is None:
-        return None
-    same = results.frame[(results.frame["key"] == first["key"]) & (results.frame["preset"] == first["preset"])]
-    columns = set(same[same["row"] == first["row"]]["column"])
-    mine = (frame["row"] == first["row"]) & frame["column"].isin(columns) & (frame["seed"] == first["seed"])
-    return figures.curves(frame[mine])
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
@@ -229,7 +250,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     return out
 
 
-def _command(first: pd.Series, changed: Sequence[str]) -> str:
+def _command(first: Record, changed: Sequence[str]) -> str:
     words = ["vaebench", "run", f"table={first['table']}"]
     words += [f"preset={first['preset']}"] if first["preset"] != "paper" else []
     words += ["--only", f"row={first['row']}", "--only", f"column={first['column']}", "--seeds", str(first["seed"])]

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vaebench.config.cells import Table
 from vaebench.report.summary import ReportRow
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaebench.site.sources import Curve
 
 Spec = dict[str, Any]
-
-MOST = 400
-"""Points of a curve that are drawn: every second one, every third one and so on if there are more, and the last."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7f7f7f")
 """Okabe and Ito's, which people with any colour vision tell apart on white and on black."""
@@ -24,21 +18,18 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 """How lines are drawn when every colour is taken."""
 
 
-def curves(frame: pd.DataFrame, value: str = "valid_bound", title: str = "validation bound (nats)") -> Spec | None:
+def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spec | None:
     """Curves against updates, one line a run, one look a row and column; None if there is nothing to draw."""
-    if value not in frame or not len(frame):
-        return None
     traces = []
-    names = list(dict.fromkeys(zip(frame["row"], frame["column"], strict=True)))
-    for (row, column, seed), run in frame.groupby(["row", "column", "seed"], sort=False):
-        points = thinned(run[["update", value]].dropna().values.tolist())
+    looks: dict[tuple[str, str], int] = {}
+    for row, column, seed, points in runs:
+        turn, place = divmod(looks.setdefault((row, column), len(looks)), len(COLOURS))
         if not points:
             continue
         name = f"{row} / {column}"
-        turn, place = divmod(names.index((row, column)), len(COLOURS))
         traces.append(
             {
-                "x": [int(x) for x, _ in points],
+                "x": [x for x, _ in points],
                 "y": [round(y, 4) for _, y in points],
                 "name": name,
                 "mode": "lines",
@@ -50,15 +41,6 @@ def curves(frame: pd.DataFrame, value: str = "valid_bound", title: str = "valida
         return None
     layout = {"xaxis": {"title": {"text": "parameter updates"}}, "yaxis": {"title": {"text": title}}}
     return {"data": traces, "layout": {**layout, "height": 380}}
-
-
-def thinned(points: Sequence[Sequence[float]], most: int = MOST) -> list[Sequence[float]]:
-    """At most ``most`` of the points, evenly, with the last one."""
-    step = max(1, math.ceil(len(points) / most))
-    kept = list(points[::step])
-    if points and kept[-1] is not points[-1]:
-        kept[-1:] = [points[-1]] if len(kept) >= most else [kept[-1], points[-1]]
-    return kept
 
 
 def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vaebench.protocol.signature import signature_parts
-from vaebench.report.select import Estimate, counted, estimate, taken
+from vaebench.report.select import Estimate, Record, counted, estimate, mean_of, only_current, records
 from vaebench.site.sources import Results
 
 MEASURES = ("nll", "iw_nll", "bound")
@@ -27,7 +27,7 @@ class Place:
         preset: By which it was trained.
         key: The name of its runs.
         number: Its mean over seeds.
-        updates: Mean over its seeds.
+        updates: Mean over its seeds; None if it is not known.
     """
 
     table: str
@@ -36,7 +36,7 @@ class Place:
     preset: str
     key: str
     number: Estimate
-    updates: float
+    updates: float | None
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,28 @@ def boards(results: Iterable[Results]) -> list[Board]:
     """A board for every data set and kind of number; runs that tables share stand there once."""
     found: dict[tuple[str, str], dict[str, Place]] = {}
     for result in results:
-        frame = result.frame[(result.frame["status"] == "done") & result.frame["metric"].isin(MEASURES)]
-        for (row, column, preset, key, metric), part in frame.groupby(
-            ["row", "column", "preset", "key", "metric"], sort=False
-        ):
-            for signature, alike in taken(part, metric).groupby("signature", sort=False):
-                number = estimate(counted(alike))
-                if number is None or number.faulty:
-                    continue
-                place = Place(result.table.name, row, column, preset, key, number, float(alike["updates"].mean()))
-                found.setdefault(_kind(str(signature)), {}).setdefault(key, place)
+        for (row, column, preset, key, signature), alike in _alike(result).items():
+            rows = counted(alike)
+            number = estimate(rows)
+            if number is None or number.faulty:
+                continue
+            updates = mean_of(row["updates"] for row in alike)
+            place = Place(result.table.name, row, column, preset, key, number, updates)
+            found.setdefault(_kind(signature), {}).setdefault(key, place)
     return [
         Board(data, kind, tuple(sorted(places.values(), key=lambda place: place.number.mean)))
         for (data, kind), places in sorted(found.items())
     ]
+
+
+def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
+    """The rows of finished runs by row, column, preset, key and signature."""
+    found: dict[tuple[str, ...], list[Record]] = {}
+    for row in only_current(records(result.frame)):
+        if row["status"] == "done" and row["metric"] in MEASURES:
+            name = tuple(row[part] for part in ("row", "column", "preset", "key", "signature"))
+            found.setdefault(name, []).append(row)
+    return found
 
 
 def _kind(signature: str) -> tuple[str, str]:

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Sequence
+import logging
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.config import catalogue
 from vaebench.config.cells import Cell, Table
 from vaebench.config.compose import cells
 from vaebench.errors import UserError
-from vaebench.report import plots, recorded
-from vaebench.results import shipped
-from vaebench.results.store import COLUMNS, Store, read_note, seed_of
+from vaebench.report import recorded
+from vaebench.report.plots import curve_files
+from vaebench.report.plots.base import runs_of
+from vaebench.results import index, run_files, shipped
+from vaebench.results.store import COLUMNS, Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 CURVES = "bound"
 """The plot whose points are the curves of a page."""
 
+MOST = 400
+"""Points of a curve that are drawn: every second one, every third one and so on if there are more, and the last."""
+
 Run = tuple[str, int]
 """Key and seed."""
+
+
+class Curve(NamedTuple):
+    """The validations of a run, at most MOST of them: update and bound in nats, all finite.
+
+    Cells of a row that share a run have one curve, under the column of the first of them.
+    """
+
+    row: str
+    column: str
+    seed: int
+    points: list[tuple[int, float]]
+
+
+Curves = dict[str, list[Curve]]
+"""By preset."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +57,50 @@ class Results:
     Attributes:
         table: The table.
         frame: The results of all presets, in the long format.
-        curves: Preset -> curves of its runs: row, column, seed, update, valid_bound and more.
+        curves: Reads the curves of the runs. Those of all tables together may be too many to be kept.
         cells: Key -> the cell of that name, at the preset by which it was run.
         folders: The folders of the runs, if they are here.
     """
 
     table: Table
     frame: pd.DataFrame
-    curves: dict[str, pd.DataFrame] = field(default_factory=dict)
+    curves: Callable[[], Curves] = dict
     cells: dict[str, Cell] = field(default_factory=dict)
     folders: dict[Run, Path] = field(default_factory=dict)
+
+    def runs(self) -> list[Run]:
+        """All runs, in the order of the frame."""
+        return _runs(self.frame)
+
+
+def thinned(points: Sequence[tuple[int, float]], most: int = MOST) -> list[tuple[int, float]]:
+    """At most ``most`` of the points, evenly, with the last one."""
+    step = max(1, math.ceil(len(points) / most))
+    kept = list(points[::step])
+    if points and kept[-1] is not points[-1]:
+        kept[-1:] = [points[-1]] if len(kept) >= most else [kept[-1], points[-1]]
+    return kept
+
+
+def _curve(row: str, column: str, seed: int, points: Iterable[tuple[int, float]]) -> Curve:
+    finite = [(int(update), bound) for update, bound in points if math.isfinite(update) and math.isfinite(bound)]
+    return Curve(row, column, seed, thinned(finite))
+
+
+# --------------------------------------------------------------------------------------------- runs of a folder
 
 
 def presets_in(root: Path) -> set[str]:
     """The presets by which the runs below ``root`` were made; what cannot be read is passed over."""
-    found = set()
-    for path in root.glob("*/seed-*/config.json"):
-        with contextlib.suppress(UserError):
-            found.add(str(read_note(path.parent)[0].get("preset")))
-    return found
+    with index.opened(Store(root)) as known:
+        return known.presets()
 
 
 def left_out(root: Path, results: Sequence[Results]) -> int:
     """How many runs below ``root`` none of the results has: of changed settings, or of tables that are not shown."""
     shown = {run for result in results for run in result.folders}
-    there = root.glob("*/seed-*/config.json")
-    return sum((path.parent.parent.name, seed_of(path.parent)) not in shown for path in there)
+    with index.opened(Store(root)) as known:
+        return sum(run not in shown for run in known.runs())
 
 
 def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
@@ -66,21 +108,36 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
     import pandas as pd
 
     store = Store(root)
-    out = Results(table, _empty())
     frames = []
+    by_key: dict[str, Cell] = {}
+    chosen: dict[str, tuple[list[Cell], list[int]]] = {}
     for preset in (name for name in catalogue.presets_of(table) if name in presets):
         some = cells(table, catalogue.load_preset(preset), [f"run.results={root}"])
         seeds = store.seeds(some)
         frame = store.frame(some, seeds)
-        if not len(frame):
+        if len(frame):
+            frames.append(frame)
+            chosen[preset] = some, seeds
+            by_key |= {cell.key: cell for cell in some}
+
+    whole = pd.concat(frames, ignore_index=True) if frames else _empty()
+    folders = {run: store.run_dir(*run) for run in _runs(whole)}
+    return Results(table, whole, lambda: {p: list(_of_runs(store, *of)) for p, of in chosen.items()}, by_key, folders)
+
+
+def _of_runs(store: Store, cells: list[Cell], seeds: list[int]) -> Iterator[Curve]:
+    """The curves of the runs of some cells; one that is damaged counts as none, with a warning."""
+    for cell, seed in runs_of(store, cells, seeds):
+        try:
+            points = curve_files.bounds(store.run_dir(cell.key, seed) / run_files.CURVE)
+        except UserError as e:
+            log.warning("left out: %s", e)
             continue
-        frames.append(frame)
-        out.curves[preset] = plots.plot(CURVES).collect(store, some, seeds)
-        out.cells.update({cell.key: cell for cell in some})
-        for key, seed in _runs(frame):
-            out.folders[key, seed] = store.run_dir(key, seed)
-    whole = pd.concat(frames, ignore_index=True) if frames else out.frame
-    return Results(table, whole, out.curves, out.cells, out.folders)
+        if points:
+            yield _curve(cell.row, cell.column, seed, points)
+
+
+# --------------------------------------------------------------------------------------------- results of files
 
 
 def of_files(table: Table, sources: Sequence[str]) -> Results:
@@ -94,15 +151,20 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
     files = recorded.read_files(wanted, [table.name])
     frame = recorded.under_own_names(files.frame if wanted else _empty(), table).reset_index(drop=True)
 
-    out = Results(table, frame)
-    for preset in dict.fromkeys(frame["preset"]):
-        chosen = frame[frame["preset"] == preset].reset_index(drop=True)
-        out.cells.update(_cells(table, str(preset)))
-        try:
-            out.curves[str(preset)] = files.points(CURVES, chosen, table)
-        except UserError:  # nothing was recorded beside these results
-            continue
-    return out
+    presets = [str(preset) for preset in dict.fromkeys(frame["preset"])]
+    by_key = {key: cell for preset in presets for key, cell in _cells(table, preset).items()}
+    return Results(table, frame, lambda: {p: list(_recorded(files, table, frame, p)) for p in presets}, by_key)
+
+
+def _recorded(files: recorded.Files, table: Table, frame: pd.DataFrame, preset: str) -> Iterator[Curve]:
+    """The curves that were recorded beside the results of a preset."""
+    chosen = frame[frame["preset"] == preset].reset_index(drop=True)
+    try:
+        points = files.points(CURVES, chosen, table)
+    except UserError:  # nothing was recorded
+        return
+    for (row, column, seed), run in points.groupby(["row", "column", "seed"], sort=False):
+        yield _curve(row, column, int(seed), zip(run["update"], run["valid_bound"], strict=True))
 
 
 def _cells(table: Table, preset: str) -> dict[str, Cell]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,25 +44,37 @@ def run(args: Namespace) -> int:
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"--output {args.output}: not a folder")
 
-    from vaebench.site import build, sources
+    from vaebench.running.progress import Progress
+    from vaebench.work.events import Working
+    from vaebench.work.steps import Work
 
-    root = results_root(given.get("run.results"))
-    if args.sources:
-        results = [sources.of_files(table, args.sources) for table in tables]
-    else:
-        presets = sources.presets_in(root)
-        results = [sources.of_store(table, root, presets) for table in tables]
+    with contextlib.closing(Progress([], None)) as progress, Work(tell=lambda far: progress(Working("site", far))):
+        told = _write(tables, args, results_root(given.get("run.results")))
+    tell(told)
+    return 0
+
+
+def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
+    """Write the pages. Returns what a person should know of them; raises UserError if there are no results."""
+    from vaebench.site import build, sources
+    from vaebench.work.steps import steps
+
+    presets = set() if args.sources else sources.presets_in(root)
+    results = []
+    for i in steps("tables read", len(tables)):
+        some = sources.of_files(tables[i], args.sources) if args.sources else sources.of_store(tables[i], root, presets)
+        results.append(some)
+
     left = 0 if args.sources else sources.left_out(root, results)
     without = f"{counted(left, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
         why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"
         raise UserError(f"{where}: no results of these tables; {why}")
-    if left:
-        tell([f"{without}; vaebench ls runs lists them"])
+
     pages = build.build(args.output, results, _samples if args.samples else None)
-    tell([f"wrote {pages} pages; open {args.output / 'index.html'}"])
-    return 0
+    about = [f"{without}; vaebench ls runs lists them"] if left else []
+    return [*about, f"wrote {pages} pages; open {args.output / 'index.html'}"]
 
 
 def _tables(names: str | None) -> list[Table]:
