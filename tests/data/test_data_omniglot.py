@@ -1,48 +1,25 @@
-"""OMNIGLOT and Caltech-101 Silhouettes, and the MATLAB files they come in."""
+"""OMNIGLOT: its splits, how its grey levels become binary, and files of other numbers."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import scipy.sparse
-from scipy.io import savemat
+from kit.matlab import SHAPE, changed, column_by_column, prepared, tiny
 
 from vaebench import data
-from vaebench.data import Caltech101Silhouettes, Omniglot, OmniglotReconstructed, prepare
-from vaebench.data.files.formats import read_mat, upright
+from vaebench.data import Omniglot, OmniglotReconstructed, prepare
 from vaebench.data.files.sources import CALTECH101_SILHOUETTES, OMNIGLOT_RECONSTRUCTED, Source
 from vaebench.data.images.omniglot import _binarize_in_turn
 from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash, held_out_mask
 from vaebench.errors import DataError, UserError
 
-N, VALID, TEST, SHAPE = 15, 5, 4, (2, 3)
-
-
-def mat(content: dict, **options) -> bytes:
-    file = io.BytesIO()
-    savemat(file, content, **options)
-    return file.getvalue()
-
-
-def column_by_column(pictures: np.ndarray) -> np.ndarray:
-    """(n, height * width) as MATLAB lays pictures (n, height, width) out."""
-    return np.stack([picture.ravel(order="F") for picture in pictures])
-
-
-def tiny(base: type, folder: Path, key: str, content: dict, **members) -> type:
-    """The loader of a tiny MATLAB file, which is written to ``folder``/tiny/tiny.mat."""
-    (folder / "tiny").mkdir(parents=True, exist_ok=True)
-    packed = mat(content, do_compression=True)
-    (folder / "tiny" / "tiny.mat").write_bytes(packed)
-    sources = {key: Source("tiny", "tiny.mat", hashlib.sha256(packed).hexdigest())}
-    return type("TinyMat", (base,), {"name": "tiny", "sources": sources, "shape": SHAPE, **members})
+N = 15
+VALID = 5
+TEST = 4
 
 
 @pytest.fixture
@@ -60,111 +37,10 @@ def omniglot(grey, tmp_path):
     return tiny(OmniglotReconstructed, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
 
 
-@pytest.fixture
-def outlines() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(6)
-    return {k: rng.integers(0, 2, (n, *SHAPE), dtype=np.uint8) for k, n in (("train", 9), ("valid", 4), ("test", 3))}
-
-
-@pytest.fixture
-def caltech(outlines, tmp_path):
-    keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
-    content = {keys[k]: column_by_column(v) for k, v in outlines.items()} | {"classnames": np.array(["ketch"], object)}
-    return tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
-
-
-def prepared(cls: type, tmp_path: Path):
-    loader = cls()
-    return loader, prepare.prepare(loader, tmp_path, tmp_path / "root")
-
-
 def draws(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     """The next numbers of one RandomState(1), a number at a time."""
     noise = np.random.RandomState(1)
     return [np.array([noise.uniform() for _ in range(int(np.prod(s)))]).reshape(s) for s in shapes]
-
-
-# ------------------------------------------------------------------------------------------------- MATLAB files
-
-REAL = {"a": np.arange(6.0).reshape(2, 3) / 7, "b": np.eye(2, dtype=np.uint8), "other": np.zeros(3)}
-SHAPES = {"a": (2, 3), "b": (2, 2)}
-
-
-@pytest.mark.parametrize("options", [{}, {"do_compression": True}, {"format": "4"}])
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_mat_is_read(tmp_path, options, pack):
-    path = tmp_path / "file.bin"
-    path.write_bytes(pack(mat(REAL, **options)))
-    found = read_mat(path, SHAPES)
-    assert list(found) == ["a", "b"]
-    np.testing.assert_array_equal(found["a"], REAL["a"])
-    np.testing.assert_array_equal(found["b"], REAL["b"])
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ({"a": REAL["a"]}, "there is no variable 'b' in it"),
-        ({**REAL, "b": np.eye(3)}, "b is 3 x 3, expected 2 x 2"),
-        ({**REAL, "b": "text"}, "b is not an array of real numbers"),
-        ({**REAL, "b": np.eye(2) * 1j}, "b is not an array of real numbers"),
-        ({**REAL, "b": {"field": 1}}, "b is not an array of real numbers"),
-        ({**REAL, "b": scipy.sparse.csc_matrix(np.eye(2))}, "b is not an array of real numbers"),
-    ],
-)
-def test_mat_with_other_content_is_refused(tmp_path, content, says):
-    path = tmp_path / "file.mat"
-    path.write_bytes(mat(content))
-    with pytest.raises(DataError, match=says) as e:
-        read_mat(path, SHAPES)
-    assert str(path) in str(e.value)
-    assert "\n" not in str(e.value)
-
-
-def changed(packed: bytes, place: int) -> bytes:
-    return packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :]
-
-
-COMPRESSED = mat({"a": REAL["a"], "b": REAL["b"]}, do_compression=True)
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        b"",
-        b"<html>moved</html>" * 20,
-        mat(REAL)[:200],
-        COMPRESSED[:-20],
-        COMPRESSED[:150],
-        changed(COMPRESSED, 150),
-        changed(COMPRESSED, len(COMPRESSED) - 3),  # a check sum
-        mat({"a": REAL["a"]}) + mat(REAL)[128:],  # two variables of one name
-        b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 20,
-        gzip.compress(mat(REAL), mtime=0)[:-9],
-    ],
-    ids=["empty", "html", "cut", "cut_compressed", "cut_early", "flipped", "check_sum", "twice", "hdf5", "cut_gzip"],
-)
-def test_damaged_mat_is_one_line(tmp_path, damaged):
-    path = tmp_path / "file.mat"
-    path.write_bytes(damaged)
-    with pytest.raises(DataError, match="truncated, damaged or not a MATLAB file of formats 4 to 7") as e:
-        read_mat(path, SHAPES)
-    assert str(path) in str(e.value)
-    assert "\n" not in str(e.value)
-
-
-def test_a_mat_that_cannot_be_opened_is_not_called_damaged(tmp_path):
-    with pytest.raises(DataError, match=r"none\.mat: cannot be read \(No such file"):
-        read_mat(tmp_path / "none.mat", SHAPES)
-
-
-def test_pictures_are_turned_upright():
-    picture = np.array([[1, 2, 3], [4, 5, 6]])
-    np.testing.assert_array_equal(upright(column_by_column(np.stack([picture, picture + 6])), (2, 3)),
-                                  [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]])  # fmt: skip
-
-
-# ----------------------------------------------------------------------------------------------------- OMNIGLOT
 
 
 def test_omniglot_splits(omniglot, grey, tmp_path):
@@ -266,37 +142,6 @@ def test_a_truncated_or_missing_file_is_one_line(omniglot, tmp_path, monkeypatch
     file.unlink()
     with pytest.raises(DataError, match=r"tiny/tiny\.mat, name the folder in VAEBENCH_MIRROR"):
         data.load({"name": "tiny"}, root=tmp_path / "root")
-
-
-# -------------------------------------------------------------------------------------------------- silhouettes
-
-
-def test_silhouettes(caltech, outlines, tmp_path):
-    loader, arrays = prepared(caltech, tmp_path)
-    splits = loader.splits(arrays, None, 0)
-    assert splits.kind is Kind.BITS
-    for split, pictures in outlines.items():
-        assert getattr(splits, split).dtype == np.uint8
-        np.testing.assert_array_equal(getattr(splits, split), pictures.reshape(len(pictures), -1))
-    held = held_out_mask(13, 3, 2)
-    pool = np.concatenate([outlines["train"], outlines["valid"]]).reshape(13, -1)
-    np.testing.assert_array_equal(loader.splits(arrays, 3, 2).valid, pool[held])
-
-
-@pytest.mark.parametrize("value", [2, 0.5, -1])
-def test_silhouettes_are_binary(outlines, tmp_path, value):
-    keys = zip(("train_data", "val_data", "test_data"), outlines.values(), strict=True)
-    content = {key: column_by_column(pictures) + 0.0 for key, pictures in keys}
-    content["val_data"][1, 2] = value
-    cls = tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
-    with pytest.raises(DataError, match=r"tiny\.mat: val_data has values other than 0 and 1"):
-        prepared(cls, tmp_path)
-    cls.rows = {"train": 9, "valid": 5, "test": 3}
-    with pytest.raises(DataError, match="val_data is 4 x 6, expected 5 x 6"):
-        prepared(cls, tmp_path)
-
-
-# ----------------------------------------------------------------------------------------------- the real files
 
 
 def test_sources():
