@@ -34,3 +34,13 @@ def assert_moments(m, z1, z2, limit):
     for found, wanted in ((z1, exact.mean1), (z2, exact.mean2), (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12)):
         sd = (wanted * (1 - wanted) / len(z1)).sqrt()
         assert ((found.double().mean(0) - wanted).abs() < limit * sd).all()
+
+
+LIMIT = 4.75
+"""|z| of one comparison; exceeded by chance once in 490,000."""
+
+
+def two_modes(n=6, coupling=3.0, tilt=0.0):
+    """All zeros and all ones, of log-weights 0 and 2 n tilt, and a barrier of many nats between them."""
+    bias = torch.full((n,), -coupling * n / 2 + tilt, dtype=torch.float64)
+    return RBM(bias, bias.clone(), torch.full((n, n), coupling, dtype=torch.float64))

@@ -1,26 +1,5 @@
-"""A model whose Boltzmann posteriors are strongly coupled and yet near the true ones: its estimates mean something."""
+"""A strongly coupled posterior whose estimates mean something."""
 
 from __future__ import annotations
 
-import math
-
-import pytest
-import torch
-
-from vaebench.check import checks as check
-from vaebench.models.rbm_posterior import COUPLING
-
-
-@pytest.fixture(scope="session")
-def boltzmann():
-    """3 + 3 bits: the posterior's machine is the prior's, moved a little by the data; log Z is far from the base's."""
-    config = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
-    model = check.tiny(config, seed=1, scale=0.6).requires_grad_(False)
-    for p in model.q.parameters():
-        p.mul_(0.3)
-    model.p.prior.w.mul_(2.5)
-    prior = model.prior()
-    j = prior.w / 4
-    model.q.couplings.shift.copy_((j * math.sqrt(3) / COUPLING).reshape(-1))
-    model.q.output.bias[:6] = torch.cat([prior.b1 / 2 + j.sum(1), prior.b2 / 2 + j.sum(0)])
-    return model
+from kit.boltzmann import boltzmann  # noqa: F401

@@ -1,4 +1,4 @@
-"""Measures of documents and Gaussian posteriors: passes, the encoder's work, perplexity, bound, on a bag of words."""
+"""Measures of documents on a bag of words: NLL, perplexity, the bound and all that an evaluation takes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from importlib import import_module
 
 import pytest
 import torch
-from torch import nn
+from kit.bag_of_words import WORDS, BagOfWords, documents
 
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
-from vaebench.dists import gaussian
-from vaebench.estimators import aggregate, mutual_information, weights
+from vaebench.estimators import aggregate, mutual_information
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.perplexity import perplexity
-from vaebench.estimators.posterior_mean import encoder_mean, posterior_mean
 from vaebench.estimators.posteriors import posteriors
 from vaebench.estimators.variational import bound
 from vaebench.estimators.weights import stream
@@ -26,195 +24,16 @@ from vaebench.metrics import perplexity as perplexity_metric
 from vaebench.metrics import repeats
 from vaebench.metrics.job import Job
 from vaebench.metrics.latent_use import latent_use
-from vaebench.models.base import GaussianPosterior
 from vaebench.models.posterior import Gaussian
 from vaebench.models.text_lm import TextLM
-from vaebench.models.text_vae import TextVAE
 from vaebench.nn.tokens import predicted
-from vaebench.protocol.families import FAMILIES
 
-WORDS = 9
 SETTINGS = {"bound_samples": 1, "iw_samples": 30, "mi_batch": 4}
-
-
-class BagOfWords(GaussianPosterior):
-    """Every word and the end by softmax(W z + b), of whatever place; the encoder sees the counts. Keeps a record."""
-
-    facts = FAMILIES["text_vae"]
-
-    def __init__(self, latents: int = 2) -> None:
-        super().__init__(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), [latents])
-        self.double()
-        g = torch.Generator().manual_seed(0)
-        self.w = nn.Parameter(torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
-        self.b = nn.Parameter(torch.randn(WORDS, generator=g, dtype=torch.float64))
-        self.q = nn.Parameter(0.3 * torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
-        self.log_var, self.encoded, self.decoded = -1.0, [], []
-
-    def encode(self, x, tape=None):
-        self.encoded.append(tuple(x.shape))
-        counts = torch.stack([(x == v).sum(1) for v in range(1, WORDS)], 1).double()
-        mean = counts @ self.q[1:]
-        return mean, self.log_var + 0.1 * mean
-
-    def log_likelihood(self, x, z, drop=None, tape=None):
-        self.decoded.append((*z[0].shape[:2], x.shape[1]))
-        log_p = torch.log_softmax(z[0] @ self.w.T + self.b, -1)
-        targets = x[:, 1:].long()
-        each = log_p.gather(-1, targets.expand(len(z[0]), *targets.shape))
-        return (each * (targets != 0)).sum(-1)
 
 
 @pytest.fixture
 def model():
     return BagOfWords().requires_grad_(False)
-
-
-def documents(n, seed=0, longest=12):
-    """Token numbers (n, longest), int16, sorted by length from 2 (no word at all): <s>=1, words from 3, </s>=2."""
-    g = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(2, longest + 1, (n,), generator=g).sort().values
-    x = torch.randint(3, WORDS, (n, longest), generator=g)
-    x[:, 0] = 1
-    place = torch.arange(longest)
-    x = torch.where(place == lengths[:, None] - 1, 2, x)
-    return torch.where(place < lengths[:, None], x, 0).to(torch.int16)
-
-
-def collect(model, x, samples, seed=0, **settings):
-    out = torch.full((samples, len(x)), float("nan"), dtype=torch.float64)
-    for part in stream(model, x, samples, seed, **settings):
-        rows = slice(part.first, part.first + part.log_w.shape[0])
-        assert torch.isnan(out[rows, part.cases]).all()
-        out[rows, part.cases] = part.log_w
-    assert not torch.isnan(out).any()
-    return out
-
-
-# --------------------------------------------------------------------------------------------------------- passes
-
-
-@pytest.mark.parametrize(("n", "samples"), [(1, 1), (101, 11), (230, 37)])
-def test_every_chunk_batch_and_budget_gives_the_same_weights(model, monkeypatch, n, samples):
-    x = documents(n)
-    wanted = collect(model, x, samples)
-    for settings in ({"chunk": 25}, {"batch": 7}, {"chunk": 1000, "batch": 1000}, {"chunk": 10, "batch": 130}):
-        torch.testing.assert_close(collect(model, x, samples, **settings), wanted, rtol=0, atol=1e-11)
-    for tokens, codes in ((1, 1), (300, 2000), (1500, 10_000)):
-        monkeypatch.setitem(weights.TOKENS, "cpu", tokens)
-        monkeypatch.setattr(weights, "CODES", codes)
-        torch.testing.assert_close(collect(model, x, samples), wanted, rtol=0, atol=1e-11)
-    assert len(wanted.unique()) == wanted.numel()
-
-
-def test_a_document_has_the_weights_it_has_alone(model):
-    """Among any others, padded or not, by its position."""
-    x = documents(120)
-    wanted = collect(model, x, 12)
-    torch.testing.assert_close(collect(model, x[:110], 12), wanted[:, :110], rtol=0, atol=1e-12)
-    wider = torch.cat([x, torch.zeros(120, 30, dtype=x.dtype)], 1)
-    torch.testing.assert_close(collect(model, wider, 12), wanted, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("limit", "groups"), [(1, 230), (150, None), (900, None), (1300, None), (2**14, 1)])
-@pytest.mark.parametrize("codes", [1, 5000, 2**23])
-def test_passes_fit_the_budget_and_fill_it(model, monkeypatch, limit, groups, codes):
-    x, samples = documents(230), 25
-    monkeypatch.setitem(weights.TOKENS, "cpu", limit)
-    monkeypatch.setattr(weights, "CODES", codes)
-    tokens, starts = (x != 0).sum(1), set()
-    for part in stream(model, x, samples, 0):
-        (k, batch, width), cases = model.decoded[-1], part.cases
-        assert model.encoded[-1] == (batch, width)
-        assert (batch, width) == (cases.stop - cases.start, int(tokens[cases].max()))  # trimmed
-        assert batch * width <= limit or batch == 1
-        assert k * batch * 2 <= codes or k <= 10
-        if part.first == 0 and k < samples:  # ten more samples would not have fitted
-            assert (k + 10) * batch * 2 > codes
-        if cases.stop < len(x) and cases.stop % 100:  # nor one more document
-            assert (batch + 1) * int(tokens[cases.stop]) > limit
-        if cases.start % 100:  # what begins within a grain does not go on into the next
-            assert cases.stop <= -(-cases.start // 100) * 100 or cases.stop == len(x)
-        starts.add(cases.start)
-    assert groups in (None, len(starts))
-
-
-def test_unsorted_documents_fit_as_well(model, monkeypatch):
-    x = documents(100)[torch.randperm(100, generator=torch.Generator().manual_seed(1))]
-    wanted = collect(model, x, 20, batch=1)
-    model.decoded.clear()
-    monkeypatch.setitem(weights.TOKENS, "cpu", 200)
-    torch.testing.assert_close(collect(model, x, 20), wanted, rtol=0, atol=1e-11)
-    assert all(batch * width <= 200 for _, batch, width in model.decoded)
-    assert 5 < len(model.decoded) < 20
-
-
-def test_the_encoder_sees_a_document_once(model):
-    x = documents(230)
-    collect(model, x, 53, chunk=10)
-    assert sum(batch for batch, _ in model.encoded) == 230
-    assert sum(k * batch for k, batch, _ in model.decoded) == 53 * 230
-    assert len(model.decoded) == 6 * len(model.encoded)
-
-
-def test_the_weight_is_the_joint_minus_the_posterior(model):
-    x = documents(7)
-    (part,) = stream(model, x, 10, 0)
-    mean, log_var = model.encode(x)
-    assert torch.equal(part.posterior.mean, mean)
-    assert torch.equal(part.posterior.log_var, log_var)
-    terms = model.log_joint_terms(x, part.z)
-    wanted = terms[0] + terms[1] - gaussian.log_prob(part.z[0], mean, log_var / 2)
-    torch.testing.assert_close(part.log_w, wanted)
-
-
-def test_posteriors_are_those_of_the_stream_without_the_decoder(model):
-    x = documents(130)
-    got = posteriors(model, x, 3)
-    assert model.decoded == []
-    parts = [part for part in stream(model, x, 1, 3)]
-    torch.testing.assert_close(got.z, torch.cat([part.z[0][0] for part in parts]))
-    torch.testing.assert_close(got.mean, torch.cat([part.posterior.mean for part in parts]))
-    torch.testing.assert_close(got.log_var, torch.cat([part.posterior.log_var for part in parts]))
-
-
-# ------------------------------------------------------------------------------------------------ the model of text
-
-
-def text_vae(latents):
-    model = TextVAE(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), latents, embedding=4, units=5).double()
-    check.randomize(model, 2, 0.7)
-    return model.requires_grad_(False)
-
-
-def test_the_text_model_has_the_same_weights_in_all_passes(monkeypatch):
-    """Against one document after the other, unpadded, with what the stream drew."""
-    model, x = text_vae(2), documents(110)
-    wanted = collect(model, x, 23)
-    for settings in ({"chunk": 10}, {"batch": 40}):
-        torch.testing.assert_close(collect(model, x, 23, **settings), wanted, rtol=0, atol=1e-11)
-    for cases, tokens in ((slice(i, i + 1), int((x[i] != 0).sum())) for i in range(0, 110, 7)):
-        noise = weights.draws(model, cases, 0, 23, 0, "eval", x.device)
-        one = x[cases, :tokens]
-        z = model.sample_posterior(one, 23, noise)
-        log_w = model.log_joint(one, z) - model.log_posterior(z, one)
-        torch.testing.assert_close(wanted[:, cases], log_w, rtol=0, atol=1e-11)
-
-
-def test_posterior_means_of_text():
-    """Document by document, all of the grid at once; in any passes."""
-    model, x = text_vae(1), documents(12)
-    grid = torch.linspace(-20, 20, 401, dtype=torch.float64)
-    z = grid[:, None, None]
-    each = [torch.softmax(model.log_joint(x[i : i + 1], [z]), 0)[:, 0] @ grid for i in range(12)]
-    wanted = torch.stack(each)
-    assert wanted.std() > 0.05
-    torch.testing.assert_close(posterior_mean(model, x, step=0.1), wanted, rtol=0, atol=1e-9)
-    torch.testing.assert_close(posterior_mean(model, x, step=0.1, chunk=20), wanted, rtol=0, atol=1e-9)
-    torch.testing.assert_close(encoder_mean(model, x), model.encode(x)[0][:, 0])
-
-
-# ------------------------------------------------------------------------------------------------ NLL and perplexity
 
 
 def exact_nll(model, x):
@@ -257,9 +76,6 @@ def test_a_fair_die_has_the_perplexity_of_its_faces(model):
     assert got.samples == 30
     assert got.extra["tokens"] == int((x > 1).sum())
     assert got.extra["tokens_per_case"] * 40 == got.extra["tokens"]
-
-
-# ---------------------------------------------------------------------------------------------- the measures of a job
 
 
 NAMES = ("bound", "importance", "active_units", "mutual_information", "aggregate")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from vaebench.check import checks as check
-from vaebench.estimators import exact
-from vaebench.estimators.active_units import THRESHOLD, ActiveUnits
+from vaebench.estimators import active_units, exact
+from vaebench.estimators.active_units import THRESHOLD, ActiveUnits, active_means, variances
 from vaebench.estimators.weights import stream
 
 SAMPLES, REPEATS = 4, 400
@@ -72,3 +74,18 @@ def test_odd_numbers_of_samples_and_passes_of_any_size(model, x):
 def test_one_sample_is_too_few():
     with pytest.raises(ValueError, match="at least 2"):
         ActiveUnits(10, 1, [3])
+
+
+def test_active_units_by_hand(monkeypatch):
+    """Variance of 0 and 1: 1/2 with n - 1 degrees of freedom, 1/4 with n. At the threshold a unit is active."""
+    mean = torch.tensor([[0.0, 0.0, 5.0], [1.0, 0.99, 5.0]])
+    assert variances(mean).tolist() == pytest.approx([0.5, 0.5 * 0.99**2, 0.0])
+    monkeypatch.setattr(active_units, "THRESHOLD", 0.5)
+    assert active_means(mean) == 1
+    monkeypatch.setattr(active_units, "THRESHOLD", 0.25)
+    assert active_means(mean) == 2
+
+
+def test_the_threshold_is_that_of_the_paper():
+    a = math.sqrt(0.01 / 2)
+    assert active_means(torch.tensor([[1.001 * a, 0.999 * a, 0.0], [-1.001 * a, -0.999 * a, 0.0]])) == 1
