@@ -180,3 +180,10 @@ def test_what_must_start_at_once_does():
     code += "print(sorted({'torch', 'hydra'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_tests_have_the_rooms_of_the_package():
+    """And those of what belongs to no room: the documentation, the scripts, what holds for every option, helpers."""
+    rooms = {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    found = {p.parent.name for p in Path(__file__).parent.glob("*/test_*.py")}
+    assert found - rooms == {"contract", "docs", "scripts"}
