@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from kit.numbers import normal
 
 from vaebench.dists import mean_field
 from vaebench.dists.rbm import RBM
@@ -14,19 +15,15 @@ from vaebench.dists.smoothing import build
 N1, N2, SHAPE = 3, 2, (40, 25)
 
 
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def machine_of(scale=0.8):
-    return RBM(randn(N1, seed=1), randn(N2, seed=2), scale * randn(N1, N2, seed=3))
+    return RBM(normal(N1, seed=1), normal(N2, seed=2), scale * normal(N1, N2, seed=3))
 
 
 def evidence_of(beta, shape=SHAPE):
     """Lambda of samples around random bits, for both sides."""
     smoothing = build({"name": "exponential", "beta": beta})
     u = torch.rand(1, *shape, N1 + N2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    return smoothing.log_ratio(smoothing.sample(randn(*shape, N1 + N2), u)).split([N1, N2], -1)
+    return smoothing.log_ratio(smoothing.sample(normal(*shape, N1 + N2), u)).split([N1, N2], -1)
 
 
 def exact(machine, e1, e2):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.numbers import f64, uniform
 from torch.func import grad, vmap
 
 from vaebench.dists import smoothing
@@ -18,14 +19,6 @@ OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gauss
 
 def make(name: str, sharp: float = 5.0, **more) -> smoothing.Smoothing:
     return smoothing.build({"name": name, **({"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}), **more})
-
-
-def f64(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def uniforms(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -44,7 +37,7 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
     """At fixed quantile; for those with an inverse in closed form, by differences of that as well."""
     s, h = make(name, sharp), 1e-5
     logit = (3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).requires_grad_()
-    u = uniforms(s.uniforms, 300)
+    u = uniform(s.uniforms, 300)
     zeta = s.sample(logit, u)
     (got,) = torch.autograd.grad(zeta.sum(), logit)
     zeta, logit = zeta.detach(), logit.detach()
@@ -64,7 +57,7 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
 def test_the_path_derivative_is_the_formula(name):
     """dzeta/dl = q (1 - q) (F0 - F1) / q(zeta), written as it stands."""
     s, logit = make(name), f64(-2.0, 0.3, 1.5).requires_grad_()
-    zeta = s.sample(logit, uniforms(s.uniforms, 3))
+    zeta = s.sample(logit, uniform(s.uniforms, 3))
     (got,) = torch.autograd.grad(zeta.sum(), logit)
     q, zeta = torch.sigmoid(logit).detach(), zeta.detach()
     density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
@@ -79,7 +72,7 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     """
     s, draws = make(name), 40_000
     logit = torch.full((draws,), -0.8, dtype=torch.float64, requires_grad=True)
-    zeta = s.sample(logit, uniforms(s.uniforms, draws, seed=3))
+    zeta = s.sample(logit, uniform(s.uniforms, draws, seed=3))
     (g,) = torch.autograd.grad((torch.sin(3 * zeta) + zeta**2).sum(), logit)
     x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(400))
     low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
@@ -95,7 +88,7 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
 @pytest.mark.parametrize("name", ["spike_exponential", "concrete", "piecewise_linear"])
 def test_the_derivative_is_that_of_the_quantile(name):
     s, h = make(name, 1.5), 1e-6
-    logit, u = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_(), uniforms(1, 200)
+    logit, u = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_(), uniform(1, 200)
     (got,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
     logit = logit.detach()
     difference = (s.sample(logit + h, u) - s.sample(logit - h, u)) / (2 * h)
@@ -138,7 +131,7 @@ def test_gradients_of_the_gaussian_mixture(what):
     (wanted,) = torch.autograd.grad((1 - q) * mean(delta) + q * mean(1 + delta), leaf)
     wide = at[what].expand(draws).clone().requires_grad_()
     zeta = smoothing.gaussian_mixture_sample(
-        *(wide if i == what else v for i, v in enumerate(at)), uniforms(2, draws, seed=4)
+        *(wide if i == what else v for i, v in enumerate(at)), uniform(2, draws, seed=4)
     )
     (g,) = torch.autograd.grad((torch.sin(2 * zeta) + zeta**2).sum(), wide)
     error = g.std() / math.sqrt(draws)
@@ -147,7 +140,7 @@ def test_gradients_of_the_gaussian_mixture(what):
 
 
 def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
-    at, u, h = [f64(-1.2), f64(0.3), f64(0.25)], uniforms(2, 200), 1e-5
+    at, u, h = [f64(-1.2), f64(0.3), f64(0.25)], uniform(2, 200), 1e-5
     leaves = [v.expand(200).clone().requires_grad_() for v in at]
     zeta = smoothing.gaussian_mixture_sample(*leaves, u)
     grads = torch.autograd.grad(zeta.sum(), leaves)
@@ -236,7 +229,7 @@ def step(name: str):
         return out
 
     logit = 3 * torch.randn(3, 6, generator=torch.Generator().manual_seed(5))
-    return loss, logit, uniforms(3, s.uniforms, 6).float()
+    return loss, logit, uniform(3, s.uniforms, 6).float()
 
 
 @pytest.mark.parametrize("name", smoothing.SMOOTHINGS)

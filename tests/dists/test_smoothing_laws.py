@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.numbers import f64, uniform
 
 from vaebench.dists import smoothing
 from vaebench.dists.smoothing.base import excess, log_positive_root
@@ -32,14 +33,6 @@ CONCRETE = smoothing.build({"name": "concrete", "beta": 3.0})
 LINEAR = smoothing.build({"name": "piecewise_linear", "beta": 4 / 3})
 EVERY = [*OVERLAPPING, SPIKE, CONCRETE, LINEAR]
 DRAWS = 20_000
-
-
-def f64(*values: float) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def uniforms(count: int, *shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def bounds(s: smoothing.Smoothing) -> tuple[float, float]:
@@ -133,7 +126,7 @@ def test_density_and_posterior_obey_bayes(s):
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_samples_have_the_law_of_the_mixture(s, logit):
     """``sample``, and the two steps z then zeta, each against the distribution function; see ``departs``."""
-    u, logit = uniforms(2, DRAWS), f64(logit)
+    u, logit = uniform(2, DRAWS), f64(logit)
     at = edges(s)[1:-1]
     assert departs(s.sample(logit, u[: s.uniforms]), at, s.cdf(at, logit)) < 2.7
     two_steps = s.sample_given(s.bits(logit, u), u[1])
@@ -146,7 +139,7 @@ def test_samples_have_the_law_of_the_mixture(s, logit):
 
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_samples_are_made_as_documented(s):
-    u, logit = uniforms(2, 5), f64(-0.4, 0.1, 0.7, 2.0, -3.0)
+    u, logit = uniform(2, 5), f64(-0.4, 0.1, 0.7, 2.0, -3.0)
     if s.uniforms == 2:
         wanted = s.sample_given(s.bits(logit, u), u[1])
         wanted = wanted.clamp(2**-53, 1 - 2**-53) if type(s).__name__ == "Power" else wanted
@@ -210,20 +203,20 @@ def test_excess_keeps_the_digits_of_small_probabilities():
 @pytest.mark.parametrize("name", [n for n in smoothing.SMOOTHINGS if n != "uniform_exponential"])
 def test_the_limit_is_bernoulli(name):
     s = smoothing.build({"name": name, **({"scale": 1e-5} if name == "logistic" else {"beta": 1e9})})
-    u, logit = uniforms(2, 400, seed=1), torch.linspace(-3, 3, 400, dtype=torch.float64)
+    u, logit = uniform(2, 400, seed=1), torch.linspace(-3, 3, 400, dtype=torch.float64)
     torch.testing.assert_close(s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4)
 
 
 def test_the_limit_with_a_uniform_floor_is_bernoulli_but_for_the_floor():
     s = smoothing.build({"name": "uniform_exponential", "beta": 1e9, "eps": 0.05})
-    u = uniforms(2, DRAWS, seed=1)
+    u = uniform(2, DRAWS, seed=1)
     off = (s.sample(f64(0.7), u) - s.bits(f64(0.7), u)).abs() > 1e-6
     assert abs(float(off.double().mean()) - 0.05) < 5 * math.sqrt(0.05 * 0.95 / DRAWS)
 
 
 def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
     s, logit = smoothing.build({"name": "power", "beta": 30.0}), torch.tensor(0.0)
-    zeta = s.sample(logit, uniforms(2, DRAWS).float())
+    zeta = s.sample(logit, uniform(2, DRAWS).float())
     assert (zeta.min(), zeta.max()) == (2**-24, 1 - 2**-24)
     share, wanted = float((zeta == 2**-24).double().mean()), 0.5 * 2 ** (-24 / 30)
     assert abs(share - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / DRAWS)
@@ -234,7 +227,7 @@ def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
 
 
 def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise():
-    u, logit = uniforms(1, DRAWS), f64(0.6)
+    u, logit = uniform(1, DRAWS), f64(0.6)
     zeta = SPIKE.sample(logit, u)
     on = SPIKE.active(zeta)
     assert torch.equal(on, SPIKE.bits(logit, u))
@@ -287,7 +280,7 @@ def test_piecewise_linear_is_a_line_between_its_ends():
 
 def test_concrete_density_integrates_to_the_law_of_its_samples():
     logit, at = f64(-0.7), torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
-    u = uniforms(1, DRAWS)
+    u = uniform(1, DRAWS)
     cdf = torch.sigmoid(torch.logit(at) / 3 - logit)  # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit
     assert departs(CONCRETE.sample(logit, u), at, cdf) < 2.7
     torch.testing.assert_close(cells(lambda x: CONCRETE.log_density(x, logit).exp(), at), cdf.diff(), rtol=1e-9, atol=0)
@@ -305,7 +298,7 @@ def test_concrete_clips_its_noise():
 
 
 def test_gaussian_mixture_density_and_samples_agree():
-    logit, delta, sigma, u = f64(-0.4), f64(0.17), f64(0.31), uniforms(2, DRAWS)
+    logit, delta, sigma, u = f64(-0.4), f64(0.17), f64(0.31), uniform(2, DRAWS)
     at = torch.linspace(-3, 4, 60, dtype=torch.float64)
     log_density = smoothing.gaussian_mixture_log_density
     mass = cells(lambda x: log_density(x, logit, delta, sigma).exp(), at)
@@ -321,7 +314,7 @@ def test_gaussian_mixture_density_and_samples_agree():
 
 def test_shapes_broadcast():
     for s in EVERY:
-        logit, u = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), uniforms(s.uniforms, 5, 4, 3).float()
+        logit, u = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), uniform(s.uniforms, 5, 4, 3).float()
         zeta = s.sample(logit, u)
         assert zeta.shape == s.bits(logit, u).shape == (5, 4, 3)
         torch.testing.assert_close(s.sample(logit[2], u[:, 1, 2]), zeta[1, 2])

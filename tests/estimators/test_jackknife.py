@@ -6,16 +6,13 @@ import math
 
 import pytest
 import torch
+from kit.numbers import normal
 
 from vaebench.check import checks as check
 from vaebench.estimators import jackknife
 from vaebench.estimators.importance_weighted import ImportanceSum, importance
 from vaebench.estimators.jackknife import LogSums, group_sums, left_out, variance
 from vaebench.estimators.log_z.methods import ais
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("samples", [2, 3, 49, 50, 51, 100, 123])

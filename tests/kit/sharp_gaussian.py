@@ -5,16 +5,12 @@ from __future__ import annotations
 import torch
 from torch import distributions
 
+from kit.numbers import normal
 from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 
 LIMIT = 5.0
 """Of |z|: exceeded by chance once in 1.7 million, fixed seeds make that repeatable."""
-
-
-def normal(*shape, seed=0, scale=1.0, dtype=torch.float64):
-    """Normal numbers."""
-    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def machine(n1, n2, seed=0, scale=1.0):

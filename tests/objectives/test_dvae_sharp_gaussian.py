@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from kit.sharp_gaussian import LIMIT, enumerated, full, normal
+from kit.numbers import normal
+from kit.sharp_gaussian import LIMIT, enumerated, full
 from torch import distributions
 from torch.func import functional_call, grad, vmap
 

@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from kit.sharp_gaussian import LIMIT, enumerated, full, machine, normal
+from kit.numbers import normal
+from kit.sharp_gaussian import LIMIT, enumerated, full, machine
 from torch import distributions
 
 from vaebench.dists.rbm import RBM

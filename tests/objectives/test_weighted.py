@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from kit.numbers import f64
 from torch.func import grad, vmap
 
 from vaebench.errors import UserError
@@ -30,12 +31,8 @@ def normal(v, mean, log_sd):
     return -0.5 * ((v - mean) / log_sd.exp()) ** 2 - log_sd - 0.5 * math.log(2 * math.pi)
 
 
-def numbers(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
 # phi: mean and log sd of z1, slope, offset and log sd of z2 given z1; theta: prior means, slope and log sd of x.
-PHI, THETA = numbers(0.3, -0.25, 0.9, -0.3, -0.5), numbers(-0.2, 0.3, 0.8, 0.2)
+PHI, THETA = f64(0.3, -0.25, 0.9, -0.3, -0.5), f64(-0.2, 0.3, 0.8, 0.2)
 
 
 def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs):
@@ -47,11 +44,11 @@ def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs)
 
     def terms(z):
         z = [v[:, 0, 0] for v in z]
-        log_p, log_q = normal(z[0], theta[0], numbers(0.1)), normal(z[0], own[0], own[1])
+        log_p, log_q = normal(z[0], theta[0], f64(0.1)), normal(z[0], own[0], own[1])
         if groups == 2:
-            log_p = log_p + normal(z[1], theta[1], numbers(0.0))
+            log_p = log_p + normal(z[1], theta[1], f64(0.0))
             log_q = log_q + normal(z[1], mean2(z[0]) if estimator == "plain" else stop(mean2, z[0]), own[4])
-        return normal(numbers(X), theta[2] * sum(z), theta[3])[:, None], (log_p - log_q)[:, None]
+        return normal(f64(X), theta[2] * sum(z), theta[3])[:, None], (log_p - log_q)[:, None]
 
     value, single = weighted.bound(terms, [v[:, None, None] for v in z], gamma, estimator)
     return value.sum(), single.sum()
@@ -60,7 +57,7 @@ def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs)
 def gradients(gamma, estimator, k, points, groups=1, **more):
     """Nodes' gradients by phi and theta, (nodes, 9), and the weights of the nodes."""
     grid, weight = hermite(points, k * groups)
-    gamma = numbers(gamma)[0]
+    gamma = f64(gamma)[0]
 
     def at(phi, theta, e):
         return toy(phi, theta, e, gamma, estimator, groups, **more)[0]
@@ -79,7 +76,7 @@ def annealed(phi, theta, e, gamma, groups):
         q2 = normal_(phi[2] * z1 + phi[3], phi[4].exp())
         z2 = q2.loc + q2.scale * e[1]
         log_p, log_q, total = log_p + normal_(theta[1], 1.0).log_prob(z2), log_q + q2.log_prob(z2), z1 + z2
-    log_w = normal_(theta[2] * total, theta[3].exp()).log_prob(numbers(X)) + gamma * (log_p - log_q)
+    log_w = normal_(theta[2] * total, theta[3].exp()).log_prob(f64(X)) + gamma * (log_p - log_q)
     return log_w.exp().mean().log(), log_w
 
 
@@ -138,12 +135,12 @@ def test_one_draw_is_the_formula(gamma, groups):
         a = [v.clone().requires_grad_() for v in (PHI, PHI)]  # of the sampler, of the density
         z = [a[0][0] + a[0][1].exp() * e[0, i]]
         log_q = normal(z[0], a[1][0], a[1][1])
-        log_p = normal(z[0], theta[0], numbers(0.1))
+        log_p = normal(z[0], theta[0], f64(0.1))
         if groups == 2:
             z.append(a[0][2] * z[0] + a[0][3] + a[0][4].exp() * e[1, i])
             log_q = log_q + normal(z[1], a[1][2] * z[0] + a[1][3], a[1][4])
-            log_p = log_p + normal(z[1], theta[1], numbers(0.0))
-        one = normal(numbers(X), theta[2] * sum(z), theta[3]) + gamma * (log_p - log_q)
+            log_p = log_p + normal(z[1], theta[1], f64(0.0))
+        one = normal(f64(X), theta[2] * sum(z), theta[3]) + gamma * (log_p - log_q)
         (path,) = torch.autograd.grad(one.sum(), a[0])
         by_phi += ((1 - gamma) * share[i] + gamma * share[i] ** 2) * path
     torch.testing.assert_close(got[0], by_phi)
@@ -166,7 +163,7 @@ def test_values(estimator):
 
 
 def test_scaled_gradient_and_stopped_parameters():
-    v, factor, w = (numbers(a).requires_grad_() for a in (2.0, 5.0, 3.0))
+    v, factor, w = (f64(a).requires_grad_() for a in (2.0, 5.0, 3.0))
     out = weighted.scale_gradient(v, factor.detach()) ** 2
     assert (out.item(), torch.autograd.grad(out, v)[0].item()) == (4.0, 20.0)
     out = weighted.through_inputs(lambda a: w * torch.sin(w * a), v)

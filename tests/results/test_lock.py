@@ -206,19 +206,24 @@ def test_what_killed_processes_left_is_swept(folder, put):
 # ----------------------------------------------------------------------------------------- real processes that race
 
 
+def _note_turn(log_file, seconds):
+    """Add a line 'in' to a file and, a while later, a line 'out'."""
+    with open(log_file, "a") as f:
+        f.write(f"in {os.getpid()}\n")
+    time.sleep(seconds)
+    with open(log_file, "a") as f:
+        f.write(f"out {os.getpid()}\n")
+
+
 def _race(folder, go, log_file, rounds):
-    """Take the lock again and again; inside it, add a line 'in' and a line 'out' to a file."""
+    """Take the lock again and again, and note each turn."""
     logging.disable()
     go.wait(60)
     taken = 0
     while taken < rounds:
         try:
             with hold(folder):
-                with open(log_file, "a") as f:
-                    f.write(f"in {os.getpid()}\n")
-                time.sleep(0.0005)
-                with open(log_file, "a") as f:
-                    f.write(f"out {os.getpid()}\n")
+                _note_turn(log_file, 0.0005)
                 taken += 1
         except Busy:
             time.sleep(0.0002)
@@ -270,11 +275,7 @@ def _break_again_and_again(folder, go, log_file, rounds):
     while taken < rounds:
         try:
             with hold(folder) as held:
-                with open(log_file, "a") as f:
-                    f.write(f"in {os.getpid()}\n")
-                time.sleep(0.001)
-                with open(log_file, "a") as f:
-                    f.write(f"out {os.getpid()}\n")
+                _note_turn(log_file, 0.001)
                 taken += 1
                 stale = held.path.with_name("stale")
                 stale.write_text(json.dumps(asdict(replace(held.holder, born="earlier", token=os.urandom(4).hex()))))
