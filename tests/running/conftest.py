@@ -7,8 +7,9 @@ from kit.cluster import Cluster
 
 from vaebench.running import session
 from vaebench.running import tasks as runner
-from vaebench.running.launchers import elsewhere
+from vaebench.running.launchers import choose, elsewhere
 from vaebench.running.tasks import Task, work
+from vaebench.settings.records import RunSettings
 
 
 @pytest.fixture
@@ -47,3 +48,13 @@ def cluster(monkeypatch):
 def said():
     """The events of a launch, in their order."""
     return []
+
+
+@pytest.fixture
+def run_all(said):
+    """Launch tasks over so many processes: (outcomes, whether it was stopped)."""
+
+    def run_all(tasks, jobs, fail_fast=False):
+        return choose(RunSettings(), jobs, len(tasks)).launch(tasks, said.append, fail_fast)[:2]
+
+    return run_all

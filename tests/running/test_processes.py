@@ -1,4 +1,4 @@
-"""Tasks over processes: stopping, dying children, failing fast. Most children here have nothing to train."""
+"""Tasks over processes: dying children, signals, the end of the time, failing fast. Most have nothing to train."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ import time
 
 import pytest
 
-from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
 from vaebench.results.stats import Measure
-from vaebench.results.status import Status
-from vaebench.running.launchers import choose, inline, stop
+from vaebench.running.launchers import choose, stop
 from vaebench.running.tasks import Outcome, Task
 from vaebench.settings.records import RunSettings
-
-
-def run_all(tasks, jobs, say, fail_fast=False):
-    """By the launcher for so many processes."""
-    return choose(RunSettings(), jobs, len(tasks)).launch(tasks, say, fail_fast)[:2]
 
 
 class Fatal:
@@ -32,16 +25,6 @@ class Fatal:
 
     def __reduce__(self):
         return (os._exit, (self.how,)) if self.how > 0 else (signal.raise_signal, (-self.how,))
-
-
-@pytest.fixture
-def said():
-    return []
-
-
-@pytest.fixture
-def say(said):
-    return said.append
 
 
 @pytest.fixture
@@ -94,104 +77,9 @@ def statuses(outcomes):
     return sorted((o.task.cell.config["train"]["updates"], o.seed, o.status) for o in outcomes)
 
 
-# ------------------------------------------------------------------------------------------------ in this process
-
-
-@pytest.fixture
-def works(monkeypatch, make_cell):
-    """Tasks that do what their number of updates is mapped to, without working; and those that were begun."""
-
-    def make(*actions):
-        begun = []
-
-        def work(task, say, should_stop):
-            number = task.cell.config["train"]["updates"]
-            begun.append(number)
-            result = actions[number - 1]
-            status = result(should_stop) if callable(result) else result
-            return [Outcome(task, s, Status(status)) for s in task.seeds]
-
-        monkeypatch.setattr(inline, "work", work)
-        return [Task(make_cell({"train.updates": n + 1}), (0,)) for n in range(len(actions))], begun
-
-    return make
-
-
-@pytest.mark.parametrize("bad", ["failed", "diverged"])
-def test_after_a_failure_all_others_are_begun_unless_asked_not_to(works, say, bad):
-    for fail_fast, expected in ((False, [1, 2, 3]), (True, [1, 2])):
-        tasks, begun = works("done", bad, "done")
-        outcomes, stopped = run_all(tasks, 1, say, fail_fast)
-        assert begun == expected
-        assert [o.status for o in outcomes] == ["done", bad, "done"][: len(expected)]
-        assert not stopped
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_lets_the_task_save_and_begins_no_other(works, say, number, capfd):
-    def interrupted(should_stop):
-        assert not should_stop()
-        os.kill(os.getpid(), number)
-        assert should_stop()
-        return "interrupted"
-
-    before = [signal.getsignal(n) for n in stop.SIGNALS]
-    tasks, begun = works("done", interrupted, "done")
-    outcomes, stopped = run_all(tasks, 1, say)
-    assert stopped
-    assert begun == [1, 2]
-    assert [o.status for o in outcomes] == ["done", "interrupted"]
-    assert [signal.getsignal(n) for n in stop.SIGNALS] == before
-    assert capfd.readouterr().err == stop.STOPPING
-
-
-def test_the_second_signal_ends_at_once(works, say):
-    def deaf(should_stop):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-        pytest.fail("it went on")
-
-    before = signal.getsignal(signal.SIGINT)
-    tasks, _ = works(deaf, "done")
-    with pytest.raises(KeyboardInterrupt):
-        run_all(tasks, 1, say)
-    assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_when_the_time_is_over_the_task_saves_and_no_other_begins(works, say, capfd):
-    def interrupted(should_stop):
-        while not should_stop():
-            time.sleep(0.01)
-        return "interrupted"
-
-    tasks, begun = works("done", interrupted, "done")
-    launched = choose(RunSettings(), 1, 3, until=time.monotonic() + 0.2).launch(tasks, say)
-    assert (launched.stopped, launched.late) == (False, True)
-    assert begun == [1, 2]
-    assert [o.status for o in launched.outcomes] == ["done", "interrupted"]
-    assert capfd.readouterr().err == stop.LATE, "once"
-
-
-def test_the_first_signal_after_the_time_is_over_ends_nothing_at_once():
-    halt = stop.Stop(until=time.monotonic() - 1)
-    with halt.on_signals():
-        assert halt()
-        os.kill(os.getpid(), signal.SIGINT)
-    assert (halt.late, halt.asked) == (True, True)
-
-
-@pytest.mark.parametrize(("launcher", "word"), [("slurm", "run.time_limit"), ("ray", "to its end")])
-def test_jobs_elsewhere_take_no_time_from_the_command(launcher, word):
-    with pytest.raises(UserError, match=word):
-        choose(RunSettings(launcher=launcher), 1, 1, until=time.monotonic() + 60)
-
-
-# ------------------------------------------------------------------------------------------------------ in children
-
-
-def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, fatal, say, said):
+def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, run_all, said, fatal):
     tasks = [finished(1), fatal(3), finished(2), fatal(-signal.SIGKILL), finished(3), finished(4)]
-    outcomes, stopped = run_all(tasks, 2, say)
+    outcomes, stopped = run_all(tasks, 2)
     assert not stopped
     assert statuses(outcomes) == [
         *((n, 0, "done") for n in (1, 2, 3, 4)),
@@ -205,9 +93,7 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, fatal, s
     assert multiprocessing.active_children() == []
 
 
-def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(
-    finished, say, store, meanwhile, said
-):
+def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(finished, run_all, store, meanwhile):
     a, b = finished(1, wait=True), finished(2, wait=True)
     held = [store.lock(t.cell.key, 0) for t in (a, b)]
     for lock in held:
@@ -221,11 +107,11 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
             lock.__exit__(None, None, None)
 
     meanwhile(kill_one)
-    outcomes, _ = run_all([a, b], 2, say)
+    outcomes, _ = run_all([a, b], 2)
     assert sorted(o.status for o in outcomes) == ["done", "failed"]
 
 
-def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, fatal, say, store, meanwhile):
+def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, run_all, fatal, store, meanwhile):
     first, later = finished(1, wait=True), [finished(n) for n in (2, 3, 4)]
     held = store.lock(first.cell.key, 0)
     held.__enter__()
@@ -237,33 +123,33 @@ def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, fatal, sa
         held.__exit__(None, None, None)
 
     meanwhile(let_go)
-    outcomes, stopped = run_all([first, fatal(3), *later], 2, say, fail_fast=True)
+    outcomes, stopped = run_all([first, fatal(3), *later], 2, fail_fast=True)
     assert statuses(outcomes) == [(1, 0, "done"), (1003, 0, "failed"), (1003, 1, "failed")]
     assert not stopped
 
 
-def test_a_signal_stops_the_children_and_leaves_none(finished, say, store, meanwhile):
+def test_a_signal_stops_the_children_and_leaves_none(finished, run_all, store, meanwhile):
     tasks = [finished(n, wait=True) for n in (1, 2, 3)]
     with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
         meanwhile(lambda children: os.kill(os.getpid(), signal.SIGINT))
-        outcomes, stopped = run_all(tasks, 2, say)
+        outcomes, stopped = run_all(tasks, 2)
     assert stopped
     assert [o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])] == tasks[:2]
     assert {o.status for o in outcomes} <= {"busy", "interrupted"}, "it waited, or had not begun yet"
     assert multiprocessing.active_children() == []
 
 
-def test_when_the_time_is_over_the_children_are_stopped(finished, say, store, capfd):
+def test_when_the_time_is_over_the_children_are_stopped(finished, said, store, capfd):
     tasks = [finished(n, wait=True) for n in (1, 2, 3)]
     with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
-        launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(tasks, say)
+        launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(tasks, said.append)
     assert (launched.stopped, launched.late) == (False, True)
     assert {o.status for o in launched.outcomes} <= {"busy", "interrupted"}
     assert stop.LATE in capfd.readouterr().err
     assert multiprocessing.active_children() == []
 
 
-def test_a_second_signal_ends_children_that_do_not_react(finished, say, store, meanwhile):
+def test_a_second_signal_ends_children_that_do_not_react(finished, run_all, store, meanwhile):
     tasks = [finished(n, wait=True) for n in (1, 2)]
 
     def insist(children):
@@ -276,11 +162,11 @@ def test_a_second_signal_ends_children_that_do_not_react(finished, say, store, m
     with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
         meanwhile(insist)
         with pytest.raises(KeyboardInterrupt):
-            run_all(tasks, 2, say)
+            run_all(tasks, 2)
     assert multiprocessing.active_children() == []
 
 
-def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, say, store, meanwhile):
+def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, run_all, store, meanwhile):
     """A Ctrl-C in a terminal reaches children too, also in the seconds when they still import."""
     tasks = [finished(n, wait=True) for n in (1, 2)]
     held = [store.lock(t.cell.key, 0) for t in tasks]
@@ -297,6 +183,6 @@ def test_a_child_ignores_the_terminals_signals_from_its_birth(finished, say, sto
             lock.__exit__(None, None, None)
 
     meanwhile(shower)
-    outcomes, stopped = run_all(tasks, 2, say)
+    outcomes, stopped = run_all(tasks, 2)
     assert statuses(outcomes) == [(1, 0, "done"), (2, 0, "done")]
     assert not stopped
