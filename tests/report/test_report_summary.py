@@ -10,7 +10,6 @@ import pytest
 from vaebench.config import catalogue
 from vaebench.config.cells import Column, Row
 from vaebench.report.footnotes import footnotes
-from vaebench.report.ranking import rank
 from vaebench.report.summary import summarize
 
 
@@ -23,12 +22,6 @@ def one(table, frame):
         return row
 
     return make
-
-
-@pytest.fixture
-def ranked(table, frame):
-    """A function from entries to the rankings of the table's rows."""
-    return lambda *entries, of=table: rank(summarize(of, frame(*entries)))
 
 
 def test_rows_follow_the_table_when_nothing_ran(table, frame):
@@ -179,61 +172,6 @@ def test_cells_that_share_a_run_are_all_counted(table, frame, entry):
         *(entry("SBN 200", [113.0, 113.2], column=c, key="shared") for c in ("NVIL", "WS")),
     )
     assert [r.n for r in summarize(table, f) if r.row == "SBN 200"] == [2, 2]
-
-
-def test_ranking(ranked, entry):
-    entries = [
-        entry("SBN 200", [114.0]),
-        entry("SBN 200", [119.0], column="WS"),
-        entry("SBN 500", [115.0]),  # published below SBN 200, measured above
-    ]
-    assert ranked(*entries[:2]) == ()
-    (r,) = ranked(*entries)
-    assert [(e.name, e.published_rank, e.our_rank) for e in r.entries] == [
-        ("SBN 500 / NVIL", 1, 2),
-        ("SBN 200 / NVIL", 2, 1),
-        ("SBN 200 / WS", 3, 3),
-    ]
-    assert r.tau == pytest.approx(1 / 3)
-    assert [e.n for e in r.entries] == [1, 1, 1]
-    assert "orders of bound, mnist_static, test: 0.33 (3 entries; 1: the same order); one seed each" in r.sentence()
-    more = [entry(e[0]["row"], [e[0]["value"]] * 2, column=e[0]["column"]) for e in entries]
-    assert ranked(*more)[0].sentence().endswith("1: the same order)")
-    assert "one seed for 1 of the entries" in ranked(*more[:2], entries[2])[0].sentence()
-    tied = [entry("SBN 200", [1.0]), entry("SBN 200", [1.0], column="WS"), entry("SBN 500", [1.0])]
-    assert ranked(*tied)[0].tau is None
-    off = [entry("SBN 500", [115.0], paper_protocol=False)]
-    assert ranked(*entries[:2], *off) == ()
-
-
-def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(ranked, table, entry):
-    ours = {"SBN 200": 114.0, "SBN 500": 115.0, "SBN 200-200": 101.0}
-    table = replace(table, rows={row: Row(published={"NVIL": v, "WS": v + 5}) for row, v in ours.items()})
-
-    def numbers(column, data="mnist_static", **other):
-        return [entry(row, [v], column=column, data=data, key=f"{data}-{row}", **other) for row, v in ours.items()]
-
-    def columns(ranking):
-        return [e.name.split(" / ")[1] for e in ranking.entries]
-
-    test = numbers("NVIL")
-    train = numbers("WS", signature=test[0][0]["signature"].replace("split:test", "split:train"))
-    for other, scope in ((train, "mnist_static, train"), (numbers("WS", data="omniglot"), "omniglot, test")):
-        found = ranked(*test, *other, of=table)
-        assert [(r.scope, columns(r)) for r in found] == [("mnist_static, test", ["NVIL"] * 3), (scope, ["WS"] * 3)]
-    assert ranked(*test[:2], *train[:2], of=table) == (), "four numbers of two runs are no order of four"
-    (once,) = ranked(*test, *numbers("WS"), of=table)  # two columns that show the same runs
-    assert columns(once) == ["NVIL"] * 3
-
-
-def test_settings_have_no_common_ranking(ranked, entry):
-    three = [entry("SBN 200", [114.0]), entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [115.0])]
-    tuned = {"preset": "tuned", "label": "tuned", "key": "t"}
-    assert len(ranked(*three)) == 1
-    assert ranked(*three, entry("SBN 500", [111.0], **tuned)) == ()
-    assert ranked(*three[:2], entry("SBN 500", [115.0], label="modified")) == ()
-    off = entry("SBN 500", [30.0], paper_protocol=False, **tuned)  # not comparable: does not count
-    assert len(ranked(*three, off)) == 1
 
 
 def test_estimates_carry_samples_and_effective_samples(one, entry):
