@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kit.numbers import normal
+from kit.draws import normal
 
 from vaebench.dists import mean_field
 from vaebench.dists.rbm import RBM

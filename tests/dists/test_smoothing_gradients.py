@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from kit.numbers import f64, uniform
+from kit.draws import f64, uniform
 from torch.func import grad, vmap
 
 from vaebench.dists import smoothing

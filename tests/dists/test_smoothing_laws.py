@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from kit.numbers import f64, uniform
+from kit.draws import f64, uniform
 
 from vaebench.dists import smoothing
 from vaebench.dists.smoothing.base import excess, log_positive_root

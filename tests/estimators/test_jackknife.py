@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kit.numbers import normal
+from kit.draws import normal
 
 from vaebench.check import checks as check
 from vaebench.estimators import jackknife

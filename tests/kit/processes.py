@@ -69,10 +69,10 @@ class Zygote:
         env = {k: v for k, v in os.environ.items() if not k.startswith("VAEBENCH_")}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         env |= {"VAEBENCH_DATA": str(folder / "data")}
-        script = str(Path(__file__).with_name("zygote.py"))
-        self.process = subprocess.Popen(
-            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=folder
-        )
+        # -P: the modules beside the script are none of the command's.
+        command = [sys.executable, "-P", str(Path(__file__).with_name("zygote.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=env, cwd=folder, **pipes)
         self.process.stdout.readline()
 
     def ask(self, request):

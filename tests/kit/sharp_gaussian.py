@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import distributions
 
-from kit.numbers import normal
+from kit.draws import normal
 from vaebench.dists.boltzmann_exact import states
 from vaebench.dists.rbm import RBM
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kit.numbers import normal
+from kit.draws import normal
 from kit.sharp_gaussian import LIMIT, enumerated, full
 from torch import distributions
 from torch.func import functional_call, grad, vmap

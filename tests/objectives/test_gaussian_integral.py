@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kit.numbers import normal
+from kit.draws import normal
 from kit.sharp_gaussian import LIMIT, enumerated, full, machine
 from torch import distributions
 

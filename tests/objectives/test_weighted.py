@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from kit.numbers import f64
+from kit.draws import f64
 from torch.func import grad, vmap
 
 from vaebench.errors import UserError
