@@ -30,8 +30,11 @@ def use(wanted: bool) -> Iterator[None]:
 
 
 def allowed() -> bool:
-    """Whether code that has a kernel may take it here: nothing forbids it, and there are kernels on this machine."""
-    return _wanted and not missing()
+    """Whether code that has a kernel may take it here: nothing forbids it, and there are kernels on this machine.
+
+    Not in code that torch compiles, which could not take one: it would warn of the cache of ``missing``.
+    """
+    return _wanted and not torch.compiler.is_compiling() and not missing()
 
 
 def loaded() -> bool:
