@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -91,10 +90,6 @@ class Parser(argparse.ArgumentParser):
     """argparse, with one line instead of a usage block when something is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        number = re.fullmatch(r"argument (\S+): invalid (int|float) value: '(.*)'", message, re.S)
-        if number:
-            option, kind, given = number.groups()
-            raise UserError(f"{option} {given!r}: allowed: {'a whole number' if kind == 'int' else 'a number'}")
         wrong = message.removeprefix("unrecognized arguments: ").split()[0]
         hint = likely(wrong, self._option_string_actions) if wrong.startswith("--") else ""
         raise UserError(f"{message}; {hint}see {self.prog} --help")

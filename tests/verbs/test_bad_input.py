@@ -242,7 +242,7 @@ def sound(folder: Path) -> None:
         (sound, "eval", ["eval.iw=3"], "did you mean 'eval.iw_samples'"),
         (sound, "eval", ["run.results=file"], "run.results=file: not a folder"),
         (sound, "sample", ["--number", "0"], "--number 0"),
-        (sound, "sample", ["--number", "x"], "'x'"),
+        (sound, "sample", ["--number", "x"], "--number x: allowed: a whole number"),
         (sound, "sample", ["--seed", "-1"], "--seed -1"),
         (sound, "sample", ["--how", "magic"], "beam, greedy, sample"),
         (sound, "sample", ["--output", "folder"], "cannot write folder"),

@@ -137,7 +137,7 @@ def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
         (["reconstruct", "--test", "0"], "--test 0: allowed: a whole number from 1"),
         (["reconstruct", "--test", "13"], "--test 13: allowed: a whole number from 1 to 12"),
         (["reconstruct", "--impute", "0.5"], "--impute: of images of the test set, with --test N"),
-        (["reconstruct", "--test", "3", "--impute", "1"], "--impute 1: allowed: square, or a number above 0 and below"),
+        (["reconstruct", "--test", "3", "--impute", "1"], "--impute 1: allowed: square or a number above 0 and below"),
         (["reconstruct", "--test", "3", "--impute", "0.5", "--output", "x.txt"], "--impute: draws a picture"),
         (["reconstruct", "--test", "3", "--path", "4"], "--path: of documents from standard input"),
         (["reconstruct", "--test", "9999"], "--test 9999: 19,998 images; a picture holds 10,000 at most"),

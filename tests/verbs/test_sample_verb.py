@@ -88,7 +88,7 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ("lagging_yahoo", ["reconstruct"], b"the cat\n\nsat\n", "line 2 is empty"),
         ("lagging_yahoo", ["reconstruct"], b"the cat\n\xff\n", "line 2 is not UTF-8"),
         ("lagging_yahoo", ["reconstruct"], b"1\tthe cat\n", "line 1 has a tab"),
-        ("lagging_yahoo", ["reconstruct", "--code", "mode"], b"the cat\n", "--code mode: allowed: mean, sample"),
+        ("lagging_yahoo", ["reconstruct", "--code", "mode"], b"the cat\n", "--code mode: allowed: mean or sample"),
         ("lagging_yahoo", ["reconstruct", "--path", "3"], b"the cat\n", "--path: needs two documents"),
         ("lagging_yahoo", ["reconstruct", "--path", "1"], b"a\nb\n", "--path 1: allowed: a whole number from 2"),
         ("nvil_mnist", ["reconstruct"], b"0101\n", "line 1: expected 64 characters 0 or 1, found 4"),

@@ -32,6 +32,7 @@ from vaebench.models.posterior import Gaussian
 from vaebench.models.refinement import whole_batches
 from vaebench.models.text_generation import Document, TextModel
 from vaebench.rng import noise
+from vaebench.settings import options
 
 SWEEPS = 10_000
 """Gibbs sweeps of a Boltzmann machine from random bits before its state counts as a sample of it."""
@@ -56,9 +57,8 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.how not in HOWS:
             raise UserError(f"--how {self.how}: {nearest(self.how, HOWS)}")
-        for name, most in (("width", 1000), ("longest", 100_000)):
-            if not 1 <= getattr(self, name) <= most:
-                raise UserError(f"--{name} {getattr(self, name)}: allowed: a whole number from 1 to {most:,}")
+        options.WIDTH.check("width", self.width, f"--width {self.width}")
+        options.LONGEST.check("longest", self.longest, f"--longest {self.longest}")
 
     def documents(self, model: Model, z: Tensor | None, rows: int, seed: int) -> list[Document]:
         """A document for each of the codes ``z`` (rows, n), or ``rows`` documents of a model without codes."""

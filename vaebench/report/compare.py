@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from vaebench.config.catalogue import load_table, options
+from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.protocol.registry import is_timing
 from vaebench.report import text
@@ -17,6 +17,7 @@ from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
 from vaebench.report.select import Estimate, Record, counted, estimated, kinds, only_current, records
 from vaebench.results.stats import combine, half_width
+from vaebench.settings import options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +113,8 @@ def compare(
         UserError: For a bad ``tol``, if no row is in both sides, for several training settings of one row in one side,
             and for unlike protocols unless they are ignored.
     """
-    if tol is not None and not (math.isfinite(tol) and tol >= 0):
-        raise UserError(f"tolerance {tol}: allowed: a number of nats from 0")
+    if tol is not None:
+        tol = options.TOLERANCE.check("tolerance", tol, f"tolerance {tol}")
     entry = ["table", "row", "column"]
     several = any((f.groupby(entry)["preset"].nunique() > 1).any() for f in (a, b))
     by = [*entry, "preset"] if several else entry
@@ -202,7 +203,7 @@ def _width(*sides: Estimate) -> float:
 @lru_cache
 def _margin(table: str) -> float:
     """The margin of a table in nats; 0 where there is no such table (any more)."""
-    return load_table(table).margin if table in options("table") else 0.0
+    return catalogue.load_table(table).margin if table in catalogue.options("table") else 0.0
 
 
 def _settings(a: list[Record], b: list[Record]) -> str:

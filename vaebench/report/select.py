@@ -24,7 +24,7 @@ CELL = ("table", "row", "column", "preset")
 Record = Mapping[str, Any]
 """A row of the long frame: column -> value; a number that is missing is NaN, a whole number None.
 
-Picking a few rows out of a frame of so many columns takes a thousand times as long as out of a list.
+Picking a few rows out of a frame of so many columns takes a millisecond, out of a list of them microseconds.
 """
 
 

@@ -6,15 +6,12 @@ import math
 import time
 from collections.abc import Sequence
 
-from vaebench.errors import UserError
 from vaebench.results.status import Status
 from vaebench.running import tasks as work
 from vaebench.running.execute import Plan
 from vaebench.running.launchers import Launched
 from vaebench.running.tasks import Outcome
-
-LONGEST = 1e6
-"""Minutes: two years."""
+from vaebench.settings import options
 
 
 def end_of(minutes: float | None) -> float:
@@ -25,11 +22,7 @@ def end_of(minutes: float | None) -> float:
     """
     if minutes is None:
         return math.inf
-    number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-    if not number or not 0 < minutes < LONGEST:
-        given = f"{minutes:g}" if number else repr(minutes)
-        raise UserError(f"--minutes {given}: allowed: a number above 0 and below {LONGEST:,.0f}")
-    return time.monotonic() + 60 * minutes
+    return time.monotonic() + 60 * float(options.MINUTES.check("--minutes", minutes, f"--minutes {minutes}"))
 
 
 def told(plan: Plan, launched: Launched, minutes: float | None, same: str, evaluates: str) -> list[str]:

@@ -90,15 +90,31 @@ def number(above: float = -math.inf) -> SettingKind:
     return SettingKind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
 
 
-def share() -> SettingKind:
-    """Numbers above 0 and below 1."""
+def from_zero(words: str = "a number from 0") -> SettingKind:
+    """Finite numbers that are not negative."""
 
     def read(value: Any) -> float:
-        if not is_number(value) or not 0 < value < 1:
+        if not is_number(value) or value < 0:
             raise ValueError
         return float(value)
 
-    return SettingKind("a number above 0 and below 1", read)
+    return SettingKind(words, read)
+
+
+def between(low: float, high: float) -> SettingKind:
+    """Numbers above one bound and below another."""
+
+    def read(value: Any) -> float:
+        if not is_number(value) or not low < value < high:
+            raise ValueError
+        return float(value)
+
+    return SettingKind(f"a number above {low:,.0f} and below {high:,.0f}", read)
+
+
+def share() -> SettingKind:
+    """Numbers above 0 and below 1."""
+    return between(0, 1)
 
 
 def any_number() -> SettingKind:

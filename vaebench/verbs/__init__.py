@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config import cells as config
 from vaebench.errors import UserError, likely
 from vaebench.files import write_output
-from vaebench.formatting import aligned
+from vaebench.formatting import aligned, shortened
+from vaebench.settings.kinds import SettingKind
 from vaebench.verbs import streams
 
 if TYPE_CHECKING:
@@ -27,6 +28,32 @@ def add_overrides(parser: ArgumentParser, about: str, keys: Sequence[str] = ()) 
     action = parser.add_argument("overrides", nargs="*", metavar="key=value", help=about)
     if keys:
         offer(action, [f"{key}=" for key in keys])
+
+
+def add_option(parser: ArgumentParser, option: str, kind: SettingKind, **about: Any) -> None:
+    """Add an option whose value is of a kind, as a setting's is.
+
+    Args:
+        parser: Of the verb.
+        option: As it is written, ``--number``.
+        kind: What is allowed. Another value raises UserError: ``--number 0: allowed: a whole number from 1 to 100``.
+        about: What ``add_argument`` takes besides: ``default``, ``metavar``, ``help``.
+    """
+
+    def read(text: str) -> Any:
+        return kind.check(option, _value(text), f"{option} {shortened(text) or repr(text)}")
+
+    parser.add_argument(option, type=read, **about)
+
+
+def _value(text: str) -> int | float | str:
+    """What a person wrote: a number if it is one, whole numbers exactly."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
 
 
 def offer(action: Action, words: Sequence[str]) -> None:

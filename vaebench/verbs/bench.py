@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from vaebench.settings import options
 from vaebench.settings.records import KINDS
-from vaebench.verbs import add_overrides, only_keys
+from vaebench.verbs import add_option, add_overrides, only_keys
 
 HELP = "Updates per second of each model family; milliseconds of an IW-NLL, and of updates with Boltzmann priors."
 
 
-MOST_PACKED = 10_000
-"""Seeds packed together; more would only fill the memory."""
-
-
 def configure(parser: ArgumentParser) -> None:
     add_overrides(parser, "run.device=cpu|cuda, run.threads=N", ["run.device", "run.threads"])
-    parser.add_argument(
-        "--seconds", type=float, default=3.0, metavar="S", help="of a measurement, compiling aside; default 3"
-    )
-    parser.add_argument("--pack", type=int, default=5, metavar="R", help="seeds packed together; default 5")
+    seconds = "of a measurement, compiling aside; default 3"
+    add_option(parser, "--seconds", options.SECONDS, default=3.0, metavar="S", help=seconds)
+    pack = "seeds packed together; default 5"
+    add_option(parser, "--pack", options.PACK, default=5, metavar="R", help=pack)
     parser.add_argument("--json", action="store_true", help="one JSON object with every number, instead of the lines")
     beside = "measure plain loops in JAX beside NVIL and beside models with Gaussian latents (--only latents)"
     parser.add_argument("--with", choices=["jax"], dest="beside", help=beside)
@@ -31,15 +27,9 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
-    from vaebench.errors import UserError
-
     asked = KINDS["run.device"].check("run.device", given.get("run.device", "auto"))
     written = given.get("run.threads", "1")
     threads = KINDS["run.threads"].check("run.threads", int(written) if written.isdecimal() else written)
-    if not 1 <= args.pack <= MOST_PACKED:
-        raise UserError(f"--pack {args.pack}: allowed: a whole number from 1 to {MOST_PACKED}")
-    if not 0 < args.seconds < math.inf:
-        raise UserError(f"--seconds {args.seconds:g}: allowed: a finite number above 0")
     import torch
 
     from vaebench.bench import sections as bench

@@ -7,7 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vaebench.errors import UserError
-from vaebench.verbs import streams
+from vaebench.settings import options
+from vaebench.verbs import add_option, streams
 
 HELP = (
     "Compare two results files row by row. Exits with 1 if a row differs or is in one file only.\n"
@@ -19,12 +20,8 @@ HELP = (
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("a", metavar="A.csv", help="a file written by: vaebench report --format csv")
     parser.add_argument("b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships")
-    parser.add_argument(
-        "--tol",
-        type=float,
-        metavar="NATS",
-        help="largest difference that agrees; default: the 99.7%% interval, and for one seed at least the margin",
-    )
+    tol = "largest difference that agrees; default: the 99.7%% interval, and for one seed at least the margin"
+    add_option(parser, "--tol", options.TOLERANCE, metavar="NATS", help=tol)
     parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
     parser.add_argument("--common", action="store_true", help="leave out what is in one file only, instead of failing")
     parser.add_argument("--ignore-protocol", action="store_true", help="compare even numbers of unlike protocols")

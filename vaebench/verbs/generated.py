@@ -16,9 +16,10 @@ from vaebench.errors import UserError
 from vaebench.protocol.families import FAMILIES
 from vaebench.results import shipped_models
 from vaebench.results.store import read_note
-from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings import options
 from vaebench.settings.defaults import results_root
-from vaebench.verbs import write
+from vaebench.settings.kinds import whole
+from vaebench.verbs import add_option, write
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,23 +46,15 @@ def add_run(parser: ArgumentParser) -> None:
 
 def add_decoding(parser: ArgumentParser, how: str) -> None:
     """Options of both verbs."""
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is drawn; default 0")
+    add_option(parser, "--seed", options.SEED, default=0, metavar="S", help="of all that is drawn; default 0")
     parser.add_argument("--how", metavar="HOW", help=f"words by sample, greedy or beam; default {how}")
-    parser.add_argument("--width", type=int, metavar="N", help="of the beam; default 5")
-    parser.add_argument("--longest", type=int, metavar="N", help="words at most; default: the longest document's")
+    add_option(parser, "--width", options.WIDTH, metavar="N", help="of the beam; default 5")
+    add_option(parser, "--longest", options.LONGEST, metavar="N", help="words at most; default: the longest document's")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there; images may be drawn (png, svg, pdf)")
-
-
-def check_number(option: str, value: int, least: int = 1, most: int | None = None) -> None:
-    """Raises UserError for a number below ``least`` or above ``most``."""
-    if value < least or (most is not None and value > most):
-        upto = "" if most is None else f" to {most:,}"
-        raise UserError(f"{option} {value}: allowed: a whole number from {least}{upto}")
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
-    check_number("--seed", args.seed, 0, LARGEST_SEED)
     from vaebench.evaluation.generation import Decoding
 
     words, width = args.how or how, 5 if args.width is None else args.width
@@ -97,7 +90,7 @@ def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
 
     cases = fixed(trained.splits, "test")
     if number is not None:
-        check_number("--test", number, most=len(cases))
+        whole(1, len(cases)).check("--test", number, f"--test {number}")
     chosen = torch.from_numpy(spread(cases, number))
     return chosen.long() if trained.splits.tokens else chosen.to(trained.model.mean.dtype)
 
@@ -142,7 +135,7 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     if cases is not None and (getattr(args, "around", None) or 0) >= cases:
         raise UserError(f"image {args.around}: allowed: a whole number from 0 to {cases - 1}")
     if cases is not None and getattr(args, "test", None) is not None:
-        check_number("--test", args.test, most=cases)
+        whole(1, cases).check("--test", args.test, f"--test {args.test}")
 
 
 def _refuse_picture(output: Path | None) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
-from vaebench.verbs import generated, pictured
+from vaebench.settings import options
+from vaebench.verbs import add_option, generated, pictured
 
 if TYPE_CHECKING:
     from vaebench.evaluation.generation import Decoding
@@ -33,27 +34,20 @@ IMPUTED = Path("imputations.png")
 
 def configure(parser: ArgumentParser) -> None:
     generated.add_run(parser)
-    parser.add_argument("--test", type=int, metavar="N", help="N cases of the test set, spread evenly over it")
-    parser.add_argument(
-        "--code", metavar="CODE", help="mean (default of documents) or sample (default of images) of q(z|x)"
-    )
-    parser.add_argument(
-        "--path", type=int, metavar="N", help="of documents: N codes from each to the next, both ends included"
-    )
-    parser.add_argument(
-        "--impute", metavar="SHARE", help="of images, with --test: fill in a missing SHARE of the pixels, or a square"
-    )
+    test = "N cases of the test set, spread evenly over it"
+    add_option(parser, "--test", options.TEST, metavar="N", help=test)
+    code = "mean (default of documents) or sample (default of images) of q(z|x)"
+    add_option(parser, "--code", options.CODE, metavar="CODE", help=code)
+    path = "of documents: N codes from each to the next, both ends included"
+    add_option(parser, "--path", options.PATH, metavar="N", help=path)
+    impute = "of images, with --test: fill in a missing SHARE of the pixels, or a square"
+    add_option(parser, "--impute", options.IMPUTE, metavar="SHARE", help=impute)
     generated.add_decoding(parser, "greedy")
 
 
 def run(args: Namespace) -> int:
-    if args.code not in (None, "mean", "sample"):
-        raise UserError(f"--code {args.code}: allowed: mean, sample")
-    if args.path is not None:
-        generated.check_number("--path", args.path, 2)
     share = _share(args)
     if args.test is not None:
-        generated.check_number("--test", args.test)
         pictured.check_room(f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE)
         if args.path is not None:
             raise UserError("--path: of documents from standard input, without --test")
@@ -78,15 +72,7 @@ def _share(args: Namespace) -> float | None:
         raise UserError("--impute: of images of the test set, with --test N and without --code")
     if not pictured.is_picture(args.output or IMPUTED):
         raise UserError(f"--impute: draws a picture; --output {args.output}: write a name such as {IMPUTED}")
-    if args.impute == "square":
-        return 0.0
-    try:
-        share = float(args.impute)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise UserError(f"--impute {args.impute}: allowed: square, or a number above 0 and below 1")
-    return share
+    return 0.0 if args.impute == "square" else float(args.impute)
 
 
 def _imputed(args: Namespace, trained: Trained, share: float) -> None:

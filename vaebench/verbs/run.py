@@ -8,8 +8,9 @@ from argparse import ArgumentParser, Namespace
 from vaebench.config import catalogue
 from vaebench.config.cells import Figure, Table
 from vaebench.errors import Interrupted
+from vaebench.settings import options
 from vaebench.settings.defaults import results_root
-from vaebench.verbs import add_overrides, drawings, looks, nothing_to_set
+from vaebench.verbs import add_option, add_overrides, drawings, looks, nothing_to_set
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
@@ -25,7 +26,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="throw away the runs of these cells and start anew")
     parser.add_argument("--shard", metavar="3/8", help="the third of eight shares of the runs, for any scheduler")
     parser.add_argument("--no-eval", action="store_true", help="train only; the same command without it evaluates")
-    parser.add_argument("--minutes", type=float, metavar="N", help="save and stop after so long; run again to go on")
+    minutes = "save and stop after so long; run again to go on"
+    add_option(parser, "--minutes", options.MINUTES, metavar="N", help=minutes)
     parser.add_argument("--fail-fast", action="store_true", help="begin nothing new after the first failure")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
-from vaebench.verbs import generated, pictured, tell
+from vaebench.settings import options
+from vaebench.verbs import add_option, generated, pictured, tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,17 +25,15 @@ HELP = (
 
 def configure(parser: ArgumentParser) -> None:
     generated.add_run(parser)
-    parser.add_argument("--number", type=int, metavar="N", help="how many; default 10")
-    parser.add_argument(
-        "--traverse", type=int, metavar="N", help="of images: a row for each of the N most active latents, from -3 to 3"
-    )
+    add_option(parser, "--number", options.NUMBER, metavar="N", help="how many; default 10")
+    traverse = "of images: a row for each of the N most active latents, from -3 to 3"
+    add_option(parser, "--traverse", options.TRAVERSE, metavar="N", help=traverse)
     parser.add_argument(
         "--manifold", action="store_true", help="of images: the two most active latents, at quantiles of the prior"
     )
-    parser.add_argument("--steps", type=int, metavar="N", help="values of a moved latent; default 11")
-    parser.add_argument(
-        "--around", type=int, metavar="I", help="other latents as in the posterior mean of test image I; default: 0"
-    )
+    add_option(parser, "--steps", options.STEPS, metavar="N", help="values of a moved latent; default 11")
+    around = "other latents as in the posterior mean of test image I; default: 0"
+    add_option(parser, "--around", options.AROUND, metavar="I", help=around)
     generated.add_decoding(parser, "sample")
 
 
@@ -42,7 +41,7 @@ def run(args: Namespace) -> int:
     moved = args.traverse is not None or args.manifold
     steps = 11 if args.steps is None else args.steps
     number = 10 if args.number is None else args.number
-    _check(args, moved, number, steps)
+    _check(args, moved, number)
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
     from vaebench.evaluation import generation
@@ -63,9 +62,8 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _check(args: Namespace, moved: bool, number: int, steps: int) -> None:
-    """Raises UserError for numbers that are out of range, and for options that do not go together."""
-    generated.check_number("--number", number, most=1_000_000)
+def _check(args: Namespace, moved: bool, number: int) -> None:
+    """Raises UserError for options that do not go together, and for more images than a picture holds."""
     if not moved:
         for option in ("steps", "around"):
             if getattr(args, option) is not None:
@@ -77,11 +75,6 @@ def _check(args: Namespace, moved: bool, number: int, steps: int) -> None:
         raise UserError("--traverse and --manifold: one of them at a time")
     if args.number is not None:
         raise UserError("--number: --traverse and --manifold draw as many images as --steps says")
-    generated.check_number("--steps", steps, 2, 100)
-    if args.traverse is not None:
-        generated.check_number("--traverse", args.traverse, 1, 100)
-    if args.around is not None:
-        generated.check_number("--around", args.around, 0)
 
 
 def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor:
