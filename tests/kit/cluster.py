@@ -35,9 +35,12 @@ class Listed:
     title = "List"
     most = 3
 
-    def __init__(self, cluster, each=lambda cluster: None, outlives=True):
-        self.cluster, self.each, self.outlives = cluster, each, outlives
+    def __init__(self, cluster, each=lambda cluster: None, outlives=True, starts=RUNS, **asks):
+        self.cluster, self.each, self.outlives, self.starts, self._asks = cluster, each, outlives, starts, asks
         self.batches, self.cancelled, self.closed = [], [], False
+
+    def asks(self):
+        return self._asks
 
     def submit(self, folder, batch, tasks):
         self.note = json.loads((folder / "batch.json").read_text())
@@ -45,7 +48,7 @@ class Listed:
         for number, task in enumerate(tasks):
             job = Job(batch, number)
             self.cluster.jobs[job] = (folder, number, task)
-            self.cluster.known[job] = RUNS
+            self.cluster.known[job] = self.starts
         return f"batch {len(self.batches)}"
 
     def states(self, home, batches):

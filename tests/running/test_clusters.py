@@ -240,6 +240,34 @@ def killed_then_interrupted(cluster, title, until):
     return said
 
 
+def asked_for_otherwise(cluster, title, unmet, changed, until):
+    """A job waits for what there is not; the command that asks for something else hands it over anew."""
+    one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+    first = cluster.start(*one, unmet)
+    until(lambda: f"1 job handed to {title}" in cluster.said(), 120)
+    first.send_signal(signal.SIGINT)
+    assert cluster.end(first)[0] == 130
+
+    code, said = cluster.end(cluster.start(*one))
+
+    assert code == 0, said
+    assert f"1 job of an earlier command had not begun and asked for {changed}: handed over anew" in said
+    assert len(cluster.trainings()) == 1
+    check_none_twice(cluster)
+    assert not list(cluster.results.glob(".jobs/*/*/batch.json"))
+
+
+@pytest.mark.parametrize("_", [pytest.param("slurm", marks=slurm)])
+def test_a_job_of_slurm_that_was_asked_for_otherwise(on_slurm, until, _):
+    changed = "run.sbatch=['begin=now+1hour'] (now [])"
+    asked_for_otherwise(on_slurm, "Slurm", "run.sbatch=[begin=now+1hour]", changed, until)
+
+
+@pytest.mark.parametrize("_", [pytest.param("ray", marks=ray)])
+def test_a_job_of_ray_that_was_asked_for_otherwise(on_ray, until, _):
+    asked_for_otherwise(on_ray, "Ray", "run.gpus=8", "run.gpus=8 (now 0)", until)
+
+
 # ------------------------------------------------------------------------------------------- what can go wrong, Slurm
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
 
 import pytest
-from kit.cluster import WAITS, Listed, launch, lines, statuses
+from kit.cluster import RUNS, WAITS, Listed, launch, lines, statuses
 
 from vaebench.errors import UserError
 from vaebench.results.status import record
@@ -29,13 +30,13 @@ def one_after_the_other(cluster):
         cluster.work(left[0])
 
 
-def in_a_while():
-    """The same, from the second time on: the first time a command looks what is in flight."""
+def in_a_while(looks=1):
+    """The same, but not the first times, when a command looks what is in flight."""
     asked = []
 
     def each(cluster):
         asked.append(1)
-        if len(asked) > 1:
+        if len(asked) > looks:
             one_after_the_other(cluster)
 
     return each
@@ -52,14 +53,14 @@ def test_every_task_is_a_job_and_its_outcomes_come_back(cluster, tasks, said, st
     assert not launched.stopped
     assert engine.closed
     assert list(map(len, engine.batches)) == [3, 1], "a batch has so many jobs at most"
-    assert engine.note == [[[tasks[3].cell.key, 0], [tasks[3].cell.key, 1]]], "before they were handed over"
+    assert engine.note["jobs"] == [[[tasks[3].cell.key, 0], [tasks[3].cell.key, 1]]], "before they were handed over"
     assert lines(said)[0].startswith("3 jobs handed to List (batch 1); their logs are in ")
     updates = sum(event.updates for event in said if isinstance(event, Advanced | Spared))
     assert updates == sum(t.cell.train.updates * 2 for t in tasks)
     assert list((store.root / ".jobs" / "listed").iterdir()) == [], "what was written down is gone"
 
 
-def killed(cluster, tasks):
+def killed(cluster, tasks, **how):
     """A command that hands tasks over and is killed when it first asks for them."""
 
     class Killed(BaseException):
@@ -68,7 +69,7 @@ def killed(cluster, tasks):
     def die(cluster):
         raise Killed
 
-    engine = Listed(cluster, die)
+    engine = Listed(cluster, die, **how)
     with pytest.raises(Killed):
         launch(engine, tasks, [])
     return engine
@@ -90,6 +91,64 @@ def test_only_what_is_not_in_flight_is_handed_over(cluster, tasks, said):
     again = Listed(cluster, in_a_while())
     assert statuses(launch(again, tasks[:3], said)) == [entry for entry in DONE if entry[0] != 35]
     assert [(t.cell.train.updates, t.seeds) for batch in again.batches for t in batch] == [(20, (1,)), (30, (0, 1))]
+
+
+def test_what_waits_and_asks_for_something_else_is_handed_over_anew(cluster, tasks, said, store):
+    """What has begun goes on, whatever it asked for, and so does what asks for the same."""
+    killed(cluster, tasks[:3], starts=WAITS, gpus=8, cpus=1)
+    first = next(iter(cluster.known))
+    cluster.known[first] = RUNS
+
+    again = Listed(cluster, in_a_while(looks=3), gpus=2, cpus=1)
+    assert statuses(launch(again, tasks, said)) == DONE
+
+    assert [t.cell.train.updates for batch in again.batches for t in batch] == [25, 30, 35]
+    assert len(again.cancelled) == 2
+    assert first not in again.cancelled
+    assert lines(said)[:2] == [
+        "2 jobs of an earlier command had not begun and asked for run.gpus=8 (now 2): handed over anew",
+        "1 job of an earlier command in List: waited for, not handed over again",
+    ]
+    assert list((store.root / ".jobs" / "listed").iterdir()) == []
+
+
+def test_what_waits_and_asks_for_the_same_is_waited_for(cluster, tasks, said):
+    killed(cluster, tasks[:3], starts=WAITS, gpus=8, sbatch=["qos=long"])
+    again = Listed(cluster, in_a_while(), gpus=8, sbatch=["qos=long"])
+    assert len(statuses(launch(again, tasks[:3], said))) == 6
+    assert again.cancelled == again.batches == []
+
+
+def test_a_job_with_other_runs_than_those_wanted_now_is_not_taken_back(cluster, tasks, said):
+    killed(cluster, tasks[:1], starts=WAITS, gpus=8)
+    again = Listed(cluster, in_a_while(), gpus=2)
+    assert statuses(launch(again, [replace(tasks[0], seeds=(0,))], said)) == [(20, 0, "done")]
+    assert again.cancelled == again.batches == []
+
+
+def test_a_job_that_begins_while_it_is_taken_back_goes_on(cluster, tasks, said):
+    class Late(Listed):
+        """Its jobs begin before they can be cancelled."""
+
+        def cancel(self, home, jobs):
+            for job in jobs:
+                self.cluster.known[job] = RUNS
+            super().cancel(home, jobs)
+
+    killed(cluster, tasks[:1], starts=WAITS, gpus=8)
+    again = Late(cluster, in_a_while(looks=3), gpus=2)
+    assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
+    assert again.batches == []
+    assert lines(said) == ["1 job of an earlier command in List: waited for, not handed over again"]
+
+
+def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(cluster, tasks, said, store):
+    killed(cluster, tasks[:1], starts=WAITS, gpus=8)
+    (note,) = store.root.glob(".jobs/listed/*/batch.json")
+    note.write_text(json.dumps(json.loads(note.read_text())["jobs"]))
+    again = Listed(cluster, in_a_while(), gpus=2)
+    assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
+    assert again.cancelled == again.batches == []
 
 
 def test_jobs_that_ended_with_their_command_are_handed_over_anew(cluster, tasks, said, store):

@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from vaebench.files import parse_json, write_atomic
 from vaebench.results.lock import Busy, hold
@@ -23,10 +24,22 @@ FOLDER = ".jobs"
 """In the results folder: what is known of jobs."""
 
 NOTE = "batch.json"
-"""In the folder of a batch: the runs of each of its jobs."""
+"""In the folder of a batch: what is noted of it."""
 
 Run = tuple[str, int]
 """Key and seed."""
+
+
+class Note(NamedTuple):
+    """What is noted of a batch.
+
+    Attributes:
+        jobs: The runs of each job.
+        asks: What each asks its engine for, see ``Engine.asks``; None in notes of earlier versions.
+    """
+
+    jobs: list[list[Run]]
+    asks: Mapping[str, Any] | None = None
 
 
 class Batches:
@@ -44,21 +57,21 @@ class Batches:
         """Where all of a batch is."""
         return self.home / batch
 
-    def begin(self, tasks: Sequence[Task]) -> str:
+    def begin(self, tasks: Sequence[Task], asks: Mapping[str, Any]) -> str:
         """Note a new batch of one job a task, before it is handed over; its name."""
         batch = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(3).hex()}"
-        note = [[[t.cell.key, seed] for seed in t.seeds] for t in tasks]
-        write_atomic(self.folder(batch) / NOTE, json.dumps(note))
+        jobs = [[[t.cell.key, seed] for seed in t.seeds] for t in tasks]
+        write_atomic(self.folder(batch) / NOTE, json.dumps({"jobs": jobs, "asks": asks}))
         return batch
 
-    def noted(self) -> dict[str, list[list[Run]]]:
-        """The runs of each job, of all batches that are not forgotten."""
-        return {path.parent.name: _runs_of(path) for path in sorted(self.home.glob(f"*/{NOTE}"))}
+    def noted(self) -> dict[str, Note]:
+        """The notes of all batches that are not forgotten."""
+        return {path.parent.name: _read(path) for path in sorted(self.home.glob(f"*/{NOTE}"))}
 
     def forget(self, batch: str) -> None:
         """Remove what is written down of a batch whose jobs have ended, but for the logs."""
         folder = self.folder(batch)
-        jobs = len(_runs_of(folder / NOTE))
+        jobs = len(_read(folder / NOTE).jobs)
         (folder / NOTE).unlink(missing_ok=True)
         carried.forget(folder, range(jobs))
         for path in (*folder.glob("*.pkl"), *folder.glob(".submission_file_*.sh")):
@@ -79,9 +92,11 @@ class Batches:
             yield
 
 
-def _runs_of(path: Path) -> list[list[Run]]:
-    """The runs of each job of a batch; none where the note is damaged or gone."""
+def _read(path: Path) -> Note:
+    """The note of a batch; without jobs where it is damaged or gone."""
     try:
-        return [[(str(key), int(seed)) for key, seed in runs] for runs in parse_json(path.read_bytes())]
-    except (OSError, ValueError, TypeError):
-        return []
+        note = parse_json(path.read_bytes())
+        jobs, asks = (note, None) if isinstance(note, list) else (note["jobs"], note["asks"])
+        return Note([[(str(key), int(seed)) for key, seed in runs] for runs in jobs], asks)
+    except (OSError, ValueError, TypeError, KeyError):
+        return Note([])

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.formatting import counted
@@ -114,6 +115,8 @@ class Elsewhere:
             if stop():
                 return []
             flying, runs = self._in_flight(batches)
+            if self._take_back(batches, flying, tasks, say):
+                flying, runs = self._in_flight(batches)
             adopted: dict[Job, _Watched] = {}
             rest: list[Task] = []
             for task in tasks:
@@ -147,13 +150,57 @@ class Elsewhere:
         for batch in notes:
             if not any(job.batch == batch for job in live):
                 batches.forget(batch)
-        return live, {run: job for job in live for run in notes[job.batch][job.number]}
+        return live, {run: job for job in live for run in notes[job.batch].jobs[job.number]}
+
+    def _take_back(self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say) -> list[Job]:
+        """Take out of the queue the jobs that ask for something else than they would now, and have not begun.
+
+        Only those whose runs are all wanted now. One that begins at this moment goes on.
+
+        Returns:
+            Those that are gone.
+        """
+        asks = self.engine.asks()
+        wanted = {(task.cell.key, seed) for task in tasks for seed in task.seeds}
+        notes = batches.noted()
+        others: dict[Job, Mapping[str, Any]] = {}
+        for job, state in flying.items():
+            before = notes[job.batch].asks
+            all_wanted = wanted.issuperset(notes[job.batch].jobs[job.number])
+            if not state.running and all_wanted and before is not None and before != asks:
+                others[job] = before
+        if not others:
+            return []
+
+        self.engine.cancel(batches.home, list(others))
+        live = self._once_settled(batches.home, list(others))
+        gone = [job for job in others if job not in live]
+        if gone:
+            before = others[gone[0]]
+            unlike = {name: now for name, now in asks.items() if before.get(name) != now}
+            changes = ", ".join(f"run.{name}={before.get(name)} (now {now})" for name, now in unlike.items())
+            some = counted(len(gone), "job")
+            say(Said(f"{some} of an earlier command had not begun and asked for {changes}: handed over anew"))
+        return gone
+
+    def _once_settled(self, home: Path, jobs: Sequence[Job]) -> Collection[Job]:
+        """Those of some cancelled jobs that the engine still has, once each has gone or begun; all, if it is silent."""
+        deadline = time.monotonic() + GONE_SECONDS
+        live: Collection[Job] = jobs
+        while True:
+            states = self.engine.states(home, sorted({job.batch for job in jobs}))
+            if states is not None:
+                live = [job for job in jobs if job in states and states[job].live]
+            settled = states is not None and all(states[job].running for job in live)
+            if settled or time.monotonic() > deadline:
+                return live
+            time.sleep(POLL_SECONDS)
 
     def _submit(self, batches: Batches, tasks: Sequence[Task], say: Say) -> list[_Watched]:
         watched = []
         for first in range(0, len(tasks), self.engine.most):
             some = tasks[first : first + self.engine.most]
-            batch = batches.begin(some)
+            batch = batches.begin(some, self.engine.asks())
             folder = batches.folder(batch)
             try:
                 called = self.engine.submit(folder, batch, some)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
@@ -51,6 +51,10 @@ class Engine(Protocol):
         """Whether jobs go on when the command ends."""
         ...
 
+    def asks(self) -> Mapping[str, Any]:
+        """What a job asks for, by the names of settings of ``run``, as JSON holds it."""
+        ...
+
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
         """Hand a batch over, one job a task, each calling ``carried.carry_out``.
 
@@ -85,6 +89,11 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of the engine."""
         ...
+
+
+def asks_of(settings: RunSettings) -> dict[str, Any]:
+    """What jobs of any engine ask for: CPUs, GPUs and GiB (None: what the engine gives)."""
+    return {"cpus": settings.cpus or settings.threads, "gpus": gpus_of(settings), "memory": settings.memory}
 
 
 def gpus_of(settings: RunSettings) -> int:

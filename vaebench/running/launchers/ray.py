@@ -14,7 +14,7 @@ from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.running.launchers.carried import carry_out, read_progress
-from vaebench.running.launchers.engine import Job, State, gpus_of
+from vaebench.running.launchers.engine import Job, State, asks_of
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
 
@@ -75,6 +75,10 @@ class Ray:
         self._ray = ray
         return ray
 
+    def asks(self) -> Mapping[str, Any]:
+        """See ``Engine.asks``."""
+        return asks_of(self._settings)
+
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
         """See ``Engine.submit``."""
         ray = self._connect()
@@ -108,9 +112,9 @@ class Ray:
 
     def _asks(self) -> dict[str, int]:
         """What a job asks a node for, in Ray's names."""
-        s = self._settings
-        memory = {"memory": s.memory * GIB} if s.memory else {}
-        return {"CPU": s.cpus or s.threads, "GPU": gpus_of(s), **memory}
+        asks = self.asks()
+        memory = {"memory": asks["memory"] * GIB} if asks["memory"] else {}
+        return {"CPU": asks["cpus"], "GPU": asks["gpus"], **memory}
 
     def _lack(self) -> str:
         """What no node has that a job asks for; empty if one has all of it."""

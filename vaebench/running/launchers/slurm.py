@@ -14,7 +14,7 @@ from typing import Any
 
 from vaebench.errors import UserError
 from vaebench.running.launchers.carried import carry_out
-from vaebench.running.launchers.engine import Job, State, gpus_of
+from vaebench.running.launchers.engine import Job, State, asks_of
 from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
 
@@ -57,6 +57,12 @@ class Slurm:
         except RuntimeError:
             raise UserError("run.launcher=slurm: the commands of Slurm (srun, sbatch) are not here") from None
 
+    def asks(self) -> Mapping[str, Any]:
+        """See ``Engine.asks``."""
+        s = self._settings
+        of_slurm = {"partition": s.partition, "time_limit": s.time_limit, "grace": s.grace, "sbatch": list(s.sbatch)}
+        return asks_of(s) | of_slurm
+
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
         """See ``Engine.submit``."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -78,18 +84,18 @@ class Slurm:
         for text in s.sbatch:
             key, equals, value = text.partition("=")
             more[key] = value if equals else True
-        gpus = gpus_of(s)
+        asks = asks_of(s)
         return {
             "job_name": _name(batch),
             "time": s.time_limit,
             "signal_delay_s": s.grace,
-            "cpus_per_task": s.cpus or s.threads,
+            "cpus_per_task": asks["cpus"],
             "array_parallelism": min(s.parallel or jobs, jobs),
             "stderr_to_stdout": True,
             "additional_parameters": more,
             **({"partition": s.partition} if s.partition else {}),
             **({"mem": f"{s.memory}GB"} if s.memory else {}),
-            **({"gpus_per_node": gpus} if gpus else {}),
+            **({"gpus_per_node": asks["gpus"]} if asks["gpus"] else {}),
         }
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
