@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from vaebench.config import catalogue
 from vaebench.errors import UserError
@@ -29,6 +29,8 @@ Student's t if they come from few seeds. Many rows are compared at once, so it i
 FLOOR = 1e-6
 """Two means always agree within this much: the last digits of a sum depend on the order of its terms."""
 
+
+T = TypeVar("T")
 
 Name = tuple[str, ...]
 """Table, row, column, preset if an entry has several, metric."""
@@ -148,9 +150,14 @@ def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
         if row["status"] == "done" and row["metric"]:
             parts.setdefault((*(str(row[name]) for name in by), row["metric"]), []).append(row)
 
-    entries = list(dict.fromkeys(tuple(str(row[name]) for name in by) for row in rows))
-    metrics = list(dict.fromkeys(row["metric"] for row in rows))
-    return dict(sorted(parts.items(), key=lambda part: (entries.index(part[0][:-1]), metrics.index(part[0][-1]))))
+    entries = _places(tuple(str(row[name]) for name in by) for row in rows)
+    metrics = _places(row["metric"] for row in rows)
+    return dict(sorted(parts.items(), key=lambda part: (entries[part[0][:-1]], metrics[part[0][-1]])))
+
+
+def _places(names: Iterable[T]) -> dict[T, int]:
+    """The place of each name, in the order in which they first appear."""
+    return {name: i for i, name in enumerate(dict.fromkeys(names))}
 
 
 def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:

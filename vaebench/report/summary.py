@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.config.cells import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
@@ -172,43 +172,42 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     measure = table.measure_of(column)
     printed = table.rows[row]
     published = printed.published.get(column)
-    label = first["label"]
+    found = _numbers(table, row, column, runs)
+    ours = found.estimates.get(measure)
+
+    # What may be said of the two numbers.
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
-
-    elsewhere = {measure, *_in_other_columns(table, row, column)}
-    there = {run["metric"] for run in runs} - elsewhere
-    found = {m: taken(runs, m) for m in (measure, *(m for m in BESIDE if m in there))}
-    numbers = {m: counted(rows) for m, rows in found.items()}
-    estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
-    ours = estimates.get(measure)
-
-    mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
-    comparable = of_paper and measure not in mixed and not is_timing(measure) and not (ours and ours.faulty)
-    lost = _seeds(found[measure]) - _seeds(numbers[measure])
+    comparable = of_paper and measure not in found.mixed and not is_timing(measure) and not (ours and ours.faulty)
+    lost = _seeds(found.taken[measure]) - _seeds(found.counted[measure])
     if printed.diverges:
-        word = _divergence(runs, label) if of_paper else "-"
+        word = _divergence(runs, first["label"]) if of_paper else "-"
     else:
         judged = comparable and not is_descriptive(measure)
         values = ours.values if ours else ()
         spread = printed.spread.get(column)
-        word = verdict(published, values, table.margin, label, judged, spread, table.published_runs)
+        word = verdict(published, values, table.margin, first["label"], judged, spread, table.published_runs)
         word += _survivors(runs, lost) if word != "-" else ""
 
+    # What must be said of this row alone.
     unjudged = "no verdict: " if table.printed else ""
-    status, reasons = _status(measure, runs, numbers[measure], lost)
-    protocol = [] if protocol_is_papers else [f"{unjudged}{_unlike_the_papers(numbers[measure])}"]
+    status, reasons = _status(measure, runs, found.counted[measure], lost)
+    signatures = sorted({number["signature"] for number in found.counted[measure]})
+    notes = [printed.note, _kind(signatures), *reasons]
+    if not protocol_is_papers:
+        notes.append(f"{unjudged}{_unlike_the_papers(found.counted[measure])}")
     if indicative:
-        protocol.append(f"the printed number is indicative, no verdict: {indicative}")
-    for m, words in mixed.items():
+        notes.append(f"the printed number is indicative, no verdict: {indicative}")
+    for m, words in found.mixed.items():
         which = unjudged if m == measure else f"{heading(m)}: "
-        protocol.append(f"{which}measured under different protocols ({words})")
+        notes.append(f"{which}measured under different protocols ({words})")
+    notes += _flagged(runs, found.taken)
 
+    # What the finished runs cost.
     done = [run for run in _first_of_seeds(runs) if run["status"] == "done"]
     timed = [run for run in done if run["clock"]] or done
     packs = [run["pack"] for run in done if run["pack"] is not None]
-    signatures = sorted({number["signature"] for number in numbers[measure]})
     return ReportRow(
         row=row,
         column=column,
@@ -217,7 +216,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word,
-        beside={m: e for m, e in estimates.items() if m != measure},
+        beside={m: e for m, e in found.estimates.items() if m != measure},
         updates=mean_of(run["updates"] for run in done),
         seconds=mean_of(run["seconds"] for run in timed),
         clock=timed[0]["clock"] if timed else "",
@@ -225,14 +224,42 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         device="; ".join(sorted({run["device"] for run in done if run["device"]})),
         status=status,
         preset=first["preset"],
-        label=label,
+        label=first["label"],
         comparable=comparable,
-        footnotes=(*filter(None, [printed.note, _kind(signatures)]), *reasons, *protocol, *_flagged(runs, found)),
+        footnotes=tuple(filter(None, notes)),
         measure=measure,
         key=first["key"],
         scope=_scope(signatures[0]) if signatures else "",
-        lost={m: of for m, rows in found.items() if m not in estimates and (of := _lost(rows))},
+        lost={m: of for m, rows in found.taken.items() if m not in found.estimates and (of := _lost(rows))},
     )
+
+
+class _Numbers(NamedTuple):
+    """What was measured of the runs of one table entry; each attribute is a dictionary by metric.
+
+    Attributes:
+        taken: The rows that were measured as the cell asks.
+        counted: Of these the rows that are in the mean.
+        estimates: The mean, where there is one.
+        mixed: In what the protocols of the rows differ, where they do.
+    """
+
+    taken: dict[str, list[Record]]
+    counted: dict[str, list[Record]]
+    estimates: dict[str, Estimate]
+    mixed: dict[str, str]
+
+
+def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Numbers:
+    """The entry's own measure, and of the metrics shown beside it those that have no column of their own."""
+    measure = table.measure_of(column)
+    there = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
+    shown = [measure, *(m for m in BESIDE if m in there and m != measure)]
+    found = {m: taken(runs, m) for m in shown}
+    numbers = {m: counted(rows) for m, rows in found.items()}
+    estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
+    mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
+    return _Numbers(found, numbers, estimates, mixed)
 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:

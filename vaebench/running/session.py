@@ -164,6 +164,7 @@ class Session:
                 follower.close()
 
     def _train(self, say: Say, should_stop: ShouldStop) -> None:
+        """Train the seeds that are not trained to the end of the budget. Raises Interrupted."""
         limit = self.updates
         for s in self.seeds:
             if not s.update and not self.force:
@@ -182,39 +183,40 @@ class Session:
         # Seeds that stand at the same update with the same engine train together.
         alike = sorted({(s.update, s.engine) for s in open_})
         together = [[s for s in open_ if (s.update, s.engine) == key] for key in alike]
-        groups = [[s] for s in open_] if self.rule.alone else together
-        for group in groups:
-            done = first = group[0].update
-            began = time.monotonic()
-            say(training(self.who, first, limit, {}, None))
+        for group in [[s] for s in open_] if self.rule.alone else together:
+            self._train_together(group, say, should_stop)
 
-            def report(
-                update: int,
-                shown: dict[str, float],
-                group: list[RunState] = group,
-                first: int = first,
-                began: float = began,
-            ) -> None:
-                nonlocal done
-                say(Advanced((self._units(update) - self._units(done)) * len(group)))
-                rate = (update - first) / max(time.monotonic() - began, 1e-9)
-                say(training(self.who, update, limit, shown, rate))
-                done = update
-                self._follow(group)
+    def _train_together(self, group: list[RunState], say: Say, should_stop: ShouldStop) -> None:
+        """Train seeds that stand at the same update to the end of the budget; a failure is one of all of them.
 
-            self.records.packs.update(dict.fromkeys((s.seed for s in group), len(group)))
-            try:
-                where = (self.device, group[0].engine)
-                train(self.config, self.splits, group, *where, report, should_stop, self.trio)
-            except Interrupted:
-                raise
-            except Exception as e:
-                if isinstance(e, NotCompiled) and should_stop():
-                    raise Interrupted("stopped while the step was compiled; what was saved before is kept") from None
-                for s in group:
-                    self._fail(s, e)
+        Raises Interrupted when ``should_stop`` says so.
+        """
+        limit = self.updates
+        first = group[0].update
+        done = first
+        began = time.monotonic()
+        say(training(self.who, first, limit, {}, None))
+
+        def report(update: int, shown: dict[str, float]) -> None:
+            nonlocal done
+            say(Advanced((self._units(update) - self._units(done)) * len(group)))
+            rate = (update - first) / max(time.monotonic() - began, 1e-9)
+            say(training(self.who, update, limit, shown, rate))
+            done = update
             self._follow(group)
-            say(Spared((self._units(limit) - self._units(done)) * len(group)))
+
+        self.records.packs.update({s.seed: len(group) for s in group})
+        try:
+            train(self.config, self.splits, group, self.device, group[0].engine, report, should_stop, self.trio)
+        except Interrupted:
+            raise
+        except Exception as e:
+            if isinstance(e, NotCompiled) and should_stop():
+                raise Interrupted("stopped while the step was compiled; what was saved before is kept") from None
+            for s in group:
+                self._fail(s, e)
+        self._follow(group)
+        say(Spared((self._units(limit) - self._units(done)) * len(group)))
 
     def _follow(self, seeds: list[RunState]) -> None:
         """Tell the trackers what is new of some seeds."""
