@@ -499,4 +499,5 @@ def test_a_press_on_a_name_hides_its_lines(folder, tmp_path):
 @pytest.mark.parametrize("unknown", [None, float("nan")])
 def test_what_is_not_known_of_an_unfinished_run_is_left_out(unknown):
     assert build._count(unknown) == build._time(unknown) == build._shown(unknown) == ""
+    assert build._shown(float("inf")) == "inf"
     assert (build._count(10_000_000.0), build._time(90.0), build._shown(0.5)) == ("10,000,000", "90 s", "0.5")

@@ -66,11 +66,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: what it overrides in every row. ``set`` is a list of Hydra overrides.
+    """A column of a table.
 
-    ``published`` is what the paper's CSV in results/published/ calls it; empty: as here. ``measure`` is what the paper
-    printed in this column (``vaebench.protocol.registry.METRICS``); empty: the table's. ``indicative``: why what is
-    printed in it compares with none of ours, although it stands beside: no difference, no verdict; empty: it compares.
+    Attributes:
+        set: Overrides that it makes in every row.
+        note: What must be said of it.
+        published: What the paper's CSV in results/published/ calls it; empty: as here.
+        measure: What the paper printed in it, one of ``vaebench.protocol.registry.METRICS``; empty: the table's.
+        indicative: Why what is printed in it compares with none of ours, although it stands beside: no difference, no
+            verdict. Empty: it compares.
     """
 
     set: tuple[str, ...] = ()
@@ -96,12 +100,17 @@ class Entry:
 class Row:
     """A row of a table.
 
-    ``columns`` names the trained columns of this row; None means all of them, an empty tuple means that nothing is
-    trained (a literature row). ``entries`` maps a column name to what is overridden in that one entry. ``published``
-    maps a column name, or the name of a literature column, to the number as printed (nats, positive NLL or bound), or
-    to None where the paper prints a curve and no number; ``spread`` maps it to the standard deviation over the paper's
-    runs, where one is printed. ``diverges``: the paper's own run of it did, so ours may. ``trained_by`` maps a column
-    to an entry of another table, whose settings, and so runs, it has.
+    Attributes:
+        set: Overrides that it makes in every column.
+        columns: The trained columns of this row. None: all of them; empty: nothing is trained (a literature row).
+        entries: Column -> what is overridden in that one entry.
+        published: Column, or the name of a literature column -> the number as printed (nats, positive NLL or bound),
+            None where the paper prints a curve and no number.
+        spread: Column -> the standard deviation over the paper's runs, where one is printed.
+        source: Where a number of the literature is from.
+        note: What must be said of it.
+        diverges: The paper's own run of it did, so ours may.
+        trained_by: Column -> an entry of another table, whose settings, and so runs, it has.
     """
 
     set: tuple[str, ...] = ()
@@ -117,10 +126,16 @@ class Row:
 
 @dataclass(frozen=True)
 class TablePreset:
-    """What a preset changes in this table only: for all cells (``set``), per column, and per row.
+    """What a preset changes in this table only. Later wins: set, then columns, then rows.
 
-    ``rows`` maps a row name to {column name or "*": overrides}. Later wins: set, then columns, then rows. ``about`` and
-    ``label`` stand in place of the preset's own where those are not true of this table.
+    Attributes:
+        set: Overrides in all cells.
+        columns: Column -> overrides.
+        rows: Row -> {column, or "*" for all: overrides}.
+        seeds: Seeds to run; None: the preset's own.
+        note: What must be said of it.
+        about: In place of the preset's own words, where those are not true of this table.
+        label: In place of the preset's own label.
     """
 
     set: tuple[str, ...] = ()
@@ -134,7 +149,15 @@ class TablePreset:
 
 @dataclass(frozen=True)
 class Preset:
-    """How much is run: conf/preset/<name>.yaml. ``label`` stands behind every verdict; empty for the paper's recipe."""
+    """How much is run: conf/preset/<name>.yaml.
+
+    Attributes:
+        name: Of the file.
+        label: What stands behind every verdict; empty for the paper's recipe.
+        about: What it does, in words.
+        set: Overrides in all cells of every table.
+        seeds: Seeds to run; None: the table's own.
+    """
 
     name: str
     label: str
@@ -269,10 +292,19 @@ TRAINING = (
 class Cell:
     """One row/column entry of a table, resolved.
 
-    ``config`` is the whole nested configuration (plain dicts, lists, numbers, strings): data, model, objective,
-    optim, train, eval, run, recipe. ``label`` is '' when what is trained is the paper's recipe, else the name behind
-    the verdict ('tuned', 'short', 'quick', 'modified'). ``paper_protocol`` says whether the evaluation (and the data)
-    of this cell are the paper's own; only then is there a verdict. ``published`` is a number of kind ``measure``.
+    Attributes:
+        table: Its name.
+        row: Its name in the table.
+        column: Its name in the table.
+        preset: Its name.
+        config: The whole nested configuration (plain dicts, lists, numbers, strings): data, model, objective, optim,
+            train, eval, run, recipe.
+        label: Empty if the paper's recipe is trained, else the name behind the verdict ('tuned', 'short', 'modified').
+        paper_protocol: Whether its evaluation and its data are the paper's own; only then is there a verdict.
+        published: What the paper printed, of kind ``measure``.
+        measure: The metric that the table is of.
+        paper_signature: The signature that the measure has in the paper's own cell, without the hash of the data.
+        changed: The overrides, as they were written, by which the training differs from the preset's.
     """
 
     table: str
@@ -285,9 +317,7 @@ class Cell:
     published: float | None = None
     measure: str = "bound"
     paper_signature: str = ""
-    """The signature that the measure has in the paper's own cell, without the hash of the data."""
     changed: tuple[str, ...] = ()
-    """The overrides, as they were written, by which the training differs from the preset's."""
 
     @cached_property
     def key(self) -> str:

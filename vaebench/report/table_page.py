@@ -57,7 +57,7 @@ def make(
     marks = {note: i for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)}
     above = [text for text in (without, of_other_data) if text]
     return Page(
-        title=f"{table.title} ({table.where}, {table.paper})",
+        title=table.caption,
         grid=grid(table, rows, marks, trails),
         sections=() if brief else tuple(ranking.section() for ranking in rank(rows)),
         marks=(*above, *(f"[{i}] {note}" for note, i in marks.items())),

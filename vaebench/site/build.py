@@ -200,7 +200,7 @@ def _run_pages(
         first = by_run[run][0]
         cell = results.cells.get(key)
         drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
-        files = [f"{page_of(run).removesuffix('.html')}-{i}.png" for i in range(len(drawn.pictures))]
+        files = [f"{page_of(run).removesuffix('.html')}-{n}.png" for n in range(len(drawn.pictures))]
         yield from zip(files, drawn.pictures, strict=True)
 
         # Columns that share a run have its curve under the first of them.
@@ -236,7 +236,7 @@ def _shown(value: Any) -> str:
     """A cell of the frame as text: nothing for what is unknown, six digits for real numbers."""
     if value is None or value != value:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) and value != int(value) else str(value).removesuffix(".0")
+    return f"{value:.6g}" if isinstance(value, float) and not value.is_integer() else str(value).removesuffix(".0")
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
