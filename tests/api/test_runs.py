@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import vaebench as vb
-from vaebench.api import runs
 from vaebench.results import shipped_models
 
 
@@ -71,7 +70,7 @@ def test_images(made):
     for wrong, line in ((x[0], "shape"), (x[:, :5], "5 dimensions"), (x + 1, "zeros and ones")):
         with pytest.raises(vb.UserError, match=line):
             run.reconstruct(wrong)
-    for n in (0, 1.5, runs.MOST + 1):
+    for n in (0, 1.5, 1_000_001):
         with pytest.raises(vb.UserError, match="a whole number"):
             run.sample(n)
 

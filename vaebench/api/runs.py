@@ -14,7 +14,7 @@ from vaebench.errors import UserError
 from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files, shipped_models
 from vaebench.results.store import is_current, read_note
-from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings import options
 from vaebench.settings.defaults import results_root
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from vaebench.evaluation.trained_run import Trained
     from vaebench.models.base import Model
     from vaebench.results.stats import Measure
-
-MOST = 1_000_000
-"""Cases drawn at once."""
 
 
 def load_run(folder: Path | str, *entry: str) -> Run:
@@ -159,8 +156,8 @@ class Run:
         """
         from vaebench.evaluation import generation
 
-        _check_number("n", n, 1, MOST)
-        _check_number("seed", seed, 0, LARGEST_SEED)
+        n = options.NUMBER.check("n", n)
+        seed = options.SEED.check("seed", seed)
         if self.data.tokens:
             decoding = generation.Decoding(longest=self.data.shape[0])
             return self._texts(generation.drawn(self.model, n, seed, decoding))
@@ -185,7 +182,7 @@ class Run:
         from vaebench.estimators.weights import cases_of
         from vaebench.evaluation import generation
 
-        _check_number("seed", seed, 0, LARGEST_SEED)
+        seed = options.SEED.check("seed", seed)
         if self.data.tokens:
             if isinstance(x, Sequence) and all(isinstance(text, str) for text in x):
                 tokens = generation.tokens_of(x, self.data.vocabulary)
@@ -250,8 +247,3 @@ def _bits(x: Tensor) -> np.ndarray:
     import torch
 
     return x.to(torch.uint8).cpu().numpy()
-
-
-def _check_number(name: str, value: int, least: int, most: int) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise UserError(f"{name}={value!r}: allowed: a whole number from {least} to {most:,}")

@@ -22,6 +22,7 @@ from vaebench.errors import UserError
 from vaebench.results import digest, run_files
 from vaebench.results.rekey import known_options, present_key
 from vaebench.results.store import Results, Store, read_note, seeds_in
+from vaebench.work.steps import steps
 
 log = logging.getLogger(__name__)
 
@@ -144,12 +145,11 @@ class Index:
         root = self.store.root
         now = time.time_ns()
         with os.scandir(root) if root.is_dir() else contextlib.nullcontext(()) as entries:
-            for entry in entries:
-                if not entry.is_dir():
-                    continue
-                changed = entry.stat().st_mtime_ns
-                if known.pop(entry.name, None) != changed:
-                    self._notes(entry.name, changed if now - changed > SETTLED else 0)
+            folders = [entry for entry in entries if entry.is_dir()]
+        for i in steps("folders read", len(folders)):
+            changed = folders[i].stat().st_mtime_ns
+            if known.pop(folders[i].name, None) != changed:
+                self._notes(folders[i].name, changed if now - changed > SETTLED else 0)
         for key in known:
             self._db.execute("delete from folders where key = ?", (key,))
             self._db.execute("delete from runs where key = ?", (key,))
