@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kit import packs
+from kit.packs import BATCH, CPU, RATES, assert_equal_training, pack_of, train
 
-from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
-from vaebench.rng import noise, seeds
-from vaebench.training import engines as fast
+from vaebench.rng import noise
 
 pytest.importorskip("numba")
 
-CPU = torch.device("cpu")
-CASES, VISIBLE, BATCH, UPDATES = 40, 37, 7, 100
-RATES = {"name": "sgd", "rate": 0.01, "posterior_rate": 0.004, "baseline_rate": 0.02}
+CASES, VISIBLE = 40, 37
 
 NVIL = {"name": "nvil", "baseline_units": 9}
 WAKE_SLEEP = {"name": "wake_sleep"}
@@ -63,54 +61,19 @@ def bits():
     return x
 
 
-def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES):
-    mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
-    rule = objectives.build(objective, models.build(model, DataInfo(mean)))
-    descent, params = optim.build(rates), []
-    for seed in range(count):
-        generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
-        params.append({k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()})
-    states = [rule.state(s, CASES) for s in range(count)]
-    return fast.Pack(rule, descent, params, states, [{}] * count, data, kind, engine)
-
-
-def train(pack, updates=UPDATES):
-    """The updates of one block; the sums of the bounds."""
-    ids = list(range(pack.size))
-    draws = noise.update_block(pack.objective.draws(BATCH, VISIBLE), ids, 0, CPU, updates)
-    order = noise.order_block(CASES, BATCH, "replacement", ids, 0, updates)
-    grey = noise.binarize_block((BATCH, VISIBLE), ids, 0, CPU, updates) if pack.kind is Kind.GREY else None
-    return pack.advance(order, draws, grey)["bound"]
-
-
-def assert_equal_training(packs, bounds):
-    """Parameters and statistics to 1e-4 of their size, with what rounding of float32 leaves."""
-    torch.testing.assert_close(*bounds, rtol=1e-5, atol=0)
-    one, other = packs
-    for part, theirs in ((one.params, other.params), (one.state, other.state)):
-        for name, v in part.items():
-            distance = float((v - theirs[name]).norm() / v.norm())
-            assert distance < 1e-4, f"{name}: {distance}"
-
-
 @pytest.mark.parametrize("run", RUNS)
 def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
     # Raw signals make steps so large that rounding grows a millionfold within these updates: smaller ones there.
     scale = 0.1 if run == "nothing of all" else 1
     rates = {k: v if k == "name" else scale * v for k, v in RATES.items()}
-    packs = [pack_of(*RUNS[run], bits, engine, 2, rates=rates) for engine in ("kernel", "plain")]
-    start = {k: v.clone() for k, v in packs[0].params.items()}
-    assert_equal_training(packs, [train(p) for p in packs])
-    # What is compared has moved by far more than the tolerance.
-    moved = {k: float((v - start[k]).norm() / start[k].norm()) for k, v in packs[0].params.items()}
-    assert min(moved.values()) > 1e-3, moved
+    packs.assert_a_block_is_that_of_the_plain_engine(*RUNS[run], bits, rates=rates)
 
 
 @pytest.mark.parametrize("objective", [NVIL, WAKE_SLEEP], ids=["nvil", "wake-sleep"])
 def test_grey_cases_are_binarized_anew(objective):
     grey = torch.randint(256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
-    packs = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
-    assert_equal_training(packs, [train(p) for p in packs])
+    both = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
+    assert_equal_training(both, [train(p) for p in both])
 
 
 @pytest.mark.parametrize("run", ["mean", "fdarn"])
@@ -148,15 +111,15 @@ def test_threads_and_packs_change_nothing(bits):
 
 def test_batches_may_change_their_size(bits):
     """Memory is made anew; what was before does not shine through."""
-    packs = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
+    both = [pack_of(DEEP, NVIL, bits, engine) for engine in ("kernel", "plain")]
     sums = []
-    for p in packs:
+    for p in both:
         total = torch.zeros(1, dtype=torch.float64)
         for batch in (11, 3, 16):
             draws = noise.update_block(p.objective.draws(batch, VISIBLE), [0], batch, CPU, 5)
             total += p.advance(noise.order_block(CASES, batch, "replacement", [0], batch, 5), draws, None)["bound"]
         sums.append(total)
-    assert_equal_training(packs, sums)
+    assert_equal_training(both, sums)
 
 
 def test_values_that_are_put_are_trained_on(bits):
@@ -180,28 +143,14 @@ def test_what_is_not_covered_is_refused(bits):
 # ---------------------------------------------------------------------------------------------------------------- law
 
 
-def forced(bits_of):
-    """Noise that makes units fire or not, whatever their logits are within +-16."""
-    return {k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None] for k, v in bits_of.items()}
+MEAN = torch.linspace(0.1, 0.8, 4)
+"""By which the data are centred."""
 
 
 def step(model, objective, x, bits_of):
     """What one update on the case ``x`` adds to the parameters, over their rate, where units are as in ``bits_of``."""
-    pack = pack_of(model, objective, x.to(torch.uint8)[None].repeat(CASES, 1), "kernel")
-    model_mean = torch.linspace(0.1, 0.8, x.numel())
-    pack._kernel.mean[:] = model_mean.numpy()
-    start, _, _ = pack.seed(0)
-    pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), forced(bits_of), None)
-    rates = pack.optim.rates
-    after = pack.seed(0)[0]
-    return start, {k: (after[k].double() - v.double()) / rates[pack.group_of[k]] for k, v in start.items()}
-
-
-def exact_rule(model, objective, start, visible):
-    """The objective in float64 with the parameters ``start`` and the mean that ``step`` uses."""
-    rule = objectives.build(objective, models.build(model, DataInfo(torch.linspace(0.1, 0.8, visible))))
-    rule.load_state_dict(start, strict=False)
-    return rule.double()
+    data = x.to(torch.uint8)[None].repeat(CASES, 1)
+    return packs.step(model, objective, data, packs.forced(bits_of), MEAN)
 
 
 TINY = [
@@ -221,7 +170,7 @@ def test_nvil_follows_the_gradient_of_the_bound(model):
     for h in exact.states(sum(sizes)):
         layers = [part[None, None] for part in h.split(sizes)]
         start, moved = step(model, objective, x, {f"q{i}": v for i, v in enumerate(layers, 1)})
-        rule = exact_rule(model, objective, start, 4)
+        rule = packs.exact_rule(model, objective, start, DataInfo(MEAN))
         weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
         for k, v in moved.items():
             mean[k] = mean.get(k, 0) + weight * v
@@ -246,7 +195,7 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
         layers = [v[None] for v in h]
         fired = {f"q{i}": v for i, v in enumerate(layers, 1)} | {f"p{i}": v for i, v in enumerate([dream, *h])}
         start, moved = step(model, WAKE_SLEEP, x, fired)
-        rule = rule or exact_rule(model, WAKE_SLEEP, start, 4)
+        rule = rule or packs.exact_rule(model, WAKE_SLEEP, start, DataInfo(MEAN))
         probability = rule.model.log_joint(dream, layers).exp().item()
         log_q = rule.model.log_posterior(layers, dream).sum()
         weight = rule.model.log_posterior(layers, x.double()[None]).exp().item() / 2**4  # every dream once

@@ -19,10 +19,7 @@ from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.variational import bound
 from vaebench.models.belief_net import Units, Words
 from vaebench.objectives.base import Batch
-from vaebench.optim import SGD
 from vaebench.rng import noise
-from vaebench.training.choice import has_kernel
-from vaebench.training.kernel_engine import Engine
 
 WORDS, LONGEST = 3, 4
 MEAN = torch.tensor([0.9, 1.4, 0.2])
@@ -236,21 +233,12 @@ def test_dreams_need_to_know_how_long_documents_are():
 # -------------------------------------------------------------------------------------------------- who takes them
 
 
-def test_loops_for_bits_are_not_used_for_counts_that_happen_to_be_bits():
-    """A document whose words all occur once is no image: neither evaluation nor training takes the kernels of bits."""
+def test_evaluation_of_counts_that_happen_to_be_bits_is_not_that_of_bits():
+    """A document whose words all occur once is no image."""
     model = models.build({"name": "sbn", "dims": [3]}, DataInfo(MEAN, Kind.COUNTS, longest=3))
     x = torch.tensor([[1.0, 0.0, 1.0]]).expand(weights.WORTH_KERNELS, -1)
     assert not weights.by_kernel(model, x, 10)
     assert weights.by_kernel(models.build({"name": "sbn", "dims": [3]}, DataInfo(MEAN)), x, 10)
-
-    cell = {"model": {"name": "sbn"}, "objective": {"name": "nvil"}, "optim": {"name": "sgd"}}
-    assert has_kernel(cell)
-    assert has_kernel(cell, Kind.GREY)
-    assert not has_kernel(cell, Kind.COUNTS)
-    rule = objectives.build({"name": "nvil"}, model)
-    params = {n: p.detach().unsqueeze(0) for n, p in rule.named_parameters()}
-    with pytest.raises(ValueError, match="no kernel for data that are not zeros and ones"):
-        Engine(rule, SGD(0.1), params, x[:5], Kind.COUNTS)
 
 
 def test_darn_whose_visibles_are_chained_takes_no_counts():

@@ -80,6 +80,15 @@ def test_a_kernel_asked_for_where_there_is_none_is_said(equipped):
     assert choice.choose_engine("kernel", 100, CPU, kernel=False) == ("plain", "there is none for this cell")
 
 
+@pytest.mark.parametrize(
+    ("kind", "there"), [(Kind.BITS, True), (Kind.GREY, True), (Kind.COUNTS, True), (Kind.REAL, False)]
+)
+def test_belief_nets_have_kernels_for_bits_and_for_counts(kind, there):
+    cell = {"model": {"name": "sbn"}, "objective": {"name": "nvil"}, "optim": {"name": "sgd"}}
+    assert choice.has_kernel(cell, kind) == there
+    assert not choice.has_kernel({**cell, "optim": {"name": "adam"}}, kind)
+
+
 def test_the_engines_that_a_run_can_go_on_with(equipped):
     assert [choice.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [True, False, True, True]
     assert [choice.usable(e, GPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [

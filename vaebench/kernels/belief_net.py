@@ -9,11 +9,12 @@ the noise. Weights are stored by parent: row k has what unit k of the parents gi
 baseline see the same parents as its inference network, so their weights stand in the same rows.
 
 ``units`` (n + 1, columns below) says where in ``ints`` the lists of a layer's units that are 1 are: for each case the
-units, and for each unit the cases.
+units, and for each unit the cases. A document is the list of its tokens, a word as often as it occurs, so that sums of
+rows are products with its counts.
 
 The data enter the inference network and its baseline centred, x - mean, which would make every row dense. With weights
 W = V - mean u' the logits are x V - (mean x) u - mean V + |mean|^2 u + b: the gradient goes to the rows of V whose
-pixel is 1, and to u; mean V is kept up to date by sums of (mean x) delta.
+pixel is 1 or whose word occurs, and to u; mean V is kept up to date by sums of (mean x) delta.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from numba import float32
 from vaebench.kernels.bernoulli import draw_row, drive_row, log_prob_row, sample_row, tanh_row
 from vaebench.kernels.chained import add_chain, learn_chain, sample_chain
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.rows import add_many_rows, add_rows, transpose
+from vaebench.kernels.multinomial import log_prob_tokens, sample_tokens
+from vaebench.kernels.rows import add_many_rows, add_rows, transpose, transpose_repeated
 from vaebench.kernels.vectors import LANES, add, fma, load, mul, splat, store, sub
 
 # Columns of ``blocks``. In theta: weights (rows of parents) and biases, chain weights (-1: none), the baseline's output
-# weights. In work: logits and deltas, and what centring needs. In the noise: where this block's begins, and how far one
-# update's is from the next one's.
+# weights. In work: logits and deltas, and what centring needs. In the noise: where this block's begins, how far one
+# update's is from the next one's, and how many numbers a case has.
 WEIGHT, STRIDE, PARENTS, UNITS, WIDTH, BIAS, CHAIN, CHAIN_STRIDE, HIDDEN, OUT, DELTA, CENTRE = range(12)
-NOISE, NOISE_STEP = 12, 13
-BLOCK_COLUMNS = 14
+NOISE, NOISE_STEP, UNIFORMS = 12, 13, 14
+BLOCK_COLUMNS = 15
 
-# Columns of ``units``: the number of units; bounds and place of the lists of each case, and of those of each unit.
-SIZE, ONES, ONES_AT, CASES, CASES_AT = range(5)
-UNIT_COLUMNS = 5
+# Columns of ``units``: the number of units; bounds and place of the lists of each case, and of those of each unit;
+# whether the lists are tokens of documents.
+SIZE, ONES, ONES_AT, CASES, CASES_AT, TOKENS = range(6)
+UNIT_COLUMNS = 6
 
 MODEL, POSTERIOR, BASELINE = range(3)
 """Places of the rates: those of the parameter groups, over the number of cases where gradients are averaged."""
@@ -167,13 +170,18 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
-        at, logs[b] = sample_row(work, first + b * stride, units, noise, noise_at + b * units, ints, at)
+        uniforms = noise_at + b * block[UNIFORMS]
+        at, logs[b] = sample_row(work, first + b * stride, units, noise, uniforms, ints, at)
         ints[layer[ONES] + 2 * b + 1] = at
 
 
 @kernel
-def dream_layer(theta, work, ints, block, layer, noise, step, batch, thresholds, scratch):
-    """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for."""
+def dream_layer(theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass):
+    """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for.
+
+    A dreamt document has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
+    a number for each word.
+    """
     units, stride = block[UNITS], block[STRIDE]
     first = block[DELTA] + batch * stride
     noise_at = block[NOISE] + step * block[NOISE_STEP]
@@ -183,20 +191,31 @@ def dream_layer(theta, work, ints, block, layer, noise, step, batch, thresholds,
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
-        at = draw_row(work, first + b * stride, units, noise, noise_at + b * units, ints, at)
+        row, uniforms = first + b * stride, noise_at + b * block[UNIFORMS]
+        if layer[TOKENS]:
+            tokens = ints[seen[ONES] + 2 * b + 1] - ints[seen[ONES] + 2 * b]
+            at = sample_tokens(work, row, units, mass, noise, uniforms, tokens, ints, at)
+        else:
+            at = draw_row(work, row, units, noise, uniforms, ints, at)
         ints[layer[ONES] + 2 * b + 1] = at
 
 
 @kernel
 def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
-    """Log-probabilities, nats, of a layer's listed units; the logits become ``rate`` (bit - probability)."""
+    """Log-probabilities, nats, of a layer's listed units; the logits become ``rate`` (bit - probability).
+
+    Of tokens, ``rate`` (count - its expectation).
+    """
     units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
         add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
-        logs[b] = log_prob_row(work, first + b * stride, units, ints, begin, end, rate)
+        if layer[TOKENS]:
+            logs[b] = log_prob_tokens(work, first + b * stride, units, ints, begin, end, rate)
+        else:
+            logs[b] = log_prob_row(work, first + b * stride, units, ints, begin, end, rate)
 
 
 @kernel
@@ -209,6 +228,16 @@ def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
     for b in range(batch):
         begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
         drive_row(work, first + b * stride, units, ints, begin, end, rate)
+
+
+@kernel
+def list_cases(ints, layer, batch):
+    """For each unit of a layer the cases in which it is 1."""
+    lists = layer[ONES], batch, layer[SIZE], layer[CASES], layer[CASES_AT]
+    if layer[TOKENS]:
+        transpose_repeated(ints, *lists)
+    else:
+        transpose(ints, *lists)
 
 
 @kernel
@@ -367,7 +396,7 @@ def nvil(
         centre_signals(signals, means, variances, decay, switches[1], switches[2])
 
         for i in range(layers + 1):
-            transpose(ints, units[i, ONES], batch, units[i, SIZE], units[i, CASES], units[i, CASES_AT])
+            list_cases(ints, units[i], batch)
         for i in range(layers):
             block = blocks[i]
             for b in range(batch):
@@ -396,7 +425,7 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
     """
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
-    logs, overlaps = np.empty(batch), np.empty(batch, np.float32)
+    logs, overlaps, mass = np.empty(batch), np.empty(batch, np.float32), np.empty(units[0, SIZE])
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
     bound = 0.0
@@ -415,7 +444,9 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         for i in range(layers, -1, -1):
             block = blocks[layers + i]
             generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
-            dream_layer(theta, work, ints, block, dreamt[i], noise, t, batch, thresholds, scratch)
+            dream_layer(
+                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds, scratch, mass
+            )  # fmt: skip
             score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
             bound += logs.mean()
 
@@ -427,8 +458,8 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
             drive_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR])
 
         for i in range(layers + 1):
-            transpose(ints, units[i, ONES], batch, units[i, SIZE], units[i, CASES], units[i, CASES_AT])
-            transpose(ints, dreamt[i, ONES], batch, dreamt[i, SIZE], dreamt[i, CASES], dreamt[i, CASES_AT])
+            list_cases(ints, units[i], batch)
+            list_cases(ints, dreamt[i], batch)
         learn_centring(work, blocks[0], batch, overlaps)
         for i in range(layers):
             learn(theta, work, ints, blocks[i], dreamt[i + 1], dreamt[i], batch)

@@ -101,6 +101,17 @@ def add_many_rows(to, to_at, to_stride, source, source_at, source_stride, ints, 
 
 
 @kernel
+def _fill(ints, bounds, cases, to_bounds):
+    """Append every case to the list of each unit that its own list names."""
+    for b in range(cases):
+        for k in range(number(ints, bounds + 2 * b), number(ints, bounds + 2 * b + 1)):
+            bound = to_bounds + 2 * number(ints, k) + 1
+            end = number(ints, bound)
+            put_number(ints, end, b)
+            put_number(ints, bound, end + 1)
+
+
+@kernel
 def transpose(ints, bounds, cases, units, to_bounds, to_at):
     """From lists of the units that are 1 in each case, lists of the cases in which each unit is 1.
 
@@ -109,9 +120,26 @@ def transpose(ints, bounds, cases, units, to_bounds, to_at):
     for u in range(units):
         put_number(ints, to_bounds + 2 * u, to_at + u * cases)
         put_number(ints, to_bounds + 2 * u + 1, to_at + u * cases)
+    _fill(ints, bounds, cases, to_bounds)
+
+
+@kernel
+def transpose_repeated(ints, bounds, cases, units, to_bounds, to_at):
+    """As ``transpose``, where a list may name a unit several times: then the unit's list names the case as often.
+
+    The new lists follow each other without gaps.
+    """
+    for u in range(units):
+        put_number(ints, to_bounds + 2 * u + 1, 0)
     for b in range(cases):
         for k in range(number(ints, bounds + 2 * b), number(ints, bounds + 2 * b + 1)):
-            bound = to_bounds + 2 * number(ints, k) + 1
-            end = number(ints, bound)
-            put_number(ints, end, b)
-            put_number(ints, bound, end + 1)
+            count = to_bounds + 2 * number(ints, k) + 1
+            put_number(ints, count, number(ints, count) + 1)
+
+    at = to_at
+    for u in range(units):
+        count = number(ints, to_bounds + 2 * u + 1)
+        put_number(ints, to_bounds + 2 * u, at)
+        put_number(ints, to_bounds + 2 * u + 1, at)
+        at += count
+    _fill(ints, bounds, cases, to_bounds)

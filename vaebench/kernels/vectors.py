@@ -89,6 +89,16 @@ def number(typing, a, at):
 
 
 @intrinsic
+def real(typing, a, at):
+    """The float ``a[at]``, also before the beginning of ``a``; see ``number``."""
+
+    def generate(context, builder, sig, args):
+        return builder.load(_place(context, builder, sig, args), align=4)
+
+    return types.float32(a, types.intp), generate
+
+
+@intrinsic
 def put_number(typing, a, at, value):
     """``a[at] = value`` for an array of int32; see ``number``."""
 
@@ -367,7 +377,20 @@ def total(typing, v):
     """The sum of the lanes, a float."""
 
     def generate(context, builder, sig, args):
-        return _halves(builder, args[0], "fadd")
+        return _halves(builder, args[0], builder.fadd)
+
+    return types.float32(_V), generate
+
+
+@intrinsic
+def highest(typing, v):
+    """The largest of the lanes, a float."""
+
+    def generate(context, builder, sig, args):
+        def larger(one, other):
+            return builder.select(builder.fcmp_ordered("<", one, other), other, one)
+
+        return _halves(builder, args[0], larger)
 
     return types.float32(_V), generate
 
@@ -377,13 +400,13 @@ def product(typing, v):
     """The product of the lanes as a float64, which holds 2^1023."""
 
     def generate(context, builder, sig, args):
-        return _halves(builder, builder.fpext(args[0], _WIDE_DOUBLE), "fmul")
+        return _halves(builder, builder.fpext(args[0], _WIDE_DOUBLE), builder.fmul)
 
     return types.float64(_V), generate
 
 
-def _halves(builder, v, operation: str):
-    """Fold a vector to one number: its upper half on its lower one, and so on."""
+def _halves(builder, v, operation: Callable):
+    """Fold a vector to one number: its upper half on its lower one by ``operation``, and so on."""
     lanes = LANES
     while lanes > 1:
         lanes //= 2
@@ -391,7 +414,7 @@ def _halves(builder, v, operation: str):
         picked = ir.VectorType(_INT, lanes)
         low = builder.shuffle_vector(v, empty, ir.Constant(picked, list(range(lanes))))
         high = builder.shuffle_vector(v, empty, ir.Constant(picked, list(range(lanes, 2 * lanes))))
-        v = getattr(builder, operation)(low, high)
+        v = operation(low, high)
     return builder.extract_element(v, ir.Constant(_INT, 0))
 
 

@@ -76,7 +76,7 @@ def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
         fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
-        return fits and kind.seen is Kind.BITS and not config["objective"].get("weight_decay")
+        return fits and kind.seen in (Kind.BITS, Kind.COUNTS) and not config["objective"].get("weight_decay")
     return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
 
 

@@ -6,8 +6,8 @@ same numbers within rounding:
 - ``plain``: autograd, one seed after the other. The reference, and the fastest on a CPU that has nothing else.
 - ``packed``: torch.func.vmap of the gradient over the seeds; what the compiled engine compiles.
 - ``compiled``: the packed step through torch.compile.
-- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net of bits; of models with
-  a Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks of images the normalised layers;
+- ``kernel``: loops of our own on a CPU, see vaebench.kernels: the whole update of a belief net; of models with a
+  Boltzmann prior the chains, and of a Boltzmann posterior its couplings; of networks of images the normalised layers;
   the rest is the plain engine's.
 
 On a GPU the packed or compiled step is captured whole in a CUDA graph, with data and noise resident.

@@ -58,7 +58,7 @@ class Engine:
         optim: gives the rate of each parameter group.
         params: name -> initial values (R, ...).
         data: training examples (n, d).
-        kind: of them, bits or grey levels.
+        kind: of them, bits, grey levels or counts.
 
     Raises:
         ValueError: there is no kernel for these.
@@ -72,8 +72,10 @@ class Engine:
         model = objective.model
         if not isinstance(model, BeliefNet) or type(model) not in (SBN, FDARN, DARN) or data.is_cuda:
             raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
-        if kind.seen is not Kind.BITS or (kind is Kind.BITS and bool((data > 1).any())):
-            raise ValueError("no kernel for data that are not zeros and ones")
+        if kind.seen not in (Kind.BITS, Kind.COUNTS) or (kind is Kind.BITS and bool((data > 1).any())):
+            raise ValueError("no kernel for data that are neither zeros and ones nor counts")
+        if model.draws_bits == (kind is Kind.COUNTS):
+            raise ValueError(f"no kernel for {kind} by a net that is not made for them")
 
         self.objective, self.rates, self.sizes = objective, optim.rates, model.sizes
         self.model = model
@@ -89,7 +91,8 @@ class Engine:
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
-        self._cases = None if kind is Kind.GREY else _lists(data)
+        self._cases = None if kind is Kind.GREY else _tokens(data) if kind is Kind.COUNTS else _lists(data)
+        self._longest = int(np.diff(self._cases[1]).max()) if kind is Kind.COUNTS else model.sizes[0]
         self._batch = 0
 
     # ------------------------------------------------------------------------------------------------------- memory
@@ -175,9 +178,11 @@ class Engine:
         self.units = np.zeros((2 * lists, net.UNIT_COLUMNS), dtype=np.int64)  # of the cases, then of the dreams
         bounds = [ints.take(4 * batch) for _ in self.sizes]
         bounds += [at + 2 * batch for at in bounds]
-        for row, size, at in zip(self.units, self.sizes * 2, bounds, strict=True):
-            taken = [ints.take(count) for count in (batch * size + SPILLED, 2 * size, batch * size)]
-            row[:] = size, at, *taken
+        listed = [self._longest, *self.sizes[1:]]  # of a case, at most
+        for row, size, most, at in zip(self.units, self.sizes * 2, listed * 2, bounds, strict=True):
+            taken = [ints.take(count) for count in (batch * most + SPILLED, 2 * size, batch * most)]
+            row[:] = size, at, *taken, False
+        self.units[[0, lists], net.TOKENS] = self.kind is Kind.COUNTS
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
@@ -211,7 +216,7 @@ class Engine:
         return {name: torch.tensor([s[name] for s in sums], dtype=torch.float64) for name in sums[0]}
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lists of the pixels that are 1, where each ends, and which lists the updates take, (T, batch)."""
+        """Lists of pixels that are 1 or of tokens, where each ends, and which lists the updates take, (T, batch)."""
         if self._cases is not None:
             return *self._cases, np.ascontiguousarray(rows.numpy())
         if grey is None:
@@ -238,6 +243,7 @@ class Engine:
             for r in range(self.seeds):
                 blocks[r][i, net.NOISE] = start + r * part.stride(1)
                 blocks[r][i, net.NOISE_STEP] = part.stride(0)
+                blocks[r][i, net.UNIFORMS] = part.shape[-1]
         return row.view(-1).numpy(), blocks
 
     def _train(
@@ -269,6 +275,18 @@ class Engine:
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that are 1 of every case, one list after the other, and where each list begins and the last ends."""
     x = data != 0
-    ends = np.zeros(len(x) + 1, dtype=np.int64)
-    np.cumsum(x.sum(1).numpy(), out=ends[1:])
-    return x.nonzero()[:, 1].to(torch.int32).numpy(), ends
+    return x.nonzero()[:, 1].to(torch.int32).numpy(), _ends(x.sum(1))
+
+
+def _tokens(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same of counts: every word of a document as often as it occurs."""
+    case, word = data.nonzero(as_tuple=True)
+    times = data[case, word].long()
+    return word.to(torch.int32).repeat_interleave(times).numpy(), _ends(data.sum(1, dtype=torch.int64))
+
+
+def _ends(lengths: Tensor) -> np.ndarray:
+    """Where lists of these lengths begin that follow each other, and where the last one ends."""
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths.numpy(), out=ends[1:])
+    return ends

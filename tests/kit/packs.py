@@ -1,0 +1,88 @@
+"""Packs of tiny nets on two engines, and what one update of a kernel adds where the samples are forced."""
+
+from __future__ import annotations
+
+import torch
+
+from vaebench import models, objectives, optim
+from vaebench.data.info import DataInfo
+from vaebench.data.kinds import Kind
+from vaebench.rng import noise, seeds
+from vaebench.training import engines as fast
+
+CPU = torch.device("cpu")
+BATCH, UPDATES = 7, 100
+RATES = {"name": "sgd", "rate": 0.01, "posterior_rate": 0.004, "baseline_rate": 0.02}
+
+
+def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES):
+    """``count`` seeds with parameters N(0, 0.3^2), on the examples ``data`` (n, d)."""
+    mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
+    longest = int(data.sum(1).max()) if kind is Kind.COUNTS else 0
+    rule = objectives.build(objective, models.build(model, DataInfo(mean, kind.seen, longest=longest)))
+    descent, params = optim.build(rates), []
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
+        params.append({k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()})
+    states = [rule.state(s, len(data)) for s in range(count)]
+    return fast.Pack(rule, descent, params, states, [{}] * count, data, kind, engine)
+
+
+def kernel_of(pack, data, kind):
+    """The kernels for the rule and the parameters of a pack, on other data."""
+    from vaebench.training.kernel_engine import Engine
+
+    return Engine(pack.objective, pack.optim, pack.params, data, kind)
+
+
+def train(pack, updates=UPDATES):
+    """The updates of one block; the sums of the bounds."""
+    ids, (cases, visible) = list(range(pack.size)), pack.data.shape
+    draws = noise.update_block(pack.objective.draws(BATCH, visible), ids, 0, CPU, updates)
+    order = noise.order_block(cases, BATCH, "replacement", ids, 0, updates)
+    grey = noise.binarize_block((BATCH, visible), ids, 0, CPU, updates) if pack.kind is Kind.GREY else None
+    return pack.advance(order, draws, grey)["bound"]
+
+
+def assert_equal_training(packs, bounds):
+    """Parameters and statistics to 1e-4 of their size, with what rounding of float32 leaves."""
+    torch.testing.assert_close(*bounds, rtol=1e-5, atol=0)
+    one, other = packs
+    for part, theirs in ((one.params, other.params), (one.state, other.state)):
+        for name, v in part.items():
+            distance = float((v - theirs[name]).norm() / v.norm())
+            assert distance < 1e-4, f"{name}: {distance}"
+
+
+def assert_a_block_is_that_of_the_plain_engine(model, objective, data, kind=Kind.BITS, rates=RATES, updates=UPDATES):
+    """Two seeds trained by kernels and by autograd; what is compared has moved by far more than the tolerance."""
+    packs = [pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")]
+    start = {k: v.clone() for k, v in packs[0].params.items()}
+    assert_equal_training(packs, [train(p, updates) for p in packs])
+    moved = {k: float((v - start[k]).norm() / start[k].norm()) for k, v in packs[0].params.items()}
+    assert min(moved.values()) > 1e-3, moved
+
+
+def forced(bits_of):
+    """Noise that makes units fire or not, whatever their logits are within +-16."""
+    return {k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None] for k, v in bits_of.items()}
+
+
+def step(model, objective, data, draws, mean, kind=Kind.BITS):
+    """What one update by kernels on the first case of ``data`` adds to the parameters, over their rate.
+
+    ``draws``: its noise, (1, 1, ...). ``mean``: by which the data are centred. Returns the parameters before, too.
+    """
+    pack = pack_of(model, objective, data, "kernel", kind=kind)
+    pack._kernel.mean[:] = mean.numpy()
+    start, _, _ = pack.seed(0)
+    pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), draws, None)
+    rates, after = pack.optim.rates, pack.seed(0)[0]
+    return start, {k: (after[k].double() - v.double()) / rates[pack.group_of[k]] for k, v in start.items()}
+
+
+def exact_rule(model, objective, start, info):
+    """The objective in float64 with the parameters ``start``."""
+    rule = objectives.build(objective, models.build(model, info))
+    rule.load_state_dict(start, strict=False)
+    return rule.double()

@@ -1,0 +1,91 @@
+"""Documents as lists of tokens, a row of logits at a time: log-probabilities, what drives their gradients, samples.
+
+Rows are padded to whole vectors. The logits of the padding are -1e30: such words do not occur and cost nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba import float32
+
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    exp_minus_abs,
+    highest,
+    less,
+    load,
+    mul,
+    real,
+    splat,
+    store,
+    sub,
+    total,
+)
+
+
+@kernel
+def exponentiate(a, at, words):
+    """The ``words`` logits at ``a[at:]`` become e^(logit - highest); returns the highest."""
+    most = load(a, at)
+    for c in range(LANES, words, LANES):
+        logits = load(a, at + c)
+        most = choose(less(most, logits), logits, most)
+    top = highest(most)
+    for c in range(0, words, LANES):
+        store(a, at + c, exp_minus_abs(sub(load(a, at + c), splat(top))))
+    return top
+
+
+@kernel
+def log_prob_tokens(a, at, words, ints, begin, end, rate):
+    """Log-probability, nats, of the document whose tokens are listed in ``ints[begin:end]``, in any one order.
+
+    The logits at ``a[at:]`` become ``rate`` (count - tokens x probability).
+    """
+    chosen = 0.0
+    for k in range(begin, end):
+        chosen += a[at + ints[k]]
+
+    top = exponentiate(a, at, words)
+    mass = splat(float32(0))
+    for c in range(0, words, LANES):
+        mass = add(mass, load(a, at + c))
+    whole = total(mass)
+
+    tokens = end - begin
+    share = splat(float32(-rate * tokens / whole))
+    for c in range(0, words, LANES):
+        store(a, at + c, mul(share, load(a, at + c)))
+    for k in range(begin, end):
+        a[at + ints[k]] += float32(rate)
+    return chosen - tokens * (top + math.log(whole))
+
+
+@kernel
+def sample_tokens(a, at, words, mass, noise, noise_at, tokens, ints, list_at):
+    """List so many tokens, drawn from softmax of the logits at ``a[at:]``, which are overwritten.
+
+    A token is the first word up to which the probability exceeds its number of the noise, as in the plain code.
+    ``mass`` (words,) float64: room. The noise may lie before the beginning of its array. Returns the end of the list.
+    """
+    exponentiate(a, at, words)
+    whole = 0.0
+    for w in range(words):
+        whole += a[at + w]
+        mass[w] = whole
+
+    for k in range(tokens):
+        sought = real(noise, noise_at + k) * whole
+        low, high = 0, words - 1
+        while low < high:
+            middle = (low + high) // 2
+            if mass[middle] > sought:
+                high = middle
+            else:
+                low = middle + 1
+        ints[list_at + k] = low
+    return list_at + tokens
