@@ -104,6 +104,19 @@ def latents_table() -> str:
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
 
 
+def counts_table() -> str:
+    """A line per belief net of documents as counts: milliseconds of an update by each engine."""
+    file = json.loads((ROOT / "results" / "reference" / "bench-counts.json").read_text(encoding="utf-8"))
+    heads = ["plain", "compiled", "kernel"]
+    lines = [f"| milliseconds of an update | {' | '.join(heads)} | compiled / kernel |"]
+    lines.append("| --- |" + " ---: |" * (len(heads) + 1))
+    for row in file["measured"]:
+        cells = [f"{row[head]:.2f}" for head in heads]
+        ratio = f"{row['compiled'] / row['kernel']:.1f}"
+        lines.append(f"| {' | '.join([row['family'], *cells, ratio])} |")
+    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+
+
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -121,6 +134,7 @@ def page() -> str:
         "images": images_table(),
         "text": text_table(),
         "latents": latents_table(),
+        "counts": counts_table(),
     }
     for name, content in tables.items():
         text = put(text, name, content)

@@ -107,6 +107,25 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
         assert float(ratio.strip("(x)")) == pytest.approx(float(half) / float(step), rel=0.2)
 
 
+def test_counted_documents_have_a_section_with_a_column_for_each_engine(monkeypatch, capsys: pytest.CaptureFixture):
+    """By a clock of our own: an update takes a millisecond by autograd, a tenth of it by kernels."""
+    now = [0.0]
+
+    def step(pack, number, length, batch):
+        assert (length, batch) == (100, 20)
+        now[0] += length * (1e-4 if pack.engine == "kernel" else 1e-3)
+
+    monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
+    monkeypatch.setattr(bench.bench_counts, "advance", step)
+    monkeypatch.setattr(choice, "compiler_found", lambda: False)
+    monkeypatch.setattr(choice.kernels, "missing", lambda: "")
+    monkeypatch.setattr(bench.bench_counts, "VOCABULARY", 30)
+    nets = [name for name in bench.bench_counts.FAMILIES if "documents" in name]
+    assert [name.split(",")[0] for name in nets] == ["SBN 50", "fDARN 50", "SBN 50"]
+    assert cli.main(["bench", "--only", nets[0], "--seconds", "0.01", "run.device=cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["1.00", "0.10"]
+
+
 def test_images_have_a_section_of_their_own(monkeypatch, capsys: pytest.CaptureFixture):
     monkeypatch.setattr(bench.bench_images, "BATCH", 2)
     monkeypatch.setattr(bench.bench_images, "SAMPLES", 2)
