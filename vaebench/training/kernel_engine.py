@@ -91,8 +91,15 @@ class Engine:
             self._place(i, theta)
         self.theta = torch.zeros(self.seeds, theta.size)
         self.params = self._views(params)
-        self._cases = None if kind is Kind.GREY else _tokens(data) if kind is Kind.COUNTS else _lists(data)
-        self._longest = int(np.diff(self._cases[1]).max()) if kind is Kind.COUNTS else model.sizes[0]
+        # Grey levels are made binary anew for every update, so their lists cannot be kept.
+        self._cases: tuple[np.ndarray, np.ndarray] | None = None
+        self._longest = model.sizes[0]
+        if kind is Kind.COUNTS:
+            tokens, ends = _tokens(data)
+            self._cases = tokens, ends
+            self._longest = int(np.diff(ends).max())
+        elif kind is not Kind.GREY:
+            self._cases = _lists(data)
         self._batch = 0
 
     # ------------------------------------------------------------------------------------------------------- memory
