@@ -143,15 +143,8 @@ def test_what_is_not_covered_is_refused(bits):
 # ---------------------------------------------------------------------------------------------------------------- law
 
 
-MEAN = torch.linspace(0.1, 0.8, 4)
-"""By which the data are centred."""
-
-
-def step(model, objective, x, bits_of):
-    """What one update on the case ``x`` adds to the parameters, over their rate, where units are as in ``bits_of``."""
-    data = x.to(torch.uint8)[None].repeat(CASES, 1)
-    return packs.step(model, objective, data, packs.forced(bits_of), MEAN)
-
+INFO = DataInfo(torch.linspace(0.1, 0.8, 4))
+"""Of the case that is enumerated; by its mean it is centred."""
 
 TINY = [
     {"name": "sbn", "dims": [3]},
@@ -164,21 +157,7 @@ TINY = [
 def test_nvil_follows_the_gradient_of_the_bound(model):
     """Expected over all samples, by enumeration, with raw signals and an input-dependent baseline: without bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
-    x = torch.tensor([1.0, 0, 1, 1])
-    sizes = list(reversed(model["dims"]))
-    mean: dict[str, torch.Tensor] = {}
-    for h in exact.states(sum(sizes)):
-        layers = [part[None, None] for part in h.split(sizes)]
-        start, moved = step(model, objective, x, {f"q{i}": v for i, v in enumerate(layers, 1)})
-        rule = packs.exact_rule(model, objective, start, DataInfo(MEAN))
-        weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
-        for k, v in moved.items():
-            mean[k] = mean.get(k, 0) + weight * v
-    bound = exact.elbo(rule.model, x.double()[None]).sum()
-    names = [k for k, _ in rule.named_parameters() if k.startswith("model.")]
-    wanted = torch.autograd.grad(bound, [p for k, p in rule.named_parameters() if k in names])
-    for name, gradient in zip(names, wanted, strict=True):
-        torch.testing.assert_close(mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    packs.assert_nvil_is_unbiased(model, objective, torch.tensor([1.0, 0, 1, 1]), INFO)
 
 
 @pytest.mark.parametrize("model", TINY, ids=["sbn", "two layers, autoregressive", "darn"])
@@ -194,8 +173,8 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
         dream, *h = (part[None] for part in state.split(sizes))
         layers = [v[None] for v in h]
         fired = {f"q{i}": v for i, v in enumerate(layers, 1)} | {f"p{i}": v for i, v in enumerate([dream, *h])}
-        start, moved = step(model, WAKE_SLEEP, x, fired)
-        rule = rule or packs.exact_rule(model, WAKE_SLEEP, start, DataInfo(MEAN))
+        start, moved = packs.step(model, WAKE_SLEEP, x, packs.forced(fired), INFO)
+        rule = rule or packs.exact_rule(model, WAKE_SLEEP, start, INFO)
         probability = rule.model.log_joint(dream, layers).exp().item()
         log_q = rule.model.log_posterior(layers, dream).sum()
         weight = rule.model.log_posterior(layers, x.double()[None]).exp().item() / 2**4  # every dream once

@@ -101,8 +101,8 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
 
 # ---------------------------------------------------------------------------------------------------------------- law
 
-MEAN = torch.tensor([0.9, 1.4, 0.2])
-"""By which documents of three words are centred."""
+INFO = DataInfo(torch.tensor([0.9, 1.4, 0.2]), Kind.COUNTS, longest=4)
+"""Of documents of three words, which are centred by its mean."""
 
 TINY = pytest.mark.parametrize(
     "model",
@@ -111,31 +111,11 @@ TINY = pytest.mark.parametrize(
 )
 
 
-def step(model, objective, x, draws):
-    """What one update on the document ``x`` adds to the parameters, over their rate, and the parameters before."""
-    data = x.to(torch.uint8)[None].repeat(CASES, 1)
-    return packs.step(model, objective, data, draws, MEAN, Kind.COUNTS)
-
-
 @TINY
 def test_nvil_follows_the_gradient_of_the_bound(model):
     """Expected over all samples, by enumeration, with raw signals and an input-dependent baseline: without bias."""
     objective = {**NVIL, "constant_baseline": False, "variance_normalization": False}
-    x = torch.tensor([3.0, 0, 1])
-    sizes = list(reversed(model["dims"]))
-    mean: dict[str, torch.Tensor] = {}
-    for h in exact.states(sum(sizes)):
-        layers = [part[None, None] for part in h.split(sizes)]
-        start, moved = step(model, objective, x, packs.forced({f"q{i}": v for i, v in enumerate(layers, 1)}))
-        rule = packs.exact_rule(model, objective, start, DataInfo(MEAN, Kind.COUNTS, longest=4))
-        weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
-        for k, v in moved.items():
-            mean[k] = mean.get(k, 0) + weight * v
-
-    bound = exact.elbo(rule.model, x.double()[None]).sum()
-    named = {k: p for k, p in rule.named_parameters() if k.startswith("model.")}
-    for (name, _), gradient in zip(named.items(), torch.autograd.grad(bound, list(named.values())), strict=True):
-        torch.testing.assert_close(mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    packs.assert_nvil_is_unbiased(model, objective, torch.tensor([3.0, 0, 1]), INFO)
 
 
 @TINY
@@ -146,7 +126,7 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
     states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]
     sequences = list(itertools.product(range(len(x)), repeat=2))
     pack = packs.pack_of(model, WAKE_SLEEP, x.to(torch.uint8)[None].repeat(CASES, 1), "plain", kind=Kind.COUNTS)
-    rule = packs.exact_rule(model, WAKE_SLEEP, pack.seed(0)[0], DataInfo(MEAN, Kind.COUNTS, longest=2))
+    rule = packs.exact_rule(model, WAKE_SLEEP, pack.seed(0)[0], INFO)
 
     def drawn(sampled, dreamt, tokens):
         """An update that samples one state, and dreams another and these tokens."""
@@ -155,7 +135,7 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
         mass = torch.softmax(rule.model.p[0].drive(dreamt[0][0, 0].double()).detach(), 0).cumsum(0)
         middle = [(mass[w] + (mass[w - 1] if w else 0)) / 2 for w in tokens]  # of the word's share
         draws["p0"] = torch.stack(middle).float()[None, None, None]
-        return step(model, WAKE_SLEEP, x, draws)[1]
+        return packs.step(model, WAKE_SLEEP, x, draws, INFO)[1]
 
     awake: dict[str, torch.Tensor] = {}
     asleep: dict[str, torch.Tensor] = {}

@@ -7,6 +7,7 @@ import torch
 from vaebench import models, objectives, optim
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
+from vaebench.estimators import exact
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
@@ -68,13 +69,14 @@ def forced(bits_of):
     return {k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None] for k, v in bits_of.items()}
 
 
-def step(model, objective, data, draws, mean, kind=Kind.BITS):
-    """What one update by kernels on the first case of ``data`` adds to the parameters, over their rate.
+def step(model, objective, x, draws, info):
+    """What one update by kernels on the case ``x`` (d,) adds to the parameters, over their rate.
 
-    ``draws``: its noise, (1, 1, ...). ``mean``: by which the data are centred. Returns the parameters before, too.
+    ``draws``: its noise, (1, 1, ...). ``info``: of the data, whose mean they are centred by. Returns the parameters
+    before, too.
     """
-    pack = pack_of(model, objective, data, "kernel", kind=kind)
-    pack._kernel.mean[:] = mean.numpy()
+    pack = pack_of(model, objective, x.to(torch.uint8)[None], "kernel", kind=info.kind)
+    pack._kernel.mean[:] = info.mean
     start, _, _ = pack.seed(0)
     pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), draws, None)
     rates, after = pack.optim.rates, pack.seed(0)[0]
@@ -86,3 +88,21 @@ def exact_rule(model, objective, start, info):
     rule = objectives.build(objective, models.build(model, info))
     rule.load_state_dict(start, strict=False)
     return rule.double()
+
+
+def assert_nvil_is_unbiased(model, objective, x, info):
+    """Steps on the case ``x``, expected over all samples by enumeration, are the gradient of the bound."""
+    sizes = list(reversed(model["dims"]))
+    mean = {}
+    for h in exact.states(sum(sizes)):
+        layers = [part[None, None] for part in h.split(sizes)]
+        start, moved = step(model, objective, x, forced({f"q{i}": v for i, v in enumerate(layers, 1)}), info)
+        rule = exact_rule(model, objective, start, info)
+        weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
+        for k, v in moved.items():
+            mean[k] = mean.get(k, 0) + weight * v
+
+    bound = exact.elbo(rule.model, x.double()[None]).sum()
+    named = {k: p for k, p in rule.named_parameters() if k.startswith("model.")}
+    for (name, _), gradient in zip(named.items(), torch.autograd.grad(bound, list(named.values())), strict=True):
+        torch.testing.assert_close(mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
