@@ -93,27 +93,26 @@ def text_table() -> str:
 
 def latents_table() -> str:
     """A line per family with Gaussian latents: milliseconds of an update, beside loops of PyTorch and of JAX."""
-    file = json.loads((ROOT / "results" / "reference" / "bench-latents.json").read_text(encoding="utf-8"))
     heads = ["plain", "compiled", "PyTorch loop", "JAX loop"]
-    lines = [f"| milliseconds of an update | {' | '.join(heads)} | compiled / PyTorch | compiled / JAX |"]
-    lines.append("| --- |" + " ---: |" * (len(heads) + 2))
-    for row in file["measured"]:
-        cells = [f"{row[head]:.2f}" for head in heads]
-        ratios = [f"{row['compiled'] / row[head]:.2f}" for head in heads[2:]]
-        lines.append(f"| {' | '.join([row['family'], *cells, *ratios])} |")
-    return "\n".join(lines) + f"\n\n{file['where']}.\n"
+    ratios = {"compiled / PyTorch": ("compiled", "PyTorch loop"), "compiled / JAX": ("compiled", "JAX loop")}
+    return _updates_table("bench-latents.json", heads, ratios)
 
 
 def counts_table() -> str:
     """A line per belief net of documents as counts: milliseconds of an update by each engine."""
-    file = json.loads((ROOT / "results" / "reference" / "bench-counts.json").read_text(encoding="utf-8"))
-    heads = ["plain", "compiled", "kernel"]
-    lines = [f"| milliseconds of an update | {' | '.join(heads)} | compiled / kernel |"]
-    lines.append("| --- |" + " ---: |" * (len(heads) + 1))
+    ratios = {"kernel / compiled": ("kernel", "compiled")}
+    return _updates_table("bench-counts.json", ["plain", "compiled", "kernel"], ratios)
+
+
+def _updates_table(name: str, heads: list[str], ratios: dict[str, tuple[str, str]]) -> str:
+    """A line per family of a file: milliseconds of an update by each of ``heads``, and ``ratios`` of two of them."""
+    file = json.loads((ROOT / "results" / "reference" / name).read_text(encoding="utf-8"))
+    lines = [f"| milliseconds of an update | {' | '.join([*heads, *ratios])} |"]
+    lines.append("| --- |" + " ---: |" * (len(heads) + len(ratios)))
     for row in file["measured"]:
         cells = [f"{row[head]:.2f}" for head in heads]
-        ratio = f"{row['compiled'] / row['kernel']:.1f}"
-        lines.append(f"| {' | '.join([row['family'], *cells, ratio])} |")
+        cells += [f"{row[one] / row[other]:.2f}" for one, other in ratios.values()]
+        lines.append(f"| {' | '.join([row['family'], *cells])} |")
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
 
 

@@ -50,27 +50,21 @@ def documents() -> torch.Tensor:
     return torch.from_numpy(np.stack(counts).astype(np.uint8))
 
 
-def make_pack(model: dict[str, Any], objective: dict[str, Any], device: torch.device, engine: str) -> fast.Pack:
-    """A pack of one seed."""
+def packs_of(model: dict[str, Any], objective: dict[str, Any], device: torch.device) -> dict[str, fast.Pack]:
+    """A pack of one seed for each engine that is worth its while here, the plain one first."""
     data = documents()
     info = DataInfo(data.float().mean(0).numpy(), Kind.COUNTS, longest=WORDS)
     rule = objectives.build(objective, models.build(model, info))
-    start = {"init": "normal", "init_scale": 0.01}
-    return pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=engine)
 
-
-def engines_for(model: dict[str, Any], objective: dict[str, Any], device: torch.device) -> list[str]:
-    """Those of ENGINES that can train this here, the plain one first."""
-    info = DataInfo(np.full(VOCABULARY, WORDS / VOCABULARY), Kind.COUNTS, longest=WORDS)
-    rule = objectives.build(objective, models.build(model, info))
-    by_layers = rule.model.kernel_layers
-    found = ["plain"]
-    if not (rule.alone or rule.plain_only or by_layers) and (device.type == "cuda" or choice.compiler_found()):
-        found.append("compiled")
+    engines = ["plain"]
+    if rule.worth_compiling and (device.type == "cuda" or choice.compiler_found()):
+        engines.append("compiled")
     cell = {"model": model, "objective": objective, "optim": DESCENT}
     if device.type == "cpu" and not kernels.missing() and choice.has_kernel(cell, Kind.COUNTS):
-        found.append("kernel")
-    return found
+        engines.append("kernel")
+
+    start = {"init": "normal", "init_scale": 0.01}
+    return {e: pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=e) for e in engines}
 
 
 def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
@@ -83,7 +77,7 @@ def run(families: Families, device: torch.device, seconds: float, record: Record
     yield f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per document of an NLL or bound"
     yield f"{'':42}" + "".join(f"{engine:>10}" for engine in ENGINES) + f"{'document':>18}"
     for name, (model, objective) in families.items():
-        packs = {e: make_pack(model, objective, device, e) for e in engines_for(model, objective, device)}
+        packs = packs_of(model, objective, device)
         works = [partial(advance, pack, length=LENGTH, batch=BATCH) for pack in packs.values()]
         found: dict[str, Any] = {"family": name, "unit": "ms"}
         for engine, times in zip(packs, in_turns(works, seconds, device), strict=True):
