@@ -10,10 +10,12 @@ from torch import Tensor
 
 from vaebench.data.examples import binarized
 from vaebench.data.kinds import Kind
-from vaebench.kernels import belief_net as net
+from vaebench.kernels import layout
 from vaebench.kernels.bernoulli import OFF
+from vaebench.kernels.nvil import nvil
 from vaebench.kernels.rows import RESIDENT
 from vaebench.kernels.vectors import LANES, SPILLED
+from vaebench.kernels.wake_sleep import wake_sleep
 from vaebench.models.belief_net import DARN, FDARN, SBN, BeliefNet, Units
 from vaebench.objectives.base import Objective
 from vaebench.objectives.nvil import NVIL, RANGE
@@ -84,7 +86,7 @@ class Engine:
         self.data, self.kind = data, kind
         self.mean = model.mean.numpy().astype(np.float32)
         self.seeds = len(next(iter(params.values())))
-        self.blocks = np.full((2 * self.layers + 1, net.BLOCK_COLUMNS), -1, dtype=np.int64)
+        self.blocks = np.full((2 * self.layers + 1, layout.BLOCK_COLUMNS), -1, dtype=np.int64)
         self._chains: list[tuple[int, str]] = []
         theta = _Space()
         for i in range(len(self.blocks)):
@@ -120,39 +122,39 @@ class Engine:
         if i < self.layers and self.baseline is not None:
             hidden = padded(len(self.baseline[i].hidden.bias))
         width = padded(units) + hidden
-        block[net.PARENTS], block[net.UNITS], block[net.WIDTH] = parents, units, width
-        block[net.HIDDEN], block[net.STRIDE] = padded(units), stride_of(width)
-        block[net.WEIGHT] = theta.take(parents * block[net.STRIDE])
-        block[net.BIAS] = theta.take(width)
+        block[layout.PARENTS], block[layout.UNITS], block[layout.WIDTH] = parents, units, width
+        block[layout.HIDDEN], block[layout.STRIDE] = padded(units), stride_of(width)
+        block[layout.WEIGHT] = theta.take(parents * block[layout.STRIDE])
+        block[layout.BIAS] = theta.take(width)
         if hidden:
-            block[net.OUT] = theta.take(hidden + 1)
+            block[layout.OUT] = theta.take(hidden + 1)
         if module.autoregressive is not None:
-            block[net.CHAIN_STRIDE] = stride_of(units)
-            block[net.CHAIN] = theta.take(units * block[net.CHAIN_STRIDE])
+            block[layout.CHAIN_STRIDE] = stride_of(units)
+            block[layout.CHAIN] = theta.take(units * block[layout.CHAIN_STRIDE])
 
     def _views(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """The pack's parameters, copied to their places."""
         out = {}
         for i, block in enumerate(self.blocks):
             name, _ = self._module(i)
-            units, parents, stride = (int(block[c]) for c in (net.UNITS, net.PARENTS, net.STRIDE))
-            self._part(int(block[net.BIAS]), (int(block[net.HIDDEN]),), (1,)).fill_(OFF)
-            out[f"{name}.bias"] = self._part(block[net.BIAS], (units,), (1,))
+            units, parents, stride = (int(block[c]) for c in (layout.UNITS, layout.PARENTS, layout.STRIDE))
+            self._part(int(block[layout.BIAS]), (int(block[layout.HIDDEN]),), (1,)).fill_(OFF)
+            out[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
             if parents:
-                out[f"{name}.weight"] = self._part(block[net.WEIGHT], (units, parents), (1, stride))
-            if block[net.CHAIN] >= 0:
+                out[f"{name}.weight"] = self._part(block[layout.WEIGHT], (units, parents), (1, stride))
+            if block[layout.CHAIN] >= 0:
                 key = f"{name}.autoregressive"
                 out[key] = params[key].clone()
                 self._chains.append((i, key))
-            if self.baseline is not None and block[net.OUT] >= 0:
+            if self.baseline is not None and block[layout.OUT] >= 0:
                 own = f"baseline.{i}"
                 count = len(self.baseline[i].hidden.bias)
-                first = int(block[net.HIDDEN])
-                hidden = int(block[net.WIDTH]) - first
-                out[f"{own}.hidden.weight"] = self._part(block[net.WEIGHT] + first, (count, parents), (1, stride))
-                out[f"{own}.hidden.bias"] = self._part(block[net.BIAS] + first, (count,), (1,))
-                out[f"{own}.output.weight"] = self._part(block[net.OUT], (1, count), (count, 1))
-                out[f"{own}.output.bias"] = self._part(block[net.OUT] + hidden, (1,), (1,))
+                first = int(block[layout.HIDDEN])
+                hidden = int(block[layout.WIDTH]) - first
+                out[f"{own}.hidden.weight"] = self._part(block[layout.WEIGHT] + first, (count, parents), (1, stride))
+                out[f"{own}.hidden.bias"] = self._part(block[layout.BIAS] + first, (count,), (1,))
+                out[f"{own}.output.weight"] = self._part(block[layout.OUT], (1, count), (count, 1))
+                out[f"{own}.output.bias"] = self._part(block[layout.OUT] + hidden, (1,), (1,))
         if out.keys() != params.keys():
             raise ValueError(f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}")
         for name, v in params.items():
@@ -165,8 +167,8 @@ class Engine:
     def _chain(self, i: int) -> Tensor:
         """The place of a block's chain weights by source, (R, units, units)."""
         block = self.blocks[i]
-        units = int(block[net.UNITS])
-        return self._part(block[net.CHAIN], (units, units), (int(block[net.CHAIN_STRIDE]), 1))
+        units = int(block[layout.UNITS])
+        return self._part(block[layout.CHAIN], (units, units), (int(block[layout.CHAIN_STRIDE]), 1))
 
     def _work_for(self, batch: int) -> None:
         """Memory for batches of this size, for each seed its own."""
@@ -176,20 +178,20 @@ class Engine:
         work, ints = _Space(), _Space()
         for i, block in enumerate(self.blocks):
             rows = batch if i < self.layers else 2 * batch  # of the generative model, dreams behind the cases
-            block[net.DELTA] = work.take(rows * block[net.STRIDE])
+            block[layout.DELTA] = work.take(rows * block[layout.STRIDE])
             if i == 0:
-                block[net.CENTRE] = work.take(2 * block[net.WIDTH])
-        widest = max(int(b[net.STRIDE]) for b in self.blocks)
+                block[layout.CENTRE] = work.take(2 * block[layout.WIDTH])
+        widest = max(int(b[layout.STRIDE]) for b in self.blocks)
         places = [work.take(batch * widest)]
         lists = self.layers + 1
-        self.units = np.zeros((2 * lists, net.UNIT_COLUMNS), dtype=np.int64)  # of the cases, then of the dreams
+        self.units = np.zeros((2 * lists, layout.UNIT_COLUMNS), dtype=np.int64)  # of the cases, then of the dreams
         bounds = [ints.take(4 * batch) for _ in self.sizes]
         bounds += [at + 2 * batch for at in bounds]
         listed = [self._longest, *self.sizes[1:]]  # of a case, at most
         for row, size, most, at in zip(self.units, self.sizes * 2, listed * 2, bounds, strict=True):
             taken = [ints.take(count) for count in (batch * most + SPILLED, 2 * size, batch * most)]
             row[:] = size, at, *taken, False
-        self.units[[0, lists], net.TOKENS] = self.kind is Kind.COUNTS
+        self.units[[0, lists], layout.TOKENS] = self.kind is Kind.COUNTS
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
@@ -248,9 +250,9 @@ class Engine:
                 raise ValueError(f"noise {name}: {part.dtype} with strides {part.stride()}, not contiguous floats")
             start = (part.data_ptr() - row.data_ptr()) // part.element_size()
             for r in range(self.seeds):
-                blocks[r][i, net.NOISE] = start + r * part.stride(1)
-                blocks[r][i, net.NOISE_STEP] = part.stride(0)
-                blocks[r][i, net.UNIFORMS] = part.shape[-1]
+                blocks[r][i, layout.NOISE] = start + r * part.stride(1)
+                blocks[r][i, layout.NOISE_STEP] = part.stride(0)
+                blocks[r][i, layout.UNIFORMS] = part.shape[-1]
         return row.view(-1).numpy(), blocks
 
     def _train(
@@ -271,11 +273,11 @@ class Engine:
         seen = ones, ends, rows, noise, self.mean, rates, self._places
         units, dreamt = np.split(self.units, 2)
         if isinstance(rule, WakeSleep):
-            return {"bound": net.wake_sleep(*memory, units, dreamt, *seen)}
+            return {"bound": wake_sleep(*memory, units, dreamt, *seen)}
 
         switches = rule.local_signals, rule.constant_baseline, rule.variance_normalization
         means, variances = (state[k][r].numpy() for k in ("mean", "variance"))
-        bound, outside = net.nvil(*memory, units, *seen, rule.decay, switches, means, variances, RANGE)
+        bound, outside = nvil(*memory, units, *seen, rule.decay, switches, means, variances, RANGE)
         return {"bound": bound} if rule.baseline is None else {"bound": bound, "baseline_outside": outside}
 
 

@@ -1,0 +1,191 @@
+"""A layer of a belief net of binary units: its logits, samples, log-probabilities, and what it learns from them.
+
+There is no path through hidden units, so a layer's gradient is made where the layer is: its parents are bits, a list
+of rows, and its deltas (bit less probability, times signal and rate) stand where its logits stood.
+"""
+
+from __future__ import annotations
+
+from vaebench.kernels.bernoulli import draw_row, drive_row, log_prob_row, sample_row
+from vaebench.kernels.centring import start_centred
+from vaebench.kernels.chained import add_chain, learn_chain, sample_chain
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.layout import (
+    BIAS,
+    CASES,
+    CASES_AT,
+    CHAIN,
+    CHAIN_STRIDE,
+    DELTA,
+    NOISE,
+    NOISE_STEP,
+    ONES,
+    ONES_AT,
+    PARENTS,
+    SIZE,
+    STRIDE,
+    TOKENS,
+    UNIFORMS,
+    UNITS,
+    WEIGHT,
+    WIDTH,
+)
+from vaebench.kernels.multinomial import log_prob_tokens, sample_tokens
+from vaebench.kernels.rows import add_many_rows, add_rows, transpose, transpose_repeated
+from vaebench.kernels.vectors import LANES, add, load, store
+
+
+@kernel
+def read_cases(ints, layer, ones, ends, rows):
+    """List the pixels that are 1 of the cases ``rows``."""
+    at = layer[ONES_AT]
+    for b in range(len(rows)):
+        ints[layer[ONES] + 2 * b] = at
+        for k in range(ends[rows[b]], ends[rows[b] + 1]):
+            ints[at] = ones[k]
+            at += 1
+        ints[layer[ONES] + 2 * b + 1] = at
+
+
+@kernel
+def start_logits(theta, work, block, batch):
+    """Biases in the place of the logits."""
+    for b in range(batch):
+        place = block[DELTA] + b * block[STRIDE]
+        for c in range(0, block[WIDTH], LANES):
+            store(work, place + c, load(theta, block[BIAS] + c))
+
+
+@kernel
+def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
+    """Add the rows of the parents that are 1 to the logits; a block without parents has none.
+
+    ``hidden``: the parents are no pixels, and many of them are 1.
+    """
+    if not block[PARENTS]:
+        return
+    logits, weights, stride = block[DELTA], block[WEIGHT], block[STRIDE]
+    ones, width = parents[ONES], block[WIDTH]
+    if hidden:
+        rows = block[PARENTS]
+        add_many_rows(work, logits, stride, theta, weights, stride, ints, ones, batch, width, rows, scratch)
+    else:
+        add_rows(work, logits, stride, theta, weights, stride, ints, ones, 0, batch, 0, width)
+
+
+@kernel
+def infer_logits(theta, work, ints, block, parents, batch, centred, overlaps, square, scratch):
+    """Logits of a layer of the inference network, and its baseline's hidden units before their tanh."""
+    if centred:
+        start_centred(theta, work, block, batch, overlaps, square)
+    else:
+        start_logits(theta, work, block, batch)
+    add_parents(theta, work, ints, block, parents, batch, not centred, scratch)
+
+
+@kernel
+def generate_logits(theta, work, ints, block, parents, batch, scratch):
+    """Logits of a layer of the generative model."""
+    start_logits(theta, work, block, batch)
+    add_parents(theta, work, ints, block, parents, batch, True, scratch)
+
+
+@kernel
+def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds, scratch, logs):
+    """Sample a layer from its logits, which become bit - probability, and list its units that are 1.
+
+    ``logs`` (batch,) gets the log-probabilities, nats.
+    """
+    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    noise_at = block[NOISE] + step * block[NOISE_STEP]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
+    at = layer[ONES_AT]
+    for b in range(batch):
+        ints[layer[ONES] + 2 * b] = at
+        uniforms = noise_at + b * block[UNIFORMS]
+        at, logs[b] = sample_row(work, first + b * stride, units, noise, uniforms, ints, at)
+        ints[layer[ONES] + 2 * b + 1] = at
+
+
+@kernel
+def dream_layer(theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass):
+    """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for.
+
+    A dreamt document has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
+    a number for each word.
+    """
+    units, stride = block[UNITS], block[STRIDE]
+    first = block[DELTA] + batch * stride
+    noise_at = block[NOISE] + step * block[NOISE_STEP]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
+    at = layer[ONES_AT]
+    for b in range(batch):
+        ints[layer[ONES] + 2 * b] = at
+        row, uniforms = first + b * stride, noise_at + b * block[UNIFORMS]
+        if layer[TOKENS]:
+            tokens = ints[seen[ONES] + 2 * b + 1] - ints[seen[ONES] + 2 * b]
+            at = sample_tokens(work, row, units, mass, noise, uniforms, tokens, ints, at)
+        else:
+            at = draw_row(work, row, units, noise, uniforms, ints, at)
+        ints[layer[ONES] + 2 * b + 1] = at
+
+
+@kernel
+def score_layer(theta, work, ints, block, layer, batch, scratch, rate, logs):
+    """Log-probabilities, nats, of a layer's listed units; the logits become ``rate`` (bit - probability).
+
+    Of tokens, ``rate`` (count - its expectation).
+    """
+    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+    for b in range(batch):
+        begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        if layer[TOKENS]:
+            logs[b] = log_prob_tokens(work, first + b * stride, units, ints, begin, end, rate)
+        else:
+            logs[b] = log_prob_row(work, first + b * stride, units, ints, begin, end, rate)
+
+
+@kernel
+def drive_layer(theta, work, ints, block, layer, batch, scratch, rate):
+    """As ``score_layer``, where no log-probabilities are asked for."""
+    units, first, stride = block[UNITS], block[DELTA], block[STRIDE]
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        add_chain(work, first, stride, chain, ints, layer[ONES], batch, units, scratch)
+    for b in range(batch):
+        begin, end = ints[layer[ONES] + 2 * b], ints[layer[ONES] + 2 * b + 1]
+        drive_row(work, first + b * stride, units, ints, begin, end, rate)
+
+
+@kernel
+def list_cases(ints, layer, batch):
+    """For each unit of a layer the cases in which it is 1."""
+    lists = layer[ONES], batch, layer[SIZE], layer[CASES], layer[CASES_AT]
+    if layer[TOKENS]:
+        transpose_repeated(ints, *lists)
+    else:
+        transpose(ints, *lists)
+
+
+@kernel
+def learn(theta, work, ints, block, layer, parents, batch):
+    """Add a block's deltas, times what they belong to, to its biases, its chain and the weights of its parents."""
+    deltas, stride, width = block[DELTA], block[STRIDE], block[WIDTH]
+    for c in range(0, width, LANES):
+        out = load(theta, block[BIAS] + c)
+        for b in range(batch):
+            out = add(out, load(work, deltas + b * stride + c))
+        store(theta, block[BIAS] + c, out)
+    if block[CHAIN] >= 0:
+        chain = theta, block[CHAIN], block[CHAIN_STRIDE]
+        learn_chain(chain, work, deltas, stride, ints, layer[CASES], block[UNITS])
+    if block[PARENTS]:
+        weights, cases = block[WEIGHT], parents[CASES]
+        add_rows(theta, weights, stride, work, deltas, stride, ints, cases, 0, block[PARENTS], 0, width)

@@ -1,0 +1,159 @@
+"""Updates of belief nets by NVIL (Mnih and Gregor 2014, Algorithm 1), many in a call, parameters changed in place."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32
+
+from vaebench.kernels.bernoulli import tanh_row
+from vaebench.kernels.centring import begin_centring, end_centring, learn_centring, list_overlaps
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.layers import (
+    generate_logits,
+    infer_logits,
+    learn,
+    list_cases,
+    read_cases,
+    sample_layer,
+    score_layer,
+)
+from vaebench.kernels.layout import BASELINE, DELTA, HIDDEN, MODEL, OUT, POSTERIOR, STRIDE, WIDTH
+from vaebench.kernels.vectors import LANES, fma, load, mul, splat, store, sub
+
+
+@kernel
+def scale_row(a, at, units, factor):
+    """Multiply ``units`` numbers (padded) by a factor."""
+    by = splat(float32(factor))
+    for c in range(0, units, LANES):
+        store(a, at + c, mul(by, load(a, at + c)))
+
+
+@kernel
+def baseline(theta, work, block, batch, predicted):
+    """The baseline's value for each case, nats; its hidden units get their values."""
+    hidden = block[WIDTH] - block[HIDDEN]
+    for b in range(batch):
+        place = block[DELTA] + b * block[STRIDE] + block[HIDDEN]
+        predicted[b] = theta[block[OUT] + hidden] + tanh_row(work, place, hidden, theta, block[OUT])
+
+
+@kernel
+def baseline_deltas(theta, work, block, batch, signal, rate):
+    """Hidden units become their deltas; the output's weights and bias learn."""
+    hidden, first = block[WIDTH] - block[HIDDEN], block[DELTA] + block[HIDDEN]
+    one = splat(float32(1))
+    for c in range(0, hidden, LANES):
+        weights = load(theta, block[OUT] + c)
+        new = weights
+        for b in range(batch):
+            place = first + b * block[STRIDE] + c
+            t = load(work, place)
+            drive = splat(float32(rate * signal[b]))
+            new = fma(drive, t, new)
+            store(work, place, mul(mul(drive, weights), sub(one, mul(t, t))))
+        store(theta, block[OUT] + c, new)
+    for b in range(batch):
+        theta[block[OUT] + hidden] += float32(rate * signal[b])
+
+
+@kernel
+def centre_signals(signals, means, variances, decay, constant, normalised):
+    """Signals (layers, batch), less their input-dependent baselines, become learning signals; the statistics move.
+
+    The order of Algorithm 1: statistics first, then they are used.
+    """
+    for i in range(len(signals)):
+        mean = signals[i].mean()
+        variance = ((signals[i] - mean) ** 2).mean()
+        means[i] = decay * means[i] + (1 - decay) * mean
+        variances[i] = decay * variances[i] + (1 - decay) * variance
+        if constant:
+            signals[i] -= means[i]
+        if normalised:
+            signals[i] /= max(np.sqrt(variances[i]), 1.0)
+
+
+@kernel
+def is_outside(signal, predicted, common, limit):
+    """Whether a baseline's prediction is far outside the range of its signal, both (batch,), nats.
+
+    ``common``: what the constant baseline takes away as well.
+    """
+    largest, furthest = 1.0, 0.0
+    for b in range(len(signal)):
+        largest = max(largest, abs(signal[b]))
+        furthest = max(furthest, abs(predicted[b] + common))
+    return furthest > limit * largest
+
+
+@kernel
+def nvil(
+    theta, work, ints, blocks, units, ones, ends, rows, noise, mean, rates, places, decay, switches, means, variances,
+    limit,
+):  # fmt: skip
+    """Updates by NVIL, one for each of ``rows`` (updates, batch).
+
+    Returns the sum of their mean bounds, nats, and in how many a baseline was outside ``limit`` times its signal.
+    ``switches``: local signals, constant baseline, normalisation of the variance. ``means``, ``variances`` (layers,):
+    running statistics of the signals. ``places``: thresholds in ``work``, scratch in ``ints``.
+    """
+    layers, batch = len(units) - 1, rows.shape[1]
+    thresholds, scratch = places
+    log_p, log_q = np.empty((layers + 1, batch)), np.empty((layers, batch))
+    predicted, signals, overlaps = np.zeros(batch), np.empty((layers, batch)), np.empty(batch, np.float32)
+    square = (mean.astype(np.float64) ** 2).sum()
+    begin_centring(theta, work, blocks[0], mean)
+    bound, outside = 0.0, 0.0
+
+    for t in range(len(rows)):
+        read_cases(ints, units[0], ones, ends, rows[t])
+        list_overlaps(mean, ints, units[0], overlaps)
+
+        # Up: one sample of each layer, the baselines' hidden units beside it.
+        for i in range(layers):
+            block = blocks[i]
+            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
+            sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, log_q[i])
+
+        # Down: what the generative model says of each layer.
+        for i in range(layers + 1):
+            block = blocks[layers + i]
+            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], batch, scratch)
+            score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], log_p[i])
+
+        # Signals, from the top down by a running sum (equation 12).
+        for b in range(batch):
+            running = log_p[layers, b]
+            for i in range(layers - 1, -1, -1):
+                running += log_p[i, b] - log_q[i, b]
+                signals[i, b] = running
+            if not switches[0]:
+                signals[:, b] = running
+            bound += running / batch
+        found = False
+        for i in range(layers):
+            if blocks[i, HIDDEN] < blocks[i, WIDTH]:
+                baseline(theta, work, blocks[i], batch, predicted)
+                common = means[i] if switches[1] else 0.0
+                found = found or is_outside(signals[i], predicted, common, limit)
+                signals[i] -= predicted
+        outside += 1.0 if found else 0.0
+        centre_signals(signals, means, variances, decay, switches[1], switches[2])
+
+        for i in range(layers + 1):
+            list_cases(ints, units[i], batch)
+        for i in range(layers):
+            block = blocks[i]
+            for b in range(batch):
+                scale_row(work, block[DELTA] + b * block[STRIDE], block[HIDDEN], rates[POSTERIOR] * signals[i, b])
+            if block[HIDDEN] < block[WIDTH]:
+                baseline_deltas(theta, work, block, batch, signals[i], rates[BASELINE])
+            if i == 0:
+                learn_centring(work, block, batch, overlaps)
+            learn(theta, work, ints, block, units[i + 1], units[i], batch)
+        for i in range(layers + 1):
+            learn(theta, work, ints, blocks[layers + i], units[i], units[min(i + 1, layers)], batch)
+
+    end_centring(theta, work, blocks[0], mean)
+    return bound, outside

@@ -1,0 +1,74 @@
+"""Updates of belief nets by wake-sleep, many in a call, parameters changed in place."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaebench.kernels.centring import begin_centring, end_centring, learn_centring, list_overlaps
+from vaebench.kernels.compiler import kernel
+from vaebench.kernels.layers import (
+    dream_layer,
+    drive_layer,
+    generate_logits,
+    infer_logits,
+    learn,
+    list_cases,
+    read_cases,
+    sample_layer,
+    score_layer,
+)
+from vaebench.kernels.layout import MODEL, POSTERIOR, SIZE
+
+
+@kernel
+def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places):
+    """Updates by wake-sleep, one for each of ``rows`` (updates, batch); returns the sum of their mean bounds, nats.
+
+    ``units`` are the lists of the cases and their samples, ``dreamt`` those of as many dreams. The bounds of a layer's
+    dreams stand behind those of its cases, and so do their logits: the generative model takes both at once.
+    """
+    layers, batch = len(units) - 1, rows.shape[1]
+    thresholds, scratch = places
+    logs, overlaps, mass = np.empty(batch), np.empty(batch, np.float32), np.empty(units[0, SIZE])
+    square = (mean.astype(np.float64) ** 2).sum()
+    begin_centring(theta, work, blocks[0], mean)
+    bound = 0.0
+
+    for t in range(len(rows)):
+        # Awake: a sample of every layer.
+        read_cases(ints, units[0], ones, ends, rows[t])
+        list_overlaps(mean, ints, units[0], overlaps)
+        for i in range(layers):
+            block = blocks[i]
+            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
+            sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, logs)
+            bound -= logs.mean()
+
+        # The generative model, from the top down: what it dreams, and what it says of the samples.
+        for i in range(layers, -1, -1):
+            block = blocks[layers + i]
+            generate_logits(theta, work, ints, block, units[min(i + 1, layers)], 2 * batch, scratch)
+            dream_layer(
+                theta, work, ints, block, dreamt[i], units[i], noise, t, batch, thresholds, scratch, mass
+            )  # fmt: skip
+            score_layer(theta, work, ints, block, units[i], batch, scratch, rates[MODEL], logs)
+            bound += logs.mean()
+
+        # Asleep: what the inference network says of the dreams.
+        list_overlaps(mean, ints, dreamt[0], overlaps)
+        for i in range(layers):
+            block = blocks[i]
+            infer_logits(theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square, scratch)
+            drive_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR])
+
+        for i in range(layers + 1):
+            list_cases(ints, units[i], batch)
+            list_cases(ints, dreamt[i], batch)
+        learn_centring(work, blocks[0], batch, overlaps)
+        for i in range(layers):
+            learn(theta, work, ints, blocks[i], dreamt[i + 1], dreamt[i], batch)
+        for i in range(layers + 1):
+            learn(theta, work, ints, blocks[layers + i], units[i], units[min(i + 1, layers)], batch)
+
+    end_centring(theta, work, blocks[0], mean)
+    return bound
