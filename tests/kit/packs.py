@@ -106,3 +106,53 @@ def assert_nvil_is_unbiased(model, objective, x, info):
     named = {k: p for k, p in rule.named_parameters() if k.startswith("model.")}
     for (name, _), gradient in zip(named.items(), torch.autograd.grad(bound, list(named.values())), strict=True):
         torch.testing.assert_close(mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
+    """Steps on the case ``x``, by enumeration, follow both gradients of wake-sleep.
+
+    Wake: expected over the samples, that of E_Q[log P(x, h)] by the generative model. Sleep: expected over the dreams,
+    that of log Q(h | dream) by the inference network.
+
+    Args:
+        model: settings of a net.
+        objective: those of wake-sleep.
+        x: A case, (d,).
+        info: of the data.
+        dreams: rule, layers h -> all that the net can dream from h: pairs of a case (1, d) and the noise that gives it.
+    """
+    sizes = list(reversed(model["dims"]))
+    states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]
+    start, _, _ = pack_of(model, objective, x.to(torch.uint8)[None], "plain", kind=info.kind).seed(0)
+    rule = exact_rule(model, objective, start, info)
+    of_model = {k: v for k, v in rule.named_parameters() if k.startswith("model.p.")}
+    of_network = {k: v for k, v in rule.named_parameters() if k.startswith("model.q.")}
+
+    def moved(sampled, dreamt, noise):
+        draws = forced(
+            {f"q{i}": v for i, v in enumerate(sampled, 1)} | {f"p{i}": v[0] for i, v in enumerate(dreamt, 1)}
+        )
+        return step(model, objective, x, draws | {"p0": noise}, info)[1]
+
+    found = {k: torch.zeros_like(v) for k, v in (of_model | of_network).items()}
+    _, any_noise = dreams(rule, states[0])[0]
+    for h in states:
+        probability = rule.model.log_posterior(h, x.double()[None]).exp().item()
+        steps = moved(h, states[0], any_noise)
+        for k in of_model:
+            found[k] += probability * steps[k]
+
+    bound = exact.expected_log_joint(rule.model, x.double()[None]).sum()
+    wanted = dict(zip(of_model, torch.autograd.grad(bound, list(of_model.values())), strict=True))
+    wanted |= {k: torch.zeros_like(v) for k, v in of_network.items()}
+    for h in states:
+        for dream, seen in dreams(rule, h):
+            probability = rule.model.log_joint(dream, h).exp().item()
+            steps = moved(states[0], h, seen)
+            slopes = torch.autograd.grad(rule.model.log_posterior(h, dream).sum(), list(of_network.values()))
+            for k, slope in zip(of_network, slopes, strict=True):
+                found[k] += probability * steps[k]
+                wanted[k] += probability * slope
+
+    for name, v in found.items():
+        torch.testing.assert_close(v, wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
