@@ -1,0 +1,51 @@
+"""How an entry of a table stands."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from vaebench.config import catalogue
+from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow, summarize
+from vaebench.site import sources, states
+from vaebench.site.states import State
+
+
+def row(verdict="-", n=3, label="", comparable=True):
+    ours = SimpleNamespace(n=n) if n else None
+    return ReportRow("r", "c", ours=ours, verdict=verdict, label=label, comparable=comparable)
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        (row("yes"), State.REPRODUCED),
+        (row("yes, 3 of 5 seeds"), State.REPRODUCED),
+        (row("better"), State.REPRODUCED),
+        (row("no"), State.MISSED),
+        (row("unclear"), State.UNCLEAR),
+        (row("-"), State.UNCLEAR),
+        (row("n=1", n=1), State.ONE_SEED),
+        (row("yes, short", label="short"), State.OTHER),
+        (row("no, tuned", label="tuned"), State.OTHER),
+        (row("-", comparable=False), State.OTHER),
+        (row("-", n=0), State.NOT_RUN),
+        (row("-", n=0, label="short"), State.NOT_RUN),
+        (row(DIVERGED, n=0), State.REPRODUCED),
+        (row(NOT_DIVERGED), State.MISSED),
+    ],
+)
+def test_the_state_of_an_entry(found, wanted):
+    assert states.state(found) is wanted
+
+
+def test_the_best_preset_decides_and_every_trained_entry_has_a_state():
+    table = catalogue.load("nvil_recipe")
+    frame = sources.of_files(table, ["reference"]).frame
+
+    found = states.states(table, summarize(table, frame))
+
+    assert list(found) == table.trained()
+    assert found["SBN 200-200", "equal"] is State.ONE_SEED  # by paper; short stands beside it
+    assert sum(states.counts(found).values()) == len(table.trained())
