@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,45 @@ def violations(room: str, source: str) -> list[str]:
     return out
 
 
+def module_of(path: Path) -> str:
+    return ".".join(["vaebench", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Module -> which of the others it imports, wherever in it the import stands; ``sources``: module -> its text."""
+    found: dict[str, set[str]] = {}
+    for name, source in sources.items():
+        used = found.setdefault(name, set())
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                used |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                # ``from vaebench.dists import rbm`` is an import of the file rbm, not of the package's own.
+                parts = {f"{node.module}.{alias.name}" for alias in node.names}
+                used |= parts if parts <= sources.keys() else parts | {node.module}
+        found[name] = used & sources.keys()
+    return found
+
+
 @pytest.mark.parametrize("room", sorted({room_of(p) for p in files()}))
 def test_every_file_imports_from_lower_floors_alone(room):
     found = {str(p.relative_to(ROOT)): violations(room, p.read_text("utf-8")) for p in files() if room_of(p) == room}
     assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_imports_have_no_circle():
+    """Not within a room either, nor by imports in functions or for the type checker, which would only hide one."""
+    sources = {module_of(p): p.read_text("utf-8") for p in files()}
+    TopologicalSorter(imports_among(sources)).prepare()  # names the files of a circle
+
+
+@pytest.mark.parametrize(
+    "back", ["def f():\n    from vaebench.dists import rbm", "if TYPE_CHECKING:\n    import vaebench.dists.rbm"]
+)
+def test_a_circle_is_found(back):
+    sources = {"vaebench.dists.rbm": "from vaebench.dists.exact import log_z", "vaebench.dists.exact": back}
+    with pytest.raises(CycleError, match="cycle"):
+        TopologicalSorter(imports_among({**sources, "vaebench.dists": ""})).prepare()
 
 
 def test_every_room_stands_once_in_the_import_list_and_in_the_tree():
@@ -170,11 +206,7 @@ def test_a_module_without_a_floor_is_named():
 
 def test_what_must_start_at_once_does():
     """In a fresh interpreter: every module without torch, imported together, brings neither it nor hydra."""
-    modules = [
-        ".".join(["vaebench", *p.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
-        for p in files()
-        if room_of(p) in WITHOUT_TORCH and p.relative_to(ROOT).parts[0] != "data"
-    ]
+    modules = [module_of(p) for p in files() if room_of(p) in WITHOUT_TORCH and p.relative_to(ROOT).parts[0] != "data"]
     assert len(modules) > 15
     code = f"import importlib, sys\nfor m in {modules!r}:\n    importlib.import_module(m)\n"
     code += "print(sorted({'torch', 'hydra'} & set(sys.modules)))"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.data.text.corpus import SPECIALS, read_documents
+from vaebench.data.text.corpus import read_documents
+from vaebench.data.text.specials import SPECIALS
 from vaebench.data.text.tokens import encode, unpacked
 from vaebench.errors import DataError
 

@@ -9,7 +9,7 @@ from kit.documents import DOCUMENTS
 from vaebench.data.kinds import Kind
 from vaebench.data.splits import array_hash
 from vaebench.data.text import tokens
-from vaebench.data.text.corpus import SPECIALS
+from vaebench.data.text.specials import SPECIALS
 from vaebench.data.text.tokens import (
     encode,
     ids_of,

@@ -13,7 +13,7 @@ from vaebench import models
 from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
-from vaebench.data.text.corpus import END, PAD, START
+from vaebench.data.text.specials import END, PAD, START
 from vaebench.errors import Interrupted
 from vaebench.estimators import exact, rbm_fit
 from vaebench.estimators.log_z.methods import parallel_tempering

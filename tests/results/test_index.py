@@ -19,7 +19,7 @@ from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.report import stored
 from vaebench.report.costs import estimate
-from vaebench.results import digest, index, listing, rekey
+from vaebench.results import digest, earlier_runs, index, listing
 from vaebench.results.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -207,7 +207,7 @@ def known_of_nothing(store):
 
 def test_lists_reports_and_plans_read_it(cache, made, reads):
     assert len(listing.runs(made)) == 41
-    assert rekey.found_outdated(made, {"a": None}) == ""
+    assert earlier_runs.found_outdated(made, {"a": None}) == ""
     table = json.loads(min(made.root.glob("*/seed-0/config.json")).read_text())["table"]
     with index.opened(made) as runs:
         cell = next(c for c in cells(load_table(table), load_preset("paper")) if c.key == min(os.listdir(made.root)))

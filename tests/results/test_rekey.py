@@ -16,7 +16,8 @@ from vaebench.config.cells import VERSION, canonical, versions
 from vaebench.config.compose import cells
 from vaebench.errors import UserError
 from vaebench.results import rekey
-from vaebench.results.rekey import found_outdated, of_earlier_version, outdated, refuse_outdated
+from vaebench.results.earlier_runs import found_outdated, of_earlier_version, refuse_outdated
+from vaebench.results.rekey import outdated
 from vaebench.results.store import Store
 from vaebench.settings.renamed import RENAMED, unknown, with_present_names
 

@@ -156,7 +156,7 @@ class Reproduction:
             UserError: If settings, data or the time are refused. Nothing is trained then.
             KeyboardInterrupt: After Ctrl-C. The state is saved; the same call goes on from there.
         """
-        from vaebench.results.rekey import refuse_outdated
+        from vaebench.results.earlier_runs import refuse_outdated
         from vaebench.running.execute import execute, plan
         from vaebench.running.later import end_of, told
         from vaebench.running.machine import threads_kept

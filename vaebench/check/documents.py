@@ -14,7 +14,7 @@ from vaebench.check.line import Line, mean_line
 from vaebench.check.tiny import built, of_kind
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
-from vaebench.data.text.corpus import END, START
+from vaebench.data.text.specials import END, START
 from vaebench.estimators.aggregate import aggregate_kl
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.mutual_information import batchwise, whole_set

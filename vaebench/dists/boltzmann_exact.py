@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.dists.rbm import RBM
 from vaebench.protocol.log_z import MAX_SIDE
 from vaebench.rng.noise import inside
 from vaebench.work.steps import tick
-
-if TYPE_CHECKING:
-    from vaebench.dists.rbm import RBM
 
 MAX_UNITS = 16
 """Most units of both sides together, or of the side drawn, where a table of all states is held at once."""

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench import kernels
-from vaebench.dists import boltzmann_exact
 from vaebench.nn.products import product
 from vaebench.rng.noise import Digits, inside
 
@@ -114,14 +113,6 @@ class RBM(NamedTuple):
             z2 = _above(v2, torch.sigmoid(down.logits2(z1)))
             z1 = _above(v1, torch.sigmoid(down.logits1(z2)))
         return z1, z2
-
-    def log_z(self) -> Tensor:
-        """Exact log Z, (*batch), nats, by enumerating the smaller side; differentiable. See ``boltzmann_exact``."""
-        return boltzmann_exact.log_z(self)
-
-    def moments(self) -> boltzmann_exact.Moments:
-        """Exact E[z1], E[z2], E[z1 z2'] and log Z by enumerating the smaller side, without gradients."""
-        return boltzmann_exact.moments(self)
 
 
 def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:

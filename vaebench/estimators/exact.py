@@ -45,8 +45,8 @@ def _mean(weight: Tensor, values: Tensor) -> Tensor:
 
 def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
-    prior = model.prior().log_z() if isinstance(model, BoltzmannPrior) else 0.0
-    return prior, model.posterior(x).log_z() if isinstance(model, BoltzmannPosterior) else 0.0
+    prior = boltzmann_exact.log_z(model.prior()) if isinstance(model, BoltzmannPrior) else 0.0
+    return prior, boltzmann_exact.log_z(model.posterior(x)) if isinstance(model, BoltzmannPosterior) else 0.0
 
 
 def log_evidence(model: LatentModel, x: Tensor) -> Tensor:

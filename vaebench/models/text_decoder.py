@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.data.text.corpus import PAD
+from vaebench.data.text.specials import PAD
 from vaebench.models.tokens import Documents
 from vaebench.nn.lstm import LSTM, State
 from vaebench.nn.precision import is_half, products_in

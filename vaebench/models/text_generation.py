@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaebench.data.text.corpus import END, START
+from vaebench.data.text.specials import END, START
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 from vaebench.nn.lstm import State

@@ -11,7 +11,7 @@ from vaebench.errors import UserError
 from vaebench.report import plots, trails
 from vaebench.report.shown import Measured
 from vaebench.results import index
-from vaebench.results.rekey import found_outdated, of_earlier_version
+from vaebench.results.earlier_runs import found_outdated, of_earlier_version
 from vaebench.results.store import Results, Store
 
 MOST = 3

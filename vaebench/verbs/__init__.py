@@ -103,6 +103,14 @@ def write(path: Path, content: str | bytes) -> None:
     tell([f"wrote {path}"])
 
 
+def put(text: str, output: Path | None) -> None:
+    """Write a text to standard output, or to a file."""
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write(output, text)
+
+
 def tell(lines: Iterable[str]) -> None:
     """Say something on stderr, a line each."""
     for line in lines:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ from vaebench.results.store import read_note
 from vaebench.settings import options
 from vaebench.settings.defaults import results_root
 from vaebench.settings.kinds import whole
-from vaebench.verbs import add_option, write
+from vaebench.verbs import add_option, put
+from vaebench.verbs.pictured import is_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -140,8 +140,6 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
 
 def _refuse_picture(output: Path | None) -> None:
     """Refuse a picture's name for documents. Raises UserError."""
-    from vaebench.verbs.pictured import is_picture
-
     if is_picture(output):
         raise UserError(f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}")
 
@@ -188,11 +186,3 @@ def show_documents(found: list[Document], trained: Trained, output: Path | None,
         before = [" ".join(words_of(row, trained.splits.vocabulary)) for row in of.tolist()]
         texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
     put("".join(f"{text}\n" for text in texts), output)
-
-
-def put(text: str, output: Path | None) -> None:
-    """Write a text to standard output, or to a file."""
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write(output, text)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from vaebench.data.images.mosaic import mosaic, rows_of
 from vaebench.errors import UserError
 from vaebench.report.images import SUFFIXES, image, kind_of, pixels
-from vaebench.verbs import write
-from vaebench.verbs.generated import put
+from vaebench.verbs import put, write
 
 if TYPE_CHECKING:
     import numpy as np

@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
     from vaebench.report import stored, written
     from vaebench.report.costs import reference_records
     from vaebench.report.plan import describe
-    from vaebench.results.rekey import of_earlier_version, refuse_outdated
+    from vaebench.results.earlier_runs import of_earlier_version, refuse_outdated
     from vaebench.results.store import Store
     from vaebench.running.execute import Shard, execute, plan, unexpected
     from vaebench.running.later import end_of, told

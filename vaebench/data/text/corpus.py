@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from vaebench.data.files.lines import lines_of
 from vaebench.data.kinds import Kind
 from vaebench.data.loader import Loader
+from vaebench.data.text.specials import SPECIALS, SPLITS, UNKNOWN
 from vaebench.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAD, START, END, UNKNOWN = range(4)
-SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
-"""The first entries of every vocabulary."""
-
-SPLITS = ("train", "valid", "test")
 _FRAME = frozenset(SPECIALS) - {SPECIALS[UNKNOWN]}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.data.files import own
-from vaebench.data.text.corpus import SPLITS, TextLoader, read_documents
+from vaebench.data.text.corpus import TextLoader, read_documents
+from vaebench.data.text.specials import SPLITS
 from vaebench.errors import UserError
 
 

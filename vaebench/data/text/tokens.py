@@ -10,7 +10,7 @@ import numpy as np
 
 from vaebench.data.kinds import Kind
 from vaebench.data.splits import Splits, array_hash
-from vaebench.data.text.corpus import END, PAD, SPECIALS, SPLITS, START, UNKNOWN
+from vaebench.data.text.specials import END, PAD, SPECIALS, SPLITS, START, UNKNOWN
 from vaebench.errors import DataError, UserError
 
 CELLS = 1 << 31

@@ -1,0 +1,53 @@
+"""What a command says of runs that are there under an earlier name, or of an earlier version of their options."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+from vaebench.config.cells import Cell, run_key, versions
+from vaebench.errors import UserError
+from vaebench.results import index
+from vaebench.results.store import Store
+
+
+def refuse_outdated(store: Store, wanted: Iterable[tuple[Cell, list[int]]]) -> None:
+    """Do not train anew what is there under an earlier name. Raises UserError naming the command that helps."""
+    seeds: dict[str, set[int]] = {}
+    for cell, some in wanted:
+        seeds.setdefault(cell.key, set()).update(some)
+    notice = found_outdated(store, seeds)
+    if notice:
+        raise UserError(f"{notice} (or start anew with --force)")
+
+
+def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) -> str:
+    """A line for the runs that are there under an earlier name; '' where none is.
+
+    ``wanted``: present key -> seeds, None any.
+    """
+    if not wanted:
+        return ""
+    with index.opened(store) as known:
+        runs = known.outdated()
+    found = [store.run_dir(name, seed) for name, seed, key in runs if key in wanted and _among(seed, wanted[key])]
+    if not found:
+        return ""
+    which = f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+    return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
+
+
+def of_earlier_version(store: Store, cells: Iterable[Cell]) -> str:
+    """A line for cells that have runs of an earlier version of their options, and none of the present; '' for none."""
+    count = 0
+    for key, config in {cell.key: cell.config for cell in cells}.items():
+        before = [run_key(old) for old in versions(config)[:-1]]
+        present = (store.root / key).is_dir()
+        count += not present and any((store.root / old).is_dir() for old in before)
+    if not count:
+        return ""
+    have = "a cell has" if count == 1 else f"{count} cells have"
+    return f"{have} runs of an earlier version of their options in {store.root}; they are kept, and not taken for these"
+
+
+def _among(seed: int, wanted: Container[int] | None) -> bool:
+    return wanted is None or seed in wanted
