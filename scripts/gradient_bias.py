@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench import files
-from vaebench.data.examples import spread
+from vaebench.data.examples import every_nth
 from vaebench.dists import bernoulli, boltzmann_exact
 from vaebench.dists.rbm import RBM
 from vaebench.evaluation import trained_run as trained
@@ -89,7 +89,7 @@ def main() -> None:
     run = trained.load(args.run)
     model = run.model.double()
     units = model.sizes[1]
-    images = spread(torch.from_numpy(run.splits.test), args.images).double()
+    images = every_nth(torch.from_numpy(run.splits.test), args.images).double()
     every = boltzmann_exact.states(units, model.mean, 0, 2**units)
     states = tuple(every.split(units // 2, 1))
     found: dict[tuple[int, float], list[tuple[float, ...]]] = {s: [] for s in SETTINGS}

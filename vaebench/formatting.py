@@ -17,6 +17,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error of another library says."""
+    return str(error).strip().partition("\n")[0]
+
+
 def shortened(text: str, most: int = 60) -> str:
     """The text, cut where it is longer than ``most`` characters."""
     return text if len(text) <= most else f"{text[:most]}..."

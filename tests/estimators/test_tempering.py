@@ -89,9 +89,9 @@ def test_bridge_between_gaussians():
 
 def test_temperatures_share_the_barrier():
     t = torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64)
-    got = tempering.spread(t, torch.tensor([0.2, 0.6], dtype=torch.float64), 0.6)  # rejections .8 and .4: 3 times .4
+    got = tempering.respaced(t, torch.tensor([0.2, 0.6], dtype=torch.float64), 0.6)  # rejections .8 and .4: 3 times .4
     assert torch.allclose(got, torch.tensor([0.0, 0.1, 0.2, 1.0], dtype=torch.float64))
-    assert tempering.spread(t, torch.ones(2, dtype=torch.float64), 0.6).tolist() == [0.0, 1.0]
+    assert tempering.respaced(t, torch.ones(2, dtype=torch.float64), 0.6).tolist() == [0.0, 1.0]
 
 
 def test_tempering_depends_on_position_only():

@@ -31,7 +31,7 @@ def test_three_documents_by_hand():
     one = torch.tensor([5.0]), torch.tensor([2.0])
     for found in (per_document(*one), pooled(*one)):
         assert found.value == pytest.approx(math.exp(2.5))
-        assert (found.error, found.spread) == (None, None)
+        assert (found.error, found.case_error) == (None, None)
     same = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
     assert per_document(*same).value == pytest.approx(pooled(*same).value) == pytest.approx(math.exp(3))
 
@@ -42,10 +42,10 @@ def test_errors_by_hand():
     one, other = per_document(NLL, TOKENS, variance), pooled(NLL, TOKENS, variance)
     assert one.error == pytest.approx(one.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
     assert other.error == pytest.approx(other.value * math.sqrt(14) / 15)
-    assert one.spread == pytest.approx(one.value * 1.0 / math.sqrt(3))
+    assert one.case_error == pytest.approx(one.value * 1.0 / math.sqrt(3))
     rate = 46 / 15
     residual = [4 - 2 * rate, 30 - 10 * rate, 12 - 3 * rate]
-    assert other.spread == pytest.approx(other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15)
+    assert other.case_error == pytest.approx(other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15)
 
 
 @pytest.mark.parametrize("perplexity", [per_document, pooled])
@@ -68,7 +68,7 @@ def test_errors_are_those_of_repeats(perplexity):
     nll = lengths * (3 + 0.3 * normal(repeats, n))
     found = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
     values = torch.tensor([p.value for p in found])
-    assert float(values.std()) == pytest.approx(sum(p.spread for p in found) / repeats, rel=0.05)
+    assert float(values.std()) == pytest.approx(sum(p.case_error for p in found) / repeats, rel=0.05)
 
 
 def test_what_is_too_large_is_infinite():

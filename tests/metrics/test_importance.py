@@ -60,7 +60,7 @@ def test_it_is_the_direct_formula(model, x, samples):
     ess = w.sum(0) ** 2 / (w**2).sum(0)
     assert got.ess == pytest.approx(float(ess.mean()), rel=1e-9)
     assert got.ess_min == pytest.approx(float(ess.min()), rel=1e-9)
-    assert got.spread == pytest.approx(float(log_p.std()) / math.sqrt(len(x)), rel=1e-9)
+    assert got.case_error == pytest.approx(float(log_p.std()) / math.sqrt(len(x)), rel=1e-9)
     assert (got.cases, got.samples) == (120, samples)
     if samples == 1:
         assert got.error is None  # one weight says nothing about the spread of weights

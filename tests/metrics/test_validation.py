@@ -9,7 +9,7 @@ from kit.parameters import drawn
 
 from vaebench import models
 from vaebench.check import checks as check
-from vaebench.data.examples import spread
+from vaebench.data.examples import every_nth
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
@@ -75,13 +75,13 @@ def test_boltzmann_posteriors_are_annealed(x, boltzmann):
     few = {**SETTINGS, "posterior_temperatures": 1, "posterior_chains": 3, "points": 4}
     other = validation_bound(model, x, 500, 0, few)
     assert other != pytest.approx(got, abs=1e-3)
-    assert other == validation_bound(model, spread(x, 4), 3, 0, {**few, "points": None})
+    assert other == validation_bound(model, every_nth(x, 4), 3, 0, {**few, "points": None})
 
 
 def test_points_are_spread_evenly():
-    assert spread(torch.arange(100), 10).tolist() == list(range(0, 100, 10))
-    assert spread(torch.arange(7), 3).tolist() == [0, 2, 4]
-    assert spread(torch.arange(3), 9).tolist() == spread(torch.arange(3), None).tolist() == [0, 1, 2]
+    assert every_nth(torch.arange(100), 10).tolist() == list(range(0, 100, 10))
+    assert every_nth(torch.arange(7), 3).tolist() == [0, 2, 4]
+    assert every_nth(torch.arange(3), 9).tolist() == every_nth(torch.arange(3), None).tolist() == [0, 1, 2]
 
 
 def test_without_settings_a_model_is_enumerated(x):

@@ -143,7 +143,7 @@ def test_all_validation_cases_may_be_annealed():
     model = check.tiny(POSTERIOR, seed=1)
     rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
     assert rule.validation["points"] is None
-    assert torch.equal(examples.spread(torch.arange(5), rule.validation["points"]), torch.arange(5))
+    assert torch.equal(examples.every_nth(torch.arange(5), rule.validation["points"]), torch.arange(5))
     for points in (0, -1, 2.5, True, "all"):
         with pytest.raises(UserError, match=r"objective\.valid_points"):
             objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)

@@ -11,7 +11,6 @@ from vaebench.config.compose import cells
 from vaebench.protocol.signature import samples_of, signature, signature_parts
 from vaebench.report.protocol import WORDS, differing
 from vaebench.report.select import Estimate
-from vaebench.results.stats import Measure
 
 
 def made(table, row, column, preset="paper", *overrides):
@@ -121,9 +120,6 @@ def test_a_part_that_one_side_lacks_is_no_difference():
 
 def test_the_error_of_log_z_alone_is_no_error():
     """One part is not the whole: where the error over the cases is unknown, so is all of it."""
-    measure = Measure("kl", 30.0, "nats", None, "none", extra={"log_z_error": 0.04})
-    assert measure.total_error is None
-    assert replace(measure, error=0.03, error_kind="monte carlo").total_error == pytest.approx(0.05)
     alone = Estimate(30.0, None, None, 1, None, "", "nats", (30.0,), log_z_error=0.04)
     assert alone.error is None
     assert replace(alone, own_error=0.03).error == pytest.approx(0.05)

@@ -64,7 +64,7 @@ def test_an_error_as_large_as_the_value_excuses_nothing(cases):
 
     assert found.nll < -600
     assert found.error > 100
-    assert "impossible" in kinds(measure(value=found.nll, error=found.error, spread=found.spread))
+    assert "impossible" in kinds(measure(value=found.nll, error=found.error, spread=found.case_error))
 
 
 def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():

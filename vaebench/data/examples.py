@@ -45,8 +45,8 @@ def binarized(rows: Tensor, noise: Tensor) -> Tensor:
 Rows = TypeVar("Rows", "np.ndarray", "Tensor")
 
 
-def spread(x: Rows, points: int | None) -> Rows:
-    """``points`` of the examples ``x``, evenly: every tenth of ten times as many. All of them if there are fewer."""
+def every_nth(x: Rows, points: int | None) -> Rows:
+    """``points`` of the examples ``x``, spread evenly: every tenth of ten times as many. All if there are fewer."""
     if not points or points >= len(x):
         return x
     return x[np.arange(points) * len(x) // points]

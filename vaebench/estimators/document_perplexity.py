@@ -20,13 +20,13 @@ LARGEST = 700.0
 class Perplexity:
     """``value`` with its Monte Carlo standard ``error`` given the documents, None where that of an NLL is unknown.
 
-    ``spread``: the standard error over documents, as if they were a sample of a population; None of a single one. Both
-    are by the delta method: the value times the error of its logarithm.
+    ``case_error``: the standard error over documents, as if they were a sample of a population; None of a single one.
+    Both are by the delta method: the value times the error of its logarithm.
     """
 
     value: float
     error: float | None
-    spread: float | None
+    case_error: float | None
 
 
 def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
@@ -39,8 +39,8 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
     """
     rate = nll.double() / tokens
     error = None if variance is None else float((variance.double() / tokens.double() ** 2).sum().sqrt()) / len(rate)
-    spread = float(rate.std()) / math.sqrt(len(rate)) if len(rate) > 1 else None
-    return _exp(float(rate.mean()), error, spread)
+    case_error = float(rate.std()) / math.sqrt(len(rate)) if len(rate) > 1 else None
+    return _exp(float(rate.mean()), error, case_error)
 
 
 def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
@@ -50,10 +50,11 @@ def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perpl
     error = None if variance is None else float(variance.double().sum().sqrt()) / whole
     # Of a ratio of two means the error is that of the mean residual.
     residual = nll.double() - rate * tokens
-    spread = math.sqrt(float((residual**2).sum()) * n / (n - 1)) / whole if n > 1 else None
-    return _exp(rate, error, spread)
+    case_error = math.sqrt(float((residual**2).sum()) * n / (n - 1)) / whole if n > 1 else None
+    return _exp(rate, error, case_error)
 
 
-def _exp(rate: float, error: float | None, spread: float | None) -> Perplexity:
+def _exp(rate: float, error: float | None, case_error: float | None) -> Perplexity:
     value = math.exp(rate) if rate < LARGEST else math.inf
-    return Perplexity(value, None if error is None else value * error, None if spread is None else value * spread)
+    errors = [None if e is None else value * e for e in (error, case_error)]
+    return Perplexity(value, *errors)

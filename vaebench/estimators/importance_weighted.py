@@ -23,13 +23,13 @@ class Importance:
     more where ``ess`` is small, that is no part of ``error``, the Monte Carlo standard error given the cases, by the
     jackknife over groups of samples; None with one sample.
     ``curve``: K -> the same from the first K samples. ``ess``: mean over cases of (sum w)^2 / sum w^2, between 1 and K;
-    ``ess_min`` the smallest of any case. ``spread``: standard error over cases, as if they were a sample of a
+    ``ess_min`` the smallest of any case. ``case_error``: standard error over cases, as if they were a sample of a
     population.
     """
 
     nll: float
     error: float | None
-    spread: float | None
+    case_error: float | None
     curve: dict[int, float]
     ess: float
     ess_min: float
@@ -88,7 +88,7 @@ class ImportanceSum(Sums):
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,
             error=float(self.variance().sum().sqrt() / self.cases) if self.samples > 1 else None,
-            spread=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
+            case_error=float(log_p.std() / math.sqrt(self.cases)) if self.cases > 1 else None,
             curve={k: float(-v.mean()) + self.log_z for k, v in self.at.items()},
             ess=float(ess.mean()),
             ess_min=float(ess.min()),

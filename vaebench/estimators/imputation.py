@@ -19,9 +19,6 @@ from vaebench.models.base import BinaryVisibles, SampledPosterior
 from vaebench.rng import noise
 from vaebench.work.steps import Box, steps
 
-KINDS = ("random", "square")
-"""Pixels missing at random, each with one probability, or a square of half the sides in the middle."""
-
 CASES = 100
 """Cases whose noise comes from one generator, so that no result depends on which others are measured."""
 
@@ -34,7 +31,7 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     """Which pixels are missing, (cases, d), bool.
 
     Args:
-        kind: One of ``KINDS``.
+        kind: ``random``, each pixel with one probability, or ``square``, half the sides and in the middle.
         share: Probability of each pixel, for ``random``.
         shape: Of an example, (height, width) with more sizes of 1 perhaps; for ``square``.
         cases: How many.

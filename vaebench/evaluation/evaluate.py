@@ -39,7 +39,7 @@ def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
 
 def places(splits: Splits, settings: dict[str, Any]) -> np.ndarray:
     """Their positions in the split, (n,)."""
-    return examples.spread(np.arange(len(getattr(splits, settings["split"]))), settings["points"])
+    return examples.every_nth(np.arange(len(getattr(splits, settings["split"]))), settings["points"])
 
 
 def evaluate(

@@ -44,7 +44,7 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
     if _held(folder / run_files.MEANS) == wanted:
         return
     device = model.mean.device
-    places = examples.spread(np.arange(len(getattr(splits, split))), POINTS)
+    places = examples.every_nth(np.arange(len(getattr(splits, split))), POINTS)
     cases = places.tolist()
     x = torch.from_numpy(examples.fixed(splits, split, places)).to(device)
     lines = Box(found=[])

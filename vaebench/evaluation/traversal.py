@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vaebench.data.examples import spread
+from vaebench.data.examples import every_nth
 from vaebench.errors import UserError
 from vaebench.estimators.active_units import variances
 from vaebench.evaluation.generation import has_means, posterior_means
@@ -69,11 +69,11 @@ def moved(
     if around is not None and not 0 <= around < len(x):
         raise UserError(f"image {around}: allowed: a whole number from 0 to {len(x) - 1}")
 
-    spread_of = activity(model, x)
-    chosen = most_active(spread_of, latents)
+    activities = activity(model, x)
+    chosen = most_active(activities, latents)
     centre = torch.zeros(model.sizes[1]) if around is None else _mean_of(model, x, around)
     codes = (plane if manifold else along)(centre, chosen, steps)
-    return Moved(images(model, codes, x.shape[1], seed, means), chosen, spread_of)
+    return Moved(images(model, codes, x.shape[1], seed, means), chosen, activities)
 
 
 def _mean_of(model: GaussianPosterior | DLGM, x: Tensor, case: int) -> Tensor:
@@ -96,7 +96,7 @@ def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
     """
     if len(x) < 2:
         raise UserError("the most active latents are those whose posterior mean varies most: needs two cases at least")
-    return variances(posterior_means(model, spread(x, CASES)))
+    return variances(posterior_means(model, every_nth(x, CASES)))
 
 
 def most_active(activity: Tensor, latents: int) -> list[int]:

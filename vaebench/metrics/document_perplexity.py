@@ -40,6 +40,6 @@ def measures(
     found = []
     for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
         p = perplexity(nll, tokens, variance)
-        extra = {**of_tokens, "spread": p.spread, **more}
+        extra = {**of_tokens, "spread": p.case_error, **more}
         found.append(job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra))
     return found

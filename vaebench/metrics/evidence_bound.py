@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.base import BoundedModel
 from vaebench.results.stats import Measure
 
@@ -26,8 +26,8 @@ class EvidenceBound(Metric[Tensor]):
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over examples."""
-        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
-        bound = job.measure("bound", -float(collected.mean()), None, None, each=-collected, spread=spread)
+        value = -float(collected.mean())
+        bound = job.measure("bound", value, None, None, each=-collected, spread=case_error(collected))
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [bound, *document_perplexity.measures(job, -collected, None, None, names)]
 

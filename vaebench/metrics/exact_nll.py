@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebench.estimators import ensemble, enumeration
 from vaebench.metrics import document_perplexity, perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.base import Ensemble, ExactModel, OrderedModel
 from vaebench.nn.precision import products_in
 from vaebench.results.stats import Measure
@@ -39,8 +39,7 @@ class ExactNLL(Metric[Tensor]):
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over cases."""
         nll = -float(collected.mean())
-        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
-        found = [job.measure("nll", nll, None, None, each=-collected, spread=spread)]
+        found = [job.measure("nll", nll, None, None, each=-collected, spread=case_error(collected))]
         if job.model.facts.reads_documents:
             found.append(perplexity.measure(job, nll, None, None, -collected))
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED

@@ -41,8 +41,8 @@ class Imputation(Metric[Tensor]):
         curve = {str(t): float(v) for t, v in enumerate(mean)}
         curve_error = {str(t): float(v) for t, v in enumerate(error)}
         each = percent[:, -1].mean(0)
-        spread = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
-        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": spread}
+        case_error = float(each.std()) / len(each) ** 0.5 if len(each) > 1 else None
+        more: dict[str, Any] = {"curve": curve, "curve_error": curve_error, "spread": case_error}
         return [job.measure("imputation", float(mean[-1]), float(error[-1]), chains, "%", **more)]
 
 

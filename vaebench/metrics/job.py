@@ -92,3 +92,12 @@ class Job:
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)
         return self.measure(name, value, error, samples, **extra)
+
+
+def case_error(each: Tensor) -> float | None:
+    """Standard error of the mean over cases, as if they were drawn from a population; None of a single one.
+
+    Args:
+        each: the cases' values, (n,).
+    """
+    return float(each.std() / len(each) ** 0.5) if len(each) > 1 else None

@@ -7,7 +7,7 @@ from torch import Tensor
 from vaebench.estimators.left_to_right import log_evidence
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.lda import LDA
 from vaebench.results.stats import Measure
 
@@ -29,10 +29,9 @@ class LeftToRight(Metric[Tensor]):
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over documents. Its Monte Carlo error is seen by repeats alone."""
-        spread = float(collected.std() / len(collected) ** 0.5) if len(collected) > 1 else None
         particles = job.settings["particles"]
         value = -float(collected.mean())
-        nll = job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=spread)
+        nll = job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=case_error(collected))
         return [nll, *document_perplexity.measures(job, -collected, None, particles, NAMES)]
 
 

@@ -18,7 +18,7 @@ from vaebench.estimators.log_z.partition import LogZ
 from vaebench.estimators.log_z.spacing import SPACINGS
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.replicated_softmax import ReplicatedSoftmax, log_shares
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 from vaebench.results.stats import Measure
@@ -72,9 +72,8 @@ class LengthNLL(Metric[Annealed]):
         if found.upper is not None and found.upper_error is not None:
             gap, gap_error = _largest_gap(found.upper - found.value, found.error, found.upper_error)
             trust |= {"gap": gap, "gap_error": gap_error}
-        spread = float(nll.std() / cases**0.5) if cases > 1 else None
         error = float(variance.sum().sqrt() / cases)
-        own = {"spread": spread, "log_z_error": error, **trust}
+        own = {"spread": case_error(nll), "log_z_error": error, **trust}
         out = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **own)]
 
         if found.upper is not None and found.upper_error is not None and found.upper_ess is not None:

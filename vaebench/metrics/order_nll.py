@@ -7,7 +7,7 @@ from torch import Tensor
 from vaebench.estimators import orders
 from vaebench.metrics import document_perplexity
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.base import OrderedModel
 from vaebench.protocol import signature
 from vaebench.results.stats import Measure
@@ -29,9 +29,8 @@ class OrderNLL(Metric[Tensor]):
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``error``: what the choice of the orders leaves. ``spread``: the standard error of the mean over examples."""
         each = -collected.mean(0)
-        spread = float(each.std() / len(each) ** 0.5) if len(each) > 1 else None
         error = orders.mean_error(collected)
-        nll = job.measure("nll", float(each.mean()), error, None, each=each, spread=spread)
+        nll = job.measure("nll", float(each.mean()), error, None, each=each, spread=case_error(each))
         variance = collected.var(0) / len(collected) if len(collected) > 1 else None
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [nll, *document_perplexity.measures(job, each, variance, None, names)]

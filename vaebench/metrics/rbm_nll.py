@@ -18,7 +18,7 @@ from vaebench.data import examples
 from vaebench.estimators.log_z.partition import LogZ
 from vaebench.metrics import log_z
 from vaebench.metrics.base import Metric
-from vaebench.metrics.job import Job
+from vaebench.metrics.job import Job, case_error
 from vaebench.models.rbm import BinaryRBM
 from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 from vaebench.results.stats import Measure
@@ -61,8 +61,6 @@ class RBMNLL(Metric[Annealed]):
         """``spread``: the standard error of the mean over cases. Free energies are exact: log Z alone has an error."""
         found = collected.log_z
         energy = float(collected.free_energy.mean())
-        cases = len(collected.free_energy)
-        spread = float(collected.free_energy.std() / cases**0.5) if cases > 1 else None
         trust = _trust(found)
         value = float(found.value)
         gap: dict[str, Any] = {}
@@ -76,7 +74,7 @@ class RBMNLL(Metric[Annealed]):
                 0.0,
                 None,
                 each=collected.free_energy + value,
-                spread=spread,
+                spread=case_error(collected.free_energy),
                 log_z=value,
                 log_z_error=float(found.error),
                 **trust,
@@ -117,7 +115,7 @@ def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
 @torch.no_grad()
 def relaxed(model: BinaryRBM, x: Tensor, chains: int, seed: int) -> Tensor:
     """``chains`` states (chains, d) after BURN sweeps from cases spread evenly over ``x``, taken again if too few."""
-    started = examples.spread(x, chains)
+    started = examples.every_nth(x, chains)
     started = started.repeat(-(-chains // len(started)), 1)[:chains].to(model.mean.dtype)
     box = Box(x=started)
     shapes = model.gibbs_noise(1, chains)

@@ -77,7 +77,7 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     log_z = float(log_zs.of_prior(model, x, given, seed, purpose="valid_logz").value)
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
-    x = examples.spread(x, settings.get("points"))
+    x = examples.every_nth(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)
     total = annealed_posterior.AnnealedSum(len(x), chains, x.device, log_z=log_z, shown=0)

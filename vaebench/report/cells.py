@@ -24,12 +24,12 @@ def places(table: Table, column: str) -> int:
 
 
 def published(table: Table, row: ReportRow) -> str:
-    """The published number with the decimals of its measure; ``84.11 ± 0.04`` with its spread."""
+    """The published number with the decimals of its measure; ``84.11 ± 0.04`` with its standard deviation."""
     if row.published is None:
         return ""
     digits = places(table, row.column)
-    spread = "" if row.spread is None else f" ± {row.spread:.{digits}f}"
-    return f"{row.published:.{digits}f}{spread}"
+    sd = "" if row.published_sd is None else f" ± {row.published_sd:.{digits}f}"
+    return f"{row.published:.{digits}f}{sd}"
 
 
 def decimals(published: Iterable[float | None]) -> int:

@@ -15,7 +15,7 @@ from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
-from vaebench.report.select import Estimate, Record, counted, estimated, kinds, only_current, records
+from vaebench.report.select import Estimate, Record, averaged, estimated, kinds, only_current, records
 from vaebench.results.stats import combine, half_width
 from vaebench.settings import options
 
@@ -162,7 +162,7 @@ def _places(names: Iterable[T]) -> dict[T, int]:
 
 def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Record]]:
     """Of each part the rows that count. Raises UserError if some are of several training settings."""
-    numbers = {name: rows for name, part in parts.items() if (rows := counted(part))}
+    numbers = {name: rows for name, part in parts.items() if (rows := averaged(part))}
     for name, rows in numbers.items():
         keys = list(dict.fromkeys(row["key"] for row in rows))
         if len(keys) > 1:

@@ -69,9 +69,9 @@ def error_over_seeds(summary: Summary) -> Iterator[str]:
         yield f"±: standard error of the mean over the seeds{more}."
 
 
-def published_spread(summary: Summary) -> Iterator[str]:
+def published_sd(summary: Summary) -> Iterator[str]:
     """``84.11 ± 0.04`` in print."""
-    if any(r.spread is not None for r in summary.rows):
+    if any(r.published_sd is not None for r in summary.rows):
         yield "± of a published number: the standard deviation over the paper's runs, as printed, not of their mean."
 
 
@@ -99,7 +99,7 @@ def error_of_log_z(summary: Summary) -> Iterator[str]:
 
 def part_of_the_cases(summary: Summary) -> Iterator[str]:
     """What measuring on some of the test cases costs, where that is known."""
-    known = [(e.over_cases, e) for e in summary.estimates if e.cases and e.over_cases]
+    known = [(e.case_error, e) for e in summary.estimates if e.cases and e.case_error]
     if known:
         error, worst = max(known, key=lambda pair: pair[0])
         yield (
@@ -203,7 +203,7 @@ def interval(summary: Summary) -> Iterator[str]:
 
     seeds = f"{LEVEL:.0%} interval: of the difference, by Student's t with n - 1 degrees of freedom for n seeds"
     welch = "and by Welch's where the paper prints a standard deviation"
-    if all(r.spread is None for r in judged):
+    if all(r.published_sd is None for r in judged):
         yield f"{seeds}; the published number is taken as exact."
     elif summary.table.published_runs:
         yield f"{seeds}, {welch}, over {summary.table.published_runs} runs."
@@ -265,7 +265,7 @@ def ledger(summary: Summary) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     legend,
     error_over_seeds,
-    published_spread,
+    published_sd,
     error_of_one_seed,
     error_of_log_z,
     part_of_the_cases,

@@ -51,7 +51,7 @@ class Estimate:
         ess: Mean effective sample size of an importance-weighted metric, the smallest of the seeds; None if not stored.
         log_z_error: Error of the log Z that enters the value, the largest of the seeds; None where none does.
         cases: How many it was measured on, if they are a part of the set; else None.
-        over_cases: Standard error over these cases as one of a number of the whole set (stored as ``spread``), the
+        case_error: Standard error over these cases as one of a number of the whole set (stored as ``spread``), the
             largest of the seeds, or None.
         repeats: Evaluations of each seed, their mean and their variance, both means over seeds; None for one each.
         layers: Value of each latent layer, the one next to the data first, means over seeds; empty if not stored.
@@ -72,7 +72,7 @@ class Estimate:
     ess: float | None = None
     log_z_error: float | None = None
     cases: int | None = None
-    over_cases: float | None = None
+    case_error: float | None = None
     repeats: tuple[int, float, float] | None = None
     layers: tuple[float, ...] = ()
     flags: tuple[str, ...] = ()
@@ -103,11 +103,11 @@ def _is_current(extra: str) -> bool:
 
 def measured(frame: pd.DataFrame, metric: str) -> list[Record]:
     """The rows that count for a metric: run done, measure current, value possible, one per cell and seed."""
-    return counted(taken(records(frame), metric))
+    return averaged(taken(records(frame), metric))
 
 
-def counted(rows: Sequence[Record]) -> list[Record]:
-    """Of the rows of ``taken`` one per cell and seed, the last, without values that are not finite or impossible."""
+def averaged(rows: Sequence[Record]) -> list[Record]:
+    """Of the rows of ``taken`` those that enter the mean: of each cell and seed the last, if it is not lost."""
     return last_of_runs([row for row in rows if not is_lost(row["flags"])])
 
 
@@ -167,7 +167,7 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
         cases=_part(as_taken(first["signature"], points(first))),
-        over_cases=max(_numbers(extras, "spread"), default=None),
+        case_error=max(_numbers(extras, "spread"), default=None),
         error_by=methods.pop() if len(methods) == 1 else "",
         repeats=_repeats([repeats_of(extra) for extra in extras]),
         layers=_layers([extra.get("layers") for extra in extras]),

@@ -14,7 +14,7 @@ from vaebench.report.protocol import differing, unlike
 from vaebench.report.select import (
     Estimate,
     Record,
-    counted,
+    averaged,
     estimate,
     kinds,
     last_of_runs,
@@ -48,7 +48,7 @@ class ReportRow:
         row: Its name in the table.
         column: Its name in the table.
         published: What the paper printed.
-        spread: The standard deviation over the paper's runs, if it prints one.
+        published_sd: The standard deviation over the paper's runs, if it prints one.
         ours: What was measured.
         difference: Ours minus published; None if the two may not be compared.
         verdict: A word of ``vaebench.report.footnotes.VERDICTS``, then the label and the count of seeds.
@@ -73,7 +73,7 @@ class ReportRow:
     row: str
     column: str
     published: float | None = None
-    spread: float | None = None
+    published_sd: float | None = None
     ours: Estimate | None = None
     difference: float | None = None
     verdict: str = "-"
@@ -180,23 +180,23 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
     comparable = of_paper and measure not in found.mixed and not is_timing(measure) and not (ours and ours.faulty)
-    lost = _seeds(found.taken[measure]) - _seeds(found.counted[measure])
+    lost = _seeds(found.taken[measure]) - _seeds(found.averaged[measure])
     if printed.diverges:
         word = _divergence(runs, first["label"]) if of_paper else "-"
     else:
         judged = comparable and not is_descriptive(measure)
         values = ours.values if ours else ()
-        spread = printed.spread.get(column)
-        word = verdict(published, values, table.margin, first["label"], judged, spread, table.published_runs)
+        published_sd = printed.spread.get(column)
+        word = verdict(published, values, table.margin, first["label"], judged, published_sd, table.published_runs)
         word += _survivors(runs, lost) if word != "-" else ""
 
     # What must be said of this row alone.
     unjudged = "no verdict: " if table.printed else ""
-    status, reasons = _status(measure, runs, found.counted[measure], lost)
-    signatures = sorted({number["signature"] for number in found.counted[measure]})
+    status, reasons = _status(measure, runs, found.averaged[measure], lost)
+    signatures = sorted({number["signature"] for number in found.averaged[measure]})
     notes = [printed.note, _kind(signatures), *reasons]
     if not protocol_is_papers:
-        notes.append(f"{unjudged}{_unlike_the_papers(found.counted[measure])}")
+        notes.append(f"{unjudged}{_unlike_the_papers(found.averaged[measure])}")
     if indicative:
         notes.append(f"the printed number is indicative, no verdict: {indicative}")
     for m, words in found.mixed.items():
@@ -212,7 +212,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         row=row,
         column=column,
         published=published,
-        spread=printed.spread.get(column),
+        published_sd=printed.spread.get(column),
         ours=ours,
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word,
@@ -239,13 +239,13 @@ class _Numbers(NamedTuple):
 
     Attributes:
         taken: The rows that were measured as the cell asks.
-        counted: Of these the rows that are in the mean.
+        averaged: Of these the rows that are in the mean.
         estimates: The mean, where there is one.
         mixed: In what the protocols of the rows differ, where they do.
     """
 
     taken: dict[str, list[Record]]
-    counted: dict[str, list[Record]]
+    averaged: dict[str, list[Record]]
     estimates: dict[str, Estimate]
     mixed: dict[str, str]
 
@@ -256,7 +256,7 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
     there = {run["metric"] for run in runs} - _in_other_columns(table, row, column)
     shown = [measure, *(m for m in BESIDE if m in there and m != measure)]
     found = {m: taken(runs, m) for m in shown}
-    numbers = {m: counted(rows) for m, rows in found.items()}
+    numbers = {m: averaged(rows) for m, rows in found.items()}
     estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
     mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
     return _Numbers(found, numbers, estimates, mixed)

@@ -18,8 +18,7 @@ from vaebench.settings.kinds import is_number
 from vaebench.settings.records import EvalSettings
 
 FACTS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock")
-COST = (*FACTS, "sizes", "evaluation", "budget", "unit")
-"""What an estimate of cost needs to know of a run, see ``report.costs``."""
+"""What an estimate of cost needs to know of a run beside its settings, see ``cost``."""
 
 
 class Found(NamedTuple):
@@ -29,7 +28,7 @@ class Found(NamedTuple):
         status: Its word.
         updates: Made.
         line: Its flags and measures, or why there are none.
-        cost: See COST.
+        cost: See the function of that name.
     """
 
     status: str

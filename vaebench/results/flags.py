@@ -85,11 +85,6 @@ def kind_of(flag: str) -> str:
     return flag.partition(":")[0]
 
 
-def why(flag: str) -> str:
-    """What stands behind the kind."""
-    return flag.partition(": ")[2]
-
-
 def kinds(flags: Iterable[str]) -> tuple[str, ...]:
     """The kinds of several flags, each once."""
     return tuple(dict.fromkeys(map(kind_of, flags)))

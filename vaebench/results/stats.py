@@ -49,11 +49,6 @@ class Measure:
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
 
-    @property
-    def total_error(self) -> float | None:
-        """``error`` and the error of log Z together; None where ``error`` is unknown: one part is not the whole."""
-        return None if self.error is None else combine(self.error, self.extra.get("log_z_error"))
-
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""
         return asdict(self)
@@ -170,16 +165,16 @@ def half_width(parts: Sequence[tuple[float, float]], level: float = LEVEL) -> fl
     return total * t_quantile(1 / inverse if inverse else math.inf, level)
 
 
-def published_error(spread: float, runs: int | None) -> tuple[float, float]:
-    """Standard error and degrees of freedom of a published mean with the standard deviation ``spread`` over ``runs``.
+def published_error(sd: float, runs: int | None) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a published mean with the standard deviation ``sd`` over ``runs``.
 
     Where the paper does not say how many runs it made, the number is taken as that of a single one whose standard
-    deviation is known: (spread, inf). That is no smaller than the error of any mean, and asks for no quantile of an
+    deviation is known: (sd, inf). That is no smaller than the error of any mean, and asks for no quantile of an
     unknown number of degrees of freedom.
     """
     if runs is None or runs < 2:
-        return spread, math.inf
-    return spread / math.sqrt(runs), runs - 1
+        return sd, math.inf
+    return sd / math.sqrt(runs), runs - 1
 
 
 def verdict(
@@ -188,7 +183,7 @@ def verdict(
     margin: float,
     label: str,
     comparable: bool,
-    spread: float | None = None,
+    published_sd: float | None = None,
     runs: int | None = None,
 ) -> str:
     """Whether the mean of ``values`` (one per seed, lower is better) reproduces the published number.
@@ -203,8 +198,8 @@ def verdict(
     ``no``       d > 0, |d| > ``margin`` and |d| > w
     ``unclear``  all else: the seeds, or the paper's runs, scatter too much for either
 
-    Where the paper prints a standard deviation over its runs (``spread``), the error of its number is part of w, by
-    Welch's t with the number of ``runs``; see ``published_error`` where that is not known.
+    Where the paper prints a standard deviation over its runs (``published_sd``), the error of its number is part of w,
+    by Welch's t with the number of ``runs``; see ``published_error`` where that is not known.
     A ``label`` that is not empty (the recipe is not the paper's) stands behind all but ``-``: ``yes, tuned``.
     Raises ValueError for NaN or infinity.
     """
@@ -218,8 +213,8 @@ def verdict(
         return f"n=1, {label}" if label else "n=1"
 
     parts: list[tuple[float, float]] = [(se, n - 1)]
-    if spread is not None:
-        parts.append(published_error(spread, runs))
+    if published_sd is not None:
+        parts.append(published_error(published_sd, runs))
     width = half_width(parts)
 
     difference = mean - published

@@ -19,6 +19,7 @@ from vaebench import tracking
 from vaebench.config.cells import Cell, canonical
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
+from vaebench.formatting import first_line
 from vaebench.results import flags, run_files
 from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
@@ -177,7 +178,7 @@ def check_built(cells: Iterable[Cell]) -> None:
         except UserError as e:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # sizes whose product is no number of torch's
-            raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {_line(e)}") from None
+            raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(e)}") from None
     _check_orders(cells)
 
 
@@ -224,10 +225,6 @@ def _check_places(cells: list[Cell]) -> None:
 def _devices(cells: list[Cell]) -> Iterable[str]:
     """The devices that this machine must have: those of tasks that an engine takes elsewhere are not its own."""
     return dict.fromkeys(cell.run.device for cell in cells if cell.run.launcher == "local")
-
-
-def _line(e: Exception) -> str:
-    return str(e).strip().partition("\n")[0]
 
 
 def _info(cell: Cell) -> DataInfo:

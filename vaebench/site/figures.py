@@ -69,7 +69,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "name": "published",
         "mode": "markers",
         "marker": {"size": 9, "symbol": "diamond-open", "color": COLOURS[1]},
-        "error_x": {"type": "data", "array": [r.spread or 0.0 for r in compared], "color": COLOURS[1]},
+        "error_x": {"type": "data", "array": [r.published_sd or 0.0 for r in compared], "color": COLOURS[1]},
         "text": [f"published {r.published:g}" for r in compared],
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }

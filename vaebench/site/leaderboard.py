@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vaebench.protocol.signature import signature_parts
-from vaebench.report.select import Estimate, Record, counted, estimate, mean_of, only_current, records
+from vaebench.report.select import Estimate, Record, averaged, estimate, mean_of, only_current, records
 from vaebench.site.sources import Results
 
 MEASURES = ("nll", "iw_nll", "bound")
@@ -59,7 +59,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
     found: dict[tuple[str, str], dict[str, Place]] = {}
     for result in results:
         for (row, column, preset, key, signature), alike in _alike(result).items():
-            rows = counted(alike)
+            rows = averaged(alike)
             number = estimate(rows)
             if number is None or number.faulty:
                 continue

@@ -86,12 +86,12 @@ def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
     """
     import torch
 
-    from vaebench.data.examples import fixed, spread
+    from vaebench.data.examples import every_nth, fixed
 
     cases = fixed(trained.splits, "test")
     if number is not None:
         whole(1, len(cases)).check("--test", number, f"--test {number}")
-    chosen = torch.from_numpy(spread(cases, number))
+    chosen = torch.from_numpy(every_nth(cases, number))
     return chosen.long() if trained.splits.tokens else chosen.to(trained.model.mean.dtype)
 
 

@@ -10,7 +10,7 @@ from vaebench.config.cells import Figure, Table
 from vaebench.errors import Interrupted
 from vaebench.settings import options
 from vaebench.settings.defaults import results_root
-from vaebench.verbs import add_option, add_overrides, drawings, looks, nothing_to_set
+from vaebench.verbs import add_option, add_overrides, drawings, looks, nothing_to_set, tell
 
 HELP = (
     "Train and evaluate the cells of a table. Finished runs are skipped, partial ones resumed; the table is printed.\n"
@@ -60,7 +60,8 @@ def run(args: Namespace) -> int:
     todo = plan(store, wanted, args.force, shard, not args.no_eval, until)
     if not args.force:
         refuse_outdated(store, todo.todo)
-        _say(of_earlier_version(store, [cell for cell, _ in todo.todo]))
+        earlier = of_earlier_version(store, [cell for cell, _ in todo.todo])
+        tell([earlier] if earlier else [])
     if args.dry_run:
         drawings.would_draw(figures, store.root)
         asked = [cell for chosen, _ in wanted for cell in chosen]
@@ -76,15 +77,8 @@ def run(args: Namespace) -> int:
     sys.stdout.write(written([shown[e.name] for e in every], look=looks()))
 
     bad = unexpected(launched.outcomes, {t.name: t for t in tables})
-    for o in bad:
-        _say(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}")
+    tell(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}" for o in bad)
     if launched.stopped:
         raise Interrupted(launched.line)
-    for line in told(todo, launched, args.minutes, "the same command", "the same command without --no-eval"):
-        _say(line)
+    tell(told(todo, launched, args.minutes, "the same command", "the same command without --no-eval"))
     return 1 if bad else 0
-
-
-def _say(line: str) -> None:
-    if line:
-        print(f"vaebench: {line}", file=sys.stderr)

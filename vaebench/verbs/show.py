@@ -112,8 +112,8 @@ def _column_remarks(column: Column) -> str:
 
 
 def _published(row: Row) -> str:
-    spread = {c: f" ± {sd}" for c, sd in row.spread.items()}
-    printed = (f"{c} {'(curve)' if v is None else v}{spread.get(c, '')}" for c, v in row.published.items())
+    sds = {c: f" ± {sd}" for c, sd in row.spread.items()}
+    printed = (f"{c} {'(curve)' if v is None else v}{sds.get(c, '')}" for c, v in row.published.items())
     return ", ".join(printed) or "-"
 
 

@@ -88,8 +88,8 @@ def parted(documents: Documents, valid: int) -> dict[str, Documents]:
     """Training documents of which ``valid``, spread evenly over them, are for validation: 'train' and 'valid'."""
     import numpy as np
 
-    from vaebench.data.examples import spread
+    from vaebench.data.examples import every_nth
 
     held = np.zeros(len(documents), dtype=bool)
-    held[spread(np.arange(len(documents)), valid)] = True
+    held[every_nth(np.arange(len(documents)), valid)] = True
     return {"train": documents.chosen(~held), "valid": documents.chosen(held)}

@@ -144,7 +144,7 @@ class _Ladder:
             rates = exchange_rates(at_low, at_high)
             n = len(rates)
             fit = rates.min() >= low and (rates.max() <= high or n <= 2)
-            t = spread(self.t, rates, (low + high) / 2)
+            t = respaced(self.t, rates, (low + high) / 2)
             if fit or len(t) - 1 > MOST or attempt == ROUNDS:
                 break
             # A new temperature starts from the states of the nearest old one.
@@ -229,7 +229,7 @@ def exchange_rates(at_low: Tensor, at_high: Tensor) -> Tensor:
     return torch.exp((at_low - at_high).clamp(max=0)).flatten(0, -2).mean(0)
 
 
-def spread(t: Tensor, rates: Tensor, target: float) -> Tensor:
+def respaced(t: Tensor, rates: Tensor, target: float) -> Tensor:
     """New temperatures: as many as would exchange at the rate ``target``, with equal shares of the barrier."""
     barrier = F.pad((1 - rates).clamp(min=1e-6).cumsum(0), (1, 0))
     n = max(1, math.ceil(float(barrier[-1]) / (1 - target) - 1e-6))

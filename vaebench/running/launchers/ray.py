@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.errors import UserError
+from vaebench.formatting import first_line
 from vaebench.running.launchers.carried import carry_out, read_progress
 from vaebench.running.launchers.engine import Job, State, asks_of
 from vaebench.running.tasks import Task
@@ -68,7 +69,9 @@ class Ray:
                 ray.init(address=address or "auto", **how)
             except (OSError, RuntimeError, ValueError) as e:
                 if address:
-                    raise UserError(f"run.address={address}: no cluster of Ray answers there: {_line(e)}") from None
+                    raise UserError(
+                        f"run.address={address}: no cluster of Ray answers there: {first_line(e)}"
+                    ) from None
                 self._own = True
         if self._own:
             ray.init(address="local", include_dashboard=False, **how)
@@ -202,7 +205,3 @@ def _knock(address: str) -> None:
 
 def _name(job: Job) -> str:
     return f"{job.batch}/{job.number}"
-
-
-def _line(e: Exception) -> str:
-    return str(e).strip().partition("\n")[0]
