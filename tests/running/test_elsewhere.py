@@ -142,6 +142,36 @@ def test_a_job_that_begins_while_it_is_taken_back_goes_on(cluster, tasks, said):
     assert lines(said) == ["1 job of an earlier command in List: waited for, not handed over again"]
 
 
+def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(cluster, tasks, said, store):
+    class Left(BaseException):
+        pass
+
+    looks = []
+
+    def leave(cluster):
+        """The other command looks what is in flight, cancels, looks again, hands over, and is gone."""
+        looks.append(1)
+        if len(looks) > 3:
+            raise Left
+
+    other = Listed(cluster, leave, gpus=2)
+    go_on = in_a_while()
+
+    def each(cluster):
+        if other.batches:
+            go_on(cluster)
+            return
+        with pytest.raises(Left):
+            launch(other, tasks[:1], [])
+
+    engine = Listed(cluster, each, starts=WAITS, gpus=8)
+    assert statuses(launch(engine, tasks[:1], said)) == DONE[:2]
+
+    assert len(engine.batches) == len(other.batches) == len(other.cancelled) == 1
+    assert lines(said)[1:] == ["1 job of an earlier command in List: waited for, not handed over again"]
+    assert list((store.root / ".jobs" / "listed").iterdir()) == []
+
+
 def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(cluster, tasks, said, store):
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
     (note,) = store.root.glob(".jobs/listed/*/batch.json")

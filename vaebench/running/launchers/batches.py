@@ -68,6 +68,11 @@ class Batches:
         """The notes of all batches that are not forgotten."""
         return {path.parent.name: _read(path) for path in sorted(self.home.glob(f"*/{NOTE}"))}
 
+    def has_elsewhere(self, batch: str, run: Run) -> bool:
+        """Whether another batch than this one has a run."""
+        others = {name: note for name, note in self.noted().items() if name != batch}
+        return any(run in runs for note in others.values() for runs in note.jobs)
+
     def forget(self, batch: str) -> None:
         """Remove what is written down of a batch whose jobs have ended, but for the logs."""
         folder = self.folder(batch)

@@ -228,13 +228,13 @@ class Elsewhere:
                 left.append(w)
                 continue
             self._tell(w, say, each=running <= FEW)
-            found = self._ended(store, w, stopping)
+            found = self._ended(store, batches, w, stopping)
             if found is None:
                 left.append(w)
                 continue
             for outcome in found:
-                if w.adopted and not stopping and outcome.status is Status.BUSY:
-                    again.append(outcome.task)
+                if isinstance(outcome, Task):
+                    again.append(outcome)
                     continue
                 outcomes.append(outcome)
                 say(outcome)
@@ -274,43 +274,47 @@ class Elsewhere:
             say(Working(now.who, now.line, now.beside))
         w.shown = now
 
-    def _ended(self, store: Store, w: _Watched, stopping: bool) -> list[Outcome] | None:
+    def _ended(self, store: Store, batches: Batches, w: _Watched, stopping: bool) -> list[Outcome | Task] | None:
         """The outcomes of a job that has ended, as it should or not; None of one that goes on.
 
-        A run that an earlier command's job left, not as this command wants it, has status ``busy``.
+        In the place of an outcome a task that is to be looked for again: its run was left by an earlier command's job,
+        not as this command wants it, or another command has taken the job back and handed the run over anew.
         """
         found = carried.read_outcomes(w.folder, w.job.number, w.tasks[0])
         late = 0.0 if w.dropped or stopping else GONE_SECONDS
         if found is None and (w.gone is None or time.monotonic() - w.gone < late):
             return None
         by_seed = {o.seed: o for o in found or ()}
-        outcomes = []
+        outcomes: list[Outcome | Task] = []
         for task in w.tasks:
             for seed in task.seeds:
                 known = record(store, task.cell, seed)
                 reported = by_seed.get(seed)
                 if reported is not None and not w.adopted:
-                    outcome = reported
+                    outcomes.append(self._with_log(w, reported))
                 elif known.status.ends(task.evaluate):
-                    outcome = known_outcome(task, seed, known)
+                    outcomes.append(self._with_log(w, known_outcome(task, seed, known)))
                 elif w.dropped:
                     continue
                 elif reported is not None and reported.status.bad:
-                    outcome = replace(reported, task=task)
-                elif reported is not None:
-                    outcome = Outcome(task, seed, Status.BUSY)
+                    outcomes.append(self._with_log(w, replace(reported, task=task)))
                 elif stopping:
-                    outcome = Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved")
+                    outcomes.append(Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved"))
+                elif reported is not None or batches.has_elsewhere(w.job.batch, (task.cell.key, seed)):
+                    outcomes.append(replace(task, seeds=(seed,), force=False))
                 else:
                     state = w.state or State("unknown", False, False)
                     how = f"{state.word}{f' ({state.why})' if state.why else ''}"
                     reason = f"its job ended without a result: {how}; run again to go on from the last checkpoint"
-                    outcome = Outcome(task, seed, Status.FAILED, reason)
-                if outcome.status is Status.FAILED:
-                    log = self.engine.log(w.folder, w.job.number)
-                    outcome = replace(outcome, reason=f"{outcome.reason}; log: {log}")
-                outcomes.append(outcome)
+                    outcomes.append(self._with_log(w, Outcome(task, seed, Status.FAILED, reason)))
         return outcomes
+
+    def _with_log(self, w: _Watched, outcome: Outcome) -> Outcome:
+        """An outcome of a job; where it failed, its reason names the log."""
+        if outcome.status is not Status.FAILED:
+            return outcome
+        log = self.engine.log(w.folder, w.job.number)
+        return replace(outcome, reason=f"{outcome.reason}; log: {log}")
 
     # ----------------------------------------------------------------------------------------------------- ending
 
