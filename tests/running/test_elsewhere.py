@@ -154,7 +154,7 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(c
         if len(looks) > 3:
             raise Left
 
-    other = Listed(cluster, leave, gpus=2)
+    other = Listed(cluster, leave, starts=WAITS, gpus=2)
     go_on = in_a_while()
 
     def each(cluster):
@@ -168,6 +168,7 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(c
     assert statuses(launch(engine, tasks[:1], said)) == DONE[:2]
 
     assert len(engine.batches) == len(other.batches) == len(other.cancelled) == 1
+    assert engine.cancelled == []
     assert lines(said)[1:] == ["1 job of an earlier command in List: waited for, not handed over again"]
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
 

@@ -100,7 +100,7 @@ class Elsewhere:
                     if fail_fast and bad(outcomes):
                         self._drop(batches.home, watched)
                     elif again and not stop():
-                        watched += self._hand_over(batches, again, say, stop)
+                        watched += self._hand_over(batches, again, say, stop, take_back=False)
                     if watched:
                         time.sleep(POLL_SECONDS)
         finally:
@@ -109,13 +109,27 @@ class Elsewhere:
 
     # ---------------------------------------------------------------------------------------------- handing over
 
-    def _hand_over(self, batches: Batches, tasks: Sequence[Task], say: Say, stop: Stop) -> list[_Watched]:
-        """Find the jobs there are for these tasks, hand over what none has in hand."""
+    def _hand_over(
+        self, batches: Batches, tasks: Sequence[Task], say: Say, stop: Stop, take_back: bool = True
+    ) -> list[_Watched]:
+        """Find the jobs there are for these tasks, hand over what none has in hand.
+
+        Args:
+            batches: Of the engine.
+            tasks: What is wanted.
+            say: Told what is done.
+            stop: Whether to end.
+            take_back: Whether what waits and asks for something else is handed over anew. A command does so once: two
+                that ask for different things would take the jobs from each other for ever.
+
+        Returns:
+            The jobs to be watched.
+        """
         with batches.one_at_a_time(stop):
             if stop():
                 return []
             flying, runs = self._in_flight(batches)
-            if self._take_back(batches, flying, tasks, say):
+            if take_back and self._take_back(batches, flying, tasks, say):
                 flying, runs = self._in_flight(batches)
             adopted: dict[Job, _Watched] = {}
             rest: list[Task] = []
