@@ -110,6 +110,38 @@ def test_half_width_is_that_of_students_and_welchs_t():
         half_width([(math.nan, 1)])
 
 
+@pytest.mark.parametrize(
+    ("seeds", "runs", "ratio", "covered"),
+    [
+        (2, 0, 0.0, 0.95),
+        (3, 0, 0.0, 0.95),
+        (2, None, 0.3, 0.872),
+        (3, None, 0.3, 0.922),
+        (3, 5, 1.2, 0.959),
+        (5, 5, 0.5, 0.951),
+    ],
+)
+def test_an_interval_covers_as_often_as_it_is_said_to(seeds, runs, ratio, covered):
+    """4,000 repeats: within 4.5 of their errors by chance but once in 150,000.
+
+    ``ratio``: the error of the printed mean over that of ours; ``runs`` None: it is known, 0: there is none.
+    ``covered`` of two means is from 400,000 repeats in a program of its own.
+    """
+    rng = Random(seeds)
+    inside, repeats = 0, 4000
+    for _ in range(repeats):
+        mean, _, error, _ = mean_error([rng.gauss(0, seeds**0.5) for _ in range(seeds)])
+        parts, printed = [(error, seeds - 1)], 0.0
+        if runs is None:
+            printed = rng.gauss(0, ratio)
+            parts.append((ratio, math.inf))
+        elif runs:
+            printed, _, theirs, _ = mean_error([rng.gauss(0, ratio * runs**0.5) for _ in range(runs)])
+            parts.append((theirs, runs - 1))
+        inside += abs(mean - printed) < half_width(parts)
+    assert abs(inside / repeats - covered) < 4.5 * math.sqrt(covered * (1 - covered) / repeats)
+
+
 def test_the_papers_own_spread_enters():
     values = [1.0, 1.02, 0.98]
     assert verdict(0.0, values, 0.5, "", True) == "no"
