@@ -122,17 +122,22 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
         sys.stdout.flush()
         return code
     except UserError as e:
-        code, line = 2, str(e)
+        code = 2
+        line = str(e)
     except (KeyboardInterrupt, Interrupted) as e:
-        code, line = 130, str(e) or "interrupted"
+        code = 130
+        line = str(e) or "interrupted"
     except BrokenPipeError:
-        code, line = 1, ""
+        code = 1
+        line = ""
     except streams.OutputError as e:
-        code, line = 1, str(e)
+        code = 1
+        line = str(e)
     except Exception as e:
         if debug:
             raise
-        code, line = 1, f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)"
+        code = 1
+        line = f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)"
     _release_stdout()
     if line:
         _say(line)
@@ -225,15 +230,20 @@ def _messages() -> Iterator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         _say(f"warning: {message}")
 
-    handler, root, ours = Lines(), logging.getLogger(), logging.getLogger("vaebench")
-    before, level, warn = root.handlers[:], ours.level, warnings.showwarning
+    handler = Lines()
+    root = logging.getLogger()
+    ours = logging.getLogger("vaebench")
+    before = root.handlers[:]
+    level = ours.level
+    warn = warnings.showwarning
     root.handlers = [handler]
     ours.setLevel(logging.INFO)
     warnings.showwarning = show
     try:
         yield
     finally:
-        root.handlers, warnings.showwarning = before, warn
+        root.handlers = before
+        warnings.showwarning = warn
         ours.setLevel(level)
 
 

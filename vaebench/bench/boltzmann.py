@@ -101,7 +101,8 @@ def _parts(
     """An update, and where the prior has chains the same with a single sweep of one, and their noise."""
 
     def pack(**more: int) -> Pack:
-        descent, start = {"name": "adam", "rate": 1e-3}, {"init": "fan_in", "init_scale": 0.1}
+        descent = {"name": "adam", "rate": 1e-3}
+        start = {"init": "fan_in", "init_scale": 0.1}
         return make_pack(model, {**objective, **more}, seeds, engine, device, descent, start)
 
     whole = pack()
@@ -185,7 +186,8 @@ def _floor(pack: Pack, seconds: float, device: torch.device) -> float:
 
 
 def _cells(numbers: dict[str, float]) -> str:
-    update, chains = numbers["update"], numbers.get("chains")
+    update = numbers["update"]
+    chains = numbers.get("chains")
     share = "-" if chains is None else f"{chains:,.1f} ({chains / update:.0%})"
     drawn = f"{numbers['noise']:,.1f}" if "noise" in numbers else "-"
     ratios = []

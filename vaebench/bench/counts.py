@@ -23,7 +23,10 @@ from vaebench.rng import noise
 from vaebench.training import choice
 from vaebench.training import engines as fast
 
-VOCABULARY, WORDS, BATCH, CASES = 2000, 100, 20, 1000
+VOCABULARY = 2000
+WORDS = 100
+BATCH = 20
+CASES = 1000
 
 LENGTH = noise.BLOCK
 """Updates between two looks at the clock."""

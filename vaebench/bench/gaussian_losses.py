@@ -60,7 +60,8 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
     def encoded(p: Params, x: Any, normal: Any) -> tuple[Any, Any, Any]:
         """Mean and log-variance of the posterior, and samples of it."""
         h = hidden(p, x, "q")
-        mean, log_var = head(p, h, "q.heads.mean"), head(p, h, "q.heads.log_var")
+        mean = head(p, h, "q.heads.mean")
+        log_var = head(p, h, "q.heads.log_var")
         return mean, log_var, mean + xp.exp(0.5 * log_var) * normal
 
     def vae(p: Params, x: Any, normal: Any) -> Any:
@@ -76,10 +77,12 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
 
     def free_energy(p: Params, x: Any, normal: Any) -> Any:
         h = hidden(p, x, "q")
-        mean, log_d = head(p, h, "q.heads.mean1"), head(p, h, "q.heads.log_d1")
+        mean = head(p, h, "q.heads.mean1")
+        log_d = head(p, h, "q.heads.log_d1")
         inverse = xp.exp(-log_d)
         away = normal * xp.exp(-0.5 * log_d)
-        trace, log_det = inverse.sum(-1), -log_d.sum(-1)
+        trace = inverse.sum(-1)
+        log_det = -log_d.sum(-1)
         if "q.heads.u1.weight" in p:
             u = head(p, h, "q.heads.u1")
             s = (u**2 * inverse).sum(-1)[..., None]

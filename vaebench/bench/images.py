@@ -24,7 +24,10 @@ from vaebench.nn.pixel_decoder import KERNELS
 from vaebench.nn.resnet import ResNet
 from vaebench.training import engines as fast
 
-BATCH, SIDE, LATENTS, SAMPLES = 50, 28, 32, 500
+BATCH = 50
+SIDE = 28
+LATENTS = 32
+SAMPLES = 500
 
 AT_ONCE = 100
 """Samples of an image that are scored together by the code as written down."""
@@ -134,7 +137,8 @@ def make_pack(
     """A pack of one seed, initialised as in the paper, on ten batches of images."""
     info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
     rule = objectives.build(objective, models.build(model, info))
-    descent, start = {"name": "clipped_adam", "rate": 1e-3}, {"init": "glorot", "init_scale": 0.1}
+    descent = {"name": "clipped_adam", "rate": 1e-3}
+    start = {"init": "glorot", "init_scale": 0.1}
     return pack_of(rule, images(10 * BATCH), descent, start, device, engine=engine, precision=precision)
 
 

@@ -23,7 +23,8 @@ from vaebench.models.belief_net import BeliefNet
 SAMPLES = 1000
 """Samples of a case that a number is for."""
 
-CASES, VISIBLE = 100, 784
+CASES = 100
+VISIBLE = 784
 
 PLAIN_SAMPLES = 200
 """Samples of each of the cases that the plain code draws in a round: enough for a time that can be measured."""

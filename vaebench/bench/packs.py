@@ -23,7 +23,9 @@ Families = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 Record = Callable[[dict[str, Any]], None]
 """Takes what was measured of a family, as plain data."""
 
-BATCH, VISIBLE, CASES = 20, 784, 5000
+BATCH = 20
+VISIBLE = 784
+CASES = 5000
 
 
 def make_pack(
@@ -75,7 +77,8 @@ def advance(pack: fast.Pack, number: int, length: int, batch: int) -> None:
 
     Of the inference network alone where training is aggressive.
     """
-    device, seeds = pack.data.device, list(range(pack.size))
+    device = pack.data.device
+    seeds = list(range(pack.size))
     loop = pack.objective.inner_loop(pack.seed_state(0)) if pack.objective.alone else None
     draws = noise.update_block(pack.draws(batch), seeds, number, device, length)
     rows = noise.order_block(len(pack.data), batch, "replacement", seeds, number, length).to(device)
@@ -110,5 +113,6 @@ def in_turns(
 
 
 def wait(device: torch.device) -> None:
+    """Wait until the device has done what it was given; a CPU has."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -74,7 +74,8 @@ def floor(pack: fast.Pack, seconds: float) -> float:
 
     Those of a case's logits, forwards, and of their weights' gradient.
     """
-    rule, device = pack.objective, pack.data.device
+    rule = pack.objective
+    device = pack.data.device
     sleep = isinstance(rule, WakeSleep)
     shapes: list[tuple[int, int, int, int]] = []  # inputs, outputs, times forwards, times for the gradient
     if not isinstance(rule.model, BeliefNet):
@@ -88,7 +89,9 @@ def floor(pack: fast.Pack, seconds: float) -> float:
     full = partial(torch.full, fill_value=0.5, device=device)
     work = []
     for inputs, outputs, forwards, backwards in shapes:
-        x, weights, deltas = full((BATCH, inputs)), full((outputs, inputs)), full((BATCH, outputs))
+        x = full((BATCH, inputs))
+        weights = full((outputs, inputs))
+        deltas = full((BATCH, outputs))
         gradient = torch.empty_like(weights)
         work += [(x, weights.mT, deltas.clone())] * forwards + [(deltas.mT, x, gradient)] * backwards
 

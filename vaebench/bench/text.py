@@ -75,7 +75,8 @@ def make_pack(
 
 def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
     """The importance-weighted NLL of ``count`` documents, or the exact one of a language model; always the same."""
-    model, x = pack.objective.model, pack.data[:count]
+    model = pack.objective.model
+    x = pack.data[:count]
     if isinstance(model, ExactModel):
         known(model, x)
     else:

@@ -40,7 +40,9 @@ from vaebench.objectives.wake_sleep import WakeSleep
 from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
-VISIBLE, DRAWS, PER_PASS = 4, 40_000, 4_000
+VISIBLE = 4
+DRAWS = 40_000
+PER_PASS = 4_000
 
 MODELS = tiny_models(
     lambda cls: cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
@@ -182,7 +184,8 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     rule = objectives.build({"name": "dvae_pp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
     if not isinstance(rule, DVAEPlusPlus):
         raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
-    x, missing = exact.states(VISIBLE)[5:6].to(device), _missing(rule.model)
+    x = exact.states(VISIBLE)[5:6].to(device)
+    missing = _missing(rule.model)
     with torch.no_grad():
         draws = double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
         zeta, logits = rule.infer(rule.model.encode(x), draws, None)
@@ -196,7 +199,8 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
 
 def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
     """E[log q(z | x, zeta) + E(z)], all bits summed over, zeta of the first of two groups by midpoints of its noise."""
-    model, kl = rule.model, 0.0
+    model = rule.model
+    kl = 0.0
     seen = model.encode(x)
     if len(model.sizes) == 2:
         return float(exact.layer_kl(model, x)[0]) - _missing(model)
@@ -333,7 +337,8 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
     model = rule.model
     z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
     with torch.no_grad():
-        log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+        log_p = model.log_joint_terms(x, z)
+        log_q = model.log_posterior_terms(z, x)
         weight = total(log_q).exp()
         log_p = [t.expand_as(weight) for t in log_p]
         bound = total(log_p) - total(log_q)

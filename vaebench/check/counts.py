@@ -21,7 +21,9 @@ from vaebench.estimators.weights import stream
 from vaebench.models.belief_net import BeliefNet
 from vaebench.rng import noise
 
-WORDS, TOKENS, DRAWS = 4, 3, 40_000
+WORDS = 4
+TOKENS = 3
+DRAWS = 40_000
 
 
 MODELS = tiny_models(lambda cls: issubclass(cls, BeliefNet) and Kind.COUNTS in cls.facts.takes)

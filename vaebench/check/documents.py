@@ -25,7 +25,9 @@ from vaebench.models.base import Model
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 
-ENTRIES, WORDS, DRAWS = 6, (1, 3, 4, 5), 40_000
+ENTRIES = 6
+WORDS = (1, 3, 4, 5)
+DRAWS = 40_000
 X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5, 2]])
 """Four documents, padded."""
 
@@ -38,7 +40,8 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     model = of_kind(TextVAE, _tiny({"name": "text_vae", **TextVAE.tiny["text VAE"]}, device))
     grid = torch.arange(-8, 8, 0.005, dtype=torch.float64, device=device)
     log_p, mean, sd = _on_grid(model, x, grid)
-    one, many = x[:1].expand(DRAWS // 10, -1), x[:1].expand(200, -1)
+    one = x[:1].expand(DRAWS // 10, -1)
+    many = x[:1].expand(200, -1)
     q = torch.distributions.Normal(mean[0], sd[0]).log_prob(grid)
     bound = float((q.exp() * (log_p[:, 0] - q)).sum() * 0.005)
     evidence = float(torch.logsumexp(log_p[:, 0], 0) + np.log(0.005))
@@ -59,7 +62,8 @@ def _information(model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tens
     mi = float((each.exp() * (each - mixture)).sum(1).mean() * 0.005)
     kl = float((mixture.exp() * (mixture - prior)).sum() * 0.005)
     p = posteriors(model, x.repeat(DRAWS // 40, 1), 0)
-    found, rest = whole_set(p), aggregate_kl(p)
+    found = whole_set(p)
+    rest = aggregate_kl(p)
     yield Line("text VAE: mutual information, whole set", mi, found.value, found.error)
     yield Line("text VAE: KL(q(z) || p(z))", kl, rest.value, rest.error)
     parts = list(torch.arange(len(p)).split(len(x)))
@@ -74,7 +78,9 @@ def _tiny(config: dict[str, Any], device: str | torch.device) -> Model:
 
 def _sums(model: TextLM, longest: int = 3) -> tuple[float, float]:
     """Sum of p(x) over all documents up to ``longest`` words: word after word, and padded, all in one batch."""
-    device, by_word, rows = model.mean.device, 0.0, []
+    device = model.mean.device
+    by_word = 0.0
+    rows = []
     for n in range(longest + 1):
         words = list(itertools.product(WORDS, repeat=n))
         x = torch.tensor([[START, *w, END] for w in words], device=device)

@@ -21,7 +21,8 @@ from vaebench.models.image_vae import ImageVAE
 from vaebench.models.pixel_cnn import PixelCNN
 from vaebench.models.refinement import Refinement, Steps
 
-DRAWS, STEP = 1_000, 0.005
+DRAWS = 1_000
+STEP = 0.005
 
 SIDE = 2
 

@@ -14,7 +14,8 @@ from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
 from vaebench.models.base import Ancestral, ExactModel
 
-VISIBLE, DRAWS = 4, 40_000
+VISIBLE = 4
+DRAWS = 40_000
 
 MEAN = np.linspace(0.2, 0.7, VISIBLE)
 

@@ -48,7 +48,8 @@ def _check_links(table: Table) -> None:
             raise UserError(f"{at}{entry.table} trains no {entry.row!r} in {entry.column!r}")
         if (entry.row, entry.column) in other.links:
             raise UserError(f"{at}{entry} is itself trained by {other.links[entry.row, entry.column]}; name that")
-        here, there = table.measure_of(column), other.measure_of(entry.column)
+        here = table.measure_of(column)
+        there = other.measure_of(entry.column)
         if here != there:
             raise UserError(f"{at}{entry} is of the measure {there}, this column of {here}")
 

@@ -101,7 +101,8 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
         first, dash, last = (piece.strip() for piece in part.partition("-"))
         if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             raise UserError(f"--seeds {given!r}: write whole numbers and ranges, such as 0-4 or 0,2,5 or 0-2,7")
-        low, high = _seed(first), _seed(last or first)
+        low = _seed(first)
+        high = _seed(last or first)
         if high < low:
             raise UserError(f"--seeds {given!r}: the range {part.strip()} runs backwards; write {high}-{low}")
         if high > LARGEST_SEED:
@@ -155,7 +156,8 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         signature.check_precision(config)
         log_z.check_log_z(config)
         label = _label(config, as_preset, as_paper, place[0].in_its_words(preset).label)
-        ours, papers = _protocol(table, column, config), _protocol(table, column, as_paper)
+        ours = _protocol(table, column, config)
+        papers = _protocol(table, column, as_paper)
         made.append(
             Cell(
                 table=table.name,

@@ -102,7 +102,8 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
     """
     config = settle(config)
     loader = _class(config.get("name")).of(config)
-    held_out, entries = config.get("held_out"), config.get("entries")
+    held_out = config.get("held_out")
+    entries = config.get("entries")
     loader.check_held_out(held_out)
     if loader.sizes:
         from vaebench.data.splits import check_cases

@@ -115,11 +115,13 @@ class PooledLoader(Loader):
 
         from vaebench.data.splits import held_out_mask
 
-        train, valid = arrays["train"], arrays["valid"]
+        train = arrays["train"]
+        valid = arrays["valid"]
         if held_out is not None:
             pool = np.concatenate([train, valid])
             held = held_out_mask(len(pool), held_out, held_out_seed)
-            train, valid = pool[~held], pool[held]
+            train = pool[~held]
+            valid = pool[held]
         return self.made(train, valid, arrays["test"])
 
     def made(self, train: np.ndarray, valid: np.ndarray, test: np.ndarray) -> Splits:

@@ -17,8 +17,11 @@ from vaebench.files import write_atomic
 
 log = logging.getLogger(__name__)
 
-_ROWS, _NUMBERS = 1000, 1 << 16
-"""Of a chunk, where the arrays have cases and where they are flat."""
+_ROWS = 1000
+"""Of a chunk, where the arrays have cases."""
+
+_NUMBERS = 1 << 16
+"""Of a chunk, where the arrays are flat."""
 
 
 def prepared_path(loader: Loader, root: Path) -> Path:

@@ -42,7 +42,8 @@ def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
     A zero counts as the least noise above it (``noise.inside``). ``a`` broadcasts to the noise. No gradient passes.
     Works under vmap and torch.compile.
     """
-    a, weight = a.detach(), strictly_lower(weight.detach())
+    a = a.detach()
+    weight = strictly_lower(weight.detach())
     uniform = inside(uniform.detach())
     a = a.expand(uniform.shape)
     flat = uniform.reshape(-1, uniform.shape[-1])

@@ -128,7 +128,8 @@ def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
             tick()
         log_w, z, logits = _log_weights(machine, *piece)
         part = torch.logsumexp(log_w, -1)
-        p, mean = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2), torch.sigmoid(logits)
+        p = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2)
+        mean = torch.sigmoid(logits)
         here = Moments(part, (p @ z).squeeze(-2), (p @ mean).squeeze(-2), (z.mT * p) @ mean)
         out = here if out is None else _merge(out, here)
     if out is None:
@@ -138,7 +139,8 @@ def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
 
 def _merge(a: Moments, b: Moments) -> Moments:
     share = torch.sigmoid(b.log_z - a.log_z)
-    one, two = share.unsqueeze(-1), share[..., None, None]
+    one = share.unsqueeze(-1)
+    two = share[..., None, None]
     weights = (one, one, two)
     means = [x + s * (y - x) for x, y, s in zip(a[1:], b[1:], weights, strict=True)]
     return Moments(torch.logaddexp(a.log_z, b.log_z), *means)

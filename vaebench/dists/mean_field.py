@@ -27,7 +27,9 @@ def log_partition(machine: RBM, evidence1: Tensor, evidence2: Tensor, iterations
     """
     if iterations < 1:
         raise ValueError(f"iterations={iterations}: needs at least 1")
-    fixed, e1, e2 = machine.detach(), evidence1.detach(), evidence2.detach()
+    fixed = machine.detach()
+    e1 = evidence1.detach()
+    e2 = evidence2.detach()
     m1 = torch.full_like(e1, 0.5)
     for _ in range(iterations):
         logit2 = fixed.logits2(m1) + e2

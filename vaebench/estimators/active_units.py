@@ -29,14 +29,17 @@ class ActiveUnits(Sums):
     def __init__(self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu") -> None:
         if samples < 2:
             raise ValueError("active units need at least 2 samples per case")
-        self.cases, self.samples, self.half = cases, samples, samples // 2
+        self.cases = cases
+        self.samples = samples
+        self.half = samples // 2
         self.first = [torch.zeros(cases, n, dtype=torch.float32, device=device) for n in sizes]
         self.second = [torch.zeros_like(v) for v in self.first]
 
     def add(self, part: Pass) -> None:
         """Take the samples of ``part`` that are among the first two halves."""
         for z, first, second in zip(part.z, self.first, self.second, strict=True):
-            a, b = max(0, self.half - part.first), max(0, 2 * self.half - part.first)
+            a = max(0, self.half - part.first)
+            b = max(0, 2 * self.half - part.first)
             first[part.cases] += z[:a].sum(0)
             second[part.cases] += z[a:b].sum(0)
 
@@ -44,7 +47,8 @@ class ActiveUnits(Sums):
         """Var_x(E_Q[z | x]) of every unit, layer by layer, (n,), with n - 1 degrees of freedom."""
         out = []
         for first, second in zip(self.first, self.second, strict=True):
-            a, b = first.double() / self.half, second.double() / self.half
+            a = first.double() / self.half
+            b = second.double() / self.half
             out.append(((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (self.cases - DDOF))
         return out
 

@@ -47,12 +47,16 @@ class Annealing:
     def betas(self) -> list[float]:
         """From 0 to 1, closer together at the ends: a sigmoid of even steps."""
         ends = [1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures))) for t in range(self.temperatures + 1)]
-        low, high = ends[0], ends[-1]
+        low = ends[0]
+        high = ends[-1]
         return [(v - low) / (high - low) for v in ends]
 
 
-FIRST_STEP, SPEED = 0.3, 0.1
-"""Where tuning begins, and how fast it follows the acceptance of the chains of a case."""
+FIRST_STEP = 0.3
+"""Step size at which tuning begins."""
+
+SPEED = 0.1
+"""How fast tuning follows the acceptance of the chains of a case."""
 
 
 class Target:
@@ -207,7 +211,8 @@ def _along(
     for step in steps("chains", last, at):
         t = last - step if backwards else step + 1
         drawn = _drawn(target.model, target.x, how.chains, seed, 2 if backwards else 1, t)
-        density, length = target.at(betas[t]), lengths[t - 1]
+        density = target.at(betas[t])
+        length = lengths[t - 1]
         gap = betas[t] - betas[t - 1]
         if backwards:
             # An exact sample at beta_t stays one; its weight to the next lower temperature.

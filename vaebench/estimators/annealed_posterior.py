@@ -67,7 +67,8 @@ def stream(
     is part of an estimate: the first of many are not those of few. ``state``: what the caller gathers from the passes.
     """
     max_floats = max_floats or MAX_FLOATS.get(x.device.type, MAX_FLOATS["cuda"])
-    units, widest = sum(model.sizes[1:]), max(model.sizes)
+    units = sum(model.sizes[1:])
+    widest = max(model.sizes)
     batch = batch or max(1, max_floats // (chains * units))
     for group in steps("posteriors", -(-len(x) // batch), state):
         start = group * batch
@@ -81,7 +82,8 @@ def stream(
         size = chunk or max(1, max_floats // (len(xs) * widest))
         for first in range(0, chains, size):
             rows = slice(first, min(first + size, chains))
-            z1, z2 = found.z1[rows], found.z2[rows]
+            z1 = found.z1[rows]
+            z2 = found.z2[rows]
             log_q = machine.negative_energy(z1, z2).double() - found.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)
@@ -102,7 +104,8 @@ class AnnealedSum(Sums):
         shown: int = SHOWN,
     ) -> None:
         """``samples`` of the ``chains`` of every case are averaged (None: all); log Z_x^ is that of all of them."""
-        self.samples, self.shown = chains or samples, min(shown, cases)
+        self.samples = chains or samples
+        self.shown = min(shown, cases)
         self.weighted = ImportanceSum(cases, samples, device, log_z=log_z)
         self.plain = _Plain(self.samples, cases, samples, device, log_z=log_z)
         self.states: dict[int, list[Tensor]] = {i: [] for i in range(self.shown)}
@@ -141,7 +144,8 @@ class _Plain(ImportanceSum):
 
     def variance(self) -> Tensor:
         """Var[log mean w + log mean a] of every case, (n,): a group of chains is left out of both means at once."""
-        w, a = self.groups.groups, self.annealing.groups
+        w = self.groups.groups
+        a = self.annealing.groups
         left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
         whole = torch.logsumexp(w, 0) - math.log(self.samples) + torch.logsumexp(a, 0) - math.log(self.chains)
         return jackknife.jackknife(left, whole, self.samples)

@@ -45,7 +45,8 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
 
 def pooled(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) -> Perplexity:
     """exp of the NLL of all documents over all their tokens; arguments as of ``per_document``."""
-    n, whole = len(nll), float(tokens.double().sum())
+    n = len(nll)
+    whole = float(tokens.double().sum())
     rate = float(nll.double().sum()) / whole
     error = None if variance is None else float(variance.double().sum().sqrt()) / whole
     # Of a ratio of two means the error is that of the mean residual.

@@ -17,7 +17,8 @@ from vaebench.work.steps import Box, steps
 
 MAX_UNITS = boltzmann_exact.MAX_UNITS
 
-STATES, CASES = 2048, 1000
+STATES = 2048
+CASES = 1000
 """At a time."""
 
 
@@ -29,7 +30,8 @@ def applies(model: Model) -> bool:
 @torch.no_grad()
 def log_evidence(model: BoltzmannPrior, x: Tensor) -> Tensor:
     """log p(x) of ``x`` (n, d), (n,), nats, float64 sums of products in the model's precision. See ``applies``."""
-    units, n = sum(model.sizes[1:]), len(x)
+    units = sum(model.sizes[1:])
+    n = len(x)
     total = torch.full((n,), -torch.inf, dtype=torch.float64, device=x.device)
     log_z = total.new_full((), -torch.inf)
     sums = Box(total=total, log_z=log_z)

@@ -76,7 +76,8 @@ def expected_log_posterior(model: LatentModel) -> Tensor:
 def layer_kl(model: LatentModel, x: Tensor) -> list[Tensor]:
     """E_Q[log Q(h_i | h_{i-1}) - log P(h_i | h_{i+1})] of each layer, (batch,); one of all where the prior is one."""
     z = _everywhere(model, x)
-    log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+    log_p = model.log_joint_terms(x, z)
+    log_q = model.log_posterior_terms(z, x)
     prior, posterior = log_z(model, x)
     weight = (total(log_q) - posterior).exp()
     kl = [_mean(weight, q - p) for p, q in zip(log_p[1:], log_q, strict=True)]

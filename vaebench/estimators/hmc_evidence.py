@@ -36,9 +36,9 @@ JITTER = 1e-6
 
 @dataclass(frozen=True)
 class Chains:
-    """How the posterior is sampled: ``leaps`` leapfrog steps, tuned for ``acceptance``; ``samples`` for the fit, then
+    """How the posterior is sampled.
 
-    as many for the mean.
+    ``leaps`` leapfrog steps, tuned for ``acceptance``; ``samples`` for the fit, then as many for the mean.
     """
 
     samples: int = 50
@@ -65,7 +65,8 @@ def log_evidence(model: SampledPosterior, x: Tensor, seed: int, how: Chains = Ch
 
 def _some(model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chains) -> tuple[Tensor, Tensor]:
     """Of a hundred cases, the ``number``-th."""
-    batch, n = len(x), model.sizes[1]
+    batch = len(x)
+    n = model.sizes[1]
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731
 
     def drawn(t: int) -> dict[str, Tensor]:
@@ -76,7 +77,8 @@ def _some(model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chain
     first = noise.fixed(model.posterior_noise(1, CASES), seed, "hmc", number, device=x.device)
     z = model.sample_posterior(x, 1, {k: v[:, :batch].to(x.dtype) for k, v in first.items()})[0][0]
     step = torch.full((batch, 1), 0.2, dtype=x.dtype, device=x.device)
-    samples, accepted = [], []
+    samples = []
+    accepted = []
     for t in range(BURN_IN + 2 * how.samples):
         tick()
         noises = drawn(t)

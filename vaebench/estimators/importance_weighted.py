@@ -49,7 +49,9 @@ class ImportanceSum(Sums):
     """
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
-        self.cases, self.samples, self.log_z = cases, samples, log_z
+        self.cases = cases
+        self.samples = samples
+        self.log_z = log_z
         self.log_sum = torch.full((cases,), -math.inf, dtype=torch.float64, device=device)
         self.log_square = self.log_sum.clone()
         self.groups = jackknife.LogSums(cases, samples, device)
@@ -60,7 +62,8 @@ class ImportanceSum(Sums):
         """Take the samples of ``part`` that are among the first ``samples``; they must follow those taken before."""
         if part.first >= self.samples:
             return
-        log_w, cases = part.log_w[: self.samples - part.first], part.cases
+        log_w = part.log_w[: self.samples - part.first]
+        cases = part.cases
         self.groups.add(log_w, part.first, cases)
         done = 0
         for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [part.first + len(log_w)]:

@@ -48,7 +48,8 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     if len(shape) < 2:
         raise UserError("eval.imputation=square: for images; allowed here: random")
     height, width = shape[-2:]
-    top, left = height // 4, width // 4
+    top = height // 4
+    left = width // 4
     hidden = torch.zeros(height, width, dtype=torch.bool)
     hidden[top : top + height // 2, left : left + width // 2] = True
     return hidden.flatten().expand(cases, -1)

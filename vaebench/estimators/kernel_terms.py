@@ -108,7 +108,8 @@ class KernelTerms:
         ``posterior`` is the model's own, which the kernels know already.
         """
         self._read(x)
-        rows, batch = k * len(x), len(x)
+        rows = k * len(x)
+        batch = len(x)
         shape = (k, batch)
         log_q: list[Tensor] = []
         states: list[np.ndarray] = []
@@ -209,5 +210,6 @@ class Layers(Sequence[Tensor]):
         return len(self._states)
 
     def __getitem__(self, i: int) -> Tensor:  # type: ignore[override]  # nobody asks for several layers at once
-        state, units = self._states[i], self._units[i]
+        state = self._states[i]
+        units = self._units[i]
         return unpacked(state, len(state) // words_of(units), units).unflatten(0, (self._k, -1))

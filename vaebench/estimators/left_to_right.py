@@ -68,7 +68,8 @@ def of_words(word: Tensor, first: Tensor, topics: Tensor, alpha: float, particle
 
 def _of_document(word: Tensor, topics: Tensor, alpha: float, particles: int, seed: Tensor) -> Tensor:
     """The estimate of one document, (), with ``topics`` (V, topics)."""
-    length, count = len(word), topics.shape[1]
+    length = len(word)
+    count = topics.shape[1]
     streams = shuffles.hashed(seed, torch.arange(particles))
     choice = shuffles.hashed(seed, torch.tensor(particles))
     z = torch.zeros(particles, length, dtype=torch.int64)

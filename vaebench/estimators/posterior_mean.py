@@ -14,7 +14,9 @@ from vaebench.models.base import GaussianPosterior, Model
 from vaebench.models.posterior import total
 from vaebench.work.steps import tick
 
-LOW, HIGH, STEP = -20.0, 20.0, 0.1
+LOW = -20.0
+HIGH = 20.0
+STEP = 0.1
 """The paper's grid with the step of its released script (0.01 in the text, which makes no difference: see below)."""
 
 

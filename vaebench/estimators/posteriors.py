@@ -84,14 +84,18 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     Blockwise, in bounded memory. Where the quadratic form is expanded it costs two matrix products.
     """
     constant = -0.5 * (log_var + LOG_2PI).sum(-1) - math.log(len(mean))
-    precision, centre = torch.exp(-log_var), mean.mean(0)
+    precision = torch.exp(-log_var)
+    centre = mean.mean(0)
     # z'Pz - 2 z'Pm + m'Pm loses digits where its terms are far greater than their sum.
     largest = torch.maximum((z - centre).square().amax(0), (mean - centre).square().amax(0)) * precision.amax(0)
     if float(largest.max()) > LOSS:
-        each, density = BLOCK // (len(mean) * z.shape[1]), _direct
+        each = BLOCK // (len(mean) * z.shape[1])
+        density = _direct
     else:
-        each, density = BLOCK // len(mean), _expanded
-        z, mean = z - centre, mean - centre
+        each = BLOCK // len(mean)
+        density = _expanded
+        z = z - centre
+        mean = mean - centre
     parts = []
     for part in z.split(max(1, each)):
         tick()

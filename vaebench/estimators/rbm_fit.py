@@ -27,7 +27,8 @@ def rbm_fit(model: RBMTarget) -> dict[str, float]:
     with torch.no_grad():
         machine = model.machine()
         z1, z2, _ = boltzmann_exact.log_probs(machine)
-        log_p, kl = model.target(z1, z2).numpy(), float(model.kl())
+        log_p = model.target(z1, z2).numpy()
+        kl = float(model.kl())
     least = optimum(log_p.tobytes(), *machine.w.shape)
     return {"exact_kl": kl, "kl_optimum": least, "gap": kl - least}
 
@@ -41,14 +42,16 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
     """
     from scipy.optimize import minimize
 
-    target, features = np.frombuffer(log_p), statistics(n1, n2)
+    target = np.frombuffer(log_p)
+    features = statistics(n1, n2)
 
     def kl(theta: np.ndarray) -> tuple[float, np.ndarray]:
         tick()
         energy = features @ theta
         top = energy.max()
         log_q = energy - top - np.log(np.exp(energy - top).sum())
-        q, ratio = np.exp(log_q), log_q - target
+        q = np.exp(log_q)
+        ratio = log_q - target
         value = q @ ratio
         return value, (q * (ratio - value)) @ features
 

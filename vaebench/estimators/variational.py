@@ -40,9 +40,12 @@ class BoundSum(Sums):
     """
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
-        self.cases, self.samples, self.log_z = cases, samples, log_z
+        self.cases = cases
+        self.samples = samples
+        self.log_z = log_z
         self.total = torch.zeros(cases, dtype=torch.float64, device=device)
-        self.square, self.shared = torch.zeros_like(self.total), torch.zeros_like(self.total)
+        self.square = torch.zeros_like(self.total)
+        self.shared = torch.zeros_like(self.total)
         self.kl: list[Tensor] = []
         self.case_kl = torch.zeros_like(self.total)
         self.analytic = False

@@ -30,7 +30,8 @@ from vaebench.nn.tokens import lengths_of
 from vaebench.rng import noise
 from vaebench.work.steps import Stateful, steps
 
-CASES, SAMPLES = 100, 10
+CASES = 100
+SAMPLES = 10
 """A grain: the noise of this many cases times this many samples comes from one generator."""
 
 BUDGET = 2**25
@@ -195,7 +196,8 @@ def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int
 
     Where posteriors are refined in batches, the groups are whole batches in the place of whole grains.
     """
-    n, device = len(x), x.device
+    n = len(x)
+    device = x.device
     widest = max(model.sizes)
     if batch is None:
         batch = CASES * (10 if device.type == "cuda" else 1)
@@ -216,7 +218,8 @@ def documents(model: Model, x: Tensor, samples: int, chunk: int | None, batch: i
     allows: the more of them at once, the more work the model can share. Rows sorted by length waste little on padding.
     ``chunk`` is rounded down to whole grains, of which there is at least one.
     """
-    limit, latents = TOKENS.get(x.device.type, TOKENS["cuda"]), max(model.sizes[1:], default=1)
+    limit = TOKENS.get(x.device.type, TOKENS["cuda"])
+    latents = max(model.sizes[1:], default=1)
     tokens = lengths_of(x).tolist()
     chunk = chunk and max(SAMPLES, chunk // SAMPLES * SAMPLES)
     start = 0

@@ -37,7 +37,8 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
     It is left as it is where it holds just these parameters: the numbers depend on nothing else. Raises UserError for a
     damaged snapshot.
     """
-    split, kept = config["eval"].get("means", "valid"), snapshots.listed(folder)
+    split = config["eval"].get("means", "valid")
+    kept = snapshots.listed(folder)
     if not kept or not scalar(model):
         return
     wanted = [(split, s.update, s.kind) for s in kept] + [(split, update, SELECTED)]

@@ -33,7 +33,8 @@ def load(folder: Path) -> Trained:
     cannot be had.
     """
     note, number = read_note(folder)
-    config, known = note["config"], note["data_hash"]
+    config = note["config"]
+    known = note["data_hash"]
     if run_key(config) != folder.resolve().parent.name:
         raise UserError(f"{folder}: its settings do not fit its name; was it moved, or changed?")
     seed = progress_of(folder, number)

@@ -20,7 +20,8 @@ from vaebench.models.dlgm import DLGM
 from vaebench.models.refinement import whole_batches
 from vaebench.rng import noise
 
-FROM, TO = -3.0, 3.0
+FROM = -3.0
+TO = 3.0
 """Between which values a latent is moved: standard deviations of the prior."""
 
 CASES = 500

@@ -12,10 +12,12 @@ from vaebench.estimators.document_perplexity import per_document, pooled
 from vaebench.metrics.job import Job
 from vaebench.results.stats import Measure
 
-PER_DOCUMENT, POOLED = "document_perplexity", "pooled_perplexity"
+PER_DOCUMENT = "document_perplexity"
+POOLED = "pooled_perplexity"
 """From the bound, or from the NLL of a model that knows it."""
 
-PER_DOCUMENT_IW, POOLED_IW = "iw_document_perplexity", "iw_pooled_perplexity"
+PER_DOCUMENT_IW = "iw_document_perplexity"
+POOLED_IW = "iw_pooled_perplexity"
 """From the importance-weighted NLL."""
 
 

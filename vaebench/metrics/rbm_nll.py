@@ -84,7 +84,8 @@ class RBMNLL(Metric[Annealed]):
         ]
         if found.upper is None or found.upper_error is None:
             return out
-        upper, error = float(found.upper), float(found.upper_error)
+        upper = float(found.upper)
+        error = float(found.upper_error)
         more: dict[str, Any] = {"upper_exact": found.upper_exact is not False}
         if found.upper_ess is not None:
             more |= {"chains": found.chains, "ess": float(found.upper_ess)}

@@ -162,7 +162,8 @@ class HierarchicalVAE(GaussianLayersModel):
             "decoder": Program(decode, {"z1": layers[0]}, "logits of x"),
         }
         for i in range(1, len(layers)):
-            up, down = moments(self.q.layers[i]), moments(self.p.between[i - 1])
+            up = moments(self.q.layers[i])
+            down = moments(self.p.between[i - 1])
             found[f"encoder{i + 1}"] = Program(up, {"z": layers[i - 1]}, f"mean and log-variance of z{i + 1}")
             found[f"decoder{i + 1}"] = Program(down, {"z": layers[i]}, f"mean and log-variance of z{i}")
         return found

@@ -84,7 +84,8 @@ class LinearGaussian(SampledPosterior, Ancestral):
 
     def log_evidence(self, x: Tensor) -> Tensor:
         """Exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""
-        w, d = self.p["weight"], self.sizes[0]
+        w = self.p["weight"]
+        d = self.sizes[0]
         cov = w @ w.T + torch.exp(2 * self.p["log_sd"]) * torch.eye(d, dtype=w.dtype, device=w.device)
         chol = torch.linalg.cholesky(cov)
         r = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
@@ -93,7 +94,9 @@ class LinearGaussian(SampledPosterior, Ancestral):
     def elbo(self, x: Tensor) -> Tensor:
         """Exact E_Q[log p(x, z) - log Q(z | x)], (batch,), nats; differentiable in every parameter."""
         mean, log_t = self._posterior(x)
-        w, log_s, d = self.p["weight"], self.p["log_sd"], self.sizes[0]
+        w = self.p["weight"]
+        log_s = self.p["log_sd"]
+        d = self.sizes[0]
         t2 = torch.exp(2 * log_t)
         misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (w.square() * t2).sum()
         data = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)

@@ -59,7 +59,8 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
     @torch.no_grad()
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k exact samples of p(z | x) for each case, by inversion: [(k, batch, latents)]."""
-        units, numbers = self.sizes[1], []
+        units = self.sizes[1]
+        numbers = []
         for rows in self._rows(x):
             edges = torch.softmax(self.table(x[rows]).double(), -1).cumsum(-1)
             u = noise["q1"][:, rows].T.double().contiguous()
@@ -105,7 +106,8 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
     def _decode_all(self) -> tuple[Tensor, Tensor]:
         count = 2 ** self.sizes[1]
         step = max(1, CHUNK // max(self.sizes[0], self.p.decoder.net.outputs))
-        logits, constant = [], []
+        logits = []
+        constant = []
         for start in range(0, count, step):
             z = [boltzmann_exact.states(self.sizes[1], self.mean, start, min(start + step, count))]
             logits.append(self.decode(z))
@@ -121,14 +123,16 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
         For many evaluations without gradient: the normalisation is folded into the kernels. ``statistics`` maps the
         path of a layer to mean and variance, as a tape does; ``x`` (batch, d), ``z`` (batch, latents).
         """
-        net, output = self.p.decoder.net, self.p.decoder.output
+        net = self.p.decoder.net
+        output = self.p.decoder.output
         hidden = []
         for dense, norm in zip(net.dense, net.norms, strict=True):
             mean, variance = statistics[norm.path]
             scale = norm.scale.detach() * torch.rsqrt(variance + norm.epsilon)
             shift = (dense.bias.detach() - mean) * scale + norm.shift.detach()
             hidden.append((dense.weight.detach() * scale.unsqueeze(1), shift))
-        weight, bias = output.weight.detach(), output.bias.detach() + self.p.decoder.offset
+        weight = output.weight.detach()
+        bias = output.bias.detach() + self.p.decoder.offset
         machine = self.prior().detach()
         log_prob = _log_prob()
 

@@ -53,7 +53,8 @@ class Encoder(nn.Module):
     def _by_kernel(self, out: Tensor, factor: float, tape: Tape) -> RBM:
         from vaebench.kernels.couplings import machines
 
-        norm, sides = self.couplings, (self.n1, self.n2)
+        norm = self.couplings
+        sides = (self.n1, self.n2)
         *machine, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
         tape[norm.path] = mean, variance
         return RBM(*machine)

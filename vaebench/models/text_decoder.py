@@ -97,7 +97,8 @@ class TextDecoder(nn.Module):
             return self._log_likelihood(documents, z, drop, half)
 
     def _log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None, half: bool) -> Tensor:
-        tokens, steps = documents.tokens.t(), documents.steps
+        tokens = documents.tokens.t()
+        steps = documents.steps
         k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
         x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)  # (steps, batch, embedding)
         x = self._dropped("drop_in", x, drop)
@@ -134,7 +135,9 @@ class TextDecoder(nn.Module):
         computed once, and memory is bounded, whatever k and batch.
         """
         kind = "cuda" if documents.tokens.is_cuda else "cpu"
-        k, batch, rows = 1 if z is None else len(z), len(documents.lengths), ROWS[kind]
+        k = 1 if z is None else len(z)
+        batch = len(documents.lengths)
+        rows = ROWS[kind]
         room = INPUTS[kind] // (4 * self.lstm.units * max(1, documents.steps))
         lengths, order = torch.sort(documents.lengths, descending=True, stable=True)
         group = max(1, min(rows // k, room))
@@ -159,14 +162,16 @@ class TextDecoder(nn.Module):
         ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps of every document.
         Per step only the recurrent product and the softmax are left; documents that have ended drop out of both.
         """
-        n, k = len(counts), 1 if z is None else z.shape[1]
+        n = len(counts)
+        k = 1 if z is None else z.shape[1]
         flat = None if z is None else z.reshape(n * k, -1)
         h, c = (v.view(n, k, -1) for v in self.first_state(n * k, flat))
         codes = None
         if flat is not None:
             codes = self.lstm.input_gates(flat, self.embedding.shape[1], bias=False).view(n, k, -1)
         gates = inputs.new_empty(n, k, inputs.shape[-1])
-        total, live = inputs.new_zeros(n, k), n
+        total = inputs.new_zeros(n, k)
+        live = n
         for t in range(counts[0]):
             tick()
             while counts[live - 1] <= t:
@@ -181,7 +186,8 @@ class TextDecoder(nn.Module):
 
     def _log_probs_of(self, words: Tensor, h: Tensor) -> Tensor:
         """log p of one word for each document, ``words`` (n,), after states ``h`` (n, k, units): (n, k), nats."""
-        rows, kind = h.flatten(0, 1), "cuda" if h.is_cuda else "cpu"
+        rows = h.flatten(0, 1)
+        kind = "cuda" if h.is_cuda else "cpu"
         sums = log_sums(rows, self.output, max(1, min(len(self.output), LOGITS[kind] // len(rows))))
         wanted = torch.bmm(h, self.output[words].unsqueeze(2)).squeeze(2)
         return wanted - torch.logsumexp(sums, 0).view_as(wanted)

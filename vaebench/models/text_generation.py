@@ -90,7 +90,8 @@ def _by_words(
     state = model.p.first_state(rows, z)
     word = torch.full((rows,), START, device=model.mean.device)
     open_ = torch.ones_like(word, dtype=torch.bool)
-    written, log_p = [], model.mean.new_zeros(rows, dtype=torch.float64)
+    written = []
+    log_p = model.mean.new_zeros(rows, dtype=torch.float64)
     for t in range(longest):
         after, state = model.p.next_word(word, z, state)
         word = choose(t, after)
@@ -119,7 +120,8 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
         after, state = model.p.next_word(word, None if z is None else z.expand(len(word), -1), state)
         every = (scores.unsqueeze(1) + after).flatten()
         scores, place = every.topk(min(width, len(every)))
-        parent, word = place // after.shape[1], place % after.shape[1]
+        parent = place // after.shape[1]
+        word = place % after.shape[1]
         grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
         # Best first, and probabilities only fall: what is no better than a document that has ended cannot be the best.
         live = 0
@@ -132,6 +134,9 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
             live += 1
         if best and not live:
             return best
-        begun, scores, word, parent = grown[:live], scores[:live], word[:live], parent[:live]
+        begun = grown[:live]
+        scores = scores[:live]
+        word = word[:live]
+        parent = parent[:live]
         state = (state[0][parent], state[1][parent])
     return best or Document(begun[0], float(scores[0]))

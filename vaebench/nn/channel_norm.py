@@ -35,7 +35,7 @@ class ChannelNorm(BatchNorm):
         return out
 
     def elu(self, x: Tensor, tape: Tape | None = None, residual: Tensor | None = None) -> Tensor:
-        """elu(residual + normalised ``x``), every shape (batch, channels, h, w); without ``residual``: 0."""
+        """The ELU of ``residual`` + normalised ``x``, shapes (batch, channels, h, w). None: of the latter alone."""
         if self._has_kernel(x, tape):
             return self._by_kernel(x, tape, residual)
         out = self(x, tape)

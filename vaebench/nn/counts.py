@@ -21,11 +21,13 @@ def parts(x: Tensor, words: int) -> list[Tensor]:
     """``x`` (n, V) in pieces of at most ``words`` words each, but at least one document."""
     length = x.sum(-1).tolist()
     sizes = []
-    size, total = 0, 0.0
+    size = 0
+    total = 0.0
     for v in length:
         if size and total + v > words:
             sizes.append(size)
-            size, total = 0, 0.0
+            size = 0
+            total = 0.0
         size += 1
         total += v
     return list(x.split([*sizes, size])) if len(x) else []

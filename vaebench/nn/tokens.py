@@ -17,8 +17,9 @@ def predicted(tokens: Tensor) -> int:
 
 
 def groups(lengths: Tensor, batch: int, exact: bool = True) -> list[Tensor]:
-    """Rows of documents with ``lengths`` (n,), shortest first, in batches of at most ``batch``; equal lengths keep
-    their order. ``exact``: only documents of one length share a batch.
+    """Rows of documents with ``lengths`` (n,), shortest first, in batches of at most ``batch``.
+
+    Equal lengths keep their order. ``exact``: only documents of one length share a batch.
     """
     rows = torch.argsort(lengths, stable=True)
     if not exact:

@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 from vaebench.nn import second_order
 from vaebench.nn.products import product
 
-ROWS, WORDS = 512, 2048
+ROWS = 512
+WORDS = 2048
 """A block with gradient, on a CPU."""
 
 FULL = 16

@@ -18,7 +18,8 @@ from vaebench.objectives.vae import VAE
 from vaebench.settings import validate
 from vaebench.settings.kinds import is_number
 
-INNER, OUTER = ("posterior",), ("model",)
+INNER = ("posterior",)
+OUTER = ("model",)
 
 MI_OF = {"batches": "valid_mi_batch", "whole": "valid_mi"}
 """Which mutual information of a validation ends the aggressive phase."""
@@ -34,9 +35,14 @@ class Window:
     groups = INNER
 
     def __init__(self, window: int, most: int, strict: bool, fixed: int | None) -> None:
-        self.window, self.strict, self.fixed = window, strict, fixed is not None
+        self.window = window
+        self.strict = strict
+        self.fixed = fixed is not None
         self.left = most if fixed is None else fixed
-        self.made, self.loss, self.words, self.before = 0, 0.0, 0, 1e4
+        self.made = 0
+        self.loss = 0.0
+        self.words = 0
+        self.before = 1e4
 
     @property
     def going(self) -> bool:
@@ -45,14 +51,18 @@ class Window:
 
     def observe(self, loss: float, words: int) -> None:
         """Take note of an update; see InnerLoop."""
-        self.made, self.left = self.made + 1, self.left - 1
-        self.loss, self.words = self.loss + loss, self.words + words
+        self.made += 1
+        self.left -= 1
+        self.loss += loss
+        self.words += words
         if self.fixed or self.made % self.window:
             return
         now = self.loss / self.words
         if now > self.before or (now == self.before and not self.strict):
             self.left = 0
-        self.before, self.loss, self.words = now, 0.0, 0
+        self.before = now
+        self.loss = 0.0
+        self.words = 0
 
 
 class Aggressive(VAE):
@@ -113,7 +123,8 @@ class Aggressive(VAE):
         """Compare the mutual information of this validation; the end of the aggressive phase is for good."""
         if not state["aggressive"] > 0:
             return state
-        now, before = found[self.watched], float(state["mi"])
+        now = found[self.watched]
+        before = float(state["mi"])
         fell = now < before
         falls = float(state["falls"]) + fell
         new = {"aggressive": float(falls < self.falls), "mi": max(now, before) if self.best else now, "falls": falls}

@@ -51,7 +51,8 @@ class BitGibbs(Objective):
     ) -> None:
         super().__init__()
         validate.one_of("objective.statistics", statistics, STATISTICS)
-        self.model, self.statistics = model, statistics
+        self.model = model
+        self.statistics = statistics
         self.sweeps = validate.whole("objective.sweeps", sweeps)
         self.weight_decay = check_decay(weight_decay)
 
@@ -75,7 +76,8 @@ class BitGibbs(Objective):
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
-        x, machine = batch.x, self.model.prior()
+        x = batch.x
+        machine = self.model.prior()
         tape: batch_norm.Tape = {}
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))

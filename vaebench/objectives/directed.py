@@ -131,7 +131,8 @@ class WeightedObjective(DirectedObjective):
 
     def frozen(self, seen: Tensor, zeta: list[Tensor], tape: Tape | None) -> list[Tensor]:
         """Every ``group`` as a function of the groups before and not of the network's parameters."""
-        out, seen = [], seen.detach()
+        out = []
+        seen = seen.detach()
         for i in range(len(zeta)):
             group = lambda *before, i=i: self.group(i, seen, before, tape)  # noqa: E731
             out.append(weighted.through_inputs(group, *zeta[:i]))

@@ -34,7 +34,8 @@ class DVAE(DirectedObjective):
         super().__init__(model, relaxation("spike_exponential", beta, ("spike_exponential",)), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
-        sides, machine = self.model.sides, self.model.prior().detach()
+        sides = self.model.sides
+        machine = self.model.prior().detach()
         fixed = [v.detach() for v in logits]
         z1, z2 = sides([self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])])
         (l1, l2), (off1, off2) = sides(fixed), sides([torch.sigmoid(-v) for v in fixed])

@@ -116,7 +116,8 @@ def log_density(machine: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Te
     The squares of zeta are taken into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1:
     no large numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest singular value.
     """
-    on1, on2 = machine.logits1(zeta2), machine.logits2(zeta1)
+    on1 = machine.logits1(zeta2)
+    on2 = machine.logits2(zeta1)
     across = (zeta2 * (on2 - machine.b2)).sum(-1)
     either = [
         torch.logaddexp(-0.5 * shift * zeta**2, on - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
@@ -152,9 +153,11 @@ def largest_singular_value(w: Tensor) -> Tensor:
     n1, n2 = w.shape
     w = w.detach()
     g = w @ w.mT if n1 < n2 else w.mT @ w
-    tiny, total = torch.finfo(w.dtype).tiny, torch.zeros((), dtype=w.dtype, device=w.device)
+    tiny = torch.finfo(w.dtype).tiny
+    total = torch.zeros((), dtype=w.dtype, device=w.device)
     for j in range(SQUARINGS + 1):
         g = g @ g if j else g
         norm = torch.clamp(torch.sqrt((g * g).sum()), min=tiny)
-        g, total = g / norm, total + torch.log(norm) / 2**j
+        g = g / norm
+        total = total + torch.log(norm) / 2**j
     return torch.exp(0.5 * total)

@@ -64,7 +64,8 @@ class DVAESharpSharp(RBMPriorObjective):
             "posterior_temperatures": posterior_temperatures,
         }
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
-        self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
+        self.discrete_sweeps = discrete_sweeps
+        self.relaxed_sweeps = relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
         self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
@@ -81,7 +82,8 @@ class DVAESharpSharp(RBMPriorObjective):
 
     def posterior_noise(self, batch: int) -> Shapes:
         """Uniforms (sweeps, samples, batch, n) for each side, discrete sweeps first, then relaxed ones."""
-        machine, lead = self.model.prior(), (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
+        machine = self.model.prior()
+        lead = (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
         sides = {"posterior2": machine.b2.shape[-1], "posterior1": machine.b1.shape[-1]}
         return {k: ("uniform", (*lead, n)) for k, n in sides.items()}
 
@@ -90,7 +92,8 @@ class DVAESharpSharp(RBMPriorObjective):
     ) -> tuple[Tensor, Tensor, State]:
         machine = self.model.posterior(x, tape)
         start = state["posterior"].movedim(1, 0)
-        u2, u1 = noise["posterior2"], noise["posterior1"]
+        u2 = noise["posterior2"]
+        u1 = noise["posterior1"]
         bits, _, end = chains.advance(machine, start, self.relax, self.discrete_sweeps, u2, u1)
         kept = bits.movedim(0, 1).to(start.dtype)
         rule = self._one if self.samples == 1 else self._several

@@ -31,7 +31,8 @@ class KLWeight:
             raise UserError(f"objective.kl_unit={unit!r}: allowed: {', '.join(UNITS)}")
         if slope not in SLOPES:
             raise UserError(f"objective.kl_slope={slope!r}: allowed: {', '.join(SLOPES)}")
-        self.start, self.unit = start, unit
+        self.start = start
+        self.unit = unit
         self.slope = (final - (start or 0.0) * (slope == "rest")) / positive("objective.kl_warmup", warmup)
 
     def at(self, batch: Batch) -> Tensor:

@@ -20,10 +20,10 @@ Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 
 class MCEM(Objective):
-    """E-step: the chain of every case in the batch takes a transition under p(z | x). M-step: the generative model
+    """E-step: the chain of every case in the batch takes a transition under p(z | x).
 
-    follows grad log p(x, z) at its state. The generative model never sees the inference network, which follows grad
-    log q(z | x) at the same states: so there is a proposal and a bound to measure by, and nothing else.
+    M-step: the generative model follows grad log p(x, z) at its state. It never sees the inference network, which
+    follows grad log q(z | x) at the same states: so there is a proposal and a bound to measure by, and nothing else.
 
     State: ``z``, the chain of every training case, from the prior at first; ``step`` of the integrator, which is tuned.
 

@@ -108,7 +108,8 @@ class NVIL(Objective):
         the NEW mean subtracted and the result divided by max(1, new standard deviation). ``raw`` (layers, batch).
         """
         s = raw if predicted is None else raw - predicted.detach()
-        old, new = self.decay, 1.0 - self.decay
+        old = self.decay
+        new = 1.0 - self.decay
         mean = old * state["mean"] + new * s.mean(-1)
         variance = old * state["variance"] + new * s.var(-1, unbiased=False)
         if self.constant_baseline:

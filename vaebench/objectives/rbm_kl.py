@@ -50,8 +50,10 @@ class RBMKL(Objective):
         super().__init__()
         chains.check_sweeps(discrete_sweeps, relaxed_sweeps)
         validate.one_of("objective.gradient", gradient, GRADIENTS)
-        self.model, self.gradient = model, gradient
-        self.discrete_sweeps, self.relaxed_sweeps = discrete_sweeps, relaxed_sweeps
+        self.model = model
+        self.gradient = gradient
+        self.discrete_sweeps = discrete_sweeps
+        self.relaxed_sweeps = relaxed_sweeps
         self.relax = chains.relaxation(relaxation, beta)
         self.rao_blackwell = validate.flag("objective.rao_blackwell", rao_blackwell)
 
@@ -70,7 +72,8 @@ class RBMKL(Objective):
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""
-        machine, lead = self.model.machine(), (self.discrete_sweeps + self.relaxed_sweeps, batch)
+        machine = self.model.machine()
+        lead = (self.discrete_sweeps + self.relaxed_sweeps, batch)
         return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, machine.b2), (1, machine.b1))}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:

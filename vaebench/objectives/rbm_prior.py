@@ -62,7 +62,8 @@ class RBMPriorObjective(Objective):
             raise UserError(f"objective.warmup={warmup!r}: must be a number from 0 to 1")
         self.model = model
         self.samples = validate.whole("objective.samples", samples)
-        self.warmup, self.weight_decay = float(warmup), check_decay(weight_decay)
+        self.warmup = float(warmup)
+        self.weight_decay = check_decay(weight_decay)
         self.prior_chains = validate.whole("objective.prior_chains", prior_chains)
         self.prior_sweeps = validate.whole("objective.prior_sweeps", prior_sweeps)
         self.reweighted = population.check(prior_sampler) == "population"
@@ -89,7 +90,8 @@ class RBMPriorObjective(Objective):
 
         Of a population also the record of its weights, (chains,).
         """
-        machine, count = self.model.prior(), self.prior_chains
+        machine = self.model.prior()
+        count = self.prior_chains
         chains = {"prior": draws.random_bits((count, machine.b1.shape[-1]), seed).to(torch.float32)}
         if self.reweighted:
             chains["prior_record"] = population.start(machine, count)
@@ -100,7 +102,8 @@ class RBMPriorObjective(Objective):
 
         Millions of numbers: most of the time of an update, were they not ``dithered``.
         """
-        machine, lead = self.model.prior(), (self.prior_sweeps, self.prior_chains)
+        machine = self.model.prior()
+        lead = (self.prior_sweeps, self.prior_chains)
         sides = dict(zip(self.chain_noise, (machine.b2.shape[-1], machine.b1.shape[-1]), strict=True))
         more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
         return {**{k: ("dithered", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch), **more}
@@ -111,7 +114,9 @@ class RBMPriorObjective(Objective):
 
     def follow(self, machine: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
         """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
-        z1, u2, u1 = state["prior"], draws.taken(noise, "prior2"), draws.taken(noise, "prior1")
+        z1 = state["prior"]
+        u2 = draws.taken(noise, "prior2")
+        u1 = draws.taken(noise, "prior1")
         if not self.reweighted:
             z1, z2 = machine.gibbs(z1, u2, u1)
             return rate_of_log_z(machine, z1, z2), {"prior": z1}

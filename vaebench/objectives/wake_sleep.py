@@ -16,11 +16,11 @@ class Dreamer(SampledPosterior, Ancestral):
 
 
 class WakeSleep(Objective):
-    """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data. Sleep: the inference
+    """Wake: the generative model follows grad log P(x, h) at h ~ Q(h | x), x from the data.
 
-    network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch. The dreams' visibles
-    are centred like data; of documents as counts a dream has as many tokens as the document in its place. No gradient
-    passes through a sample, so the two halves stay apart. There is no state.
+    Sleep: the inference network follows grad log Q(h | x) at dreams (x, h) ~ P, as many as there are data in the batch.
+    The dreams' visibles are centred like data; of documents as counts a dream has as many tokens as the document in its
+    place. No gradient passes through a sample, so the two halves stay apart. There is no state.
 
     Args:
         model: One that dreams, and whose posterior is sampled at once.

@@ -79,7 +79,9 @@ class Adam(Optimiser):
 
     def _fused(self, update: Update) -> None:
         """By PyTorch's own step, which passes over memory once: seed by seed, since each has a count of its own."""
-        params, grads, state = update.params, update.grads, update.state
+        params = update.params
+        grads = update.grads
+        state = update.state
         factors = self.factor(update.progress).tolist()
         together = alike(params, self.rates, update)
         for r, factor in enumerate(factors):

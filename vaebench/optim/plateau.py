@@ -26,7 +26,8 @@ class Plateau:
     def __init__(
         self, patience: int, first: int, factor: float, decays: int, reload: bool, lowest: bool = False
     ) -> None:
-        self.patience, self.decays = whole("optim.patience", patience), whole("optim.decays", decays)
+        self.patience = whole("optim.patience", patience)
+        self.decays = whole("optim.decays", decays)
         self.first = whole("optim.first", first, 0)
         self.factor = between("optim.factor", factor)
         self.reload = flag("optim.reload", reload)
@@ -44,11 +45,14 @@ class Plateau:
         if loss > bar:
             stalled += 1
             if stalled >= self.patience and validation >= self.first:
-                factor, stalled, falls = factor * self.factor, 0.0, falls + 1
+                factor = factor * self.factor
+                stalled = 0.0
+                falls = falls + 1
                 bar = bar if self.lowest else loss
                 over = f"the rates have fallen as often as they may ({self.decays})" if falls >= self.decays else ""
                 verdict = Verdict(self.reload, over)
         else:
-            bar, stalled = loss, 0.0
+            bar = loss
+            stalled = 0.0
         new = {"factor": factor, "bar": bar, "stalled": stalled, "falls": falls}
         return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}, verdict

@@ -117,7 +117,8 @@ def compare(first: str, second: str) -> Pairs:
     Raises:
         UserError: If a file is damaged, the cases are of other data or another split, or nothing is common.
     """
-    a, b = _read(first), _read(second)
+    a = _read(first)
+    b = _read(second)
     for name in ("data", "split"):
         if a[name].iloc[0] != b[name].iloc[0]:
             raise UserError(

@@ -267,7 +267,8 @@ class Files:
         # Columns that show one run have its points once, under the first of them.
         whole = self.frame[self.frame["preset"].isin(presets)]
         if table is not None and table.links:
-            frame, whole = under_own_names(frame, table), under_own_names(whole, table)
+            frame = under_own_names(frame, table)
+            whole = under_own_names(whole, table)
         keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
         wanted = _runs(chosen, "key", "row", "seed")
         kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]

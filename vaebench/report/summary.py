@@ -35,7 +35,9 @@ BESIDE = tuple(name for name, metric in METRICS.items() if metric.heading)
 NOT_RUN = "not run"
 """Status of an entry without runs."""
 
-NOT_TRAINED, DIVERGED, NOT_DIVERGED = "not trained here", "diverged too", "not diverged"
+NOT_TRAINED = "not trained here"
+DIVERGED = "diverged too"
+NOT_DIVERGED = "not diverged"
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
 from vaebench.settings.kinds import is_number
 
-IMPOSSIBLE, NOT_FINITE, ONE_CASE = "impossible", "not finite", "one case"
+IMPOSSIBLE = "impossible"
+NOT_FINITE = "not finite"
+ONE_CASE = "one case"
 """Kinds that say that a number is not one to quote."""
 
-DEAD_LAYER, BASELINE = "dead layer", "baseline"
+DEAD_LAYER = "dead layer"
+BASELINE = "baseline"
 """Kinds that say that a model or its training is not what it seems to be; the number itself is right."""
 
 ANNEALING = "annealing"

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TEXT, FLAG, NUMBER, WHOLE, SEED = "str", "bool", "float64", "Int64", "int64"
+TEXT = "str"
+FLAG = "bool"
+NUMBER = "float64"
+WHOLE = "Int64"
+SEED = "int64"
 """Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when missing, a TEXT is empty."""
 
 COLUMNS = {

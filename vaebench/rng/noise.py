@@ -203,7 +203,8 @@ def order_block(
 
 def _shuffled(cases: int, seed: int, start: int, count: int) -> Tensor:
     """Positions start ... start + count of the endless sequence of permutations of a seed."""
-    parts, position = [], start
+    parts = []
+    position = start
     while position < start + count:
         epoch, offset = divmod(position, cases)
         part = _permutation(cases, seed, epoch)[offset : offset + start + count - position]

@@ -14,7 +14,9 @@ from typing import NamedTuple
 from vaebench import __version__
 from vaebench.errors import UserError
 
-OK, WARN, FAIL = "ok", "warn", "FAIL"
+OK = "ok"
+WARN = "warn"
+FAIL = "FAIL"
 
 SPACE_GB = 2.0
 """Free space below which a folder gets a warning: the prepared data and a full table of runs fit in it."""

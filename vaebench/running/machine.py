@@ -103,4 +103,6 @@ def keep_freed_memory() -> None:
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
+# malloc.h
+_TRIM_THRESHOLD = -1
+_MMAP_THRESHOLD = -3

@@ -204,7 +204,8 @@ def _run_pages(
         yield from zip(files, drawn.pictures, strict=True)
 
         # Columns that share a run have its curve under the first of them.
-        preset, row = first["preset"], first["row"]
+        preset = first["preset"]
+        row = first["row"]
         under = [curve_of.get((preset, row, column, seed)) for column in columns[key, preset, row]]
         yield (
             page_of(run),

@@ -33,7 +33,9 @@ class Batches:
     """The batches of a run: ``per_epoch`` of them in a pass over the data."""
 
     def __init__(self, cases: int, batch: int, order: str, lengths: Tensor | None = None) -> None:
-        self.cases, self.batch, self.order = cases, batch, order
+        self.cases = cases
+        self.batch = batch
+        self.order = order
         self.fixed: Tensor | None = None  # (batches, batch)
         if order in FIXED:
             if lengths is None:

@@ -1,4 +1,4 @@
-"""Packing seeds, and compilation. (CUDA graphs: ``graphs``. Which library multiplies: ``nn.products``.)
+"""Packing seeds, and compilation; CUDA graphs are in ``graphs``, which library multiplies in ``nn.products``.
 
 A ``Pack`` trains R seeds of one cell at once; every tensor it holds has a leading axis of R. Four engines make the
 same numbers within rounding:

@@ -81,7 +81,8 @@ class RunState:
 
     def stop(self, status: str, reason: str) -> None:
         """Train this seed no further."""
-        self.status, self.reason = status, reason
+        self.status = status
+        self.reason = reason
 
     @property
     def ms_per_update(self) -> float | None:

@@ -43,7 +43,8 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     """
     line = os.environ.get("COMP_LINE", "")
     line = line[: int(os.environ.get("COMP_POINT") or len(line))]
-    words, last = line.split(), ""
+    words = line.split()
+    last = ""
     if words and not line[-1].isspace():
         last = words.pop()
     known = {

@@ -57,7 +57,8 @@ def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
     """How documents are read off, checked before anything is loaded; ``longest`` is that of the data if not given."""
     from vaebench.evaluation.generation import Decoding
 
-    words, width = args.how or how, 5 if args.width is None else args.width
+    words = args.how or how
+    width = 5 if args.width is None else args.width
     Decoding(words, width, 1 if args.longest is None else args.longest)
     return lambda trained: Decoding(words, width, args.longest or trained.splits.shape[0])
 

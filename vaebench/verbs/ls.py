@@ -23,7 +23,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    what, overrides = args.what, args.overrides
+    what = args.what
+    overrides = args.overrides
     if "=" in what:
         what, overrides = "tables", [what, *overrides]
     if what not in LISTS:

@@ -119,7 +119,8 @@ def _published(row: Row) -> str:
 
 def _presets(table: Table) -> Iterator[tuple[str, str]]:
     for name in catalogue.presets_of(table):
-        preset, special = table.in_its_words(catalogue.load_preset(name)), table.presets.get(name)
+        preset = table.in_its_words(catalogue.load_preset(name))
+        special = table.presets.get(name)
         yield name, preset.about
         if preset.set:
             yield "", f"sets {' '.join(preset.set)}"

@@ -90,7 +90,8 @@ class _Stream:
     """A text stream whose failures to write go to ``failed``; all else is the stream's own."""
 
     def __init__(self, stream: TextIO, failed: Any) -> None:
-        self._stream, self._failed = stream, failed
+        self._stream = stream
+        self._failed = failed
 
     def write(self, text: str) -> int:
         try:
@@ -148,7 +149,7 @@ def _open_closed() -> None:
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:
-    """The handler: ``±`` as ``+-``, ``é`` as ``e``, what has no ASCII near it as ``\\u4e2d``."""
+    r"""The handler: ``±`` as ``+-``, ``é`` as ``e``, what has no ASCII near it as ``\u4e2d``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_plain, error.object[error.start : error.end])), error.end

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from vaebench.data.counts.sparse import Documents
     from vaebench.data.splits import Splits
 
-RAW, LOG = "raw", "log1p"
+RAW = "raw"
+LOG = "log1p"
 COUNTS = (RAW, LOG)
 """What ``data.counts`` may be: n as it is, or round(log(1 + n)), half up."""
 
 
 class CountsLoader(Loader):
-    """Documents as counts. Canonical arrays, as prepared, sparse and raw, in file order:
+    """Documents as counts.
+
+    Canonical arrays, as prepared, sparse and raw, in file order:
 
     'train', 'valid', 'test' : (n,) uint16, the words of each document, numbered from 0.
     'train_counts', ... : (n,) uint16, how often each is in it.

@@ -1,5 +1,6 @@
-"""Files of documents as counts, and of their vocabularies, read strictly: what is not the format is one line with its
-number.
+"""Files of documents as counts, and of their vocabularies, read strictly.
+
+What is not the format is an error of one line, with the number of the file's line.
 
 Two formats. ``label id:count id:count ...``, a document a line, ids from 1: as 20 Newsgroups comes with NVDM. And the
 token files of LYRL2004, as RCV1-v2 comes: ``.I`` and the number of a story, ``.W``, lines of tokens, a blank line.
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 MOST = 32_767
 """Most occurrences of one word in one document: what 16 bits hold."""
 
-STORY, WORDS = ".I", ".W"
-"""What a story of a token file, and its tokens, begin with."""
+STORY = ".I"
+"""What a story of a token file begins with."""
+
+WORDS = ".W"
+"""What the tokens of a story begin with."""
 
 
 def read_counts(path: Path, vocabulary: int) -> Documents:
@@ -41,7 +45,9 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
     """
     from vaebench.data.counts.sparse import Documents
 
-    words, counts, offsets = array("i"), array("i"), array("q", [0])
+    words = array("i")
+    counts = array("i")
+    offsets = array("q", [0])
     for number, line in lines_of(path):
         at = f"{path}: line {number}"
         label, *pairs = line.split() or [""]
@@ -114,7 +120,8 @@ def read_stories(path: Path) -> Iterator[list[str]]:
             line.
     """
     tokens: list[str] = []
-    name, inside = "", False
+    name = ""
+    inside = False
     for number, line in lines_of(path):
         at = f"{path}: line {number}"
         if line.startswith(f"{STORY} "):
@@ -122,7 +129,9 @@ def read_stories(path: Path) -> Iterator[list[str]]:
                 raise DataError(f"{at}: story {name} has no {WORDS} before the next one")
             if name:
                 yield tokens
-            name, tokens, inside = line[len(STORY) :].strip(), [], False
+            name = line[len(STORY) :].strip()
+            tokens = []
+            inside = False
             if not _whole(name):
                 raise DataError(f"{at} is {_short(line)}, expected {STORY} and the number of a story")
         elif line.strip() == WORDS:

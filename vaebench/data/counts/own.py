@@ -33,7 +33,8 @@ class OwnCounts(CountsLoader):
 
     def __init__(self, counts: str = RAW, paths: Mapping[str, Path] | None = None, content: str = "") -> None:
         super().__init__(counts)
-        self.paths, self.content = dict(paths or {}), content
+        self.paths = dict(paths or {})
+        self.content = content
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:

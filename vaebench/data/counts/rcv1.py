@@ -61,7 +61,8 @@ class Rcv1(CountsLoader):
         import numpy as np
 
         numbers: dict[str, int] = {}
-        tokens, offsets = array("i"), array("q", [0])
+        tokens = array("i")
+        offsets = array("q", [0])
         for path in files.values():
             for story in read_stories(path):
                 tokens.extend([numbers.setdefault(stem, len(numbers)) for stem in story])

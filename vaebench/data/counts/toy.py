@@ -14,7 +14,8 @@ SEED = 20140201
 """Of NumPy's RandomState, whose stream is frozen: changing it, or any number below, changes the data."""
 
 TOPICS = 4
-SHORTEST, LONGEST = 4, 20
+SHORTEST = 4
+LONGEST = 20
 """Tokens of a document."""
 
 

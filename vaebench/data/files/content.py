@@ -31,8 +31,9 @@ def digest_of(path: Path, unzipped: bool = False, algorithm: str = "sha256") -> 
 
 
 def digest_as_last_changed(path: Path) -> str:
-    """SHA-256 of the unzipped content, read once for as long as the file does not change: a table asks for it once for
-    each of its cells. Raises OSError, or one of UNREADABLE.
+    """SHA-256 of the unzipped content, read once for as long as the file does not change.
+
+    A table asks for it once for each of its cells. Raises OSError, or one of UNREADABLE.
     """
     stat = path.stat()
     return _remembered(path, stat.st_size, stat.st_mtime_ns)

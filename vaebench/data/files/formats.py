@@ -163,7 +163,8 @@ def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
     """The cases of a block of whole lines, ``before`` lines into the file."""
     if len(text) % (2 * width) == 0:
         characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * width)
-        values, blanks = characters[:, 0::2], characters[:, 1::2]
+        values = characters[:, 0::2]
+        blanks = characters[:, 1::2]
         if (values >> 1 == ord("0") >> 1).all() and (blanks[:, :-1] == 32).all() and (blanks[:, -1] == 10).all():
             return values - ord("0")
     for i, content in enumerate(text.split(b"\n")):

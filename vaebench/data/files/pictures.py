@@ -15,7 +15,9 @@ import numpy as np
 
 from vaebench.errors import DataError
 
-_NPY, _ZIP, _PNG = b"\x93NUMPY", b"PK", b"\x89PNG"
+_NPY = b"\x93NUMPY"
+_ZIP = b"PK"
+_PNG = b"\x89PNG"
 """The first bytes of a file, by which it is known; its name is not trusted."""
 
 _TOP = {"1": 1, "L": 255, "I;16": 65_535, "I": 65_535}
@@ -135,7 +137,8 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
 def _check_range(array: np.ndarray, top: int, where: str) -> None:
     if array.dtype.kind == "f" and np.isnan(array).any():
         raise DataError(f"{where}: {int(np.isnan(array).sum()):,} values are NaN")
-    low, high = array.min(), array.max()
+    low = array.min()
+    high = array.max()
     if low < 0 or high > top:
         allowed = "whole numbers from 0 to 255" if top == 255 else "floats from 0 to 1"
         raise DataError(f"{where}: values from {low:g} to {high:g}; allowed: {allowed}")

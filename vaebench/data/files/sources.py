@@ -132,11 +132,13 @@ def _text(folder: str, split: str, drive: str, sha256: str = "", documents: int 
     """A file of He et al.'s archive on Google Drive, whose digest is not on record."""
     places = ("drive.usercontent.google.com/download", "drive.google.com/uc")
     urls = tuple(f"https://{place}?id={drive}&export=download&confirm=t" for place in places)
-    name, archive = f"{folder}.{split}.txt", f"{folder}.tar.gz"
+    name = f"{folder}.{split}.txt"
+    archive = f"{folder}.tar.gz"
     return Source(folder, name, sha256, urls, unzipped=True, documents=documents, archive=archive)
 
 
-_YAHOO, _YELP = "13azGlTuGdzWLCmgDmQPmvb_jcexVWX7i", "1FT49oLNV8syhmGXEgiK6XTjEfMNqqEJJ"
+_YAHOO = "13azGlTuGdzWLCmgDmQPmvb_jcexVWX7i"
+_YELP = "1FT49oLNV8syhmGXEgiK6XTjEfMNqqEJJ"
 
 YAHOO = {
     "train": _text("yahoo", "train", _YAHOO, documents=100_000),

@@ -31,7 +31,8 @@ class Caltech101Silhouettes(BinaryLoader):
 
         from vaebench.data.files.formats import read_mat, upright
 
-        path, width = files["split1"], math.prod(self.shape)
+        path = files["split1"]
+        width = math.prod(self.shape)
         keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
         found = read_mat(path, {key: (self.rows[split], width) for split, key in keys.items()})
         for key, cases in found.items():

@@ -50,7 +50,8 @@ class MnistDynamic(GreyLoader):
     rows: ClassVar[dict[str, int]] = {"train": 60_000, "test": 10_000}
     valid: ClassVar[int] = 10_000
 
-    TRAIN_STREAM, TEST_STREAM = 0, 1
+    TRAIN_STREAM = 0
+    TEST_STREAM = 1
     """Streams of the evaluation noise, one per file."""
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
@@ -75,7 +76,8 @@ class MnistDynamic(GreyLoader):
         from vaebench.data.images.binarize import binarize_once
         from vaebench.data.splits import held_out_mask, make_splits
 
-        train, valid = arrays["train"], arrays["valid"]
+        train = arrays["train"]
+        valid = arrays["valid"]
         if held_out is not None:
             pool = np.concatenate([train, arrays["valid_grey"]])
             held = held_out_mask(len(pool), held_out, held_out_seed)

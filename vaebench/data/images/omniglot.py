@@ -40,7 +40,8 @@ class Chardata(GreyLoader):
 
         from vaebench.data.files.formats import read_mat, upright
 
-        path, width = files["chardata"], math.prod(self.shape)
+        path = files["chardata"]
+        width = math.prod(self.shape)
         keys = {"data": "train", "testdata": "test"}
         found = read_mat(path, {key: (width, self.rows[split]) for key, split in keys.items()})
         grey = {}
@@ -62,7 +63,9 @@ class Chardata(GreyLoader):
 
         from vaebench.data.splits import held_out_mask, make_grey_splits
 
-        train, valid, test = arrays["train"], arrays["valid"], arrays["test"]
+        train = arrays["train"]
+        valid = arrays["valid"]
+        test = arrays["test"]
         if held_out is not None:
             pool = np.concatenate([train, arrays["valid_grey"]])
             held = held_out_mask(len(pool), held_out, held_out_seed)

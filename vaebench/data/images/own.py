@@ -24,7 +24,8 @@ SPLITS = ("train", "valid", "test")
 GREY = ("dynamic", "threshold")
 """What is made of grey images: bits anew at every visit, or bits at half intensity."""
 
-TRAIN_STREAM, TEST_STREAM = 0, 1
+TRAIN_STREAM = 0
+TEST_STREAM = 1
 """Streams of the noise by which grey validation and test images are binarized, as for MNIST."""
 
 NO_VALID = (
@@ -152,7 +153,8 @@ class OwnImages(Loader):
 
         shape = arrays["train"].shape[1:]
         flat = {split: images.reshape(len(images), -1) for split, images in arrays.items()}
-        train, test = flat["train"], flat["test"]
+        train = flat["train"]
+        test = flat["test"]
 
         if "valid" in flat:
             valid = flat["valid"]

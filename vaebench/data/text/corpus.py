@@ -36,7 +36,9 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
     is read, with one warning for the file, for there they would be taken for the frame: see ``encode``. Raises
     DataError, one line with the file and the number of the line, where this is no such text.
     """
-    count, framed, first = 0, 0, 0
+    count = 0
+    framed = 0
+    first = 0
     for number, line in lines_of(path):
         if not line or line.isspace():
             continue
@@ -45,7 +47,8 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
             continue
         count += 1
         if not _FRAME.isdisjoint(words):
-            framed, first = framed + 1, first or number
+            framed += 1
+            first = first or number
         yield words
     if not count:
         raise DataError(f"{path}: no document in it: every line is empty")

@@ -24,7 +24,9 @@ class OwnText(TextLoader):
     asks = tuple(f"data.{split}=FILE" for split in SPLITS)
 
     def __init__(self, paths: Mapping[str, Path] | None = None, labels: bool = False, content: str = "") -> None:
-        self.paths, self.has_labels, self.content = dict(paths or {}), labels, content
+        self.paths = dict(paths or {})
+        self.has_labels = labels
+        self.content = content
 
     @classmethod
     def settle(cls, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,8 @@ HIDDEN = 100
 EMBEDDING = 100
 CENTRES = ((2.0, 2.0), (2.0, -2.0), (-2.0, 2.0), (-2.0, -2.0))
 """Of the four normal distributions, of unit variance and equal weight, that z comes from."""
-SCALE, SCALE_Z = 1.0, 5.0
+SCALE = 1.0
+SCALE_Z = 5.0
 """Parameters are uniform between -SCALE and SCALE; those that lead from z straight to the logits have SCALE_Z."""
 HASH = "ea797c75542d1ed9de2edfba744c9b8d04ef514fe9633eb6e53f22b8897206db"
 """Of the splits, wherever they were made."""

@@ -59,7 +59,8 @@ def build(config: dict[str, Any]) -> Smoothing:
     name = str(config.get("name", ""))
     if name not in SMOOTHINGS:
         raise UserError(f"smoothing {name!r}: {nearest(name, SMOOTHINGS)}")
-    cls, settings = SMOOTHINGS[name], {k: v for k, v in config.items() if k != "name"}
+    cls = SMOOTHINGS[name]
+    settings = {k: v for k, v in config.items() if k != "name"}
     known = [f.name for f in fields(cls)]
     for key in settings:
         if key not in known:

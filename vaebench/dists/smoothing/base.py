@@ -57,7 +57,8 @@ def log_positive_root(log_a: Tensor, b: Tensor, log_c: Tensor) -> Tensor:
     m = 2c / T for b > 0 and T / (2a) otherwise, T = |b| + sqrt(b^2 + 4ac). The root of the sum of squares is taken
     relative to the greater of the two, for both squares may be too small for the number format.
     """
-    size, mixed = b.abs(), 2.0 * torch.exp(0.5 * (log_a + log_c))
+    size = b.abs()
+    mixed = 2.0 * torch.exp(0.5 * (log_a + log_c))
     greater = torch.maximum(size, mixed) + torch.finfo(b.dtype).tiny
     t = torch.minimum(size, mixed) / greater
     log_total = torch.log(size + greater * torch.sqrt(1.0 + t * t))

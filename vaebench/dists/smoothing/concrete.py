@@ -39,6 +39,7 @@ class Concrete(Smoothing):
         Samples may round to 0 or 1; they are taken as the nearest number inside that the format can tell from it.
         """
         zeta = zeta.clamp(torch.finfo(zeta.dtype).tiny, 1.0 - torch.finfo(zeta.dtype).eps / 2)
-        log_zeta, log_rest = torch.log(zeta), torch.log1p(-zeta)
+        log_zeta = torch.log(zeta)
+        log_rest = torch.log1p(-zeta)
         x = (log_zeta - log_rest) / self.beta - logit
         return F.logsigmoid(x) + F.logsigmoid(-x) - math.log(self.beta) - log_zeta - log_rest

@@ -53,7 +53,8 @@ class Exponential(Overlapping):
 
         With d = exp(-beta), m = exp(-beta zeta) solves (1 - q) m^2 + [rho - (1 - q) + d (q - rho)] m - q d = 0.
         """
-        rho, logit = rho.detach(), logit.detach()
+        rho = rho.detach()
+        logit = logit.detach()
         b = excess(rho, logit) + math.exp(-self.beta) * (torch.sigmoid(logit) - rho)
         log_m = log_positive_root(F.logsigmoid(-logit), b, F.logsigmoid(logit) - self.beta)
         return (-log_m / self.beta).clamp(0.0, 1.0)

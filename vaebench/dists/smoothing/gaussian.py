@@ -61,7 +61,8 @@ class Gaussian(Overlapping):
 def gaussian_mixture_log_density(zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor) -> Tensor:
     """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats; gradients to all four arguments."""
     x = zeta - delta
-    r0, r1 = -0.5 * (x / sigma) ** 2, -0.5 * ((x - 1.0) / sigma) ** 2
+    r0 = -0.5 * (x / sigma) ** 2
+    r1 = -0.5 * ((x - 1.0) / sigma) ** 2
     mixture = torch.logaddexp(F.logsigmoid(-logit) + r0, F.logsigmoid(logit) + r1)
     return mixture - torch.log(sigma) - 0.5 * math.log(2.0 * math.pi)
 
@@ -74,7 +75,9 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
     d zeta / d sigma = [(1 - q) r0 x + q r1 (x - 1)] / (sigma q(zeta)) = (x - P(z = 1 | zeta)) / sigma.
     The formula with zeta for x, as it is found in use, holds at delta = 0 only.
     """
-    free, shift, width = logit.detach(), delta.detach(), sigma.detach()
+    free = logit.detach()
+    shift = delta.detach()
+    width = sigma.detach()
     x = (excess(u[0], free) > 0).to(free.dtype) + width * torch.special.ndtri(inside(u[1]))
     log_inverse = torch.logaddexp(
         -0.5 * (x / width) ** 2 - F.logsigmoid(free), -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free)

@@ -65,7 +65,8 @@ class Logistic(Overlapping):
         With a = 1 / (2s), m = exp((1/2 - zeta) / s) solves, after division by exp(a), which overflows at small s,
         rho exp(-a) m^2 + [(rho - q) exp(-2a) + rho - (1 - q)] m - (1 - rho) exp(-a) = 0.
         """
-        rho, logit = inside(rho.detach()), logit.detach()
+        rho = inside(rho.detach())
+        logit = logit.detach()
         a = 0.5 / self.scale
         b = (rho - torch.sigmoid(logit)) * math.exp(-2.0 * a) + excess(rho, logit)
         return 0.5 - self.scale * log_positive_root(torch.log(rho) - a, b, torch.log1p(-rho) - a)

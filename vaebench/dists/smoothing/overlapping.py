@@ -84,5 +84,6 @@ class Overlapping(Smoothing):
 
     def attach(self, zeta: Tensor, logit: Tensor) -> Tensor:
         """``zeta``, unchanged, with ``slope`` as its derivative by ``logit``."""
-        zeta, free = zeta.detach(), logit.detach()
+        zeta = zeta.detach()
+        free = logit.detach()
         return zeta + self.slope(zeta, free) * (logit - free)

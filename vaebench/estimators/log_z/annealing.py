@@ -89,7 +89,8 @@ def ais(
         raise ValueError(f"{count_of_steps} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1")
     c1, c2 = base_biases(machine, base)
     log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
-    m, start = flat(machine), flat(RBM(c1, c2, machine.w))
+    m = flat(machine)
+    start = flat(RBM(c1, c2, machine.w))
     (count, n1), n2 = m.b1.shape, m.b2.shape[-1]
     given = _samples(reverse, machine.shape, n1)
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
@@ -98,10 +99,15 @@ def ais(
     make: Callable[[RBM, RBM, int, list[torch.Generator], bool], _Annealing] = _Chains
     worth = count_of_steps * sweeps * chains * n1 * n2 >= WORTH and n1 * n2 <= PAYS
     if worth and kernels.allowed() and kernels.fits(m.w[0]):
-        make, max_floats = _BitChains, 1  # one machine after the other
-    lower, upper, ends = [], [], []
+        # one machine after the other
+        make = _BitChains
+        max_floats = 1
+    lower = []
+    upper = []
+    ends = []
     for part in groups(count, chains * (n1 + n2), max_floats):
-        own, from_ = RBM(*(p[part] for p in m)), RBM(*(p[part] for p in start))
+        own = RBM(*(p[part] for p in m))
+        from_ = RBM(*(p[part] for p in start))
         positions = range(first + part.start, first + part.stop)
         makers = generators(positions, seed, purpose, 0, m.w.device)
         run = make(own, from_, chains, makers, base == "biases")
@@ -212,12 +218,18 @@ class _Chains(_Annealing):
     """
 
     def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
-        self.w, self.back, self.makers, self.same = own.w, own.w.mT, makers, same
-        self.c1, self.c2 = base.b1.unsqueeze(1), base.b2.unsqueeze(1)
-        self.d1, self.d2 = own.b1.unsqueeze(1) - self.c1, own.b2.unsqueeze(1) - self.c2
+        self.w = own.w
+        self.back = own.w.mT
+        self.makers = makers
+        self.same = same
+        self.c1 = base.b1.unsqueeze(1)
+        self.c2 = base.b2.unsqueeze(1)
+        self.d1 = own.b1.unsqueeze(1) - self.c1
+        self.d2 = own.b2.unsqueeze(1) - self.c2
         (m, n1), n2 = own.b1.shape, own.b2.shape[-1]
         make = self.w.new_empty
-        self.z1, self.logit1 = make(m, chains, n1), make(m, chains, n1)
+        self.z1 = make(m, chains, n1)
+        self.logit1 = make(m, chains, n1)
         self.z2, self.field, self.high, self.low = (make(m, chains, n2) for _ in range(4))
         self.noise = make(m, chains, n1 + n2)
         self.u1, self.u2 = self.noise.split([n1, n2], -1)
@@ -287,9 +299,12 @@ class _BitChains(_Annealing):
     def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
         from vaebench.kernels.machine import Machine
 
-        biases, differences = (base.b1[0], base.b2[0]), (own.b1[0] - base.b1[0], own.b2[0] - base.b2[0])
+        biases = (base.b1[0], base.b2[0])
+        differences = (own.b1[0] - base.b1[0], own.b2[0] - base.b2[0])
         self.machine = Machine(*biases, own.w[0], *differences)
-        self.makers, self.same, self.chains = makers, same, chains
+        self.makers = makers
+        self.same = same
+        self.chains = chains
         self.log_w = own.w.new_zeros(1, chains, dtype=torch.float64)
         self.stride = self.machine.n1 + self.machine.n2
         self._side1 = self.machine.packed(own.w.new_zeros(chains, self.machine.n1))

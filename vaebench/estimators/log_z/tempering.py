@@ -28,8 +28,11 @@ from vaebench.estimators.log_z.partition import LogZ, flat, generators
 from vaebench.rng.noise import uniform_
 from vaebench.work.steps import Box, steps, tick
 
-ROUNDS, MOST = 20, 512
-"""Rounds of placing at most, and intervals at most. Beyond them the run goes on with what it has and says so."""
+ROUNDS = 20
+"""Rounds of placing at most. Beyond them the run goes on with what it has and says so."""
+
+MOST = 512
+"""Intervals at most; beyond them as above."""
 
 
 @torch.no_grad()
@@ -59,7 +62,8 @@ def parallel_tempering(
         raise ValueError(f"{sweeps} sweeps, {chains} chains, {pilot} pilot sweeps: at least 1, 2 and 2")
     if not 0 < low < high < 1:
         raise ValueError(f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising")
-    own, start = flat(machine), flat(RBM(*base_biases(machine, base), machine.w))
+    own = flat(machine)
+    start = flat(RBM(*base_biases(machine, base), machine.w))
     makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, machine.w.device)
     work = sweeps * chains * own.w[0].numel()
     make = _BitLadder if work >= WORTH and kernels.allowed() and kernels.fits(own.w[0]) else _Ladder
@@ -92,8 +96,11 @@ class _Ladder:
     """Replicas z1 (chains, temperatures, n1) of one machine at inverse temperatures t (temperatures,)."""
 
     def __init__(self, own: RBM, base: RBM, chains: int, generator: torch.Generator) -> None:
-        self.own, self.base, self.generator = own, base, generator
-        self.d1, self.d2 = own.b1 - base.b1, own.b2 - base.b2
+        self.own = own
+        self.base = base
+        self.generator = generator
+        self.d1 = own.b1 - base.b1
+        self.d2 = own.b2 - base.b2
         self.above = self.below = self.rates = torch.zeros((), dtype=torch.float64, device=own.w.device)
         self.t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.w.device)
         self.z1 = (self.uniform(chains, 2, len(own.b1)) < torch.sigmoid(base.b1)).to(own.w.dtype)
@@ -106,8 +113,10 @@ class _Ladder:
     def heat(self) -> None:
         """The machines of the present temperatures."""
         t = self.t.to(self.own.w.dtype).unsqueeze(-1)
-        self.low, self.high = t[:-1], t[1:]
-        b1, b2 = self.base.b1 + t * self.d1, self.base.b2 + t * self.d2
+        self.low = t[:-1]
+        self.high = t[1:]
+        b1 = self.base.b1 + t * self.d1
+        b2 = self.base.b2 + t * self.d2
         self.machines = RBM(b1, b2, t.unsqueeze(-1) * self.own.w)
 
     def step(self, number: int) -> tuple[Tensor, Tensor]:
@@ -128,7 +137,8 @@ class _Ladder:
     def move(self, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         """A sweep of all replicas; u of every interval at both ends, as ``step`` returns it."""
         self.z1, _ = self.machines.sweep(self.z1, u2, u1)
-        field, slope = self.z1 @ self.own.w + self.d2, self.z1 @ self.d1
+        field = self.z1 @ self.own.w + self.d2
+        slope = self.z1 @ self.d1
         return self.gain(field[:, :-1], slope[:, :-1]), self.gain(field[:, 1:], slope[:, 1:])
 
     def gain(self, field: Tensor, slope: Tensor) -> Tensor:
@@ -149,7 +159,8 @@ class _Ladder:
                 break
             # A new temperature starts from the states of the nearest old one.
             nearest = (t[:, None] - self.t).abs().argmin(1)
-            self.t, self.z1 = t, self.z1[:, nearest]
+            self.t = t
+            self.z1 = self.z1[:, nearest]
             self.heat()
         return bennett(at_low.flatten(0, 1), at_high.flatten(0, 1))
 
@@ -170,9 +181,11 @@ class _Ladder:
             self.above = self.above + torch.sigmoid(at_low - log_c) / sweeps
             self.below = self.below + torch.sigmoid(log_c - at_high) / sweeps
             self.rates = self.rates + exchange_rates(at_low, at_high) / sweeps
-        above, below = self.above, self.below
+        above = self.above
+        below = self.below
         log_z0 = F.softplus(self.base.b1.double()).sum() + F.softplus(self.base.b2.double()).sum()
-        top, bottom = above.mean(0), below.mean(0)
+        top = above.mean(0)
+        bottom = below.mean(0)
 
         # Ladders are independent: leave out one at a time.
         k = len(above)
@@ -187,8 +200,11 @@ class _Ladder:
 
     def load(self, kept: dict[str, Any]) -> None:
         """Take over what ``state`` gave."""
-        self.t, self.z1 = kept["t"], kept["z1"]
-        self.above, self.below, self.rates = kept["above"], kept["below"], kept["rates"]
+        self.t = kept["t"]
+        self.z1 = kept["z1"]
+        self.above = kept["above"]
+        self.below = kept["below"]
+        self.rates = kept["rates"]
         self.generator.set_state(kept["generator"].cpu())
         self.heat()
 
@@ -210,7 +226,8 @@ class _BitLadder(_Ladder):
         from vaebench.kernels.machine import laid_out
 
         (k, r, n1), n2 = self.z1.shape, u2.shape[-1]
-        noise2, noise1 = laid_out(u2), laid_out(u1)
+        noise2 = laid_out(u2)
+        noise1 = laid_out(u1)
         states = []
         for i, t in enumerate(self.scales):
             side2 = self.machine.half2(self.machine.packed(self.z1[:, i]), t, noise2, i * n2, r * n2)
@@ -246,9 +263,11 @@ def bennett(at_low: Tensor, at_high: Tensor) -> Tensor:
     The root d of mean sigmoid(u_low - d) = mean sigmoid(d - u_high) lies between the smallest and the largest u.
     """
     both = torch.cat([at_low, at_high])
-    left, right = both.amin(0), both.amax(0)
+    left = both.amin(0)
+    right = both.amax(0)
     for _ in range(60):
         d = (left + right) / 2
         small = torch.sigmoid(at_low - d).mean(0) > torch.sigmoid(d - at_high).mean(0)
-        left, right = torch.where(small, d, left), torch.where(small, right, d)
+        left = torch.where(small, d, left)
+        right = torch.where(small, right, d)
     return (left + right) / 2
