@@ -139,7 +139,7 @@ def test_options_are_what_hydra_composes():
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    from vaebench.config.compose import _defaults
+    from vaebench.config.options import sections
 
     options = {group: catalogue.options(group) for group in GROUPS}
     folder = str(catalogue.conf_dir())
@@ -147,7 +147,7 @@ def test_options_are_what_hydra_composes():
         choices = tuple((group, names[i % len(names)]) for group, names in options.items())
         with initialize_config_dir(folder, version_base="1.3"):
             wanted = by_hydra("cell", [f"{group}={name}" for group, name in choices])
-        assert str(_defaults(choices, folder)) == str(OmegaConf.to_container(wanted, resolve=True))
+        assert str(sections(choices, folder)) == str(OmegaConf.to_container(wanted, resolve=True))
 
 
 def test_tables_are_shipped():

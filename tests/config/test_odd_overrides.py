@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from vaebench.config import catalogue
 from vaebench.config.cells import canonical
-from vaebench.config.compose import cells, parse, seeds
+from vaebench.config.compose import cells
+from vaebench.config.selection import parse, seeds
 from vaebench.errors import UserError
 from vaebench.rng.seeds import LARGEST_SEED
 from vaebench.settings.kinds import shown

@@ -6,7 +6,8 @@ import pytest
 from kit.tables import SMALL, compose
 
 from vaebench.config import catalogue
-from vaebench.config.compose import Selection, cells, parse, seeds
+from vaebench.config.compose import cells
+from vaebench.config.selection import Selection, parse, seeds
 from vaebench.errors import UserError
 
 

@@ -12,7 +12,7 @@ import yaml
 from kit.repository import ROOT
 
 from vaebench import __version__, cli
-from vaebench.config import catalogue, compose
+from vaebench.config import catalogue, compose, selection
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTED_ELSEWHERE = ("README.md", "own-data.md", "extending.md")
@@ -84,7 +84,7 @@ def test_a_command_is_understood(page, command, capsys):
     module = importlib.import_module(f"vaebench.verbs.{words[0]}")
     given = cli._configured(cli.Parser(prog="vaebench"), module).parse_intermixed_args(words[1:])
     if words[0] == "run" and "TABLE" not in command:
-        asked = compose.parse(given.overrides)
+        asked = selection.parse(given.overrides)
         for table in asked.tables:
             preset = catalogue.load_preset(asked.preset)
             assert compose.cells(catalogue.load_table(table), preset, asked.overrides, given.only)

@@ -14,7 +14,7 @@ from kit.repository import ROOT
 
 import vaebench as vb
 from vaebench import cli, data
-from vaebench.config import catalogue, compose
+from vaebench.config import catalogue, compose, selection
 from vaebench.config.cells import Cell, run_key
 from vaebench.errors import UserError
 from vaebench.results import shipped, shipped_models, store
@@ -191,9 +191,9 @@ def test_the_command_on_the_page_asks_for_this_run(run):
     words = shlex.split(command)
     assert words[-2:] == ["--seeds", str(seed)]
     only = [words[i + 1] for i, word in enumerate(words) if word == "--only"]
-    selection = compose.parse([word for word in words if word.startswith(("table=", "preset="))])
-    preset = catalogue.load_preset(selection.preset)
-    cells = compose.cells(catalogue.load_table(*selection.tables), preset, selection.overrides, only)
+    asked = selection.parse([word for word in words if word.startswith(("table=", "preset="))])
+    preset = catalogue.load_preset(asked.preset)
+    cells = compose.cells(catalogue.load_table(*asked.tables), preset, asked.overrides, only)
     assert {cell.key for cell in cells} == {run.parent.name}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vaebench.api import words
-from vaebench.config import catalogue, compose
+from vaebench.config import catalogue, compose, selection
 from vaebench.config.cells import Figure, Table
 from vaebench.errors import UserError
 
@@ -51,15 +51,15 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | D
     Raises:
         UserError: If a name, a key or a value is refused.
     """
-    selection = compose.parse([f"table={name}", f"preset={preset}", *overrides])
-    if selection.tables != (name,) or selection.preset != preset:
+    asked = selection.parse([f"table={name}", f"preset={preset}", *overrides])
+    if asked.tables != (name,) or asked.preset != preset:
         raise UserError(f"table {name!r}: one table at one preset; make others by further calls")
 
     exhibit = catalogue.load(name)
     if isinstance(exhibit, Table):
-        return Reproduction(exhibit, catalogue.load_preset(preset), selection.overrides)
-    if selection.overrides:
-        raise UserError(f"{name}: drawn from formulas, without settings; leave out {selection.overrides[0]}")
+        return Reproduction(exhibit, catalogue.load_preset(preset), asked.overrides)
+    if asked.overrides:
+        raise UserError(f"{name}: drawn from formulas, without settings; leave out {asked.overrides[0]}")
     return Drawing(exhibit)
 
 
@@ -236,7 +236,7 @@ class Reproduction:
         return reference(self.name, self.preset.name)
 
     def _seeds(self, chosen: Seeds) -> list[int]:
-        return compose.seeds(self.table, self.preset, words.seeds(chosen))
+        return selection.seeds(self.table, self.preset, words.seeds(chosen))
 
     def _store(self, cells: list[Cell]) -> Store:
         from vaebench.results.store import Store

@@ -13,7 +13,7 @@ from vaebench.config.cells import PLOTS, Table
 from vaebench.verbs import add_overrides, looks, nothing_to_set, only_keys, tell, write
 
 if TYPE_CHECKING:
-    from vaebench.config.compose import Selection
+    from vaebench.config.selection import Selection
     from vaebench.report.shown import Measured
 
 HELP = (
@@ -38,7 +38,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.config.compose import parse
+    from vaebench.config.selection import parse
     from vaebench.report import images, options, shown
 
     selection = parse(args.overrides)
@@ -64,7 +64,7 @@ def run(args: Namespace) -> int:
 
 
 def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> list[Measured]:
-    from vaebench.config.compose import picked
+    from vaebench.config.selection import picked
     from vaebench.report import recorded
 
     preset = selection.preset if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from") else None
@@ -93,6 +93,6 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
 
 
 def _seeds(table: Table, selection: Selection, args: Namespace) -> list[int] | None:
-    from vaebench.config.compose import seeds
+    from vaebench.config.selection import seeds
 
     return None if args.seeds is None else seeds(table, catalogue.load_preset(selection.preset), args.seeds)

@@ -32,7 +32,8 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.config.compose import cells, parse, seeds
+    from vaebench.config.compose import cells
+    from vaebench.config.selection import parse, seeds
     from vaebench.report import stored, written
     from vaebench.report.costs import reference_records
     from vaebench.report.plan import describe

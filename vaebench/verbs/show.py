@@ -23,7 +23,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    from vaebench.config.compose import parse
+    from vaebench.config.selection import parse
     from vaebench.verbs import only_keys
 
     only_keys([a for a in args.overrides if "=" in a], ["table"], "show")

@@ -1,0 +1,60 @@
+"""Sections of a configuration, before any override: the primary config, and the options chosen in its place.
+
+An option is one file, ``conf/<group>/<option>.yaml``. Cells share most of them, so that each is read once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+from vaebench.config import catalogue
+from vaebench.errors import UserError
+from vaebench.settings.renamed import unknown
+
+
+@lru_cache(maxsize=256)
+def sections(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
+    """The primary config with the options chosen, (group, name) each, in the place of its own; shared, not changed."""
+    return {**primary_sections(conf), **{group: section_of(group, name, conf) for group, name in choices}}
+
+
+@lru_cache(maxsize=16)
+def primary_sections(conf: str) -> dict[str, Any]:
+    """What Hydra composes without a choice."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    try:
+        with initialize_config_dir(conf, version_base="1.3"):
+            return cast(dict[str, Any], OmegaConf.to_container(compose("cell")))
+    except HydraException as e:
+        raise UserError(f"cannot compose {conf}: {' '.join(str(e).split())}") from None
+
+
+@lru_cache(maxsize=256)
+def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
+    """The section of one option, as Hydra would compose it; it stands in one file, without a defaults list."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    path = Path(conf) / group / f"{name}.yaml"
+    try:
+        section = OmegaConf.to_container(OmegaConf.load(path))  # reads 1e-4 as a number, which plain YAML does not
+    except (YAMLError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+    if "${" in str(section):
+        raise UserError(f"{path}: interpolations have no part here; write the values themselves")
+    if not isinstance(section, dict) or "defaults" in section:
+        raise UserError(f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)")
+    return cast(dict[str, Any], section)
+
+
+def known_option(where: str, group: str, value: str) -> str:
+    """The name of an option that there is. Raises UserError, naming ``where`` it stands, for any other."""
+    name = value.strip()
+    if name not in catalogue.options(group):
+        raise UserError(where + unknown(group, name, catalogue.options(group)))
+    return name

@@ -1,0 +1,135 @@
+"""Values of overrides: read by Hydra's grammar, held to the type of what they replace, laid over the defaults.
+
+Tables repeat few overrides in many cells, so that each is read once.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from vaebench.config.cells import GROUPS, OF_OPTION, PLACES, VERSION
+from vaebench.errors import TYPO, UserError, likely, nearest
+from vaebench.formatting import shortened
+from vaebench.settings.whole_cell import kind_of
+
+PATHS = ("run.results", *(f"data.{name}" for name in PLACES))
+"""Keys whose value is a path, taken as it stands: ``~``, ``=`` and accents are fine."""
+
+WITH_COMMAS = ("run.partition",)
+"""Keys whose value is one text even where it has commas."""
+
+MOVED = {"run.compile": "write run.engine=plain for off, run.engine=compiled for on"}
+"""Keys that there were, and what stands in their place."""
+
+
+def overlay(defaults: dict[str, Any], values: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """The defaults with each (where, key, override) laid over, the last one of a key as its type."""
+    known = dict(leaves(defaults))
+    config = copy.deepcopy(defaults)
+    last: dict[str, tuple[Any, str]] = {}
+    for where, key, text in values:
+        _known_key(where, key, known, defaults)
+        last[key] = _read(where, key, text), where + text
+
+    for key, (value, text) in last.items():
+        section, name = _place(config, key)
+        section[name] = kind_of(key, known[key]).check(key, value, text)
+    return config
+
+
+def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The mapping in which a dotted key stands, and its name there."""
+    group, _, name = key.rpartition(".")
+    return (config[group] if group else config), name
+
+
+def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
+    group = key.partition(".")[0]
+    if group == "hydra":
+        raise UserError(f"{where}{key}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")
+    if key in known:
+        if group in GROUPS and key == f"{group}.name":
+            raise UserError(f"{where}{key} follows from the chosen option: write {group}=NAME")
+        if key == f"{group}.{VERSION}":
+            raise UserError(f"{where}{key} says what the code computes; no override changes it")
+        return
+    if key in MOVED:
+        raise UserError(f"{where}{key} is gone: {MOVED[key]}")
+    settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
+    of_group = [k for k in settings if k.partition(".")[0] == group]
+    if key in defaults:
+        raise UserError(f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}")
+    option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
+    if of_group:
+        raise UserError(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
+    # The group itself is wrong or left out: the last part of the key is the best clue.
+    same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    if same_end:
+        raise UserError(f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?")
+    words = ("table", "preset", *GROUPS)
+    hint = likely(key, words, TYPO) or likely(key, settings)
+    raise UserError(f"{where}unknown key {key!r}: {hint.strip() or 'allowed groups: ' + ', '.join(defaults)}")
+
+
+def _read(where: str, key: str, text: str) -> Any:
+    """The value of one override by Hydra's grammar, or a path; a folder of the name null is ./null."""
+    raw = text.partition("=")[2]
+    if key in PATHS:
+        return None if raw == "null" else os.path.expanduser(raw)
+    if "${" in raw:
+        raise UserError(f"{where}{text}: interpolations have no part here; write the value itself")
+    from hydra.errors import HydraException
+
+    try:
+        override = _parsed(text)
+    except HydraException as e:
+        why = " ".join(str(e).split()).partition(" expecting {")[0]
+        raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
+    except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
+        raise UserError(f"{where}cannot read the value {shortened(raw)!r} of {key}: too long") from None
+    if override.is_sweep_override():
+        if key in WITH_COMMAS:
+            return raw
+        raise UserError(f"{where}{text}: one value each, please; a list is written {key}=[1,2]")
+    return override.value()
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Any:
+    """Hydra's reading of an override: tables repeat few of them in many cells. HydraException where it has none.
+
+    An equals sign in a value stands for itself (``run.sbatch=[account=NAME]``), which Hydra would have quoted.
+    """
+    key, equals, raw = text.partition("=")
+    plain = not any(mark in raw for mark in "'\"\\")
+    return _parser().parse_override(key + equals + (raw.replace("=", "\\=") if plain else raw))
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create()
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of nested sections: its dotted key, and its value."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def refuse_prefix(argument: str) -> None:
+    """Refuse what Hydra alone would understand. Raises UserError."""
+    if argument.startswith(("+", "~")):
+        raise UserError(
+            f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, and null for nothing"
+        )
+    if argument.partition("=")[0].strip().startswith("hydra."):
+        raise UserError(f"{argument}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")
