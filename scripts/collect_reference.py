@@ -26,7 +26,7 @@ from vaebench.report.drawn import Drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
 from vaebench.report.shown import points_text
-from vaebench.results import flags, store
+from vaebench.results import flags, long_frame, store
 
 REFERENCE = Path(__file__).resolve().parent.parent / "results" / "reference"
 ENDED = ("done", "failed", "diverged")
@@ -50,11 +50,11 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
         return len(reasons)
     taken = ids(frame)  # another seed of the same cell may still be training
     where, ended = REFERENCE / f"{name}-{preset}.csv", {*zip(frame["row"], frame["column"], strict=True)}
-    kept = earlier(store.read_csv(where), frame, cells) if where.exists() else frame[:0]
+    kept = earlier(long_frame.read_csv(where), frame, cells) if where.exists() else frame[:0]
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
     curves = curves[ids(curves).isin(taken)].reset_index(drop=True)
     frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
-    store.write_csv(frame, where)
+    long_frame.write_csv(frame, where)
     curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
     title, image = f"{table.title} ({table.where}), preset={preset}", REFERENCE / f"{name}-{preset}.png"
     if table.figure != "bound":

@@ -43,8 +43,9 @@ Store(folder).write_result("key", 0, {"status": "done", "reason": "long" * 1000}
 """,
     "csv": """
 from vaebench.config.cells import Cell
-from vaebench.results.store import Store, _typed, write_csv
-write_csv(_typed([{"seed": i, "paper_protocol": True} for i in range(100)]), folder / "out.csv")
+from vaebench.results.long_frame import typed, write_csv
+from vaebench.results.store import Store
+write_csv(typed([{"seed": i, "paper_protocol": True} for i in range(100)]), folder / "out.csv")
 """,
     "report": """
 from vaebench.verbs import write

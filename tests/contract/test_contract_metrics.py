@@ -12,7 +12,7 @@ from vaebench.config.cells import Cell
 from vaebench.evaluation.evaluate import evaluate
 from vaebench.models.base import LatentModel
 from vaebench.protocol.registry import METRICS
-from vaebench.results import store
+from vaebench.results import long_frame, store
 
 CONFIG = {
     "data": {"name": "tiny"},
@@ -113,8 +113,8 @@ def test_measures_come_back_from_a_csv(model_case, x, tmp_path):
     runs = store.Store(tmp_path)
     runs.write_result(cell.key, 3, {"schema": 1, "status": "done", "measures": [m.to_dict() for m in found.values()]})
     frame = runs.frame([cell], [3])
-    store.write_csv(frame, tmp_path / "measures.csv")
-    back = store.read_csv(tmp_path / "measures.csv")
+    long_frame.write_csv(frame, tmp_path / "measures.csv")
+    back = long_frame.read_csv(tmp_path / "measures.csv")
     pd.testing.assert_frame_equal(back, frame)
 
     assert list(back["metric"]) == list(found)

@@ -13,7 +13,7 @@ from kit.repository import REFERENCE, ROOT
 
 from vaebench.cli import main
 from vaebench.protocol.registry import METRICS
-from vaebench.results import flags, means_file, result_file, run_files, store
+from vaebench.results import flags, long_frame, means_file, result_file, run_files
 from vaebench.results.stats import ERROR_KINDS, Measure
 from vaebench.results.status import Status
 
@@ -113,7 +113,7 @@ def test_the_keys_of_extra(runs):
 
 
 def test_the_columns_of_a_csv():
-    assert first_column("column") == list(store.COLUMNS)
+    assert first_column("column") == list(long_frame.COLUMNS)
 
 
 def test_the_columns_of_a_curve(runs):

@@ -211,15 +211,15 @@ def test_a_report_shows_both_errors(x):
     from vaebench.report.footnotes import footnotes
     from vaebench.report.select import estimate
     from vaebench.report.select import measured as chosen
-    from vaebench.results.store import _typed
+    from vaebench.results.long_frame import typed
 
     base = {"table": "nvil_mnist", "row": "r", "column": "c", "preset": "paper", "status": "done", "metric": "iw_nll"}
     one = {**base, "seed": 0, "value": 84.97, "unit": "nats", "error": 0.03, "error_kind": "monte carlo", "key": "k"}
-    e = estimate(chosen(_typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
+    e = estimate(chosen(typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
     assert (e.own_error, e.log_z_error) == (0.03, 0.04)
     assert e.error == pytest.approx(0.05)
     assert number(e) == "84.97 [0.05]"
-    plain = estimate(chosen(_typed([one]), "iw_nll"))
+    plain = estimate(chosen(typed([one]), "iw_nll"))
     assert (plain.error, plain.log_z_error, number(plain)) == (0.03, None, "84.97 [0.03]")
     table = catalogue.load_table("nvil_mnist")
     from vaebench.report.summary import ReportRow

@@ -17,8 +17,7 @@ from vaebench.protocol import log_z
 from vaebench.protocol.families import FAMILIES, UNKNOWN, has_density
 from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
-from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature
-from vaebench.results.store import signature_parts
+from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature, signature_parts
 
 EVAL = {"split": "test", "points": 50, "bound_samples": 20, "iw_samples": 400}
 CHAINS = {"valid_temperatures": 30, "valid_chains": 40}

@@ -43,10 +43,10 @@ def table():
 @pytest.fixture
 def frame():
     """A function from entries (see ``entry``) to the long frame, by way of the store's own types."""
-    from vaebench.results.store import _typed
+    from vaebench.results.long_frame import typed
 
     def make(*entries):
-        return _typed([row for rows in entries for row in rows])
+        return typed([row for rows in entries for row in rows])
 
     return make
 

@@ -14,7 +14,7 @@ from kit.repository import REFERENCE
 from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.report import recorded
-from vaebench.results import store
+from vaebench.results import long_frame
 
 SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
 YAHOO = REFERENCE / "lagging_yahoo-small.csv"
@@ -33,7 +33,7 @@ def changed(tmp_path: Path, old: str, new: str, name: str = "changed.csv") -> Pa
 def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path, capsys):
     marked = tmp_path / "marked.csv"
     marked.write_bytes(b"\xef\xbb\xbf" + SHORT.read_bytes())
-    pd.testing.assert_frame_equal(store.read_csv(marked), store.read_csv(SHORT))
+    pd.testing.assert_frame_equal(long_frame.read_csv(marked), long_frame.read_csv(SHORT))
     assert call(capsys, "compare", marked, SHORT)[0] == 0
 
 
@@ -42,13 +42,13 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path, capsys):
 
 @pytest.fixture
 def row() -> pd.Series:
-    return store.read_csv(SHORT).iloc[0]
+    return long_frame.read_csv(SHORT).iloc[0]
 
 
 def test_two_values_of_one_number_are_refused_in_a_file(tmp_path, capsys, row):
-    frame = store.read_csv(SHORT)
+    frame = long_frame.read_csv(SHORT)
     path = tmp_path / "twice.csv"
-    store.write_csv(pd.concat([frame, frame.iloc[:1].assign(value=row["value"] + 1)]), path)
+    long_frame.write_csv(pd.concat([frame, frame.iloc[:1].assign(value=row["value"] + 1)]), path)
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     for text in (str(path), "SBN 200 / NVIL (preset short) seed 0, bound", str(row["value"]), str(row["value"] + 1)):
@@ -74,7 +74,7 @@ def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
 
 
 def test_two_states_of_one_run_are_refused():
-    frame = store.read_csv(SHORT)
+    frame = long_frame.read_csv(SHORT)
     both = pd.concat([frame, frame.iloc[:1].assign(status="failed", metric="", value=float("nan"))])
     with pytest.raises(UserError, match="seed 0 stands there twice: status done and status failed"):
         recorded.refuse_conflicts(both, "x.csv")
@@ -82,7 +82,7 @@ def test_two_states_of_one_run_are_refused():
 
 def test_the_same_twice_is_no_contradiction(tmp_path, capsys):
     """Another clock, or the same line again."""
-    frame = store.read_csv(SHORT)
+    frame = long_frame.read_csv(SHORT)
     recorded.refuse_conflicts(pd.concat([frame, frame, frame.assign(seconds=1.0)]), "x.csv")
     once = call(capsys, "report", "table=nvil_mnist", "--from", SHORT)
     assert call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", SHORT) == once
@@ -141,15 +141,15 @@ def test_compare_of_some_rows(tmp_path, capsys, row):
 
 def test_compare_of_common_rows(tmp_path, capsys):
     """A file with fewer rows differs, unless only what both have counts; what was left out is counted."""
-    frame = store.read_csv(SHORT)
+    frame = long_frame.read_csv(SHORT)
     few = tmp_path / "few.csv"
-    store.write_csv(frame[frame["row"] == "SBN 200"], few)
+    long_frame.write_csv(frame[frame["row"] == "SBN 200"], few)
     assert call(capsys, "compare", SHORT, few)[0] == 1
     code, out, _ = call(capsys, "compare", SHORT, few, "--common")
     assert code == 0
     assert "SBN 500" not in out
     assert " in one side only left out: " in out
-    store.write_csv(frame[frame["row"] == "SBN 500"], tmp_path / "other.csv")
+    long_frame.write_csv(frame[frame["row"] == "SBN 500"], tmp_path / "other.csv")
     code, out, err = call(capsys, "compare", few, tmp_path / "other.csv", "--common")
     assert (code, out, err.count("\n")) == (2, "", 1)
 
@@ -224,7 +224,7 @@ def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
     drawn, absent = shown_and_absent(path)
     table = catalogue.load("lagging_yahoo")
     rows = {row for row, column in table.trained() if column == "AU"}
-    recorded_rows = set(store.read_csv(YAHOO)["row"])
+    recorded_rows = set(long_frame.read_csv(YAHOO)["row"])
     assert absent == [row for row in table.rows if row in rows - recorded_rows]
     assert drawn >= rows & recorded_rows
     assert "LSTM-LM" not in drawn | set(absent)

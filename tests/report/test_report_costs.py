@@ -12,7 +12,7 @@ from vaebench.config.compose import cells
 from vaebench.report import costs, recorded
 from vaebench.report.costs import FIELDS, estimate, reference_records
 from vaebench.results import shipped
-from vaebench.results.store import LATER, csv_text, read_csv, write_csv
+from vaebench.results.long_frame import LATER, csv_text, read_csv, write_csv
 
 
 def make_cell(updates=4000, data="digits", rate=1e-3):

@@ -12,7 +12,7 @@ from vaebench.report import table_page
 from vaebench.report.compare import compare, render
 from vaebench.report.ranking import rank
 from vaebench.report.summary import summarize
-from vaebench.results.store import read_csv
+from vaebench.results.long_frame import read_csv
 
 
 def line_of(table, frame, row="SBN 200", column="NVIL"):
@@ -114,9 +114,9 @@ def test_results_of_an_earlier_version_are_judged_as_well(column):
             record |= {"value": -626.3034452967347, "error": 0.00711, "extra": json.dumps(fault)}
         if record["metric"] == "kl":
             record |= {"value": 35.62, "extra": json.dumps({"layers": [35.591, 0.0002, 0.033]})}
-    from vaebench.results.store import _typed
+    from vaebench.results.long_frame import typed
 
-    line, notes = line_of(table, _typed(old), "SBN 200-200-500", "autoregressive")
+    line, notes = line_of(table, typed(old), "SBN 200-200-500", "autoregressive")
     shown = {"IW-NLL": "impossible!", "KL": "35.6 / 0.00! / 0.03!"}
     assert next(text for header, text in line.items() if header.startswith(column)) == shown[column]
     assert any(note.split("] ")[-1].startswith(f"{column}: ") for note in notes)

@@ -9,7 +9,7 @@ import pytest
 
 from vaebench.errors import UserError
 from vaebench.report import FORMATS, latex, markdown, render
-from vaebench.results.store import csv_text, read_csv
+from vaebench.results.long_frame import csv_text, read_csv
 
 
 @pytest.fixture

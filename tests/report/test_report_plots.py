@@ -14,7 +14,8 @@ from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
 from vaebench.report.plots.bound import mean_curve
-from vaebench.results.store import Store, read_csv
+from vaebench.results.long_frame import read_csv
+from vaebench.results.store import Store
 
 HEADER = "update,seconds,train_bound,valid_bound,kl,unit\n"
 

@@ -10,7 +10,8 @@ import pytest
 from kit.results import cell, config, measure, result
 
 from vaebench.errors import UserError
-from vaebench.results.store import Store, csv_text, read_csv, write_csv
+from vaebench.results.long_frame import csv_text, read_csv, write_csv
+from vaebench.results.store import Store
 
 
 def test_full_disk_on_csv_is_one_line(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from kit.repository import REFERENCE
 from vaebench.estimators.importance_weighted import ImportanceSum
 from vaebench.estimators.weights import Pass
 from vaebench.protocol.registry import METRICS
-from vaebench.results import flags, store
+from vaebench.results import flags, long_frame, store
 from vaebench.results.stats import Measure
 
 
@@ -191,28 +191,28 @@ def test_odd_extras_are_no_error(extra):
 def test_the_column_of_the_long_frame(tmp_path):
     row = {"table": "t", "row": "a", "column": "b", "status": "done", "metric": "iw_nll", "value": -3.0, "seed": 0}
     row |= {"signature": "iw_nll|data:digits@1|split:test", "paper_protocol": True, "flags": '["baseline: ä"]'}
-    frame = store._typed([row])
+    frame = long_frame.typed([row])
     assert flags.kinds(flags.split(frame["flags"][0])) == ("baseline", "impossible")
     path = tmp_path / "a.csv"
-    store.write_csv(frame, path)
-    assert store.read_csv(path).equals(frame)
+    long_frame.write_csv(frame, path)
+    assert long_frame.read_csv(path).equals(frame)
 
     # A list that is not closed, in quotes that are.
     text = path.read_text()
     assert text.count('""]"') == 1
     path.write_text(text.replace('""]"', '"""'))
     with pytest.raises(store.UserError, match="column flags"):
-        store.read_csv(path)
+        long_frame.read_csv(path)
 
 
 def test_files_of_earlier_versions_are_judged_as_new_ones(tmp_path):
-    frame = store._typed(
+    frame = long_frame.typed(
         [{"metric": "nll", "value": -3.0, "seed": 0, "signature": "nll|data:digits@1", "paper_protocol": True}]
     )
     old = frame.drop(columns="flags")
     path = tmp_path / "old.csv"
     old.to_csv(path, index=False)
-    assert store.read_csv(path)["flags"].tolist() == frame["flags"].tolist() != [""]
+    assert long_frame.read_csv(path)["flags"].tolist() == frame["flags"].tolist() != [""]
 
 
 def results_files():
@@ -224,7 +224,7 @@ def results_files():
 @pytest.mark.parametrize("path", results_files(), ids=lambda p: p.stem)
 def test_of_the_reference_only_layers_without_kl_are_flagged(path):
     """Healthy runs have no flags; what was recorded before anything was noticed is named here."""
-    frame = store.read_csv(path)
+    frame = long_frame.read_csv(path)
     known = {("nvil_autoreg", "SBN 200-200-500", "autoregressive", "iw_nll")}
     for line in frame[frame["flags"] != ""].itertuples():
         found = flags.kinds(flags.split(line.flags))

@@ -7,8 +7,10 @@ import json
 import pytest
 from kit.results import cell, measure, result
 
-from vaebench.results import store as store_module
-from vaebench.results.store import COLUMNS, Store, is_current
+from vaebench.results.current import is_current
+from vaebench.results.long_frame import COLUMNS
+from vaebench.results.stats import Measure
+from vaebench.results.store import Store
 
 
 def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
@@ -86,7 +88,7 @@ def test_measure_of_another_evaluation_is_there_but_not_current(tmp_path):
 def test_is_current(name, samples, old, new, current):
     content = measure(name, samples=samples)
     content["signature"] = content["signature"].replace(old, new)
-    assert is_current(cell(), store_module.Measure.from_dict(content)) is current
+    assert is_current(cell(), Measure.from_dict(content)) is current
 
 
 def test_damaged_measure_is_left_out_with_a_warning(tmp_path, caplog):

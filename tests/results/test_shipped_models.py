@@ -17,9 +17,10 @@ from vaebench import cli, data
 from vaebench.config import catalogue, compose, selection
 from vaebench.config.cells import Cell, run_key
 from vaebench.errors import UserError
-from vaebench.results import shipped, shipped_models, store
+from vaebench.results import long_frame, shipped, shipped_models
+from vaebench.results.current import is_current
 from vaebench.results.result_file import readable_measures
-from vaebench.results.store import Store, is_current, read_note
+from vaebench.results.store import Store, read_note
 from vaebench.training import checkpoint, resume
 from vaebench.training.build import start_or_load
 from vaebench.training.checkpoint import Checkpoint
@@ -65,7 +66,7 @@ def test_a_shipped_run_is_whole_and_says_what_the_reference_says(run):
     if best.exists():
         assert checkpoint.read(best).meta["update"] == result["best_update"]
 
-    frame = store.read_csv(shipped.folder() / f"{note['table']}-{note['preset']}.csv")
+    frame = long_frame.read_csv(shipped.folder() / f"{note['table']}-{note['preset']}.csv")
     mine = frame[(frame["key"] == run.parent.name) & (frame["seed"] == seed)]
     recorded = {(line.metric, line.signature): line.value for line in mine.itertuples()}
     stored = {(name, m.signature): m.value for name, m in measured(run).items()}

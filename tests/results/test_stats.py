@@ -12,8 +12,8 @@ from scipy.stats import ttest_1samp, ttest_ind
 
 from vaebench.config.catalogue import load_table
 from vaebench.report.summary import summarize
+from vaebench.results.long_frame import read_csv
 from vaebench.results.stats import Measure, combine, half_width, mean_error, verdict
-from vaebench.results.store import read_csv
 
 
 def test_mean_error_of_three_seeds():

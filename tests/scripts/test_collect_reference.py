@@ -10,7 +10,7 @@ from kit.repository import REFERENCE, load_script
 
 from vaebench.config import catalogue, compose
 from vaebench.config import cells as config
-from vaebench.results import store
+from vaebench.results import long_frame
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
 
@@ -39,7 +39,7 @@ def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
 def collected(script, tmp_path, results):
     """Of nvil_mnist at preset=short: the results and the curves in the reference after ``results`` were collected."""
     script.collect(Store(tmp_path / results), "nvil_mnist", "short")
-    frame = store.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
+    frame = long_frame.read_csv(tmp_path / "reference" / "nvil_mnist-short.csv")
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
     return frame, curves
 
@@ -176,7 +176,7 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
 
 def reference(tmp_path, name="nvil_mnist-short"):
     path = tmp_path / "reference" / f"{name}.csv"
-    return store.read_csv(path) if path.exists() else None
+    return long_frame.read_csv(path) if path.exists() else None
 
 
 def marked(root: Path, cell: config.Cell, seed: int, flag: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from kit.pages import Page
 
 from vaebench.config import catalogue
-from vaebench.results import shipped, store
+from vaebench.results import long_frame, shipped
 from vaebench.site import build
 from vaebench.site.build import slug
 
@@ -44,7 +44,7 @@ def test_a_table_page_has_its_numbers_findings_ledger_and_commands(folder):
 def test_the_figures_of_a_table(folder):
     dots, *curves = Page(folder / "table/nvil_recipe.html").specs
     published, ours = dots["data"]
-    frame = store.read_csv(shipped.folder() / "nvil_recipe-paper.csv")
+    frame = long_frame.read_csv(shipped.folder() / "nvil_recipe-paper.csv")
     (value,) = frame[(frame["row"] == "SBN 200") & (frame["column"] == "equal") & (frame["metric"] == "bound")]["value"]
 
     place = ours["y"].index("SBN 200 / equal (paper)")

@@ -9,7 +9,7 @@ from kit.parameters import equal
 from kit.sessions import Died
 
 from vaebench.errors import Interrupted
-from vaebench.results.store import BOUNDS
+from vaebench.results.curves import BOUNDS
 from vaebench.training import bookkeeping, checkpoint
 from vaebench.training.run_state import progress_of
 

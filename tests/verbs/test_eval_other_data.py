@@ -12,7 +12,7 @@ from vaebench import cli, data
 from vaebench.api.runs import load_run
 from vaebench.config import compose
 from vaebench.protocol.signature import signature_parts
-from vaebench.results.store import is_current
+from vaebench.results.current import is_current
 from vaebench.running.reevaluate import stored
 
 

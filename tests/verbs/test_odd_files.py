@@ -19,21 +19,10 @@ from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
 from vaebench.report.costs import estimate
 from vaebench.results import flags
+from vaebench.results.long_frame import COLUMNS, FLAG, NUMBER, SEED, TEXT, WHOLE, csv_text, read_csv, typed
 from vaebench.results.stats import Measure
 from vaebench.results.status import Status, record
-from vaebench.results.store import (
-    COLUMNS,
-    FLAG,
-    NUMBER,
-    SEED,
-    TEXT,
-    WHOLE,
-    Store,
-    _typed,
-    csv_text,
-    read_csv,
-    read_note,
-)
+from vaebench.results.store import Store, read_note
 from vaebench.running import tasks as runner
 
 FEW = settings(
@@ -159,7 +148,7 @@ ROWS = st.fixed_dictionaries({name: VALUES.get(kind, TEXTS) for name, kind in CO
 def test_any_frame_survives_its_csv(tmp_path, rows, extra):
     from pandas.testing import assert_frame_equal
 
-    frame = _typed([{**row, "extra": json.dumps(extra)} for row in rows])
+    frame = typed([{**row, "extra": json.dumps(extra)} for row in rows])
     (tmp_path / "x.csv").write_bytes(csv_text(frame).encode())
     assert_frame_equal(read_csv(tmp_path / "x.csv"), frame, check_exact=True)
 
@@ -167,7 +156,7 @@ def test_any_frame_survives_its_csv(tmp_path, rows, extra):
 @FEW
 @given(data=st.data())
 def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data):
-    frame = _typed([{"row": "a", "seed": i, "value": 0.5, "paper_protocol": True, "extra": "{}"} for i in range(3)])
+    frame = typed([{"row": "a", "seed": i, "value": 0.5, "paper_protocol": True, "extra": "{}"} for i in range(3)])
     whole = csv_text(frame).encode()
     place = data.draw(st.integers(0, len(whole)))
     length = data.draw(st.integers(0, 20))
@@ -181,7 +170,7 @@ def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data)
 @FEW
 @given(value=LEAVES | JSON, column=st.sampled_from(list(COLUMNS)))
 def test_any_cell_of_a_csv_is_read_or_named(tmp_path, value, column):
-    frame = _typed([{"row": "a", "seed": 1, "value": 0.5, "paper_protocol": True, "extra": "{}"}]).astype(object)
+    frame = typed([{"row": "a", "seed": 1, "value": 0.5, "paper_protocol": True, "extra": "{}"}]).astype(object)
     frame.loc[0, column] = json.dumps(value)
     (tmp_path / "x.csv").write_text(frame.to_csv(index=False))
     _, line = refused(read_csv, tmp_path / "x.csv")

@@ -13,7 +13,8 @@ from vaebench.config import catalogue
 from vaebench.errors import UserError
 from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files, shipped_models
-from vaebench.results.store import is_current, read_note
+from vaebench.results.current import is_current
+from vaebench.results.store import read_note
 from vaebench.settings import options
 from vaebench.settings.defaults import results_root
 

@@ -12,7 +12,7 @@ from typing import Any
 from vaebench.config.cells import Cell, readable, run_key, versions
 from vaebench.results import digest, shipped
 from vaebench.results.digest import cost, sizes
-from vaebench.results.store import lacking
+from vaebench.results.long_frame import lacking
 from vaebench.settings.kinds import is_number
 
 FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock", "table", "preset")

@@ -15,7 +15,7 @@ from vaebench.errors import UserError, likely, nearest
 from vaebench.report.plots import plot
 from vaebench.report.shown import Measured
 from vaebench.report.trails import Trail, Trails
-from vaebench.results import shipped, store
+from vaebench.results import long_frame, shipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ WHOLE = ("seed", "update", "case")
 
 def read(paths: Sequence[Path | str]) -> pd.DataFrame:
     """The long frame of all files; see ``Files.frame``."""
-    return Files({str(path): store.read_csv(path) for path in paths}).frame
+    return Files({str(path): long_frame.read_csv(path) for path in paths}).frame
 
 
 def in_place(sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None) -> list[str]:
@@ -300,7 +300,7 @@ def read_files(sources: Sequence[str], tables: Collection[str], preset: str | No
         UserError: As ``in_place`` and ``read`` do.
     """
     paths = in_place(sources, tables, None if preset is None else [preset])
-    return Files({path: store.read_csv(path) for path in paths})
+    return Files({path: long_frame.read_csv(path) for path in paths})
 
 
 def _contents(frame: pd.DataFrame) -> str:

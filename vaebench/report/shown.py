@@ -13,7 +13,7 @@ from vaebench.report import plots, table_page
 from vaebench.report.drawn import Drawn
 from vaebench.report.page import Page
 from vaebench.report.trails import Trails
-from vaebench.results.store import COLUMNS
+from vaebench.results.long_frame import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

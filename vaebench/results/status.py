@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from vaebench.config.cells import Cell
 from vaebench.protocol.signature import evaluated
 from vaebench.results import run_files
+from vaebench.results.current import is_current
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure, repeats_of
-from vaebench.results.store import Store, is_current
+from vaebench.results.store import Store
 
 
 class Status(StrEnum):

@@ -21,10 +21,11 @@ from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.formatting import first_line
 from vaebench.results import flags, run_files
+from vaebench.results.current import is_current
 from vaebench.results.lock import Busy, Held
 from vaebench.results.result_file import readable_measures
 from vaebench.results.status import Record, Status, record
-from vaebench.results.store import Store, is_current
+from vaebench.results.store import Store
 from vaebench.running import accepted
 from vaebench.running.accepted import loader_of, shape_of
 from vaebench.work.events import Event, Say, ShouldStop, Spared, never, nobody

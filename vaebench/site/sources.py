@@ -17,7 +17,8 @@ from vaebench.report import recorded
 from vaebench.report.plots import curve_files
 from vaebench.report.plots.base import runs_of
 from vaebench.results import index, run_files, shipped
-from vaebench.results.store import COLUMNS, Store
+from vaebench.results.long_frame import COLUMNS
+from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,7 +27,7 @@ from vaebench.errors import Interrupted
 from vaebench.files import write_atomic
 from vaebench.metrics.validation import validation
 from vaebench.results import run_files
-from vaebench.results.store import BOUNDS, UNIT
+from vaebench.results.curves import BOUNDS, UNIT
 from vaebench.training import checkpoint, clock, snapshots
 from vaebench.training.checkpoint import Checkpoint
 from vaebench.training.engines import Pack

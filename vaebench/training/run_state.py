@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from vaebench.errors import UserError
 from vaebench.results import run_files
-from vaebench.results.store import BOUNDS
+from vaebench.results.curves import BOUNDS
 from vaebench.training import checkpoint
 from vaebench.training.checkpoint import Checkpoint
 

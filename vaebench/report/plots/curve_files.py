@@ -15,7 +15,8 @@ from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots.base import runs_of
 from vaebench.results import run_files
-from vaebench.results.store import BOUNDS, Store
+from vaebench.results.curves import BOUNDS
+from vaebench.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,203 @@
+"""The long format: results as rows, one for each (cell, seed, metric), in memory and as CSV.
+
+What it is made of is ``result.json``; a CSV is a view. pandas is imported when needed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.config.cells import Cell
+from vaebench.errors import UserError
+from vaebench.files import jsonable, parse_json, write_output
+from vaebench.formatting import shortened
+from vaebench.protocol.registry import is_timing
+from vaebench.protocol.signature import of_other_data
+from vaebench.results import flags
+from vaebench.results.current import is_current
+from vaebench.results.stats import Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+TEXT = "str"
+FLAG = "bool"
+NUMBER = "float64"
+WHOLE = "Int64"
+SEED = "int64"
+"""Column types of the long frame: WHOLE may be missing, a NUMBER is NaN when missing, a TEXT is empty."""
+
+COLUMNS = {
+    **dict.fromkeys(("table", "row", "column", "preset", "label"), TEXT),
+    "seed": SEED,
+    **dict.fromkeys(("status", "metric"), TEXT),
+    "value": NUMBER,
+    "unit": TEXT,
+    "error": NUMBER,
+    "error_kind": TEXT,
+    **dict.fromkeys(("points", "samples"), WHOLE),
+    "signature": TEXT,
+    "published": NUMBER,
+    "paper_protocol": FLAG,
+    **dict.fromkeys(("updates", "best_update"), WHOLE),
+    **dict.fromkeys(("seconds", "eval_seconds"), NUMBER),
+    "pack": WHOLE,
+    "device": TEXT,
+    "peak_memory_mb": NUMBER,
+    **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
+    "flags": TEXT,
+    "paper_signature": TEXT,
+    "clock": TEXT,
+}
+"""The long format, one row per (cell, seed, metric): column name -> type, in the order of the CSV."""
+
+LATER = ("flags", "paper_signature", "clock")
+"""Columns that CSV files of earlier versions lack: they are read as empty."""
+
+
+def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
+    """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
+    versions = result.get("versions") or {}
+    data = result.get("data") or {}
+    run = {
+        **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
+        **{name: result.get(name) for name in ("updates", "best_update", "seconds", "eval_seconds", "pack", "device")},
+        **{name: versions.get(name) for name in ("vaebench", "torch", "python", "commit")},
+        "seed": seed,
+        "status": result.get("status"),
+        "paper_protocol": cell.paper_protocol,
+        "paper_signature": cell.paper_signature,
+        "peak_memory_mb": result.get("peak_memory_mb"),
+        "clock": result.get("clock"),
+        "data_hash": data.get("hash"),
+        "key": cell.key,
+        "reason": " ".join(str(result.get("reason") or "").split()),
+    }
+    of_run = flags.of_run(result)
+    run["flags"] = flags.join(of_run)
+    rows: list[dict[str, Any]] = []
+    any_printed = False
+    for content in result.get("measures") or []:
+        try:
+            m = Measure.from_dict(content)
+        except ValueError as e:
+            log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
+            continue
+        current = is_current(cell, m)
+        elsewhere = not current and any(is_current(other, m) for other in sharing)
+        timing = is_timing(m.name) or is_timing(cell.measure)  # a time stands in its own column alone
+        if elsewhere or (timing and m.name != cell.measure):
+            continue
+        extra = m.extra if current else {**m.extra, "current": False}
+        numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
+        text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
+        printed = m.name == cell.measure and not of_other_data(m.signature)
+        any_printed = any_printed or printed
+        of_measure = {} if printed else {"published": None, "paper_signature": ""}
+        marks = flags.join((*of_run, *m.flags))
+        rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
+    if rows and not any_printed:
+        rows[0]["paper_signature"] = cell.paper_signature
+    return rows or [run]
+
+
+def typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame with exactly COLUMNS and their types, empty or not; flags that follow from a row are added."""
+    import pandas as pd
+
+    rows = [{**row, "flags": flags.of_row(row)} for row in rows]
+
+    def column(name: str, kind: str) -> pd.Series:
+        values = [row.get(name) for row in rows]
+        if kind == TEXT:
+            values = ["" if v is None else str(v) for v in values]
+        elif kind == NUMBER:
+            values = [math.nan if v is None else float(v) for v in values]
+        return pd.Series(values, dtype=kind)
+
+    return pd.DataFrame({name: column(name, kind) for name, kind in COLUMNS.items()})
+
+
+def write_csv(frame: pd.DataFrame, path: Path | str) -> None:
+    """The long frame as CSV, atomically; UserError where the file cannot be written."""
+    write_output(Path(path), csv_text(frame))
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """The long frame as CSV text; ``read_csv`` gives back an equal frame."""
+    return frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n")
+
+
+def read_csv(path: Path | str) -> pd.DataFrame:
+    """A long frame from ``write_csv``. Raises UserError if the file is missing or is not such a CSV."""
+    import csv
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected a results CSV as written by `vaebench report`")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as f:  # spreadsheets begin it with a byte-order mark
+            header, *lines = list(csv.reader(f)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise UserError(f"{path}: not a results CSV: {e}") from None
+    missing = lacking(header)
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(header):
+            raise UserError(f"{path}: record {number} has {len(line)} fields, expected {len(header)}")
+        rows.append(_parsed(dict(zip(header, line, strict=True)), f"{path}: record {number}"))
+    return typed(rows)
+
+
+def lacking(header: Iterable[str]) -> list[str]:
+    """Columns without which a CSV is no results CSV, of this version or an earlier one, and that ``header`` lacks."""
+    given = set(header)
+    return [name for name in COLUMNS if name not in given and name not in LATER]
+
+
+def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
+    """One CSV record with its types; float() of a printed float is exact, unlike pandas' fast parser."""
+    convert: dict[str, Callable[[str], Any]] = {
+        TEXT: str,
+        NUMBER: float,
+        WHOLE: _int64,
+        SEED: _int64,
+        FLAG: {"True": True, "False": False}.__getitem__,
+    }
+    row: dict[str, Any] = {}
+    for name, kind in COLUMNS.items():
+        text = record.get(name, "")
+        try:
+            row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
+        except (ValueError, KeyError):
+            raise UserError(f"{where}: column {name}: {shortened(text)!r} is not a {kind}") from None
+    if row["extra"] and not _is_object(row["extra"]):
+        raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")
+    try:
+        flags.split(row["flags"])
+    except ValueError:
+        raise UserError(f"{where}: column flags: {shortened(row['flags'])!r} is not a JSON list of texts") from None
+    return row
+
+
+def _int64(text: str) -> int:
+    if not -(2**63) <= (value := int(text)) < 2**63:
+        raise ValueError(f"{text} does not fit a column of whole numbers")
+    return value
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(parse_json(text), dict)
+    except ValueError:
+        return False
