@@ -21,7 +21,8 @@ import pandas as pd
 
 from vaebench import files
 from vaebench.config import catalogue, compose
-from vaebench.config import cells as config
+from vaebench.config.cells import Cell, run_key, versions
+from vaebench.config.tables import Figure, Table
 from vaebench.report.drawn import Drawn
 from vaebench.report.plots import plot, save_plot
 from vaebench.report.plots.bound import collect_curves
@@ -70,7 +71,7 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     return len(reasons)
 
 
-def refused(frame: pd.DataFrame, table: config.Table) -> dict[tuple[str, str, int], str]:
+def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str]:
     """The flagged runs of a frame, (row, column, seed) -> why.
 
     Where the table itself compares the KL, latents that carry none are what it measures, and no reason.
@@ -86,7 +87,7 @@ def refused(frame: pd.DataFrame, table: config.Table) -> dict[tuple[str, str, in
     return {run: "; ".join(dict.fromkeys(words)) for run, words in found.items()}
 
 
-def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
     """Write ``new`` and, to the digit, what the file has of the runs in ``kept``; returns what it holds then."""
     if path.exists() and len(kept):
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
@@ -100,13 +101,13 @@ def ids(frame: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_frame(frame[["row", "column", "seed"]])
 
 
-def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
     """The lines of ``old`` of other runs than those in ``new``, where a cell of the table is still trained so.
 
     Runs of an earlier version of the cell's options stay as long as there is none of the present one beside them.
     """
     present = {(c.row, c.column, c.key) for c in cells}
-    before = {(c.row, c.column, config.run_key(v)) for c in cells for v in config.versions(c.config)} - present
+    before = {(c.row, c.column, run_key(v)) for c in cells for v in versions(c.config)} - present
     what = pd.MultiIndex.from_frame(old[["row", "column", "key"]])
     kept = old[what.isin(list(present)) & ~ids(old).isin(ids(new))]
     again = {*zip(*(pd.concat([kept, new])[name] for name in ("row", "column")), strict=True)}
@@ -116,14 +117,14 @@ def earlier(old: pd.DataFrame, new: pd.DataFrame, cells: list[config.Cell]) -> p
     return pd.concat([kept, stale]) if len(stale) else kept
 
 
-def in_order(frame: pd.DataFrame, cells: list[config.Cell]) -> pd.DataFrame:
+def in_order(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
     """By the cells of the table, then by seeds; what a run has stays in its order."""
     place = {(c.row, c.column): i for i, c in reversed(list(enumerate(cells)))}
     at = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
     return frame.assign(_at=at).sort_values(["_at", "seed"], kind="stable").drop(columns="_at").reset_index(drop=True)
 
 
-def draw(figure: config.Figure) -> None:
+def draw(figure: Figure) -> None:
     """A figure that is drawn from formulas."""
     drawn = Drawn(figure)
     files.write_atomic(REFERENCE / f"{figure.name}.csv", points_text([drawn]))
@@ -141,7 +142,7 @@ def main() -> int:
     runs, refusals = store.Store(args.results), 0
     for name in args.table:
         table = catalogue.load(name)
-        if isinstance(table, config.Figure):
+        if isinstance(table, Figure):
             draw(table)
         for preset in catalogue.presets_of(table):
             if preset != "quick":

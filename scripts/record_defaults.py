@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import catalogue, compose
-from vaebench.config.cells import IDENTITY, Cell, Table, settings_of
+from vaebench.config.cells import IDENTITY, Cell, settings_of
+from vaebench.config.tables import Table
 from vaebench.files import write_atomic
 from vaebench.running import accepted, tasks
 from vaebench.settings import defaults

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Cell, Table, run_key
+from vaebench.config.cells import Cell, run_key
 from vaebench.config.compose import cells
+from vaebench.config.tables import Table
 from vaebench.protocol.signature import evaluated, samples_of, signature
 
 HASH = "0123456789abcdef" * 4

@@ -15,7 +15,7 @@ import pandas as pd
 
 from vaebench import report
 from vaebench.config.catalogue import load_table
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.report import recorded
 from vaebench.results import shipped
 

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from vaebench.config import catalogue, compose
-from vaebench.config.cells import Table, canonical, run_key
+from vaebench.config.cells import canonical, run_key
+from vaebench.config.tables import Table
 from vaebench.errors import UserError, nearest
 from vaebench.protocol.signature import signature
 

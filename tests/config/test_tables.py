@@ -13,11 +13,11 @@ from kit.repository import REFERENCE, ROOT
 
 from vaebench import cli
 from vaebench.config import catalogue
-from vaebench.config import cells as config
 from vaebench.config.compose import cells
+from vaebench.config.tables import Figure, Table
 
 TABLES = catalogue.options("table")
-DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), config.Figure)]
+DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), Figure)]
 TRAINED = [name for name in TABLES if name not in DRAWN]
 ALL_ENTRIES = 12
 """A table with more trained entries than this is run at its first row and in its first column only."""
@@ -51,12 +51,12 @@ PLACES: dict[str, Callable[[dict[str, str]], tuple[str, str]]] = {
 """A paper's CSV -> (row, column) of the table here for one of its lines; in the others, the model and the variant."""
 
 
-def _place(table: config.Table, row: str, column: str) -> tuple[str, str]:
+def _place(table: Table, row: str, column: str) -> tuple[str, str]:
     """(row, variant): what the paper's CSV calls an entry of the table."""
     return row, table.columns[column].published or column if column in table.columns else column
 
 
-def printed(table: config.Table, what: str) -> dict[tuple[str, str], float]:
+def printed(table: Table, what: str) -> dict[tuple[str, str], float]:
     """(row, variant) -> the number in the paper's CSV, or its standard deviation where one is printed."""
     place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
     with open(ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8") as f:
@@ -91,7 +91,7 @@ def test_the_evidence_of_a_finding_is_there(name: str) -> None:
             assert found.exists() or (found.parent / f"{name}{file}").exists(), file
 
 
-def tried(table: config.Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
+def tried(table: Table) -> list[tuple[list[str], list[tuple[str, str]]]]:
     """(what --only takes, the entries then run) of each command: all at once, or the first row, then a column."""
     every = table.trained()
     if len(every) <= ALL_ENTRIES:

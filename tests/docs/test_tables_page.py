@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.config import cells
+from vaebench.config import tables
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
-OF = {"a table": cells.Table, "a column": cells.Column, "a row": cells.Row, "a preset in a table": cells.TablePreset}
+OF = {
+    "a table": tables.Table,
+    "a column": tables.Column,
+    "a row": tables.Row,
+    "a preset in a table": tables.TablePreset,
+}
 
 
 @pytest.mark.parametrize("what", OF)
@@ -19,16 +24,16 @@ def test_every_key_is_named(what):
     part = re.split(r"\n##+ ", PAGE.split(f"Keys of {what}\n", 1)[1])[0]
     named = re.findall(r"^\| `(\w+)`", part, re.M)
     assert len(named) == len(set(named))
-    more = {"drawn"} if OF[what] is cells.Table else set()  # of a figure of formulas, in the same kind of file
+    more = {"drawn"} if OF[what] is tables.Table else set()  # of a figure of formulas, in the same kind of file
     assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | more
 
 
-@pytest.mark.parametrize("entry", [cells.Ledger, cells.Finding])
+@pytest.mark.parametrize("entry", [tables.Ledger, tables.Finding])
 def test_entries_have_their_keys(entry):
     assert f"entries {', '.join(f'`{f.name}`' for f in fields(entry))}" in PAGE
 
 
 def test_every_figure_is_named():
     part = PAGE.split("## Figures\n", 1)[1]
-    assert all(f"`{name}`" in part for name in cells.PLOTS)
-    assert all(f"`{f.name}`" in part or f.name in ("name", "drawn", "kind") for f in fields(cells.Figure))
+    assert all(f"`{name}`" in part for name in tables.PLOTS)
+    assert all(f"`{f.name}`" in part or f.name in ("name", "drawn", "kind") for f in fields(tables.Figure))

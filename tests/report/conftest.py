@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from vaebench.config.cells import Column, Ledger, Row, Table, TablePreset
+from vaebench.config.tables import Column, Ledger, Row, Table, TablePreset
 
 SIGNATURE = "{metric}|data:{data}@8f3a12cd|split:test|points:{points}|samples:{samples}|select:valid_bound|recipe:1"
 

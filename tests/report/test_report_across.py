@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config.cells import Column, Row
+from vaebench.config.tables import Column, Row
 from vaebench.report import across, table_page
 
 COLUMNS = {"IW": "iw_nll", "-ELBO": "bound", "KL": "kl", "MI": "mi_batch", "NLL (exact)": "nll"}

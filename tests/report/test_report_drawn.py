@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Figure
+from vaebench.config.tables import Figure
 from vaebench.errors import UserError
 from vaebench.report import Look, written
 from vaebench.report.drawn import DRAWINGS, Drawn, smoothing

@@ -9,7 +9,7 @@ import pytest
 from kit.repository import REFERENCE
 from matplotlib.figure import Figure
 
-from vaebench.config import cells as config
+from vaebench.config import tables
 from vaebench.config.cells import Cell
 from vaebench.errors import UserError
 from vaebench.report.plots import PLOTS, plot, save_plot
@@ -121,7 +121,7 @@ def test_plot_refuses(curves, tmp_path):
 
 
 def test_the_names_are_those_that_tables_may_use():
-    assert tuple(PLOTS) == config.PLOTS
+    assert tuple(PLOTS) == tables.PLOTS
 
 
 def test_information_keeps_the_improvements_and_clips(collected, tmp_path):

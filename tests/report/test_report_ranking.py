@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config.cells import Row
+from vaebench.config.tables import Row
 from vaebench.report.ranking import rank
 from vaebench.report.summary import summarize
 

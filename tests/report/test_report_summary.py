@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Column, Row
+from vaebench.config.tables import Column, Row
 from vaebench.report.footnotes import footnotes
 from vaebench.report.summary import summarize
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from vaebench.config.cells import Cell, Column, Row
+from vaebench.config.cells import Cell
+from vaebench.config.tables import Column, Row
 from vaebench.report import table_page
 from vaebench.report.compare import compare
 from vaebench.report.compare import render as compared

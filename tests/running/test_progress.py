@@ -12,8 +12,8 @@ import torch
 
 from vaebench import models, objectives
 from vaebench.config.catalogue import load, load_preset, options
-from vaebench.config.cells import Table
 from vaebench.config.compose import cells
+from vaebench.config.tables import Table
 from vaebench.data.info import DataInfo
 from vaebench.models.base import BoltzmannPrior, BoundedModel, EnergyModel
 from vaebench.models.rbm_target import RBMTarget

@@ -9,7 +9,7 @@ import pytest
 from kit.repository import REFERENCE, load_script
 
 from vaebench.config import catalogue, compose
-from vaebench.config import cells as config
+from vaebench.config.cells import Cell
 from vaebench.results import long_frame
 from vaebench.results.stats import Measure
 from vaebench.results.store import Store
@@ -26,7 +26,7 @@ def cells_of(table="nvil_mnist", preset="short"):
     return compose.cells(catalogue.load_table(table), catalogue.load_preset(preset))
 
 
-def finished(root: Path, cell: config.Cell, seed: int, value: float) -> None:
+def finished(root: Path, cell: Cell, seed: int, value: float) -> None:
     """A finished run whose bound is ``value``, with a curve of two points."""
     runs = Store(root)
     measure = Measure("bound", value, "nats", signature="x")
@@ -100,7 +100,7 @@ def test_without_runs_the_files_are_left_alone(script, tmp_path):
     assert (tmp_path / "reference" / "nvil_mnist-short.csv").read_bytes() == before
 
 
-def training(root: Path, cell: config.Cell, seed: int, points: str) -> None:
+def training(root: Path, cell: Cell, seed: int, points: str) -> None:
     """A run that has not ended: curve and ``points`` of posterior means, and no result."""
     folder = Store(root).run_dir(cell.key, seed)
     folder.mkdir(parents=True)
@@ -179,7 +179,7 @@ def reference(tmp_path, name="nvil_mnist-short"):
     return long_frame.read_csv(path) if path.exists() else None
 
 
-def marked(root: Path, cell: config.Cell, seed: int, flag: str) -> None:
+def marked(root: Path, cell: Cell, seed: int, flag: str) -> None:
     """A finished run whose training was flagged."""
     finished(root, cell, seed, 100.0)
     runs = Store(root)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from vaebench.api import words
 from vaebench.config import catalogue, compose, selection
-from vaebench.config.cells import Figure, Table
+from vaebench.config.tables import Figure, Table
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaebench.config.cells import Cell, Preset
+    from vaebench.config.cells import Cell
+    from vaebench.config.tables import Preset
     from vaebench.report.drawn import Drawn
     from vaebench.results.store import Store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config import schema
-from vaebench.config.cells import Exhibit, Figure, Preset, Table
+from vaebench.config.tables import Exhibit, Figure, Preset, Table
 from vaebench.errors import UserError, nearest
 from vaebench.settings import defaults
 from vaebench.settings.defaults import conf_dir as conf_dir

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from vaebench.config import catalogue
-from vaebench.config.cells import GROUPS, Table, settings_of
+from vaebench.config.cells import GROUPS, settings_of
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.settings import defaults
 

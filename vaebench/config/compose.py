@@ -12,9 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 from vaebench.config import catalogue
-from vaebench.config.cells import GROUPS, IDENTITY, Cell, Preset, Table, canonical, identity
+from vaebench.config.cells import GROUPS, IDENTITY, Cell, canonical, identity
 from vaebench.config.options import known_option, primary_sections, section_of, sections
 from vaebench.config.selection import picked
+from vaebench.config.tables import Preset, Table
 from vaebench.config.values import leaves, overlay, refuse_prefix
 from vaebench.data import settle
 from vaebench.errors import UserError

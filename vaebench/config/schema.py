@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from vaebench.config.cells import (
+from vaebench.config.tables import (
     PLOTS,
     TRAINING,
     Column,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Preset, Table, entry_named
+from vaebench.config.tables import Preset, Table, entry_named
 from vaebench.config.values import refuse_prefix
 from vaebench.errors import TYPO, UserError, likely, nearest
 from vaebench.rng.seeds import LARGEST_SEED

@@ -11,7 +11,7 @@ from vaebench.errors import UserError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaebench.config.cells import Table
+    from vaebench.config.tables import Table
     from vaebench.report.page import Page
     from vaebench.report.shown import Shown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.protocol.registry import heading, is_descriptive, is_timing
 from vaebench.report import cells
 from vaebench.report.summary import NOT_TRAINED, ReportRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.formatting import duration
 from vaebench.protocol.registry import heading
 from vaebench.report.select import Estimate

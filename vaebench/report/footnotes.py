@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from vaebench.config.catalogue import load_preset, options
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.protocol.registry import heading, is_descriptive, is_timing
 from vaebench.report import across, times
 from vaebench.report.cells import MARK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vaebench.config.cells import Exhibit, Figure, Table
+from vaebench.config.tables import Exhibit, Figure, Table
 from vaebench.errors import UserError
 from vaebench.report import check_format, plots
 from vaebench.report.images import kind_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.report.protocol import data_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Table, entry_named
+from vaebench.config.tables import Table, entry_named
 from vaebench.errors import UserError, likely, nearest
 from vaebench.report.plots import plot
 from vaebench.report.shown import Measured

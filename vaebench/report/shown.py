@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from vaebench.config.cells import Exhibit, Figure, Table
+from vaebench.config.tables import Exhibit, Figure, Table
 from vaebench.errors import UserError
 from vaebench.report import plots, table_page
 from vaebench.report.drawn import Drawn

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vaebench.config.cells import Cell, Table
+from vaebench.config.cells import Cell
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.report import plots, trails
 from vaebench.report.shown import Measured

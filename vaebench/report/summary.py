@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
 from vaebench.protocol.signature import as_taken, signature_parts
 from vaebench.report.protocol import differing, unlike

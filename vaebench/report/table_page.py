@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.report import across, cells
 from vaebench.report.footnotes import footnotes
 from vaebench.report.other_data import shown_beside

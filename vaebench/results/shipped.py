@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.errors import UserError, nearest
 from vaebench.files import carried
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from vaebench.config.cells import Cell, Table
+from vaebench.config.cells import Cell
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.formatting import counted
 from vaebench.results.status import Record, Status, record

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Cell, Table, readable, run_key, versions
+from vaebench.config.cells import Cell, readable, run_key, versions
 from vaebench.config.compose import cells
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.results.digest import cost
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vaebench import __version__
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.files import write_output
 from vaebench.formatting import duration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.report.summary import ReportRow
 from vaebench.site.sources import Curve
 

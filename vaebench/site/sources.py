@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Cell, Table
+from vaebench.config.cells import Cell
 from vaebench.config.compose import cells
+from vaebench.config.tables import Table
 from vaebench.errors import UserError
 from vaebench.report import recorded
 from vaebench.report.plots import curve_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.report.summary import DIVERGED, NOT_DIVERGED, ReportRow
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import cells as config
+from vaebench.config.tables import Exhibit
 from vaebench.errors import UserError, likely
 from vaebench.files import write_output
 from vaebench.formatting import aligned, shortened
@@ -85,7 +85,7 @@ def looks(brief: bool = False) -> Look:
     return Look(brief, streams.width(), streams.colour(), streams.blocks())
 
 
-def nothing_to_set(tables: Sequence[config.Exhibit], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
+def nothing_to_set(tables: Sequence[Exhibit], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
     """The settings of a verb for drawn figures alone, which have no rows, seeds or settings: ``run.results`` at most.
 
     Raises UserError for any other, and for ``--only`` and ``--seeds``. A preset changes nothing, so it may stand there.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Figure
+from vaebench.config.tables import Figure
 from vaebench.verbs import looks, write
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vaebench import report
 from vaebench.config import catalogue
-from vaebench.config.cells import PLOTS, Table
+from vaebench.config.tables import PLOTS, Table
 from vaebench.verbs import add_overrides, looks, nothing_to_set, only_keys, tell, write
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Figure, Table
+from vaebench.config.tables import Figure, Table
 from vaebench.errors import Interrupted
 from vaebench.settings import options
 from vaebench.settings.defaults import results_root

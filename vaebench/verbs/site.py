@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
-from vaebench.config.cells import Table
+from vaebench.config.tables import Table
 from vaebench.errors import UserError, nearest
 from vaebench.formatting import counted
 from vaebench.settings.defaults import results_root

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from vaebench.config.cells import Figure
+from vaebench.config.tables import Figure
 from vaebench.errors import UserError, nearest
 from vaebench.report import images
 from vaebench.report.drawn.base import Drawing, Point

@@ -1,6 +1,6 @@
 """Plots of trained runs, by name (``--figure``); a table's ``figure`` says which one is its paper's.
 
-To add one: a file here with a ``Plot``, an entry of ``PLOTS``, its name in ``vaebench.config.cells.PLOTS``.
+To add one: a file here with a ``Plot``, an entry of ``PLOTS``, its name in ``vaebench.config.tables.PLOTS``.
 """
 
 from __future__ import annotations

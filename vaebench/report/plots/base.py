@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from vaebench.config.cells import Cell, Table
+    from vaebench.config.cells import Cell
+    from vaebench.config.tables import Table
     from vaebench.results.store import Store
 
 
