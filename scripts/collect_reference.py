@@ -50,14 +50,16 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     if not len(frame):
         return len(reasons)
     taken = ids(frame)  # another seed of the same cell may still be training
-    where, ended = REFERENCE / f"{name}-{preset}.csv", {*zip(frame["row"], frame["column"], strict=True)}
+    where = REFERENCE / f"{name}-{preset}.csv"
+    ended = {*zip(frame["row"], frame["column"], strict=True)}
     kept = earlier(long_frame.read_csv(where), frame, cells) if where.exists() else frame[:0]
     curves = collect_curves(runs, [c for c in cells if (c.row, c.column) in ended], seeds)
     curves = curves[ids(curves).isin(taken)].reset_index(drop=True)
     frame = in_order(pd.concat([kept, frame]) if len(kept) else frame, cells)
     long_frame.write_csv(frame, where)
     curves = write_points(REFERENCE / f"{name}-{preset}-curves.csv", curves, kept, cells)
-    title, image = f"{table.title} ({table.where}), preset={preset}", REFERENCE / f"{name}-{preset}.png"
+    title = f"{table.title} ({table.where}), preset={preset}"
+    image = REFERENCE / f"{name}-{preset}.png"
     if table.figure != "bound":
         first = int(frame["seed"].min())
         shown = plot(table.figure).collect(runs, cells, [first])
@@ -139,7 +141,8 @@ def main() -> int:
     parser.add_argument("--table", nargs="+", choices=catalogue.options("table"), default=catalogue.options("table"))
     parser.add_argument("--flagged", action="store_true", help="take flagged runs as well")
     args = parser.parse_args()
-    runs, refusals = store.Store(args.results), 0
+    runs = store.Store(args.results)
+    refusals = 0
     for name in args.table:
         table = catalogue.load(name)
         if isinstance(table, Figure):

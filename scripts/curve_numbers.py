@@ -90,13 +90,15 @@ def best_so_far(run: pd.DataFrame) -> np.ndarray:
 def ratios() -> pd.DataFrame:
     """Updates of preset=tenth over those of preset=tuned at the same bound, of NVIL."""
     found = []
-    literal, tuned = curves("nvil_mnist-tenth"), curves("nvil_mnist-tuned")
+    literal = curves("nvil_mnist-tenth")
+    tuned = curves("nvil_mnist-tuned")
     for (row, seed), slow in literal[literal["column"] == "NVIL"].groupby(["row", "seed"]):
         fast = tuned[(tuned["row"] == row) & (tuned["column"] == "NVIL") & (tuned["seed"] == seed)]
         if not len(fast):
             continue
 
-        levels, reached = best_so_far(slow), best_so_far(fast)
+        levels = best_so_far(slow)
+        reached = best_so_far(fast)
         for updates in LEVELS:
             at = slow["update"].to_numpy() == updates
             if not at.any() or reached.min() > levels[at][0]:
@@ -117,7 +119,8 @@ def phases() -> pd.DataFrame:
         for (row, seed), run in frame[aggressive].groupby(["row", "seed"]):
             inside = run["train_inner"] > 0
             passes = int(inside.sum())
-            batch, whole = run["valid_mi_batch"].to_numpy(), run["valid_mi"].to_numpy()
+            batch = run["valid_mi_batch"].to_numpy()
+            whole = run["valid_mi"].to_numpy()
             before = (batch[passes - 2], whole[passes - 2]) if passes > 1 else (np.nan, np.nan)
             numbers = [before[0], batch[passes - 1], before[0] - batch[passes - 1]]
             numbers += [before[1], whole[passes - 1], whole[passes], whole[-1], noise]

@@ -25,7 +25,10 @@ STARTS = (("relu", "mean"), ("relu", "init"), ("tanh", "mean"))
 """Nonlinearity, and where the visible bias starts: ``init`` at 0, ``mean`` at the logit of the training mean."""
 
 SEEDS = (0, 1, 2)
-UPDATES, LAST, BATCH, RATE = 600, 100, 200, 5e-4
+UPDATES = 600
+LAST = 100
+BATCH = 200
+RATE = 5e-4
 
 
 def trained(splits: Splits, nonlinearity: str, visible_bias: str, seed: int) -> tuple[float, float]:

@@ -50,7 +50,8 @@ def exact_gradient(terms: Tensor, states: tuple[Tensor, Tensor], machine: RBM) -
 
 def relaxed_gradients(model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: int, beta: float, seed: int) -> Tensor:
     """The rule's gradient of each chain, (chains, numbers), from bits ``z1`` (chains, n1)."""
-    k, relax = len(z1), chains.relaxation("piecewise_linear", beta)
+    k = len(z1)
+    relax = chains.relaxation("piecewise_linear", beta)
     many = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))  # a machine for each chain
     shapes = {"u2": ("uniform", (t, 1, k, machine.b2.shape[-1])), "u1": ("uniform", (t, 1, k, z1.shape[-1]))}
     u = {name: v.to(z1.dtype) for name, v in noise.fixed(shapes, seed, "check", t).items()}
@@ -64,7 +65,8 @@ def relaxed_gradients(model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: 
 
 def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
     """Of one image: square of the exact gradient's length, of the bias, of one chain's noise, and the cosine."""
-    mean, variance = each.mean(0), float(each.var(0).sum())
+    mean = each.mean(0)
+    variance = float(each.var(0).sum())
     square = float((mean - exact).square().sum()) - variance / len(each)
     return float(exact.square().sum()), square, variance, float(torch.cosine_similarity(mean, exact, dim=0))
 

@@ -85,7 +85,8 @@ def text_table() -> str:
     lines = ["| milliseconds | update | update bfloat16 | bfloat16 / float32 | document |"]
     lines.append("| --- |" + " ---: |" * 4)
     for row in file["measured"]:
-        step, half = row["update"], row["update bfloat16"]
+        step = row["update"]
+        half = row["update bfloat16"]
         cells = [f"{step:,.1f}", f"{half:,.1f}", f"{half / step:.2f}", f"{row['document']:,.1f}"]
         lines.append(f"| {' | '.join([row['family'], *cells])} |")
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
@@ -118,7 +119,8 @@ def _updates_table(name: str, heads: list[str], ratios: dict[str, tuple[str, str
 
 def put(text: str, name: str, content: str) -> str:
     """``text`` with ``content`` between the marks of this name."""
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    begin = f"<!-- {name}: begin -->\n"
+    end = f"<!-- {name}: end -->"
     before, _, rest = text.partition(begin)
     return before + begin + content + end + rest.partition(end)[2]
 

@@ -122,7 +122,8 @@ def composed(known: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
 def known_keys(folders: list[Path]) -> dict[str, str]:
     """Last part of every key by an earlier rule -> the present key of the same training."""
     found: dict[str, str] = {}
-    shipped, present_options = catalogue.conf_dir, {group: catalogue.options(group) for group in GROUPS}
+    shipped = catalogue.conf_dir
+    present_options = {group: catalogue.options(group) for group in GROUPS}
     try:
         for folder in (shipped(), *folders):
             catalogue.conf_dir = lambda folder=folder: folder
@@ -151,7 +152,8 @@ def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
     if "key" not in header:
         return 0, set()
     at = header.index("key")
-    changed, unknown = set(), set()
+    changed = set()
+    unknown = set()
     for line in lines:
         key = line[at]
         now = keys.get(key.rpartition("-")[2])

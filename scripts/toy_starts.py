@@ -29,7 +29,8 @@ def lines(results: Path) -> pd.DataFrame:
     found = []
     for path in sorted(results.glob("*/seed-*/result.json")):
         result = json.loads(path.read_text())
-        model, objective = result["config"]["model"], result["config"]["objective"]
+        model = result["config"]["model"]
+        objective = result["config"]["objective"]
         if model["name"] != "rbm_target" or result["status"] != "done":
             continue
 

@@ -57,7 +57,8 @@ def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
 
 def rendered() -> str:
     """The section between the markers: the best-evidenced entries, and where the others are."""
-    table, frame = load_table(TABLE), recorded.read(sources())
+    table = load_table(TABLE)
+    frame = recorded.read(sources())
     shown = evidenced(table, frame)
     chosen = set(zip(shown["row"], shown["column"], strict=True))
     entries = [entry for entry in table.trained() if entry in chosen]

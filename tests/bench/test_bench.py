@@ -51,7 +51,10 @@ def test_models_with_a_boltzmann_prior_have_the_section_in_milliseconds():
 
 def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: pytest.MonkeyPatch):
     """By a clock of our own, on which every sweep of a chain takes a millisecond, its noise a tenth, the rest two."""
-    now, batches, drawn, packing = [0.0], [], [], []
+    now = [0.0]
+    batches = []
+    drawn = []
+    packing = []
 
     def step(pack, number, length, batch):
         batches.append((batch, length, type(pack.optim).__name__, pack.engine))
@@ -169,7 +172,8 @@ def test_the_decoder_written_down_is_the_decoder():
         theirs.code.bias.copy_(ours.code.bias)
         x = (torch.rand(2, 784, generator=generator) < 0.3).float()
         z = torch.randn(1, 2, 32, generator=generator)
-        found, wanted = ours(x, z)[0], theirs.decode(x, z[0])
+        found = ours(x, z)[0]
+        wanted = theirs.decode(x, z[0])
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max()
 
 
@@ -183,7 +187,8 @@ def test_the_command(small, capsys: pytest.CaptureFixture):
     assert lines[6] == ""
     assert lines[7].startswith("milliseconds per update and seed, batch 100, Adam")
     assert lines[10].split() == ["plain", "chains", "noise", "kernel", "chains", "products"]
-    pwl, bits = lines[11], lines[12]
+    pwl = lines[11]
+    bits = lines[12]
     assert pwl.split()[:4] == ["RBM", "prior", "4+4,", "PWL"]
     assert 0 < float(pwl.split()[4]) < 1000
     assert bits.split()[-5:-1] == ["-", "-", "-", "-"]
@@ -221,7 +226,9 @@ def test_the_products_of_an_update(monkeypatch):
     monkeypatch.setattr(bench.noise, "BLOCK", 1)
     monkeypatch.setattr(bench.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
     bench.floor(bench.make_pack(*SBN, 1, "plain", CPU), 1.0)
-    up, down, baseline = [(20, 784, 3), (3, 20, 784)], [(20, 3, 784), (784, 20, 3)], [(20, 784, 100), (100, 20, 784)]
+    up = [(20, 784, 3), (3, 20, 784)]
+    down = [(20, 3, 784), (784, 20, 3)]
+    baseline = [(20, 784, 100), (100, 20, 784)]
     assert sorted(made) == sorted(up + down + baseline)
     made.clear()
     bench.floor(bench.make_pack(SBN[0], {"name": "wake_sleep"}, 1, "plain", CPU), 1.0)
@@ -230,7 +237,8 @@ def test_the_products_of_an_update(monkeypatch):
 
 def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFixture):
     """By a clock of our own: what each turn took, the first not counted; the best, for 1,000 samples of a case."""
-    now, done = [0.0], []
+    now = [0.0]
+    done = []
     took = {"plain": [9.0, 0.8, 0.6, 0.7], "kernel": [9.0, 0.5, 0.4, 0.6], "products": [9.0, 0.3, 0.2, 0.25]}
 
     def work(name):
@@ -311,7 +319,8 @@ def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
 
 def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytest.MonkeyPatch):
     """By a clock of our own: the first block takes 100 s, every later one, its noise included, half a second."""
-    now, blocks = [0.0], []
+    now = [0.0]
+    blocks = []
 
     def advance(pack, number, length, batch):
         blocks.append((number, length, batch))
@@ -321,7 +330,8 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
         block = None
 
     class Pack:
-        objective, size = Rule(), 3
+        objective = Rule()
+        size = 3
 
     monkeypatch.setattr(bench, "advance", advance)
     monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])

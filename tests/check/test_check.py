@@ -217,7 +217,8 @@ def test_a_line_without_error_must_agree_to_rounding():
 
 
 def test_a_line_is_as_good_as_its_worst_coordinate():
-    good, bad = torch.tensor([0.3, -4.0, 5.0]), torch.tensor([0.3, -6.0])
+    good = torch.tensor([0.3, -4.0, 5.0])
+    bad = torch.tensor([0.3, -6.0])
     assert check.Line("a", 1.0, 1.0, 0.1, good).ok
     assert check.Line("a", 1.0, 1.0, 0.1, bad).worst == 6.0
     assert not check.Line("a", 1.0, 1.0, 0.1, bad).ok

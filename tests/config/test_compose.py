@@ -59,7 +59,8 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
     def seen(cell):
         return cell.config["optim"]["rate"], cell.config["model"]["dims"], cell.config["train"]["batch"]
 
-    paper, tuned = compose(table), compose(table, "tuned")
+    paper = compose(table)
+    tuned = compose(table, "tuned")
     assert seen(paper["SBN 200", "WS"]) == (6e-4, [3], 7)
     assert seen(paper["SBN 200", "NVIL"]) == (3e-4, [200], 20)
     assert seen(paper["SBN 200-200", "WS"]) == (1e-4, [200, 200], 20)
@@ -115,7 +116,8 @@ def test_composing_is_quick_enough_to_repeat(table, monkeypatch):
 def test_each_override_is_read_once(table, monkeypatch):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    read, real = [], OverridesParser.parse_override
+    read = []
+    real = OverridesParser.parse_override
     monkeypatch.setattr(OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text))
     for batch in (3131, 3132):
         assert {c.config["train"]["batch"] for c in compose(table, overrides=[f"train.batch={batch}"]).values()} == {

@@ -200,7 +200,8 @@ def test_what_is_said_of_a_preset_is_true_of_the_table(name):
 
 
 def test_a_table_s_own_words_for_a_preset_stand_behind_its_verdicts():
-    table, preset = catalogue.load_table("nade_orders"), catalogue.load_preset("long")
+    table = catalogue.load_table("nade_orders")
+    preset = catalogue.load_preset("long")
     assert table.in_its_words(preset).about.startswith("ten times the updates")
     assert {cell.label for cell in compose.cells(table, preset)} == {"long"}
     assert catalogue.load_table("nvil_mnist").in_its_words(preset) == preset

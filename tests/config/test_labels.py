@@ -59,12 +59,14 @@ def test_paper_protocol_of_an_importance_weighted_table(small):
 
 
 def test_other_data_settings_are_not_the_papers_protocol():
-    table, paper = catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper")
+    table = catalogue.load_table("nvil_mnist")
+    paper = catalogue.load_preset("paper")
     for override, same in (("data.held_out=null", False), ("data.mirror=/x", True), ("optim.rate=1e-3", True)):
         found = cells(table, paper, [override], ["row=SBN 200"])
         assert all(c.paper_protocol is same for c in found), override
 
 
 def test_a_validation_measure_asks_nothing_of_the_evaluation():
-    table, short = catalogue.load_table("nvil_variance"), catalogue.load_preset("short")
+    table = catalogue.load_table("nvil_variance")
+    short = catalogue.load_preset("short")
     assert all(c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"]))

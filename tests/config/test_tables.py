@@ -219,11 +219,13 @@ def test_passes_over_documents_are_those_of_the_data(column: str) -> None:
     """Chains of Replicated Softmax come to all their steps in the budget; DocNADE is validated after each pass."""
 
     def config(row: str) -> dict:
-        table, paper = catalogue.load_table("nvil_documents"), catalogue.load_preset("paper")
+        table = catalogue.load_table("nvil_documents")
+        paper = catalogue.load_preset("paper")
         return cells(table, paper, (), [f"row={row}", f"column={column}"])[0].config
 
     machine = config("RepSoftMax 50")
-    train, rule = machine["train"], machine["objective"]
+    train = machine["train"]
+    rule = machine["objective"]
     documents = TRAINING_DOCUMENTS[machine["data"]["name"]]
     last = train["updates"] * train["batch"] / documents / rule["grow"]
     assert rule["steps"] - 1 < last < rule["steps"] + 1

@@ -55,9 +55,12 @@ class Case:
         if self.missing:
             pytest.fail(f"{self.missing} has no tiny settings of its own: give the class ``tiny``")
         shape = () if self.kind is Kind.TOKENS else (1, VISIBLE)  # an image of one row
-        mean, longest = torch.linspace(0.1, 0.9, VISIBLE), 0
+        mean = torch.linspace(0.1, 0.9, VISIBLE)
+        longest = 0
         if self.kind is Kind.COUNTS:
-            shape, mean, longest = (), torch.tensor(COUNTED).float().mean(0), max(map(sum, COUNTED))
+            shape = ()
+            mean = torch.tensor(COUNTED).float().mean(0)
+            longest = max(map(sum, COUNTED))
         info = DataInfo(mean, self.kind, shape, longest)
         return perturb(models.build(self.model, info), seed, scale)
 
@@ -79,7 +82,8 @@ def perturb(module: nn.Module, seed: int, scale: float) -> nn.Module:
 
 def model_cases() -> list[Case]:
     """Every tiny model; on documents as counts the last of a family that takes other examples first."""
-    out, on_counts = [], []
+    out = []
+    on_counts = []
     for name, facts in FAMILIES.items():
         cls = models.model_class(name)
         if "tiny" not in vars(cls):

@@ -89,7 +89,10 @@ def test_what_the_splits_of_vectors_say_of_themselves(name):
 
 @pytest.mark.parametrize("name", [n for n in VECTORS if n != "blank"])
 def test_held_out_cases_are_those_of_their_seed_and_no_others(name):
-    whole, held, again, other = splits_of(name), splits_of(name, 7), splits_of(name, 7), splits_of(name, 7, seed=1)
+    whole = splits_of(name)
+    held = splits_of(name, 7)
+    again = splits_of(name, 7)
+    other = splits_of(name, 7, seed=1)
     assert len(held.valid) == 7
     assert len(held.train) + 7 == len(whole.train) + len(whole.valid)
     assert held.hash == again.hash
@@ -103,7 +106,8 @@ def test_held_out_cases_are_those_of_their_seed_and_no_others(name):
 @pytest.mark.parametrize("name", [n for n in VECTORS if n != "blank"])
 def test_held_out_cases_are_not_trained_on(name):
     """Training and held-out cases together are the pool, each case once."""
-    whole, held = splits_of(name), splits_of(name, 7)
+    whole = splits_of(name)
+    held = splits_of(name, 7)
     if whole.kind is not Kind.GREY:
         assert rows(held.train, held.valid) == rows(whole.train, whole.valid)
         return

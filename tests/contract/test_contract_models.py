@@ -70,7 +70,8 @@ def test_a_model_without_tiny_settings_of_its_own_fails(monkeypatch, request):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_says_of_its_class_what_the_class_is(name):
     """What is known without torch, and is part of the protocol, fits the kinds that the class derives from."""
-    facts, cls = FAMILIES[name], models.model_class(name)
+    facts = FAMILIES[name]
+    cls = models.model_class(name)
     assert cls.facts is facts
     assert facts.latent in ("binary", "gaussian", "none")
     assert issubclass(cls, LatentModel) == (facts.latent != "none")
@@ -131,7 +132,8 @@ def test_shapes_of_dreams(model_case, x, draw):
 def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
     model = model_case.build()
     z = sampled(model, x, draw)
-    log_p, log_q = model.log_joint_terms(x, z), model.log_posterior_terms(z, x)
+    log_p = model.log_joint_terms(x, z)
+    log_q = model.log_posterior_terms(z, x)
     terms = 1 if model.facts.unnormalised else len(model.sizes) - 1  # a Boltzmann prior does not fall into layers
     assert len(log_p) == terms + 1  # the data, then one prior term per layer
     assert len(log_q) == terms
@@ -152,7 +154,8 @@ def test_the_noise_that_is_declared_is_the_noise_that_is_used(model_case, x, dra
         dream, h = model.sample_joint(noise)
         return [dream, *h]
 
-    one, other = draw(shapes, 0), draw(shapes, 1)
+    one = draw(shapes, 0)
+    other = draw(shapes, 1)
     assert all(tuple(v.shape) == shapes[name][1] for name, v in one.items())
     before = sample(one)
     for name in shapes:
@@ -175,7 +178,8 @@ def test_a_case_does_not_see_the_rest_of_the_batch(model_case, x, draw):
     model = model_case.build()
     changed = x.clone()
     changed[3] = changed[1] if model_case.tokens else 1 - changed[3]
-    z, w = sampled(model, x, draw), sampled(model, changed, draw)
+    z = sampled(model, x, draw)
+    w = sampled(model, changed, draw)
     rest = [i for i in range(len(x)) if i != 3]
     assert all(torch.equal(a[:, rest], b[:, rest]) for a, b in zip(z, w, strict=True))
     if sees(model, x, z):
@@ -189,7 +193,8 @@ def test_samples_of_a_case_do_not_see_one_another(model_case, x, draw):
     needs(model, SampledPosterior)
     one, other = (draw(model.posterior_noise(K, len(x)), s) for s in (0, 1))
     mixed = {name: torch.cat([v[:2], other[name][2:3], v[3:]]) for name, v in one.items()}
-    z, w = model.sample_posterior(x, K, one), model.sample_posterior(x, K, mixed)
+    z = model.sample_posterior(x, K, one)
+    w = model.sample_posterior(x, K, mixed)
     rest = [0, 1, 3]
     assert any(not torch.equal(a[2], b[2]) for a, b in zip(z, w, strict=True))
     assert all(torch.equal(a[rest], b[rest]) for a, b in zip(z, w, strict=True))
@@ -218,7 +223,8 @@ def test_float32_and_float64_agree(model_case, x, draw):
     z = sampled(model, x, draw)
     single = [model.log_joint(x, z), model.log_posterior(z, x)]
     model.double()
-    x, z = x if model_case.tokens else x.double(), [v.double() for v in z]
+    x = x if model_case.tokens else x.double()
+    z = [v.double() for v in z]
     for a, b in zip(single, [model.log_joint(x, z), model.log_posterior(z, x)], strict=True):
         assert b.dtype == torch.float64
         torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)

@@ -16,7 +16,9 @@ from vaebench.rng import noise
 from vaebench.training import choice
 from vaebench.training import engines as fast
 
-SEEDS, UPDATES, BATCH = [0, 2], 6, 4
+SEEDS = [0, 2]
+UPDATES = 6
+BATCH = 4
 
 OPTIMS = {"sgd": {"name": "sgd", "rate": 0.01}, "adam": {"name": "adam", "rate": 0.01, "epsilon": 1e-3}}
 
@@ -105,7 +107,8 @@ def test_functional_gradient_is_that_of_autograd(objective_case, x, draw):
     if objective_case.objective.get("gradient", "exact") != "exact":
         pytest.skip("it finds its gradient by itself")
     """The values in the module do not matter, only those handed over."""
-    rule, other = objective_case.rule(seed=0), objective_case.rule(seed=1)
+    rule = objective_case.rule(seed=0)
+    other = objective_case.rule(seed=1)
     inputs = step_inputs(rule, x, draw)
     params = {k: v.detach().clone() for k, v in rule.named_parameters()}
     functional = grad(lambda p: functional_call(other, p, inputs)[0])(params)
@@ -142,7 +145,8 @@ def test_a_sum_is_the_batch_times_the_mean(objective_case, x, draw):
 
 def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
     """A pack whose seeds start from different parameters; ``parts`` to go on from."""
-    rule, update = case.rule(), optim.build(OPTIMS[descent])
+    rule = case.rule()
+    update = optim.build(OPTIMS[descent])
     if parts is None:
         # Dreams of real numbers far from what the posterior expects: plain descent would diverge.
         dreams = case.objective["name"] == "wake_sleep" and rule.model.facts.density

@@ -70,7 +70,8 @@ def hostile() -> list[tarfile.TarInfo]:
     infos = []
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
         info = tarfile.TarInfo("evil/tiny.train.txt")
-        info.type, info.linkname = kind, "/etc/hostname"
+        info.type = kind
+        info.linkname = "/etc/hostname"
         infos.append(info)
     return infos
 

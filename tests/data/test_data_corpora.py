@@ -79,7 +79,8 @@ def test_blank_lines_are_not_counted(tiny_text, tmp_path):
 
 def test_another_file_without_a_digest_is_prepared_anew(tiny_text, tmp_path, caplog):
     cls, mirror = tiny_text
-    root, path = tmp_path / "root", mirror / "tiny" / "tiny.train.txt"
+    root = tmp_path / "root"
+    path = mirror / "tiny" / "tiny.train.txt"
     first = load(cls, mirror, root)
     path.write_bytes(text_of([DOCUMENTS["train"][i] for i in (0, 1, 3, 2)]))
     second = load(cls, mirror, root)

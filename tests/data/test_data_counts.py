@@ -88,7 +88,8 @@ def test_vocabularies(tmp_path):
 
 
 def test_documents_chosen_joined_and_of_tokens():
-    rows, more = rows_of(9, 1), rows_of(4, 2)
+    rows = rows_of(9, 1)
+    more = rows_of(4, 2)
     found = documents_of(rows)
     for places in (np.array([3, 0, 8]), rows[:, 3] > 0, np.array([], dtype=int)):
         np.testing.assert_array_equal(found.chosen(places).dense(WORDS, np.int64), rows[places])

@@ -88,7 +88,8 @@ def test_grey_mnist_is_the_dynamic_one_before_it_is_binarized(tiny_dynamic):
     files = {key: tiny_dynamic.file(key) for key in tiny_dynamic.cls.sources}
     rows = {"train": 10, "valid": 5, "test": 4}
     grey = type("TinyGrey", (MnistGrey,), {"name": "tiny", "rows": rows, "shape": (2, 3)})()
-    found, dynamic = grey.splits(grey.arrays(files), None, 0), tiny_dynamic.cls().arrays(files)
+    found = grey.splits(grey.arrays(files), None, 0)
+    dynamic = tiny_dynamic.cls().arrays(files)
     assert found.train.dtype == np.float32
     np.testing.assert_array_equal(np.rint(found.train * 255), dynamic["train"])
     np.testing.assert_array_equal(np.rint(found.valid * 255), dynamic["valid_grey"])
@@ -97,7 +98,8 @@ def test_grey_mnist_is_the_dynamic_one_before_it_is_binarized(tiny_dynamic):
 
 
 def test_grey_digits_are_those_that_are_binarized_at_half_intensity():
-    grey, bits = load({"name": "digits_grey"}), load({"name": "digits"})
+    grey = load({"name": "digits_grey"})
+    bits = load({"name": "digits"})
     for split in ("train", "valid", "test"):
         np.testing.assert_array_equal(getattr(grey, split) * 16, levels()[split])
         np.testing.assert_array_equal(getattr(grey, split) >= 0.5, getattr(bits, split))

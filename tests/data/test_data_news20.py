@@ -56,7 +56,8 @@ def test_splits_of_counts(tiny, tmp_path):
 
 
 def test_log_counts_are_another_data_set_of_the_same_prepared_file(tiny, tmp_path):
-    raw, log = load(tmp_path), load(tmp_path, counts="log1p")
+    raw = load(tmp_path)
+    log = load(tmp_path, counts="log1p")
     assert [p.name for p in (tmp_path / "root" / "prepared").glob("*.h5")] == ["tiny-v1.h5"]
     np.testing.assert_array_equal(log.test, np.floor(0.5 + np.log1p(tiny["test"])))
     assert log.test.dtype == np.uint8

@@ -63,7 +63,8 @@ def test_omniglot_splits(omniglot, grey, tmp_path):
 
 def test_evaluation_noise_golden():
     # the numbers of the stream, which NumPy keeps as they are (NEP 19), are 0.41702, 0.72032, 0.00011, 0.30233, ...
-    below, above = np.array([[0.41702, 0.72032, 1.1e-4]]), np.array([[0.30234]])
+    below = np.array([[0.41702, 0.72032, 1.1e-4]])
+    above = np.array([[0.30234]])
     assert [x.tolist() for x in _binarize_in_turn(below, above)] == [[[0, 0, 0]], [[1]]]
     assert [x.tolist() for x in _binarize_in_turn(below + 1e-5, above - 1e-5)] == [[[1, 1, 1]], [[0]]]
 
@@ -79,7 +80,8 @@ def test_omniglot_held_out(omniglot, grey, tmp_path):
     loader, arrays = prepared(omniglot, tmp_path)
     pool = grey["train"].reshape(N, -1)
     for n, seed in ((1, 0), (7, 3)):
-        splits, held = loader.splits(arrays, n, seed), held_out_mask(N, n, seed)
+        splits = loader.splits(arrays, n, seed)
+        held = held_out_mask(N, n, seed)
         np.testing.assert_array_equal(splits.train, pool[~held] * np.float32(255))
         np.testing.assert_array_equal(splits.valid, draws((n, 6))[0] < pool[held])
         np.testing.assert_array_equal(splits.test, loader.splits(arrays, None, 0).test)

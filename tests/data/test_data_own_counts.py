@@ -37,7 +37,8 @@ def test_own_counts(own, tmp_path):
 
 
 def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):
-    here, there = data.settle(own()), data.settle(own("there"))
+    here = data.settle(own())
+    there = data.settle(own("there"))
     assert here["content"] == there["content"] != data.settle(own("v", valid=True))["content"]
     assert OwnCounts.of(here).stem == f"word_counts-{here['content'][:16]}"
     written(Path(here["vocabulary"]), vocabulary_of(WORDS + 1))

@@ -97,7 +97,8 @@ def test_half_intensity(tmp_path, load):
 
 
 def test_grey_images_to_train_on_and_binary_ones_to_evaluate(tmp_path, load):
-    grey, bits = grey_images(), bit_images()
+    grey = grey_images()
+    bits = bit_images()
     splits = load(files_of({**bits, "train": grey["train"]}, tmp_path / "a"))
     assert splits.kind is Kind.GREY
     np.testing.assert_array_equal(splits.train, grey["train"].reshape(40, -1))

@@ -39,7 +39,8 @@ def test_own_documents(own, tmp_path):
 
 
 def test_what_own_files_hold_decides_not_where_they_are(own, tmp_path, monkeypatch):
-    here, there = data.settle(own()), data.settle(own("there"))
+    here = data.settle(own())
+    there = data.settle(own("there"))
     assert here["content"] == there["content"]
     assert len(here["content"]) == 64
     assert data.settle(own("other", test=[["a"]]))["content"] != here["content"]

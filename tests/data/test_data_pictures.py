@@ -41,7 +41,9 @@ def test_arrays_in_their_narrowest_form(stored, expected, tmp_path):
 
 
 def test_pngs_written_by_pillow_are_read_back(tmp_path):
-    grey, bits, fine = grey_images()["train"], bit_images()["train"], fine_images()["train"]
+    grey = grey_images()["train"]
+    bits = bit_images()["train"]
+    fine = fine_images()["train"]
     np.testing.assert_array_equal(read_images(folder_of(grey, tmp_path / "grey"), "train"), grey)
     np.testing.assert_array_equal(read_images(folder_of(bits, tmp_path / "bits"), "train"), bits)
     found = read_images(folder_of(fine, tmp_path / "fine"), "train")

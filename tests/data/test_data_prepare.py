@@ -174,14 +174,16 @@ def _prepare_slowly(sources, rows, mirror, root, barrier, results):
     read_by_this_one = []
 
     class Slow(MnistStatic):
-        name, shape = "tiny", (2, 3)
+        name = "tiny"
+        shape = (2, 3)
 
         def arrays(self, files):
             read_by_this_one.append(1)
             time.sleep(0.3)
             return super().arrays(files)
 
-    Slow.sources, Slow.rows = sources, rows
+    Slow.sources = sources
+    Slow.rows = rows
     loader = Slow()
     barrier.wait(60)
     splits = loader.splits(prepare.prepare(loader, mirror, root), None, 0)
@@ -190,7 +192,8 @@ def _prepare_slowly(sources, rows, mirror, root, barrier, results):
 
 def test_two_processes_prepare_at_once(tiny_static, tmp_path):
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(2), context.Queue()
+    barrier = context.Barrier(2)
+    results = context.Queue()
     task = (tiny_static.cls.sources, tiny_static.cls.rows, tiny_static.mirror, tmp_path, barrier, results)
     processes = [context.Process(target=_prepare_slowly, args=task) for _ in range(2)]
     for p in processes:

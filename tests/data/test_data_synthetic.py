@@ -32,7 +32,8 @@ def law(p: synthetic.Parameters, z: np.ndarray, tokens: np.ndarray) -> np.ndarra
     names = {"weight_ih_l0": "from_input", "weight_hh_l0": "from_hidden"}
     names |= {"bias_ih_l0": "bias_input", "bias_hh_l0": "bias_hidden"}
     lstm.load_state_dict({key: t[name] for key, name in names.items()})
-    z, x = torch.from_numpy(z), torch.from_numpy(tokens[:, :-1])
+    z = torch.from_numpy(z)
+    x = torch.from_numpy(tokens[:, :-1])
     steps = x.shape[1]
     with torch.no_grad():
         c = z @ t["from_z"].T
@@ -60,7 +61,8 @@ def chi_square(counts: np.ndarray, expected: np.ndarray) -> float:
 
 def test_sequences_have_the_law_of_the_lstm():
     """All 64 sequences of three of four words, for one z, by enumeration."""
-    p, n = small(), 20_000
+    p = small()
+    n = 20_000
     z = np.array([[1.3, -0.7]])
     found = sample(p, np.repeat(z, n, axis=0), np.random.RandomState(5).random_sample((n, 3)))
     every = np.array(list(itertools.product(range(4), repeat=3)))
@@ -76,8 +78,10 @@ def test_sequences_have_the_law_of_the_lstm():
 def test_every_draw_inverts_the_exact_distribution():
     """At the real size: u lies between the exact distribution function at the word and at the one before."""
     noise = np.random.RandomState(6)
-    p, n = draw_parameters(noise, 1000, 100, 100), 40
-    z, uniform = draw_z(noise, n), noise.random_sample((n, 10))
+    p = draw_parameters(noise, 1000, 100, 100)
+    n = 40
+    z = draw_z(noise, n)
+    uniform = noise.random_sample((n, 10))
     tokens = sample(p, z, uniform)
     np.testing.assert_array_equal(tokens[:, 0], np.floor(1000 * uniform[:, 0]))
     below = np.concatenate([np.zeros((n, 9, 1)), np.exp(law(p, z, tokens)).cumsum(-1)], axis=-1)
@@ -89,7 +93,9 @@ def test_every_draw_inverts_the_exact_distribution():
 
 def test_blocks_make_no_difference(monkeypatch):
     noise = np.random.RandomState(7)
-    p, z, uniform = small(), draw_z(noise, 25), noise.random_sample((25, 6))
+    p = small()
+    z = draw_z(noise, 25)
+    uniform = noise.random_sample((25, 6))
     whole = sample(p, z, uniform)
     monkeypatch.setattr(synthetic, "_BLOCK", 10)
     np.testing.assert_array_equal(sample(p, z, uniform), whole)
@@ -137,7 +143,8 @@ def test_z_is_the_mixture():
     for x, y in CENTRES:
         inside = z[(np.sign(z) == np.sign([x, y])).all(axis=1)]
         # mean of a normal at 2 cut at 0, with the 2.3 % of the other side's tail that fall in
-        w, other = norm.cdf(2), norm.cdf(-2)
+        w = norm.cdf(2)
+        other = norm.cdf(-2)
         mean = (2 * w + norm.pdf(2)) + (-2 * other + norm.pdf(2))
         assert (abs(abs(inside).mean(axis=0) - mean) < -norm.ppf(ALARM / 8) / np.sqrt(len(inside))).all()
 

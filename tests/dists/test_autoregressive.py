@@ -39,7 +39,8 @@ def test_the_block_size_does_not_change_the_sample(monkeypatch, block):
 def test_the_longest_chain_of_dependence_is_followed_to_its_end():
     """Unit j is 1 exactly when unit j - 1 is not: no unit is final before the one below it is."""
     n = 70
-    a, weight = torch.full((1, n), 50.0), torch.zeros(n, n)
+    a = torch.full((1, n), 50.0)
+    weight = torch.zeros(n, n)
     weight[range(1, n), range(n - 1)] = -100.0
     wanted = torch.tensor([[1.0, 0.0] * (n // 2)])
     assert torch.equal(autoregressive.sample(a, weight, torch.full((1, n), 0.5)), wanted)
@@ -89,7 +90,8 @@ def test_no_gradient_passes():
 
 def test_noise_of_zero_makes_no_impossible_bit():
     """Its logit would be minus infinity, below every other: it counts as the least noise above 0."""
-    a, weight = torch.tensor([[-50.0, 50.0, 0.0]]), torch.zeros(3, 3)
+    a = torch.tensor([[-50.0, 50.0, 0.0]])
+    weight = torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
     assert autoregressive.sample(a, weight, torch.zeros(1, 3)).tolist() == [[0.0, 1.0, 0.0]]
     assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [[0.0, 1.0, 0.0]]
@@ -111,7 +113,9 @@ def test_logits_are_causal():
 
 
 def test_log_prob_is_the_product_of_conditionals():
-    h, a, weight = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0.2, -0.4, 0.7]), torch.zeros(3, 3)
+    h = torch.tensor([1.0, 0.0, 1.0])
+    a = torch.tensor([0.2, -0.4, 0.7])
+    weight = torch.zeros(3, 3)
     weight[1, 0], weight[2, 0], weight[2, 1], weight[0, 2] = 1.5, -2.0, 9.0, 99.0  # the last is above the diagonal
     p = [1 / (1 + math.exp(-s)) for s in (0.2, -0.4 + 1.5, 0.7 - 2.0)]
     wanted = math.log(p[0] * (1 - p[1]) * p[2])
@@ -120,7 +124,8 @@ def test_log_prob_is_the_product_of_conditionals():
 
 def test_frequencies_are_the_probabilities():
     """z of each of 16 frequencies; a normal one exceeds 4.5 by chance once in 150,000, so one of 16 in 9,000 seeds."""
-    draws, n = 40_000, 4
+    draws = 40_000
+    n = 4
     a, weight, _ = inputs(n, cases=1, strength=1.5, seed=3)
     uniform = torch.rand(draws, n, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     states = exact.states(n)

@@ -21,7 +21,8 @@ def test_log_prob_is_that_of_torch():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_log_prob_is_exact_at_extreme_logits(dtype):
     logits = torch.tensor([[200.0], [-200.0]], dtype=dtype, requires_grad=True)
-    likely, unlikely = torch.tensor([[1.0], [0.0]], dtype=dtype), torch.tensor([[0.0], [1.0]], dtype=dtype)
+    likely = torch.tensor([[1.0], [0.0]], dtype=dtype)
+    unlikely = torch.tensor([[0.0], [1.0]], dtype=dtype)
     assert bernoulli.log_prob(likely, logits).tolist() == pytest.approx([0.0, 0.0], abs=1e-30)
     assert bernoulli.log_prob(unlikely, logits).tolist() == [-200.0, -200.0]
     bernoulli.log_prob(unlikely, logits).sum().backward()

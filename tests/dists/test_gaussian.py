@@ -11,7 +11,8 @@ from vaebench.dists import gaussian
 def test_log_prob_is_that_of_torch():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 7, 4, generator=generator, dtype=torch.float64)
-    mean, log_sd = torch.randn(7, 4, generator=generator).double(), torch.randn(4, generator=generator).double()
+    mean = torch.randn(7, 4, generator=generator).double()
+    log_sd = torch.randn(4, generator=generator).double()
     wanted = distributions.Normal(mean, log_sd.exp()).log_prob(x).sum(-1)
     torch.testing.assert_close(gaussian.log_prob(x, mean, log_sd), wanted)
 

@@ -10,7 +10,8 @@ from torch import distributions
 
 from vaebench.dists import hmc
 
-CHAINS, N = 20_000, 2
+CHAINS = 20_000
+N = 2
 
 
 @pytest.fixture
@@ -81,9 +82,11 @@ def test_the_step_is_tuned(target, acceptance):
 
 def test_the_leapfrog_is_that_of_the_textbook():
     """One chain by hand: half a step of the momentum, one of the position, half a step of the momentum."""
-    z, p = torch.tensor([[0.7]], dtype=torch.float64), torch.tensor([[-0.4]], dtype=torch.float64)
+    z = torch.tensor([[0.7]], dtype=torch.float64)
+    p = torch.tensor([[-0.4]], dtype=torch.float64)
     density = lambda v: -0.25 * (v**4).sum(-1)  # noqa: E731
-    position, momentum = 0.7, -0.4
+    position = 0.7
+    momentum = -0.4
     for _ in range(3):
         momentum -= 0.05 * position**3
         position += 0.1 * momentum

@@ -22,7 +22,8 @@ def autoregressive_bit(logit, u):
 
 def later_autoregressive_bit(logit, u):
     """The second of two units, whose logit comes through the weight from the first, which is on."""
-    a, weight = torch.tensor([50.0, 0.0]), torch.tensor([[0.0, 0.0], [logit, 0.0]])
+    a = torch.tensor([50.0, 0.0])
+    weight = torch.tensor([[0.0, 0.0], [logit, 0.0]])
     return autoregressive.sample(a, weight, torch.tensor([0.5, u]))[1:]
 
 

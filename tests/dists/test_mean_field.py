@@ -12,7 +12,9 @@ from vaebench.dists import mean_field
 from vaebench.dists.rbm import RBM
 from vaebench.dists.smoothing import build
 
-N1, N2, SHAPE = 3, 2, (40, 25)
+N1 = 3
+N2 = 2
+SHAPE = (40, 25)
 
 
 def machine_of(scale=0.8):
@@ -31,14 +33,16 @@ def exact(machine, e1, e2):
     total = []
     for code in range(2 ** (N1 + N2)):
         z = torch.tensor([code >> i & 1 for i in range(N1 + N2)], dtype=torch.float64)
-        z1, z2 = z[:N1], z[N1:]
+        z1 = z[:N1]
+        z2 = z[N1:]
         total.append(z1 @ machine.b1 + z2 @ machine.b2 + z1 @ machine.w @ z2 + e1 @ z1 + e2 @ z2)
     return torch.logsumexp(torch.stack(total), 0)
 
 
 @pytest.mark.parametrize(("beta", "gap"), [(2.0, 0.06), (8.0, 0.02)])
 def test_it_is_a_lower_bound_and_near(beta, gap):
-    machine, evidence = machine_of(), evidence_of(beta)
+    machine = machine_of()
+    evidence = evidence_of(beta)
     miss = exact(machine, *evidence) - mean_field.log_partition(machine, *evidence)
     assert miss.min() > -1e-12
     assert 1e-6 < miss.mean() < gap
@@ -54,7 +58,8 @@ def test_value_and_gradient_by_loops(iterations):
     got = mean_field.log_partition(machine, e1, e2, iterations)
     gradient = torch.autograd.grad(got.sum(), [*machine, e1, e2])
     b1, b2, w, a1, a2 = (v.detach().squeeze().tolist() for v in (*machine, e1, e2))
-    m1, m2 = [0.5] * N1, [0.5] * N2
+    m1 = [0.5] * N1
+    m2 = [0.5] * N2
     for _ in range(iterations):
         for j in range(N2):
             m2[j] = 1 / (1 + math.exp(-b2[j] - a2[j] - sum(w[i][j] * m1[i] for i in range(N1))))
@@ -88,8 +93,10 @@ def test_gradients_near_those_of_the_exact_one(scale, value, slope):
 def test_strong_evidence_in_single_precision():
     """It pins the bits: log Zhat is the energy there plus the evidence, without overflow or NaN."""
     machine = machine_of().to(torch.float32)
-    e1, e2 = torch.tensor([[[1e4, -1e4, 1e4]]]), torch.tensor([[[-1e4, 1e4]]])
-    z1, z2 = (e1 > 0).float(), (e2 > 0).float()
+    e1 = torch.tensor([[[1e4, -1e4, 1e4]]])
+    e2 = torch.tensor([[[-1e4, 1e4]]])
+    z1 = (e1 > 0).float()
+    z2 = (e2 > 0).float()
     e1.requires_grad_()
     got = mean_field.log_partition(machine, e1, e2)
     torch.testing.assert_close(got, machine.negative_energy(z1, z2) + 3e4)

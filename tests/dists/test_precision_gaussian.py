@@ -84,5 +84,6 @@ def test_float32_is_good_to_its_digits_whatever_the_length_of_u():
         r = root(log_d, u).double()
         assert float((r @ r.T - exact).abs().max() / exact.max()) < 1e-5
         assert float((pg.trace(log_d, u).double() - exact.trace()).abs() / exact.trace()) < 1e-5
-        single, double = pg.log_det(log_d, u), pg.log_det(log_d.double(), u.double())
+        single = pg.log_det(log_d, u)
+        double = pg.log_det(log_d.double(), u.double())
         torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=1e-5)

@@ -55,7 +55,8 @@ def number(z):
 @pytest.mark.parametrize("values", [random_bits, uniform])
 def test_energy(batch, values):
     m = machine(*batch)
-    z1, z2 = values(5, *batch, 4, seed=3), values(5, *batch, 3, seed=4)
+    z1 = values(5, *batch, 4, seed=3)
+    z2 = values(5, *batch, 3, seed=4)
     got = m.negative_energy(z1, z2)
     assert got.shape == (5, *batch)
     for index in itertools.product(range(5), *map(range, batch)):
@@ -82,7 +83,9 @@ def test_conditionals_and_free_energies(batch):
 
 
 def test_swapped_sides():
-    m, z1, z2 = machine(2), random_bits(5, 2, 4), random_bits(5, 2, 3)
+    m = machine(2)
+    z1 = random_bits(5, 2, 4)
+    z2 = random_bits(5, 2, 3)
     assert torch.allclose(m.swap().negative_energy(z2, z1), m.negative_energy(z1, z2))
 
 
@@ -96,7 +99,8 @@ def test_samples_without_the_batch_are_refused():
 def test_log_z_and_moments(n1, n2, chunk):
     """``chunk`` 1 takes one state at a time."""
     m = machine(2, n1=n1, n2=n2, scale=2.0)
-    log_z, moments = boltzmann_exact.log_z(m, chunk), boltzmann_exact.moments(m, chunk)
+    log_z = boltzmann_exact.log_z(m, chunk)
+    moments = boltzmann_exact.moments(m, chunk)
     for i in range(2):
         log_p, wanted, all1, all2 = table(one(m, i))
         p = log_p.exp()
@@ -169,7 +173,8 @@ def test_the_table_of_all_states():
 
 
 def test_bits():
-    u, logit = uniform(200, 1), torch.linspace(-8, 8, 50, dtype=torch.float64)
+    u = uniform(200, 1)
+    logit = torch.linspace(-8, 8, 50, dtype=torch.float64)
     assert torch.equal(bits(logit, u), (u > 1 - torch.sigmoid(logit)).double())
     grid = (torch.arange(10_000, dtype=torch.float64)[:, None] + 0.5) / 10_000
     assert torch.allclose(bits(logit, grid).mean(0), torch.sigmoid(logit), atol=1.01e-4)
@@ -192,7 +197,8 @@ def frequencies(counts, p, draws):
 
 def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_is():
     """From each of 8 states of side 1, all 64 outcomes (z1', z2) with probability p(z2 | z1) p(z1' | z2)."""
-    m, draws = machine(n1=3, n2=3, scale=0.3, seed=4), 60_000
+    m = machine(n1=3, n2=3, scale=0.3, seed=4)
+    draws = 60_000
     log_p, _, all1, _ = table(m)
     p2 = torch.softmax(log_p, 1)  # (z1, z2)
     p1 = torch.softmax(log_p.T, 1)  # (z2, z1')
@@ -209,7 +215,8 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
 
 @pytest.mark.parametrize(("n1", "n2"), [(3, 4), (4, 3), (3, 3)])
 def test_exact_samples(n1, n2):
-    m, draws = machine(2, n1=n1, n2=n2, seed=8), 40_000
+    m = machine(2, n1=n1, n2=n2, seed=8)
+    draws = 40_000
     z1, z2 = boltzmann_exact.sample(m, uniform(draws, 2), uniform(draws, 2, max(n1, n2), seed=9))
     assert (z1.shape, z2.shape) == ((draws, 2, n1), (draws, 2, n2))
     for i in range(2):
@@ -228,8 +235,12 @@ def test_the_ends_of_the_noise_are_exact_samples_too():
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
 def test_gibbs_is_one_sweep_after_the_other(batch):
-    m, s, k = machine(*batch), 4, 6
-    z1, u2, u1 = random_bits(k, *batch, 4), uniform(s, k, *batch, 3), uniform(s, k, *batch, 4, seed=3)
+    m = machine(*batch)
+    s = 4
+    k = 6
+    z1 = random_bits(k, *batch, 4)
+    u2 = uniform(s, k, *batch, 3)
+    u1 = uniform(s, k, *batch, 4, seed=3)
     got = m.gibbs(z1, u2, u1)
     for i in range(s):
         z2 = bits(m.logits2(z1), u2[i])
@@ -240,7 +251,10 @@ def test_gibbs_is_one_sweep_after_the_other(batch):
 
 
 def test_batched_machines_are_machines_one_by_one():
-    m, z1, u2, u1 = machine(2, 3), random_bits(5, 2, 3, 4), uniform(4, 5, 2, 3, 3), uniform(4, 5, 2, 3, 4, seed=3)
+    m = machine(2, 3)
+    z1 = random_bits(5, 2, 3, 4)
+    u2 = uniform(4, 5, 2, 3, 3)
+    u1 = uniform(4, 5, 2, 3, 4, seed=3)
     got = m.gibbs(z1, u2, u1)
     for i, j in itertools.product(range(2), range(3)):
         alone = one(m, i, j).gibbs(z1[:, i, j], u2[:, :, i, j], u1[:, :, i, j])
@@ -251,7 +265,10 @@ def test_batched_machines_are_machines_one_by_one():
 
 
 def test_gibbs_lets_no_gradient_through_and_keeps_its_inputs():
-    m, z1, u2, u1 = machine(), random_bits(5, 4), uniform(2, 5, 3), uniform(2, 5, 4, seed=3)
+    m = machine()
+    z1 = random_bits(5, 4)
+    u2 = uniform(2, 5, 3)
+    u1 = uniform(2, 5, 4, seed=3)
     before = [t.clone() for t in (z1, u2, u1)]
     z = RBM(*(p.requires_grad_() for p in m)).gibbs(z1.requires_grad_(), u2, u1)
     assert not any(t.requires_grad for t in z)
@@ -298,7 +315,8 @@ def test_one_machine_for_all_seeds():
 
 def test_a_chain_forgets_where_it_began():
     """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1 z2']; |z| of 12 entries."""
-    m, k = machine(n1=4, n2=3, seed=11), 20_000
+    m = machine(n1=4, n2=3, seed=11)
+    k = 20_000
     z1, z2 = m.gibbs(torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13))
     p = boltzmann_exact.moments(m).mean12
     assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT

@@ -26,7 +26,8 @@ def test_resampling_keeps_expectations():
     assert (chosen.diff(dim=1) >= 0).all()
     copies = torch.nn.functional.one_hot(chosen, 9).sum(1)
     torch.testing.assert_close(copies.double().mean(0), expected, rtol=0, atol=2 / 2_000)
-    runs, wanted = copies.cumsum(1)[:, :-1], expected.cumsum(0)[:-1]
+    runs = copies.cumsum(1)[:, :-1]
+    wanted = expected.cumsum(0)[:-1]
     for some, mean in ((copies, expected), (runs, wanted)):
         assert (some >= mean.floor()).all()
         assert (some <= mean.ceil()).all()
@@ -55,7 +56,8 @@ def test_noise_at_its_ends_picks_chains_that_are_there():
 
 
 def test_populations_side_by_side_are_resampled_each_by_itself():
-    log_w, u = torch.randn(2, 3, 50, generator=generator()), torch.rand(2, 3, 1, generator=generator(1))
+    log_w = torch.randn(2, 3, 50, generator=generator())
+    u = torch.rand(2, 3, 1, generator=generator(1))
     chosen = parents(log_w, u)
     for i in range(2):
         for j in range(3):

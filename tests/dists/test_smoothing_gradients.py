@@ -23,11 +23,13 @@ def make(name: str, sharp: float = 5.0, **more) -> smoothing.Smoothing:
 
 def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
     """Where the increasing function ``cdf`` is ``rho``, by bisection."""
-    low, high = torch.full_like(rho, low), torch.full_like(rho, high)
+    low = torch.full_like(rho, low)
+    high = torch.full_like(rho, high)
     for _ in range(70):
         middle = (low + high) / 2
         under = cdf(middle) < rho
-        low, high = torch.where(under, middle, low), torch.where(under, high, middle)
+        low = torch.where(under, middle, low)
+        high = torch.where(under, high, middle)
     return (low + high) / 2
 
 
@@ -35,12 +37,14 @@ def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
     """At fixed quantile; for those with an inverse in closed form, by differences of that as well."""
-    s, h = make(name, sharp), 1e-5
+    s = make(name, sharp)
+    h = 1e-5
     logit = (3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).requires_grad_()
     u = uniform(s.uniforms, 300)
     zeta = s.sample(logit, u)
     (got,) = torch.autograd.grad(zeta.sum(), logit)
-    zeta, logit = zeta.detach(), logit.detach()
+    zeta = zeta.detach()
+    logit = logit.detach()
     rho = s.cdf(zeta, logit)
     up, down = (
         invert(lambda x, a=a: s.cdf(x, a), rho, *((0, 1) if s.support[0] == 0 else (-9, 9)))
@@ -56,10 +60,12 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_the_path_derivative_is_the_formula(name):
     """dzeta/dl = q (1 - q) (F0 - F1) / q(zeta), written as it stands."""
-    s, logit = make(name), f64(-2.0, 0.3, 1.5).requires_grad_()
+    s = make(name)
+    logit = f64(-2.0, 0.3, 1.5).requires_grad_()
     zeta = s.sample(logit, uniform(s.uniforms, 3))
     (got,) = torch.autograd.grad(zeta.sum(), logit)
-    q, zeta = torch.sigmoid(logit).detach(), zeta.detach()
+    q = torch.sigmoid(logit).detach()
+    zeta = zeta.detach()
     density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
     torch.testing.assert_close(got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0)
 
@@ -70,13 +76,15 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
 
     |z| of a normal variable exceeds 5 by chance less than once in 1,000,000.
     """
-    s, draws = make(name), 40_000
+    s = make(name)
+    draws = 40_000
     logit = torch.full((draws,), -0.8, dtype=torch.float64, requires_grad=True)
     zeta = s.sample(logit, uniform(s.uniforms, draws, seed=3))
     (g,) = torch.autograd.grad((torch.sin(3 * zeta) + zeta**2).sum(), logit)
     x, w = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(400))
     low, high = (0, 1) if s.support[0] == 0 else (-7, 8)
-    x, w = (low + high + (high - low) * x) / 2, w * (high - low) / 2
+    x = (low + high + (high - low) * x) / 2
+    w = w * (high - low) / 2
     # By parts: E1[f] - E0[f] = integral of f' (F0 - F1).
     wanted = (w * (3 * torch.cos(3 * x) + 2 * x) * (s.cdf0(x) - s.cdf1(x))).sum()
     q = 1 / (1 + math.exp(0.8))
@@ -87,8 +95,10 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
 
 @pytest.mark.parametrize("name", ["spike_exponential", "concrete", "piecewise_linear"])
 def test_the_derivative_is_that_of_the_quantile(name):
-    s, h = make(name, 1.5), 1e-6
-    logit, u = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_(), uniform(1, 200)
+    s = make(name, 1.5)
+    h = 1e-6
+    logit = torch.linspace(-4, 4, 200, dtype=torch.float64).requires_grad_()
+    u = uniform(1, 200)
     (got,) = torch.autograd.grad(s.sample(logit, u).sum(), logit)
     logit = logit.detach()
     difference = (s.sample(logit + h, u) - s.sample(logit - h, u)) / (2 * h)
@@ -97,7 +107,8 @@ def test_the_derivative_is_that_of_the_quantile(name):
 
 
 def test_the_slope_of_piecewise_linear_may_be_stopped():
-    logit, rho = f64(0.8).requires_grad_(), f64(0.45)
+    logit = f64(0.8).requires_grad_()
+    rho = f64(0.45)
     both = make("piecewise_linear", 1.0)
     stopped = make("piecewise_linear", 1.0, stop_slope=True)
     values, grads = zip(
@@ -140,14 +151,17 @@ def test_gradients_of_the_gaussian_mixture(what):
 
 
 def test_gradients_of_the_gaussian_mixture_at_a_fixed_quantile():
-    at, u, h = [f64(-1.2), f64(0.3), f64(0.25)], uniform(2, 200), 1e-5
+    at = [f64(-1.2), f64(0.3), f64(0.25)]
+    u = uniform(2, 200)
+    h = 1e-5
     leaves = [v.expand(200).clone().requires_grad_() for v in at]
     zeta = smoothing.gaussian_mixture_sample(*leaves, u)
     grads = torch.autograd.grad(zeta.sum(), leaves)
     zeta = zeta.detach()
 
     def cdf(x, logit, delta, sigma):
-        q, phi = torch.sigmoid(logit), torch.special.ndtr
+        q = torch.sigmoid(logit)
+        phi = torch.special.ndtr
         return (1 - q) * phi((x - delta) / sigma) + q * phi((x - delta - 1) / sigma)
 
     rho = cdf(zeta, *at)
@@ -199,7 +213,8 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
 @pytest.mark.parametrize("limit", [-100.0, 100.0])
 def test_the_gaussian_mixture_is_finite(limit):
     logit = torch.full((4,), limit).requires_grad_()
-    delta, sigma = torch.full((4,), -0.25).requires_grad_(), torch.tensor([0.05, 0.05, 0.25, 3.0]).requires_grad_()
+    delta = torch.full((4,), -0.25).requires_grad_()
+    sigma = torch.tensor([0.05, 0.05, 0.25, 3.0]).requires_grad_()
     zeta = smoothing.gaussian_mixture_sample(
         logit, delta, sigma, torch.tensor([[0.0, 1 - 2**-24] * 2, [0.0, 1 - 2**-24] * 2])
     )
@@ -209,7 +224,8 @@ def test_the_gaussian_mixture_is_finite(limit):
 
 
 def test_power_passes_no_gradient_where_it_clips():
-    s, logit = make("power", 30.0), torch.zeros(3, requires_grad=True)
+    s = make("power", 30.0)
+    logit = torch.zeros(3, requires_grad=True)
     zeta = s.sample(logit, torch.tensor([[0.2, 0.2, 0.8], [0.1, 0.9, 0.1]]))
     (slope,) = torch.autograd.grad(zeta.sum(), logit)
     assert zeta.tolist() == pytest.approx([2**-24, 0.9**30, 1 - 2**-24])

@@ -69,7 +69,8 @@ def departs(samples: torch.Tensor, at: torch.Tensor, wanted: torch.Tensor) -> fl
 
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_densities_are_the_derivatives_of_distribution_functions_that_end_at_one(s):
-    at, logit = edges(s), f64(-1.3)
+    at = edges(s)
+    logit = f64(-1.3)
     pairs = (
         (s.log_r0, s.cdf0),
         (s.log_r1, s.cdf1),
@@ -116,8 +117,10 @@ def test_densities_are_those_of_the_papers(config, log_r0):
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_density_and_posterior_obey_bayes(s):
     """q(z = 1 | zeta) from the joint; the logit goes through the stable forms in the code."""
-    x, logit = f64(0.1, 0.35, 0.5, 0.9)[:, None], f64(-2.0, 0.3, 4.0)
-    one, zero = torch.sigmoid(logit) * s.log_r1(x).exp(), torch.sigmoid(-logit) * s.log_r0(x).exp()
+    x = f64(0.1, 0.35, 0.5, 0.9)[:, None]
+    logit = f64(-2.0, 0.3, 4.0)
+    one = torch.sigmoid(logit) * s.log_r1(x).exp()
+    zero = torch.sigmoid(-logit) * s.log_r0(x).exp()
     torch.testing.assert_close(s.log_density(x, logit), torch.log(one + zero), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(torch.sigmoid(s.posterior_logit(x, logit)), one / (one + zero), rtol=1e-10, atol=0)
 
@@ -126,7 +129,8 @@ def test_density_and_posterior_obey_bayes(s):
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_samples_have_the_law_of_the_mixture(s, logit):
     """``sample``, and the two steps z then zeta, each against the distribution function; see ``departs``."""
-    u, logit = uniform(2, DRAWS), f64(logit)
+    u = uniform(2, DRAWS)
+    logit = f64(logit)
     at = edges(s)[1:-1]
     assert departs(s.sample(logit, u[: s.uniforms]), at, s.cdf(at, logit)) < 2.7
     two_steps = s.sample_given(s.bits(logit, u), u[1])
@@ -139,7 +143,8 @@ def test_samples_have_the_law_of_the_mixture(s, logit):
 
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
 def test_samples_are_made_as_documented(s):
-    u, logit = uniform(2, 5), f64(-0.4, 0.1, 0.7, 2.0, -3.0)
+    u = uniform(2, 5)
+    logit = f64(-0.4, 0.1, 0.7, 2.0, -3.0)
     if s.uniforms == 2:
         wanted = s.sample_given(s.bits(logit, u), u[1])
         wanted = wanted.clamp(2**-53, 1 - 2**-53) if type(s).__name__ == "Power" else wanted
@@ -185,7 +190,8 @@ def test_bits_compare_noise_with_the_probability(s):
 
 def test_the_root_survives_coefficients_that_vanish():
     """b = 0 and a c too small for float32: far off, but no logarithm of zero."""
-    a, b = torch.tensor([-200.0, -3.0, -3.0]), torch.tensor([0.0, 0.7, -0.7])
+    a = torch.tensor([-200.0, -3.0, -3.0])
+    b = torch.tensor([0.0, 0.7, -0.7])
     m = log_positive_root(a, b, a)
     assert m.isfinite().all()
     c = math.exp(-3)
@@ -203,7 +209,8 @@ def test_excess_keeps_the_digits_of_small_probabilities():
 @pytest.mark.parametrize("name", [n for n in smoothing.SMOOTHINGS if n != "uniform_exponential"])
 def test_the_limit_is_bernoulli(name):
     s = smoothing.build({"name": name, **({"scale": 1e-5} if name == "logistic" else {"beta": 1e9})})
-    u, logit = uniform(2, 400, seed=1), torch.linspace(-3, 3, 400, dtype=torch.float64)
+    u = uniform(2, 400, seed=1)
+    logit = torch.linspace(-3, 3, 400, dtype=torch.float64)
     torch.testing.assert_close(s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4)
 
 
@@ -215,10 +222,12 @@ def test_the_limit_with_a_uniform_floor_is_bernoulli_but_for_the_floor():
 
 
 def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
-    s, logit = smoothing.build({"name": "power", "beta": 30.0}), torch.tensor(0.0)
+    s = smoothing.build({"name": "power", "beta": 30.0})
+    logit = torch.tensor(0.0)
     zeta = s.sample(logit, uniform(2, DRAWS).float())
     assert (zeta.min(), zeta.max()) == (2**-24, 1 - 2**-24)
-    share, wanted = float((zeta == 2**-24).double().mean()), 0.5 * 2 ** (-24 / 30)
+    share = float((zeta == 2**-24).double().mean())
+    wanted = 0.5 * 2 ** (-24 / 30)
     assert abs(share - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / DRAWS)
     at_ends = s.log_ratio(torch.tensor([0.0, 2**-24, 0.5, 1 - 2**-24, 1.0]))
     limit = (1 - 1 / 30) * math.log(2**24 - 1)
@@ -227,7 +236,8 @@ def test_power_keeps_off_the_ends_and_says_how_much_mass_lies_there():
 
 
 def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise():
-    u, logit = uniform(1, DRAWS), f64(0.6)
+    u = uniform(1, DRAWS)
+    logit = f64(0.6)
     zeta = SPIKE.sample(logit, u)
     on = SPIKE.active(zeta)
     assert torch.equal(on, SPIKE.bits(logit, u))
@@ -270,7 +280,8 @@ def test_more_than_one_half_with_the_probability_of_a_one(s, logit):
 
 
 def test_piecewise_linear_is_a_line_between_its_ends():
-    logit, rho = f64(0.5), torch.linspace(0, 1, 101, dtype=torch.float64)
+    logit = f64(0.5)
+    rho = torch.linspace(0, 1, 101, dtype=torch.float64)
     q = float(torch.sigmoid(logit))
     kappa = 0.25 * (4 / 3) / (q * (1 - q) + 0.01)
     wanted = [min(max(0.5 + kappa * (r - (1 - q)), 0), 1) for r in rho.tolist()]
@@ -279,7 +290,8 @@ def test_piecewise_linear_is_a_line_between_its_ends():
 
 
 def test_concrete_density_integrates_to_the_law_of_its_samples():
-    logit, at = f64(-0.7), torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
+    logit = f64(-0.7)
+    at = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     u = uniform(1, DRAWS)
     cdf = torch.sigmoid(torch.logit(at) / 3 - logit)  # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit
     assert departs(CONCRETE.sample(logit, u), at, cdf) < 2.7
@@ -298,7 +310,10 @@ def test_concrete_clips_its_noise():
 
 
 def test_gaussian_mixture_density_and_samples_agree():
-    logit, delta, sigma, u = f64(-0.4), f64(0.17), f64(0.31), uniform(2, DRAWS)
+    logit = f64(-0.4)
+    delta = f64(0.17)
+    sigma = f64(0.31)
+    u = uniform(2, DRAWS)
     at = torch.linspace(-3, 4, 60, dtype=torch.float64)
     log_density = smoothing.gaussian_mixture_log_density
     mass = cells(lambda x: log_density(x, logit, delta, sigma).exp(), at)
@@ -314,7 +329,8 @@ def test_gaussian_mixture_density_and_samples_agree():
 
 def test_shapes_broadcast():
     for s in EVERY:
-        logit, u = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), uniform(s.uniforms, 5, 4, 3).float()
+        logit = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        u = uniform(s.uniforms, 5, 4, 3).float()
         zeta = s.sample(logit, u)
         assert zeta.shape == s.bits(logit, u).shape == (5, 4, 3)
         torch.testing.assert_close(s.sample(logit[2], u[:, 1, 2]), zeta[1, 2])

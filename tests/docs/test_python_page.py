@@ -44,15 +44,20 @@ def test_the_numbers_are_what_the_page_says(names):
 
 
 def test_estimates_agree_with_exact_answers(names):
-    exact, tiny, data = names["exact"], names["tiny"], names["data"]
+    exact = names["exact"]
+    tiny = names["tiny"]
+    data = names["data"]
     iw = vaebench.estimators.importance(tiny, data.test[:20], samples=500, seed=0)
     assert iw.nll == pytest.approx(-float(exact.detach().mean()), abs=5 * iw.error)
-    z, known = names["log_z"], names["known"]
+    z = names["log_z"]
+    known = names["known"]
     assert float(z.value) == pytest.approx(float(known.value), abs=5 * float(z.error) + 1e-6)
 
 
 def test_the_exported_model_is_the_run_s(names):
-    run, module, same = names["run"], names["module"], names["same"]
+    run = names["run"]
+    module = names["module"]
+    same = names["same"]
     assert all(torch.equal(v, run.model.state_dict()[k]) for k, v in names["state"].items())
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in module.state_dict().items())
     assert all(p.requires_grad for p in (*module.parameters(), *same.parameters()))

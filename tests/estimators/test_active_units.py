@@ -12,7 +12,8 @@ from vaebench.estimators import active_units, exact
 from vaebench.estimators.active_units import THRESHOLD, ActiveUnits, active_means, variances
 from vaebench.estimators.weights import stream
 
-SAMPLES, REPEATS = 4, 400
+SAMPLES = 4
+REPEATS = 400
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def test_counting_active_units(model, x):
 def test_odd_numbers_of_samples_and_passes_of_any_size(model, x):
     """Halves of 11 samples are 5 and 5, wherever the passes are cut."""
     z = torch.cat([part.z[0] for part in stream(model, x, 11, 0)])
-    a, b = z[:5].mean(0), z[5:10].mean(0)
+    a = z[:5].mean(0)
+    b = z[5:10].mean(0)
     wanted = ((a - a.mean(0)) * (b - b.mean(0))).sum(0) / (len(x) - 1)
     torch.testing.assert_close(estimate(model, x, 11, 0).variances()[0], wanted)
     units = ActiveUnits(len(x), 11, model.sizes[1:])

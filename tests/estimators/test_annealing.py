@@ -55,7 +55,8 @@ def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
         def at(t, m=m):
             return RBM((1 - t) * c1 + t * m.b1, (1 - t) * c2 + t * m.b2, t * m.w)
 
-        z1, log_w = (draw()[0] < torch.sigmoid(c1)).double(), torch.zeros(k).double()
+        z1 = (draw()[0] < torch.sigmoid(c1)).double()
+        log_w = torch.zeros(k).double()
         for step in range(1, steps + 1):
             log_w += at((step - 1) / steps).free_energy1(z1) - at(step / steps).free_energy1(z1)
             for _ in range(sweeps):
@@ -186,10 +187,12 @@ def test_weights_of_many_steps_are_not_rounded_to_one_side(monkeypatch):
 
     More units than factors of one product. A product of ratios in the place of the ratio of products is off by 2e-3.
     """
-    plain, weigh = {}, annealing._Chains.weigh
+    plain = {}
+    weigh = annealing._Chains.weigh
 
     def both(self, low, high):
-        c2, field = self.c2.double(), self.field.double()
+        c2 = self.c2.double()
+        field = self.field.double()
         exact = torch.nn.functional.softplus(c2 + high * field) - torch.nn.functional.softplus(c2 + low * field)
         plain["log_w"] = plain.get("log_w", 0.0) + exact.sum(-1)
         return weigh(self, low, high)

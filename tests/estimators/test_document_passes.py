@@ -57,10 +57,12 @@ def test_a_document_has_the_weights_it_has_alone(model):
 @pytest.mark.parametrize(("limit", "groups"), [(1, 230), (150, None), (900, None), (1300, None), (2**14, 1)])
 @pytest.mark.parametrize("codes", [1, 5000, 2**23])
 def test_passes_fit_the_budget_and_fill_it(model, monkeypatch, limit, groups, codes):
-    x, samples = documents(230), 25
+    x = documents(230)
+    samples = 25
     monkeypatch.setitem(weights.TOKENS, "cpu", limit)
     monkeypatch.setattr(weights, "CODES", codes)
-    tokens, starts = (x != 0).sum(1), set()
+    tokens = (x != 0).sum(1)
+    starts = set()
     for part in stream(model, x, samples, 0):
         (k, batch, width), cases = model.decoded[-1], part.cases
         assert model.encoded[-1] == (batch, width)
@@ -124,7 +126,8 @@ def text_vae(latents):
 
 def test_the_text_model_has_the_same_weights_in_all_passes(monkeypatch):
     """Against one document after the other, unpadded, with what the stream drew."""
-    model, x = text_vae(2), documents(110)
+    model = text_vae(2)
+    x = documents(110)
     wanted = collect(model, x, 23)
     for settings in ({"chunk": 10}, {"batch": 40}):
         torch.testing.assert_close(collect(model, x, 23, **settings), wanted, rtol=0, atol=1e-11)
@@ -138,7 +141,8 @@ def test_the_text_model_has_the_same_weights_in_all_passes(monkeypatch):
 
 def test_posterior_means_of_text():
     """Document by document, all of the grid at once; in any passes."""
-    model, x = text_vae(1), documents(12)
+    model = text_vae(1)
+    x = documents(12)
     grid = torch.linspace(-20, 20, 401, dtype=torch.float64)
     z = grid[:, None, None]
     each = [torch.softmax(model.log_joint(x[i : i + 1], [z]), 0)[:, 0] @ grid for i in range(12)]

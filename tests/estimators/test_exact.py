@@ -34,12 +34,17 @@ def test_too_many_states(units):
 
 
 def test_answers_are_sums_over_the_states(model, x):
-    evidence, elbo, kl = [], [], [[], []]
+    evidence = []
+    elbo = []
+    kl = [[], []]
     for case in x.split(1):
-        joint, bound, layers = 0.0, 0.0, [0.0, 0.0]
+        joint = 0.0
+        bound = 0.0
+        layers = [0.0, 0.0]
         for h in itertools.product([0.0, 1.0], repeat=3):
             z = [torch.tensor(h[:2]).double().reshape(1, 1, 2), torch.tensor(h[2:]).double().reshape(1, 1, 1)]
-            log_p, log_q = model.log_joint_terms(case, z), model.log_posterior_terms(z, case)
+            log_p = model.log_joint_terms(case, z)
+            log_q = model.log_posterior_terms(z, case)
             weight = math.exp(float(sum(log_q)))
             joint += math.exp(float(sum(log_p)))
             bound += weight * float(sum(log_p) - sum(log_q))

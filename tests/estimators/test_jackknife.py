@@ -25,7 +25,8 @@ def test_groups_are_left_out_one_by_one(samples):
     groups = group_sums(log_w)
     torch.testing.assert_close(left_out(groups, samples), wanted, rtol=0, atol=1e-10)
 
-    whole, n = log_w.exp().mean(0).log(), samples
+    whole = log_w.exp().mean(0).log()
+    n = samples
     m = torch.bincount(member).double().unsqueeze(-1)
     pseudo = n / m * whole - (n / m - 1) * wanted
     centre = g * whole - ((1 - m / n) * wanted).sum(0)

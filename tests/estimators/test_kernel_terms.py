@@ -16,7 +16,8 @@ from vaebench.rng import noise
 
 pytest.importorskip("numba")
 
-VISIBLE, CASES = 85, 130
+VISIBLE = 85
+CASES = 130
 
 FAMILIES = {
     "one layer": {"name": "sbn", "dims": [70]},

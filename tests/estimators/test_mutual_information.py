@@ -14,7 +14,8 @@ from vaebench.estimators.mutual_information import batches, batchwise, whole_set
 from vaebench.estimators.posteriors import Posteriors
 from vaebench.protocol.families import FAMILIES
 
-IMAGES, DOCUMENTS = SimpleNamespace(facts=FAMILIES["sbn"]), SimpleNamespace(facts=FAMILIES["text_vae"])
+IMAGES = SimpleNamespace(facts=FAMILIES["sbn"])
+DOCUMENTS = SimpleNamespace(facts=FAMILIES["text_vae"])
 """Models, as far as batches of cases ask."""
 
 
@@ -92,7 +93,8 @@ def test_posteriors_all_alike():
 
 def test_a_mixture_that_is_the_prior():
     """Means N(0, 1 - v), variances v: q(z) is nearly N(0, 1), and the KL is all information."""
-    n, v = 1000, 0.2
+    n = 1000
+    v = 0.2
     mean = math.sqrt(1 - v) * torch.special.ndtri((torch.arange(n, dtype=torch.float64) + 0.5) / n)
     p = drawn(mean[:, None], torch.full((n, 1), math.log(v)))
     wanted = -0.5 * math.log(v)  # of two jointly Gaussian variables
@@ -119,9 +121,11 @@ def test_errors_are_honest_where_cases_are_alike():
     mean = torch.stack([angle.cos(), angle.sin()], 1)
     found = []
     for seed in range(200):
-        p, same = drawn(mean, torch.full((12, 2), -1.0), seed), drawn(torch.ones(40, 2), torch.ones(40, 2), seed)
+        p = drawn(mean, torch.full((12, 2), -1.0), seed)
+        same = drawn(torch.ones(40, 2), torch.ones(40, 2), seed)
         both = aggregate_kl(p)
-        mi, parts = whole_set(p), batchwise(same, list(torch.arange(40).split(8)))
+        mi = whole_set(p)
+        parts = batchwise(same, list(torch.arange(40).split(8)))
         found.append([(mi.value, mi.error), (parts.value, parts.error), (both.value, both.error)])
     value, error = torch.tensor(found).unbind(-1)
     assert (value.std(0) / error.square().mean(0).sqrt()).tolist() == pytest.approx([1.0] * 3, abs=0.25)

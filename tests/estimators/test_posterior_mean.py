@@ -41,7 +41,9 @@ def made(latents):
 
 def conjugate(model, x):
     """E[z | x] and Var[z | x] of z ~ N(0, 1), x ~ N(w z + b, s^2 I)."""
-    w, b, s2 = model.p["weight"][:, 0], model.p["bias"], torch.exp(2 * model.p["log_sd"])
+    w = model.p["weight"][:, 0]
+    b = model.p["bias"]
+    s2 = torch.exp(2 * model.p["log_sd"])
     precision = 1 + w @ w / s2
     return (x - b) @ w / s2 / precision, 1 / precision
 
@@ -98,7 +100,10 @@ def test_grids_without_points(model, grid):
 def wide():
     """Two latents, and a posterior wide enough for weights of finite variance."""
     model = made(2)
-    model.q["weight"].mul_(0.3), model.q["log_sd"].fill_(0.1), model.p["weight"].mul_(0.5), model.p["log_sd"].zero_()
+    model.q["weight"].mul_(0.3)
+    model.q["log_sd"].fill_(0.1)
+    model.p["weight"].mul_(0.5)
+    model.p["log_sd"].zero_()
     return model
 
 

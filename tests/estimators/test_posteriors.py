@@ -110,7 +110,8 @@ def passes(p, cuts, samples=3):
 
 @pytest.mark.parametrize("cuts", [(0, 7), (0, 3, 4, 7)])
 def test_gathering_takes_the_first_sample_of_every_case(cuts):
-    p, out = random(7, 2), Gather(7)
+    p = random(7, 2)
+    out = Gather(7)
     for part in reversed(list(passes(p, cuts))):
         out.add(part)
     got = out.result()
@@ -119,7 +120,8 @@ def test_gathering_takes_the_first_sample_of_every_case(cuts):
 
 @pytest.mark.parametrize("cuts", [(0, 3), (3, 7), (0, 3, 2, 7)])
 def test_cases_that_are_missing(cuts):
-    p, out = random(7, 2), Gather(7)
+    p = random(7, 2)
+    out = Gather(7)
     for part in passes(p, cuts):
         out.add(part)
     with pytest.raises(RuntimeError, match="each of the 7 cases once"):
@@ -128,7 +130,8 @@ def test_cases_that_are_missing(cuts):
 
 def test_single_precision_is_not_lost_in_sums():
     """Moments of a float32 model are summed as float64."""
-    p, out = random(7, 2), Gather(7)
+    p = random(7, 2)
+    out = Gather(7)
     for part in passes(Posteriors(p.mean.float(), p.log_var.float(), p.z.float()), (0, 7)):
         out.add(part)
     assert out.result().mean.dtype == out.result().log_var.dtype == torch.float64

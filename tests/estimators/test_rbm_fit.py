@@ -24,7 +24,8 @@ def descent(model, theta, steps=100):
     log_p = model.target(z[:, :4], z[:, 4:])
     for step in range(steps + 1):
         log_q = torch.log_softmax(theta @ features.T, 1)
-        ratio, q = log_q - log_p, log_q.exp()
+        ratio = log_q - log_p
+        q = log_q.exp()
         kl = (q * ratio).sum(1)
         if step < steps:
             centred = features - (q @ features).unsqueeze(1)
@@ -51,7 +52,8 @@ def test_gap_of_a_perfect_fit():
     """One component is factorial, which a machine without couplings is too: the least KL is 0, and so is the gap."""
     model = models.build({"name": "rbm_target", "side": 2, "components": 1}, DataInfo(np.zeros(1)))
     with torch.no_grad():
-        model.q.b1.copy_(model.slopes[0, :2]), model.q.b2.copy_(model.slopes[0, 2:])
+        model.q.b1.copy_(model.slopes[0, :2])
+        model.q.b2.copy_(model.slopes[0, 2:])
     fit = rbm_fit.rbm_fit(model)
     assert all(abs(v) < 1e-6 for v in fit.values())
     with torch.no_grad():

@@ -74,7 +74,8 @@ def test_few_temperatures_bias_the_plain_estimate_and_not_the_weighted_one(model
     model.p.prior.w.mul_(0.3)
     total = summed(model, x, 20_000, 1)
     wanted = -float(exact.log_evidence(model, x).mean())
-    weighted, plain = total.weighted.result(), total.plain.result()
+    weighted = total.weighted.result()
+    plain = total.plain.result()
     assert abs(weighted.nll - wanted) < LIMIT * weighted.error
     assert abs(plain.nll - wanted) > 3 * LIMIT * plain.error
 
@@ -113,7 +114,8 @@ def strong(model, factor):
 
 def test_the_errors_are_honest_where_few_chains_carry_the_weight(model, x):
     """Over 100 seeds, each error within a factor of 1.25 of the spread, known to 7 %; by the delta method 0.6 of it."""
-    hard, found = strong(model, 4.0), []
+    hard = strong(model, 4.0)
+    found = []
     for seed in range(100):
         total = AnnealedSum(8, 60, shown=0)
         low = BoundSum(8, 60)
@@ -140,7 +142,8 @@ def test_batches_and_chunks_do_not_change_it(model, x, batch, chunk):
 
 
 def test_memory_is_bounded_and_the_encoder_sees_every_case_once(model, x, monkeypatch):
-    seen, inner = [], type(model).posterior
+    seen = []
+    inner = type(model).posterior
     monkeypatch.setattr(type(model), "posterior", lambda self, v: seen.append(len(v)) or inner(self, v))
     parts = list(stream(model, x, 10, 2, 0, max_floats=200))
     assert seen == [3] * 5 + [1]
@@ -165,7 +168,8 @@ def test_log_q_is_normalised_by_the_annealed_log_z(model, x):
 
 def test_modes():
     """Spins that want to be equal: all zeros and all ones, and one mode only once the biases tip."""
-    n, w = 5, torch.full((5, 5), 4.0)
+    n = 5
+    w = torch.full((5, 5), 4.0)
     bias = torch.full((n,), -2.0 * n)
     states = (torch.rand(200, n, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     assert count_modes(RBM(bias, bias, w), states) == 2

@@ -13,7 +13,8 @@ from vaebench.estimators.log_z import tempering
 
 
 def test_tempering_of_two_modes_that_a_single_chain_never_joins():
-    m, k = two_modes(tilt=0.1), 200
+    m = two_modes(tilt=0.1)
+    k = 200
     exact = boltzmann_exact.moments(m)
     u2, u1 = torch.rand(2, 60, k, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z1, _ = m.gibbs(torch.zeros(k, 6).double(), u2, u1)
@@ -70,7 +71,8 @@ def test_exchanges_keep_the_distribution_and_carry_states_along():
 def test_temperatures_that_are_not_needed_go():
     m = machine(n1=4, n2=3, scale=0.5, seed=10)
     ladder = tempering._Ladder(m, m._replace(w=m.w * 0), 50, torch.Generator().manual_seed(0))
-    ladder.t, ladder.z1 = torch.linspace(0, 1, 20, dtype=torch.float64), ladder.z1[:, :1].expand(-1, 20, -1)
+    ladder.t = torch.linspace(0, 1, 20, dtype=torch.float64)
+    ladder.z1 = ladder.z1[:, :1].expand(-1, 20, -1)
     ladder.heat()
     ladder.place(0.4, 0.8, 10)
     assert len(ladder.t) <= 3
@@ -79,7 +81,8 @@ def test_temperatures_that_are_not_needed_go():
 def test_bridge_between_gaussians():
     """u normal with mean a and variance v below has mean a + v above, and log Z' / Z = a + v / 2."""
     g = torch.Generator().manual_seed(0)
-    a, v = torch.tensor([0.5, -30.0]), torch.tensor([1.0, 4.0])
+    a = torch.tensor([0.5, -30.0])
+    v = torch.tensor([1.0, 4.0])
     draws = torch.randn(2, 50_000, 2, generator=g, dtype=torch.float64) * v.sqrt()
     got = tempering.bennett(draws[0] + a, draws[1] + a + v)
     assert torch.allclose(got, (a + v / 2).double(), atol=0.03)

@@ -32,7 +32,8 @@ def collect(model, x, samples, seed=0, **settings):
 @pytest.mark.parametrize(("n", "samples"), [(1, 1), (100, 10), (101, 11), (250, 37)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_chunk_and_batch_gives_the_same_weights(n, samples, dtype):
-    model, x = check.tiny(CONFIG).to(dtype), cases(n)
+    model = check.tiny(CONFIG).to(dtype)
+    x = cases(n)
     log_w, z = collect(model, x, samples)
     limit = {"rtol": 0, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0, "atol": 1e-12}
     for chunk, batch in ((10, 100), (20, None), (1000, None), (None, 200), (25, 1000), (1, 1)):
@@ -42,14 +43,16 @@ def test_every_chunk_and_batch_gives_the_same_weights(n, samples, dtype):
 
 
 def test_the_first_of_many_samples_are_the_samples_of_few():
-    model, x = check.tiny(CONFIG), cases(120)
+    model = check.tiny(CONFIG)
+    x = cases(120)
     many, _ = collect(model, x, 53)
     for samples in (1, 9, 10, 11, 50, 53):
         torch.testing.assert_close(collect(model, x, samples)[0], many[:samples], rtol=0, atol=1e-12)
 
 
 def test_the_first_of_many_cases_are_the_cases_of_a_shorter_set():
-    model, x = check.tiny(CONFIG), cases(230)
+    model = check.tiny(CONFIG)
+    x = cases(230)
     all_, _ = collect(model, x, 5)
     for n in (1, 99, 100, 101, 200):
         torch.testing.assert_close(collect(model, x[:n], 5)[0], all_[:, :n], rtol=0, atol=1e-12)
@@ -71,7 +74,8 @@ def test_the_dtype_of_the_cases_does_not_matter():
 
 
 def test_the_weight_is_the_joint_minus_the_posterior():
-    model, x = check.tiny(CONFIG), cases(7)
+    model = check.tiny(CONFIG)
+    x = cases(7)
     (part,) = stream(model, x, 10, 0)
     wanted = model.log_joint(x.double(), part.z) - model.log_posterior(part.z, x.double())
     torch.testing.assert_close(part.log_w, wanted.detach())

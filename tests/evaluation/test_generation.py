@@ -143,7 +143,8 @@ def text_model(kind=TextVAE, **settings):
 
 @pytest.mark.parametrize("how", ["sample", "greedy", "beam"])
 def test_documents(how):
-    model, decoding = text_model(latents=2), Decoding(how, 3, 6)
+    model = text_model(latents=2)
+    decoding = Decoding(how, 3, 6)
     found = generation.drawn(model, 4, 0, decoding)
     assert len(found) == 4
     assert all(1 <= len(d.tokens) <= 6 for d in found)

@@ -25,7 +25,9 @@ class BagOfWords(GaussianPosterior):
         self.w = nn.Parameter(torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
         self.b = nn.Parameter(torch.randn(WORDS, generator=g, dtype=torch.float64))
         self.q = nn.Parameter(0.3 * torch.randn(WORDS, latents, generator=g, dtype=torch.float64))
-        self.log_var, self.encoded, self.decoded = -1.0, [], []
+        self.log_var = -1.0
+        self.encoded = []
+        self.decoded = []
 
     def encode(self, x, tape=None):
         self.encoded.append(tuple(x.shape))

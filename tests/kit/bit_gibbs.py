@@ -80,7 +80,8 @@ def literal_sweeps(log_p, z, u):
     for sweep in u:
         for i, v in enumerate(sweep):
             for b, code in enumerate(codes):
-                on, off = code | 1 << i, code & ~(1 << i)
+                on = code | 1 << i
+                off = code & ~(1 << i)
                 conditional = float(p[b, on] / (p[b, on] + p[b, off]))
                 codes[b] = on if float(v[b]) > 1 - conditional else off
     return torch.tensor(codes)

@@ -36,8 +36,14 @@ class Listed:
     most = 3
 
     def __init__(self, cluster, each=lambda cluster: None, outlives=True, starts=RUNS, **asks):
-        self.cluster, self.each, self.outlives, self.starts, self._asks = cluster, each, outlives, starts, asks
-        self.batches, self.cancelled, self.closed = [], [], False
+        self.cluster = cluster
+        self.each = each
+        self.outlives = outlives
+        self.starts = starts
+        self._asks = asks
+        self.batches = []
+        self.cancelled = []
+        self.closed = False
 
     def asks(self):
         return self._asks

@@ -15,7 +15,8 @@ SDS = [0.4, 0.7, 0.2, 1.1, 0.5]
 
 def drawn(mean, log_var, seed=0):
     """These posteriors, (n, units), with a sample of each."""
-    mean, log_var = torch.as_tensor(mean).double(), torch.as_tensor(log_var).double()
+    mean = torch.as_tensor(mean).double()
+    log_var = torch.as_tensor(log_var).double()
     normal = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return Posteriors(mean, log_var, mean + torch.exp(log_var / 2) * normal)
 
@@ -29,7 +30,8 @@ def five(copies, seed=0):
 def by_quadrature(means, sds):
     """(mutual information, KL(q(z) || p)) of a mixture of one-dimensional posteriors, nats."""
     z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
-    mean, sd = torch.tensor(means, dtype=torch.float64)[:, None], torch.tensor(sds, dtype=torch.float64)[:, None]
+    mean = torch.tensor(means, dtype=torch.float64)[:, None]
+    sd = torch.tensor(sds, dtype=torch.float64)[:, None]
     each = torch.distributions.Normal(mean, sd).log_prob(z)
     mixture = torch.logsumexp(each, 0) - math.log(len(means))
     prior = torch.distributions.Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z)

@@ -12,7 +12,8 @@ from vaebench.rng import noise, seeds
 from vaebench.training import engines as fast
 
 CPU = torch.device("cpu")
-BATCH, UPDATES = 7, 100
+BATCH = 7
+UPDATES = 100
 RATES = {"name": "sgd", "rate": 0.01, "posterior_rate": 0.004, "baseline_rate": 0.02}
 
 
@@ -21,7 +22,8 @@ def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES
     mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
     longest = int(data.sum(1).max()) if kind is Kind.COUNTS else 0
     rule = objectives.build(objective, models.build(model, DataInfo(mean, kind.seen, longest=longest)))
-    descent, params = optim.build(rates), []
+    descent = optim.build(rates)
+    params = []
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
         params.append({k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()})
@@ -79,7 +81,8 @@ def step(model, objective, x, draws, info):
     pack._kernel.mean[:] = info.mean
     start, _, _ = pack.seed(0)
     pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), draws, None)
-    rates, after = pack.optim.rates, pack.seed(0)[0]
+    rates = pack.optim.rates
+    after = pack.seed(0)[0]
     return start, {k: (after[k].double() - v.double()) / rates[pack.group_of[k]] for k, v in start.items()}
 
 

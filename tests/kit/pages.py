@@ -13,7 +13,11 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.open, self.links, self.ids, self.specs, self.heads = [], [], [], [], []
+        self.open = []
+        self.links = []
+        self.ids = []
+        self.specs = []
+        self.heads = []
         self._script = None
         self.feed(path.read_text(encoding="utf-8"))
         assert self.open == []

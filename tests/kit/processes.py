@@ -19,7 +19,10 @@ class Command:
     """One ``vaebench`` process, the leader of its own session."""
 
     def __init__(self, zygote, pid, out, err):
-        self.zygote, self.pid, self._out, self._err = zygote, pid, out, err
+        self.zygote = zygote
+        self.pid = pid
+        self._out = out
+        self._err = err
 
     def wait(self, timeout=90.0):
         """(exit code, stdout, stderr)"""
@@ -65,7 +68,8 @@ class Zygote:
     """The process of ``zygote.py``, which starts the commands."""
 
     def __init__(self, folder):
-        self.folder, self.count = folder, 0
+        self.folder = folder
+        self.count = 0
         env = {k: v for k, v in os.environ.items() if not k.startswith("VAEBENCH_")}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         env |= {"VAEBENCH_DATA": str(folder / "data")}

@@ -7,7 +7,8 @@ class Stopping:
     """Asks to stop at its n-th question, and counts them."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.at, self.count = at, 0
+        self.at = at
+        self.count = 0
 
     def __call__(self) -> bool:
         self.count += 1

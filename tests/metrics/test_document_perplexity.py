@@ -39,7 +39,8 @@ def test_three_documents_by_hand():
 def test_errors_by_hand():
     """Of three bounds with variances 1, 4 and 9, and of three documents with 2, 3 and 4 nats per token."""
     variance = torch.tensor([1.0, 4.0, 9.0])
-    one, other = per_document(NLL, TOKENS, variance), pooled(NLL, TOKENS, variance)
+    one = per_document(NLL, TOKENS, variance)
+    other = pooled(NLL, TOKENS, variance)
     assert one.error == pytest.approx(one.value * math.sqrt(1 / 4 + 4 / 100 + 9 / 9) / 3)
     assert other.error == pytest.approx(other.value * math.sqrt(14) / 15)
     assert one.case_error == pytest.approx(one.value * 1.0 / math.sqrt(3))
@@ -56,7 +57,8 @@ def test_errors_are_those_of_repeats(perplexity):
     def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    n, repeats = 50, 4000
+    n = 50
+    repeats = 4000
     tokens = torch.randint(1, 30, (n,), generator=generator).double()
     variance = 0.02 * tokens
     nll = 3 * tokens + variance.sqrt() * normal(repeats, n)
@@ -162,7 +164,8 @@ def test_a_model_that_knows_its_likelihood_has_exact_ones(monkeypatch):
 
     monkeypatch.setattr(Unigram, "facts", dataclasses.replace(FAMILIES["text_lm"], takes=(Kind.COUNTS,)))
     mean = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
-    model, x = Unigram(DataInfo(mean, Kind.COUNTS)), documents(50)
+    model = Unigram(DataInfo(mean, Kind.COUNTS))
+    x = documents(50)
     found = measured(model, x)
     nll = -model.log_evidence(x)
     assert found["document_perplexity"].value == pytest.approx(per_document(nll, x.sum(1)).value)

@@ -70,7 +70,8 @@ def test_perplexity_by_hand():
 def test_a_fair_die_has_the_perplexity_of_its_faces(model):
     for p in (model.w, model.b, model.q):
         p.zero_()
-    model.log_var, x = 0.0, documents(40)
+    model.log_var = 0.0
+    x = documents(40)
     got = {m.name: m for m in measured(model, x)}["perplexity"]
     assert got.value == pytest.approx(WORDS)
     assert got.samples == 30

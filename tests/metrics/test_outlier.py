@@ -69,7 +69,8 @@ class Poisoned(SBN):
 
     def __init__(self, *args, value: float = 0.0, case: torch.Tensor | None = None) -> None:
         super().__init__(*args)
-        self.value, self.case = value, case
+        self.value = value
+        self.case = case
 
     def log_joint_terms(self, x, z):
         first, *rest = super().log_joint_terms(x, z)

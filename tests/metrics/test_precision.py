@@ -16,7 +16,8 @@ from vaebench.nn.init import initialize
 from vaebench.protocol.signature import check_precision
 from vaebench.training.engines import Pack
 
-CASES, SAMPLES = 60, 30
+CASES = 60
+SAMPLES = 30
 
 MOVED = 0.02
 """Nats that an NLL of about 20 may move by, a thousandth of it; measured are 0.0002 to 0.008."""

@@ -23,7 +23,8 @@ from vaebench.protocol import log_z as protocol
 from vaebench.results import flags
 
 LIMIT = 4.75
-D, UNITS = 8, 5
+D = 8
+UNITS = 5
 
 
 def rbm(seed=0, scale=1.0, bias=None):

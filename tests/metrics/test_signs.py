@@ -93,7 +93,8 @@ def test_the_curve_ends_at_the_value_and_says_how_many_samples(x):
 def test_measures_do_not_depend_on_one_another_or_on_the_pass_size(x, chunk):
     """They share one stream of samples: asking for one more must not move the others."""
     model = check.tiny({"name": "sbn", "dims": [2, 3]}, seed=1).requires_grad_(False)
-    both, alone = measures(model, x), measures(model, x, iw_samples=None)
+    both = measures(model, x)
+    alone = measures(model, x, iw_samples=None)
     assert "iw_nll" not in alone
     for name in ("bound", "kl", "active_units"):
         assert both[name].value == pytest.approx(alone[name].value, rel=1e-12)

@@ -198,7 +198,8 @@ def test_stopped_again_and_again_it_gets_there(make, tmp_path, name):
     def job():
         return evaluate(model, x, config, "0" * 16, seed=0)
 
-    partial, stops = Partial(tmp_path, {}), itertools.count()
+    partial = Partial(tmp_path, {})
+    stops = itertools.count()
     # Pilot runs that place temperatures begin anew, and so does the refinement of a group of cases.
     longest = 60 if name == "tempered log Z" or "refined" in name else 12
     while (found := gone_on_with(job, partial, longest)[0]) is None:

@@ -132,7 +132,8 @@ def text_vae(seed=0):
 
 
 def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_where_it_compares():
-    model, settings = text_vae(), {"watch": True, "batch": 3}
+    model = text_vae()
+    settings = {"watch": True, "batch": 3}
     one, again, later = (validation(model, DOCUMENTS, 1, 0, u, settings) for u in (5, 5, 6))
     assert one == again
     assert {k for k in one if one[k] != later[k]} == {"valid_mi_batch"}

@@ -92,7 +92,8 @@ def test_which_layers_are_autoregressive(config, chained):
 
 def test_posterior_samples_have_the_posterior_frequencies():
     """All 32 states of a two-layer autoregressive posterior; normal z exceed 4.5 once in 4,700 sets of 32."""
-    model, draws = net(dims=[2, 3], posterior="autoregressive"), 40_000
+    model = net(dims=[2, 3], posterior="autoregressive")
+    draws = 40_000
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
     with torch.no_grad():
         z = model.sample_posterior(x, draws, noise.fixed(model.posterior_noise(draws, 1), 0, "noise"))
@@ -104,7 +105,8 @@ def test_posterior_samples_have_the_posterior_frequencies():
 
 def test_ancestral_samples_have_the_joint_frequencies():
     """All 128 joint states of DARN 3; normal z exceed 5 once in 13,000 sets of 128."""
-    model, draws = net("darn", dims=[3]), 100_000
+    model = net("darn", dims=[3])
+    draws = 100_000
     with torch.no_grad():
         x, (h,) = model.sample_joint(noise.fixed(model.joint_noise(draws), 0, "noise"))
         states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=7)), dtype=torch.float64)

@@ -21,7 +21,8 @@ from vaebench.models.belief_net import Units, Words
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
-WORDS, LONGEST = 3, 4
+WORDS = 3
+LONGEST = 4
 MEAN = torch.tensor([0.9, 1.4, 0.2])
 """Of the words: 2.5 tokens a document, 2 rounded."""
 
@@ -77,7 +78,8 @@ def test_only_the_likelihood_differs_from_that_of_bits():
     x = torch.tensor([[2.0, 0.0, 1.0], [0.0, 4.0, 0.0]], dtype=torch.float64)
     z = model.sample_posterior(x, 5, noise.fixed(model.posterior_noise(5, 2), 0, "noise"))
     with torch.no_grad():
-        ours, theirs = model.log_joint_terms(x, z), other.log_joint_terms(x, z)
+        ours = model.log_joint_terms(x, z)
+        theirs = other.log_joint_terms(x, z)
         logits = z[0] @ model.p[0].weight.T + model.p[0].bias
     torch.testing.assert_close(ours[0], (x * torch.log_softmax(logits, -1)).sum(-1))
     torch.testing.assert_close(ours[1:], theirs[1:])
@@ -183,7 +185,8 @@ def test_the_expectation_of_wake_sleep(config):
 
 def test_dreams_have_the_lengths_and_the_words_they_should():
     """Mean counts of each word in dreams of each length, by enumeration; 12 normal z exceed 4.5 once in 12,000 sets."""
-    model, each = net(name="fdarn", dims=[3]).requires_grad_(False), 10_000
+    model = net(name="fdarn", dims=[3]).requires_grad_(False)
+    each = 10_000
     lengths = torch.arange(1, LONGEST + 1).repeat_interleave(each)
     x = torch.zeros(len(lengths), WORDS, dtype=torch.float64)
     x[:, 1] = lengths

@@ -17,7 +17,9 @@ from vaebench.objectives.base import Batch
 from vaebench.protocol import log_z as protocol
 from vaebench.rng import noise
 
-D, N1, N2 = 4, 3, 5
+D = 4
+N1 = 3
+N2 = 5
 
 
 def info(d=D):

@@ -42,7 +42,8 @@ def test_the_generator_is_that_of_the_paper():
     g1, g2 = (layer.weight for layer in model.p.noise)
     assert g1.shape == (3, 3)
     assert g2.shape == (2, 2)
-    between, visible = model.p.between[0], model.p.visible
+    between = model.p.between[0]
+    visible = model.p.visible
     h2 = xi2 @ g2.T
     h1 = dense(between.heads["h"], torch.tanh(dense(between.hidden[0], h2))) + xi1 @ g1.T
     top = h1
@@ -69,7 +70,8 @@ def test_the_posterior_falls_into_layers_of_the_right_moments():
 @torch.no_grad()
 def test_samples_have_the_moments_of_the_posterior(covariance):
     """Of 200,000 samples, every mean and covariance within five of its errors."""
-    model, x = build(dims=[3], covariance=covariance), bits(1)
+    model = build(dims=[3], covariance=covariance)
+    x = bits(1)
     draws = noise.fixed(model.posterior_noise(200_000, 1), 0, "noise")
     z = model.sample_posterior(x, 200_000, {k: v.double() for k, v in draws.items()})[0][:, 0]
     (layer,) = model.posterior(x).layers
@@ -94,7 +96,8 @@ def grid():
 @torch.no_grad()
 def test_evidence_and_bound_are_those_of_quadrature(covariance, grid):
     z, width = grid
-    model, x = build(dims=[1], covariance=covariance, scale=0.4), bits()
+    model = build(dims=[1], covariance=covariance, scale=0.4)
+    x = bits()
     at = [z.expand(-1, len(x), 1)]
     exact = torch.logsumexp(model.log_joint(x, at), 0) + math.log(width)
     every = torch.tensor([[c >> i & 1 for i in range(D)] for c in range(2**D)], dtype=torch.float64)
@@ -119,7 +122,8 @@ def test_evidence_and_bound_are_those_of_quadrature(covariance, grid):
 
 @torch.no_grad()
 def test_the_bound_of_several_layers_has_the_exact_kl_of_each():
-    model, x = build(dims=[2, 3], covariance="rank_one"), bits()
+    model = build(dims=[2, 3], covariance="rank_one")
+    x = bits()
     exact = [float(term.mean()) for term in model.posterior(x).kl_terms()]
     found = bound(model, x, 10, 0)
     assert found.analytic
@@ -139,7 +143,8 @@ def loss_of(rule, x, seed=0):
 def test_gradients_are_finite_differences(covariance, input_noise):
     """Along five random directions, two layers, with the noise held."""
     model = build(dims=[2, 3], between=[3], covariance=covariance, input_noise=input_noise)
-    rule, x = objectives.build({"name": "free_energy", "samples": 2, "weight_decay": 0.1}, model), bits()
+    rule = objectives.build({"name": "free_energy", "samples": 2, "weight_decay": 0.1}, model)
+    x = bits()
     assert_finite_differences(rule, lambda rule: loss_of(rule, x))
 
 
@@ -149,13 +154,15 @@ def test_gradients_are_those_of_equations_21_and_22(grid):
     Expectations by quadrature; ours by the chain rule from mu and log d = -log C, mean of 40,000 samples.
     """
     z, width = grid
-    model, x = build(dims=[1], covariance="diagonal"), bits(1)
+    model = build(dims=[1], covariance="diagonal")
+    x = bits(1)
     (layer,) = model.posterior(x).layers
     weight = model.posterior(x).log_prob([z]).exp()[:, 0].detach() * width
     leaf = z.clone().requires_grad_()
     (first,) = torch.autograd.grad(model.log_likelihood(x, [leaf]).sum(), leaf, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), leaf)
-    mean, variance = float(layer.mean.detach()), math.exp(-float(layer.log_d.detach()))
+    mean = float(layer.mean.detach())
+    variance = math.exp(-float(layer.log_d.detach()))
     to_mean = mean - float((weight * first[:, 0, 0].detach()).sum())
     to_variance = 0.5 * (1 - 1 / variance) - 0.5 * float((weight * second[:, 0, 0]).sum())
 
@@ -176,7 +183,8 @@ def test_gradients_are_those_of_equations_21_and_22(grid):
 
 def test_the_rule_is_equation_20():
     """The free energy with the samples, the KL and the prior written out."""
-    model, x = build(dims=[2], covariance="rank_one"), bits()
+    model = build(dims=[2], covariance="rank_one")
+    x = bits()
     rule = objectives.build({"name": "free_energy", "weight_decay": 0.3}, model)
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), 0, "noise").items()}
     q = model.posterior(x)
@@ -189,7 +197,8 @@ def test_the_rule_is_equation_20():
 @pytest.mark.parametrize(("kind", "on"), [("bit_flip", 0.5), ("dropout", 0.0)])
 def test_input_noise_is_of_the_recognition_network_alone(kind, on):
     """A bit is changed with the probability asked for; the likelihood sees clean data, and so does evaluation."""
-    model, x = build(dims=[2], input_noise=kind, noise_rate=0.3), bits()
+    model = build(dims=[2], input_noise=kind, noise_rate=0.3)
+    x = bits()
     shapes = model.dropout_noise(*x.shape)
     never, always = ({k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()} for v in (0.31, 0.29))
     clean = model.posterior(x).layers[0].mean

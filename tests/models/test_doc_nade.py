@@ -21,7 +21,8 @@ from vaebench.objectives.base import Batch
 from vaebench.objectives.ordered_likelihood import OrderedLikelihood
 from vaebench.rng import noise, shuffles
 
-VOCABULARY, UNITS = 4, 3
+VOCABULARY = 4
+UNITS = 3
 
 VARIANTS = list(itertools.product(("tree", "softmax"), ("sigmoid", "tanh")))
 
@@ -34,12 +35,14 @@ def built(output="tree", activation="sigmoid", seed=0, scale=0.8):
 
 def literal(model, words):
     """log p of the words in the order given, one after the other, with a second implementation of the output."""
-    total, a = 0.0, model.p["words"]["bias"].clone()
+    total = 0.0
+    a = model.p["words"]["bias"].clone()
     for word in words:
         h = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[model.activation](a)
         out = model.p["output"]
         if hasattr(out, "path"):
-            first, end = 0, VOCABULARY
+            first = 0
+            end = VOCABULARY
             while end - first > 1:
                 middle = (first + end) // 2
                 second = torch.sigmoid(out.weight[middle - 1] @ h + out.bias[middle - 1])

@@ -66,7 +66,8 @@ def test_every_order_is_its_definition_and_sums_to_one(settings, pixels, monkeyp
 
 
 def test_orders_differ_and_are_the_same_for_every_model():
-    first, other = built(12), built(12, seed=5)
+    first = built(12)
+    other = built(12, seed=5)
     orders = torch.stack([first.order(k) for k in range(20)])
     assert len({tuple(order.tolist()) for order in orders}) == 20
     assert torch.equal(orders, torch.stack([other.order(k) for k in range(20)]))
@@ -97,7 +98,8 @@ def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
 
 def test_masks_have_all_numbers_of_pixels_alike():
     """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000 sets of seeds."""
-    n, d = 20_000, 6
+    n = 20_000
+    d = 6
     seen = observed(noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise"))
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     share = torch.bincount(seen.sum(-1).long(), minlength=d) / n

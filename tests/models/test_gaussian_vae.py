@@ -65,7 +65,8 @@ def by_hand(model, x, z):
 @LIKELIHOODS
 @torch.no_grad()
 def test_densities_are_those_of_the_paper(likelihood):
-    model, x = build(likelihood, latents=2), data(likelihood)
+    model = build(likelihood, latents=2)
+    x = data(likelihood)
     z = torch.randn(5, len(x), 2, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     torch.testing.assert_close(model.log_likelihood(x, [z]), by_hand(model, x, z))
 
@@ -82,7 +83,8 @@ def test_densities_are_those_of_the_paper(likelihood):
 def test_the_kl_the_entropy_and_the_density_are_those_of_quadrature(grid):
     """One latent: integrals over a grid, exact to rounding for such smooth functions."""
     z, width = grid
-    model, x = build(), data()
+    model = build()
+    x = data()
     q = model.posterior(x)
     log_q = q.log_prob([z.expand(-1, len(x), 1)])
     weight = log_q.exp() * width
@@ -110,7 +112,9 @@ def test_probabilities_of_bits_sum_to_one(grid):
 @torch.no_grad()
 def test_importance_sampling_finds_the_evidence_and_the_bound_the_elbo(likelihood, grid):
     """Both within five of their errors; the seeds are fixed."""
-    model, x = build(likelihood, scale=0.4), data(likelihood)  # milder: the weights vary less
+    # milder: the weights vary less
+    model = build(likelihood, scale=0.4)
+    x = data(likelihood)
     exact = evidence(model, x, grid)
     found = importance(model, x, 20_000, 0)
     assert found.error < 0.01
@@ -149,7 +153,8 @@ def loss_of(rule, x, seed=0):
 @pytest.mark.parametrize("name", list(RULES))
 def test_gradients_are_finite_differences(likelihood, name):
     """Central differences along random directions, with the noise held."""
-    rule, x = objectives.build(RULES[name], build(likelihood, latents=2)), data(likelihood)
+    rule = objectives.build(RULES[name], build(likelihood, latents=2))
+    x = data(likelihood)
     assert_finite_differences(rule, lambda rule: loss_of(rule, x))
 
 
@@ -169,7 +174,8 @@ def test_both_estimators_have_the_mean_of_quadrature(grid):
 
     for kl in ("exact", "sampled"):
         rule = objectives.build({"name": "vae", "samples": 100, "kl": kl}, model)
-        losses, grads = [], []
+        losses = []
+        grads = []
         for seed in range(200):
             loss = loss_of(rule, x, seed)
             grads.append(-torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))]))
@@ -187,7 +193,8 @@ def test_with_a_sampled_kl_one_sample_is_the_importance_weighted_bound():
     x = data()
     one = objectives.build({"name": "vae", "kl": "sampled"}, build(latents=2))
     other = objectives.build({"name": "iw_bound", "samples": 1}, build(latents=2))
-    a, b = loss_of(one, x), loss_of(other, x)
+    a = loss_of(one, x)
+    b = loss_of(other, x)
     torch.testing.assert_close(a, b)
     for p, q in zip(torch.autograd.grad(a, list(one.parameters())), torch.autograd.grad(b, list(other.parameters())),
                     strict=True):  # fmt: skip

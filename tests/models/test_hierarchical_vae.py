@@ -83,7 +83,8 @@ def grid():
 @torch.no_grad()
 def test_evidence_and_bound_are_those_of_quadrature(grid):
     z1, z2, area = grid
-    model, every = build(scale=0.4), every_x()
+    model = build(scale=0.4)
+    every = every_x()
     at = [v.expand(-1, len(every), 1) for v in (z1, z2)]
     evidence = torch.logsumexp(model.log_joint(every, at), 0) + math.log(area)
     assert float(evidence.exp().sum()) == pytest.approx(1, abs=1e-8)
@@ -107,7 +108,8 @@ def test_the_importance_weighted_bound_of_a_linear_model_reaches_its_evidence():
     for net in (*model.q.layers, *model.p.between):
         net.heads["log_var"].weight.zero_()
     (down,) = model.p.between
-    w, b = down.heads["mean"].weight[0, 0], down.heads["mean"].bias[0]
+    w = down.heads["mean"].weight[0, 0]
+    b = down.heads["mean"].bias[0]
     sd = (w.square() + down.heads["log_var"].bias[0].exp()).sqrt()
     line = torch.linspace(-10, 10, 20_001, dtype=torch.float64)
     logits = by_hand(model.p.visible, (b + sd * line).unsqueeze(-1))
@@ -128,7 +130,9 @@ def test_the_importance_weighted_bound_of_a_linear_model_reaches_its_evidence():
 @torch.no_grad()
 def test_dreams_have_the_probabilities_of_the_model(grid):
     z1, z2, area = grid
-    model, every, n = build(), every_x(), 40_000
+    model = build()
+    every = every_x()
+    n = 40_000
     at = [v.expand(-1, len(every), 1) for v in (z1, z2)]
     wanted = torch.logsumexp(model.log_joint(every, at), 0).exp() * area
     draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(n), 0, "noise").items()}

@@ -31,7 +31,9 @@ def built(topics=3, seed=0, sharp=1.0, **settings):
 
 def log_evidence(model, x):
     """log p(words) of one document: the sum over the topics of all its words, theta integrated in closed form."""
-    topics, alpha, k = model.mean_topics().detach(), model.alpha, model.topics
+    topics = model.mean_topics().detach()
+    alpha = model.alpha
+    k = model.topics
     words = torch.arange(VOCABULARY).repeat_interleave(x.long()).tolist()
     total = 0.0
     for z in itertools.product(range(k), repeat=len(words)):

@@ -45,7 +45,8 @@ def test_elbo_is_below_the_evidence_and_touches_it_at_the_exact_posterior(x):
     """With one latent unit the exact posterior is in the family; then every weight is p(x) itself."""
     model = check.tiny({"name": "linear_gaussian", "dims": [1]}, seed=1).requires_grad_(False)
     assert (model.elbo(x) < model.log_evidence(x) - 1e-3).all()
-    w, s2 = model.p["weight"], torch.exp(2 * model.p["log_sd"])
+    w = model.p["weight"]
+    s2 = torch.exp(2 * model.p["log_sd"])
     precision = 1 + (w * w).sum() / s2
     a = w.T / s2 / precision
     model.q["weight"].copy_(a)

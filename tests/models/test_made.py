@@ -52,7 +52,8 @@ def literal(model, x, member):
     """Logits of one example, unit by unit: a weight counts if the degrees allow it."""
     p = {k: v.detach() for k, v in model.p.items()}
     position = model.positions[member].tolist()
-    below, values = position, x.tolist()
+    below = position
+    values = x.tolist()
     for layer in range(model.layers):
         degree = model.degrees[member, layer].tolist()
         values = [

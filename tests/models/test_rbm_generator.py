@@ -45,7 +45,8 @@ def x():
 
 def literal_joint(model, x, z):
     """log p(x, z) + log Z of one case and one state, from torch's Bernoulli and an energy by loops."""
-    machine, half = model.prior(), len(z) // 2
+    machine = model.prior()
+    half = len(z) // 2
     energy = (model.p.prior.b1 * z[:half]).sum() + (model.p.prior.b2 * z[half:]).sum()
     for i, j in itertools.product(range(half), range(len(z) - half)):
         energy = energy + z[i] * machine.w[i, j] * z[half + j]
@@ -126,7 +127,8 @@ def test_samples_invert_the_distribution_function(x):
 
 @torch.no_grad()
 def test_samples_have_their_probabilities(x):
-    model, k = generator_of(), 20_000
+    model = generator_of()
+    k = 20_000
     (z,) = model.sample_posterior(x[1:], k, noise.fixed(model.posterior_noise(k, 3), 3, "eval"))
     p = torch.softmax(literal_table(model, x[1:]), 1)
     number = (z.long() * 2 ** torch.arange(4)).sum(-1)
@@ -167,7 +169,8 @@ def test_pieces_make_the_whole(x, monkeypatch):
 
 @torch.no_grad()
 def test_states_are_decoded_once_until_something_changes(x, monkeypatch):
-    model, calls = generator_of(), []
+    model = generator_of()
+    calls = []
     once = model._decode_all
     monkeypatch.setattr(model, "_decode_all", lambda: calls.append(1) or once())
 
@@ -221,7 +224,8 @@ def test_frozen_by_the_running_averages_is_the_model(x, layers):
 
 
 def test_frozen_by_a_tape_is_the_model_in_training(x):
-    model, z = generator_of(layers=2), [exact.states(4)[[1, 6, 11, 12]]]
+    model = generator_of(layers=2)
+    z = [exact.states(4)[[1, 6, 11, 12]]]
     tape = {}
     wanted = model.log_likelihood(x, z, tape) + model.prior().negative_energy(*model.sides(z))
     torch.testing.assert_close(model.frozen(tape)(x, z[0]), wanted.detach(), rtol=0, atol=1e-12)

@@ -18,7 +18,8 @@ from vaebench.models.base import SampledPosterior
 from vaebench.models.rbm_posterior import from_spins
 from vaebench.nn import batch_norm
 
-VISIBLE, CASES = 5, 6
+VISIBLE = 5
+CASES = 6
 
 
 def built(seed=0, **settings):
@@ -54,7 +55,8 @@ def test_the_machine_over_bits_is_that_over_spins(n1, n2):
     for b in range(2):
         differences = []
         for z1, z2 in sides(n1, n2):
-            s1, s2 = [2 * v - 1 for v in z1], [2 * v - 1 for v in z2]
+            s1 = [2 * v - 1 for v in z1]
+            s2 = [2 * v - 1 for v in z2]
             spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(float(h2[b, i]) * s2[i] for i in range(n2))
             spins += sum(float(j[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2))
             one = RBM(*(p[b] for p in machine))
@@ -66,8 +68,10 @@ def test_the_machine_over_bits_is_that_over_spins(n1, n2):
 @pytest.mark.parametrize("training", [True, False])
 def test_the_encoder_by_hand(training):
     """Case by case and number by number; in training by the statistics of the batch."""
-    model, x = built(), data()
-    n1, n2 = 2, 3
+    model = built()
+    x = data()
+    n1 = 2
+    n2 = 3
     tape = {} if training else None
     machine = model.posterior(x, tape)
 
@@ -76,7 +80,8 @@ def test_the_encoder_by_hand(training):
         mean = [math.fsum(c) / len(c) if training else float(m) for c, m in zip(columns, norm.mean, strict=True)]
         spread = [math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, mean, strict=True)]
         variance = spread if training else norm.variance.tolist()
-        scale, shift = norm.scale.tolist(), norm.shift.tolist()
+        scale = norm.scale.tolist()
+        shift = norm.shift.tolist()
         return [
             [
                 (v - m) / math.sqrt(s + 0.01) * a + b
@@ -114,11 +119,13 @@ def test_couplings_start_with_the_size_that_the_normalisation_sets():
 
 def test_log_densities_are_the_energies_of_the_two_machines():
     """Bits of all states beside every case; by log Z of the machines they sum to 1."""
-    model, x = built(), data()
+    model = built()
+    x = data()
     both = torch.tensor([a + b for a, b in sides(2, 3)], dtype=torch.float64)
     z = both.unsqueeze(1).expand(-1, CASES, -1)
     machine = model.posterior(x)
-    log_q, log_p = model.log_posterior([z], x), model.log_joint_terms(x, [z])[1]
+    log_q = model.log_posterior([z], x)
+    log_p = model.log_joint_terms(x, [z])[1]
     rows = [(log_q[:, b], RBM(*(v[b] for v in machine))) for b in range(CASES)]
     for values, m in (*rows, *((log_p[:, b], model.prior()) for b in range(CASES))):
         b1, b2, w = (v.tolist() for v in m)
@@ -152,7 +159,8 @@ def test_weight_decay_spares_the_scale_of_the_couplings():
 
 
 def test_cases_are_independent_and_batches_of_models_are_too():
-    model, x = built(), data()
+    model = built()
+    x = data()
     whole = model.posterior(x)
     for part, all_ in zip(model.posterior(x[2:4]), whole, strict=True):
         torch.testing.assert_close(part, all_[2:4])

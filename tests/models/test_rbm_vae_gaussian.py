@@ -10,7 +10,8 @@ from vaebench.check import checks as check
 from vaebench.data.info import DataInfo
 from vaebench.rng import noise
 
-D, K = 5, 3
+D = 5
+K = 3
 LAYOUTS = [
     {"groups": 1, "layers": 2},
     {"groups": 2, "layers": 0, "context": "none"},
@@ -37,7 +38,9 @@ def model(request):
 
 
 def test_every_group_has_logits_shifts_and_widths(model, x):
-    size, seen, before = model.sizes[1], model.encode(x), []
+    size = model.sizes[1]
+    seen = model.encode(x)
+    before = []
     for i in range(len(model.sizes) - 1):
         mixture = model.group_mixture(i, seen, before)
         lead = (K, len(x)) if i else (len(x),)

@@ -22,7 +22,8 @@ from vaebench.objectives.base import Batch
 from vaebench.objectives.contrastive_divergence import ContrastiveDivergence
 from vaebench.rng import noise
 
-VOCABULARY, UNITS = 3, 2
+VOCABULARY = 3
+UNITS = 2
 
 
 def built(vocabulary=VOCABULARY, units=UNITS, seed=0, scale=1.0):

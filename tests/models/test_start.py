@@ -23,7 +23,9 @@ def started(seed=0, init="normal", init_scale=0.1, **model):
 
 
 def test_a_seed_gives_the_same_start_always_and_another_seed_another():
-    one, again, other = started(0), started(0), started(1)
+    one = started(0)
+    again = started(0)
+    other = started(1)
     assert all(torch.equal(one[k], again[k]) for k in one)
     assert all(not torch.equal(one[k], other[k]) for k in one if k.endswith("weight"))
 
@@ -50,7 +52,8 @@ def test_matrices_follow_the_named_distribution(init, sd):
 
 
 def test_the_scale_is_that_of_the_matrices():
-    small, large = started(init_scale=0.1), started(init_scale=0.3)
+    small = started(init_scale=0.1)
+    large = started(init_scale=0.3)
     torch.testing.assert_close(3 * small["p.0.weight"], large["p.0.weight"])
 
 

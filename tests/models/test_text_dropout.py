@@ -37,13 +37,15 @@ def test_the_law_of_dropout():
         n = kept.numel()
         assert kept.unique().tolist() == pytest.approx([0, 1 / (1 - rate)])
         assert abs(float(kept.mean()) - 1) / math.sqrt(rate / (1 - rate) / n) < 5
-        a, b = kept[:, :, ::2] - 1, kept[:, :, 1::2] - 1
+        a = kept[:, :, ::2] - 1
+        b = kept[:, :, 1::2] - 1
         assert abs(float((a * b).mean())) / (rate / (1 - rate) / math.sqrt(n / 2)) < 5
 
 
 def test_a_rate_of_zero_needs_no_noise():
     model = built(dropout_in=0.0, dropout_out=0.0)
-    x, z = rows(DOCUMENTS), codes(1, len(DOCUMENTS))
+    x = rows(DOCUMENTS)
+    z = codes(1, len(DOCUMENTS))
     assert model.dropout_noise(4, 9) == {}
     assert torch.equal(model.log_likelihood(x, z, {}), model.log_likelihood(x, z))
     assert set(built(dropout_out=0.0).dropout_noise(4, 9)) == {"drop_in"}
@@ -51,7 +53,9 @@ def test_a_rate_of_zero_needs_no_noise():
 
 def test_dropout_leaves_encoder_and_code_alone():
     """With all words and outputs dropped the next word is uniform, whatever the code; the encoder has no dropout."""
-    model, x, z = built(), rows(DOCUMENTS), codes(1, len(DOCUMENTS))
+    model = built()
+    x = rows(DOCUMENTS)
+    z = codes(1, len(DOCUMENTS))
     none = {k: torch.zeros(v[1], dtype=torch.float64) for k, v in model.dropout_noise(*x.shape).items()}
     predicted = torch.tensor([[len(d) - 1.0 for d in DOCUMENTS]], dtype=torch.float64)
     torch.testing.assert_close(model.log_likelihood(x, z, none), -predicted * math.log(VOCABULARY))

@@ -15,7 +15,9 @@ from vaebench.models.text_generation import Document
 from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 
-VOCABULARY, LATENTS, LONGEST = 5, 2, 4
+VOCABULARY = 5
+LATENTS = 2
+LONGEST = 4
 
 
 def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
@@ -44,7 +46,8 @@ def score(model, document, z):
 @torch.no_grad()
 def everything(model, z):
     """All documents of at most LONGEST tokens, by step-wise probabilities: {tokens: probability}; cut ones included."""
-    out, begun = {}, {(): (1.0, model.p.first_state(1, z))}
+    out = {}
+    begun = {(): (1.0, model.p.first_state(1, z))}
     for _ in range(LONGEST):
         more = {}
         for tokens, (p, state) in begun.items():
@@ -59,7 +62,8 @@ def everything(model, z):
 
 
 def test_steps_give_the_probabilities_of_the_likelihood():
-    model, z = built(), codes(1)
+    model = built()
+    z = codes(1)
     table = everything(model, z)
     assert sum(table.values()) == pytest.approx(1.0, abs=1e-12)
     for tokens, p in list(table.items())[::7]:
@@ -76,8 +80,11 @@ def test_greedy_takes_the_best_word_of_every_step(kind):
         found = text_generation.greedy(model, z, LONGEST)
         assert len(found) == (1 if z is None else 3)
         for i, document in enumerate(found):
-            code, tokens = None if z is None else z[i : i + 1], []
-            state, word, total = model.p.first_state(1, code), 1, 0.0
+            code = None if z is None else z[i : i + 1]
+            tokens = []
+            state = model.p.first_state(1, code)
+            word = 1
+            total = 0.0
             while word != 2 and len(tokens) < LONGEST:
                 after, state = model.p.next_word(torch.tensor([word]), code, state)
                 word = int(after.argmax())
@@ -94,7 +101,8 @@ def test_a_beam_of_one_is_greedy(kind):
     for seed in range(8):
         model = built(kind, seed)
         z = codes(3, seed) if kind is TextVAE else None
-        one, other = text_generation.beam(model, z, 1, LONGEST), text_generation.greedy(model, z, LONGEST)
+        one = text_generation.beam(model, z, 1, LONGEST)
+        other = text_generation.greedy(model, z, LONGEST)
         assert [d.tokens for d in one] == [d.tokens for d in other]
         assert [d.log_p for d in one] == pytest.approx([d.log_p for d in other], abs=1e-12)
 
@@ -102,7 +110,8 @@ def test_a_beam_of_one_is_greedy(kind):
 def test_a_beam_that_nothing_falls_out_of_finds_the_most_probable_document():
     better = 0
     for seed in range(10):
-        model, z = built(seed=seed, scale=3.0, against=0.5), codes(1, seed)
+        model = built(seed=seed, scale=3.0, against=0.5)
+        z = codes(1, seed)
         table = {t: p for t, p in everything(model, z).items() if t[-1] == 2}
         best = max(table, key=table.get)
         (found,) = text_generation.beam(model, z, VOCABULARY**LONGEST, LONGEST)
@@ -118,7 +127,8 @@ def test_a_beam_that_nothing_falls_out_of_finds_the_most_probable_document():
 @torch.no_grad()
 def by_hand(model, z, width):
     """What a beam of ``width`` finds: continuations in a table, every state from the document's beginning."""
-    begun, ended = {(): 0.0}, {}
+    begun = {(): 0.0}
+    ended = {}
     for _ in range(LONGEST):
         grown = {}
         for tokens, before in begun.items():
@@ -136,7 +146,8 @@ def by_hand(model, z, width):
 def test_a_beam_keeps_the_best_beginnings_of_every_step(width):
     ends = set()
     for seed in range(12):
-        model, z = built(seed=seed, scale=3.0, against=1000.0 if seed == 0 else 1.0), codes(2, seed)
+        model = built(seed=seed, scale=3.0, against=1000.0 if seed == 0 else 1.0)
+        z = codes(2, seed)
         for i, found in enumerate(text_generation.beam(model, z, width, LONGEST)):
             tokens, log_p = by_hand(model, z[i : i + 1], width)
             assert found.tokens == tokens
@@ -154,7 +165,8 @@ def test_samples_have_the_frequencies_of_all_documents(kind):
     z = codes(1, 1) if kind is TextVAE else None
     uniform = torch.rand(draws, LONGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     found = text_generation.sample(model, None if z is None else z.expand(draws, -1), uniform)
-    table, counts = everything(model, z), {}
+    table = everything(model, z)
+    counts = {}
     for document in found:
         counts[document.tokens] = counts.get(document.tokens, 0) + 1
     assert set(counts) <= set(table)
@@ -170,7 +182,8 @@ def test_samples_have_the_frequencies_of_all_documents(kind):
 
 
 def test_samples_of_several_codes_are_those_of_each():
-    model, z = built(), codes(6)
+    model = built()
+    z = codes(6)
     uniform = torch.rand(6, LONGEST, generator=torch.Generator().manual_seed(6))
     found = text_generation.sample(model, z, uniform)
     for i, document in enumerate(found):
@@ -179,7 +192,8 @@ def test_samples_of_several_codes_are_those_of_each():
 
 
 def test_noise_at_its_ends_takes_a_word_that_can_be():
-    model, z = built(against=1000.0), codes(2)
+    model = built(against=1000.0)
+    z = codes(2)
     almost = torch.full((2, LONGEST), 1 - 2.0**-24)
     for uniform in (torch.zeros(2, LONGEST), almost):
         for document in text_generation.sample(model, z, uniform):
@@ -194,7 +208,8 @@ def test_nothing_is_written_where_nothing_may_be():
 
 
 def test_the_path_between_two_codes_is_straight_and_even():
-    first, last = torch.tensor([0.0, 4.0]), torch.tensor([1.0, 0.0])
+    first = torch.tensor([0.0, 4.0])
+    last = torch.tensor([1.0, 0.0])
     wanted = [[0.0, 4.0], [0.25, 3.0], [0.5, 2.0], [0.75, 1.0], [1.0, 0.0]]
     assert text_generation.path(first, last, 5).tolist() == wanted
     with pytest.raises(ValueError, match="1 points"):

@@ -13,7 +13,9 @@ from vaebench.nn import word_softmax
 from vaebench.objectives.base import Batch
 from vaebench.training.engines import Pack, check_precision
 
-VOCABULARY, BATCH, WIDTH = 600, 16, 14
+VOCABULARY = 600
+BATCH = 16
+WIDTH = 14
 RULES = {"text_vae": "vae", "text_lm": "likelihood"}
 
 
@@ -86,7 +88,8 @@ def test_a_training_ends_where_that_of_float32_does(name):
 
     The difference of a seed has a standard deviation of half a nat, which is also what other noise makes of it.
     """
-    data, held_out = documents(320), documents(64, seed=1)
+    data = documents(320)
+    held_out = documents(64, seed=1)
 
     def trained(precision: str, seed: int) -> float:
         pack = made(name, precision, data, dropout=0.3)

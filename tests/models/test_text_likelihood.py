@@ -14,7 +14,9 @@ from vaebench.models import text_decoder
 
 @pytest.mark.parametrize(("at_once", "logits", "inputs"), [(10**6, 10**6, 10**6), (1, 1, 1), (4, 20, 100), (7, 33, 50)])
 def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(monkeypatch, at_once, logits, inputs):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    model = built()
+    x = rows(DOCUMENTS)
+    z = codes(K, len(DOCUMENTS))
     wanted = model.log_likelihood(x, z).detach()
     for name, value in (("ROWS", at_once), ("LOGITS", logits), ("INPUTS", inputs)):
         monkeypatch.setattr(text_decoder, name, {"cpu": value})
@@ -37,7 +39,8 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error)
     close = {"rtol": error, "atol": error}
     of = getattr(model, method)
     x = rows(DOCUMENTS)
-    scores, moments = of(x, [z]), model.encode(x)
+    scores = of(x, [z])
+    moments = model.encode(x)
     wide = rows(DOCUMENTS, 15)
     torch.testing.assert_close(of(wide, [z]), scores, **close)
     torch.testing.assert_close(model.encode(wide), moments, **close)
@@ -51,7 +54,9 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error)
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.float32])
 def test_token_numbers_of_any_type(dtype):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    model = built()
+    x = rows(DOCUMENTS)
+    z = codes(K, len(DOCUMENTS))
     assert torch.equal(model.log_likelihood(x.to(dtype), z), model.log_likelihood(x, z))
     assert torch.equal(model.encode(x.to(dtype))[0], model.encode(x)[0])
 
@@ -60,7 +65,8 @@ def test_token_numbers_of_any_type(dtype):
 def test_a_large_vocabulary_in_float32():
     """Log-sums over many blocks of words, of large logits, against float64."""
     model = built(vocabulary=3000, scale=3.0, dtype=torch.float32, units=20)
-    x, z = torch.randint(3, 3000, (3, 9), generator=torch.Generator().manual_seed(1)), codes(200, 3)
+    x = torch.randint(3, 3000, (3, 9), generator=torch.Generator().manual_seed(1))
+    z = codes(200, 3)
     found = model.score(x, [z[0].float()])
     wanted = model.double().score(x, [z[0].float().double()])
     torch.testing.assert_close(found.double(), wanted, rtol=3e-6, atol=1e-4)
@@ -71,8 +77,11 @@ def test_terms_are_causal():
 
     Dropping all outputs of a step makes its term -log V, and so tells the term apart within the whole document.
     """
-    model, z, x = built(dropout_in=0.0), codes(1, 1), rows([[1, 3, 4, 5, 6, 2]])
-    steps, kept = x.shape[1] - 1, torch.ones(1, x.shape[1] - 1, UNITS, dtype=torch.float64)
+    model = built(dropout_in=0.0)
+    z = codes(1, 1)
+    x = rows([[1, 3, 4, 5, 6, 2]])
+    steps = x.shape[1] - 1
+    kept = torch.ones(1, x.shape[1] - 1, UNITS, dtype=torch.float64)
 
     def terms(x):
         out = []
@@ -101,13 +110,15 @@ def test_the_probabilities_of_all_documents_sum_to_one(gradient):
     """Documents of up to three words, plus beginnings of four that go on; ``<pad>`` within one from its own formula."""
     model = built(seed=2, vocabulary=5)
     (z,) = codes(1, 1, seed=5)
-    words, longest = (1, 3, 4), 3
+    words = (1, 3, 4)
+    longest = 3
     with torch.set_grad_enabled(gradient):
 
         def mass(documents):
             return float(model.log_likelihood(rows(documents), [z.expand(1, len(documents), -1)]).detach().exp().sum())
 
-        ended, padded = 0.0, 0.0
+        ended = 0.0
+        padded = 0.0
         for n in range(longest + 1):
             prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
             ended += mass([[*p, 2] for p in prefixes])

@@ -18,7 +18,9 @@ from vaebench.models.text_lm import TextLM
 from vaebench.models.text_vae import TextVAE
 from vaebench.rng import noise
 
-VOCABULARY, EMBEDDING, UNITS = 6, 4, 3
+VOCABULARY = 6
+EMBEDDING = 4
+UNITS = 3
 DOCUMENTS = [[1, 4, 5, 2], [1, 5, 2], [1, 3, 3, 5, 4, 2], [1, 2]]
 
 
@@ -31,10 +33,13 @@ def built(seed=0, vocabulary=VOCABULARY, **settings):
 
 def literal(model, documents, drop=None):
     """log p of every document, (batch,), word by word with torch's own cell, rates of dropout 1/2; and the cell."""
-    cell, lstm, out = nn.LSTMCell(EMBEDDING, UNITS).double(), model.p.lstm, []
+    cell = nn.LSTMCell(EMBEDDING, UNITS).double()
+    lstm = model.p.lstm
+    out = []
     cell.load_state_dict({n: getattr(lstm, n).detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")})
     for i, words in enumerate(documents):
-        state, total = (torch.zeros(UNITS).double(), torch.zeros(UNITS).double()), 0.0
+        state = (torch.zeros(UNITS).double(), torch.zeros(UNITS).double())
+        total = 0.0
         for t in range(len(words) - 1):
             x = model.p.embedding[words[t]]
             state = cell(x if drop is None else 2 * x * (drop["drop_in"][i, t] >= 0.5), state)
@@ -47,13 +52,16 @@ def literal(model, documents, drop=None):
 @pytest.mark.parametrize("documents", [DOCUMENTS, DOCUMENTS[:1] * 2], ids=["padded", "even"])
 @pytest.mark.parametrize("dropout", [False, True])
 def test_values_and_gradients_are_those_of_a_literal_implementation(documents, dropout):
-    model, x = built(), rows(documents)
+    model = built()
+    x = rows(documents)
     drop = noise.fixed(model.dropout_noise(*x.shape), 0, "noise") if dropout else None
     drop = drop and {k: v.double() for k, v in drop.items()}
     found, (wanted, cell) = model.log_evidence(x, drop), literal(model, documents, drop)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
-    weight, p = torch.arange(1.0, len(x) + 1).double(), model.p
-    shared, own = [p.embedding, p.output], [p.lstm.weight_ih, p.lstm.weight_hh, p.lstm.bias_ih, p.lstm.bias_hh]
+    weight = torch.arange(1.0, len(x) + 1).double()
+    p = model.p
+    shared = [p.embedding, p.output]
+    own = [p.lstm.weight_ih, p.lstm.weight_hh, p.lstm.bias_ih, p.lstm.bias_hh]
     one = torch.autograd.grad((found * weight).sum(), [*shared, *own])
     theirs = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
     two = torch.autograd.grad((wanted * weight).sum(), [*shared, *theirs])
@@ -64,7 +72,8 @@ def test_values_and_gradients_are_those_of_a_literal_implementation(documents, d
 
 @pytest.mark.parametrize("method", ["log_evidence", "score"])
 def test_a_document_sees_neither_its_batch_nor_the_padding(method):
-    model, x = built(), rows(DOCUMENTS)
+    model = built()
+    x = rows(DOCUMENTS)
     of = getattr(model, method)
     scores = of(x)
     assert scores.shape == (len(DOCUMENTS),)
@@ -76,7 +85,9 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method):
 @torch.no_grad()
 def test_the_probabilities_of_all_documents_sum_to_one():
     """Of up to three words, beginnings of four that go on, and beginnings that ``<pad>`` follows, a step at a time."""
-    model, words, longest = built(seed=2, vocabulary=5), (1, 3, 4), 3
+    model = built(seed=2, vocabulary=5)
+    words = (1, 3, 4)
+    longest = 3
     total = 0.0
     for n in range(longest + 1):
         prefixes = [[1, *w] for w in itertools.product(words, repeat=n)]
@@ -92,7 +103,8 @@ def test_the_probabilities_of_all_documents_sum_to_one():
 
 def test_it_is_the_decoder_of_the_vae_without_a_code():
     """With weights of zero on the code the two agree, and for every code; parameters are fewer by these."""
-    lm, x = built(), rows(DOCUMENTS)
+    lm = built()
+    x = rows(DOCUMENTS)
     vae = TextVAE(DataInfo(lm.mean, Kind.TOKENS), latents=2, embedding=EMBEDDING, units=UNITS).double()
     with torch.no_grad():
         for name, p in lm.p.named_parameters():

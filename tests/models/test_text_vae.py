@@ -27,9 +27,12 @@ class Literal(nn.Module):
         super().__init__()
         v, e = model.p.embedding.shape
         n, u = model.p.initial.shape[::-1]
-        self.words, self.seen = nn.Embedding(v, e), nn.Embedding(v, e)
-        self.decoder, self.encoder = nn.LSTM(e + n, u), nn.LSTM(e, u)
-        self.start, self.logits = nn.Linear(n, u, bias=False), nn.Linear(u, v, bias=False)
+        self.words = nn.Embedding(v, e)
+        self.seen = nn.Embedding(v, e)
+        self.decoder = nn.LSTM(e + n, u)
+        self.encoder = nn.LSTM(e, u)
+        self.start = nn.Linear(n, u, bias=False)
+        self.logits = nn.Linear(u, v, bias=False)
         self.moments = nn.Linear(u, 2 * n, bias=False)
         self.double()
         self.names = {"p.embedding": "words.weight", "p.initial": "start.weight", "p.output": "logits.weight"}
@@ -43,9 +46,11 @@ class Literal(nn.Module):
     def log_likelihood(self, documents, z, drop=None, rate_in=0.5, rate_out=0.5):
         out = []
         for k, i in itertools.product(range(len(z)), range(len(documents))):
-            words, code = documents[i], z[k, i]
+            words = documents[i]
+            code = z[k, i]
             c = self.start(code)
-            state, total = (torch.tanh(c)[None, None], c[None, None]), 0.0
+            state = (torch.tanh(c)[None, None], c[None, None])
+            total = 0.0
             for t in range(len(words) - 1):
                 x = self.words.weight[words[t]]
                 if drop:
@@ -74,7 +79,8 @@ def test_values_and_gradients_are_those_of_a_literal_implementation(documents, d
     model = built(dropout_in=0.3, dropout_out=0.6)
     literal, x, (z,) = Literal(model), rows(documents), codes(k, len(documents))
     drop = masks(model, len(x), x.shape[1] + 2) if dropout else None  # more noise than needed
-    mine, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
+    mine = z.clone().requires_grad_()
+    theirs = z.clone().requires_grad_()
     found = model.log_likelihood(x, [mine], drop)
     wanted = literal.log_likelihood(documents, theirs, drop, 0.3, 0.6)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
@@ -91,8 +97,11 @@ def test_values_and_gradients_are_those_of_a_literal_implementation(documents, d
 
 
 def test_training_is_the_same_where_the_vocabulary_goes_by_blocks(monkeypatch):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
-    drop, found = masks(model, *x.shape), []
+    model = built()
+    x = rows(DOCUMENTS)
+    z = codes(K, len(DOCUMENTS))
+    drop = masks(model, *x.shape)
+    found = []
     params = [p for n, p in model.named_parameters() if n.startswith("p.")]
     for _ in range(2):
         value = model.log_likelihood(x, z, drop)
@@ -104,12 +113,14 @@ def test_training_is_the_same_where_the_vocabulary_goes_by_blocks(monkeypatch):
 
 def test_the_encoder_is_that_of_a_literal_implementation():
     model = built()
-    literal, x = Literal(model), rows(DOCUMENTS)
+    literal = Literal(model)
+    x = rows(DOCUMENTS)
     names = [n for n, _ in model.named_parameters() if n.startswith("q.")]
     params = [dict(model.named_parameters())[n] for n in names]
     for documents in (DOCUMENTS, DOCUMENTS[:1] + DOCUMENTS[4:]):
         x = rows(documents)
-        found, wanted = model.encode(x), literal.encode(documents)
+        found = model.encode(x)
+        wanted = literal.encode(documents)
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-13)
         one = torch.autograd.grad((found[0] + found[1].exp()).sum(), params)
         two = literal.gradients((wanted[0] + wanted[1].exp()).sum(), names)
@@ -117,7 +128,8 @@ def test_the_encoder_is_that_of_a_literal_implementation():
 
 
 def test_the_posterior_is_a_gaussian_of_the_encoders_moments():
-    model, x = built(), rows(DOCUMENTS)
+    model = built()
+    x = rows(DOCUMENTS)
     mean, log_var = model.encode(x)
     draws = {k: v.double() for k, v in noise.fixed(model.posterior_noise(K, len(x)), 0, "noise").items()}
     (z,) = model.sample_posterior(x, K, draws)
@@ -132,9 +144,12 @@ def test_the_posterior_is_a_gaussian_of_the_encoders_moments():
 
 
 def test_a_posterior_asks_the_encoder_once(monkeypatch):
-    model, x, z = built(), rows(DOCUMENTS), codes(K, len(DOCUMENTS))
+    model = built()
+    x = rows(DOCUMENTS)
+    z = codes(K, len(DOCUMENTS))
     draws = {"q1": z[0]}
-    q, wanted = model.posterior(x), (model.sample_posterior(x, K, draws), model.log_posterior(z, x))
+    q = model.posterior(x)
+    wanted = (model.sample_posterior(x, K, draws), model.log_posterior(z, x))
     monkeypatch.setattr(model, "encode", None)
     found = q.sample(K, draws), q.log_prob(z)
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
@@ -163,7 +178,9 @@ def test_a_step_is_a_function_of_the_parameters_passed_by_name():
             z = self.model.sample_posterior(x, 1, draws)
             return (self.model.log_joint(x, z) - self.model.log_posterior(z, x)).sum()
 
-    one, other, x = Bound(built(0)), Bound(built(1)), rows(DOCUMENTS)
+    one = Bound(built(0))
+    other = Bound(built(1))
+    x = rows(DOCUMENTS)
     draws = {"q1": codes(1, len(x))[0]}
     params = {n: p.detach().clone().requires_grad_() for n, p in other.named_parameters()}
     loss = functional_call(one, params, (x, draws))
@@ -174,7 +191,8 @@ def test_a_step_is_a_function_of_the_parameters_passed_by_name():
 
 
 def test_the_row_of_the_last_word_can_be_frozen():
-    x, z = rows([[1, 6, 4, 6, 2]]), codes(1, 1)
+    x = rows([[1, 6, 4, 6, 2]])
+    z = codes(1, 1)
     for frozen in (False, True):
         model = built(frozen_last_row=frozen)
         (g,) = torch.autograd.grad(model.log_likelihood(x, z).sum(), model.p.embedding)
@@ -203,7 +221,8 @@ def test_the_start_is_uniform_biases_included(settings, others, words):
     for name, p in started(**settings).items():
         low, high = words if name.endswith("embedding") else others
         span = high - low
-        least, most = float(p.detach().min()), float(p.detach().max())
+        least = float(p.detach().min())
+        most = float(p.detach().max())
         assert low <= least, name
         assert most <= high, name
         if p.numel() >= 90:
@@ -212,7 +231,9 @@ def test_the_start_is_uniform_biases_included(settings, others, words):
 
 
 def test_a_seed_gives_the_same_start_always_and_another_seed_another():
-    one, again, other = started(0), started(0), started(1)
+    one = started(0)
+    again = started(0)
+    other = started(1)
     assert all(torch.equal(one[n], again[n]) for n in one)
     assert not any(torch.equal(one[n], other[n]) for n in one)
 

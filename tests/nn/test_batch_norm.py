@@ -31,8 +31,10 @@ def reference(norm):
 
 def test_in_training_it_is_torchs_and_its_gradient_too():
     norm = layer()
-    x, y = X.clone().requires_grad_(), X.clone().requires_grad_()
-    ours, theirs = norm(x, {}), reference(norm).train()(y.reshape(-1, 3)).reshape(X.shape)
+    x = X.clone().requires_grad_()
+    y = X.clone().requires_grad_()
+    ours = norm(x, {})
+    theirs = reference(norm).train()(y.reshape(-1, 3)).reshape(X.shape)
     torch.testing.assert_close(ours, theirs)
     (ours**3).sum().backward()
     (theirs**3).sum().backward()
@@ -40,7 +42,8 @@ def test_in_training_it_is_torchs_and_its_gradient_too():
 
 
 def test_nothing_is_written_but_the_tape():
-    norm, tape = layer(), {}
+    norm = layer()
+    tape = {}
     norm(X, tape)
     assert norm.mean.tolist() == [0, 0, 0]
     assert norm.variance.tolist() == [1, 1, 1]
@@ -67,7 +70,8 @@ def test_running_averages(momentum):
     assert {k: (v.shape, float(v[0])) for k, v in state.items()} == {
         f"model.norms.{i}.{name}": ((5,), start) for i in range(2) for name, start in (("mean", 0.0), ("variance", 1.0))
     }
-    first, second = {}, {}
+    first = {}
+    second = {}
     net(X, first)
     net(X + 1, second)
     assert set(first) == {"norms.0", "norms.1"}
@@ -75,7 +79,8 @@ def test_running_averages(momentum):
     m = momentum
     for i in range(2):
         for j, (name, start) in enumerate((("mean", 0.0), ("variance", 1.0))):
-            a, b = first[f"norms.{i}"][j], second[f"norms.{i}"][j]
+            a = first[f"norms.{i}"][j]
+            b = second[f"norms.{i}"][j]
             torch.testing.assert_close(state[f"model.norms.{i}.{name}"], m * m * start + m * (1 - m) * a + (1 - m) * b)
 
 
@@ -86,7 +91,9 @@ def test_a_net_without_hidden_layers_is_the_identity():
 
 
 def test_repeated_cases_leave_the_statistics_as_they_are():
-    norm, once, often = layer(), {}, {}
+    norm = layer()
+    once = {}
+    often = {}
     norm(X[0], once)
     norm(X[:1].expand(6, -1, -1), often)
     for a, b in zip(once["here"], often["here"], strict=True):

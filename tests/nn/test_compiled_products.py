@@ -37,7 +37,8 @@ def traced(*given):
 
 
 def test_large_products_alone_are_handed_over():
-    large, small = traced(*draw(2, 64, 256, 300)), traced(*draw(2, 4, 8, 5))
+    large = traced(*draw(2, 64, 256, 300))
+    small = traced(*draw(2, 4, 8, 5))
     double = traced(*(v.double() for v in draw(2, 64, 256, 300)))
     for graph in (large, small, double):
         compiled_products.ToOneDNN()(graph)

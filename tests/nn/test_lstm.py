@@ -9,7 +9,10 @@ from torch.func import functional_call
 
 from vaebench.nn.lstm import LSTM, last
 
-TIME, BATCH, INPUTS, UNITS = 6, 4, 5, 3
+TIME = 6
+BATCH = 4
+INPUTS = 5
+UNITS = 3
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -55,10 +58,13 @@ def test_values_and_gradients_are_those_of_torch(dtype, stateful):
 
 @torch.no_grad()
 def test_the_parts_of_the_inputs_and_single_steps_make_the_whole():
-    lstm, x = made(), draw(TIME, BATCH, INPUTS, seed=9)
-    h, c = draw(BATCH, UNITS, seed=11), draw(BATCH, UNITS, seed=12)
+    lstm = made()
+    x = draw(TIME, BATCH, INPUTS, seed=9)
+    h = draw(BATCH, UNITS, seed=11)
+    c = draw(BATCH, UNITS, seed=12)
     out, (hn, cn) = lstm(x, (h, c))
-    h, c = h.clone(), c.clone()
+    h = h.clone()
+    c = c.clone()
     gates = lstm.input_gates(x[..., :2]) + lstm.input_gates(x[..., 2:], 2, bias=False)
     for t in range(TIME):
         lstm.step_(gates[t], h, c)
@@ -70,7 +76,8 @@ def test_the_parts_of_the_inputs_and_single_steps_make_the_whole():
 def test_a_step_of_extreme_gates_is_finite_and_saturated():
     lstm = LSTM(INPUTS, 1)
     gates = torch.tensor([[1e4, 1e4, 1e4, 1e4], [-1e4, 1e4, -1e4, 1e4], [1e4, 1e4, -1e4, -1e4]])
-    h, c = torch.zeros(3, 1), torch.full((3, 1), 40.0)
+    h = torch.zeros(3, 1)
+    c = torch.full((3, 1), 40.0)
     lstm.step_(gates, h, c)
     assert c.tolist() == [[41.0], [40.0], [39.0]]
     assert h.tolist() == [[1.0], [1.0], [0.0]]
@@ -78,7 +85,9 @@ def test_a_step_of_extreme_gates_is_finite_and_saturated():
 
 def test_parameters_that_are_passed_by_name_are_the_ones_that_are_used():
     """In training a step is a function of its parameters; torch's own module keeps a list of those it was made with."""
-    one, other, x = made(0), made(20), draw(TIME, BATCH, INPUTS, seed=9)
+    one = made(0)
+    other = made(20)
+    x = draw(TIME, BATCH, INPUTS, seed=9)
     params = {name: p.detach().clone().requires_grad_() for name, p in other.named_parameters()}
     out, _ = functional_call(one, params, (x,))
     torch.testing.assert_close(out, other(x)[0], rtol=0, atol=0)
@@ -87,7 +96,9 @@ def test_parameters_that_are_passed_by_name_are_the_ones_that_are_used():
 
 
 def test_last_states_do_not_see_what_follows():
-    lstm, x, lengths = made(), draw(TIME, BATCH, INPUTS, seed=9), torch.tensor([6, 1, 3, 5])
+    lstm = made()
+    x = draw(TIME, BATCH, INPUTS, seed=9)
+    lengths = torch.tensor([6, 1, 3, 5])
     found = last(lstm(x)[0], lengths)
     for i, n in enumerate(lengths.tolist()):
         torch.testing.assert_close(found[i : i + 1], lstm(x[:n, i : i + 1])[1][0], rtol=0, atol=1e-14)

@@ -105,7 +105,8 @@ def test_blind_spot():
 def test_skips_of_the_published_net():
     """Before block 3 the trunk gets a skip of block 0, ..., after the last one of the block two before it."""
     net = started(PixelDecoder((4, 4), 0, channels=4, kernels=(3,) * 6))
-    trunks, skipped = [], []
+    trunks = []
+    skipped = []
     net.first_norm.register_forward_hook(lambda *_: None)
     for i, block in enumerate(net.blocks):
         block.register_forward_hook(lambda _, given, out, i=i: trunks.append((i + 1, given[0], out)))

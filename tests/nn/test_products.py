@@ -39,7 +39,8 @@ def test_product_is_that_of_the_matrices(library, sizes, turned):
     a, b = draw(*sizes)
     exact = a.double() @ b.double().mT
     if turned:
-        a, b = a.mT.contiguous().mT, b.mT.contiguous().mT
+        a = a.mT.contiguous().mT
+        b = b.mT.contiguous().mT
     bound = 1.2e-7 * sizes[1] * float((a.abs().double() @ b.abs().double().mT).max())
     torch.testing.assert_close(products.product(a, b).double(), exact, rtol=0, atol=bound)
 
@@ -138,7 +139,8 @@ def test_linear_and_its_gradients(library, sizes, lead):
     bias = torch.linspace(-3, 3, sizes[2])
     leaves = [v.clone().requires_grad_() for v in (x, weight, bias)]
     doubles = [v.double().requires_grad_() for v in (x, weight, bias)]
-    found, exact = products.linear(*leaves), torch.nn.functional.linear(*doubles)
+    found = products.linear(*leaves)
+    exact = torch.nn.functional.linear(*doubles)
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-4)
     with torch.no_grad():
         assert torch.equal(products.linear(*leaves), found)

@@ -18,7 +18,9 @@ def tree(vocabulary, units=3, seed=0):
 
 def walked(made, h, word):
     """log p of one word by a walk from the root, written without the tables of the tree."""
-    first, end, total = 0, len(made.path), 0.0
+    first = 0
+    end = len(made.path)
+    total = 0.0
     while end - first > 1:
         middle = (first + end) // 2
         logit = (made.weight[middle - 1] @ h + made.bias[middle - 1]).item()

@@ -26,7 +26,8 @@ def test_the_chains_of_a_step(layers, statistics):
     rule = rule_of(layers, statistics=statistics, sweeps=3)
     state, batch, draws = inputs_of(rule, cases=40)
     _, new, _ = rule(state, batch, draws)
-    tape, kept = {}, {}
+    tape = {}
+    kept = {}
     rule.model.decode([state["posterior"].double()], tape)
     for m in norms_of(rule):
         kept[m.path] = state[f"model.{m.path}.mean"], state[f"model.{m.path}.variance"]
@@ -46,7 +47,9 @@ def test_loss_bound_and_statistics_of_a_step(layers):
     rule = rule_of(layers, weight_decay=0.3)
     state, batch, draws = inputs_of(rule)
     loss, new, metrics = rule(state, batch, draws)
-    z, tape, machine = new["posterior"].double(), {}, rule.model.prior()
+    z = new["posterior"].double()
+    tape = {}
+    machine = rule.model.prior()
     logits = rule.model.p.decoder(z, tape)
     log_p = torch.distributions.Bernoulli(logits=logits).log_prob(batch.x).sum(-1)
     energies = [machine.negative_energy(s[None, :2], s[None, 2:])[0] for s in (*z, *EVERY)]
@@ -131,7 +134,8 @@ def test_fisher_identity(layers, fixed_statistics):
 def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixed_statistics):
     rule = rule_of(layers, seed=3, scale=0.7, sweeps=2, weight_decay=0.1)
     spread_averages(rule)
-    n, generator = 4000, torch.Generator().manual_seed(5)
+    n = 4000
+    generator = torch.Generator().manual_seed(5)
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0, 1.0], [1.0] * 5], dtype=torch.float64)
     (z,) = rule.model.sample_posterior(x, n, noise.draw(rule.model.posterior_noise(n, 3), generator))
     u = noise.draw(rule.noise(3), generator, (n,))["posterior"]

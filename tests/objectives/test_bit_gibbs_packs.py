@@ -41,7 +41,8 @@ def test_chains_follow_their_images(engine):
     params = {k: torch.zeros_like(v) for k, v in rule.named_parameters()}
     params["model.p.decoder.output.weight"] = 80 * torch.eye(BITS)
     params["model.p.decoder.output.bias"] = torch.full((BITS,), -40.0)
-    seeds, parts = [0, 1], [rule.state(s, 16) for s in (0, 1)]
+    seeds = [0, 1]
+    parts = [rule.state(s, 16) for s in (0, 1)]
     pack = fast.Pack(rule, descent, [params] * 2, parts, [{}, {}], data, engine=engine)
     before = [s["posterior"].clone() for s in parts]
     order, _ = advance(pack, 4, seeds, slice(0, 3))
@@ -58,7 +59,8 @@ def test_chains_follow_their_images(engine):
 
 def test_packed_equals_plain():
     data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
-    seeds, packs = [0, 1, 2], []
+    seeds = [0, 1, 2]
+    packs = []
     for engine in ("plain", "packed"):
         rule = rule_of(1, sweeps=2).float()
         packs.append(pack_of(rule, data, seeds, engine, 0.05))

@@ -40,16 +40,19 @@ def transition(f, sweeps=1):
 
     Bits before the one in question are forced to the target's values by noise 0 and almost 1.
     """
-    start, target = EVERY.repeat_interleave(16, 0), EVERY.repeat(16, 1)
+    start = EVERY.repeat_interleave(16, 0)
+    target = EVERY.repeat(16, 1)
     forced = torch.where(target.T > 0, 1 - 1e-12, 0.0)
     out = torch.ones(256, dtype=torch.float64)
     for i in range(BITS):
-        low, high = torch.zeros(256).double(), torch.ones(256).double()
+        low = torch.zeros(256).double()
+        high = torch.ones(256).double()
         for _ in range(40):
             middle = (low + high) / 2
             u = torch.stack([*forced[:i], middle, *forced[i + 1 :]]).unsqueeze(0)
             on = sweep_bits(f, start, u)[:, i] > 0
-            low, high = torch.where(on, low, middle), torch.where(on, middle, high)
+            low = torch.where(on, low, middle)
+            high = torch.where(on, middle, high)
         out = out * torch.where(target[:, i] > 0, 1 - high, high)
     return out.reshape(16, 16)
 

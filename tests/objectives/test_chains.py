@@ -24,7 +24,8 @@ machine = partial(machines.machine, n1=2, n2=2)
 
 def test_chains_stay_with_the_law_of_their_machine():
     """Started at exact samples, ten sweeps on: frequencies of all joint states of two machines, by bits kept."""
-    m, k = machine(2, n1=2, n2=3, scale=1.5), 20_000
+    m = machine(2, n1=2, n2=3, scale=1.5)
+    k = 20_000
     z1, _ = boltzmann_exact.sample(m, uniform(k, 2), uniform(k, 2, 3, seed=2))
     relax = chains.relaxation("piecewise_linear", None)
     z1, z2, _ = chains.advance(
@@ -42,7 +43,8 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
 
     Strong couplings have conditionals next to 0 and 1. 64 frequencies and the number of neighbours in the same state.
     """
-    m, k = machine(n1=3, n2=3, scale=scale), 40_000
+    m = machine(n1=3, n2=3, scale=scale)
+    k = 40_000
     start, _ = boltzmann_exact.sample(m, uniform(k), uniform(k, 3, seed=2))
     drawn = noise.fixed({"u2": ("dithered", (3, k, 3)), "u1": ("dithered", (3, k, 3))}, 0, "noise")
     z1, z2 = m.gibbs(start, drawn["u2"].double(), drawn["u1"].double())
@@ -50,14 +52,17 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
     states = torch.stack([(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1).double()
     p = log_p.exp()
     assert ((states.mean(0) - p).abs() <= LIMIT * (p * (1 - p) / k).sqrt() + LIMIT**2 / k).all()
-    same, wanted = (states[::2] * states[1::2]).sum(-1).mean(), float((p**2).sum())
+    same = (states[::2] * states[1::2]).sum(-1).mean()
+    wanted = float((p**2).sum())
     assert abs(float(same) - wanted) < LIMIT * (wanted * (1 - wanted) / (k / 2)) ** 0.5
 
 
 @pytest.mark.parametrize("name", chains.RELAXATIONS)
 def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
-    m, z1 = machine(3), (uniform(50, 3, 2) < 0.5).double()
-    u2, u1 = uniform(5, 50, 3, 2, seed=5), uniform(5, 50, 3, 2, seed=6)
+    m = machine(3)
+    z1 = (uniform(50, 3, 2) < 0.5).double()
+    u2 = uniform(5, 50, 3, 2, seed=5)
+    u1 = uniform(5, 50, 3, 2, seed=6)
     wanted1, wanted2 = m.gibbs(z1, u2, u1)
     end = chains.relaxed_sweeps(m, z1, chains.relaxation(name, 1e9), u2, u1)
     torch.testing.assert_close(end.zeta1, wanted1)
@@ -66,8 +71,10 @@ def test_the_sharpest_relaxed_sweeps_are_sweeps_of_bits(name):
 
 
 def test_discrete_sweeps_come_first_and_are_kept():
-    m, z1 = machine(3), (uniform(50, 3, 2) < 0.5).double()
-    u2, u1 = uniform(5, 50, 3, 2, seed=5), uniform(5, 50, 3, 2, seed=6)
+    m = machine(3)
+    z1 = (uniform(50, 3, 2) < 0.5).double()
+    u2 = uniform(5, 50, 3, 2, seed=5)
+    u1 = uniform(5, 50, 3, 2, seed=6)
     relax = chains.relaxation("piecewise_linear", 1e9)
     bits1, bits2, end = chains.advance(m, z1, relax, 3, u2, u1)
     for got, wanted in zip((bits1, bits2), m.gibbs(z1, u2[:3], u1[:3]), strict=True):
@@ -93,11 +100,14 @@ def loops(b1, b2, w, z1, beta, u2, u1):
 @pytest.mark.parametrize("t", [1, 3])
 def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     """A random function of all three results, of 4 chains of 2 machines each; the chain's start has no part in it."""
-    m, beta, k = machine(2, n1=3, n2=2), 1.5, 4
+    m = machine(2, n1=3, n2=2)
+    beta = 1.5
+    k = 4
     for p in m:
         p.requires_grad_()
     z1 = (uniform(k, 2, 3) < 0.5).double()
-    u2, u1 = uniform(t + 1, k, 2, 2, seed=5), uniform(t + 1, k, 2, 3, seed=6)
+    u2 = uniform(t + 1, k, 2, 2, seed=5)
+    u1 = uniform(t + 1, k, 2, 3, seed=6)
     weights = [torch.randn(k, 2, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (3, 2, 3)]
     bits, _, end = chains.advance(m, z1, chains.relaxation("piecewise_linear", beta), 1, u2, u1)
     got = sum((w * v).sum() for w, v in zip(weights, end, strict=True))
@@ -139,7 +149,8 @@ def test_the_chains_derivative_tends_to_the_whole_one_with_the_number_of_relaxed
 @pytest.mark.parametrize("t", [1, 2])
 def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
     """At beta 10 and below its bias was 0.02 to 0.04 of the derivative's length here, and the noise of one run 0.05."""
-    m, k = machine(scale=1.0), 100_000
+    m = machine(scale=1.0)
+    k = 100_000
     for p in m:
         p.requires_grad_()
     table = torch.randn(2, 2, 2, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

@@ -17,7 +17,9 @@ from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
-D, UNITS, CHAINS = 4, 3, 60_000
+D = 4
+UNITS = 3
+CHAINS = 60_000
 WORST = 4.5
 
 

@@ -37,13 +37,15 @@ class Placed:
     """A smoothing whose noise is zeta itself (``at`` 'zeta'), or the bit that zeta is to stand for ('bits')."""
 
     def __init__(self, relax, at):
-        self.relax, self.at = relax, at
+        self.relax = relax
+        self.at = at
 
     def __getattr__(self, name):
         return getattr(self.relax, name)
 
     def sample(self, logit, u):
-        v, q = u[0], torch.sigmoid(logit).detach()
+        v = u[0]
+        q = torch.sigmoid(logit).detach()
         if self.at == "bits":
             rho = torch.where(v > 0.5, 1 - q / 2, (1 - q) / 2)
             if hasattr(self.relax, "inverse_cdf"):
@@ -60,9 +62,11 @@ def grid(relax, units, points):
     """Nodes (points^units, units) over the support of zeta, and weights; the spike at 0 is one more, of weight 1."""
     low, high = relax.support if relax.support[0] == 0 else (-5.0, 6.0)
     v, w = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(points))
-    v, w = low + (high - low) * (v + 1) / 2, w * (high - low) / 2
+    v = low + (high - low) * (v + 1) / 2
+    w = w * (high - low) / 2
     if not hasattr(relax, "log_r0"):
-        v, w = torch.cat([torch.zeros(1).double(), v]), torch.cat([torch.ones(1).double(), w])
+        v = torch.cat([torch.zeros(1).double(), v])
+        w = torch.cat([torch.ones(1).double(), w])
     return torch.cartesian_prod(*[v] * units), torch.cartesian_prod(*[w] * units).prod(-1)
 
 
@@ -81,8 +85,10 @@ def states(units):
 
 def log_prior(model):
     """All bits (states, units) and log p of each."""
-    z, p = states(sum(model.sizes[1:])), model.p.prior
-    z1, z2 = z[:, : len(p.b1)], z[:, len(p.b1) :]
+    z = states(sum(model.sizes[1:]))
+    p = model.p.prior
+    z1 = z[:, : len(p.b1)]
+    z2 = z[:, len(p.b1) :]
     return z, torch.log_softmax(z1 @ p.b1 + z2 @ p.b2 + torch.einsum("si,ij,sj->s", z1, p.w, z2), 0)
 
 
@@ -91,7 +97,8 @@ def pieces(rule, relax, zeta):
 
     The last three for all bits, (states, nodes) and (states, 1).
     """
-    model, groups = rule.model, zeta.split(rule.model.sizes[1:], -1)
+    model = rule.model
+    groups = zeta.split(rule.model.sizes[1:], -1)
     seen = model.encode(X.expand(len(zeta), -1))
     before = [g.unsqueeze(0) for g in groups]
     logits = [model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))]
@@ -124,7 +131,8 @@ def gradient(rule, value):
 
 
 def assert_same_gradients(rule, have, want, tolerance):
-    have, want = gradient(rule, have), gradient(rule, want)
+    have = gradient(rule, have)
+    want = gradient(rule, want)
     for name, g in want.items():
         torch.testing.assert_close(have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}")
     for part in ("model.q.outputs.0", "model.p.prior", "model.p.decoder"):
@@ -225,7 +233,9 @@ def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(mo
     nodes, w = grid(rule.relax, 4, 8)
     nodes = torch.stack(nodes.split(2, -1))
     z, _ = log_prior(rule.model)
-    log_q, log_w, log_v = [], [], []
+    log_q = []
+    log_w = []
+    log_v = []
     for zeta in nodes:
         likelihood, joint, _, log_p = pieces(rule, rule.relax, zeta)
         log_q.append(torch.logsumexp(joint, 0))
@@ -246,7 +256,9 @@ def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(mo
 def loops(rule, zeta, logits, k, case, relieved):
     """-E, the groups from ``relieved`` on at their means, and the entropies of all, of one sample, unit by unit."""
     p = rule.model.p.prior
-    flat, q, values = [], [], []
+    flat = []
+    q = []
+    values = []
     for g, (z, v) in enumerate(zip(zeta, logits, strict=True)):
         for i in range(z.shape[-1]):
             q.append(1 / (1 + math.exp(-v[k, case, i])))
@@ -275,7 +287,8 @@ def test_plug_in_forms_by_loops(name, groups, samples):
         likelihood = rule.model.log_likelihood(x, zeta)
         assert any(((z > 0.01) & (z < 0.99)).any() for z in zeta)
         for case in range(2):
-            log_w, log_v = [], []
+            log_w = []
+            log_v = []
             for k in range(samples):
                 energy, entropy, log_q = loops(rule, zeta, logits, k, case, groups // 2 if samples == 1 else groups)
                 ratio = energy + (entropy if samples == 1 else -log_q)
@@ -322,7 +335,8 @@ def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
     rule = rule_of(groups=groups, beta=1e6, **settings)
     bits = states(4)
     with torch.no_grad():
-        z, x = [v[None] for v in bits.split(rule.model.sizes[1:], -1)], X.expand(len(bits), -1)
+        z = [v[None] for v in bits.split(rule.model.sizes[1:], -1)]
+        x = X.expand(len(bits), -1)
         log_q = rule.model.log_posterior(z, x)[0]
         wanted = (
             log_q.exp() * (rule.model.log_joint(x, z)[0] - boltzmann_exact.log_z(rule.model.prior()) - log_q)

@@ -153,8 +153,10 @@ def z_of(values, wanted=0.0):
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_bound_and_gradient_have_the_means_that_quadrature_gives(groups):
-    rule, x = rule_of(groups, seed=2), states(D, normal(1))[[5]]
-    shift, gamma = torch.tensor(7.0, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    rule = rule_of(groups, seed=2)
+    x = states(D, normal(1))[[5]]
+    shift = torch.tensor(7.0, dtype=torch.float64)
+    gamma = torch.tensor(0.6, dtype=torch.float64)
     gain, bound, gradients = sampled_gradients(rule, x, gamma, shift, 10_000)
     named = dict(rule.named_parameters())
     value = by_quadrature(rule, x, gamma, shift)
@@ -168,8 +170,10 @@ def test_bound_and_gradient_have_the_means_that_quadrature_gives(groups):
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_the_weighted_bound_is_that_of_its_densities(samples):
-    rule, x = rule_of(2, latents=4, samples=samples), states(D, normal(1))[:5]
-    shift, gamma = torch.tensor(7.0, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    rule = rule_of(2, latents=4, samples=samples)
+    x = states(D, normal(1))[:5]
+    shift = torch.tensor(7.0, dtype=torch.float64)
+    gamma = torch.tensor(0.6, dtype=torch.float64)
     draws = {k: v.double() for k, v in noise.fixed(rule.posterior_noise(5), 0, "noise").items()}
     log_z = torch.tensor(2.5, dtype=torch.float64)
     gain, bound, new = rule.gain(x, gamma, log_z, {"lambda": shift}, draws, {})
@@ -184,8 +188,10 @@ def test_the_weighted_bound_is_that_of_its_densities(samples):
 @pytest.mark.parametrize("context", ["none", "shared"])
 def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     rule = rule_of(2, latents=4, model={"layers": 1, "units": 5, "context": context})
-    x, tape = states(D, normal(1))[:5], {}
-    seen, zeta = rule.model.encode(x, tape), [normal(3, 5, 2, seed=i).requires_grad_() for i in (0, 1)]
+    x = states(D, normal(1))[:5]
+    tape = {}
+    seen = rule.model.encode(x, tape)
+    zeta = [normal(3, 5, 2, seed=i).requires_grad_() for i in (0, 1)]
     frozen = rule.frozen(seen, zeta, tape)
     free = [rule.model.group_mixture(i, seen, zeta[:i], tape) for i in (0, 1)]
     for a, b in zip(frozen, free, strict=True):
@@ -201,8 +207,10 @@ def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
 
 def test_both_estimators_have_the_same_mean():
     """The doubly reparameterised gradient is right only if everything of q is stopped."""
-    shift, gamma = torch.tensor(7.0, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
-    x, gradients = states(D, normal(1))[[5]], []
+    shift = torch.tensor(7.0, dtype=torch.float64)
+    gamma = torch.tensor(0.6, dtype=torch.float64)
+    x = states(D, normal(1))[[5]]
+    gradients = []
     for estimator in ("plain", "doubly_reparameterized"):
         rule = rule_of(2, latents=4, seed=3, samples=2, estimator=estimator)
         gradients.append(sampled_gradients(rule, x, gamma, shift, 10_000)[2])
@@ -216,7 +224,8 @@ def test_both_estimators_have_the_same_mean():
 def trained(engine, updates=8, **settings):
     """Three seeds of a net with batch normalisation, the middle of the updates at a refresh."""
     shape = {"model": {"layers": 1, "units": 6}, "double": False, "latents": 6, "refresh": 5, "warmup": 0.3}
-    rule, update = rule_of(**shape, **settings), SGD(0.05)
+    rule = rule_of(**shape, **settings)
+    update = SGD(0.05)
     parts = []
     for seed in range(3):
         check.randomize(rule, 10 + seed, 0.6)

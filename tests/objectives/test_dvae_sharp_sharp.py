@@ -62,10 +62,14 @@ def test_one_sample_by_loops(t, rao_blackwell):
     """Loss, its whole gradient, chains and bound, chain by chain: 2 sweeps of bits, then t relaxed ones."""
     rule = rule_of(relaxed_sweeps=t, rao_blackwell=rao_blackwell, weight_decay=0.1)
     state, batch, draws = inputs(rule)
-    model, gamma = rule.model, 0.12 / 0.3
+    model = rule.model
+    gamma = 0.12 / 0.3
     prior = model.prior()
     phantoms = [p.detach().tolist() for p in prior]
-    gain, bound, kept, log_z = 0.0, 0.0, [], 0.0
+    gain = 0.0
+    bound = 0.0
+    kept = []
+    log_z = 0.0
     for c in range(6):
         z1 = state["prior"][c].tolist()
         for s in range(2):
@@ -76,7 +80,8 @@ def test_one_sample_by_loops(t, rao_blackwell):
     for b in range(4):
         b1, b2, w = (p[b] for p in machines)
         bits = state["posterior"][b, 0].tolist()
-        u2, u1 = draws["posterior2"][:, 0, b], draws["posterior1"][:, 0, b]
+        u2 = draws["posterior2"][:, 0, b]
+        u1 = draws["posterior1"][:, 0, b]
         for s in range(2):
             bits, _ = sweep(bits, b1.tolist(), b2.tolist(), w.tolist(), u2[s].tolist(), u1[s].tolist())
         kept.append(bits)
@@ -213,11 +218,15 @@ def test_gradient_of_two_samples_against_enumeration():
 def packed(engine, **settings):
     """A pack of two seeds on 7 cases, its data, and the rule."""
     rule = rule_of(samples=2, **settings).float()
-    params, state, opt = [], [], []
+    params = []
+    state = []
+    opt = []
     rate = optim.build({"name": "sgd", "rate": 0.01})  # Adam makes rounding errors of zero gradients large
     for seed in (0, 1):
         start = {k: v.detach().clone() for k, v in rule_of(seed).float().named_parameters()}
-        params.append(start), state.append(rule.state(seed, 7)), opt.append(rate.state(start))
+        params.append(start)
+        state.append(rule.state(seed, 7))
+        opt.append(rate.state(start))
     data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(torch.uint8)
     return fast.Pack(rule, rate, params, state, opt, data, engine=engine, updates=10)
 
@@ -239,7 +248,8 @@ def test_chains_belong_to_their_cases():
     """A chain is found and put back at the row of its case, whatever the order of the batch; the others stay."""
     first = torch.tensor([[[5, 0, 3], [1, 4, 6]]])
     order = [2, 0, 1]
-    pack, turned = packed("plain"), packed("plain")
+    pack = packed("plain")
+    turned = packed("plain")
     draws = noise.update_block(pack.objective.noise(3), [0, 1], 0, torch.device("cpu"), 1)
     before = pack.state["posterior"].clone()
     pack.advance(first, draws, None)
@@ -255,7 +265,8 @@ def test_chains_belong_to_their_cases():
 
 def test_state_and_noise():
     rule = rule_of(samples=3, relaxed_sweeps=2)
-    state, other = rule.state(0, 10), rule.state(1, 10)
+    state = rule.state(0, 10)
+    other = rule.state(1, 10)
     assert (state["posterior"].shape, state["posterior"].dtype) == ((10, 3, 2), torch.uint8)
     assert rule.per_case == ("posterior",)
     assert not torch.equal(state["posterior"], other["posterior"])

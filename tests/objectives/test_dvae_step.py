@@ -16,7 +16,8 @@ from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 from vaebench.training import engines as fast
 
-VISIBLE, CASES = 4, 6
+VISIBLE = 4
+CASES = 6
 RULES = [
     {"name": "dvae", "samples": 2},
     {"name": "dvae_pp", "samples": 2},
@@ -124,7 +125,8 @@ def test_the_priors_chains_give_the_gradient_of_log_z(settings):
 
 def test_the_chains_start_as_fair_bits_of_the_seed():
     rule = rule_of(RULES[0], prior_chains=4000)
-    a, b = rule.state(0)["prior"], rule.state(1)["prior"]
+    a = rule.state(0)["prior"]
+    b = rule.state(1)["prior"]
     assert a.shape == (4000, 2)
     assert set(a.unique().tolist()) == {0.0, 1.0}
     assert ((a.mean(0) - 0.5).abs() < 5 * 0.5 / 4000**0.5).all()
@@ -177,8 +179,11 @@ def test_the_step_is_pure_and_every_parameter_learns(settings):
 
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
 def test_packed_equals_plain(settings):
-    rule, packs = rule_of(settings), []
-    x, seeds, updates = data(), [0, 1], 3
+    rule = rule_of(settings)
+    packs = []
+    x = data()
+    seeds = [0, 1]
+    updates = 3
     order = noise.order_block(CASES, 4, "replacement", seeds, 0, updates)
     draws = noise.update_block(rule.noise(4), seeds, 0, torch.device("cpu"), updates)
     for engine in ("plain", "packed"):

@@ -14,7 +14,9 @@ from vaebench.models.bernoulli_mixture import BernoulliMixture
 from vaebench.objectives.base import Batch
 from vaebench.objectives.em import EDGE, EM
 
-CASES, PIXELS, COMPONENTS = 60, 7, 5
+CASES = 60
+PIXELS = 7
+COMPONENTS = 5
 
 
 def data(seed=0):

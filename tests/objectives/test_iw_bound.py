@@ -15,7 +15,8 @@ from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
-CASES, VISIBLE = 5, 4
+CASES = 5
+VISIBLE = 4
 
 
 def rule_of(samples, **settings):
@@ -37,7 +38,8 @@ def step(rule, x, draws):
 
 def log_weight(model, x, e):
     """log p(x, z) - log Q(z | x) of one sample of one case, by torch's own distributions."""
-    p, q = model.p, model.q
+    p = model.p
+    q = model.q
     posterior = distributions.Normal(q["weight"] @ (x - model.mean) + q["bias"], q["log_sd"].exp())
     z = posterior.loc + posterior.scale * e
     data = distributions.Normal(p["weight"] @ z + p["bias"], p["log_sd"].exp()).log_prob(x).sum()
@@ -60,7 +62,8 @@ def test_gradient_is_the_weighted_mean_of_the_samples_gradients(samples):
     rule = rule_of(samples, reduce="sum")
     x, draws = inputs(rule)
     params = list(rule.parameters())
-    wanted, bound = [torch.zeros_like(p) for p in params], 0.0
+    wanted = [torch.zeros_like(p) for p in params]
+    bound = 0.0
     for b in range(CASES):
         log_w = [log_weight(rule.model, x[b], draws["q1"][k, b]) for k in range(samples)]
         total = math.fsum(math.exp(float(v.detach())) for v in log_w)
@@ -77,11 +80,14 @@ def test_gradient_is_the_weighted_mean_of_the_samples_gradients(samples):
 
 def test_more_samples_give_a_tighter_bound_below_the_evidence():
     """Means over 20,000 repetitions of one case; their gaps are many times their errors."""
-    bounds, repeated = [], 20_000
+    bounds = []
+    repeated = 20_000
     for samples in (1, 4, 16):
         rule = rule_of(samples)
         with torch.no_grad():  # a posterior wide enough for weights of finite variance
-            rule.model.q["weight"].zero_(), rule.model.q["log_sd"].fill_(0.3), rule.model.p["weight"].mul_(0.5)
+            rule.model.q["weight"].zero_()
+            rule.model.q["log_sd"].fill_(0.3)
+            rule.model.p["weight"].mul_(0.5)
             rule.model.p["log_sd"].zero_()
         x = torch.ones(1, VISIBLE, dtype=torch.float64)
         draws = noise.fixed(rule.noise(repeated), 0, "noise")

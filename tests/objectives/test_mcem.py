@@ -39,7 +39,8 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
     A thousand chains for each of three cases, thirty updates after thirty of burn-in, at fixed parameters.
     """
     rule = build()
-    model, x = rule.model, bits(3)
+    model = rule.model
+    x = bits(3)
     z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
     log_p = torch.logsumexp(model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 3, 1)]), 0) + math.log(float(z[1] - z[0]))
     generative = list(model.p.parameters())
@@ -47,7 +48,8 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
 
     many = x.repeat(1000, 1)
     state = rule.state(0, len(many))
-    found, accepted = [], []
+    found = []
+    accepted = []
     for number in range(60):
         loss, state, told = step(rule, state, many, number)
         if number >= 30:
@@ -75,7 +77,8 @@ def test_its_step_is_tuned():
 def test_the_encoder_learns_from_the_samples_and_the_generator_not_from_it():
     """log q is at samples that it did not make: the gradient of the generative model is that of log p(x, z) alone."""
     rule = build(leaps=2)
-    model, x = rule.model, bits(5)
+    model = rule.model
+    x = bits(5)
     state = rule.state(0, 5)
     loss, new, _ = step(rule, state, x, 0)
     grads = torch.autograd.grad(loss, list(rule.parameters()))

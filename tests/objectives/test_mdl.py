@@ -32,7 +32,8 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
 
 def noise_of(model, x, state):
     """Noise by which the codes of all examples are ``state``: layers (n,), whatever the layers below."""
-    drawn, parent = {}, x - model.mean
+    drawn = {}
+    parent = x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
         q = torch.sigmoid(units.drive(parent)).expand(1, len(x), -1)
         drawn[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
@@ -156,7 +157,8 @@ def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_dow
 def test_the_bound_has_the_right_mean():
     """Its mean over the codes is the ELBO; the entropy in it is exact, so it scatters less than one sample's."""
     rule = rule_of(check.MODELS["SBN 2-3"])
-    model, x = rule.model, torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
+    model = rule.model
+    x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
     mean = 0.0
     for state in exact.states(5):
         layers = state.split(model.sizes[1:])
@@ -170,7 +172,8 @@ FAULTS = {
     "no slope": ("half", lambda h, a: h),
     "straight through": ("half", lambda h, a: straight(h, a)),
 }
-half, straight = mdl.half, mdl.straight
+half = mdl.half
+straight = mdl.straight
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -199,7 +202,8 @@ def test_a_deterministic_code_bounds_the_likelihood(name):
     """-log p(x, h(x)) is the bound, by enumeration, by the evaluation and by the validation; above -log p(x)."""
     model = deterministic(name).model
     x = exact.states(VISIBLE)
-    code, parent = [], x - model.mean
+    code = []
+    parent = x - model.mean
     for units in model.q:
         parent = (torch.sigmoid(units.drive(parent)) > 0.5).double()
         code.append(parent.unsqueeze(0))

@@ -16,7 +16,9 @@ from vaebench.errors import UserError
 
 def literal_terms(rule, layers):
     """log P(h_{i-1} | h_i), log P(h_n) and log Q(h_i | h_{i-1}), each (batch,), from torch's own Bernoulli."""
-    p, q, n = rule.model.p, rule.model.q, rule.model.layers
+    p = rule.model.p
+    q = rule.model.q
+    n = rule.model.layers
 
     def log_prob(h, logits):
         return distributions.Bernoulli(logits=logits.expand(h.shape)).log_prob(h).sum(-1)
@@ -32,7 +34,8 @@ def test_local_signals_of_three_layers():
     rule = rule_of()
     _, layers = one_step(rule)
     (p01, p12, p23), top, (q1, q2, q3) = literal_terms(rule, layers)
-    x, z = layers[0], [h.unsqueeze(0) for h in layers[1:]]
+    x = layers[0]
+    z = [h.unsqueeze(0) for h in layers[1:]]
     terms = rule.model.log_joint_terms(x, z), rule.model.log_posterior_terms(z, x)
     whole = p01 + p12 + p23 + top - q1 - q2 - q3
     wanted = torch.stack([whole, p12 + p23 + top - q2 - q3, p23 + top - q3])
@@ -57,7 +60,10 @@ def closed_form(rule, inputs, layers):
     Model: sum h_i (h_{i-1} - sigma). Inference: sum s_i (h_i - q_i) input. Baselines: sum s_i grad C_i.
     """
     on = {name: getattr(rule, name) for name in SWITCHES if name != "input_baseline"}
-    state, model, n, out = inputs[0], rule.model, rule.model.layers, {}
+    state = inputs[0]
+    model = rule.model
+    n = rule.model.layers
+    out = {}
     below, top, posterior = literal_terms(rule, layers)
     seen = [layers[0] - model.mean, *layers[1:-1]]
     for i in range(n):
@@ -67,7 +73,8 @@ def closed_form(rule, inputs, layers):
         first = i if on["local_signals"] else 0
         s = sum(below[first:]) + top - sum(posterior[first:])
         if rule.baseline is not None:
-            hidden, output = rule.baseline[i].hidden, rule.baseline[i].output
+            hidden = rule.baseline[i].hidden
+            output = rule.baseline[i].output
             t = torch.tanh(seen[i] @ hidden.weight.T + hidden.bias)
             s = s - (t @ output.weight[0] + output.bias)
         mean = 0.8 * state["mean"][i] + 0.2 * s.mean() if on["constant_baseline"] else 0.0
@@ -100,7 +107,8 @@ def test_gradients_are_the_closed_forms(switches):
 def test_each_switch_changes_the_update():
     """Else the ablations would compare a thing with itself."""
     rules = {"": rule_of(**ALL), **{name: rule_of(**{**ALL, name: False}) for name in SWITCHES}}
-    posterior, model = {}, {}
+    posterior = {}
+    model = {}
     for name, rule in rules.items():
         rule.model.load_state_dict(rules[""].model.state_dict())
         inputs, _ = one_step(rule)

@@ -24,7 +24,8 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
         net.output.weight.zero_()
 
     params = {k: v.detach().unsqueeze(0).clone() for k, v in net.named_parameters()}
-    state, largest = {"mean": torch.zeros(1).double(), "variance": torch.zeros(1).double()}, 0.0
+    state = {"mean": torch.zeros(1).double(), "variance": torch.zeros(1).double()}
+    largest = 0.0
     for _ in range(steps):
         own = {k: v[0].requires_grad_() for k, v in params.items()}
         predicted = functional_call(net, own, (x,)).unsqueeze(0)

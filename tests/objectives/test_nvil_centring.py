@@ -97,7 +97,8 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
         return functional_call(rule, p, (state, batch, draw))[0]
 
     names = [name for name in params if name.startswith("model.q.")]
-    generator, projected = torch.Generator().manual_seed(0), []
+    generator = torch.Generator().manual_seed(0)
+    projected = []
     for _ in range(DRAWS // 20_000):
         draws = {k: v.double() for k, v in noise.draw(rule.noise(CASES), generator, (20_000,)).items()}
         g = vmap(grad(loss), in_dims=(None, 0))(params, draws)
@@ -120,7 +121,8 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     model = check.tiny(check.MODELS["SBN 2-3"], 3)
     rule = objectives.build({"name": "nvil", "input_baseline": False}, model).double()
     x = check.exact.states(VISIBLE)[torch.arange(cases) % 16]
-    state, means = {k: v.double() for k, v in rule.state().items()}, []
+    state = {k: v.double() for k, v in rule.state().items()}
+    means = []
     for i in range(600):
         draw = {k: v.double() for k, v in noise.fixed(rule.noise(cases), i, "check").items()}
         with torch.no_grad():

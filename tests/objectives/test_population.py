@@ -46,8 +46,11 @@ def log_marginal(machine, z1):
 
 def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
     """w = p_new(z1) / p_old(z1) but for a factor that makes their mean 1, also by way of a machine in between."""
-    old, between, new = machine_of(0, 0.3), machine_of(1, 0.3), machine_of(2, 0.3)
-    z1, u = all_states(), torch.tensor([0.4])
+    old = machine_of(0, 0.3)
+    between = machine_of(1, 0.3)
+    new = machine_of(2, 0.3)
+    z1 = all_states()
+    u = torch.tensor([0.4])
     kept = population.record(old, z1, torch.zeros(8, dtype=torch.float64))
     same, straight = population.reweight(new, z1, kept, u)
     assert torch.equal(same, z1)
@@ -61,7 +64,8 @@ def test_weights_are_ratios_of_probabilities_and_multiply_over_updates():
 @pytest.mark.parametrize(("factor", "resampled"), [(0.99, False), (1.01, True)])
 def test_chains_are_resampled_when_fewer_than_half_of_them_count(factor, resampled):
     """Of 12 chains one has weight a, the others 1; (a + 11)^2 / (a^2 + 11) = 6 where 5 a^2 - 22 a - 55 = 0."""
-    machine, u = machine_of(0), torch.tensor([0.5])
+    machine = machine_of(0)
+    u = torch.tensor([0.5])
     z1 = torch.arange(36, dtype=torch.float64).reshape(12, SIDE)
     log_w = torch.zeros(12, dtype=torch.float64)
     log_w[4] = math.log(factor * (22 + math.sqrt(1584)) / 10)
@@ -97,7 +101,8 @@ def rule_of(chains, sweeps, sampler="population"):
 
 def gradients(rule, state, machines, seed=0):
     """The rule's gradient of log Z, (statistics of b1, b2 and w), at each of a row of machines; and its last state."""
-    prior, out = rule.model.p.prior, []
+    prior = rule.model.p.prior
+    out = []
     batch = Batch(torch.zeros(1, 2), progress=torch.tensor(1.0, dtype=torch.float64))
     for t, machine in enumerate(machines):
         with torch.no_grad():
@@ -111,7 +116,8 @@ def gradients(rule, state, machines, seed=0):
 
 def two_modes(share):
     """All bits 0, or with probability ``share`` all 1: a sweep leaves either mode once in 10^9."""
-    strength, bias = 16.0, math.log(share / (1 - share)) / (2 * SIDE)
+    strength = 16.0
+    bias = math.log(share / (1 - share)) / (2 * SIDE)
     half = torch.full((SIDE,), bias - strength * SIDE / 2, dtype=torch.float64)
     return RBM(half, half.clone(), torch.full((SIDE, SIDE), strength, dtype=torch.float64))
 
@@ -130,7 +136,9 @@ def worst(got, machine):
 @pytest.mark.parametrize(("before", "after"), [(0.5, 0.9), (0.1, 0.9)])
 def test_shares_of_modes_follow_the_parameters(before, after):
     """In the first case the weights are carried, in the second, four fifths of them gone, the chains are resampled."""
-    old, new, chains = two_modes(before), two_modes(after), 200
+    old = two_modes(before)
+    new = two_modes(after)
+    chains = 200
     z1 = standing_in(before, chains)
     state = {"prior": z1, "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64))}
     (got,), left = gradients(rule_of(chains, 3), state, [new])
@@ -173,7 +181,8 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
 
 def test_a_machine_that_stands_still_has_the_persistent_chains():
     """The same chains by the same noise, weights that stay equal, the same gradient."""
-    machine, chains = machine_of(4), 50
+    machine = machine_of(4)
+    chains = 50
     machine = RBM(machine.b1, machine.b2[:SIDE], machine.w[:, :SIDE])
     z1 = (torch.rand(chains, SIDE, generator=generator()) < 0.5).double()
     zeros = torch.zeros(chains, dtype=torch.float64)
@@ -187,7 +196,8 @@ def test_a_machine_that_stands_still_has_the_persistent_chains():
 
 def test_the_population_starts_as_samples_of_the_uniform_distribution():
     rule = rule_of(7, 1).float()
-    state, machine = rule.state(0), machine_of(0)
+    state = rule.state(0)
+    machine = machine_of(0)
     uniform = RBM(*(torch.zeros(v.shape) for v in machine))
     assert torch.equal(state["prior_record"], population.start(rule.model.prior(), 7))
     torch.testing.assert_close(population.start(machine, 7), uniform.free_energy1(state["prior"]))

@@ -27,7 +27,8 @@ def built(scale=0.5, **settings):
 
 def mixture(model, z):
     """p(z) of one list of bits, from the numbers that define the mixture."""
-    slopes, offsets = model.slopes.tolist(), model.offsets.tolist()
+    slopes = model.slopes.tolist()
+    offsets = model.offsets.tolist()
     mu = [[1 / (1 + math.exp(-a)) for a in row] for row in slopes]
     alpha = [math.exp(o) / math.prod(1 - m for m in row) for o, row in zip(offsets, mu, strict=True)]
     assert math.fsum(alpha) == pytest.approx(1, abs=1e-6)  # the buffers are float32
@@ -40,9 +41,11 @@ def test_the_target_and_the_kl_by_sums(settings):
     model = built(**settings)
     side = model.side
     b1, b2, w = (p.detach().tolist() for p in model.machine())
-    log_p, energy = [], []
+    log_p = []
+    energy = []
     for z in itertools.product((0, 1), repeat=2 * side):
-        z1, z2 = z[:side], z[side:]
+        z1 = z[:side]
+        z2 = z[side:]
         log_p.append(math.log(mixture(model, z)))
         pairs = sum(w[i][j] for i in range(side) for j in range(side) if z1[i] and z2[j])
         energy.append(sum(b1[i] * z1[i] + b2[i] * z2[i] for i in range(side)) + pairs)
@@ -74,7 +77,9 @@ def test_the_mixtures():
 
 def test_samples_of_the_model_are_those_of_its_machine():
     """Its samples' mean of log q - log p is the exact KL; the samplers' noise is by sample and case."""
-    model, k, cases = built(scale=1.0), 200, 100
+    model = built(scale=1.0)
+    k = 200
+    cases = 100
     x = torch.zeros(cases, 1, dtype=torch.float64)
     draws = noise.draw(model.posterior_noise(k, cases), torch.Generator().manual_seed(1))
     z = model.sample_posterior(x, k, {name: v.double() for name, v in draws.items()})
@@ -133,11 +138,15 @@ def test_the_exact_gradient_is_the_kl():
 
 def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
     """A pack of the rule after some updates, from small couplings."""
-    adam, params, state, opt = optim.build({"name": "adam", "rate": rate}), [], [], []
+    adam = optim.build({"name": "adam", "rate": rate})
+    params = []
+    state = []
+    opt = []
     for seed in seeds:
         models.start(rule, {"init": "normal", "init_scale": 0.1}, seed)
         params.append({k: v.detach().clone() for k, v in rule.named_parameters()})
-        state.append(rule.state(seed, cases)), opt.append(adam.state(params[-1]))
+        state.append(rule.state(seed, cases))
+        opt.append(adam.state(params[-1]))
     pack = fast.Pack(rule, adam, params, state, opt, torch.zeros(cases, 1, dtype=torch.uint8), engine=engine)
     index = noise.order_block(cases, cases, "shuffle", list(seeds), 0, updates)
     draws = noise.update_block(rule.noise(cases), list(seeds), 0, torch.device("cpu"), updates)

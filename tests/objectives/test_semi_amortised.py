@@ -121,7 +121,8 @@ def test_finite_differences_find_the_same_gradient(what, clip):
     exact = Step(what, svi_clip=clip)
     found = Step(what, svi_clip=clip, gradient="finite_difference")
     assert found()[0].item() == pytest.approx(exact()[0].item(), rel=1e-9)
-    a, b = found.gradient(), exact.gradient()
+    a = found.gradient()
+    b = exact.gradient()
     assert cosine(a, b) > 0.9999
     assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.01)
     assert cosine(Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(), b) > 0.999
@@ -149,7 +150,8 @@ def test_without_steps_forward_it_would_be_the_vae():
 def test_refinement_lowers_the_loss():
     """On average over noise that was not used in the steps, and by much for a poor encoder."""
     step = Step("images")
-    model, x = step.objective.model, step.x
+    model = step.objective.model
+    x = step.x
     with torch.no_grad():
         start = model.posterior(x)
         model.refinement = Refinement(Steps(10), BATCH)

@@ -15,7 +15,9 @@ from vaebench.objectives.base import Batch
 from vaebench.objectives.topic_posterior import TopicPosterior
 from vaebench.training.engines import Pack
 
-VOCABULARY, TOPICS, CASES = 12, 3, 40
+VOCABULARY = 12
+TOPICS = 3
+CASES = 40
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,8 @@ def test_bad_weights(wrong, key):
 def length(losses, words=10, **settings):
     """Updates that an inner loop makes when the losses of its updates are these."""
     loop = Window(**{"window": 3, "most": 99, "strict": True, "fixed": None, **settings})
-    feed, made = iter(losses), 0
+    feed = iter(losses)
+    made = 0
     while loop.going:
         loop.observe(next(feed), words)
         made += 1
@@ -135,7 +136,8 @@ def exact_terms(model, x, points=4001):
 @pytest.mark.parametrize("weight", [1.0, 0.4])
 def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     """Quantiles of the normal in place of its samples: the mean over them is the expectation, to 1/K."""
-    k, model = 20_000, text_vae(dropout_in=0, dropout_out=0)
+    k = 20_000
+    model = text_vae(dropout_in=0, dropout_out=0)
     rule = VAE(model, samples=k, kl_weight=weight)
     u = (torch.arange(k, dtype=torch.float64) + 0.5) / k
     eps = torch.special.ndtri(u)[:, None, None].expand(-1, len(DOCUMENTS), -1)
@@ -146,7 +148,8 @@ def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     assert float(metrics["bound"]) == pytest.approx((rec - kl).mean().item(), abs=1e-3)
     assert float(metrics["kl"]) == pytest.approx(kl.mean().item(), abs=1e-6)
     names, values = zip(*model.named_parameters(), strict=True)
-    ours, exact = torch.autograd.grad(loss, values), torch.autograd.grad(wanted, values)
+    ours = torch.autograd.grad(loss, values)
+    exact = torch.autograd.grad(wanted, values)
     for name, a, b in zip(names, ours, exact, strict=True):
         torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}")
     assert max(float(b.abs().max()) for b in exact) > 0.05

@@ -12,7 +12,8 @@ from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
 
-CASES, VISIBLE = 5, 4
+CASES = 5
+VISIBLE = 4
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ def normal(v, mean, log_sd):
 
 
 # phi: mean and log sd of z1, slope, offset and log sd of z2 given z1; theta: prior means, slope and log sd of x.
-PHI, THETA = f64(0.3, -0.25, 0.9, -0.3, -0.5), f64(-0.2, 0.3, 0.8, 0.2)
+PHI = f64(0.3, -0.25, 0.9, -0.3, -0.5)
+THETA = f64(-0.2, 0.3, 0.8, 0.2)
 
 
 def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs):
@@ -44,7 +45,8 @@ def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs)
 
     def terms(z):
         z = [v[:, 0, 0] for v in z]
-        log_p, log_q = normal(z[0], theta[0], f64(0.1)), normal(z[0], own[0], own[1])
+        log_p = normal(z[0], theta[0], f64(0.1))
+        log_q = normal(z[0], own[0], own[1])
         if groups == 2:
             log_p = log_p + normal(z[1], theta[1], f64(0.0))
             log_q = log_q + normal(z[1], mean2(z[0]) if estimator == "plain" else stop(mean2, z[0]), own[4])
@@ -71,11 +73,15 @@ def annealed(phi, theta, e, gamma, groups):
     normal_ = torch.distributions.Normal
     q1 = normal_(phi[0], phi[1].exp())
     z1 = q1.loc + q1.scale * e[0]
-    log_p, log_q, total = normal_(theta[0], math.exp(0.1)).log_prob(z1), q1.log_prob(z1), z1
+    log_p = normal_(theta[0], math.exp(0.1)).log_prob(z1)
+    log_q = q1.log_prob(z1)
+    total = z1
     if groups == 2:
         q2 = normal_(phi[2] * z1 + phi[3], phi[4].exp())
         z2 = q2.loc + q2.scale * e[1]
-        log_p, log_q, total = log_p + normal_(theta[1], 1.0).log_prob(z2), log_q + q2.log_prob(z2), z1 + z2
+        log_p = log_p + normal_(theta[1], 1.0).log_prob(z2)
+        log_q = log_q + q2.log_prob(z2)
+        total = z1 + z2
     log_w = normal_(theta[2] * total, theta[3].exp()).log_prob(f64(X)) + gamma * (log_p - log_q)
     return log_w.exp().mean().log(), log_w
 
@@ -103,7 +109,8 @@ def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
         torch.testing.assert_close(mean, wanted, rtol=1e-6, atol=1e-7)
         spread[estimator] = (weight @ (each - mean) ** 2).sqrt()
     assert wanted[[0, 1, 5, 7, 8]].abs().min() > (0.01 if gamma else -1)
-    plain, double = spread["plain"], spread["doubly_reparameterized"]
+    plain = spread["plain"]
+    double = spread["doubly_reparameterized"]
     torch.testing.assert_close(plain[5:], double[5:])  # theta's are the same
     if gamma:  # of phi only the parameters of z1 enter
         assert (double[:2] < 0.5 * plain[:2]).all()
@@ -124,7 +131,8 @@ def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on
 def test_one_draw_is_the_formula(gamma, groups):
     """sum_i [(1 - gamma) w~_i + gamma w~_i^2] dlog w_i/dz_i dz_i/dphi, and sum_i w~_i dlog w_i/dtheta, term by term."""
     e = torch.randn(groups, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    phi, theta = PHI.clone().requires_grad_(), THETA.clone().requires_grad_()
+    phi = PHI.clone().requires_grad_()
+    theta = THETA.clone().requires_grad_()
     value, _ = toy(phi, theta, e, gamma, "doubly_reparameterized", groups)
     got = torch.autograd.grad(value, [phi, theta], materialize_grads=True)
     bound, log_w = annealed(PHI, THETA, e, gamma, groups)

@@ -73,7 +73,8 @@ def test_adam_is_torchs_for_every_seed(epsilon):
     rule = adam(epsilon=epsilon, posterior_rate=0.03)
     params = {"a": torch.randn(2, 3, 4, generator=generator), "b": torch.randn(2, 3, generator=generator)}
     groups = {"a": "model", "b": "posterior"}
-    theirs, steps = [], []
+    theirs = []
+    steps = []
     for r in range(2):
         copies = {k: v[r].clone().requires_grad_() for k, v in params.items()}
         rates = [{"params": [copies["a"]], "lr": 0.01}, {"params": [copies["b"]], "lr": 0.03}]
@@ -155,7 +156,8 @@ def some(seeds=2):
 def test_the_clip_is_joint_whichever_groups_move(only):
     params, grads, groups = some()
     grads = {k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()}
-    rule, before = clipped(posterior_rate=3.0), {k: v.clone() for k, v in params.items()}
+    rule = clipped(posterior_rate=3.0)
+    before = {k: v.clone() for k, v in params.items()}
     rule.apply_(params, grads, rule.state(before), groups, torch.zeros(2), only)
     for r in range(2):
         theirs = [torch.nn.Parameter(before[k][r].clone()) for k in params]
@@ -179,7 +181,8 @@ def test_without_a_clip_it_is_plain_descent():
 def falls(losses, **config):
     """(validation, factor of the rates, reload, stop) at every fall, for losses of validations 0, 1, ..."""
     rule = clipped(**config)
-    state, out = rule.state({"w": torch.zeros(1, 1)}), []
+    state = rule.state({"w": torch.zeros(1, 1)})
+    out = []
     for i, loss in enumerate(losses):
         before = float(state["factor"])
         state, verdict = rule.validated(state, loss, i)
@@ -218,7 +221,8 @@ def test_bad_settings_of_clipped_descent(wrong):
 
 
 def test_a_group_without_a_rate_is_named():
-    rule, params = clipped(), {"baseline.w": torch.zeros(1, 2)}
+    rule = clipped()
+    params = {"baseline.w": torch.zeros(1, 2)}
     with pytest.raises(UserError, match="baseline"):
         rule.apply_(params, params, rule.state(params), {"baseline.w": "baseline"}, torch.zeros(1))
 
@@ -228,7 +232,9 @@ def test_adam_adds_decay_to_the_gradient(kind):
     """Of the parameters that have some, by the fused step (float32) and by parts."""
     generator = torch.Generator().manual_seed(0)
     start = {k: torch.randn(2, 3, generator=generator, dtype=kind) for k in "abc"}
-    groups, decay, found = {"a": "model", "b": "posterior", "c": "model"}, {"a": 0.3, "b": 0.2}, []
+    groups = {"a": "model", "b": "posterior", "c": "model"}
+    decay = {"a": 0.3, "b": 0.2}
+    found = []
     for apart in (True, False):
         rule = optim.build({"name": "adam", "rate": 0.1, "posterior_rate": 0.01})
         params = {k: v.clone() for k, v in start.items()}

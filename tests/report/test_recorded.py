@@ -16,7 +16,8 @@ from vaebench.errors import UserError
 from vaebench.report import recorded
 from vaebench.results import long_frame
 
-SHORT, TUNED = REFERENCE / "nvil_mnist-short.csv", REFERENCE / "nvil_mnist-tuned.csv"
+SHORT = REFERENCE / "nvil_mnist-short.csv"
+TUNED = REFERENCE / "nvil_mnist-tuned.csv"
 YAHOO = REFERENCE / "lagging_yahoo-small.csv"
 SYNTHETIC = REFERENCE / "lagging_synthetic-paper.csv"
 
@@ -159,7 +160,8 @@ def test_compare_of_common_rows(tmp_path, capsys):
 
 def test_curves_of_recorded_rows(tmp_path, capsys):
     """To the digit those that were recorded, of the rows asked for."""
-    file, image = tmp_path / "c.csv", tmp_path / "c.svg"
+    file = tmp_path / "c.csv"
+    image = tmp_path / "c.svg"
     asked = ["report", "table=nvil_mnist", "--from", SHORT, "--only", "SBN 200", "--curves", file, "--plot", image]
     assert call(capsys, *asked)[0] == 0
     header, *lines = (REFERENCE / "nvil_mnist-short-curves.csv").read_text().splitlines()

@@ -32,7 +32,8 @@ def test_same_results_agree(compared, frame, entry):
 
 @pytest.mark.parametrize(("shift", "differs"), [(0.25, False), (-0.25, False), (0.26, True), (-0.26, True)])
 def test_tolerance_on_both_sides(compared, entry, shift, differs):
-    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [113.0 + shift])
+    a = entry("SBN 200", [113.0])
+    b = entry("SBN 200", [113.0 + shift])
     c = compared(a, b, tol=0.25)
     assert c.differs is differs
     assert c.rows[0].difference == pytest.approx(shift)
@@ -41,7 +42,8 @@ def test_tolerance_on_both_sides(compared, entry, shift, differs):
 
 def test_without_tolerance_the_interval_by_welchs_t_decides(compared, entry):
     """As scipy has it: of two seeds a side it is many standard errors wide."""
-    a, b = [113.0, 113.1, 113.2], [113.2, 113.4, 113.6]
+    a = [113.0, 113.1, 113.2]
+    b = [113.2, 113.4, 113.6]
     c = compared(entry("SBN 200", a), entry("SBN 200", b))
     interval = ttest_ind(b, a, equal_var=False).confidence_interval(LEVEL)
     assert c.rows[0].error == pytest.approx(math.hypot(0.1, 0.2) / math.sqrt(3))
@@ -80,7 +82,8 @@ def test_table_that_is_not_known_has_no_margin(compared, entry):
 def test_without_any_error_nothing_is_judged(compared, entry):
     bare = {"error": None, "error_kind": "none", "metric": "kl"}
     bound = entry("SBN 200", [113.0])
-    a, b = bound + entry("SBN 200", [20.0], **bare), bound + entry("SBN 200", [29.0], **bare)
+    a = bound + entry("SBN 200", [20.0], **bare)
+    b = bound + entry("SBN 200", [29.0], **bare)
     c = compared(a, b)
     assert [(r.metric, r.judged, r.within, r.allowed) for r in c.rows][1] == ("kl", False, False, None)
     assert not c.differs
@@ -122,26 +125,30 @@ def test_rows_in_one_side_only_differ(compared, entry, failed):
 
 
 def test_number_that_is_not_finite_is_no_agreement(compared, entry):
-    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [math.nan])
+    a = entry("SBN 200", [113.0])
+    b = entry("SBN 200", [math.nan])
     assert compared(a, b, tol=1.0).differs
     with pytest.raises(UserError, match="nothing to compare"):
         compared(b, b)
 
 
 def test_nothing_in_common_is_refused(compared, entry):
-    a, b = entry("SBN 200", [113.0]), entry("SBN 500", [113.0], preset="tuned")
+    a = entry("SBN 200", [113.0])
+    b = entry("SBN 500", [113.0], preset="tuned")
     with pytest.raises(UserError, match=r"no row is in both.*first has nvil_mnist preset=paper, .*preset=tuned"):
         compared(a, b)
 
 
 def test_other_training_settings_are_named(compared, entry):
-    a, b = entry("SBN 200", [113.0], key="one"), entry("SBN 200", [113.0], key="two")
+    a = entry("SBN 200", [113.0], key="one")
+    b = entry("SBN 200", [113.0], key="two")
     assert "agrees (trained otherwise: one against two)" in render(compared(a, b))
     assert "trained otherwise" not in render(compared(a, a))
 
 
 def test_unlike_signatures_are_refused(compared, entry):
-    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [113.0], data="digits", points=50)
+    a = entry("SBN 200", [113.0])
+    b = entry("SBN 200", [113.0], data="digits", points=50)
     with pytest.raises(UserError) as e:
         compared(a, b)
     line = str(e.value)
@@ -172,7 +179,8 @@ def test_presets_are_rows_of_their_own_and_settings_are_refused(compared, entry)
 
 
 def test_preset_against_preset(compared, entry):
-    a, b = entry("SBN 200", [113.0]), entry("SBN 200", [111.0], preset="tuned", key="k")
+    a = entry("SBN 200", [113.0])
+    b = entry("SBN 200", [111.0], preset="tuned", key="k")
     c = compared(a, b, tol=0.1)
     assert c.rows[0].difference == pytest.approx(-2.0)
     assert "DIFFERS (presets: paper against tuned)" in render(c)

@@ -31,7 +31,8 @@ def run(cell, seconds, updates=4000, status="done", seed=0):
 
 
 def test_same_settings_are_averaged():
-    cell, other = make_cell(), make_cell(rate=2e-3)
+    cell = make_cell()
+    other = make_cell(rate=2e-3)
     records = [run(cell, 10.0), run(cell, 14.0), run(other, 99.0), run(cell, 1000.0, status="failed")]
     assert estimate(records, cell) == 12.0
 
@@ -82,7 +83,8 @@ def test_runs_on_another_kind_of_device_tell_nothing():
 
 def test_runs_timed_by_the_processor_are_preferred():
     """Others' seconds are also those of whatever else the machine did."""
-    cell, other = make_cell(), make_cell(rate=2e-3)
+    cell = make_cell()
+    other = make_cell(rate=2e-3)
     alike = [run(other, 1000.0), {**run(other, 10.0), "clock": "processor"}]
     assert estimate(alike, cell) == 10.0
     same = [run(cell, 700.0), run(cell, 900.0)]

@@ -95,7 +95,9 @@ def test_points_solve_the_equation_of_the_mixtures(points):
     """
     tried = 0
     for p in points:
-        q, zeta, t = p["q"], p["zeta"], p["temperature"]
+        q = p["q"]
+        zeta = p["zeta"]
+        t = p["temperature"]
         if p["smoothing"] == "exponential":
             assert p["setting"] == "beta"
             zero = math.expm1(-t * zeta) / math.expm1(-t)

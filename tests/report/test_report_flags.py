@@ -105,7 +105,8 @@ def test_compare_names_flags(frame, entry):
 @pytest.mark.parametrize("column", ["IW-NLL", "KL"])
 def test_results_of_an_earlier_version_are_judged_as_well(column):
     """Numbers as they were recorded, before anything noticed them."""
-    table, frame = load_table("nvil_autoreg"), read_csv(REFERENCE / "nvil_autoreg-short.csv")
+    table = load_table("nvil_autoreg")
+    frame = read_csv(REFERENCE / "nvil_autoreg-short.csv")
     some = frame[(frame["row"] == "SBN 200-200-500") & (frame["column"] == "autoregressive")]
     fault = {"curve": {"100": -626.3034452967347}, "ess": 2.69, "spread": 743.2068417472224}
     old = some.assign(flags="").to_dict("records")

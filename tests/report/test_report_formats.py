@@ -129,7 +129,8 @@ def test_text_of_nothing(table, frame):
 def test_markdown_escapes_pipes(table, filled):
     text = render(table, filled, "md")
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    rows, order = lines[: 2 + 5], lines[2 + 5 :]
+    rows = lines[: 2 + 5]
+    order = lines[2 + 5 :]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {13}
     assert order[:3] == [
         "| order, lowest first | published | ours |",

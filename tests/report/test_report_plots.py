@@ -146,7 +146,8 @@ valid,7,selected,9,-1.5,-1.4
 
 @pytest.mark.parametrize("name", ["means", "path"])
 def test_means(tmp_path, name):
-    store, cell = Store(tmp_path), make_cell("vae")
+    store = Store(tmp_path)
+    cell = make_cell("vae")
     place = store.run_dir(cell.key, 4)
     place.mkdir(parents=True)
     assert len(plot(name).collect(store, [cell], [4])) == 0

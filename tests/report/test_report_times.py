@@ -25,7 +25,8 @@ CLOCK = "ms_per_update|data:mnist_static@8f3a12cd|recipe:1"
 @pytest.fixture
 def timed(table):
     """Two rows, a column of bounds and one of times."""
-    fast, slow = ({"bound": 110.9, "ms": 22}, {"bound": 113.4, "ms": 103})
+    fast = {"bound": 110.9, "ms": 22}
+    slow = {"bound": 113.4, "ms": 103}
     return replace(
         table,
         columns={"bound": Column(), "ms": Column(measure="ms_per_update")},
@@ -135,7 +136,8 @@ def test_shares_of_a_pack_are_not_several_times(frame, both):
 
 @pytest.mark.parametrize("tol", [None, 0.0, 1.0])
 def test_compare_never_fails_on_a_time(frame, both, tol):
-    a, b = frame(both("fast", [20.0, 21.0])), frame(both("fast", [900.0, 901.0]))
+    a = frame(both("fast", [20.0, 21.0]))
+    b = frame(both("fast", [900.0, 901.0]))
     c = compare(a, b, tol)
     assert [(r.metric, r.judged, r.within) for r in c.rows] == [("bound", True, True), ("ms_per_update", False, False)]
     assert c.rows[1].allowed is None

@@ -104,7 +104,8 @@ PAGE = Page(
 
 def test_colours_change_no_character():
     for width in (None, 24):
-        plain, coloured = text.write(PAGE, width), text.write(PAGE, width, colour=True)
+        plain = text.write(PAGE, width)
+        coloured = text.write(PAGE, width, colour=True)
         assert "\033" not in plain
         assert CODE.sub("", coloured) == plain
 

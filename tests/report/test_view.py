@@ -27,7 +27,8 @@ def short():
 
 
 def test_a_brief_report_is_the_table_and_its_marks(nvil, short):
-    whole, brief = render(nvil, short), render(nvil, short, brief=True)
+    whole = render(nvil, short)
+    brief = render(nvil, short, brief=True)
     assert "124.72" in brief
     assert "500 units next to the data" in brief  # what [1] stands for
     for text in ("ours: bound", "margin: 0.5", "initial values", "preset short", "Kendall"):

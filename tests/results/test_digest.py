@@ -30,7 +30,8 @@ def test_samples_stand_with_numbers_that_depend_on_them():
 
 
 def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
-    square, random = "|missing:square|steps:15", "|missing:random-0.8|steps:15"
+    square = "|missing:square|steps:15"
+    random = "|missing:random-0.8|steps:15"
     assert line(("imputation", 10, square), ("imputation", 10, random), ("kl", 10, "")) == (
         "imputation missing:square 1.00, imputation missing:random-0.8 1.00, kl 1.00"
     )

@@ -14,7 +14,8 @@ from vaebench.results.store import Store
 
 
 def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
-    s, c = Store(tmp_path), cell(published=113.1, label="quick", paper_protocol=False)
+    s = Store(tmp_path)
+    c = cell(published=113.1, label="quick", paper_protocol=False)
     s.write_result(c.key, 0, result())
     failed = {"status": "failed", "reason": "RuntimeError:\n  out of memory", "measures": [], "seconds": None}
     s.write_result(c.key, 1, result(1, **failed))
@@ -39,7 +40,8 @@ def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
 
 def test_a_run_without_the_measure_of_its_cell_has_the_papers_signature_once(tmp_path):
     """Trained and not evaluated: the validation bound alone must not hide which data the paper has."""
-    s, c = Store(tmp_path), cell(published=113.1, paper_protocol=False, paper_signature="data:mnist_static|split:test")
+    s = Store(tmp_path)
+    c = cell(published=113.1, paper_protocol=False, paper_signature="data:mnist_static|split:test")
     both = result()["measures"]
     others = [{**m, "name": name} for m, name in zip(both, ("valid_bound", "iw_nll"), strict=True)]
     s.write_result(c.key, 0, result(measures=others))
@@ -61,7 +63,8 @@ def test_frame_of_nothing_still_has_its_columns(tmp_path):
 
 
 def test_measure_of_another_evaluation_is_there_but_not_current(tmp_path):
-    s, c = Store(tmp_path), cell()
+    s = Store(tmp_path)
+    c = cell()
     old = measure(value=28.0, points=100)
     s.write_result(c.key, 0, result(measures=[old, measure(value=31.0)]))
     f = s.frame([c], [0])
@@ -92,7 +95,8 @@ def test_is_current(name, samples, old, new, current):
 
 
 def test_damaged_measure_is_left_out_with_a_warning(tmp_path, caplog):
-    s, c = Store(tmp_path), cell()
+    s = Store(tmp_path)
+    c = cell()
     s.write_result(c.key, 0, result(measures=[{"name": "bound"}, measure()]))
     assert s.frame([c], [0])["metric"].tolist() == ["bound"]
     assert "a measure is left out" in caplog.text

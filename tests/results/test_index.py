@@ -75,7 +75,8 @@ def anew(store):
 def reads(monkeypatch):
     """The runs whose results, and the folders whose notes were read."""
     found = []
-    result, notes = index.Index._result, index.Index._notes
+    result = index.Index._result
+    notes = index.Index._notes
     monkeypatch.setattr(index.Index, "_result", lambda self, *of: found.append(of) or result(self, *of))
     monkeypatch.setattr(index.Index, "_notes", lambda self, *of: found.append(of[0]) or notes(self, *of))
     return found

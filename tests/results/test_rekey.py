@@ -102,7 +102,8 @@ def test_runs_of_an_earlier_version_are_told_and_not_in_the_way(cell, store, cap
 
 @pytest.mark.parametrize("group", RENAMED)
 def test_an_earlier_name_is_not_offered(group):
-    known, offered = catalogue.options(group), completions.overrides(f"{group}=")
+    known = catalogue.options(group)
+    offered = completions.overrides(f"{group}=")
     for before, now in RENAMED[group].items():
         assert (before in known) != (now in known), "one of the two is shipped"
         assert (f"{group}={before}" in offered) == (before in known)

@@ -57,7 +57,8 @@ def test_verdict_at_the_edges(mean, expected):
     assert verdict(113.1, [mean - 0.2, mean, mean + 0.2], 0.5, "tuned", True) == f"{expected}, tuned"
 
 
-T1, T2 = 12.7062, 4.30265
+T1 = 12.7062
+T2 = 4.30265
 """From the tables of Student's t: two-sided 95 %, one and two degrees of freedom."""
 
 
@@ -128,10 +129,12 @@ def test_an_interval_covers_as_often_as_it_is_said_to(seeds, runs, ratio, covere
     ``covered`` of two means is from 400,000 repeats in a program of its own.
     """
     rng = Random(seeds)
-    inside, repeats = 0, 4000
+    inside = 0
+    repeats = 4000
     for _ in range(repeats):
         mean, _, error, _ = mean_error([rng.gauss(0, seeds**0.5) for _ in range(seeds)])
-        parts, printed = [(error, seeds - 1)], 0.0
+        parts = [(error, seeds - 1)]
+        printed = 0.0
         if runs is None:
             printed = rng.gauss(0, ratio)
             parts.append((ratio, math.inf))

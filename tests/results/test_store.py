@@ -63,7 +63,8 @@ NOT_RESULTS = ["", "[1, 2]", DEEP, "{}", '{"status": 3}', '{"status": "done", "m
 def test_a_damaged_result_is_kept_aside_when_another_is_written(tmp_path, caplog, damage):
     s = Store(tmp_path)
     s.write_result("k", 0, result())
-    path, content = s.run_dir("k", 0) / "result.json", damage if isinstance(damage, bytes) else damage.encode()
+    path = s.run_dir("k", 0) / "result.json"
+    content = damage if isinstance(damage, bytes) else damage.encode()
     for number, name in enumerate(["result.json.damaged", "result.json.damaged-2", "result.json.damaged-3"], start=1):
         path.write_bytes(content + b" " * number)
         assert [s.read_result("k", 0) for _ in range(3)] == [None] * 3
@@ -78,7 +79,8 @@ def test_a_damaged_result_is_kept_aside_when_another_is_written(tmp_path, caplog
 
 
 def test_a_result_that_cannot_be_read_is_an_error_and_is_not_replaced(tmp_path, caplog):
-    s, c = Store(tmp_path), cell()
+    s = Store(tmp_path)
+    c = cell()
     (s.run_dir(c.key, 0) / "result.json").mkdir(parents=True)
     s.write_result(c.key, 1, result(1))
     for act in (s.read_result, lambda *run: s.write_result(*run, result())):
@@ -168,7 +170,8 @@ def _hold(root, held):
 
 
 def test_lock_excludes_a_process_until_it_is_killed(tmp_path):
-    s, held = Store(tmp_path), SPAWN.Event()
+    s = Store(tmp_path)
+    held = SPAWN.Event()
     other = SPAWN.Process(target=_hold, args=(tmp_path, held))
     other.start()
     try:

@@ -19,7 +19,8 @@ def test_kinds_and_shapes():
     """10,000 numbers or more of each kind: means and variances within 4.5 errors (four z, once in 37,000 seeds)."""
     draws = noise.update_block(SHAPES, [0, 1], 0, CPU)
     assert {k: tuple(v.shape) for k, v in draws.items()} == {"u": (100, 2, 3, 50), "n": (100, 2, 40)}
-    u, n = draws["u"].double(), draws["n"].double()
+    u = draws["u"].double()
+    n = draws["n"].double()
     assert u.min() > 0
     assert u.max() < 1
     assert abs(u.mean() - 0.5) < 4.5 * (1 / 12 / u.numel()) ** 0.5
@@ -104,7 +105,8 @@ def test_dithered_numbers_are_uniform_in_every_digit():
 def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
     """Correlations of 100,000 pairs or more in each direction; seven z, above 5 by chance once in 250,000 seeds."""
     whole = digits(dithered(2, 40, 50, 60))
-    low, high = whole & 255, (whole >> 8).double() / 2**16 - 0.5
+    low = whole & 255
+    high = (whole >> 8).double() / 2**16 - 0.5
     assert torch.equal(low, low[:, :, :1].expand_as(low))
     own = (low[:, :, 0] >> 1).double() / 128 - 0.5
     pairs = [(high[0], high[1]), (high[:, 1:], high[:, :-1]), (high[:, :, 1:], high[:, :, :-1])]

@@ -25,7 +25,8 @@ def run(store):
 @pytest.fixture
 def trained_from(monkeypatch):
     """The update at which each call of ``train`` begins."""
-    began, real = [], session.train
+    began = []
+    real = session.train
 
     def spy(config, splits, seeds, *rest):
         began.append(seeds[0].update)

@@ -43,7 +43,8 @@ def test_each_setting_that_is_built_decides_whether_it_is_recorded():
 
 
 def test_what_does_not_decide_it_needs_no_entry():
-    table, preset = catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper")
+    table = catalogue.load_table("nvil_mnist")
+    preset = catalogue.load_preset("paper")
     more = ["train.updates=7", "eval.iw_samples=3", "run.jobs=1", "data.held_out=50", "train.valid_every=2"]
     assert {accepted.digest(c) for c in compose.cells(table, preset, more)} <= accepted.recorded()
 

@@ -87,7 +87,8 @@ class Commands:
     """Commands with one results folder, and what their jobs have trained."""
 
     def __init__(self, place: Path, launcher: str):
-        self.place, self.launcher = place, launcher
+        self.place = place
+        self.launcher = launcher
         self.results = place / "runs"
         self.log = place / "trainings"
         (place / "hook").mkdir(parents=True)

@@ -94,7 +94,8 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, run_all,
 
 
 def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(finished, run_all, store, meanwhile):
-    a, b = finished(1, wait=True), finished(2, wait=True)
+    a = finished(1, wait=True)
+    b = finished(2, wait=True)
     held = [store.lock(t.cell.key, 0) for t in (a, b)]
     for lock in held:
         lock.__enter__()
@@ -112,7 +113,8 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
 
 
 def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, run_all, fatal, store, meanwhile):
-    first, later = finished(1, wait=True), [finished(n) for n in (2, 3, 4)]
+    first = finished(1, wait=True)
+    later = [finished(n) for n in (2, 3, 4)]
     held = store.lock(first.cell.key, 0)
     held.__enter__()
 

@@ -67,7 +67,8 @@ def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
 
 def test_what_validates_is_named_as_it_is():
     """For every model and rule of the shipped tables, against what the validation itself goes by."""
-    seen, found = set(), set()
+    seen = set()
+    found = set()
     for table in map(load, options("table")):
         for cell in cells(table, load_preset("paper")) if isinstance(table, Table) else ():
             names = cell.config["model"]["name"], cell.config["objective"]["name"]
@@ -77,7 +78,8 @@ def test_what_validates_is_named_as_it_is():
             with torch.device("meta"):
                 model = models.build(cell.config["model"], DataInfo(np.zeros(784), shape=(28, 28)))
                 rule = objectives.build(cell.config["objective"], model)
-            model, settings = rule.model, rule.validation
+            model = rule.model
+            settings = rule.validation
             lacking = isinstance(model, BoltzmannPrior)
             if isinstance(model, BoundedModel):
                 wanted = "bound"
@@ -93,7 +95,8 @@ def test_what_validates_is_named_as_it_is():
 
 
 def test_a_cell_is_told_once_when_its_last_seed_ended(outcome, make_cell, capsys):
-    a, b = make_cell(row="A"), make_cell({"train.updates": 9}, row="B")
+    a = make_cell(row="A")
+    b = make_cell({"train.updates": 9}, row="B")
     progress = Progress([(a, [0, 1]), (b, [0])], 100)
     progress(outcome(0, cell=a))
     progress(Advanced(50))

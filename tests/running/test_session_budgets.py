@@ -171,7 +171,8 @@ def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
         work(Task(cell, seeds), say, **hooks)
         return total
 
-    cell, stop = make_cell(), after(1)
+    cell = make_cell()
+    stop = after(1)
     assert told(cell, (0, 1), should_stop=stop) == {"updates": 40, "spared": 0}
     assert told(cell, (0, 1)) == {"updates": 60, "spared": 40}
     assert told(cell, (0, 1)) == {"updates": 0, "spared": 100}

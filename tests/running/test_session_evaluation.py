@@ -13,7 +13,8 @@ from vaebench.work.events import nobody
 
 
 def test_other_evaluation_settings_add_measures_without_training(make_cell, run, load_bits, store):
-    cell, more = make_cell(), make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
+    cell = make_cell()
+    more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
     assert more.key == cell.key
     run(cell)
     folder = store.run_dir(cell.key, 0)
@@ -30,7 +31,8 @@ def test_other_evaluation_settings_add_measures_without_training(make_cell, run,
 
 
 def test_a_later_evaluation_leaves_what_is_said_of_the_training(make_cell, run, load_bits, store):
-    cell, more = make_cell(), make_cell({"eval": {**make_cell().config["eval"], "points": 4}})
+    cell = make_cell()
+    more = make_cell({"eval": {**make_cell().config["eval"], "points": 4}})
     run(cell, (0, 1))
     path = store.run_dir(cell.key, 0) / "result.json"
     edit(path, device="cuda (another machine)", engine="compiled", peak_memory_mb=123.0)
@@ -70,7 +72,8 @@ def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_
     make_cell, run, load_bits, store, states_of, tmp_path
 ):
     run(make_cell({"run.results": str(tmp_path / "whole")}))
-    cell, stop = make_cell(), after(1)
+    cell = make_cell()
+    stop = after(1)
     assert [o.status for o in work(Task(cell, (0,)), should_stop=stop)] == ["interrupted"]
     with store.lock(cell.key, 0):
         (result,) = Session(cell, store, [0]).evaluate_only(nobody)
@@ -107,7 +110,8 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
 
 
 def test_a_stop_after_the_training_leaves_the_evaluation_for_later(make_cell, run, load_bits, store, trained_from):
-    cell, stop = make_cell(), []
+    cell = make_cell()
+    stop = []
 
     def say(event):
         if "evaluating seed 0" in getattr(event, "line", ""):

@@ -33,7 +33,8 @@ def test_a_damaged_seed_is_refused_alone_and_force_starts_it_anew(
     make_cell, run, load_bits, store, states_of, tmp_path, name
 ):
     run(make_cell({"run.results": str(tmp_path / "whole")}), (0, 1))
-    cell, stop = make_cell(), after(1)
+    cell = make_cell()
+    stop = after(1)
     work(Task(cell, (0, 1)), should_stop=stop)
     (store.run_dir(cell.key, 0) / name).write_bytes(b"{")
     bad, good = work(Task(cell, (0, 1)))
@@ -106,7 +107,8 @@ def test_an_evaluation_that_fails_is_recorded_and_made_up_for(
 
 
 def test_a_new_evaluation_that_fails_leaves_the_finished_result(make_cell, run, load_bits, store, evaluation_fails):
-    cell, more = make_cell(), make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
+    cell = make_cell()
+    more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
     run(cell)
     before = result_of(store, cell)
     evaluation_fails({0})

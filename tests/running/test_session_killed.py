@@ -23,7 +23,8 @@ VARIANTS = {
 @pytest.fixture
 def dying(monkeypatch):
     """Die before the n-th file is written, whatever it is; how many were written is returned by ``count``."""
-    real, state = checkpoint.write_atomic, types.SimpleNamespace(at=None, count=0)
+    real = checkpoint.write_atomic
+    state = types.SimpleNamespace(at=None, count=0)
 
     def write(path, content):
         state.count += 1
@@ -35,7 +36,8 @@ def dying(monkeypatch):
         monkeypatch.setattr(module, "write_atomic", write)
 
     def before(n=None):
-        state.at, state.count = n, 0
+        state.at = n
+        state.count = 0
         return state
 
     return before
@@ -51,7 +53,8 @@ def test_a_run_killed_before_any_of_its_writes_ends_as_if_nothing_had_been(
     seeds = (0,) if variant in ("grey", "wake-sleep, shuffled") else (0, 1)
     written = dying()
     assert set(run(whole, seeds)) == {"done"}
-    expected, files = states_of(tmp_path / "whole"), written.count
+    expected = states_of(tmp_path / "whole")
+    files = written.count
     assert len(expected) == len(seeds)
     assert files > 6 * len(seeds)
     for n in range(1, files + 1):
@@ -74,7 +77,8 @@ def test_a_run_that_is_killed_again_and_again_gets_there(make_cell, run, dying, 
     whole = make_cell({"run.results": str(tmp_path / "whole")})
     run(whole, (0, 1))
     dying(5)  # time for a first validation of one seed
-    deaths, ended = 0, False
+    deaths = 0
+    ended = False
     while not ended:
         try:
             ended = run(make_cell(), (0, 1)) == ["done", "done"]

@@ -95,7 +95,8 @@ def test_a_cell_that_cannot_be_built_is_named_without_any_data(make_cell, monkey
         raise DataError("nothing there")
 
     monkeypatch.setattr(data, "load", load)
-    good, bad = make_cell(row="good"), make_cell({setting: value}, row="bad")
+    good = make_cell(row="good")
+    bad = make_cell({setting: value}, row="bad")
     check([good])
     with pytest.raises(UserError) as caught:
         check([good, bad])
@@ -105,7 +106,8 @@ def test_a_cell_that_cannot_be_built_is_named_without_any_data(make_cell, monkey
 
 
 def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell, monkeypatch):
-    built, build = [], models.build
+    built = []
+    build = models.build
     monkeypatch.setattr(
         models, "build", lambda config, info: built.append((config["dims"], info.size)) or build(config, info)
     )

@@ -35,7 +35,8 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
 
 def test_a_run_is_told_with_the_measure_of_its_table_taken_as_it_asks(make_cell, load_bits, store):
     cell = replace(make_cell(), measure="iw_nll")
-    done, again = work(Task(cell, (0,))), work(Task(cell, (0,)))
+    done = work(Task(cell, (0,)))
+    again = work(Task(cell, (0,)))
     value = {m["name"]: m["value"] for m in store.read_result(cell.key, 0)["measures"]}["iw_nll"]
     assert [(o.value, o.measure) for o in done + again] == [(value, "iw_nll")] * 2
     other = replace(make_cell({"eval": {**cell.config["eval"], "iw_samples": 9}}), measure="iw_nll")
@@ -64,7 +65,9 @@ def test_locks_are_given_back(make_cell, load_bits, store):
 
 def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store, monkeypatch):
     monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
-    cell, held, let_go = make_cell(), threading.Event(), threading.Event()
+    cell = make_cell()
+    held = threading.Event()
+    let_go = threading.Event()
 
     def other():
         with store.lock(cell.key, 0):
@@ -89,7 +92,8 @@ def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store
 
 def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypatch):
     monkeypatch.setattr(runner, "WAIT_SECONDS", 0.01)
-    cell, asked = make_cell(), iter([False, False, False, True])
+    cell = make_cell()
+    asked = iter([False, False, False, True])
     with store.lock(cell.key, 0):
         (outcome,) = work(Task(cell, (0,), wait=True), should_stop=lambda: next(asked))
     assert outcome.status == "busy"
@@ -149,7 +153,8 @@ def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
     make_cell, load_bits, states_of, tmp_path, monkeypatch, full_after
 ):
     """Wherever the room ends: at the first note, a checkpoint, a result. What was written before stays whole."""
-    real, left = os.fsync, [1000]
+    real = os.fsync
+    left = [1000]
 
     def fsync(handle):
         left[0] -= 1

@@ -20,7 +20,8 @@ def test_pending_skips_what_ended_and_keeps_the_order(make_cell, store):
 
 
 def test_cells_that_share_a_run_come_once_unless_they_evaluate_it_in_other_ways(make_cell, store):
-    a, same = make_cell(row="A"), make_cell(row="B")
+    a = make_cell(row="A")
+    same = make_cell(row="B")
     other = make_cell({"eval": {**a.config["eval"], "iw_samples": 9}}, row="C")
     assert a.key == same.key == other.key
     assert unit(a) == unit(same) != unit(other)

@@ -17,7 +17,8 @@ def script():
 
 @pytest.mark.parametrize("name", ["nvil_slopes.csv", "nvil_ratio.csv", "lagging_phases.csv"])
 def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> None:
-    made, held = script.tables()[name], (REFERENCE / name).read_text(encoding="utf-8")
+    made = script.tables()[name]
+    held = (REFERENCE / name).read_text(encoding="utf-8")
     assert made == held, f"{name} is not what the curves give: python scripts/curve_numbers.py"
 
 

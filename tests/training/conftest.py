@@ -61,7 +61,8 @@ def poison(monkeypatch):
     """Make one seed's parameters NaN when its pack has made so many updates."""
 
     def put(seed_row, after):
-        real, done = Pack.advance, 0
+        real = Pack.advance
+        done = 0
 
         def advance(self, index, noise, binarize, first, only):
             nonlocal done

@@ -45,7 +45,8 @@ def path(tmp_path):
 def test_what_is_read_is_what_was_written_bit_for_bit(path):
     back = checkpoint.read(path)
     for part in ("params", "state", "opt"):
-        ours, theirs = getattr(STATE, part), getattr(back, part)
+        ours = getattr(STATE, part)
+        theirs = getattr(back, part)
         assert ours.keys() == theirs.keys()
         for name, tensor in ours.items():
             assert theirs[name].dtype == tensor.dtype

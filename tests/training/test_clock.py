@@ -22,7 +22,9 @@ from vaebench.training.engines import Pack
 from vaebench.training.run_state import RunState, progress_of
 from vaebench.work.steps import Work
 
-UPDATE, VALIDATION, NOISE = 1.0, 1000.0, 0.125
+UPDATE = 1.0
+VALIDATION = 1000.0
+NOISE = 0.125
 """Seconds, on a clock that only these move: of an update, of a validation, of a block's noise."""
 
 
@@ -52,7 +54,8 @@ def go(make_config, splits, tmp_path):
     """Train seeds from where they stand to the end, or until a number of reports; where they stand then."""
 
     def go(seeds=(0,), stop=None):
-        stand, left = [progress_of(tmp_path / f"seed-{s}", s) for s in seeds], iter(range(1, 1000))
+        stand = [progress_of(tmp_path / f"seed-{s}", s) for s in seeds]
+        left = iter(range(1, 1000))
         with contextlib.suppress(Interrupted):
             train.train(
                 *(make_config(), splits, stand, torch.device("cpu"), "plain"), should_stop=lambda: next(left) == stop
@@ -196,7 +199,8 @@ def test_one_thread_is_timed_by_what_it_works(threads):
     threads(1)
     cpu = torch.device("cpu")
     assert timing.clock(cpu) == "processor"
-    began, passed = timing.seconds(cpu), time.monotonic()
+    began = timing.seconds(cpu)
+    passed = time.monotonic()
     time.sleep(0.2)
     assert timing.seconds(cpu) - began < 0.1 < time.monotonic() - passed, "sleep is no work"
 

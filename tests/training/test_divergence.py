@@ -85,7 +85,8 @@ def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(go, mo
 @pytest.mark.parametrize("part", [0, 1])
 def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeypatch, tmp_path, part):
     """The last good checkpoint stays, in the parameters' case and in the running statistics'."""
-    real, calls = Pack.seed, []
+    real = Pack.seed
+    calls = []
 
     def seed_of(self, r):
         parts = real(self, r)

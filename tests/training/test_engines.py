@@ -15,7 +15,8 @@ from vaebench.running import machine
 from vaebench.training import choice
 from vaebench.training import engines as fast
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
 
 
 @pytest.fixture
@@ -142,7 +143,8 @@ def test_grey_cases_are_binarized_anew_by_their_noise(engine):
     """Grey value v is a one with probability v / 255: never for 0, always for 255."""
     data = torch.tensor([[0, 255, 128, 128]], dtype=torch.uint8)
     pack = pack_of(data, engine, seeds=1, kind=Kind.GREY)
-    index, noise = torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}
+    index = torch.zeros(2, 1, 1, dtype=torch.int64)
+    noise = {"e": torch.zeros(2, 1, 1)}
     grey = torch.tensor([[[[0.0, 0.9999999, 0.501, 0.503]]], [[[0.5, 0.0, 0.99, 0.99]]]])
     assert 4 * float(pack.advance(index, noise, grey)["bound"]) == (1 + 1) + 1
 
@@ -236,7 +238,8 @@ def test_a_step_that_fails_leaves_them_too(monkeypatch):
 
 def test_a_parameter_of_two_names_is_refused():
     tied = nn.Module()
-    tied.one, tied.two = nn.Linear(2, 2), nn.Linear(2, 2)
+    tied.one = nn.Linear(2, 2)
+    tied.two = nn.Linear(2, 2)
     tied.two.weight = tied.one.weight
     with pytest.raises(ValueError, match="two names"):
         fast.places_of(tied)
@@ -257,7 +260,9 @@ def test_keeping_freed_memory_is_asked_of_glibc_alone(monkeypatch, platform):
     monkeypatch.setattr(machine.sys, "platform", platform)
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: Library())
     machine.keep_freed_memory()
-    trim, threshold = -1, -3  # malloc.h of glibc
+    # malloc.h of glibc
+    trim = -1
+    threshold = -3
     wanted = [("mallopt", threshold, 2**25), ("mallopt", trim, 2**31 - 1)]
     assert asked == (wanted if platform == "linux" else [])
 

@@ -26,7 +26,8 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
     changes = VARIANTS[variant]
     go(changes, seeds=(0, 1), folder="whole")
     for stop_at in (1, 3, 4, 6):
-        folder, calls = f"stopped {stop_at}", iter(range(1, 100))
+        folder = f"stopped {stop_at}"
+        calls = iter(range(1, 100))
         with pytest.raises(Interrupted, match=r"stopped at update \d+; the state is saved") as caught:
             go(changes, seeds=(0, 1), folder=folder, should_stop=lambda calls=calls, n=stop_at: next(calls) >= n)
         for seed in (0, 1):
@@ -98,7 +99,8 @@ def test_between_validations_nothing_is_saved_before_its_time(go, tmp_path):
 
 
 def test_the_best_is_written_before_the_checkpoint_that_speaks_of_it(go, monkeypatch, tmp_path):
-    order, real = [], checkpoint.write
+    order = []
+    real = checkpoint.write
 
     def write(path, content):
         order.append((path.parent.name, path.name))
@@ -163,7 +165,8 @@ def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, s
     old(folder / "best.safetensors")
     assert progress_of(folder, 0).best_bound > 0
     go({"train.patience": 2}, folder="stopped")
-    ours, whole = state_of(folder), state_of(tmp_path / "whole" / "seed-0")
+    ours = state_of(folder)
+    whole = state_of(tmp_path / "whole" / "seed-0")
     for state in (ours, whole):
         assert state.pop("best meta")["update"] == 15  # written before the stop, and of it the update alone is read
     assert ours == whole

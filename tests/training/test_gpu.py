@@ -23,7 +23,10 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-CPU, SEEDS, VISIBLE, BATCH = torch.device("cpu"), [0, 1, 2], 12, 5
+CPU = torch.device("cpu")
+SEEDS = [0, 1, 2]
+VISIBLE = 12
+BATCH = 5
 
 CASES = [
     ({"name": "sbn", "dims": [4, 6]}, {"name": "nvil", "baseline_units": 7}),
@@ -49,7 +52,9 @@ def objective_of(model, objective):
 
 def pack_of(config, device, engine, kind=Kind.BITS):
     """Three seeds with different parameters, drawn on the CPU."""
-    rule, update, parts = objective_of(*config), SGD(0.003), []
+    rule = objective_of(*config)
+    update = SGD(0.003)
+    parts = []
     for seed in SEEDS:
         check.randomize(rule, 10 + seed, 0.3)
         params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
@@ -85,10 +90,12 @@ def assert_same(pack, reference, exactly=False):
 @pytest.mark.parametrize("config", CASES, ids=IDS)
 def test_the_same_noise_gives_the_same_training(config, engine):
     """Fifty updates in blocks of 20, 20 and 10: the last is a shorter replay of the same captured step."""
-    gpu, cpu = pack_of(config, "cuda", engine), pack_of(config, "cpu", "plain")
+    gpu = pack_of(config, "cuda", engine)
+    cpu = pack_of(config, "cpu", "plain")
     start = gpu.seed(0)[0]
     for rows in (slice(0, 20), slice(20, 40), slice(40, 50)):
-        sums, wanted = advance(gpu, rows), advance(cpu, rows)
+        sums = advance(gpu, rows)
+        wanted = advance(cpu, rows)
         assert sums.keys() == wanted.keys()
         for name, v in sums.items():
             assert v.shape == (len(SEEDS),)
@@ -102,31 +109,38 @@ def test_the_same_noise_gives_the_same_training(config, engine):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("config", CASES[:2], ids=IDS[:2])
 def test_the_compiled_step_too(config):
-    gpu, cpu = pack_of(config, "cuda", "compiled"), pack_of(config, "cpu", "plain")
+    gpu = pack_of(config, "cuda", "compiled")
+    cpu = pack_of(config, "cpu", "plain")
     for rows in (slice(0, 20), slice(20, 30)):
-        advance(gpu, rows), advance(cpu, rows)
+        advance(gpu, rows)
+        advance(cpu, rows)
     assert_same(gpu, cpu)
 
 
 def test_cases_binarized_at_each_visit():
     gpu, cpu = (pack_of(CASES[0], d, e, Kind.GREY) for d, e in (("cuda", "packed"), ("cpu", "plain")))
     for rows in (slice(0, 20), slice(20, 25)):
-        advance(gpu, rows), advance(cpu, rows)
+        advance(gpu, rows)
+        advance(cpu, rows)
     assert_same(gpu, cpu)
 
 
 def test_capturing_does_not_train():
     """The updates that warm the step up before it is captured are taken back, all of them."""
-    captured, reference = pack_of(CASES[0], "cuda", "packed"), pack_of(CASES[0], "cpu", "plain")
-    advance(captured, slice(0, 1)), advance(reference, slice(0, 1))
+    captured = pack_of(CASES[0], "cuda", "packed")
+    reference = pack_of(CASES[0], "cpu", "plain")
+    advance(captured, slice(0, 1))
+    advance(reference, slice(0, 1))
     assert_same(captured, reference)
 
 
 def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_ones():
-    pack, reference = pack_of(CASES[0], "cuda", "packed"), pack_of(CASES[0], "cpu", "plain")
+    pack = pack_of(CASES[0], "cuda", "packed")
+    reference = pack_of(CASES[0], "cpu", "plain")
     graphs = []
     for rows in (slice(0, 10), slice(10, 13), slice(13, 23), slice(23, 60)):
-        advance(pack, rows), advance(reference, rows)
+        advance(pack, rows)
+        advance(reference, rows)
         graphs.append(pack._graph)
     assert graphs[0] is graphs[1] is graphs[2]
     assert graphs[3] is not graphs[0]
@@ -135,19 +149,22 @@ def test_a_captured_step_is_kept_for_shorter_blocks_and_made_anew_for_longer_one
 
 def test_replays_are_repeatable_and_a_resumed_pack_goes_on_exactly():
     one, other = (pack_of(CASES[0], "cuda", "packed") for _ in range(2))
-    first, second = advance(one, slice(0, 20)), advance(other, slice(0, 20))
+    first = advance(one, slice(0, 20))
+    second = advance(other, slice(0, 20))
     assert torch.equal(first["bound"], second["bound"])
     assert_same(one, other, exactly=True)
     parts = [other.seed(r) for r in range(len(SEEDS))]
     resumed = fast.Pack(other.objective, other.optim, *map(list, zip(*parts, strict=True)), other.data, engine="packed")
-    advance(one, slice(20, 40)), advance(resumed, slice(20, 40))
+    advance(one, slice(20, 40))
+    advance(resumed, slice(20, 40))
     assert_same(one, resumed, exactly=True)
 
 
 def test_copies_of_a_seed_outlive_the_next_replay():
     pack = pack_of(CASES[0], "cuda", "packed")
     sums = advance(pack, slice(0, 10))
-    params, kept = pack.seed(0)[0], sums["bound"].clone()
+    params = pack.seed(0)[0]
+    kept = sums["bound"].clone()
     copies = {k: v.clone() for k, v in params.items()}
     advance(pack, slice(10, 20))
     assert all(torch.equal(v, copies[k]) for k, v in params.items())

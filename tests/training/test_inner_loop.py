@@ -19,7 +19,10 @@ class Trace:
     """A pack that makes no updates: it notes what it is asked for, and gives scripted losses."""
 
     def __init__(self, losses, aggressive=1.0):
-        self.data, self.kind, self.calls, self.losses = TOKENS, Kind.TOKENS, [], iter(losses)
+        self.data = TOKENS
+        self.kind = Kind.TOKENS
+        self.calls = []
+        self.losses = iter(losses)
         self.state = {"aggressive": torch.tensor([aggressive])}
 
     def seed_state(self, r):
@@ -49,7 +52,8 @@ def rule(**settings):
 @pytest.fixture
 def go():
     def run(losses, update=7, seed=3, aggressive=1.0, stop=lambda: False, **settings):
-        batches, pack = Batches(5, 2, "lengths", LENGTHS), Trace(losses, aggressive)
+        batches = Batches(5, 2, "lengths", LENGTHS)
+        pack = Trace(losses, aggressive)
         objective = rule(**settings)
         made = inner_updates(pack, objective, batches, seed, update, torch.tensor([0, 1]), stop)
         assert made == len(pack.calls)
@@ -101,7 +105,8 @@ def test_which_groups_an_update_proper_moves():
 def phases(found, **settings):
     """Whether training is aggressive after each validation with this mutual information."""
     objective = rule(**settings)
-    state, out = objective.state(), []
+    state = objective.state()
+    out = []
     for mi in found:
         state = objective.validated(state, {"valid_mi_batch": mi})
         out.append(bool(state["aggressive"] > 0))

@@ -58,7 +58,8 @@ def test_a_killed_run_goes_on_bit_for_bit(go, objective, tmp_path):
     assert 0 < checkpoint.read(stopped).meta["update"] < 30
     (again,) = go("killed", objective=objective)
     assert whole.update == again.update == 30
-    mine, theirs = parameters(whole), parameters(again)
+    mine = parameters(whole)
+    theirs = parameters(again)
     assert all(torch.equal(mine[k], theirs[k]) for k in mine)
     assert [p["valid_bound"] for p in whole.curve] == [p["valid_bound"] for p in again.curve]
 
@@ -67,7 +68,8 @@ def test_a_killed_run_goes_on_bit_for_bit(go, objective, tmp_path):
 def test_a_pack_is_its_seeds_and_the_packed_engine_the_plain_one(go, objective):
     together = go("pack", (0, 1), objective)
     (alone,) = go("alone", (1,), objective)
-    mine, theirs = parameters(together[1]), parameters(alone)
+    mine = parameters(together[1])
+    theirs = parameters(alone)
     assert all(torch.equal(mine[k], theirs[k]) for k in mine)
     packed = go("packed", (0, 1), objective, "packed")
     for one, other in zip(together, packed, strict=True):

@@ -56,7 +56,8 @@ def same(a: RunState, b: RunState) -> None:
     for path in ("last", "best"):
         one, other = (checkpoint.read(getattr(s, path)) for s in (a, b))
         for part in ("params", "state", "opt"):
-            mine, theirs = getattr(one, part), getattr(other, part)
+            mine = getattr(one, part)
+            theirs = getattr(other, part)
             assert mine.keys() == theirs.keys()
             assert all(torch.equal(mine[k], theirs[k]) for k in mine), (path, part)
     curves = [[{k: v for k, v in p.items() if k != "seconds"} for p in s.curve] for s in (a, b)]
@@ -115,7 +116,8 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
     found = {"valid_mi_batch": 0.0}
     monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **found})
     seed = go(objective__name="aggressive")
-    best, last = checkpoint.read(seed.best), checkpoint.read(seed.last)
+    best = checkpoint.read(seed.best)
+    last = checkpoint.read(seed.last)
     assert seed.best_update == seed.curve[0]["update"]
     assert float(last.opt["falls"]) == 2.0
     assert float(last.opt["factor"]) == 0.25
@@ -217,10 +219,12 @@ def test_the_phase_may_end_by_the_mutual_information_of_the_whole_set(go):
     """Both are in the curve; a fall of the one that is watched ends the phase."""
     for of, key in (("batches", "valid_mi_batch"), ("whole", "valid_mi")):
         seed = go(of, objective__mi_of=of, train__updates=3)
-        on, before = True, -9.0
+        on = True
+        before = -9.0
         for point in seed.curve:
             assert (point["train_inner"] > 0) == on
-            on, before = on and point[key] >= before, point[key]
+            on = on and point[key] >= before
+            before = point[key]
     with pytest.raises(UserError, match=r"objective\.mi_of='all': .*batches, whole"):
         go("bad", objective__mi_of="all")
 

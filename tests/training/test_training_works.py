@@ -26,7 +26,8 @@ def independent_pixels(splits):
 @pytest.mark.parametrize("column", ["NVIL", "WS"])
 def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
     """By more than 3 nats of 25.2 after 3,000 updates; two seeds of each rule end 3.5 to 3.7 below."""
-    table, preset = catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick")
+    table = catalogue.load_table("nvil_mnist")
+    preset = catalogue.load_preset("quick")
     settings = ["train.updates=3000", "train.valid_every=1000"]
     (cell,) = compose.cells(table, preset, settings, ["row=SBN 200", f"column={column}"])
     splits = data.load(cell.config["data"])

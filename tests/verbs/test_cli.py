@@ -23,7 +23,9 @@ def verb(monkeypatch):
 
     def put(run, configure=lambda parser: None):
         module = types.ModuleType("vaebench.verbs.bench")
-        module.HELP, module.configure, module.run = "A stand-in.", configure, run
+        module.HELP = "A stand-in."
+        module.configure = configure
+        module.run = run
         monkeypatch.setitem(sys.modules, "vaebench.verbs.bench", module)
 
     return put

@@ -12,7 +12,8 @@ from vaebench.config.compose import cells
 
 
 def test_compare(runs, tmp_path, capsys):
-    a, b = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+    a = str(tmp_path / "a.csv")
+    b = str(tmp_path / "b.csv")
     report = ["report", "table=small", f"run.results={runs}", "--format", "csv", "--output"]
     call(capsys, *report, a)
     assert call(capsys, "compare", a, a)[0] == 0

@@ -63,7 +63,8 @@ def test_a_figure_is_drawn_before_a_table_is_trained(conf, tmp_path, capsys):
 
 
 def test_report_writes_what_is_drawn(conf, tmp_path, capsys):
-    points, plot = tmp_path / "p.csv", tmp_path / "p.svg"
+    points = tmp_path / "p.csv"
+    plot = tmp_path / "p.svg"
     code, _, err = call(capsys, "report", "table=drawing", "--curves", str(points), "--plot", str(plot))
     assert (code, err) == (0, f"vaebench: wrote {points}\nvaebench: wrote {plot}\n")
     assert points.read_text() == call(capsys, "report", "table=drawing", "--format", "csv")[1]

@@ -58,7 +58,8 @@ def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_
     assert set(other) == set(own)
     for name, m in other.items():
         assert m["value"] == own[name]["value"], "the mean that the model subtracts is that of its training data"
-        parts, before = signature_parts(m["signature"]), signature_parts(own[name]["signature"])
+        parts = signature_parts(m["signature"])
+        before = signature_parts(own[name]["signature"])
         assert parts.pop("trained") == before.pop("data")
         assert parts.pop("data") != before.get("data")
         assert parts == before

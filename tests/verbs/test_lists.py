@@ -82,7 +82,8 @@ def test_a_damaged_note_is_passed_over(tmp_path):
 
 
 def test_only_settings_of_the_training_are_changes():
-    table, quick = catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick")
+    table = catalogue.load_table("nvil_mnist")
+    quick = catalogue.load_preset("quick")
     some = ["row=SBN 200", "column=NVIL"]
     (plain,) = cells(table, quick, ["eval.points=5", "run.jobs=1"], some)
     (changed,) = cells(table, quick, ["eval.points=5", "optim.rate=1e-2", "run.jobs=1"], some)

@@ -13,7 +13,8 @@ from vaebench.evaluation.trained_run import Trained
 from vaebench.report.images import DOTS, image, pixels
 from vaebench.verbs import generated
 
-WHITE, BLACK = 0.0, 1.0
+WHITE = 0.0
+BLACK = 1.0
 
 
 def drawn(path) -> np.ndarray:
@@ -36,7 +37,8 @@ def made(monkeypatch):
 
 
 def test_lines_between_images_and_between_groups():
-    a, b = np.zeros((2, 2)), np.ones((2, 2))
+    a = np.zeros((2, 2))
+    b = np.ones((2, 2))
     grid = np.array([[a, b, a, b], [b, b, a, a]])
     x = LINE
     assert mosaic(grid, group=2).tolist() == [
@@ -82,7 +84,8 @@ def test_originals_stand_beside_their_reconstructions(made, tmp_path, monkeypatc
     assert found.shape == (2 * 2 + 1, 6 * 2 + 3 + 2 * 3)
     chosen = [0, 2, 4, 7, 9]
     for place, number in enumerate(chosen):
-        top, left = 3 * (place // 3), 8 * (place % 3)
+        top = 3 * (place // 3)
+        left = 8 * (place % 3)
         wanted = made.splits.test[number].reshape(2, 2)
         assert np.array_equal(found[top : top + 2, left : left + 2], wanted)
         assert np.array_equal(found[top : top + 2, left + 3 : left + 5], wanted)
@@ -115,7 +118,8 @@ def test_latents_are_traversed(made, tmp_path, capsys, monkeypatch):
     )
     found = drawn(tmp_path / "traversal.png")
     assert found.shape == (5, 8)
-    first, last = slice(0, 2), slice(6, 8)
+    first = slice(0, 2)
+    last = slice(6, 8)
     assert found[0:2, first].tolist() == [[0, 1], [0, 1]]
     assert found[0:2, last].tolist() == [[0, 1], [1, 1]]
     assert found[3:5, first].tolist() == [[0, 0], [0, 1]]

@@ -106,7 +106,8 @@ def test_report_writes_curves_and_plots(runs, tmp_path, capsys):
     (folder / "curve.csv").write_text(
         "update,seconds,train_bound,valid_bound,unit\n10,1.0,120.5,121.5,nats\n20,2.0,115,116,nats\n"
     )
-    curves, plot = tmp_path / "c.csv", tmp_path / "p.svg"
+    curves = tmp_path / "c.csv"
+    plot = tmp_path / "p.svg"
     arguments = ["report", "table=small", f"run.results={runs}", "--curves", str(curves), "--plot", str(plot)]
     assert call(capsys, *arguments)[0] == 0
     assert curves.read_text().splitlines()[1] == "small,SBN 200,NVIL,0,10,1.0,120.5,121.5"

@@ -32,7 +32,9 @@ class Terminal:
 
     def __init__(self):
         self.master, slave = pty.openpty()
-        self.name, self.shown, self._slave = os.ttyname(slave), "", slave
+        self.name = os.ttyname(slave)
+        self.shown = ""
+        self._slave = slave
         termios.tcsetwinsize(slave, (24, 120))
 
     def read(self):

@@ -40,7 +40,8 @@ def stopped(command, until, number):
 
 
 def test_an_evaluation_at_the_end_of_a_run(vaebench, until, tmp_path):
-    whole, root = tmp_path / "whole", tmp_path / "runs"
+    whole = tmp_path / "whole"
+    root = tmp_path / "runs"
     assert vaebench("run", *TINY, f"run.results={whole}").wait()[0] == 0
     at, err = stopped(vaebench("run", *TINY, f"run.results={root}", code=SLOW), until, signal.SIGTERM)
     assert err.splitlines()[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"

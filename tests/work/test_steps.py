@@ -26,7 +26,8 @@ def test_loops_outside_of_any_work_are_plain_loops():
 
 
 def test_what_is_kept_in_the_middle_of_a_step_is_the_state_before_it():
-    whole, kept = summed(Box(value=0.0), 5, 3), []
+    whole = summed(Box(value=0.0), 5, 3)
+    kept = []
     stop = Stopping(8)
     with (
         pytest.raises(Interrupted, match=r"stopped at numbers 1/5, inner 1/3"),
@@ -65,7 +66,9 @@ def test_patience_lets_what_ends_soon_end(monkeypatch):
 
 
 def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
-    now, kept, told = [0.0], [], []
+    now = [0.0]
+    kept = []
+    told = []
     monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
     with Work(keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append):
         for i in steps.steps("numbers", 800, Box(value=0)):

@@ -137,8 +137,11 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)])
     yield mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
     with torch.no_grad():  # a posterior wide enough for weights of finite variance
-        model.q["weight"].zero_(), model.q["bias"].zero_(), model.q["log_sd"].fill_(0.3)
-        model.p["weight"].mul_(0.5), model.p["log_sd"].fill_(0.0)
+        model.q["weight"].zero_()
+        model.q["bias"].zero_()
+        model.q["log_sd"].fill_(0.3)
+        model.p["weight"].mul_(0.5)
+        model.p["log_sd"].fill_(0.0)
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)])
     yield mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
     yield from gradients("ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model)
