@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -176,13 +176,14 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     published = printed.published.get(column)
     found = _numbers(table, row, column, runs)
     ours = found.estimates.get(measure)
+    averaged = found.averaged[measure]
 
     # What may be said of the two numbers.
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
     comparable = of_paper and measure not in found.mixed and not is_timing(measure) and not (ours and ours.faulty)
-    lost = _seeds(found.taken[measure]) - _seeds(found.averaged[measure])
+    lost = _seeds(found.taken[measure]) - _seeds(averaged)
     if printed.diverges:
         word = _divergence(runs, first["label"]) if of_paper else "-"
     else:
@@ -193,23 +194,12 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         word += _survivors(runs, lost) if word != "-" else ""
 
     # What must be said of this row alone.
-    unjudged = "no verdict: " if table.printed else ""
-    status, reasons = _status(measure, runs, found.averaged[measure], lost)
-    signatures = sorted({number["signature"] for number in found.averaged[measure]})
+    status, reasons = _status(measure, runs, averaged, lost)
+    signatures = sorted({number["signature"] for number in averaged})
     notes = [printed.note, _kind(signatures), *reasons]
-    if not protocol_is_papers:
-        notes.append(f"{unjudged}{_unlike_the_papers(found.averaged[measure])}")
-    if indicative:
-        notes.append(f"the printed number is indicative, no verdict: {indicative}")
-    for m, words in found.mixed.items():
-        which = unjudged if m == measure else f"{heading(m)}: "
-        notes.append(f"{which}measured under different protocols ({words})")
+    notes += _unlike(table, measure, found, protocol_is_papers, indicative)
     notes += _flagged(runs, found.taken)
 
-    # What the finished runs cost.
-    done = [run for run in _first_of_seeds(runs) if run["status"] == "done"]
-    timed = [run for run in done if run["clock"]] or done
-    packs = [run["pack"] for run in done if run["pack"] is not None]
     return ReportRow(
         row=row,
         column=column,
@@ -219,11 +209,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         difference=ours.mean - published if ours and published is not None and comparable else None,
         verdict=word,
         beside={m: e for m, e in found.estimates.items() if m != measure},
-        updates=mean_of(run["updates"] for run in done),
-        seconds=mean_of(run["seconds"] for run in timed),
-        clock=timed[0]["clock"] if timed else "",
-        pack=max(packs, default=None),
-        device="; ".join(sorted({run["device"] for run in done if run["device"]})),
+        **_cost(runs)._asdict(),
         status=status,
         preset=first["preset"],
         label=first["label"],
@@ -262,6 +248,49 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
     estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
     mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
     return _Numbers(found, numbers, estimates, mixed)
+
+
+class _Cost(NamedTuple):
+    """What the finished runs of a table entry cost, see ``ReportRow``."""
+
+    updates: float | None
+    seconds: float | None
+    clock: str
+    pack: int | None
+    device: str
+
+
+def _cost(runs: Sequence[Record]) -> _Cost:
+    done = [run for run in _first_of_seeds(runs) if run["status"] == "done"]
+    timed = [run for run in done if run["clock"]] or done
+    packs = [run["pack"] for run in done if run["pack"] is not None]
+    return _Cost(
+        updates=mean_of(run["updates"] for run in done),
+        seconds=mean_of(run["seconds"] for run in timed),
+        clock=timed[0]["clock"] if timed else "",
+        pack=max(packs, default=None),
+        device="; ".join(sorted({run["device"] for run in done if run["device"]})),
+    )
+
+
+def _unlike(table: Table, measure: str, found: _Numbers, papers_protocol: bool, indicative: str) -> Iterator[str]:
+    """Why numbers of an entry do not compare: with the printed one, or with one another.
+
+    Args:
+        table: Of the entry.
+        measure: What the paper printed there.
+        found: What was measured.
+        papers_protocol: Whether all runs have the paper's.
+        indicative: Why the printed number compares with none of ours; empty if it does.
+    """
+    unjudged = "no verdict: " if table.printed else ""
+    if not papers_protocol:
+        yield f"{unjudged}{_unlike_the_papers(found.averaged[measure])}"
+    if indicative:
+        yield f"the printed number is indicative, no verdict: {indicative}"
+    for m, words in found.mixed.items():
+        which = unjudged if m == measure else f"{heading(m)}: "
+        yield f"{which}measured under different protocols ({words})"
 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:

@@ -24,8 +24,10 @@ from vaebench.evaluation.examined import Examined, other_data
 from vaebench.evaluation.partial import Partial
 from vaebench.evaluation.posterior_means import write_means
 from vaebench.models import model_class
+from vaebench.models.base import Model
 from vaebench.objectives import OBJECTIVES
 from vaebench.objectives.base import Objective
+from vaebench.results.stats import Measure
 from vaebench.results.status import Status
 from vaebench.results.store import Store
 from vaebench.running import loaded
@@ -309,8 +311,10 @@ class Session:
         return self.records.write(s, Status.TRAINED, self.records.of_training(s))
 
     def _finish(self, s: RunState, say: Say, should_stop: ShouldStop) -> dict[str, Any]:
+        """The result of a seed whose training has ended or is left as it is: evaluated, unless it has diverged."""
+        follower = self.followers[s.seed]
         if s.status == "diverged":
-            self.followers[s.seed].ended(Status.DIVERGED, s.update, [], Pictures)
+            follower.ended(Status.DIVERGED, s.update, [], Pictures)
             return self.records.write(s, Status.DIVERGED, [])
 
         write_curve(s)  # a kill may have come between the last checkpoint and its view
@@ -318,10 +322,40 @@ class Session:
         found = evaluated_checkpoint(s, self.cell.train.select)
         model = self.trio.model.to(self.device)
         put(model, found)
-        on = self.examined
-        x = cases(on.splits, self.config["eval"]).to(self.device)
 
         begun = Partial(s.folder, self._evaluation(s, found))
+        measures, seconds, failure = self._evaluate(s, model, found, begun, say, should_stop)
+        if not self.examined.own:
+            begun.remove()
+            return self.records.add(s, measures)
+
+        measures += self.records.of_training(s)
+        result = self.records.write(s, status, measures, seconds)
+        begun.remove()
+        follower.curve(s.curve)
+        follower.ended(status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed))
+        if failure is not None:
+            raise failure
+        return result
+
+    def _evaluate(
+        self, s: RunState, model: Model, found: Checkpoint, begun: Partial, say: Say, should_stop: ShouldStop
+    ) -> tuple[list[Measure], float, Exception | None]:
+        """The measures of a seed, the seconds that they took in all, and why its posterior means are not written.
+
+        Args:
+            s: The seed.
+            model: With the parameters of ``found`` in it.
+            found: The checkpoint that is evaluated.
+            begun: What an evaluation that was stopped has left, and where this one leaves it.
+            say: Is told how far it is.
+            should_stop: Asked meanwhile.
+
+        Raises:
+            Interrupted: ``should_stop`` said so; what was found is kept.
+        """
+        on = self.examined
+        x = cases(on.splits, self.config["eval"]).to(self.device)
         kept, spent = begun.read()
 
         def keep(loops: list[Kept], seconds: float) -> None:
@@ -348,19 +382,7 @@ class Session:
                     failure = e
         except Interrupted as e:
             raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
-
-        if not on.own:
-            begun.remove()
-            return self.records.add(s, measures)
-        measures += self.records.of_training(s)
-        result = self.records.write(s, status, measures, work.seconds)
-        begun.remove()
-        follower = self.followers[s.seed]
-        follower.curve(s.curve)
-        follower.ended(status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed))
-        if failure is not None:
-            raise failure
-        return result
+        return measures, work.seconds, failure
 
     def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:
         """All that the numbers of an evaluation depend on, rounding included."""
