@@ -72,6 +72,7 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
         # Milder parameters: with a poor posterior the importance weights vary so much that their z-scores mean
         # nothing.
         yield from densities(name, of_kind(SampledPosterior, tiny(config, 1, device, scale=0.5)))
+
     for name in ("SBN 4", "SBN 2-2-3", "SBN 2-3, autoregressive posterior", "fDARN 4"):
         yield from gradients(f"NVIL, {name}", "nvil", {}, tiny(MODELS[name], 2, device))
     for variant, settings in NVIL_VARIANTS.items():
@@ -80,11 +81,13 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
         yield from gradients(f"wake-sleep, {name}", "wake_sleep", {}, tiny(MODELS[name], 4, device))
     for name in ("SBN 4", "DARN 4"):
         yield from gradients(f"MDL, {name}", "mdl", {}, tiny(MODELS[name], 9, device))
+
     yield from linear_gaussian(device)
     yield from log_z(device)
     yield from boltzmann_posterior(device)
     for groups in (1, 2):
         yield from smoothed_kl(groups, device)
+
     yield from check_counts.lines(device)
     yield from check_documents.lines(device)
     yield from check_images.lines(device)
@@ -207,6 +210,7 @@ def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
     seen = model.encode(x)
     if len(model.sizes) == 2:
         return float(exact.layer_kl(model, x)[0]) - _missing(model)
+
     u = (torch.arange(grid, dtype=torch.float64, device=x.device) + 0.5) / grid
     u = torch.cartesian_prod(u, u).unsqueeze(1)  # (grid^2, 1, 2)
     first = model.group_logits(0, seen, [])
@@ -243,9 +247,11 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
     if baseline is not None:
         randomize(baseline, 6, 0.5)
     rule.to(device)
+
     state = frozen_state(rule)
     x = exact.states(VISIBLE)[[3, 5, 5, 10]].to(device)
     wanted = exact_gradients(rule, state, x)
+
     sums: dict[str, _Moments] = {}
     for g in sampled_gradients(rule, state, x):
         for group, v in g.items():
@@ -254,6 +260,7 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
             own.square.add_((v**2).sum(0))
             direction = wanted[group] / wanted[group].norm().clamp(min=1e-12)
             own.projected.append(v @ direction)
+
     for group, (linear, square, projected) in sums.items():
         mean = linear / DRAWS
         error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
@@ -311,17 +318,22 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
                     values[k] = values[k] / scale
         if rule.baseline is not None:
             values.update(_baseline_gradients(rule, state, x))
+
     elif isinstance(rule, WakeSleep):
         values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
         sleep = _grad(rule, exact.expected_log_posterior(rule.model).to(x.device) * len(x))
         values.update({k: v for k, v in sleep.items() if k.startswith("model.q.")})
+
     elif isinstance(rule, MDL) and rule.model.layers == 1:
         values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
         values.update(_code_gradients(rule, x))
+
     elif isinstance(rule, IWBound) and isinstance(rule.model, LinearGaussian) and rule.samples == 1:
         values = _grad(rule, rule.model.elbo(x).sum())
+
     else:
         raise ValueError(f"no exact gradient is known for {type(rule).__name__}")
+
     group_of = fast.group_of(rule)
     out: dict[str, list[Tensor]] = {}
     for k, v in values.items():
@@ -345,6 +357,7 @@ def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict
         weight = total(log_q).exp()
         log_p = [t.expand_as(weight) for t in log_p]
         bound = total(log_p) - total(log_q)
+
     inputs = model.posterior_inputs(x, z)
     value = torch.zeros((), dtype=torch.float64, device=x.device)
     for i, net in enumerate(rule.baseline or []):

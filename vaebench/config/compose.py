@@ -235,8 +235,10 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
                 own[key] = choices[key]
         else:
             values.append((where, key, text))
+
     for group, option in choices.items():
         _refuse_left_over(group, option, own.get(group) or primary_sections(conf)[group]["name"], values, conf)
+
     config = overlay(sections(tuple(sorted(choices.items())), conf), values)
     check_cell(config)
     config["data"] = settle(config["data"])

@@ -58,18 +58,23 @@ def _table(raw: dict[str, Any], at: str) -> Table:
     columns = {}
     for key, value in mapping(raw.pop("columns", None), f"{at}: columns").items():
         columns[key] = _column(value, f"{at}: columns.{key}")
+
     rows = {}
     for key, value in mapping(raw.pop("rows", None), f"{at}: rows").items():
         rows[key] = _row(value, columns, f"{at}: rows.{key}")
+
     presets = {
         key: _table_preset(value, columns, rows, f"{at}: presets.{key}")
         for key, value in mapping(raw.pop("presets", None), f"{at}: presets").items()
     }
+
     raw["base"] = _strings(raw.get("base", []), f"{at}: base")
     raw["seeds"] = _seeds(raw.get("seeds"), at) or (0,)
+
     printed = any(v is not None for row in rows.values() for v in row.published.values())
     if not printed and not {"margin", "margin_why"} & set(raw):
         raw |= {"margin": 0.0, "margin_why": NOTHING_PUBLISHED}
+
     table: Table = _build(Table, {"columns": columns, "rows": rows, "presets": presets, **raw}, at)
     _check_scalars(table, at)
     return table
@@ -117,29 +122,35 @@ def _column(value: Any, where: str) -> Column:
 def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     value = mapping(value, where)
     value["set"] = _strings(value.get("set", []), f"{where}.set")
+
     chosen = value.get("columns")
     if chosen is not None:
         value["columns"] = _strings(chosen, f"{where}.columns")
         for c in value["columns"]:
             if c not in columns:
                 raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
+
     entries = mapping(value.get("entries"), f"{where}.entries")
     value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
     for c in entries:
         if c not in (columns if chosen is None else chosen):
             raise UserError(f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}")
+
     value["published"] = mapping(value.get("published"), f"{where}.published")
     for c, number in value["published"].items():
         if number is not None and not is_number(number):
             raise UserError(f"{where}.published.{c}: expected a number or null, found {number!r}")
+
     value["spread"] = mapping(value.get("spread"), f"{where}.spread")
     for c, number in value["spread"].items():
         if value["published"].get(c) is None:
             raise UserError(f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}")
         if not is_number(number) or number < 0:
             raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
+
     if not isinstance(value.get("diverges", False), bool):
         raise UserError(f"{where}.diverges: expected true or false, found {value['diverges']!r}")
+
     value["trained_by"] = _links(value, columns, where)
     return _build(Row, value, where)
 
@@ -165,12 +176,14 @@ def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], 
     value = mapping(value, where)
     value["set"] = _strings(value.get("set", []), f"{where}.set")
     value["seeds"] = _seeds(value.get("seeds"), where)
+
     per_column = mapping(value.get("columns"), f"{where}.columns")
     value["columns"] = {c: _strings(v, f"{where}.columns.{c}") for c, v in per_column.items()}
     value["rows"] = {
         r: {c: _strings(v, f"{where}.rows.{r}.{c}") for c, v in mapping(entry, f"{where}.rows.{r}").items()}
         for r, entry in mapping(value.get("rows"), f"{where}.rows").items()
     }
+
     for c in value["columns"]:
         if c not in columns:
             raise UserError(f"{where}.columns: unknown column {c!r}: {nearest(c, columns)}")
@@ -180,6 +193,7 @@ def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], 
         for c in entry:
             if c != "*" and c not in columns:
                 raise UserError(f"{where}.rows.{r}: unknown column {c!r}: {nearest(c, [*columns, '*'])}")
+
     return _build(TablePreset, value, where)
 
 

@@ -29,6 +29,7 @@ def parse(arguments: Sequence[str]) -> Selection:
     tables: list[str] = []
     preset = "paper"
     overrides: list[str] = []
+
     for argument in arguments:
         refuse_prefix(argument)
         key, equals, value = argument.partition("=")
@@ -42,17 +43,21 @@ def parse(arguments: Sequence[str]) -> Selection:
             preset = value.strip()
         else:
             overrides.append(argument)
+
     known = catalogue.options("table")
     if not tables:
         keys = [text.partition("=")[0] for text in overrides]
         mistyped = next((key for key in keys if likely(key, ["table"], TYPO)), "")
         hint = f"unknown key {mistyped!r}: did you mean 'table'? " if mistyped else "no table given: "
         raise UserError(f"{hint}write table=NAME; {nearest('', known)}")
+
     for name in tables:
         if name not in known:
             raise UserError(unknown("table", name, known))
+
     if preset not in catalogue.options("preset"):
         raise UserError(f"unknown preset {preset!r}: {nearest(preset, catalogue.options('preset'))}")
+
     return Selection(tuple(dict.fromkeys(tables)), preset, tuple(overrides))
 
 

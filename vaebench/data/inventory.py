@@ -67,6 +67,7 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
     """Every local copy of the needed files, then the prepared file, each read through and held against its SHA-256."""
     if loader.asks:
         return [Check(loader.name, ", ".join(loader.asks), "absent", "your own files, checked whenever they are read")]
+
     checks = []
     for source in loader.sources.values():
         copies = local_copies(source, mirror, root)
@@ -76,10 +77,12 @@ def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
             wrong = mistake(path, source)
             detail = f"{wrong}; expected {source.expected}" if wrong else ""
             checks.append(Check(loader.name, str(path), "bad" if wrong else "ok", detail))
+
     if not loader.kept:
         loader.arrays({})  # holds what the library ships against its SHA-256
         checks.append(Check(loader.name, "embedded", "ok"))
         return checks
+
     path = prepared_path(loader, root)
     if not path.is_file():
         checks.append(Check(loader.name, str(path), "absent", "not prepared"))

@@ -78,6 +78,7 @@ def stream(
         found = ais(machine, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
         if found.z1 is None or found.z2 is None or found.log_w is None:
             raise RuntimeError("the annealing has not kept its states")
+
         log_a = found.log_w - torch.logsumexp(found.log_w, 0) + math.log(chains)
         size = chunk or max(1, max_floats // (len(xs) * widest))
         for first in range(0, chains, size):

@@ -86,6 +86,7 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     constant = -0.5 * (log_var + LOG_2PI).sum(-1) - math.log(len(mean))
     precision = torch.exp(-log_var)
     centre = mean.mean(0)
+
     # z'Pz - 2 z'Pm + m'Pm loses digits where its terms are far greater than their sum.
     largest = torch.maximum((z - centre).square().amax(0), (mean - centre).square().amax(0)) * precision.amax(0)
     if float(largest.max()) > LOSS:
@@ -96,6 +97,7 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
         density = _expanded
         z = z - centre
         mean = mean - centre
+
     parts = []
     for part in z.split(max(1, each)):
         tick()

@@ -63,10 +63,12 @@ class RBMNLL(Metric[Annealed]):
         energy = float(collected.free_energy.mean())
         trust = _trust(found)
         value = float(found.value)
+
         gap: dict[str, Any] = {}
         if found.upper is not None and found.upper_error is not None and trust:
             apart = math.hypot(float(found.error), float(found.upper_error))
             gap = {"gap": float(found.upper) - value, "gap_error": apart}
+
         out = [
             job.measure(
                 "annealed_nll",
@@ -82,6 +84,7 @@ class RBMNLL(Metric[Annealed]):
             ),
             _log_z("log_z", value, float(found.error), method=found.method, **trust, **gap),
         ]
+
         if found.upper is None or found.upper_error is None:
             return out
         upper = float(found.upper)
@@ -89,6 +92,7 @@ class RBMNLL(Metric[Annealed]):
         more: dict[str, Any] = {"upper_exact": found.upper_exact is not False}
         if found.upper_ess is not None:
             more |= {"chains": found.chains, "ess": float(found.upper_ess)}
+
         return [
             *out,
             job.measure("annealed_nll_reverse", energy + upper, 0.0, None, log_z=upper, log_z_error=error, **more),

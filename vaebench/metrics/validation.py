@@ -61,22 +61,28 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
         return masked_nll(model, x, samples, seed, "valid")
     if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
         return exact_value(model, x)
+
     if isinstance(model, ReplicatedSoftmax):
         given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
         energies, log_z_of, length = annealed(model, x, given, seed, purpose="valid_logz")
         return float((energies + log_z_of.value[length]).mean())
+
     if isinstance(model, BinaryRBM):
         given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
         found = log_zs.of_data(model, given, seed, purpose="valid_logz")
         return float(free_energies(model, x).mean() + found.value)
+
     if not isinstance(model, BoltzmannPrior):
         return -bound(model, x, samples, seed, "valid").value
+
     given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"]}
     if model.facts.base_rates:
         given |= BASE_RATE
     log_z = float(log_zs.of_prior(model, x, given, seed, purpose="valid_logz").value)
+
     if not isinstance(model, BoltzmannPosterior):
         return importance(model, x, samples, seed, "valid", log_z=log_z).nll
+
     x = examples.every_nth(x, settings.get("points"))
     chains = settings.get("posterior_chains") or samples
     steps = settings.get("posterior_temperatures", VALID_POSTERIOR_TEMPERATURES)

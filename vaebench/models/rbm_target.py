@@ -67,15 +67,18 @@ class RBMTarget(SampledPosterior):
             raise UserError(f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated")
         validate.one_of("model.weights", weights, WEIGHTS)
         validate.between("model.low", low)
+
         super().__init__(info, [2 * side])
         self.side = side
         shapes = {"pattern": ("uniform", (components, 2 * side)), "weights": ("uniform", (components,))}
         made = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
+
         high = (made["pattern"] < 0.5).double()
         mu = low + (1.0 - 2.0 * low) * high
         share = made["weights"].double()
         alpha = torch.ones_like(share) if weights == "equal" else -torch.log1p(-share)
         log_alpha = torch.log(alpha / alpha.sum())
+
         self.register_buffer("slopes", torch.logit(mu).to(self.mean.dtype))
         self.register_buffer("offsets", (log_alpha + torch.log1p(-mu).sum(-1)).to(self.mean.dtype))
         self.q = FreeMachine(side)

@@ -116,6 +116,7 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
     scores = model.mean.new_zeros(1, dtype=torch.float64)
     begun: list[tuple[int, ...]] = [()]
     best: Document | None = None
+
     for _ in range(longest):
         after, state = model.p.next_word(word, None if z is None else z.expand(len(word), -1), state)
         every = (scores.unsqueeze(1) + after).flatten()
@@ -123,6 +124,7 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
         parent = place // after.shape[1]
         word = place % after.shape[1]
         grown = [(*begun[i], w) for i, w in zip(parent.tolist(), word.tolist(), strict=True)]
+
         # Best first, and probabilities only fall: what is no better than a document that has ended cannot be the best.
         live = 0
         for tokens, p in zip(grown, scores.tolist(), strict=True):
@@ -132,8 +134,10 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
                 best = Document(tokens, p)
                 break
             live += 1
+
         if best and not live:
             return best
+
         begun = grown[:live]
         scores = scores[:live]
         word = word[:live]

@@ -38,14 +38,18 @@ def initialize(
     Raises UserError for an unknown ``init``, a scale that is not positive or a centre that is no number.
     """
     validate.one_of("model.init", init, INITS)
+
     for key, value in (("init_scale", scale), ("embedding_scale", embedding_scale)):
         if not (isinstance(value, (int, float)) and 0 < value < math.inf):
             raise UserError(f"model.{key}={value!r}: must be a number above 0")
+
     for key, value in (("init_center", init_center), ("embedding_center", embedding_center)):
         if not (isinstance(value, (int, float)) and math.isfinite(value)):
             raise UserError(f"model.{key}={value!r}: must be a number")
+
     others = (init_center, scale)
     words = (embedding_center, embedding_scale)
+
     with torch.no_grad():
         for name, p in sorted(module.named_parameters()):
             if init == "text":

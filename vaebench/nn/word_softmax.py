@@ -78,10 +78,12 @@ class _LogProbs(torch.autograd.Function):
         h, weight, words, shares, *within = ctx.saved_tensors
         to_h = torch.zeros_like(h)
         to_weight = torch.zeros_like(weight)
+
         dtype = torch.bfloat16 if ctx.half else h.dtype
         blocks = list(zip(weight.to(dtype).split(WORDS), to_weight.split(WORDS), strict=True))
         factors = (shares.exp() * -grad).split(ROWS, 1)
         left = iter(within)
+
         rows = zip(h.split(ROWS), to_h.split(ROWS), factors, words.split(ROWS), grad.split(ROWS), strict=True)
         for part, to_part, row, own, own_grad in rows:
             units = part.to(dtype).mT.contiguous()
@@ -94,6 +96,7 @@ class _LogProbs(torch.autograd.Function):
                     d = d.to(dtype)
                 to_part += product(d, block.mT)
                 to_block += product(units, d.mT).mT
+
         if not ctx.half:
             to_h.addcmul_(grad.unsqueeze(1), weight[words])
             to_weight.index_add_(0, words, h * grad.unsqueeze(1))

@@ -70,15 +70,18 @@ class ContrastiveDivergence(Objective):
             raise UserError(f"objective.grow={grow!r}: must be a number of passes above 0, or null")
         if chains is not None and not model.draws_bits:
             raise UserError(f"objective.chains={chains!r}: for models of bits only; allowed here: null")
+
         self.model = model
         self.plain_only = model.ragged
         self.steps = validate.whole("objective.steps", steps)
         self.grow = None if grow is None else float(grow)
         self.chains = None if chains is None else validate.whole("objective.chains", chains)
+
         self.validation = {
             "temperatures": validate.whole("objective.valid_temperatures", valid_temperatures),
             "chains": validate.whole("objective.valid_chains", valid_chains, 2),
         }
+
         cost = check_decay(weight_decay)
         # The engine's own decay knows nothing of k, by which all of the loss is divided where chains grow.
         self.weight_decay, self.cost = (cost, 0.0) if grow is None else (0.0, cost)

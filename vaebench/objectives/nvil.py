@@ -125,15 +125,18 @@ class NVIL(Objective):
         log_p = self.model.log_joint_terms(x, z)
         log_q = self.model.log_posterior_terms(z, x)
         raw = self.signals(log_p, log_q)
+
         predicted = None
         if self.baseline is not None:
             inputs = self.model.posterior_inputs(x, z)
             predicted = torch.stack([c(v).reshape(-1) for c, v in zip(self.baseline, inputs, strict=True)])
         s, new_state = self.center(raw, predicted, state)
+
         gain = sum(log_p) + (s * torch.cat(log_q)).sum(0, keepdim=True)
         if predicted is not None:
             # The baselines minimise (l - C - c)^2; as in all published code the normalised signal drives them.
             gain = gain + (s * predicted).sum(0, keepdim=True)
+
         loss = -reduction.over_cases(gain, self.reduce)
         metrics = {"bound": raw[0].mean()}
         if predicted is not None:

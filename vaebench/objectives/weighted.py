@@ -56,12 +56,15 @@ def bound(
         likelihood, ratio = terms(list(z))
         log_w = likelihood + gamma * ratio
         return torch.logsumexp(log_w, 0) - math.log(len(log_w)), (likelihood + ratio).detach().mean(0)
+
     if estimator != "doubly_reparameterized":
         raise ValueError(f"estimator {estimator!r} is not one of {ESTIMATORS}")
+
     with torch.no_grad():
         likelihood, ratio = terms([v.detach() for v in z])
     log_w = likelihood + gamma * ratio
     weight = torch.softmax(log_w, 0)
+
     # theta gets the weight, phi this factor more: the samples enter with their derivative scaled by it.
     factor = (gamma * weight + 1.0 - gamma).unsqueeze(-1)
     again, ratio_again = terms([scale_gradient(v, factor) for v in z])

@@ -82,8 +82,10 @@ class Adam(Optimiser):
         params = update.params
         grads = update.grads
         state = update.state
+
         factors = self.factor(update.progress).tolist()
         together = alike(params, self.rates, update)
+
         for r, factor in enumerate(factors):
             for (rate, strength), names in together.items():
                 adam(

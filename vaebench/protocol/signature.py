@@ -59,6 +59,7 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
     """
     ev = config["eval"]
     model = family(config)
+
     if model.exact:
         names = ["nll"]
     elif model.bounded:
@@ -83,6 +84,7 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("ais_nll")
         if model.draws_bits and "posterior" not in model.unnormalised and ev.get("imputation"):
             names.append("imputation")
+
     if measure in METRICS and METRICS[measure].files and measure not in names:
         names.append(measure)
     return names
@@ -139,12 +141,14 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         return f"{measure}|data:{name}|recipe:{config['recipe']}"
     cases = config["train"].get("cases")
     part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
+
     parts = [measure, f"data:{name}"]
     if TRAINED_ON in config:
         parts.append(f"trained:{config[TRAINED_ON]}")
     parts += [part, f"points:{points or 'all'}"]
     if samples is not None and not summed(config, measure):
         parts.append(f"samples:{samples}")
+
     if measure == "mi_batch":
         parts.append(f"batch:{mi_batch(ev)}")
     if measure == "imputation":
@@ -153,16 +157,19 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
         parts.append(f"temperatures:{EvalSettings.of(ev).ais_temperatures}")
     if measure == "nll" and family(config).ensemble:
         parts.append(f"members:{members(config)}")
+
     if unusual := likelihood(config):
         parts.append(f"likelihood:{unusual}")
     refined = refinement(config)
     if refined and not family(config).exact:
         parts += [f"svi:{refined}", f"svi_batch:{config['train']['batch']}"]
+
     precision = ev.get("precision", FLOAT32)
     if precision != FLOAT32 and measure in METRICS and METRICS[measure].likelihood:
         parts.append(f"precision:{precision}")
     if family(config).ordered and measure in METRICS and METRICS[measure].likelihood:
         parts.append(f"orders:{orders(ev)}")
+
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
     return "|".join(parts)

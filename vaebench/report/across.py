@@ -35,12 +35,14 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
     samples = cells.one_samples(rows)
     columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
     shown = {h: "" for r in rows for h, text in cells.beside(r, samples).items() if text and h not in columns}
+
     out = []
     for entries in _lines(rows):
         by = {r.column: r for r in entries}
         beside = {h: text for r in entries for h, text in cells.beside(r, samples).items() if text}
         first = next((r for r in entries if r.ours), entries[0])
         notes = dict.fromkeys(words for r in entries if (words := cells.notes(r, marks)))
+
         out.append(
             {
                 "row": first.row,
@@ -54,6 +56,7 @@ def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple
                 "notes": "; ".join(notes),
             }
         )
+
     return out, ("row", "verdict") if table.printed else ("row",)
 
 

@@ -180,23 +180,27 @@ def _row(
     if a is None or b is None:
         sides = [None if side is None else estimated(side) for side in (a, b)]
         return ComparedRow(_name(cell), metric, a=sides[0], b=sides[1])
+
     protocols = unlike(row["signature"] for row in [*a, *b])
     if protocols and not ignore_protocol:
         raise UserError(
             f"{_name(cell)}, {metric}: the protocols differ: {protocols}; "
             "compare like with like, or ignore the protocol (--ignore-protocol)"
         )
+
     left = estimated(a)
     right = estimated(b)
     error = combine(left.error, right.error)
     nats = left.unit == right.unit == "nats"
     single = 1 in (left.n, right.n)
+
     if tol is not None and nats:
         allowed = tol
     elif error is None or is_timing(metric):
         allowed = None
     else:
         allowed = max(FLOOR, _width(left, right), _margin(cell[0]) if nats and single else 0.0)
+
     difference = right.mean - left.mean
     return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, protocols, _settings(a, b))
 

@@ -39,6 +39,7 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", eva
     keys = {run_key(version) for version in versions(cell.config)}
     updates = cell.config["train"]["updates"]
     unit = cell.config["train"].get("unit", "updates")
+
     same = []
     alike = []
     for r in recorded:

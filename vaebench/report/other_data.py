@@ -21,6 +21,7 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     rows = frame[frame["table"] == table.name]
     if not len(rows) or rows["paper_protocol"].any():
         return table, ""
+
     trained = set(table.trained())
     found = set()
     papers = set()
@@ -30,14 +31,17 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
             # A run without measures names its data in its key alone.
             found.add(data_of(ours) or key.partition("-")[0])
             papers.add(data_of(paper))
+
     papers.discard("")
     if not found or not papers or found & papers:
         return table, ""
+
     bare = {
         name: replace(row, published={}, spread={}, diverges=False)
         for name, row in table.rows.items()
         if row.columns is None or row.columns
     }
+
     note = (
         f"data: {' and '.join(sorted(found))}, not the paper's {' and '.join(sorted(papers))}: its numbers, its margin "
         f"and its ledger say nothing of these and are left out; vaebench show table={table.name} has them."

@@ -182,11 +182,13 @@ def render(pairs: Pairs, width: int | None = None) -> str:
         )
         for pair in pairs.lines
     ]
+
     grid = Grid(
         headers=("number", "A", "B", "B - A", "error", "B lower", ""),
         lines=tuple(lines),
         sides=("left", "right", "right", "right", "right", "right", "left"),
     )
+
     notes = [
         f"A: {pairs.a}",
         f"B: {pairs.b}",
@@ -194,4 +196,5 @@ def render(pairs: Pairs, width: int | None = None) -> str:
         f"{pairs.cases:,} cases, case by case. error: standard error of B - A over cases. differ: by more",
         "than the 99.7 % interval. It says nothing of other seeds of the same models, nor of the bias of an estimate.",
     ]
+
     return "\n".join([text.grid(grid, width), "", *notes]) + "\n"

@@ -185,6 +185,7 @@ class Index:
             seen = [status.st_mtime_ns, status.st_size]
             if seen != known:
                 stale.append((key, seed, *seen))
+
         now = time.time_ns()
         for key, seed, changed, size in stale:
             if changed is not None and now - changed < SETTLED:

@@ -80,8 +80,10 @@ def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell
         "key": cell.key,
         "reason": " ".join(str(result.get("reason") or "").split()),
     }
+
     of_run = flags.of_run(result)
     run["flags"] = flags.join(of_run)
+
     rows: list[dict[str, Any]] = []
     any_printed = False
     for content in result.get("measures") or []:
@@ -90,11 +92,13 @@ def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell
         except ValueError as e:
             log.warning("%s seed %d: a measure is left out: %s", cell.key, seed, e)
             continue
+
         current = is_current(cell, m)
         elsewhere = not current and any(is_current(other, m) for other in sharing)
         timing = is_timing(m.name) or is_timing(cell.measure)  # a time stands in its own column alone
         if elsewhere or (timing and m.name != cell.measure):
             continue
+
         extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
@@ -103,6 +107,7 @@ def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell
         of_measure = {} if printed else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))
         rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
+
     if rows and not any_printed:
         rows[0]["paper_signature"] = cell.paper_signature
     return rows or [run]

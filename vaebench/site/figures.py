@@ -52,6 +52,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
     compared = [r for r in rows if r.difference is not None and r.ours is not None]
     if not compared:
         return None
+
     names = [_entry(r) for r in compared]
     ours: Spec = {
         "x": [round(r.difference, 4) for r in compared if r.difference is not None],
@@ -63,6 +64,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "text": [_beside(r) for r in compared],
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }
+
     published: Spec = {
         "x": [0.0] * len(compared),
         "y": names,
@@ -73,6 +75,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "text": [f"published {r.published:g}" for r in compared],
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }
+
     band = {
         "type": "rect",
         "xref": "x",
@@ -86,6 +89,7 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "line": {"width": 0},
         "layer": "below",
     }
+
     layout = {
         "xaxis": {"title": {"text": "ours minus published"}, "zeroline": True},
         "yaxis": {"autorange": "reversed", "automargin": True, "type": "category"},

@@ -79,6 +79,7 @@ def read(path: Path) -> Checkpoint:
         raise damaged(path, " ".join(str(e).split()) or type(e).__name__) from None
     except OSError as e:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
+
     if not isinstance(out.meta, dict):
         raise damaged(path, "it says nothing of the training")
     if known and known != checksum(tensors, meta):

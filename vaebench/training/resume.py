@@ -26,14 +26,17 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
     leaves it as it is.
     """
     folder = store.run_dir(cell.key, seed)
+
     # Left by a process that was killed: nobody else writes here.
     for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")):
         left.unlink(missing_ok=True)
+
     if force:
         for name in run_files.MADE:
             (folder / name).unlink(missing_ok=True)
         for kept in snapshots.listed(folder):
             kept.path.unlink(missing_ok=True)
+
     note = folder / run_files.NOTE
     if note.exists() and not force:
         known = _data_hash(note)
@@ -41,9 +44,11 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
             raise UserError(
                 f"{folder}: trained on other data ({known[:8]}, now {data_hash[:8]}); move it away, or run with --force"
             )
+
     s = progress_of(folder, seed)
     if s.update and note.exists():  # it says for which cell the run was trained; others may evaluate it
         return s
+
     content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
     content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
@@ -62,13 +67,16 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
     in_updates = cell.config["train"].get("unit", "updates") == "updates"
     if not (in_updates and rule.budget_free and optim.build(cell.config["optim"]).budget_free):
         return
+
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
     found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
+
     for _, folder in sorted(found, reverse=True):
         with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
             other = _beginning(folder, s.seed, cell, data_hash)
             if other is None:
                 continue
+
             # The checkpoint comes last: without it this run has not begun.
             kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= other.update]
             for name in (*map(str, kept), run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):

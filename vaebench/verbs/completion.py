@@ -47,6 +47,7 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     last = ""
     if words and not line[-1].isspace():
         last = words.pop()
+
     known = {
         a for sub in _sub_parsers(parser).values() for a, act in sub._option_string_actions.items() if act.nargs == 0
     }
@@ -54,6 +55,7 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
     first = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)
     if first is None or last.startswith("-") or waits or set(last) & QUOTES:
         return {}
+
     kept = [*words[:first], *(w for w in words[first:] if "=" in w and not w.startswith("-") and not set(w) & QUOTES)]
     line = " ".join([*kept, last])
     return {"COMP_LINE": line, "COMP_POINT": str(len(line.encode()))}

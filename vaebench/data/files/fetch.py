@@ -86,18 +86,21 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
     tried: list[str] = []
     if mirror is not None and not mirror.is_dir():
         raise DataError(f"the mirror {mirror} is not a folder; {_hint(source)}")
+
     for path in local_copies(source, mirror, root):
         wrong = mistake(path, source)
         if not wrong:
             return path
         tried.append(f"{path}: {wrong}")
         log.warning("%s: %s; trying the next source", path, wrong)
+
     for path in local_archives(source, mirror, root):
         try:
             return _unpacked(path, source, root)
         except _WrongContent as e:
             tried.append(f"{path}: {e}")
             log.warning("%s: %s; trying the next source", path, e)
+
     offline = bool(source.urls)
     for url in source.urls:
         try:
@@ -108,6 +111,7 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
             why, unreachable = _reason(e)
             offline = offline and unreachable
             tried.append(f"{url}: {why}")
+
     state = "no good copy here and the network seems to be down" if offline else "no source has a good copy"
     if mirror is not None and not local_copies(source, mirror, mirror):
         tried.insert(0, f"{mirror / source.folder}: not there")

@@ -50,6 +50,7 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
             framed += 1
             first = first or number
         yield words
+
     if not count:
         raise DataError(f"{path}: no document in it: every line is empty")
     if framed:

@@ -78,12 +78,16 @@ def make_text_splits(name: str, arrays: Mapping[str, np.ndarray]) -> Splits:
             f"{name}: {most:,} documents beside one of {width - 2:,} words: padded to the longest, they would "
             f"take {width * most:.1e} places; allowed: {CELLS:.1e}; cut the longest documents"
         )
+
     vocabulary = unpacked(arrays["vocabulary"])
     rows = {split: padded(arrays[split], arrays[f"{split}_offsets"], width) for split in SPLITS}
+
     counts = np.bincount(arrays["train"], minlength=len(vocabulary))
     counts[END] = len(lengths["train"])
+
     hashes = {split: array_hash(rows[split]) for split in SPLITS}
     hashes["vocabulary"] = array_hash(arrays["vocabulary"])
+
     mean = (counts / counts.sum()).astype(np.float32)
     train, valid, test = rows.values()
     return Splits(name, train, valid, test, Kind.TOKENS, mean, hashes, (width,), vocabulary)

@@ -57,11 +57,14 @@ def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool, st
                         w.end()
                 if stop() or (fail_fast and bad(outcomes)):
                     waiting.clear()
+
                 while waiting and (worker := _free(workers, jobs)):
                     worker.give(waiting.pop(0))
+
                 busy = [w for w in workers if w.task]
                 if not busy:
                     break
+
                 for pipe in connection.wait([w.pipe for w in busy], timeout=0.2):
                     worker = next(w for w in busy if w.pipe is pipe)
                     ended = worker.receive(say)
@@ -69,6 +72,7 @@ def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool, st
                         outcomes += ended
                         if not worker.alive:
                             workers.remove(worker)
+
             for w in workers:
                 w.end()
             for w in workers:
