@@ -34,7 +34,7 @@ def test_the_command_exports_the_same(made, tmp_path, capsys):
     run = vb.load_run(folder)
     z = (torch.rand(3, 200) < 0.5).float()
     found = torch.export.load(tmp_path / "both" / "decoder.pt2").module()(z)
-    torch.testing.assert_close(found, run.model.p[0].drive(z))
+    torch.testing.assert_close(found, run.model.p[0].logits(z))
 
     assert main(["export", str(folder), "--output", str(tmp_path / "one"), "--only", "parameters"]) == 0
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["model.pt"]

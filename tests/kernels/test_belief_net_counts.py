@@ -124,7 +124,7 @@ def test_wake_sleep_follows_both_of_its_gradients(model):
     sequences = list(itertools.product(range(words), repeat=2))
 
     def dreams(rule, h):
-        mass = torch.softmax(rule.model.p[0].drive(h[0][0, 0].double()).detach(), 0).cumsum(0)
+        mass = torch.softmax(rule.model.p[0].logits(h[0][0, 0].double()).detach(), 0).cumsum(0)
         middle = mass - torch.diff(mass, prepend=torch.zeros(1)) / 2
         found = []
         for tokens in sequences:

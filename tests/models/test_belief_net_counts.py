@@ -154,7 +154,7 @@ def test_the_expectation_of_wake_sleep(config):
         q, p = ([h[s : s + 1] for h in states] for s in (sampled, dreamt))
         draws = {f"q{i + 1}": u for i, u in enumerate(uniforms_of(q))}
         draws |= {f"p{i + 1}": u[0] for i, u in enumerate(uniforms_of(p))}
-        mass = torch.softmax(model.p[0].drive(p[0][0, 0]).detach(), 0).cumsum(0)
+        mass = torch.softmax(model.p[0].logits(p[0][0, 0]).detach(), 0).cumsum(0)
         middle = [(mass[w] + (mass[w - 1] if w else 0)) / 2 for w in tokens]  # of the word's share
         rest = [torch.tensor(0.5)] * (LONGEST - len(tokens))
         return gradients(rule, x, {**draws, "p0": torch.stack([*middle, *rest]).unsqueeze(0)}, {})
@@ -196,7 +196,7 @@ def test_dreams_have_the_lengths_and_the_words_they_should():
 
     (states,) = exact.latent_states(model)
     prior = model.p[1].log_prob(states, None).exp()[:, 0]
-    word = (prior[:, None] * torch.softmax(model.p[0].drive(states), -1)[:, 0]).sum(0)
+    word = (prior[:, None] * torch.softmax(model.p[0].logits(states), -1)[:, 0]).sum(0)
     for n, part in zip(range(1, LONGEST + 1), dream.split(each), strict=True):
         z = (part.mean(0) - n * word) / (part.std(0) / math.sqrt(each))
         assert z.abs().max() < 4.5

@@ -116,7 +116,7 @@ def step_matrix(model, length):
     out = torch.zeros(len(every), len(every)).double()
     for h in itertools.product((0.0, 1.0), repeat=UNITS):
         state = torch.tensor(h).double()
-        on = torch.sigmoid(model.hidden_drive(every).detach())
+        on = torch.sigmoid(model.hidden_logits(every).detach())
         p_h = torch.where(state > 0, on, 1 - on).prod(-1)
         log_words = torch.log_softmax(model.word_logits(state).detach(), -1)
         p_n = ways * (every @ log_words).exp()

@@ -35,7 +35,7 @@ def noise_of(model, x, state):
     drawn = {}
     parent = x - model.mean
     for i, (units, bits) in enumerate(zip(model.q, state, strict=True), start=1):
-        q = torch.sigmoid(units.drive(parent)).expand(1, len(x), -1)
+        q = torch.sigmoid(units.logits(parent)).expand(1, len(x), -1)
         drawn[f"q{i}"] = torch.where(bits > 0, 0.5 * q, 0.5 + 0.5 * q).detach()
         parent = bits.expand(1, len(x), -1)
     return drawn
@@ -205,7 +205,7 @@ def test_a_deterministic_code_bounds_the_likelihood(name):
     code = []
     parent = x - model.mean
     for units in model.q:
-        parent = (torch.sigmoid(units.drive(parent)) > 0.5).double()
+        parent = (torch.sigmoid(units.logits(parent)) > 0.5).double()
         code.append(parent.unsqueeze(0))
     length = -model.log_joint(x, code)[0].detach()
     nll = -exact.log_evidence(model, x).detach()
@@ -232,7 +232,7 @@ def test_the_gradient_goes_straight_through():
     loss, _, metrics = rule({}, Batch(x), {"q1": torch.rand(1, 2, 4).double()})
     found = gradient_of(-loss, rule)
 
-    logits = model.q[0].drive(x - model.mean).detach()
+    logits = model.q[0].logits(x - model.mean).detach()
     h = (logits > 0).double().unsqueeze(0)
     slope = torch.zeros(2, 4, dtype=torch.float64)
     for j in range(4):

@@ -377,7 +377,7 @@ def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
     model = rule.model
     h = exact.latent_states(model)[0].to(x.device).expand(-1, len(x), -1).contiguous().requires_grad_()
     (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
-    q = torch.sigmoid(model.q[0].drive(x - model.mean))
+    q = torch.sigmoid(model.q[0].logits(x - model.mean))
     with torch.no_grad():
         of_bits = torch.where(h > 0, q, 1 - q)
         weight = of_bits.prod(-1, keepdim=True)

@@ -116,7 +116,7 @@ class KernelTerms:
         for i, layer in enumerate(self.q):
             uniform = noises[f"q{i + 1}"].contiguous().view(-1).numpy()
             state = np.empty(rows * words_of(layer.units), np.uint16)
-            base = self._drive if i == 0 else layer.bias
+            base = self._logits if i == 0 else layer.bias
             parents = (NONE, 0, NO_BITS) if i == 0 else (*layer.table, states[-1])
             log_q.append(self._sample(layer, base, parents, uniform, state, rows).view(shape))
             states.append(state)
@@ -136,7 +136,7 @@ class KernelTerms:
             return
         self._x = x
         self._cases = packed(x)
-        self._drive = base_of(self.model.q[0].drive(x - self.model.mean))
+        self._logits = base_of(self.model.q[0].logits(x - self.model.mean))
         self._visible = self.p[0].bias
         visible = self.p[0].module
         if visible.autoregressive is not None:

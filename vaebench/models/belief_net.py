@@ -34,7 +34,7 @@ class Units(nn.Module):
         self.bias = nn.Parameter(torch.zeros(units))
         self.autoregressive = nn.Parameter(torch.zeros(units, units)) if chained else None
 
-    def drive(self, parent: Tensor | None) -> Tensor:
+    def logits(self, parent: Tensor | None) -> Tensor:
         """Logits from the parents alone, (..., units)."""
         if self.weight is None or parent is None:
             return self.bias
@@ -42,14 +42,14 @@ class Units(nn.Module):
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
         """log p(h | parent), nats; ``h`` (..., units) -> (...)."""
-        a = self.drive(parent)
+        a = self.logits(parent)
         if self.autoregressive is None:
             return bernoulli.log_prob(h, a)
         return autoregressive.log_prob(h, a, self.autoregressive)
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
         """Zeros and ones of the shape of ``uniform`` (..., units)."""
-        a = self.drive(parent)
+        a = self.logits(parent)
         if self.autoregressive is None:
             return bernoulli.sample(a.expand(uniform.shape), uniform)
         return autoregressive.sample(a, self.autoregressive, uniform)
@@ -82,7 +82,7 @@ class Thresholded(Units):
         return self._code(parent).expand(uniform.shape)
 
     def _code(self, parent: Tensor | None) -> Tensor:
-        a = self.drive(parent).detach()
+        a = self.logits(parent).detach()
         return (a > 0).to(a.dtype)
 
 
@@ -101,15 +101,15 @@ class Words(Units):
 
     def log_prob(self, h: Tensor, parent: Tensor | None) -> Tensor:
         """Log-probability of the sequence of tokens, nats; counts ``h`` (..., V) -> (...)."""
-        return multinomial.log_prob(h, self.drive(parent))
+        return multinomial.log_prob(h, self.logits(parent))
 
     def sample(self, parent: Tensor | None, uniform: Tensor) -> Tensor:
         """Counts (..., V) of documents of T tokens each, for which there are uniforms (..., T)."""
-        return multinomial.sample(self.drive(parent), uniform)
+        return multinomial.sample(self.logits(parent), uniform)
 
     def sample_like(self, x: Tensor, parent: Tensor | None, uniform: Tensor) -> Tensor:
         """Counts (..., V) of documents of as many tokens as ``x`` (..., V) have, at most T: uniforms are (..., T)."""
-        return multinomial.sample(self.drive(parent), uniform, x.sum(-1))
+        return multinomial.sample(self.logits(parent), uniform, x.sum(-1))
 
     @property
     def uniforms(self) -> int:
@@ -266,7 +266,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             return tuple(layer[0] for layer in drawn)
 
         def decode(z1: Tensor, x: Tensor | None = None) -> Tensor:
-            logits = first.drive(z1)
+            logits = first.logits(z1)
             if x is None or first.autoregressive is None:
                 return logits
             return autoregressive.logits(x, logits, first.autoregressive)

@@ -52,13 +52,13 @@ class ReplicatedSoftmax(EnergyModel):
         """The couplings alone: biases do not decay."""
         return [self.p.weight]
 
-    def hidden_drive(self, x: Tensor) -> Tensor:
+    def hidden_logits(self, x: Tensor) -> Tensor:
         """L a + n' W, the logits of the hidden units given counts ``x`` (batch, V), (batch, units)."""
         return x @ self.p.weight + x.sum(-1, keepdim=True) * self.p.hidden
 
     def free_energy(self, x: Tensor) -> Tensor:
         """F, (batch,), nats, of counts ``x`` (batch, V): that of any sequence of these words."""
-        return -(x @ self.p.visible) - F.softplus(self.hidden_drive(x)).sum(-1)
+        return -(x @ self.p.visible) - F.softplus(self.hidden_logits(x)).sum(-1)
 
     def word_logits(self, h: Tensor) -> Tensor:
         """b + W h, the logits of every word given bits ``h`` (..., units), (..., V)."""
@@ -75,7 +75,7 @@ class ReplicatedSoftmax(EnergyModel):
         length = x.sum(-1)
         place = torch.arange(int(length.max()) if len(x) else 0, device=x.device)
         for uniform, words in zip(noise["hidden"], noise["words"], strict=True):
-            h = (uniform < torch.sigmoid(self.hidden_drive(x))).to(x.dtype)
+            h = (uniform < torch.sigmoid(self.hidden_logits(x))).to(x.dtype)
             each = shuffles.uniforms(shuffles.seeds_of(words).unsqueeze(-1), place)
             x = multinomial.sample(self.word_logits(h), each, length)
         return x

@@ -66,7 +66,7 @@ class MDL(Objective):
         entropies: list[Tensor] = []
         parent = x - self.model.mean
         for i, units in enumerate(self.model.q, start=1):
-            logits = units.drive(parent)
+            logits = units.logits(parent)
             code = units.sample(parent, noise[f"q{i}"])
             if self.model.deterministic:
                 parent = straight(code, logits)

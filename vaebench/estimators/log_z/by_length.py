@@ -154,17 +154,17 @@ class _Chains:
     def put(self, x: Tensor) -> None:
         """Take counts (chains, V) as where the chains stand."""
         self.x.copy_(x)  # into memory of its own: what was read from a file may be summed in another order
-        self.drive = self.model.hidden_drive(x)
+        self.logits = self.model.hidden_logits(x)
 
     def weigh(self, low: float, high: float) -> None:
         """log w += log f_high - log f_low at the present counts."""
-        gain = F.softplus(high * self.drive).double() - F.softplus(low * self.drive).double()
+        gain = F.softplus(high * self.logits).double() - F.softplus(low * self.logits).double()
         self.log_w += gain.sum(-1) + (high - low) * (self.x @ self.gap).double()
 
     def move(self, t: float) -> None:
         """A Gibbs step at ``t``: hidden bits given the words, then all words given these."""
-        hidden = uniform(tuple(self.drive.shape), self.generator)
-        h = (hidden < torch.sigmoid(t * self.drive)).to(self.x.dtype)
+        hidden = uniform(tuple(self.logits.shape), self.generator)
+        h = (hidden < torch.sigmoid(t * self.logits)).to(self.x.dtype)
         logits = t * F.linear(h, self.model.p.weight) + self.base + t * self.gap
         self.put(multinomial.sample(logits, uniform((self.chains, self.length), self.generator)))
 
