@@ -198,10 +198,10 @@ def _cells(numbers: dict[str, float]) -> str:
     return f"{update:>10,.1f}{share:>14}{drawn:>8}{ratios[0]:>18}{ratios[1]:>18}{floor:>10}"
 
 
-def _anneal(machine: RBM, size: Annealing, wanted: bool, number: int) -> None:
+def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
     """Another estimate at each call, with kernels if they are ``wanted``."""
     with kernels.use(wanted):
-        logz.ais(machine, size.temperatures, size.chains, number, base="uniform")
+        logz.ais(rbm, size.temperatures, size.chains, number, base="uniform")
 
 
 def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record) -> Iterator[str]:
@@ -212,8 +212,8 @@ def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float,
     for name, size in sizes.items():
         generator = torch.Generator().manual_seed(0)
         shapes = ((size.side,), (size.side,), (size.side, size.side))
-        machine = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
-        works = [partial(_anneal, machine, size, wanted) for wanted in engines.values()]
+        rbm = RBM(*(0.2 * torch.randn(*shape, generator=generator).to(device) for shape in shapes))
+        works = [partial(_anneal, rbm, size, wanted) for wanted in engines.values()]
         took = in_turns(works, seconds, device, least=1)
         numbers = {engine: 1e3 * min(times) for engine, times in zip(engines, took, strict=True)}
         record({"family": name, "unit": "ms", **numbers})

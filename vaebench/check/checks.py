@@ -157,13 +157,13 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
     """Annealing both ways and tempering against enumeration. Strongly coupled, so that one sweep is far from enough."""
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
-    machine = RBM(*(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes))
-    wanted = float(boltzmann_exact.log_z(machine))
-    found = logz.ais(machine, 100, 2000, 0, base="uniform", reverse=True)
+    rbm = RBM(*(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes))
+    wanted = float(boltzmann_exact.log_z(rbm))
+    found = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
     yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
     if found.upper is not None and found.upper_error is not None:
         yield Line("log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error))
-    found = logz.parallel_tempering(machine, 150, 100, 0, base="uniform", pilot=20)
+    found = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
     yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
 
 

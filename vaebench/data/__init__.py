@@ -55,10 +55,6 @@ def _class(name: Any) -> type[Loader]:
     return DATA[name]
 
 
-def _loader(name: Any) -> Loader:
-    return _class(name)()
-
-
 def settle(config: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's ``data`` group with what its files decide filled in: of the user's own, where they are and their digest.
 
@@ -140,7 +136,7 @@ def verify(name: str, mirror: str | Path | None = None, root: str | Path | None 
     """
     from vaebench.data.inventory import verify_one
 
-    return verify_one(_loader(name), mirror_root(mirror), cache_root(root))
+    return verify_one(_class(name)(), mirror_root(mirror), cache_root(root))
 
 
 def status(mirror: str | Path | None = None, root: str | Path | None = None) -> list[Status]:

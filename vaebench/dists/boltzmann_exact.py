@@ -41,51 +41,51 @@ def states(units: int, like: Tensor, start: int = 0, stop: int | None = None) ->
     return ((codes[:, None] >> torch.arange(units, device=like.device)) & 1).to(like.dtype)
 
 
-def log_z(machine: RBM, chunk: int | None = None) -> Tensor:
+def log_z(rbm: RBM, chunk: int | None = None) -> Tensor:
     """log Z, (*batch). Differentiable, under torch.func too; if all states fit into one chunk, to every order.
 
     Otherwise to first order: the gradient is then the expected statistics, found in the same pass over the states.
     ``chunk`` None: CHUNK. Raises ValueError when both sides have more than MAX_SIDE units.
     """
-    machine = _small_first(machine)
-    pieces = list(_pieces(machine, chunk))
+    rbm = _small_first(rbm)
+    pieces = list(_pieces(rbm, chunk))
     if len(pieces) == 1:
-        return torch.logsumexp(_log_weights(machine, *pieces[0])[0], -1)
-    m = _moments(machine.detach(), pieces)
-    sums = ((p, mean) for p, mean in zip(machine, m[1:], strict=True))
+        return torch.logsumexp(_log_weights(rbm, *pieces[0])[0], -1)
+    m = _moments(rbm.detach(), pieces)
+    sums = ((p, mean) for p, mean in zip(rbm, m[1:], strict=True))
     b1, b2, w = ((p - p.detach()) * mean for p, mean in sums)
     return m.log_z + b1.sum(-1) + b2.sum(-1) + w.sum((-2, -1))
 
 
-def moments(machine: RBM, chunk: int | None = None) -> Moments:
+def moments(rbm: RBM, chunk: int | None = None) -> Moments:
     """log Z and the expected statistics, its gradient, without gradients of their own. Limits as of ``log_z``."""
-    small = _small_first(machine.detach())
+    small = _small_first(rbm.detach())
     m = _moments(small, list(_pieces(small, chunk)))
-    if small.b1.shape == machine.b1.shape:
+    if small.b1.shape == rbm.b1.shape:
         return m
     return Moments(m.log_z, m.mean2, m.mean1, m.mean12.mT)
 
 
-def log_probs(machine: RBM) -> tuple[Tensor, Tensor, Tensor]:
+def log_probs(rbm: RBM) -> tuple[Tensor, Tensor, Tensor]:
     """Every joint state and its log p: z1 (states, n1), z2 (states, n2), (states, *batch).
 
     A second way to all of the above, by no formula but the energy's. ValueError above MAX_UNITS units in total.
     """
-    n1, n2 = machine.w.shape[-2:]
+    n1, n2 = rbm.w.shape[-2:]
     if n1 + n2 > MAX_UNITS:
         raise ValueError(f"{n1} + {n2} units cannot be tabulated; allowed: {MAX_UNITS} in total")
-    z1, z2 = states(n1 + n2, machine.w).split([n1, n2], 1)
-    energy = machine.b1 @ z1.mT + machine.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, machine.w, z2)
+    z1, z2 = states(n1 + n2, rbm.w).split([n1, n2], 1)
+    energy = rbm.b1 @ z1.mT + rbm.b2 @ z2.mT + torch.einsum("si,...ij,sj->...s", z1, rbm.w, z2)
     return z1, z2, (energy - torch.logsumexp(energy, -1, keepdim=True)).movedim(-1, 0)
 
 
-def sample(machine: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
+def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     """Independent exact samples (z1, z2), (k, *batch, n): the smaller side by inversion, then the other given it.
 
     ``u`` (k, *batch) and ``u_other`` (k, *batch, n of the larger side; of side 2 if equal) are uniform on (0, 1).
     Raises ValueError when the smaller side has more than MAX_UNITS units. No gradient passes.
     """
-    small = _small_first(machine.detach())
+    small = _small_first(rbm.detach())
     n = small.b1.shape[-1]
     if n > MAX_UNITS:
         raise ValueError(f"a side of {n} units cannot be tabulated; allowed: {MAX_UNITS}")
@@ -95,38 +95,38 @@ def sample(machine: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(max=2**n - 1)
     first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(small.b1.dtype)
     other = (inside(u_other) > torch.sigmoid(-small.logits2(first))).to(first.dtype)
-    return (first, other) if small.b1.shape == machine.b1.shape else (other, first)
+    return (first, other) if small.b1.shape == rbm.b1.shape else (other, first)
 
 
-def _small_first(machine: RBM) -> RBM:
+def _small_first(rbm: RBM) -> RBM:
     """The machine with its smaller side first; the same when both are equal."""
-    n1, n2 = machine.w.shape[-2:]
+    n1, n2 = rbm.w.shape[-2:]
     if min(n1, n2) > MAX_SIDE:
         raise ValueError(f"{n1} + {n2} units cannot be enumerated; allowed: {MAX_SIDE} on the smaller side")
-    return machine if n1 <= n2 else machine.swap()
+    return rbm if n1 <= n2 else rbm.swap()
 
 
-def _pieces(machine: RBM, chunk: int | None) -> Iterator[tuple[int, int]]:
+def _pieces(rbm: RBM, chunk: int | None) -> Iterator[tuple[int, int]]:
     """First and last + 1 state of every chunk."""
-    n1, n2 = machine.w.shape[-2:]
-    step = max(1, (chunk or CHUNK) // (max(1, math.prod(machine.b1.shape[:-1])) * max(n1, n2)))
+    n1, n2 = rbm.w.shape[-2:]
+    step = max(1, (chunk or CHUNK) // (max(1, math.prod(rbm.b1.shape[:-1])) * max(n1, n2)))
     return ((s, min(s + step, 2**n1)) for s in range(0, 2**n1, step))
 
 
-def _log_weights(machine: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+def _log_weights(rbm: RBM, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
     """log sum_z2 exp(-E) (*batch, states), the states (states, n1), and the logits of side 2 (*batch, states, n2)."""
-    z = states(machine.b1.shape[-1], machine.b1, start, stop)
-    logits = z @ machine.w + machine.b2.unsqueeze(-2)
-    return machine.b1 @ z.mT + F.softplus(logits).sum(-1), z, logits
+    z = states(rbm.b1.shape[-1], rbm.b1, start, stop)
+    logits = z @ rbm.w + rbm.b2.unsqueeze(-2)
+    return rbm.b1 @ z.mT + F.softplus(logits).sum(-1), z, logits
 
 
-def _moments(machine: RBM, pieces: list[tuple[int, int]]) -> Moments:
+def _moments(rbm: RBM, pieces: list[tuple[int, int]]) -> Moments:
     """The running log-sum and, weighted by each chunk's share of it, the running means."""
     out: Moments | None = None
     for piece in pieces:
         if not torch.compiler.is_compiling():
             tick()
-        log_w, z, logits = _log_weights(machine, *piece)
+        log_w, z, logits = _log_weights(rbm, *piece)
         part = torch.logsumexp(log_w, -1)
         p = torch.exp(log_w - part.unsqueeze(-1)).unsqueeze(-2)
         mean = torch.sigmoid(logits)

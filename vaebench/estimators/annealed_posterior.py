@@ -74,8 +74,8 @@ def stream(
         start = group * batch
         cases = slice(start, min(start + batch, len(x)))
         xs = x[cases].to(model.mean.dtype)
-        machine = model.posterior(xs)
-        found = ais(machine, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
+        rbm = model.posterior(xs)
+        found = ais(rbm, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
         if found.z1 is None or found.z2 is None or found.log_w is None:
             raise RuntimeError("the annealing has not kept its states")
 
@@ -85,7 +85,7 @@ def stream(
             rows = slice(first, min(first + size, chains))
             z1 = found.z1[rows]
             z2 = found.z2[rows]
-            log_q = machine.negative_energy(z1, z2).double() - found.value
+            log_q = rbm.negative_energy(z1, z2).double() - found.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)
             yield AnnealedPass(cases, first, log_p, [log_q], z, error=found.error, log_a=log_a[rows])
@@ -127,7 +127,7 @@ class AnnealedSum(Sums):
         """Number of modes of the posterior of each of the first cases."""
         machines = model.posterior(x[: self.shown].to(model.mean.dtype))
         each = ((RBM(*(p[i] for p in machines)), torch.cat(z)) for i, z in self.states.items())
-        return [count_modes(machine, model.sides([z])[0]) for machine, z in each]
+        return [count_modes(rbm, model.sides([z])[0]) for rbm, z in each]
 
 
 class _Plain(ImportanceSum):
@@ -153,15 +153,15 @@ class _Plain(ImportanceSum):
 
 
 @torch.no_grad()
-def count_modes(machine: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
+def count_modes(rbm: RBM, z1: Tensor, sweeps: int = 40, least: int = 5) -> int:
     """How many mean-field fixed points more than ``least`` of the states ``z1`` (k, n1) of one machine lead to.
 
     From each state side 2 and side 1 are set to their means in turn, ``sweeps`` times; fixed points are told apart to
     1/100 (Vahdat, Andriyash & Macready 2020).
     """
     for _ in range(sweeps):
-        mean2 = machine.mean2(z1)
-        z1 = machine.mean1(mean2)
+        mean2 = rbm.mean2(z1)
+        z1 = rbm.mean1(mean2)
     points = (100 * torch.cat([z1, mean2], -1)).round()
     _, counts = points.unique(dim=0, return_counts=True)
     return int((counts > least).sum())

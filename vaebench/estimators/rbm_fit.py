@@ -25,11 +25,11 @@ def rbm_fit(model: RBMTarget) -> dict[str, float]:
     """
     model = copy.deepcopy(model).to("cpu", torch.float64)
     with torch.no_grad():
-        machine = model.machine()
-        z1, z2, _ = boltzmann_exact.log_probs(machine)
+        rbm = model.machine()
+        z1, z2, _ = boltzmann_exact.log_probs(rbm)
         log_p = model.target(z1, z2).numpy()
         kl = float(model.kl())
-    least = optimum(log_p.tobytes(), *machine.w.shape)
+    least = optimum(log_p.tobytes(), *rbm.w.shape)
     return {"exact_kl": kl, "kl_optimum": least, "gap": kl - least}
 
 

@@ -20,7 +20,7 @@ from vaebench.protocol.log_z import LOG_Z_DEFAULTS, log_z_method
 
 
 def estimate(
-    machine: RBM,
+    rbm: RBM,
     settings: dict[str, Any],
     seed: int,
     *,
@@ -37,15 +37,15 @@ def estimate(
     where that is too large.
     """
     settings = LOG_Z_DEFAULTS | settings
-    method = log_z_method(settings, min(machine.w.shape[-2:]) if side is None else side)
+    method = log_z_method(settings, min(rbm.w.shape[-2:]) if side is None else side)
     chains = settings["logz_chains"]
     if method == "ais":
         times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
-        return logz.ais(machine, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
+        return logz.ais(rbm, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
     if method == "tempering":
-        return logz.parallel_tempering(machine, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose)
+        return logz.parallel_tempering(rbm, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose)
     try:
-        return logz.exact(machine)
+        return logz.exact(rbm)
     except ValueError as e:
         raise UserError(f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering") from None
 
@@ -65,10 +65,10 @@ def of_data(
     The latter has no hidden biases, and visible biases by which every pixel is on as often as in the training data:
     with a share (mean + a) / (1 + a), a = SMOOTHING. Enumerated up to MAX_SIDE hidden units unless told otherwise.
     """
-    machine = model.machine().detach()
+    rbm = model.machine().detach()
     base = _base(model.mean, settings)
-    side = machine.b2.shape[-1]
-    return estimate(machine, settings, seed, reverse=reverse, purpose=purpose, base=base, side=side)
+    side = rbm.b2.shape[-1]
+    return estimate(rbm, settings, seed, reverse=reverse, purpose=purpose, base=base, side=side)
 
 
 @torch.no_grad()

@@ -133,14 +133,14 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
             hidden.append((dense.weight.detach() * scale.unsqueeze(1), shift))
         weight = output.weight.detach()
         bias = output.bias.detach() + self.p.decoder.offset
-        machine = self.prior().detach()
+        rbm = self.prior().detach()
         log_prob = _log_prob()
 
         def log_joint(x: Tensor, z: Tensor) -> Tensor:
             h = z
             for w, b in hidden:
                 h = torch.tanh(product(h, w, b))
-            return log_prob(x, product(h, weight, bias)) + machine.negative_energy(*self.sides([z]))
+            return log_prob(x, product(h, weight, bias)) + rbm.negative_energy(*self.sides([z]))
 
         return log_joint
 

@@ -55,9 +55,9 @@ class Encoder(nn.Module):
 
         norm = self.couplings
         sides = (self.n1, self.n2)
-        *machine, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
+        *rbm, mean, variance = machines(out, norm.scale, norm.shift, sides, norm.epsilon, factor)
         tape[norm.path] = mean, variance
-        return RBM(*machine)
+        return RBM(*rbm)
 
 
 def from_spins(h1: Tensor, h2: Tensor, j: Tensor) -> RBM:

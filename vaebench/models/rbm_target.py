@@ -113,8 +113,8 @@ class RBMTarget(SampledPosterior):
         """[log q(z)], (k, batch), nats."""
         whole = torch.cat(list(z), -1)
         z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
-        machine = self.machine()
-        return [(machine.negative_energy(z1, z2) - boltzmann_exact.log_z(machine)).reshape(whole.shape[:-1])]
+        rbm = self.machine()
+        return [(rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(whole.shape[:-1])]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """[0, log p(z)], each (k, batch), nats: the data have no part in it."""

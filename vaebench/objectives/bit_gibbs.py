@@ -77,15 +77,15 @@ class BitGibbs(Objective):
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
         x = batch.x
-        machine = self.model.prior()
+        rbm = self.model.prior()
         tape: batch_norm.Tape = {}
         z = state["posterior"].to(x.dtype)
         log_joint = self.model.frozen(self._statistics(state, z))
         with torch.no_grad():
             z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
         layers = [z.unsqueeze(0)]
-        log_p = self.model.log_likelihood(x, layers, tape) + machine.negative_energy(*self.model.sides(layers))
-        bound = (log_p - boltzmann_exact.log_z(machine)).mean()
+        log_p = self.model.log_likelihood(x, layers, tape) + rbm.negative_energy(*self.model.sides(layers))
+        bound = (log_p - boltzmann_exact.log_z(rbm)).mean()
         decay = penalty(self.model, self.weight_decay)
         new = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
         return decay - bound, new, {"bound": bound.detach()}

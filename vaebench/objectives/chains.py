@@ -46,23 +46,23 @@ def check_sweeps(discrete: int, relaxed: int) -> None:
     validate.whole("objective.relaxed_sweeps", relaxed)
 
 
-def relaxed_sweeps(machine: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:
+def relaxed_sweeps(rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:
     """t relaxed sweeps from ``z1`` (k, *batch, n1); noise ``u2`` (t, k, *batch, n2), ``u1`` (t, k, *batch, n1)."""
     zeta1 = z1
     for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):
-        zeta2 = relax.sample(machine.logits2(zeta1), v2.unsqueeze(0))
-        logit = machine.logits1(zeta2)
+        zeta2 = relax.sample(rbm.logits2(zeta1), v2.unsqueeze(0))
+        logit = rbm.logits1(zeta2)
         zeta1 = relax.sample(logit, v1.unsqueeze(0))
     return Relaxed(zeta1, zeta2, torch.sigmoid(logit))
 
 
 def advance(
-    machine: RBM, z1: Tensor, relax: smoothing.Smoothing, discrete: int, u2: Tensor, u1: Tensor
+    rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, discrete: int, u2: Tensor, u1: Tensor
 ) -> tuple[Tensor, Tensor, Relaxed]:
     """``discrete`` sweeps from the bits ``z1`` (k, *batch, n1), then as many relaxed ones as noise is left for.
 
     ``u2`` (s + t, k, *batch, n2) and ``u1`` (s + t, k, *batch, n1). Returns the bits of both sides after the discrete
     sweeps, of which side 1 is to be kept, and where the relaxed ones end.
     """
-    z1, z2 = machine.gibbs(z1.to(machine.b1.dtype), u2[:discrete], u1[:discrete])
-    return z1, z2, relaxed_sweeps(machine, z1, relax, u2[discrete:], u1[discrete:])
+    z1, z2 = rbm.gibbs(z1.to(rbm.b1.dtype), u2[:discrete], u1[:discrete])
+    return z1, z2, relaxed_sweeps(rbm, z1, relax, u2[discrete:], u1[discrete:])

@@ -85,9 +85,9 @@ class DirectedObjective(RBMPriorObjective):
 
     def expected_kl(self, logits: list[Tensor], pair1: Tensor, pair2: Tensor) -> Tensor:
         """Minus the groups' entropies, plus the energy with biases at the means and pairs at the values given."""
-        machine = self.model.prior()
+        rbm = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
-        energy = (mean1 * machine.b1).sum(-1) + (mean2 * machine.b2).sum(-1) + ((pair1 @ machine.w) * pair2).sum(-1)
+        energy = (mean1 * rbm.b1).sum(-1) + (mean2 * rbm.b2).sum(-1) + ((pair1 @ rbm.w) * pair2).sum(-1)
         return -energy - sum(bernoulli.entropy(v) for v in logits)
 
     def gain(

@@ -35,13 +35,13 @@ class DVAE(DirectedObjective):
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         sides = self.model.sides
-        machine = self.model.prior().detach()
+        rbm = self.model.prior().detach()
         fixed = [v.detach() for v in logits]
         z1, z2 = sides([self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])])
         (l1, l2), (off1, off2) = sides(fixed), sides([torch.sigmoid(-v) for v in fixed])
         # d/dl of what each unit contributes. Given the groups below, -H(q) - h.q has the slope q (1 - q) (l - h).
-        slope1 = torch.sigmoid(l1) * (off1 * (l1 - machine.b1) - (1.0 - z1) * (z2 @ machine.w.mT))
-        slope2 = torch.sigmoid(l2) * off2 * (l2 - machine.b2 - z1 @ machine.w)
+        slope1 = torch.sigmoid(l1) * (off1 * (l1 - rbm.b1) - (1.0 - z1) * (z2 @ rbm.w.mT))
+        slope2 = torch.sigmoid(l2) * off2 * (l2 - rbm.b2 - z1 @ rbm.w)
         live1, live2 = sides(logits)
         posterior = (live1 * slope1).sum(-1) + (live2 * slope2).sum(-1)
         return self.expected_kl(fixed, z1, z2) + posterior - posterior.detach()

@@ -110,21 +110,21 @@ class DVAESharpGaussian(WeightedObjective):
         return gain - weight * log_z, bound, {"lambda": state["lambda"]}
 
 
-def log_density(machine: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
+def log_density(rbm: RBM, shift: Tensor, zeta1: Tensor, zeta2: Tensor) -> Tensor:
     """log p(zeta) + log Z, (k, batch), nats, for zeta (k, batch, n) of either side and lambda ``shift``, ().
 
     The squares of zeta are taken into the softplus, which becomes the log of a sum of two terms that peak at 0 and 1:
     no large numbers are left to cancel. Differentiable in everything. lambda must exceed W's largest singular value.
     """
-    on1 = machine.logits1(zeta2)
-    on2 = machine.logits2(zeta1)
-    across = (zeta2 * (on2 - machine.b2)).sum(-1)
+    on1 = rbm.logits1(zeta2)
+    on2 = rbm.logits2(zeta1)
+    across = (zeta2 * (on2 - rbm.b2)).sum(-1)
     either = [
         torch.logaddexp(-0.5 * shift * zeta**2, on - 0.5 * shift * (zeta - 1.0) ** 2).sum(-1)
         for zeta, on in ((zeta1, on1), (zeta2, on2))
     ]
     units = zeta1.shape[-1] + zeta2.shape[-1]
-    return 0.5 * (log_det(machine.w, shift) - units * math.log(2.0 * math.pi)) - across + sum(either)
+    return 0.5 * (log_det(rbm.w, shift) - units * math.log(2.0 * math.pi)) - across + sum(either)
 
 
 def log_det(w: Tensor, shift: Tensor) -> Tensor:

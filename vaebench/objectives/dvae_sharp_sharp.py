@@ -82,22 +82,22 @@ class DVAESharpSharp(RBMPriorObjective):
 
     def posterior_noise(self, batch: int) -> Shapes:
         """Uniforms (sweeps, samples, batch, n) for each side, discrete sweeps first, then relaxed ones."""
-        machine = self.model.prior()
+        rbm = self.model.prior()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, self.samples, batch)
-        sides = {"posterior2": machine.b2.shape[-1], "posterior1": machine.b1.shape[-1]}
+        sides = {"posterior2": rbm.b2.shape[-1], "posterior1": rbm.b1.shape[-1]}
         return {k: ("uniform", (*lead, n)) for k, n in sides.items()}
 
     def gain(
         self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: Tape
     ) -> tuple[Tensor, Tensor, State]:
-        machine = self.model.posterior(x, tape)
+        rbm = self.model.posterior(x, tape)
         start = state["posterior"].movedim(1, 0)
         u2 = noise["posterior2"]
         u1 = noise["posterior1"]
-        bits, _, end = chains.advance(machine, start, self.relax, self.discrete_sweeps, u2, u1)
+        bits, _, end = chains.advance(rbm, start, self.relax, self.discrete_sweeps, u2, u1)
         kept = bits.movedim(0, 1).to(start.dtype)
         rule = self._one if self.samples == 1 else self._several
-        gain, bound = rule(x, weight, machine.detach(), end, tape)
+        gain, bound = rule(x, weight, rbm.detach(), end, tape)
         return gain - weight * log_z, bound, {"posterior": kept}
 
     def _one(self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape) -> tuple[Tensor, Tensor]:

@@ -110,15 +110,15 @@ class Greedy(Objective):
         passes = told(batch.passes) - self.passes
         return self._contrast(self.model.prior(), h1, passes, noise["h2"], noise["h1"])
 
-    def _contrast(self, machine: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+    def _contrast(self, rbm: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1), after so many passes of its own."""
         k = self.steps if self.grow is None else chain_length(passes, self.grow, self.steps)
 
         def gibbs(z: Tensor, noise: State) -> Tensor:
-            return machine.gibbs(z, noise["u2"], noise["u1"])[0]
+            return rbm.gibbs(z, noise["u2"], noise["u1"])[0]
 
         with torch.no_grad():
             end = chain_ends(gibbs, x, k, {"u2": u2, "u1": u1}, self.steps)
-        data, model = machine.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
-        loss = data.mean() - model.mean() + 0.5 * self.cost * (machine.w**2).sum()
+        data, model = rbm.free_energy1(torch.cat([x, end])).split([len(x), len(end)])
+        loss = data.mean() - model.mean() + 0.5 * self.cost * (rbm.w**2).sum()
         return (loss if self.grow is None else loss / k), -data.mean()

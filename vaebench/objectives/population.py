@@ -34,25 +34,25 @@ def check(sampler: str) -> str:
     return sampler
 
 
-def start(machine: RBM, chains: int) -> Tensor:
+def start(rbm: RBM, chains: int) -> Tensor:
     """The record of chains that are fair random bits, (chains,): samples of a machine whose parameters all are 0."""
-    n2 = machine.b2.shape[-1]
+    n2 = rbm.b2.shape[-1]
     return torch.full((chains,), -n2 * math.log(2.0))
 
 
-def reweight(machine: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+def reweight(rbm: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Chains (R, n1) and their log-weights (R,), mean weight 1, under the present parameters.
 
     ``z1`` and their record ``kept`` are what the last update left, ``u`` (1,) is uniform on [0, 1), for resampling. No
     gradient passes.
     """
     count = len(z1)
-    log_w = torch.log_softmax(kept - machine.detach().free_energy1(z1), 0)
+    log_w = torch.log_softmax(kept - rbm.detach().free_energy1(z1), 0)
     due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)  # sum w^2 is one over the effective number of chains
     chosen = torch.where(due, parents(log_w, u), torch.arange(count, device=z1.device))
     return z1[chosen], torch.where(due, 0.0, log_w + math.log(count))
 
 
-def record(machine: RBM, z1: Tensor, log_w: Tensor) -> Tensor:
+def record(rbm: RBM, z1: Tensor, log_w: Tensor) -> Tensor:
     """log w + F(z1) of each chain after its sweeps, (R,): all that the next update needs of these parameters."""
-    return log_w + machine.detach().free_energy1(z1)
+    return log_w + rbm.detach().free_energy1(z1)

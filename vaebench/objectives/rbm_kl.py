@@ -72,17 +72,17 @@ class RBMKL(Objective):
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""
-        machine = self.model.machine()
+        rbm = self.model.machine()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, batch)
-        return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, machine.b2), (1, machine.b1))}
+        return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, rbm.b2), (1, rbm.b1))}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
-        machine = self.model.machine()
+        rbm = self.model.machine()
         z1, z2, end = chains.advance(
-            machine, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
+            rbm, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
         )
-        stopped = machine.detach()
+        stopped = rbm.detach()
         bound = (self.model.target(z1, z2) - stopped.negative_energy(z1, z2)).mean() + boltzmann_exact.log_z(stopped)
         if self.gradient == "exact":
             loss = self.model.kl()

@@ -90,11 +90,11 @@ class RBMPriorObjective(Objective):
 
         Of a population also the record of its weights, (chains,).
         """
-        machine = self.model.prior()
+        rbm = self.model.prior()
         count = self.prior_chains
-        chains = {"prior": draws.random_bits((count, machine.b1.shape[-1]), seed).to(torch.float32)}
+        chains = {"prior": draws.random_bits((count, rbm.b1.shape[-1]), seed).to(torch.float32)}
         if self.reweighted:
-            chains["prior_record"] = population.start(machine, count)
+            chains["prior_record"] = population.start(rbm, count)
         return {**chains, **super().state(seed, cases)}
 
     def noise(self, batch: int) -> Shapes:
@@ -102,9 +102,9 @@ class RBMPriorObjective(Objective):
 
         Millions of numbers: most of the time of an update, were they not ``dithered``.
         """
-        machine = self.model.prior()
+        rbm = self.model.prior()
         lead = (self.prior_sweeps, self.prior_chains)
-        sides = dict(zip(self.chain_noise, (machine.b2.shape[-1], machine.b1.shape[-1]), strict=True))
+        sides = dict(zip(self.chain_noise, (rbm.b2.shape[-1], rbm.b1.shape[-1]), strict=True))
         more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
         return {**{k: ("dithered", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch), **more}
 
@@ -112,23 +112,23 @@ class RBMPriorObjective(Objective):
         """Weight of the KL at a share of the budget."""
         return torch.clamp(progress / self.warmup, max=1.0) if self.warmup else torch.ones_like(progress)
 
-    def follow(self, machine: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
+    def follow(self, rbm: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
         """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
         z1 = state["prior"]
         u2 = draws.taken(noise, "prior2")
         u1 = draws.taken(noise, "prior1")
         if not self.reweighted:
-            z1, z2 = machine.gibbs(z1, u2, u1)
-            return rate_of_log_z(machine, z1, z2), {"prior": z1}
-        z1, log_w = population.reweight(machine, z1, state["prior_record"], noise["prior_parents"])
-        z1, z2 = machine.gibbs(z1, u2, u1)
-        kept = {"prior": z1, "prior_record": population.record(machine, z1, log_w)}
-        return rate_of_log_z(machine, z1, z2, log_w), kept
+            z1, z2 = rbm.gibbs(z1, u2, u1)
+            return rate_of_log_z(rbm, z1, z2), {"prior": z1}
+        z1, log_w = population.reweight(rbm, z1, state["prior_record"], noise["prior_parents"])
+        z1, z2 = rbm.gibbs(z1, u2, u1)
+        kept = {"prior": z1, "prior_record": population.record(rbm, z1, log_w)}
+        return rate_of_log_z(rbm, z1, z2, log_w), kept
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
-        machine = self.model.prior()
-        log_z, chains = self.follow(machine, state, noise)
+        rbm = self.model.prior()
+        log_z, chains = self.follow(rbm, state, noise)
         tape: batch_norm.Tape = {}
         weight = self.kl_weight(told(batch.progress))
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
@@ -136,11 +136,11 @@ class RBMPriorObjective(Objective):
         return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
 
 
-def rate_of_log_z(machine: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:
+def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:
     """A scalar 0 whose gradient is the mean of d(-E) over samples (k, n) of the machine: that of log Z.
 
     ``log_w`` (k,): the samples' log-weights up to a constant; None: all are equal.
     """
-    energies = machine.negative_energy(z1, z2)
+    energies = rbm.negative_energy(z1, z2)
     energy = energies.mean() if log_w is None else (torch.softmax(log_w, 0) * energies).sum()
     return energy - energy.detach()

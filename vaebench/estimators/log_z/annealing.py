@@ -56,7 +56,7 @@ With 100 chains 0.85 of its time at 300 + 300 units, 1.4 at 400 + 400, 3.2 at 60
 
 @torch.no_grad()
 def ais(
-    machine: RBM,
+    rbm: RBM,
     temperatures: int | Sequence[float],
     chains: int,
     seed: int,
@@ -87,12 +87,12 @@ def ais(
     count_of_steps = len(times) - 1
     if count_of_steps < 1 or chains < 2 or sweeps < 1:
         raise ValueError(f"{count_of_steps} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1")
-    c1, c2 = base_biases(machine, base)
+    c1, c2 = base_biases(rbm, base)
     log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
-    m = flat(machine)
-    start = flat(RBM(c1, c2, machine.w))
+    m = flat(rbm)
+    start = flat(RBM(c1, c2, rbm.w))
     (count, n1), n2 = m.b1.shape, m.b2.shape[-1]
-    given = _samples(reverse, machine.shape, n1)
+    given = _samples(reverse, rbm.shape, n1)
     enumerable = min(n1, n2) <= boltzmann_exact.MAX_UNITS
     if max_floats is None:
         max_floats = MAX_FLOATS.get(m.w.device.type, MAX_FLOATS["cuda"])
@@ -126,10 +126,10 @@ def ais(
             upper.append(log_mean(-back.backward(z1, times, sweeps).T))
 
     def shaped(parts: Iterable[Tensor]) -> Tensor:
-        return torch.cat(tuple(parts)).reshape(machine.shape)
+        return torch.cat(tuple(parts)).reshape(rbm.shape)
 
     value, error, ess, sd = (shaped(p) for p in zip(*lower, strict=True))
-    log_z0 = log_z0.reshape(machine.shape)
+    log_z0 = log_z0.reshape(rbm.shape)
     name = base if isinstance(base, str) else "given"
     method = f"AIS, {count_of_steps} steps of {sweeps} sweeps from the {name} base, {chains} chains"
     found = LogZ(log_z0 + value, error, method, ess, sd, chains)
@@ -141,9 +141,9 @@ def ais(
         z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
         found = replace(
             found,
-            z1=z1.reshape(chains, *machine.b1.shape),
-            z2=z2.reshape(chains, *machine.b2.shape),
-            log_w=log_w.reshape(chains, *machine.shape),
+            z1=z1.reshape(chains, *rbm.b1.shape),
+            z2=z2.reshape(chains, *rbm.b2.shape),
+            log_w=log_w.reshape(chains, *rbm.shape),
         )
     return found
 
@@ -351,16 +351,16 @@ def _times(temperatures: int | Sequence[float]) -> list[float]:
     return times
 
 
-def base_biases(machine: RBM, base: Base) -> tuple[Tensor, Tensor]:
+def base_biases(rbm: RBM, base: Base) -> tuple[Tensor, Tensor]:
     """c1 and c2, in the shapes of b1 and b2."""
     if isinstance(base, str):
         if base == "biases":
-            return machine.b1, machine.b2
+            return rbm.b1, rbm.b2
         if base == "uniform":
-            return torch.zeros_like(machine.b1), torch.zeros_like(machine.b2)
+            return torch.zeros_like(rbm.b1), torch.zeros_like(rbm.b2)
         raise ValueError(f"base {base!r} is neither 'uniform' nor 'biases' nor a pair of biases")
     c1, c2 = base
-    return c1.to(machine.b1).expand_as(machine.b1), c2.to(machine.b2).expand_as(machine.b2)
+    return c1.to(rbm.b1).expand_as(rbm.b1), c2.to(rbm.b2).expand_as(rbm.b2)
 
 
 def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | None:

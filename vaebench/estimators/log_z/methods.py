@@ -14,7 +14,7 @@ __all__ = ["LogZ", "ais", "exact", "parallel_tempering"]
 
 
 @torch.no_grad()
-def exact(machine: RBM) -> LogZ:
+def exact(rbm: RBM) -> LogZ:
     """log Z by enumerating the smaller side in float64. Raises ValueError when that has more than 20 units."""
-    value = boltzmann_exact.log_z(machine.to(torch.float64))
+    value = boltzmann_exact.log_z(rbm.to(torch.float64))
     return LogZ(value, torch.zeros_like(value), "enumeration", upper=value, upper_error=torch.zeros_like(value))

@@ -46,10 +46,10 @@ class LogZ:
     swap_rates: list[Tensor] = field(default_factory=list)
 
 
-def flat(machine: RBM) -> RBM:
+def flat(rbm: RBM) -> RBM:
     """The machines in one row: batch shape (m,), a single one as (1,), detached."""
-    m = math.prod(machine.shape)
-    return RBM(*(p.detach().reshape(m, *p.shape[len(machine.shape) :]) for p in machine))
+    m = math.prod(rbm.shape)
+    return RBM(*(p.detach().reshape(m, *p.shape[len(rbm.shape) :]) for p in rbm))
 
 
 def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:

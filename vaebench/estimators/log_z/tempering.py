@@ -37,7 +37,7 @@ MOST = 512
 
 @torch.no_grad()
 def parallel_tempering(
-    machine: RBM,
+    rbm: RBM,
     sweeps: int,
     chains: int,
     seed: int,
@@ -62,9 +62,9 @@ def parallel_tempering(
         raise ValueError(f"{sweeps} sweeps, {chains} chains, {pilot} pilot sweeps: at least 1, 2 and 2")
     if not 0 < low < high < 1:
         raise ValueError(f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising")
-    own = flat(machine)
-    start = flat(RBM(*base_biases(machine, base), machine.w))
-    makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, machine.w.device)
+    own = flat(rbm)
+    start = flat(RBM(*base_biases(rbm, base), rbm.w))
+    makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, rbm.w.device)
     work = sweeps * chains * own.w[0].numel()
     make = _BitLadder if work >= WORTH and kernels.allowed() and kernels.fits(own.w[0]) else _Ladder
     out = []
@@ -84,8 +84,8 @@ def parallel_tempering(
     counts = sorted(len(t) for t in temperatures)
     method = f"parallel tempering, {counts[0]} to {counts[-1]} temperatures, {chains} ladders of {sweeps} sweeps"
     return LogZ(
-        torch.stack(value).reshape(machine.shape),
-        torch.stack(error).reshape(machine.shape),
+        torch.stack(value).reshape(rbm.shape),
+        torch.stack(error).reshape(rbm.shape),
         method if fit else f"{method}; neighbours exchange too rarely",
         temperatures=list(temperatures),
         swap_rates=list(rates),
