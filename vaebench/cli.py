@@ -138,6 +138,7 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
             raise
         code = 1
         line = f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)"
+
     _release_stdout()
     if line:
         _say(line)
@@ -151,6 +152,7 @@ def _dispatch(arguments: list[str]) -> int:
         parser.parse_args(arguments)
         parser.print_help(sys.stderr)
         return 2
+
     if verb not in VERBS:
         raise UserError(f"unknown verb {verb!r}: {nearest(verb, VERBS)}")
     at = arguments.index(verb)

@@ -81,6 +81,7 @@ def load_model(path: Path | str) -> nn.Module:
         raise UserError(f"{path}: cannot be read: {e.strerror or e}") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise UserError(f"{path}: not a model that vaebench exported") from None
+
     if not isinstance(content, dict) or not {"format", "model", "state_dict"} <= set(content):
         raise UserError(f"{path}: not a model that vaebench exported")
     if content["format"] != FORMAT:

@@ -90,6 +90,7 @@ def loss_of(objective: str, nonlinearity: str, library: Library) -> Loss:
             away = away - eta / (1 + xp.sqrt(eta)) * (u * away).sum(-1)[..., None] * u * inverse
             trace = trace - (eta * (u * inverse) ** 2).sum(-1)
             log_det = log_det - xp.log1p(s[..., 0])
+
         kl = 0.5 * ((mean**2).sum(-1) + trace - log_det - mean.shape[-1])
         latent = library.linear(mean + away, p["p.noise.0.weight"], None)
         return (nll(p, latent, x, "p.visible").mean(0) + kl).mean()

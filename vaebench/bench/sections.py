@@ -143,6 +143,7 @@ def run(
         if device.type != "cpu":
             raise UserError("--with jax: on the CPU only; add run.device=cpu")
         bench_jax.load()
+
     families = chosen(only)
     third = _named(only, bench_text.FAMILIES)
     fourth = _named(only, bench_images.FAMILIES)
@@ -155,6 +156,7 @@ def run(
         latent = [*bench_gaussian.FAMILIES, *bench_importance.FAMILIES, *bench_boltzmann.ANNEALINGS]
         every = [*FAMILIES, *latent, *texts_and_images]
         raise UserError(f"--only {only}: in no family's name: {nearest(str(only), every)}")
+
     first = {k: v for k, v in families.items() if not boltzmann(v[0])}
     second = {k: v for k, v in families.items() if k not in first}
     sections: list[tuple[dict[str, Any], Callable[[], Iterator[str]]]] = [

@@ -145,6 +145,7 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
         model.q["log_sd"].fill_(0.3)
         model.p["weight"].mul_(0.5)
         model.p["log_sd"].fill_(0.0)
+
     log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)])
     yield mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
     yield from gradients("ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model)
@@ -197,6 +198,7 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
         zeta, logits = rule.infer(rule.model.encode(x), draws, None)
         values = rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0] + missing
         wanted = _hard_kl(rule, x, grid) + missing
+
     if groups == 1:  # a closed form, the same for every sample
         yield Line("DVAE++, 1 group: KL", wanted, float(values[0]), 0.0)
     else:

@@ -36,11 +36,13 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         key = override.partition("=")[0]
         if key == "recipe":
             raise UserError(f"{override}: the recipe number belongs to the table; no override changes it")
+
     if preset.name not in catalogue.presets_of(table):
         raise UserError(
             f"table {table.name} says nothing of preset={preset.name}; "
             f"allowed: {', '.join(catalogue.presets_of(table))}"
         )
+
     user = [("", text) for text in overrides]
     paper = catalogue.load_preset("paper")
     conf = str(catalogue.conf_dir())
@@ -131,6 +133,7 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 f"{text}: a stored run keeps its training; allowed: eval=NAME, eval.KEY=..., run.KEY=..., "
                 "data.mirror=FOLDER, and data=NAME with its settings for other data"
             )
+
     config = overlay(config, values)
     check_cell(config)
     signature.check_precision(config)

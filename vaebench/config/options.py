@@ -45,6 +45,7 @@ def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
         section = OmegaConf.to_container(OmegaConf.load(path))  # reads 1e-4 as a number, which plain YAML does not
     except (YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
+
     if "${" in str(section):
         raise UserError(f"{path}: interpolations have no part here; write the values themselves")
     if not isinstance(section, dict) or "defaults" in section:

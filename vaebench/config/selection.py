@@ -101,6 +101,7 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
         if name not in known:
             raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
         (rows if kind == "row" else columns).add(name)
+
     pairs = [(r, c) for r, c in table.trained() if (not rows or r in rows) and (not columns or c in columns)]
     if not pairs:
         chosen = ", ".join(only) or "its rows"

@@ -57,6 +57,7 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
         if key == f"{group}.{VERSION}":
             raise UserError(f"{where}{key} says what the code computes; no override changes it")
         return
+
     if key in MOVED:
         raise UserError(f"{where}{key} is gone: {MOVED[key]}")
     settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
@@ -91,6 +92,7 @@ def _read(where: str, key: str, text: str) -> Any:
         raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
     except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
         raise UserError(f"{where}cannot read the value {shortened(raw)!r} of {key}: too long") from None
+
     if override.is_sweep_override():
         if key in WITH_COMMAS:
             return raw

@@ -105,10 +105,12 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
         from vaebench.data.splits import check_cases
 
         check_cases(cases, loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out))
+
     if entries is not None and loader.entries is not None:
         from vaebench.data.text.tokens import check_entries
 
         check_entries(entries, loader.entries)
+
     mirror = mirror_root(config.get("mirror"))
     if loader.sources and mirror is not None and not mirror.is_dir():
         from vaebench.data.files.fetch import fetch

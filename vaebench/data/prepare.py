@@ -48,6 +48,7 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
         lock.acquire()
     except OSError as e:
         raise _not_written(path, e) from None
+
     try:
         return _prepare_locked(loader, path, mirror, root)
     finally:
@@ -60,6 +61,7 @@ def _prepare_locked(loader: Loader, path: Path, mirror: Path | None, root: Path)
         if not isinstance(found, str):
             return found
         log.warning("%s: %s; preparing it anew", path, found)
+
     for left in path.parent.glob(f".{path.stem}.*.tmp"):  # of a process that was killed: the lock is ours
         left.unlink(missing_ok=True)
     files = {key: fetch(source, mirror, root) for key, source in loader.sources.items()}
@@ -105,6 +107,7 @@ def read(loader: Loader, path: Path, here: dict[str, str] | None = None) -> dict
             arrays = {key: file[key][()] for key in hashes}
     except Exception as e:  # damaged bytes can come out of HDF5 as almost any error
         return f"not a readable prepared file ({' '.join(str(e).split())})"
+
     for key, array in arrays.items():
         if (found := array_hash(array)) != hashes[key]:
             return f"{key} is altered (expected sha256 {hashes[key]}, found {found})"

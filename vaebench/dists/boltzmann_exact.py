@@ -132,6 +132,7 @@ def _moments(rbm: RBM, pieces: list[tuple[int, int]]) -> Moments:
         mean = torch.sigmoid(logits)
         here = Moments(part, (p @ z).squeeze(-2), (p @ mean).squeeze(-2), (z.mT * p) @ mean)
         out = here if out is None else _merge(out, here)
+
     if out is None:
         raise ValueError("no states to sum over")
     return out

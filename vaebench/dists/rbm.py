@@ -98,6 +98,7 @@ class RBM(NamedTuple):
             from vaebench.kernels.machine import Machine
 
             return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
+
         u2 = u2.uniforms() if isinstance(u2, Digits) else u2
         u1 = u1.uniforms() if isinstance(u1, Digits) else u1
         if len(u2) != len(u1) or len(u1) < 1:
@@ -106,6 +107,7 @@ class RBM(NamedTuple):
             from vaebench.kernels.case_chains import gibbs
 
             return gibbs(*self.detach(), z1.detach(), u2, u1)
+
         # Minus the logits come straight out of the product: u > sigmoid(-logit) then needs no pass to turn the sign.
         down = RBM(*(-p for p in self.detach()))
         z1 = z1.detach()

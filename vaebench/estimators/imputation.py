@@ -45,6 +45,7 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
         blocks = range(-(-cases // CASES))
         drawn = [noise.fixed({"u": ("uniform", (CASES, size))}, seed, "missing", number)["u"] for number in blocks]
         return torch.cat(drawn)[:cases] < share
+
     if len(shape) < 2:
         raise UserError("eval.imputation=square: for images; allowed here: random")
     height, width = shape[-2:]

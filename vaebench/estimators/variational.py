@@ -68,6 +68,7 @@ class BoundSum(Sums):
             kl = [k * term.sum() for term in exact]
             self.analytic = True
             case_kl = k * total(exact)
+
         self.total[part.cases] += log_w.sum(0)
         self.square[part.cases] += (log_w**2).sum(0)
         self.case_kl[part.cases] += case_kl

@@ -147,6 +147,7 @@ def stream(
 
         score = KernelTerms(model)
         chunk = chunk or KERNEL_SAMPLES
+
     groups = _groups(model, x, samples, chunk, batch)
     passes = [(group, first) for group in groups for first in range(0, samples, group.size)]
     encoded: Group | None = None

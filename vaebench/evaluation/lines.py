@@ -23,6 +23,7 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
         if not line:
             raise UserError(f"input: line {number} is empty; expected one case a line")
         found.append(line)
+
     if not found:
         raise UserError("input: nothing to read; expected one case a line on standard input")
     return found

@@ -74,6 +74,7 @@ def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
         name = f"{prefix}{len(tensors)}"
         tensors[name] = value.detach().to("cpu", copy=True)  # views of one storage cannot be saved as they are
         return {"tensor": name, "device": str(value.device)}
+
     if isinstance(value, slice):
         return {"slice": [value.start, value.stop]}
     if isinstance(value, dict):

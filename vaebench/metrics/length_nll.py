@@ -119,6 +119,7 @@ def annealed(
         except ValueError as e:
             raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
         return Annealed(torch.cat(energies), LogZ(known, torch.zeros_like(known), "enumeration"), place)
+
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
 

@@ -154,6 +154,7 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
             raise UserError(
                 f"model.dims={dims}: must be a list of layer sizes from 1, deepest first, such as [200,200]"
             )
+
         if self.max_layers and len(dims) > self.max_layers:
             raise UserError(f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer")
         if posterior not in POSTERIORS:

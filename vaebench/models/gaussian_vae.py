@@ -70,6 +70,7 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
                 "model.likelihood=bernoulli: for bits, and these data are grey levels; "
                 "allowed here: gaussian, cross_entropy"
             )
+
         below = validate.sizes("model.encoder", encoder)
         above = validate.sizes("model.decoder", decoder) or below[::-1]
         self.likelihood = likelihood

@@ -94,6 +94,7 @@ class MADE(Ensemble, Ancestral):
             weight = self.p[f"weight{layer}"] * (degrees[layer].unsqueeze(-1) >= before)
             hidden = torch.relu(F.linear(hidden, weight, self.p[f"hidden{layer}"]))
             before = degrees[layer]
+
         logits = F.linear(hidden, self.p["output"] * (positions.unsqueeze(-1) > before), self.p["bias"])
         if "direct" in self.p:
             logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))

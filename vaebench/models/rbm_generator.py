@@ -131,6 +131,7 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
             scale = norm.scale.detach() * torch.rsqrt(variance + norm.epsilon)
             shift = (dense.bias.detach() - mean) * scale + norm.shift.detach()
             hidden.append((dense.weight.detach() * scale.unsqueeze(1), shift))
+
         weight = output.weight.detach()
         bias = output.bias.detach() + self.p.decoder.offset
         rbm = self.prior().detach()

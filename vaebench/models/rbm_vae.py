@@ -148,6 +148,7 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
             shared = NormalizedTanhNet(info.size, units, layers, momentum)
             before = [shared.outputs + i * size for i in range(groups)]
             hidden = 0
+
         nets = [NormalizedTanhNet(n, units, hidden, momentum) for n in before]
         self.q = Inference(shared, nets, [nn.Linear(net.outputs, size) for net in nets])
         name_norms(self)

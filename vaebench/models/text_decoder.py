@@ -106,6 +106,7 @@ class TextDecoder(nn.Module):
             if k > 1:
                 x = x.unsqueeze(1).expand(-1, k, -1, -1).flatten(1, 2)
             x = torch.cat([x, z.reshape(1, k * batch, -1).expand(steps, -1, -1)], -1)
+
         h, _ = self.lstm(x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1)))
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)

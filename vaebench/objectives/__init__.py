@@ -97,6 +97,7 @@ def build(config: dict[str, Any], model: Model) -> Objective:
         setting = unlike_default(model, cls.trains)
         what = type(model).__name__ + (f" with {setting}" if setting else "")
         raise UserError(f"objective {name} cannot train {what}; allowed: {', '.join(able)}")
+
     try:
         objective = cls(model, **settings_of(config))
     except TypeError as e:

@@ -109,6 +109,7 @@ def sweep_bits(log_p: Callable[[Tensor], Tensor], z: Tensor, u: Tensor) -> Tenso
         from vaebench.kernels import likelihood
 
         return likelihood.sweep_bits(log_p, z, u)
+
     now = log_p(z)
     for sweep in u.unbind():
         for i, v in enumerate(sweep.unbind()):

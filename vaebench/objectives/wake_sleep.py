@@ -61,6 +61,7 @@ class WakeSleep(Objective):
             z = posterior.sample(1, noise)
             log_q = posterior.log_prob(z)
             dream, h = self.model.dream(x, noise)
+
         wake = self.model.log_joint(x, z)
         sleep = self.model.log_posterior(h, dream)
         bound = (wake.detach() - log_q).mean()

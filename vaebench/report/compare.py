@@ -259,6 +259,7 @@ def _line(r: ComparedRow) -> tuple[str, ...]:
         words = where if r.judged else f"not judged: {where}"
     else:
         words = "agrees" if r.within else "DIFFERS" if r.judged else "not judged"
+
     if r.protocols:
         words += f" (protocols: {r.protocols})"
     if r.settings:

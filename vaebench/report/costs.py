@@ -133,6 +133,7 @@ def _from_csv(path: Path) -> list[dict[str, Any]]:
         if lacking(lines.fieldnames or ()):
             raise ValueError(f"{path} is no results CSV")
         records = list(lines)
+
     if any(None in r or None in r.values() for r in records):  # too many fields, too few
         raise ValueError(f"{path} is damaged")
     return [

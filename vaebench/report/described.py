@@ -61,6 +61,7 @@ def _remarks(table: Exhibit) -> Iterator[str]:
         yield f"  {i}. {entry.topic}"
         for name in ("paper", "here", "why"):
             yield from _wrapped(getattr(entry, name), f"     {name:<6} ")
+
     if table.findings:
         yield from ("", "findings: what this project's own runs show")
     for i, finding in enumerate(table.findings, start=1):

@@ -158,6 +158,7 @@ def _read(path: str) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO(content), dtype={name: str for name in NAMES[:3]})
     except (OSError, ValueError) as e:
         raise UserError(f"{path}: {' '.join(str(e).split())}") from None
+
     known = [name for name in (*NUMBERS, SAMPLES) if name in frame]
     numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
     if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):

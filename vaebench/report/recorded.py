@@ -339,6 +339,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as e:  # pandas' own errors are ValueErrors
         raise UserError(f"{path}: not a file of points: {' '.join(str(e).split())}") from None
+
     missing = [c for c in (*RUN, *columns) if c not in frame]
     if missing:
         raise UserError(f"{path}: missing columns {', '.join(missing)}, which this figure shows")

@@ -96,6 +96,7 @@ def grid(
         trail = trails.get(record.pop("key"))
         notes = record.pop("notes")
         record |= {"curve": drawn(trail) if trail else "", "notes": notes}
+
     several = len({r.preset for r in rows if r.preset}) > 1
     unasked = ("preset",) if table.printed else ("preset", "verdict")
 

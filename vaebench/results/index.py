@@ -150,6 +150,7 @@ class Index:
             changed = folders[i].stat().st_mtime_ns
             if known.pop(folders[i].name, None) != changed:
                 self._notes(folders[i].name, changed if now - changed > SETTLED else 0)
+
         for key in known:
             self._db.execute("delete from folders where key = ?", (key,))
             self._db.execute("delete from runs where key = ?", (key,))

@@ -186,6 +186,7 @@ def _break_stale(path: Path, draft: Path) -> None:
             if _age(breaking, draft) > BREAK_SECONDS:
                 _remove(breaking, _holder_of(breaking), draft)
         raise _busy(path, holder)
+
     try:
         why = _stale(path, holder, draft)
         if _holder_of(path) == holder and why and _remove(path, holder, draft):
@@ -220,6 +221,7 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
         silent = _age(path, draft)
     except FileNotFoundError:
         return ""
+
     if holder is None:
         left = silent > BREAK_SECONDS and not _held_by_earlier_version(path)
         return "it does not say who holds it" if left else ""

@@ -152,6 +152,7 @@ def read_csv(path: Path | str) -> pd.DataFrame:
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None
+
     missing = lacking(header)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -186,6 +187,7 @@ def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
             raise UserError(f"{where}: column {name}: {shortened(text)!r} is not a {kind}") from None
+
     if row["extra"] and not _is_object(row["extra"]):
         raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")
     try:

@@ -92,6 +92,7 @@ def rekey(store: Store, found: Outdated) -> str:
         return "another process works on it"
     except OSError as e:
         return f"{e.strerror or e}: {e.filename or target}"
+
     if not any(found.folder.parent.iterdir()):  # else other seeds are still in it
         found.folder.parent.rmdir()
     return ""

@@ -82,6 +82,7 @@ def versions() -> dict[str, str]:
             commit += "+changes" if commit and dirty.strip() else ""
         except OSError:
             pass
+
     return {
         "vaebench": __version__,
         "torch": torch.__version__,

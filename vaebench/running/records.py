@@ -81,6 +81,7 @@ class Records:
             extra = {flags.DENSITY: True} if has_density(self.config) else {}
             measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
             found.append(replace(measure, flags=flags.of_measure(measure)))
+
         if s.ms_per_update is not None:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}

@@ -237,6 +237,7 @@ class Session:
             for s in seeds:
                 s.engine = "plain"
             return
+
         asked = self.cell.run.engine
         kernel = has_kernel(self.config, self.splits.kind)
         choose = partial(

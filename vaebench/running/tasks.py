@@ -159,6 +159,7 @@ def check_built(cells: Iterable[Cell]) -> None:
         parts = ("model", "objective", "optim")
         built = [shape_of(cell), cell.train.precision, *(cell.config[k] for k in parts)]
         distinct.setdefault(canonical(built), cell)
+
     if not distinct:
         return
 
@@ -362,6 +363,7 @@ def _train_and_evaluate(
         results = session.run(say, should_stop, task.evaluate)
     except Exception as e:
         return [Outcome(task, s, Status.FAILED, reason_of(e)) for s in seeds]
+
     return [
         Outcome(task, s, Status(r["status"]), r["reason"], r["seconds"], *_shown(task, r))
         for s, r in zip(seeds, results, strict=True)

@@ -37,6 +37,7 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
                 "hovertemplate": f"{_plain(name)}, seed {seed}<br>update %{{x:,}}: %{{y:.2f}}<extra></extra>",
             }
         )
+
     if not traces:
         return None
     layout = {"xaxis": {"title": {"text": "parameter updates"}}, "yaxis": {"title": {"text": title}}}

@@ -66,6 +66,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
             updates = mean_of(row["updates"] for row in alike)
             place = Place(result.table.name, row, column, preset, key, number, updates)
             found.setdefault(_kind(signature), {}).setdefault(key, place)
+
     return [
         Board(data, kind, tuple(sorted(places.values(), key=lambda place: place.number.mean)))
         for (data, kind), places in sorted(found.items())

@@ -152,6 +152,7 @@ class Bookkeeping:
             state.stalled = 0
         else:
             state.stalled += 1
+
         patience = self.settings["patience"]
         if patience is not None and state.stalled >= patience:
             state.stop("trained", f"no improvement in {state.stalled} validations")

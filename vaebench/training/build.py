@@ -108,12 +108,14 @@ def start_or_load(
         raise UserError(
             f"{state.last}: of a run that has ended, without the state to go on with; vaebench run --force starts anew"
         )
+
     if state.update:
         c = checkpoint.read(state.last)  # in the order of a fresh start, on which the rounding of sums depends
         try:
             return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt
         except KeyError as e:
             raise checkpoint.damaged(state.last, f"no {e.args[0]} in it") from None
+
     models.start(objective, config["model"], state.seed)
     params = {k: v.detach().clone() for k, v in objective.named_parameters()}
     return params, objective.state(state.seed, cases), optimiser.state(params)

@@ -65,6 +65,7 @@ def choose_engine(
         best = "kernel"
     else:
         best = "compiled" if worth and compiler_found() else plain
+
     if setting == "kernel":
         return best, lack if lack and kernel and on_cpu else "there is none for this cell"
     # Numba is a requirement: its lack is worth a line where it costs speed.

@@ -41,6 +41,7 @@ class Captured:
             for _ in range(3):  # compiles, and lets the libraries allocate, outside the capture
                 metrics = body()
                 self.row.zero_()
+
         torch.cuda.current_stream().wait_stream(side)
         self.total = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in metrics.items()}
         self.graph = torch.cuda.CUDAGraph()

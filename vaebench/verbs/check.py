@@ -41,6 +41,7 @@ def run(args: Namespace) -> int:
                 f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
             )
             print(row.rstrip(), flush=True)
+
     print(f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's coordinates, at most")
     print(f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'.")
     if bad:

@@ -38,6 +38,7 @@ def run(args: Namespace) -> int:
         raise UserError(
             f"{other}: not a file of cases, which {cases} is; vaebench eval RUN --cases FILE.csv writes one"
         )
+
     if all(kinds):
         for option, given in (("--tol", args.tol is not None), ("--only", args.only), ("--common", args.common)):
             if given:

@@ -163,6 +163,7 @@ def folder_of(args: Namespace) -> Path:
         raise UserError(
             f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
         )
+
     tables = catalogue.options("table")
     root = results_root(given.get("run.results"))
     shipped_models.check_table(root, names, tables)

@@ -51,6 +51,7 @@ def run(args: Namespace) -> int:
         pictured.check_room(f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE)
         if args.path is not None:
             raise UserError("--path: of documents from standard input, without --test")
+
     decoding = generated.decoding(args, "greedy")
     trained = generated.trained(args)
     if share is not None:
@@ -94,6 +95,7 @@ def _images(args: Namespace, trained: Trained) -> None:
         x = read_images(lines_of(sys.stdin.buffer), trained)
     else:
         x = generated.of_test_set(trained, args.test)
+
     again = generation.images_again(trained.model, x, args.seed, args.code == "mean")
     if args.test is None:
         pictured.show(again, trained, args.output)
@@ -112,6 +114,7 @@ def _documents(args: Namespace, trained: Trained, decoding: Decoding) -> None:
         x = read_documents(lines_of(sys.stdin.buffer), trained)
     else:
         x = generated.of_test_set(trained, args.test)
+
     z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
         if len(z) < 2:

@@ -63,6 +63,7 @@ def run(args: Namespace) -> int:
         refuse_outdated(store, todo.todo)
         earlier = of_earlier_version(store, [cell for cell, _ in todo.todo])
         tell([earlier] if earlier else [])
+
     if args.dry_run:
         drawings.would_draw(figures, store.root)
         asked = [cell for chosen, _ in wanted for cell in chosen]

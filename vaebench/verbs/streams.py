@@ -140,6 +140,7 @@ def _open_closed() -> None:
             if got != number:
                 os.dup2(got, number)
                 os.close(got)
+
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     if sys.stdout is None:

@@ -65,6 +65,7 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
             raise DataError(f"{at} has the word {twice + 1} twice, expected one count for each word")
         words.extend(ids)
         offsets.append(len(words))
+
     if len(offsets) == 1:
         raise DataError(f"{path}: no document in it")
     return Documents.of(words, counts, offsets)
@@ -142,6 +143,7 @@ def read_stories(path: Path) -> Iterator[list[str]]:
             if not inside:
                 raise DataError(f"{at} has tokens before {STORY} and {WORDS}: {_short(line)}")
             tokens += line.split()
+
     if not name or not inside:
         raise DataError(f"{path}: {'ends within a story' if name else 'no story in it'}")
     yield tokens

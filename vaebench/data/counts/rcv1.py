@@ -67,6 +67,7 @@ class Rcv1(CountsLoader):
             for story in read_stories(path):
                 tokens.extend([numbers.setdefault(stem, len(numbers)) for stem in story])
                 offsets.append(len(tokens))
+
         if (found := len(offsets) - 1) != self.stories:
             folder = next(iter(files.values())).parent
             raise DataError(f"{folder}: {found:,} stories in its token files, expected {self.stories:,}")

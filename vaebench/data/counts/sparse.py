@@ -117,6 +117,7 @@ def make_count_splits(
         pool = joined(parts["train"], parts["valid"])
         held = held_out_mask(len(pool), held_out, held_out_seed)
         parts |= {"train": pool.chosen(~held), "valid": pool.chosen(held)}
+
     if log_counts:
         parts = {split: part.with_log_counts() for split, part in parts.items()}
 

@@ -22,6 +22,7 @@ def take(archive: Path, name: str, to: Path) -> str:
         file = archive.open("rb")
     except OSError as e:
         return f"cannot be read ({e.strerror or e})"
+
     try:
         with file, tarfile.open(fileobj=file, mode="r:gz") as tar:
             found = [m for m in tar if m.isreg() and PurePosixPath(m.name).name == name]

@@ -45,6 +45,7 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
                 content += block
     except UNREADABLE as e:
         raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
+
     if len(content) != length:
         state = "truncated" if len(content) < length else "too long"
         raise DataError(f"{path}: {state}: expected {length} bytes after the idx header")
@@ -71,6 +72,7 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
         raise _not_mat(path, e) from None
     except Exception as e:  # damaged bytes can come out of the reader as almost any error
         raise _not_mat(path, e) from None
+
     for name, shape in shapes.items():
         array = found.get(name)
         if array is None:
@@ -121,6 +123,7 @@ def read_pickled(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     except Exception as e:  # damaged bytes can come out of the reader as almost any error
         why = " ".join(str(e).split()) or type(e).__name__
         raise DataError(f"{path}: truncated, damaged or not a pickled array ({why})") from None
+
     if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], np.ndarray):
         raise DataError(f"{path}: not a list of one array")
     (array,) = found
@@ -154,6 +157,7 @@ def read_amat(path: Path, width: int) -> np.ndarray:
                 rows += len(blocks[-1])
     except UNREADABLE as e:
         raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
+
     if not blocks:
         raise DataError(f"{path}: empty")
     return np.concatenate(blocks)
@@ -167,6 +171,7 @@ def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
         blanks = characters[:, 1::2]
         if (values >> 1 == ord("0") >> 1).all() and (blanks[:, :-1] == 32).all() and (blanks[:, -1] == 10).all():
             return values - ord("0")
+
     for i, content in enumerate(text.split(b"\n")):
         values_found = content.split(b" ")
         if len(values_found) != width:

@@ -95,6 +95,7 @@ def _npy(content: bytes, where: str) -> np.ndarray:
         shape, by_column, dtype = readers[np.lib.format.read_magic(stream)](stream)
     except Exception as e:
         raise _damaged(where, "npy array", e) from None
+
     if dtype.hasobject:
         raise DataError(f"{where}: pickled Python objects, which are never read; expected an array of numbers")
     if dtype.kind not in "biuf":
@@ -153,6 +154,7 @@ def _from_folder(folder: Path) -> np.ndarray:
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() == ".png" and not f.name.startswith("."))
     except OSError as e:
         raise DataError(f"{folder}: cannot be read ({e.strerror or e})") from None
+
     if not files:
         raise DataError(f"{folder}: no PNG in it; allowed: a folder of PNGs, an .npy or an .npz file")
 
@@ -186,6 +188,7 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
             levels = np.asarray(image)
     except Exception as e:  # damaged bytes can come out of Pillow as almost any error
         raise _damaged(file, "PNG", e) from None
+
     if mode not in _TOP:
         kinds = {"LA": "has transparent pixels", "P": "has a palette of colours"}
         raise DataError(f"{file}: {kinds.get(mode, 'in colour')} (mode {mode}); expected a grey or binary PNG")

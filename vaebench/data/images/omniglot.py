@@ -49,6 +49,7 @@ class Chardata(GreyLoader):
             if not ((found[key] >= 0) & (found[key] <= 1)).all():  # nor NaN
                 raise DataError(f"{path}: {key} has values outside [0, 1]")
             grey[split] = upright(found[key].T, self.shape).astype(np.float32)
+
         n = self.rows["train"] - self.valid
         valid, test = _binarize_in_turn(grey["train"][n:], grey["test"])
         return {

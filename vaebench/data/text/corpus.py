@@ -65,6 +65,7 @@ def _document(path: Path, number: int, line: str, labels: bool) -> str:
         if tab:
             raise DataError(f"{path}: line {number} has a tab, expected a document alone, without a label")
         return line
+
     if not tab:
         raise DataError(f"{path}: line {number} has no tab, expected label<TAB>document")
     if not label.strip():

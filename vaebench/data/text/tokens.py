@@ -34,6 +34,7 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
             else:
                 ids.extend([numbers.get(word, UNKNOWN) for word in words])
             ends.append(len(ids))
+
     dtype = np.int16 if len(numbers) <= np.iinfo(np.int16).max else np.int32
     arrays = {split: np.array(ids, dtype=dtype) for split, ids in flat.items()}
     arrays |= {f"{split}_offsets": np.array(ends, dtype=np.int64) for split, ends in offsets.items()}

@@ -102,6 +102,7 @@ def ais(
         # one machine after the other
         make = _BitChains
         max_floats = 1
+
     lower = []
     upper = []
     ends = []
@@ -137,6 +138,7 @@ def ais(
         mean, upper_error, upper_ess = (shaped(p) for p in zip(*upper, strict=True))
         exact = given is None and enumerable
         found = replace(found, upper=log_z0 - mean, upper_error=upper_error, upper_exact=exact, upper_ess=upper_ess)
+
     if keep:
         z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
         found = replace(

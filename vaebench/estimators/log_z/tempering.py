@@ -79,6 +79,7 @@ def parallel_tempering(
         for step in steps("tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder):
             ladder.step(step)
         out.append((*ladder.bridge(placed.log_c, sweeps), ladder.t))
+
     value, error, rates, temperatures = zip(*out, strict=True)
     fit = all(float(r.min()) >= low for r in rates)
     counts = sorted(len(t) for t in temperatures)
@@ -181,6 +182,7 @@ class _Ladder:
             self.above = self.above + torch.sigmoid(at_low - log_c) / sweeps
             self.below = self.below + torch.sigmoid(log_c - at_high) / sweeps
             self.rates = self.rates + exchange_rates(at_low, at_high) / sweeps
+
         above = self.above
         below = self.below
         log_z0 = F.softplus(self.base.b1.double()).sum() + F.softplus(self.base.b2.double()).sum()

@@ -77,6 +77,7 @@ def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
         text = path.read_text()
     except FileNotFoundError:
         return []
+
     complete = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(complete))
     columns = ("update", *wanted)

@@ -73,6 +73,7 @@ class Ray:
                         f"run.address={address}: no cluster of Ray answers there: {first_line(e)}"
                     ) from None
                 self._own = True
+
         if self._own:
             ray.init(address="local", include_dashboard=False, **how)
         self._ray = ray
@@ -104,6 +105,7 @@ class Ray:
             waits = State("PENDING", True, False, self._lack())
         except Exception:
             return None
+
         states: dict[Job, State] = {}
         for entry in actors:
             batch, _, number = entry["name"].partition("/")

@@ -43,12 +43,14 @@ class Slurm:
             import submitit
         except ImportError:
             raise UserError(f"run.launcher=slurm needs the package submitit: {INSTALL}") from None
+
         logging.getLogger("submitit").handlers.clear()  # it writes to the standard output, which is for results
         if settings.grace >= 60 * settings.time_limit:
             raise UserError(
                 f"run.grace={settings.grace}: allowed: fewer seconds than the {settings.time_limit} minutes of "
                 "run.time_limit"
             )
+
         self._settings = settings
         self._ids: dict[Job, str] = {}
         try:
