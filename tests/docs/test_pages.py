@@ -52,6 +52,12 @@ def test_every_page_is_linked_from_the_readme():
     assert [named(p) for p in PAGES if p.name != "README.md" and f"({named(p)})" not in readme] == []
 
 
+def test_every_script_is_named():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+\.py)`", page.partition("## Scripts")[2])
+    assert sorted(named) == sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
+
+
 def test_what_the_architecture_names_is_where_it_says():
     """Files of its last table and of its way of one run; a name behind a file is in the file."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
