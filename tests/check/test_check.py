@@ -10,7 +10,9 @@ import torch
 from scipy import stats
 
 from vaebench import models, objectives
+from vaebench.check import boltzmann
 from vaebench.check import checks as check
+from vaebench.check.gradients import exact_gradients
 from vaebench.data.kinds import Kind
 from vaebench.dists import autoregressive
 from vaebench.dists.smoothing import Overlapping
@@ -183,17 +185,17 @@ def test_a_prior_whose_log_z_is_forgotten(monkeypatch):
 
 def test_a_kl_that_takes_the_mean_for_the_posterior_of_the_bits(monkeypatch):
     """Given zeta the bits have other means; with one group that plays no part."""
-    assert failures([*check.smoothed_kl(1), *check.smoothed_kl(2)]) == []
+    assert failures([*boltzmann.smoothed_kl(1), *boltzmann.smoothed_kl(2)]) == []
     monkeypatch.setattr(Overlapping, "posterior_logit", lambda self, zeta, logit: logit)
-    assert failures(check.smoothed_kl(1)) == []
-    assert failures(check.smoothed_kl(2)) == ["DVAE++, 2 groups: KL"]
+    assert failures(boltzmann.smoothed_kl(1)) == []
+    assert failures(boltzmann.smoothed_kl(2)) == ["DVAE++, 2 groups: KL"]
 
 
 def test_annealing_that_forgets_its_weights(monkeypatch):
     """The states alone are those of the machine, nearly; log Z is not that of the base."""
     monkeypatch.setattr(annealing._Chains, "weigh", lambda self, low, high: None)
-    assert "log Z, 6+6: annealed" in failures(check.log_z())
-    assert "RBM posterior 2+3: IW-NLL, 4,000 samples" in failures(check.boltzmann_posterior())
+    assert "log Z, 6+6: annealed" in failures(boltzmann.log_z())
+    assert "RBM posterior 2+3: IW-NLL, 4,000 samples" in failures(boltzmann.boltzmann_posterior())
 
 
 def test_data_that_are_centred_in_samples_but_not_in_densities(monkeypatch):
@@ -234,4 +236,4 @@ def test_an_estimate_that_is_not_a_number_does_not_agree():
 def test_no_exact_gradient_is_invented():
     rule = objectives.build({"name": "iw_bound", "samples": 5}, check.tiny({"name": "linear_gaussian", "dims": [2]}))
     with pytest.raises(ValueError, match="no exact gradient is known for IWBound"):
-        check.exact_gradients(rule, {}, torch.zeros(2, check.VISIBLE).double())
+        exact_gradients(rule, {}, torch.zeros(2, check.VISIBLE).double())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from kit.bag_of_words import WORDS, BagOfWords, documents
 
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import gaussian
@@ -120,7 +120,7 @@ def test_posteriors_are_those_of_the_stream_without_the_decoder(model):
 
 def text_vae(latents):
     model = TextVAE(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), latents, embedding=4, units=5).double()
-    check.randomize(model, 2, 0.7)
+    randomize(model, 2, 0.7)
     return model.requires_grad_(False)
 
 

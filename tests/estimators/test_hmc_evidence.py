@@ -9,6 +9,7 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.estimators.hmc_evidence import Chains, fitted, log_evidence
 from vaebench.estimators.importance_weighted import importance
@@ -29,7 +30,7 @@ def test_of_a_linear_gaussian_model_it_is_exact_up_to_its_noise():
 
 def test_of_a_vae_it_agrees_with_quadrature():
     model = models.build({"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(torch.full((4,), 0.4)))
-    check.randomize(model.double(), 0, 0.7)
+    randomize(model.double(), 0, 0.7)
     model.requires_grad_(False)
     x = (torch.rand(100, 4, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators.importance_weighted import importance
@@ -35,7 +36,7 @@ def model():
 
 def made(latents):
     model = Encoding(DataInfo(torch.linspace(0.2, 0.7, check.VISIBLE)), [latents]).double()
-    check.randomize(model, 5, 0.5)
+    randomize(model, 5, 0.5)
     return model.requires_grad_(False)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import boltzmann_exact
@@ -94,7 +95,7 @@ def test_images_of_every_family(name, monkeypatch):
 
 def image_model(kind, **settings):
     model = kind(DataInfo(torch.full((6,), 0.5), shape=(2, 3)), channels=4, kernels=[3, 3], **settings)
-    check.randomize(model, 2, 0.5)
+    randomize(model, 2, 0.5)
     return model.requires_grad_(False)
 
 
@@ -137,7 +138,7 @@ def test_visible_samples_have_their_probabilities(name):
 
 def text_model(kind=TextVAE, **settings):
     model = kind(DataInfo(torch.ones(9) / 9, Kind.TOKENS), embedding=3, units=4, **settings)
-    check.randomize(model, 2, 0.8)
+    randomize(model, 2, 0.8)
     return model.requires_grad_(False)
 
 

@@ -8,7 +8,7 @@ import torch
 from kit.signs import Signs
 
 from vaebench import models
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
@@ -34,7 +34,7 @@ def test_the_most_active_latents_come_first():
 
 def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer():
     model = models.build({"name": "dlgm", "dims": [2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5)))
-    check.randomize(model, 0, 0.7)
+    randomize(model, 0, 0.7)
     found = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
     (layer,) = model.posterior(cases()).layers
     assert found.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
@@ -19,7 +19,7 @@ def rule_of(dims=(2, 3, 2), seed=0, **settings):
     """NVIL around a net of float64, every parameter N(0, 0.8^2)."""
     model = models.build({"name": "sbn", "dims": list(dims)}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "nvil", "baseline_units": 6, **settings}, model).double()
-    check.randomize(rule, seed)
+    randomize(rule, seed)
     return rule
 
 

@@ -10,6 +10,7 @@ import torch
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import hmc
 from vaebench.estimators.annealed_evidence import CASES, Annealing, Target, gaps, log_evidence, log_mean, lower, upper
@@ -72,7 +73,7 @@ def test_of_several_layers_it_agrees_with_importance_sampling():
     """A deep latent Gaussian model of two layers and four bits, against 50,000 importance samples."""
     config = {"name": "dlgm", "dims": [2, 2], "hidden": [3], "nonlinearity": "tanh", "covariance": "rank_one"}
     model = models.build(config, DataInfo(torch.full((4,), 0.4))).double()
-    check.randomize(model, 0, 0.3)
+    randomize(model, 0, 0.3)
     model.requires_grad_(False)
     x, z = made(model)
     how = Annealing(temperatures=200, chains=50)
@@ -88,7 +89,7 @@ def test_the_chains_begin_at_the_prior_of_all_layers():
     """z_1 given z_2 is no standard normal. Few temperatures, so that the start is not forgotten; against a grid."""
     config = {"name": "hierarchical_vae", "dims": [1, 1], "hidden": [3, 3], "depth": 1}
     model = models.build(config, DataInfo(torch.full((4,), 0.4))).double()
-    check.randomize(model, 0, 0.7)
+    randomize(model, 0, 0.7)
     model.requires_grad_(False)
     x, _ = made(model)
     line = torch.linspace(-12, 12, 401, dtype=torch.float64)

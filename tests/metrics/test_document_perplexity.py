@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaebench import models
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.estimators import exact
@@ -99,7 +99,7 @@ def documents(n=300):
 def model():
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
     model = models.build({"name": "sbn", "dims": [3]}, info).double()
-    check.randomize(model, 1)
+    randomize(model, 1)
     return model.requires_grad_(False)
 
 

@@ -11,6 +11,7 @@ from kit.stopping import Stopping
 
 from vaebench import models
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.data.text.specials import END, PAD, START
@@ -82,16 +83,16 @@ def tiny(settings):
     """A model of check.VISIBLE pixels, or of nine words."""
     if settings is IMAGE:
         model = models.build(settings, DataInfo(np.full(6, 0.5), shape=(2, 3)))
-        check.randomize(model, 1, 0.6)
+        randomize(model, 1, 0.6)
         return model.requires_grad_(False)
     if settings in COUNTED:
         model = models.build(settings, DataInfo(np.full(5, 0.4), Kind.COUNTS)).double()
-        check.randomize(model, 1, 0.6)
+        randomize(model, 1, 0.6)
         return model.requires_grad_(False)
     if not settings["name"].startswith("text"):
         return check.tiny(settings, seed=1, scale=0.6).requires_grad_(False)
     model = models.build(settings, DataInfo(np.zeros(9))).double()
-    check.randomize(model, 1, 0.6)
+    randomize(model, 1, 0.6)
     return model.requires_grad_(False)
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.gradients import frozen_state
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import multinomial
@@ -36,7 +37,7 @@ EVERY_NET = [
 
 def net(mean=MEAN, **config):
     model = models.build(config, DataInfo(mean, Kind.COUNTS, longest=LONGEST)).double()
-    check.randomize(model, 0)
+    randomize(model, 0)
     return model
 
 
@@ -118,8 +119,8 @@ def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
     """Over all states of the latents, exactly: the model's part as it is, the posterior's by its layer's deviation."""
     model = net(**config)
     rule = objectives.build({"name": "nvil", "baseline_units": 4}, model).double()
-    check.randomize(rule.baseline, 6, 0.5)
-    state = check.frozen_state(rule)
+    randomize(rule.baseline, 6, 0.5)
+    state = frozen_state(rule)
     x = torch.tensor([[3.0, 0.0, 1.0]], dtype=torch.float64)
 
     states = exact.latent_states(model)

@@ -9,7 +9,7 @@ import torch
 from kit.gradients import assert_finite_differences
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators.importance_weighted import importance
@@ -25,7 +25,7 @@ COVARIANCES = pytest.mark.parametrize("covariance", ["diagonal", "rank_one"])
 def build(seed=0, scale=0.6, **settings):
     config = {"name": "dlgm", "hidden": [3], "nonlinearity": "tanh", **settings}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, D))).double()
-    check.randomize(model, seed, scale)
+    randomize(model, seed, scale)
     return model
 
 

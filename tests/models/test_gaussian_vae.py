@@ -11,7 +11,7 @@ from kit.gradients import assert_finite_differences
 from torch import distributions
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
@@ -30,7 +30,7 @@ def build(likelihood="bernoulli", latents=1, seed=0, scale=0.7, kind=None, **set
     info = DataInfo(torch.linspace(0.1, 0.8, D), kind or KINDS.get(likelihood, Kind.BITS))
     config = {"name": "gaussian_vae", "latents": latents, "likelihood": likelihood, "encoder": [3, 5], **settings}
     model = models.build(config, info).double()
-    check.randomize(model, seed, scale)
+    randomize(model, seed, scale)
     return model
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import distributions
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.estimators.importance_weighted import importance
@@ -24,7 +24,7 @@ D = 3
 def build(seed=0, scale=0.5, **settings):
     config = {"name": "hierarchical_vae", "dims": [1, 1], "hidden": [3, 4], "depth": 1, **settings}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, D))).double()
-    check.randomize(model, seed, scale)
+    randomize(model, seed, scale)
     return model
 
 

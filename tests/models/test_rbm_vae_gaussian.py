@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vaebench import models
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.rng import noise
 
@@ -33,7 +33,7 @@ def x():
 @pytest.fixture(params=LAYOUTS, ids=str)
 def model(request):
     net = build(**request.param)
-    check.randomize(net, 1, 0.7)
+    randomize(net, 1, 0.7)
     return net.requires_grad_(False)
 
 
@@ -67,7 +67,7 @@ def test_no_parameter_is_shared_between_logits_shifts_and_widths_of_the_groups(m
 
 def test_batch_statistics_are_noted(x):
     model = build(groups=2, layers=1, context="none")
-    check.randomize(model, 1, 0.7)
+    randomize(model, 1, 0.7)
     tape = {}
     model.group_mixture(1, model.encode(x, tape), [torch.zeros(K, len(x), 4)], tape)
     assert list(tape) == ["q.nets.1.norms.0"]
@@ -90,7 +90,7 @@ def test_with_hard_bits_it_is_the_model_without_shifts_and_widths(model, x):
 def test_widths_start_at_a_quarter_whatever_they_were():
     config = {"name": "rbm_vae_gaussian", "latents": 8, "groups": 2, "init": "fan_in", "init_scale": 0.1}
     model = models.build(config, DataInfo(MEAN))
-    check.randomize(model, 1)
+    randomize(model, 1)
     models.start(model, config, 0)
     for widths, shifts in zip(model.q.widths, model.q.shifts, strict=True):
         torch.testing.assert_close(widths(), torch.full((4,), 0.25))

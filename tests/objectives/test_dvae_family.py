@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact, mean_field
 from vaebench.dists.rbm import RBM
@@ -29,7 +29,7 @@ def rule_of(name, groups, latents=4, layers=1, **settings):
     config = {"name": "rbm_vae", "latents": latents, "groups": groups, "layers": layers, "units": 3, "context": "none"}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"name": name, **settings}, model).double()
-    check.randomize(rule, 3)
+    randomize(rule, 3)
     return rule
 
 

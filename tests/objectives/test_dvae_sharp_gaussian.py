@@ -12,7 +12,7 @@ from torch import distributions
 from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists.boltzmann_exact import states
 from vaebench.errors import UserError
@@ -31,7 +31,7 @@ def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **s
     net = models.build({**config, **(model or {})}, DataInfo(torch.linspace(0.2, 0.7, D)))
     small = {"prior_chains": 4, "prior_sweeps": 2, "beta": 6.0, "weight_decay": 0.0, "warmup": 0.0}
     rule = objectives.build({"name": "dvae_sharp_gaussian", **small, **settings}, net)
-    check.randomize(rule, seed, scale)
+    randomize(rule, seed, scale)
     return rule.double() if double else rule
 
 
@@ -228,7 +228,7 @@ def trained(engine, updates=8, **settings):
     update = SGD(0.05)
     parts = []
     for seed in range(3):
-        check.randomize(rule, 10 + seed, 0.6)
+        randomize(rule, 10 + seed, 0.6)
         params = {k: v.detach().clone() for k, v in rule.named_parameters()}
         params["model.p.prior.w"] *= 1 + 4 * seed
         parts.append((params, rule.state(seed), update.state(params)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives, optim
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import boltzmann_exact
 from vaebench.errors import UserError
@@ -37,7 +37,7 @@ def rule_of(settings, groups=2, latents=4, layers=1, context="none", momentum=0.
     config |= {"context": context, "momentum": momentum}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"prior_chains": 3, "prior_sweeps": 2, **settings, **more}, model)
-    check.randomize(rule, 3)
+    randomize(rule, 3)
     return rule
 
 

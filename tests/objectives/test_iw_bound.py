@@ -9,7 +9,7 @@ import torch
 from torch import distributions
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
@@ -22,7 +22,7 @@ VISIBLE = 4
 def rule_of(samples, **settings):
     model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "iw_bound", "samples": samples, **settings}, model).double()
-    check.randomize(rule, 0)
+    randomize(rule, 0)
     return rule
 
 
@@ -102,7 +102,7 @@ def of_two_layers(**settings):
     config = {"name": "hierarchical_vae", "dims": [2, 3], "hidden": [3, 4], "depth": 1}
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "iw_bound", **settings}, model).double()
-    check.randomize(rule, 0)
+    randomize(rule, 0)
     return rule
 
 

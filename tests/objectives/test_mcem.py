@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
@@ -20,7 +20,7 @@ D = 4
 def build(**settings):
     info = DataInfo(torch.full((D,), 0.4))
     model = models.build({"name": "gaussian_vae", "latents": 1, "encoder": [3]}, info).double()
-    check.randomize(model, 0, 0.7)
+    randomize(model, 0, 0.7)
     return objectives.build({"name": "mcem", **settings}, model)
 
 

@@ -7,6 +7,8 @@ import torch
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.check.gradients import exact_gradients
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
@@ -26,7 +28,7 @@ def rule_of(config, seed=0, scale=0.8, kind=Kind.BITS):
     longest = 4 if kind is Kind.COUNTS else 0
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE), kind, (), longest))
     rule = objectives.build({"name": "mdl"}, model).double()
-    check.randomize(rule, seed, scale)
+    randomize(rule, seed, scale)
     return rule
 
 
@@ -150,7 +152,7 @@ def test_the_expected_gradient_of_the_coder_is_the_one_that_the_check_writes_dow
     """Two ways to it: the rule's own steps over all codes, and the slopes at both values of each bit."""
     rule = rule_of(check.MODELS[name])
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]]).double()
-    wanted = check.exact_gradients(rule, {}, x)["posterior"]
+    wanted = exact_gradients(rule, {}, x)["posterior"]
     torch.testing.assert_close(flat(expected_gradient(rule, x), "model.q."), wanted)
 
 

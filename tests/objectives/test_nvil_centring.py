@@ -11,6 +11,8 @@ from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.check.gradients import exact_gradients, sampled_gradients
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
@@ -86,10 +88,10 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     model = models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     settings = {"input_baseline": False, "variance_normalization": False, "decay": DECAY}
     rule = objectives.build({"name": "nvil", **settings}, model).double()
-    check.randomize(rule, 0)
+    randomize(rule, 0)
     x = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
     state = {"mean": torch.tensor([-4.0]).double(), "variance": torch.tensor([1.0]).double()}
-    exact = check.exact_gradients(rule, state, x)["posterior"]  # its scale is 1 without normalisation
+    exact = exact_gradients(rule, state, x)["posterior"]  # its scale is 1 without normalisation
     params = {k: v.detach() for k, v in rule.named_parameters()}
     batch = Batch(x, rows=torch.arange(CASES))
 
@@ -131,10 +133,10 @@ def test_normalising_by_a_variance_of_the_same_batch_shortens_the_update_and_kee
     mean, variance = torch.stack(means[100:]).mean(0)
     state = {"mean": mean, "variance": variance}
     assert (variance > 1).all()  # normalisation is at work
-    parts = check.sampled_gradients(rule, state, x, draws=60_000)
+    parts = sampled_gradients(rule, state, x, draws=60_000)
     g = torch.cat([part["posterior"] for part in parts])
     rule.decay = 1.0
-    wanted = check.exact_gradients(rule, state, x)["posterior"]
+    wanted = exact_gradients(rule, state, x)["posterior"]
     ratio = float((g @ wanted).mean() / wanted.dot(wanted))
     direction = float(torch.nn.functional.cosine_similarity(g.mean(0), wanted, dim=0))
     assert 0.972 < ratio < 0.988

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.objectives.base import Batch
@@ -20,7 +20,7 @@ VISIBLE = 4
 def rule():
     model = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
     rule = objectives.build({"name": "wake_sleep"}, model).double()
-    check.randomize(rule, 0)
+    randomize(rule, 0)
     return rule
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vaebench import models, objectives
-from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.objectives.base import Batch
 from vaebench.rng import noise
@@ -55,7 +55,7 @@ def halves(model, x):
 def test_gradients_are_those_of_quadrature():
     """1,500 draws for each of 8 cases; 5 errors on about 40 coordinates."""
     model = models.build({"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(np.full(D, 0.4))).double()
-    check.randomize(model, 0, 0.7)
+    randomize(model, 0, 0.7)
     x = (torch.rand(8, D, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     wake, sleep = halves(model, x)
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(wake + sleep, list(model.parameters()))])
@@ -115,7 +115,7 @@ def test_it_gets_there(known):
     """From elsewhere, 8,000 updates on all cases at a falling rate: the likelihood is the largest to 0.01 nat."""
     model, x = known
     largest = float(model.log_evidence(x).mean().detach())
-    check.randomize(model, 1, 0.2)
+    randomize(model, 1, 0.2)
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     many = x.repeat(4, 1)
     for update in range(8_000):

@@ -10,6 +10,7 @@ import torch
 
 from vaebench import models, objectives
 from vaebench.check import checks as check
+from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import autoregressive
@@ -56,7 +57,7 @@ def pack_of(config, device, engine, kind=Kind.BITS):
     update = SGD(0.003)
     parts = []
     for seed in SEEDS:
-        check.randomize(rule, 10 + seed, 0.3)
+        randomize(rule, 10 + seed, 0.3)
         params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
         state = {k: v.to(device) for k, v in rule.state().items()}
         parts.append((params, state, update.state(params)))

@@ -11,11 +11,19 @@ from torch import Tensor, nn
 from vaebench import models
 from vaebench.check.line import Line, mean_line
 from vaebench.data.info import DataInfo
-from vaebench.models.base import Ancestral, Model
+from vaebench.estimators import exact
+from vaebench.models.base import Ancestral, LatentModel, Model, SampledPosterior
+from vaebench.models.rbm_target import RBMTarget
 from vaebench.protocol.families import FAMILIES
 from vaebench.rng import noise, seeds
 
 M = TypeVar("M", bound=Model)
+
+VISIBLE = 4
+"""Visible units of the models of bits."""
+
+DRAWS = 40_000
+"""Independent samples behind an estimate."""
 
 
 def of_kind(kind: type[M], model: Model) -> M:
@@ -63,3 +71,19 @@ def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Lin
     probe = torch.randn(len(p), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(p.device)
     place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
     return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
+
+
+def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8) -> Model:
+    """A model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
+    return built(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE).numpy()), seed, scale, device)
+
+
+def prior_log_z(model: LatentModel) -> float:
+    """log Z of the prior where the model's densities lack it, else 0."""
+    return float(torch.as_tensor(exact.log_z(model, model.mean[None])[0]).detach())
+
+
+MODELS = tiny_models(
+    lambda cls: cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
+)
+"""Tiny models of binary units that can be enumerated: all of some data whose posterior can be sampled."""

@@ -1,0 +1,100 @@
+"""log Z of Boltzmann machines, their posteriors and smoothed KLs, held against enumeration and quadrature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import objectives
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import DRAWS, MODELS, VISIBLE, double, of_kind, prior_log_z, tiny
+from vaebench.dists import boltzmann_exact
+from vaebench.dists.rbm import RBM
+from vaebench.estimators import annealed_posterior, exact
+from vaebench.estimators.log_z import methods as logz
+from vaebench.models.rbm_posterior import RBMPosteriorVAE
+from vaebench.objectives.dvae_pp import DVAEPlusPlus
+from vaebench.rng import noise, seeds
+
+
+def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """All of them."""
+    yield from log_z(device)
+    yield from boltzmann_posterior(device)
+    for groups in (1, 2):
+        yield from smoothed_kl(groups, device)
+
+
+def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
+    """Annealing both ways and tempering against enumeration. Strongly coupled, so that one sweep is far from enough."""
+    generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
+    shapes = ((side,), (side,), (side, side))
+    rbm = RBM(*(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes))
+    wanted = float(boltzmann_exact.log_z(rbm))
+    found = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
+    yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
+    if found.upper is not None and found.upper_error is not None:
+        yield Line("log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error))
+    found = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
+    yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
+
+
+def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
+    """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
+    ((name, settings),) = RBMPosteriorVAE.tiny.items()
+    model = of_kind(RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3))
+    every = exact.states(VISIBLE).to(device)
+    total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=prior_log_z(model))
+    for part in annealed_posterior.stream(model, every, 4000, 30, 0):
+        total.add(part)
+    wanted = -float(exact.log_evidence(model, every).detach().mean())
+    for measure, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):
+        yield Line(f"{name}: {measure}, 4,000 samples", wanted, w.nll, w.error)
+
+
+def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100) -> Iterator[Line]:
+    """DVAE++: KL(q(zeta, z | x) || p(zeta, z)) at samples of zeta against sums over the bits, quadrature over zeta.
+
+    Bits come first there and zeta from r(zeta | z), so the posterior of the bits given zeta, which the rule needs, has
+    no part in it. The last group's bits are followed by nothing, so their zeta is not needed.
+    """
+    model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
+    rule = objectives.build({"name": "dvae_pp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
+    if not isinstance(rule, DVAEPlusPlus):
+        raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
+    x = exact.states(VISIBLE)[5:6].to(device)
+    missing = prior_log_z(rule.model)
+    with torch.no_grad():
+        draws = double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
+        zeta, logits = rule.infer(rule.model.encode(x), draws, None)
+        values = rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0] + missing
+        wanted = _hard_kl(rule, x, grid) + missing
+
+    if groups == 1:  # a closed form, the same for every sample
+        yield Line("DVAE++, 1 group: KL", wanted, float(values[0]), 0.0)
+    else:
+        yield mean_line(f"DVAE++, {groups} groups: KL", wanted, values)
+
+
+def _hard_kl(rule: DVAEPlusPlus, x: Tensor, grid: int) -> float:
+    """E[log q(z | x, zeta) + E(z)], all bits summed over, zeta of the first of two groups by midpoints of its noise."""
+    model = rule.model
+    kl = 0.0
+    seen = model.encode(x)
+    if len(model.sizes) == 2:
+        return float(exact.layer_kl(model, x)[0]) - prior_log_z(model)
+
+    u = (torch.arange(grid, dtype=torch.float64, device=x.device) + 0.5) / grid
+    u = torch.cartesian_prod(u, u).unsqueeze(1)  # (grid^2, 1, 2)
+    first = model.group_logits(0, seen, [])
+    for z1 in exact.states(2).to(x.device):
+        log_q1 = -nn.functional.softplus((1 - 2 * z1) * first).sum()
+        zeta1 = rule.relax.sample((80.0 * (z1 - 0.5)).expand_as(u), u.unsqueeze(0))
+        second = model.group_logits(1, seen, [zeta1])
+        for z2 in exact.states(2).to(x.device):
+            log_q2 = -nn.functional.softplus((1 - 2 * z2) * second).sum(-1)
+            energy = model.prior().negative_energy(z1[None], z2[None])
+            kl += float((log_q1.exp() * log_q2.exp() * (log_q1 + log_q2 - energy)).mean())
+    return kl

@@ -1,0 +1,186 @@
+"""Gradients of objectives held against the exact ones of what they ascend, by enumeration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from vaebench import objectives
+from vaebench.check.line import Line, mean_line
+from vaebench.check.tiny import DRAWS, VISIBLE, double, randomize
+from vaebench.estimators import exact
+from vaebench.models.base import Model
+from vaebench.models.linear_gaussian import LinearGaussian
+from vaebench.models.posterior import total
+from vaebench.objectives.base import Batch, Objective
+from vaebench.objectives.iw_bound import IWBound
+from vaebench.objectives.mdl import MDL
+from vaebench.objectives.nvil import NVIL
+from vaebench.objectives.wake_sleep import WakeSleep
+from vaebench.rng import noise, seeds
+from vaebench.training import engines as fast
+
+PER_PASS = 4_000
+
+
+class _Moments(NamedTuple):
+    """Sums over draws of a gradient: of its coordinates, of their squares; and its part in the exact direction."""
+
+    total: Tensor
+    square: Tensor
+    projected: list[Tensor]
+
+
+def gradients(name: str, objective: str, settings: dict[str, Any], model: Model) -> Iterator[Line]:
+    """The mean of an objective's gradient against the exact gradient of what it ascends, one line per group.
+
+    Running statistics are held fixed, at values that matter. A batch of three cases, one of them twice.
+    """
+    device = model.mean.device
+    rule = objectives.build({"name": objective, **settings}, model).double()
+    baseline = getattr(rule, "baseline", None)
+    if baseline is not None:
+        randomize(baseline, 6, 0.5)
+    rule.to(device)
+
+    state = frozen_state(rule)
+    x = exact.states(VISIBLE)[[3, 5, 5, 10]].to(device)
+    wanted = exact_gradients(rule, state, x)
+
+    sums: dict[str, _Moments] = {}
+    for g in sampled_gradients(rule, state, x):
+        for group, v in g.items():
+            own = sums.setdefault(group, _Moments(torch.zeros_like(v[0]), torch.zeros_like(v[0]), []))
+            own.total.add_(v.sum(0))
+            own.square.add_((v**2).sum(0))
+            direction = wanted[group] / wanted[group].norm().clamp(min=1e-12)
+            own.projected.append(v @ direction)
+
+    for group, (linear, square, projected) in sums.items():
+        mean = linear / DRAWS
+        error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
+        free = error > 1e-12
+        z = (mean - wanted[group])[free] / error[free]
+        line = mean_line(f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected))
+        yield Line(line.name, line.exact, line.estimate, line.error, z.cpu())
+
+
+def frozen_state(rule: Objective) -> dict[str, Tensor]:
+    """A state that stays as it is: means and variances that differ by layer, and a decay of one."""
+    state = {k: v.double() for k, v in rule.state().items()}
+    if "variance" in state:
+        n = len(state["mean"])
+        state = {"mean": -torch.arange(1.0, n + 1).double(), "variance": torch.linspace(4.0, 9.0, n).double()}
+        if isinstance(rule, NVIL):
+            rule.decay = 1.0
+    return {k: v.to(next(rule.parameters()).device) for k, v in state.items()}
+
+
+def sampled_gradients(
+    rule: Objective, state: dict[str, Tensor], x: Tensor, draws: int = DRAWS, stream_index: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """Gradients of the objective (ascent direction) for independent noise: group -> (PER_PASS, coordinates)."""
+    params = {k: v.detach() for k, v in rule.named_parameters()}
+    group_of = fast.group_of(rule)
+    batch = Batch(x, torch.arange(len(x), device=x.device))
+
+    def loss(p: dict[str, Tensor], draw: dict[str, Tensor]) -> Tensor:
+        return functional_call(rule, p, (state, batch, draw))[0]
+
+    many: Callable[..., dict[str, Tensor]] = vmap(grad(loss), in_dims=(None, 0))
+    for i in range(draws // PER_PASS):
+        generator = torch.Generator(x.device).manual_seed(seeds.derive(0, "check", stream_index, i))
+        g = many(params, double(noise.draw(rule.noise(len(x)), generator, (PER_PASS,))))
+        yield {
+            group: torch.cat([-g[k].reshape(PER_PASS, -1) for k in g if group_of[k] == group], 1)
+            for group in rule.groups()
+            if group in group_of.values()
+        }
+
+
+def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    """Exact gradient of each group's own objective, flattened in the order of the parameters' names.
+
+    With fixed statistics NVIL's inference layer i follows the gradient of the bound divided by max(1, sqrt(v_i)). That
+    of MDL does not follow a bound: see ``_code_gradients``.
+    """
+    if isinstance(rule, NVIL):
+        values = _grad(rule, exact.elbo(rule.model, x).sum())
+        for i in range(rule.model.layers):
+            scale = state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
+            for k in values:
+                if k.startswith(f"model.q.{i}."):
+                    values[k] = values[k] / scale
+        if rule.baseline is not None:
+            values.update(_baseline_gradients(rule, state, x))
+
+    elif isinstance(rule, WakeSleep):
+        values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
+        sleep = _grad(rule, exact.expected_log_posterior(rule.model).to(x.device) * len(x))
+        values.update({k: v for k, v in sleep.items() if k.startswith("model.q.")})
+
+    elif isinstance(rule, MDL) and rule.model.layers == 1:
+        values = _grad(rule, exact.expected_log_joint(rule.model, x).sum())
+        values.update(_code_gradients(rule, x))
+
+    elif isinstance(rule, IWBound) and isinstance(rule.model, LinearGaussian) and rule.samples == 1:
+        values = _grad(rule, rule.model.elbo(x).sum())
+
+    else:
+        raise ValueError(f"no exact gradient is known for {type(rule).__name__}")
+
+    group_of = fast.group_of(rule)
+    out: dict[str, list[Tensor]] = {}
+    for k, v in values.items():
+        out.setdefault(group_of[k], []).append(v.reshape(-1))
+    return {g: torch.cat(v) for g, v in out.items()}
+
+
+def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:
+    named = dict(rule.named_parameters())
+    g = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+    return {k: torch.zeros_like(p) if v is None else v for (k, p), v in zip(named.items(), g, strict=True)}
+
+
+def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
+    """Minus the gradient of E_Q[(l_i - C_i - c_i)^2] / 2, by enumeration, divided by the signal's scale."""
+    model = rule.model
+    z = [h.to(x.device).expand(-1, len(x), -1) for h in exact.latent_states(model)]
+    with torch.no_grad():
+        log_p = model.log_joint_terms(x, z)
+        log_q = model.log_posterior_terms(z, x)
+        weight = total(log_q).exp()
+        log_p = [t.expand_as(weight) for t in log_p]
+        bound = total(log_p) - total(log_q)
+
+    inputs = model.posterior_inputs(x, z)
+    value = torch.zeros((), dtype=torch.float64, device=x.device)
+    for i, net in enumerate(rule.baseline or []):
+        signal = total(log_p[i:]) - total(log_q[i:]) if rule.local_signals else bound
+        center = state["mean"][i] if rule.constant_baseline else 0.0
+        scale = state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
+        value = value - (weight * (signal - net(inputs[i]) - center) ** 2).sum() / (2 * scale)
+    return {k: v for k, v in _grad(rule, value).items() if k.startswith("baseline.")}
+
+
+def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
+    """What the inference network of one layer follows, by enumeration.
+
+    For the probability q of each bit: the slopes of log p(x, h) at 0 and at 1, half of both, the other bits drawn; and
+    the exact gradient of the entropy.
+    """
+    model = rule.model
+    h = exact.latent_states(model)[0].to(x.device).expand(-1, len(x), -1).contiguous().requires_grad_()
+    (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
+    q = torch.sigmoid(model.q[0].logits(x - model.mean))
+    with torch.no_grad():
+        of_bits = torch.where(h > 0, q, 1 - q)
+        weight = of_bits.prod(-1, keepdim=True)
+        to_q = (weight * slopes / (2 * of_bits)).sum(0)
+    entropy = -(q * q.log() + (1 - q) * (1 - q).log()).sum()
+    values = _grad(rule, (to_q * q).sum() + entropy)
+    return {k: v for k, v in values.items() if k.startswith("model.q.")}
