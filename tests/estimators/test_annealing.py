@@ -105,6 +105,29 @@ def test_upper_bound_from_samples_given():
         logz.ais(m, 5, 100, 0, reverse=z2)
 
 
+def test_from_samples_of_one_mode_the_upper_bound_is_of_that_mode():
+    """log Z + log p(A) - log P(A), with p(A) the mode's mass and P(A) the share of the forward run that ends in it.
+
+    For the forward path to a state, weighted, is the way back from it: E[1 / w; start in A] = (Z_0 / Z) P(A) / p(A).
+    A mode with 15 % of the mass, where 87 % of the forward run end: the bound is 1.7 nats below log Z.
+    """
+    m = two_modes(6, 1.0, 0.17)
+    z1, _, log_p = boltzmann_exact.log_probs(m)
+    share = (log_p.exp() * (z1.mean(-1) < 0.5)).sum()
+    u = torch.rand(60_000, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    samples, _ = boltzmann_exact.sample(m, u[:, 0], u[:, 1:])
+    of_mode = samples[samples.mean(-1) < 0.5]
+    base = torch.tensor(-2.5, dtype=torch.float64), torch.tensor(-2.5, dtype=torch.float64)
+    got = logz.ais(m, 8, 60_000, 0, base=base, reverse=of_mode, keep=True)
+
+    ended = (got.z1.mean(-1) < 0.5).double().mean()
+    wanted = logz.exact(m).value + share.log() - ended.log()
+
+    error = math.hypot(float(got.upper_error), math.sqrt((1 - float(ended)) / float(ended) / len(got.z1)))
+    assert abs(float(got.upper - wanted)) < LIMIT * error
+    assert float(got.upper) < float(logz.exact(m).value) - 1.5
+
+
 def test_machines_too_large_to_enumerate_start_the_reverse_run_at_resampled_ends():
     """Two modes, whose shares the forward run's ends have wrong and their weights right.
 

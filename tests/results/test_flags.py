@@ -115,6 +115,17 @@ def test_an_annealed_estimate_says_where_it_failed():
     assert kinds(measure("iw_nll", 88.0, ess=1.0, chains=16)) == ()
 
 
+def test_log_z_from_above_that_lies_below_has_missed_a_mode():
+    """Of log p(x) on cases that a model made nothing can be missed from above: a negative difference is chance."""
+    missed = "the chains from above have missed a mode, so log Z is at least about that from below"
+    apart = {"ess": 90.0, "chains": 100, "gap": -8.45, "gap_error": 0.5}
+    (flag,) = flags.of_measure(measure("log_z", 264.9, **apart))
+    assert flag == f"annealing: from below and from above log Z differs by -8.45 nats; {missed}"
+    for other in (measure("log_z", 264.9, **apart | {"gap": 8.45}), annealed(gap=-0.7)):
+        (flag,) = flags.of_measure(other)
+        assert missed not in flag
+
+
 def test_a_value_that_is_no_number_says_how_many_cases():
     (flag,) = flags.of_measure(measure(value=math.nan, not_finite={"cases": 3, "first": 41}))
     assert flag == "not finite: 3 of 10,000 cases, case 41 the first of them"

@@ -2,8 +2,9 @@
 
 From the base up the estimate of log Z is too small on average, and so the NLL too good: an annealing that fails looks
 like a better model. From samples of the machine down it is too large on average. The two enclose the NLL as far as the
-latter are samples: their chains start at the cases themselves, so a mode that the run from below never finds is among
-them, but they may not have mixed.
+latter are samples. Their chains start at the cases, so that modes at the data, which the run from below may not find,
+are among them. Modes far from the data, where machines trained by short chains may have nearly all of their mass, are
+not: then the estimate from above is that of the data's modes alone, and lies below the one from below.
 """
 
 from __future__ import annotations
