@@ -8,6 +8,7 @@ nonlinearity and its visible bias as named. Bound and KL are means over the last
 
 from __future__ import annotations
 
+import argparse
 import sys
 from itertools import product
 from pathlib import Path
@@ -59,8 +60,11 @@ def trained(splits: Splits, nonlinearity: str, visible_bias: str, seed: int) -> 
 
 def main() -> int:
     """Train all starts at all seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("mirror", nargs="?", help="a folder with the files of MNIST")
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    splits = data.load({"name": "mnist_static"}, mirror=sys.argv[1] if len(sys.argv) > 1 else None)
+    splits = data.load({"name": "mnist_static"}, mirror=args.mirror)
     lines = []
     for (nonlinearity, bias), seed in product(STARTS, SEEDS):
         bound, kl = trained(splits, nonlinearity, bias, seed)

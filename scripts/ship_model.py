@@ -3,14 +3,14 @@
 python scripts/ship_model.py RUN [PRESET [TABLE]]        RUN: the folder of a run, .../KEY/seed-S
 
 PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for something else. What is
-shipped: the
-parameters that are evaluated, and how the training went; what only further training needs is left out, and so are paths
-of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole larger than
+shipped: the parameters that are evaluated, and how the training went; what only further training needs is left out, and
+so are paths of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole larger than
 LIMIT.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -91,5 +91,15 @@ def as_text(content: dict[str, Any]) -> bytes:
     return (json.dumps(plain(content), indent=1) + "\n").encode()
 
 
+def main() -> None:
+    """Ship the run that is named."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path, help="its folder, .../KEY/seed-S")
+    parser.add_argument("preset", nargs="?", help="of its table, or of TABLE; default: as it was made")
+    parser.add_argument("table", nargs="?", help="another one that asks for this run")
+    args = parser.parse_args()
+    ship(args.run, args.preset, args.table)
+
+
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), *sys.argv[2:4])
+    main()
