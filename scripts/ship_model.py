@@ -4,8 +4,8 @@ python scripts/ship_model.py RUN [PRESET [TABLE]]        RUN: the folder of a ru
 
 PRESET is that of its table, or of another TABLE, which asks for this run, if it was made for something else. What is
 shipped: the parameters that are evaluated, and how the training went; what only further training needs is left out, and
-so are paths of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole larger than
-LIMIT.
+so are paths of the machine. A run that is not done, or flagged, is refused, and so is one that would make the whole
+larger than LIMIT.
 """
 
 from __future__ import annotations
