@@ -14,7 +14,7 @@ from kit.repository import REFERENCE, ROOT
 from vaebench import cli
 from vaebench.config import catalogue
 from vaebench.config.compose import cells
-from vaebench.config.tables import Figure, Table
+from vaebench.config.tables import Figure, Table, short_paper
 
 TABLES = catalogue.options("table")
 DRAWN = [name for name in TABLES if isinstance(catalogue.load(name), Figure)]
@@ -244,3 +244,17 @@ def test_log_z_of_a_failed_annealing_is_flagged() -> None:
     of_both = [r for r in failed if r["metric"] in ("annealed_nll", "log_z")]
     assert len(of_both) == 2 * 12
     assert all("from below and from above log Z differs by" in r["flags"] for r in of_both)
+
+
+@pytest.mark.parametrize(
+    ("paper", "short"),
+    [
+        ("Vahdat, Macready & Bian 2018, DVAE++: Discrete Variational Autoencoders", "Vahdat et al. 2018, DVAE++"),
+        ("Vahdat, Andriyash & Macready 2020, Undirected Graphical Models", "Vahdat et al. 2020"),
+        ("Mnih & Gregor 2014, Neural Variational Inference", "Mnih & Gregor 2014"),
+        ("He et al. 2019, Lagging Inference Networks", "He et al. 2019"),
+        ("someone2018", "someone2018"),
+    ],
+)
+def test_short_papers(paper, short):
+    assert short_paper(paper) == short

@@ -10,6 +10,7 @@ import pytest
 
 from vaebench import data
 from vaebench.config.catalogue import load_yaml, options
+from vaebench.data.inventory import lines
 from vaebench.data.splits import Splits
 from vaebench.errors import DataError, UserError
 
@@ -77,6 +78,20 @@ def test_status_get_and_verify(tiny, tmp_path):
     bad = [c for c in data.verify("tiny", mirror=tiny.mirror, root=tmp_path) if c.state == "bad"]
     assert [Path(c.file).name for c in bad] == ["tiny_valid.amat.gz", "tiny-v1.h5"]
     assert tiny.cls.sources["valid"].sha256 in str(bad[0])
+
+
+def test_lines_say_what_is_missing_what_is_here_and_what_is_ready(tiny, tmp_path):
+    def line(**places):
+        head, *rows = lines([state_of("tiny", root=tmp_path, **places)])
+        assert head == ("DATA", "STATE", "MB", "FILES")
+        return rows
+
+    needed = "tiny_train.amat, tiny_valid.amat, tiny_test.amat"
+    assert line() == [("tiny", "missing 3 of 3", "0.0", needed)]
+    assert line(mirror=tiny.mirror) == [("tiny", "files here", "0.0", needed)]
+    got = data.get("tiny", mirror=tiny.mirror, root=tmp_path)
+    assert line() == [("tiny", "ready", f"{got.bytes / 1e6:.1f}", str(got.path))]
+    assert lines([state_of("digits", root=tmp_path)])[1] == ("digits", "ready", "0.0", "embedded")
 
 
 def test_digits_are_always_there(tmp_path):

@@ -17,8 +17,7 @@ from vaebench.cli import main
 from vaebench.config import catalogue
 from vaebench.results import store
 from vaebench.running import progress
-from vaebench.site import build, sources
-from vaebench.verbs import site
+from vaebench.site import build, samples, sources
 from vaebench.work import steps
 
 
@@ -147,7 +146,7 @@ def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
     assert main(["run", *one, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
     (run,) = (tmp_path / "runs").glob("*/seed-0")
 
-    made = site._samples(run)
+    made = samples.of_run(run)
 
     (picture,) = made.pictures
     assert Image.open(io.BytesIO(picture)).size == (8 * 9 * 4 - 4, 2 * 9 * 4 - 4)
@@ -163,8 +162,8 @@ def test_samples_of_a_text_model_are_documents_on_its_page(tmp_path):
     assert main(["site", *words]) == 0
 
     (page,) = (tmp_path / "site/run").glob("*.html")
-    (samples,) = re.findall(r"<h2>Samples</h2>\n<ol>(.*?)</ol>", page.read_text(), re.S)
-    documents = re.findall(r"<li>(.*?)</li>", samples)
+    (listed,) = re.findall(r"<h2>Samples</h2>\n<ol>(.*?)</ol>", page.read_text(), re.S)
+    documents = re.findall(r"<li>(.*?)</li>", listed)
     assert len(documents) == 16
     assert any(len(document.split()) > 1 for document in documents)
     assert Page(page).open == []

@@ -14,7 +14,6 @@ from vaebench.config.compose import cells
 from vaebench.report import stored
 from vaebench.results.store import Store
 from vaebench.verbs import listed
-from vaebench.verbs.ls import short_paper
 
 FEW = ["train.updates=2", "train.valid_every=2", "run.engine=plain", "eval.points=5"]
 ONE = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL"]
@@ -110,20 +109,6 @@ def test_a_narrow_list():
     assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
     long = [("NAME", "ABOUT"), ("a", "word " * 12)]
     assert listed(long, 40).splitlines()[1:] == [f"a     {'word ' * 6}word", f"      {'word ' * 4}word"]
-
-
-@pytest.mark.parametrize(
-    ("paper", "short"),
-    [
-        ("Vahdat, Macready & Bian 2018, DVAE++: Discrete Variational Autoencoders", "Vahdat et al. 2018, DVAE++"),
-        ("Vahdat, Andriyash & Macready 2020, Undirected Graphical Models", "Vahdat et al. 2020"),
-        ("Mnih & Gregor 2014, Neural Variational Inference", "Mnih & Gregor 2014"),
-        ("He et al. 2019, Lagging Inference Networks", "He et al. 2019"),
-        ("someone2018", "someone2018"),
-    ],
-)
-def test_short_papers(paper, short):
-    assert short_paper(paper) == short
 
 
 # ---------------------------------------------------------------------------------- mirrors, folders for reading only

@@ -19,6 +19,12 @@ def options(group: str) -> list[str]:
     return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
 
 
+def about(group: str, name: str) -> str:
+    """What the first line of conf/<group>/<name>.yaml says, if it is a comment; else nothing."""
+    first = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
 def load_yaml(group: str, name: str) -> dict[str, Any]:
     """The mapping in conf/<group>/<name>.yaml; UserError with the nearest right name where there is none."""
     if name not in options(group):

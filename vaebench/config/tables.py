@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -137,6 +138,19 @@ class Preset:
     about: str
     set: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
+
+
+def short_paper(paper: str) -> str:
+    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first, of the title the name before its colon."""
+    found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
+    if found is None:
+        return paper
+    authors, year, title = found.groups()
+    names = [name.strip() for name in re.split(r",|&", authors)]
+    if len(names) > 2:
+        authors = f"{names[0]} et al."
+    name, colon, _ = (title or "").partition(":")
+    return ", ".join(part for part in (f"{authors} {year}", name if colon else "") if part)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,22 @@ class Status:
     def missing(self) -> tuple[str, ...]:
         return tuple(name for name in self.needed if name not in self.present)
 
+    @property
+    def state(self) -> str:
+        """In words: ready to be loaded, its files are here and prepared at the first use, or some are missing."""
+        if self.prepared:
+            return "ready"
+        if self.missing:
+            return f"missing {len(self.missing)} of {len(self.needed)}"
+        return "files here"
+
+    @property
+    def where(self) -> str:
+        """The prepared file; until there is one the names of the files that are needed, or ``embedded``."""
+        if self.prepared and self.path is not None:
+            return str(self.path)
+        return ", ".join(self.needed) or "embedded"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -44,6 +61,14 @@ class Check:
 
     def __str__(self) -> str:
         return f"{self.data}: {self.file}: {self.state}" + (f": {self.detail}" if self.detail else "")
+
+
+def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
+    """A header and a line for each data set: its name, its state, its megabytes on disk, its files."""
+    rows: list[tuple[str, ...]] = [("DATA", "STATE", "MB", "FILES")]
+    for status in found:
+        rows.append((status.name, status.state, f"{status.bytes / 1e6:.1f}", status.where))
+    return rows
 
 
 def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:

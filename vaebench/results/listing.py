@@ -1,9 +1,12 @@
-"""The runs of a store, a line each, as a person reads them. Without torch, Hydra and pandas."""
+"""The runs of a store and the shipped models, a line each, as a person reads them.
+
+Without torch, Hydra and pandas.
+"""
 
 from __future__ import annotations
 
-from vaebench.results import index
-from vaebench.results.store import Store
+from vaebench.results import index, shipped_models
+from vaebench.results.store import Store, read_note
 
 
 def runs(store: Store) -> list[tuple[object, ...]]:
@@ -13,4 +16,17 @@ def runs(store: Store) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [("RUN", "SEED", "STATUS", "UPDATES", "OF", "MEASURES")]
     for key, seed, status, updates, about, line in found:
         rows.append((key, seed, status, "-" if updates is None else f"{updates:,}", about, line))
+    return rows
+
+
+def shipped() -> list[tuple[object, ...]]:
+    """A header, and a line for each shipped model: table and row as they are typed, preset, seed, updates, measures."""
+    place = shipped_models.folder()
+    known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
+    rows: list[tuple[object, ...]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
+    for path in shipped_models.runs():
+        note, seed = read_note(path)
+        *_before, updates, _about, measures = known[path.parent.name, seed]
+        name = shipped_models.quoted((note["table"], note["row"]))
+        rows.append((name, note["preset"], seed, updates, measures))
     return rows

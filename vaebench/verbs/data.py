@@ -60,23 +60,12 @@ def warn_of_mirror(mirror: str | None) -> None:
 
 
 def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[str, ...]]:
-    """A header and one line for each data set (``names``, or all)."""
+    """A header and one line for each data set (``names``, or all); says on stderr if the mirror is not there."""
     from vaebench import data
+    from vaebench.data.inventory import lines
 
     warn_of_mirror(mirror)
-    rows: list[tuple[str, ...]] = [("DATA", "STATE", "MB", "FILES")]
-    for status in data.status(mirror=mirror):
-        if names and status.name not in names:
-            continue
-        if status.prepared:
-            state = "ready"
-        elif status.missing:
-            state = f"missing {len(status.missing)} of {len(status.needed)}"
-        else:
-            state = "files here"  # prepared at first use
-        where = status.path if status.path is not None and status.prepared else ", ".join(status.needed)
-        rows.append((status.name, state, f"{status.bytes / 1e6:.1f}", str(where or "embedded")))
-    return rows
+    return lines([status for status in data.status(mirror=mirror) if not names or status.name in names])
 
 
 def _get(name: str, mirror: str | None, _: bool) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from vaebench.config import catalogue
+from vaebench.config.tables import short_paper
 from vaebench.errors import UserError, nearest
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, listed, offer, only_keys, streams
@@ -43,26 +43,9 @@ def _tables(_: dict[str, str]) -> Rows:
     return [head, *((e.name, e.where, e.extent, short_paper(e.paper), e.title) for e in exhibits)]
 
 
-def short_paper(paper: str) -> str:
-    """``Vahdat et al. 2018, DVAE++``: of more than two authors the first, of the title the name before its colon."""
-    found = re.fullmatch(r"(.*?) (\d{4})(?:, (.*))?", paper)
-    if found is None:
-        return paper
-    authors, year, title = found.groups()
-    names = [name.strip() for name in re.split(r",|&", authors)]
-    if len(names) > 2:
-        authors = f"{names[0]} et al."
-    name, colon, _ = (title or "").partition(":")
-    return ", ".join(part for part in (f"{authors} {year}", name if colon else "") if part)
-
-
 def _options(group: str) -> Rows:
     """The options of a config group with the first comment line of each file."""
-    rows = [(group.upper(), "ABOUT")]
-    for name in catalogue.options(group):
-        first = (catalogue.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8").split("\n", 1)[0]
-        rows.append((name, first.lstrip("# ") if first.startswith("#") else ""))
-    return rows
+    return [(group.upper(), "ABOUT"), *((name, catalogue.about(group, name)) for name in catalogue.options(group))]
 
 
 def _presets(_: dict[str, str]) -> Rows:
@@ -84,19 +67,9 @@ def _runs(given: dict[str, str]) -> Rows:
 
 
 def _shipped(_: dict[str, str]) -> Rows:
-    from vaebench.results import shipped_models
-    from vaebench.results.listing import runs
-    from vaebench.results.store import Store, read_note
+    from vaebench.results.listing import shipped
 
-    place = shipped_models.folder()
-    known = {(line[0], line[1]): line for line in runs(Store(place))} if place else {}
-    rows: list[Sequence[object]] = [("MODEL", "PRESET", "SEED", "UPDATES", "MEASURES")]
-    for path in shipped_models.runs():
-        note, seed = read_note(path)
-        *_before, updates, _about, measures = known[path.parent.name, seed]
-        name = shipped_models.quoted((note["table"], note["row"]))
-        rows.append((name, note["preset"], seed, updates, measures))
-    return rows
+    return shipped()
 
 
 LISTS = {

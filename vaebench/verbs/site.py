@@ -6,7 +6,6 @@ import contextlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.tables import Table
@@ -14,9 +13,6 @@ from vaebench.errors import UserError, nearest
 from vaebench.formatting import counted
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys, tell
-
-if TYPE_CHECKING:
-    from vaebench.site.build import Samples
 
 HELP = (
     "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
@@ -72,7 +68,11 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
         why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"
         raise UserError(f"{where}: no results of these tables; {why}")
 
-    pages = build.build(args.output, results, _samples if args.samples else None)
+    sampler = None
+    if args.samples:
+        from vaebench.site.samples import of_run as sampler
+
+    pages = build.build(args.output, results, sampler)
     about = [f"{without}; vaebench ls runs lists them"] if left else []
     return [*about, f"wrote {pages} pages; open {args.output / 'index.html'}"]
 
@@ -87,26 +87,3 @@ def _tables(names: str | None) -> list[Table]:
         if name not in by_name:
             raise UserError(f"table={name}: {nearest(name, by_name)}")
     return [by_name[name] for name in dict.fromkeys(names.split(","))]
-
-
-def _samples(folder: Path) -> Samples:
-    """Sixteen samples, as one picture or as documents; none of a model that makes neither."""
-    from vaebench.data.images.mosaic import mosaic, rows_of
-    from vaebench.data.text.tokens import words_of
-    from vaebench.evaluation import generation
-    from vaebench.evaluation import trained_run as runs
-    from vaebench.report import images
-    from vaebench.site.build import Samples
-
-    try:
-        trained = runs.load(folder)
-        splits = trained.splits
-        if splits.tokens:
-            how = generation.Decoding("sample", longest=splits.shape[0])
-            found = generation.drawn(trained.model, 16, 0, how)
-            return Samples(documents=[" ".join(words_of(d.words, splits.vocabulary)) for d in found])
-        x = generation.drawn_images(trained.model, 16, 0)
-    except UserError:
-        return Samples()
-    picture = mosaic(rows_of(x.numpy().reshape(len(x), *splits.picture), 8))
-    return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])

@@ -1,0 +1,31 @@
+"""What a trained model makes, for the page of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vaebench.data.images.mosaic import mosaic, rows_of
+from vaebench.data.text.tokens import words_of
+from vaebench.errors import UserError
+from vaebench.evaluation import generation, trained_run
+from vaebench.report import images
+from vaebench.site.build import Samples
+
+NUMBER = 16
+"""Samples of each model."""
+
+
+def of_run(folder: Path) -> Samples:
+    """Samples of the run in a folder, as one picture or as documents; none of a model that makes neither."""
+    try:
+        trained = trained_run.load(folder)
+        splits = trained.splits
+        if splits.tokens:
+            how = generation.Decoding("sample", longest=splits.shape[0])
+            found = generation.drawn(trained.model, NUMBER, 0, how)
+            return Samples(documents=[" ".join(words_of(d.words, splits.vocabulary)) for d in found])
+        x = generation.drawn_images(trained.model, NUMBER, 0)
+    except UserError:
+        return Samples()
+    picture = mosaic(rows_of(x.numpy().reshape(len(x), *splits.picture), 8))
+    return Samples(pictures=[images.image(lambda canvas: images.pixels(canvas, picture), "png")])
