@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from vaebench.results import shipped_models
-from vaebench.results.digest import found
+from vaebench.results.digest import found, lines
 from vaebench.results.run_files import RESULT
 
 
@@ -37,6 +37,20 @@ def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
     )
     assert line(("kl", 10, ""), ("kl", 10, "|precision:bfloat16")) == "kl 1.00, kl precision:bfloat16 1.00"
     assert line(("imputation", 10, square)) == "imputation 1.00"
+
+
+def test_a_line_for_each_measure_with_its_error_its_protocol_and_its_flags():
+    first = {"name": "bound", "value": 22.5, "unit": "nats", "signature": "bound|data:x@1|points:all"}
+    part = {**first, "signature": "bound|data:x@1|points:50", "error": 0.25, "error_kind": "monte carlo", "points": 50}
+    assert lines({"measures": [first]}) == ["  bound              22.500  nats   bound|data:x@1|points:all"]
+    told = lines({"measures": [first, {**part, "flags": ["odd: too large"]}]})
+    assert told == [
+        "  of all test cases:",
+        "  bound              22.500  nats   bound|data:x@1|points:all",
+        "  of 50 cases:",
+        "  bound              22.500 +- 0.250 (monte carlo)  nats   bound|data:x@1|points:50",
+        "    flagged: odd: too large",
+    ]
 
 
 def test_no_two_numbers_of_a_shipped_model_are_called_the_same():

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config.cells import Cell, readable, run_key, versions
-from vaebench.results import digest, shipped
+from vaebench.results import digest, index, shipped
 from vaebench.results.digest import cost, sizes
 from vaebench.results.long_frame import lacking
+from vaebench.results.store import Store
 from vaebench.settings.kinds import is_number
 
 FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock", "table", "preset")
@@ -74,6 +75,12 @@ def evaluation(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "") -
         elif _alike(r, key, sizes_here):
             alike.append((seconds, r))
     return _mean(same or alike)
+
+
+def stored_evaluation(store: Store, cell: Cell, kind: str = "") -> float | None:
+    """As ``evaluation``, from the runs of a store."""
+    with index.opened(store) as runs:
+        return evaluation(runs.costs([cell.key]), cell, kind)
 
 
 def reference_records() -> list[dict[str, Any]]:

@@ -94,6 +94,23 @@ def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
     return found
 
 
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """The measures of a result, a line each, with its protocol and a line for each of its flags.
+
+    A line before them says of which cases they are, unless all are of all test cases.
+    """
+    groups = evaluations(readable_measures(result))
+    told = []
+    for on, measures in groups:
+        if len(groups) > 1 or on:
+            told.append(f"  of {on or 'all test cases'}:")
+        for m in measures:
+            error = "" if m.error is None else f" +- {m.error:.3f} ({m.error_kind})"
+            told.append(f"  {m.name:14} {m.value:10.3f}{error}  {m.unit:6} {m.signature}")
+            told += [f"    flagged: {flag}" for flag in flags.of_measure(m)]
+    return told
+
+
 def cost(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a run has cost and what made it so, from its result; what is digested already is given back."""
     if "sizes" in record:

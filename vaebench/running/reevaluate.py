@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vaebench.config import catalogue
 from vaebench.config.cells import Cell
 from vaebench.config.compose import of_other_data, reevaluated
-from vaebench.errors import UserError
+from vaebench.errors import Interrupted, UserError
 from vaebench.evaluation.examined import check_kind
 from vaebench.results import run_files, shipped_models
-from vaebench.results.store import Store
+from vaebench.results.store import Store, read_note
 from vaebench.running.session import Session
+from vaebench.settings.defaults import results_root
+from vaebench.work.events import ShouldStop, never
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Stored(NamedTuple):
@@ -31,6 +37,56 @@ class Stored(NamedTuple):
     cell: Cell
     seed: int
     data: Mapping[str, Any] | None = None
+
+
+class Cases(NamedTuple):
+    """What is known of each case of the evaluation of a run, see ``each_case``.
+
+    Attributes:
+        run: Its name and its seed.
+        data: Hash of the split.
+        split: The cases are of.
+        places: Their positions in the split, (n,).
+        columns: Name -> (n,).
+        samples: Of how many samples an importance-weighted NLL is; None without one.
+    """
+
+    run: str
+    data: str
+    split: str
+    places: np.ndarray
+    columns: dict[str, np.ndarray]
+    samples: int | None
+
+
+def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list[Stored]:
+    """The runs that a user names, among the user's own, with the settings that stand beside the names.
+
+    What is refused is known before any shipped run is copied.
+
+    Args:
+        words: Names of runs, or a table and a row of a shipped one; and settings.
+        failed: Told of each run that cannot be read, if there are others.
+
+    Raises:
+        UserError: If nothing is named, a setting is refused, or the only run cannot be read.
+    """
+    names, overrides = shipped_models.names_and_settings(words)
+    root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
+    folders = shipped_models.chosen(root, names, catalogue.options("table"))
+    if not folders:
+        raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
+
+    notes = []
+    for folder in folders:
+        try:
+            notes.append((folder, *read_note(folder)))
+        except UserError as e:
+            if len(folders) == 1:
+                raise
+            failed(e)
+    asked = [stored(*found, overrides) for found in notes]
+    return [in_own_runs(run, root) for run in asked]
 
 
 def stored(folder: Path, note: Mapping[str, Any], seed: int, overrides: Sequence[str]) -> Stored:
@@ -91,3 +147,19 @@ def opened(run: Stored) -> Iterator[Session]:
             yield session
     except OSError as e:  # a read-only folder, a full disk
         raise UserError(f"{run.folder}: cannot be written: {e.strerror or e}") from None
+
+
+def each_case(run: Stored, should_stop: ShouldStop = never) -> Cases:
+    """What is known of each case of a run's evaluation.
+
+    Raises UserError as ``opened`` does, and Interrupted when ``should_stop`` says so.
+    """
+    with opened(run) as session:
+        settings = session.config["eval"]
+        try:
+            places, columns = session.each_case(should_stop)
+        except Interrupted:
+            raise Interrupted("interrupted; nothing was written") from None
+        data = session.examined.splits.hash_of(settings["split"])
+        name = f"{run.cell.key}/seed-{run.seed}"
+        return Cases(name, data, settings["split"], places, columns, settings.get("iw_samples"))
