@@ -239,9 +239,9 @@ class Run:
         return programs.write(self.model, programs.examples(self._trained), Path(folder))
 
     def _texts(self, documents: Sequence[Any]) -> list[str]:
-        from vaebench.data.text.tokens import words_of
+        from vaebench.data.text.tokens import text_of
 
-        return [" ".join(words_of(document.words, self.data.vocabulary)) for document in documents]
+        return [text_of(document.words, self.data.vocabulary) for document in documents]
 
 
 def _bits(x: Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeGuard, cast
 
 import torch
@@ -107,6 +108,16 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
         return q.mean
     draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
     return q.sample(1, draws)[0][0]
+
+
+def paths(z: Tensor, points: int) -> Tensor:
+    """Codes on the way from each of the codes ``z`` (n, latents) to the next, ((n - 1) points, latents).
+
+    ``points``: of each way, both ends included. Raises UserError for one code alone.
+    """
+    if len(z) < 2:
+        raise UserError("--path: needs two documents at least")
+    return torch.cat([text_generation.path(a, b, points) for a, b in pairwise(z)])
 
 
 def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:

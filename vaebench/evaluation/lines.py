@@ -7,9 +7,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from vaebench.data.splits import Splits
+from vaebench.data.text.tokens import text_of
 from vaebench.errors import UserError
 from vaebench.evaluation.generation import tokens_of
 from vaebench.evaluation.trained_run import Trained
+from vaebench.models.text_generation import Document
+
+
+def read(stream: Iterable[bytes], trained: Trained) -> Tensor:
+    """Cases (n, d) for a model, from UTF-8 input, one a line. Raises UserError naming the line that is wrong."""
+    lines = lines_of(stream)
+    return read_documents(lines, trained) if trained.splits.tokens else read_images(lines, trained)
 
 
 def lines_of(stream: Iterable[bytes]) -> list[str]:
@@ -46,3 +55,18 @@ def read_images(lines: list[str], trained: Trained) -> Tensor:
             found = f"{len(line)} characters" if odd is None else f"{line[odd]!r} at character {odd + 1}"
             raise UserError(f"input: line {number}: expected {wanted} characters 0 or 1, found {found}")
     return torch.tensor([[float(c) for c in line] for line in lines])
+
+
+def written_documents(found: Iterable[Document], splits: Splits, of: Tensor | None = None) -> str:
+    """Documents, one a line; an empty one is an empty line.
+
+    Args:
+        found: The documents.
+        splits: Of their vocabulary.
+        of: The documents (n, d) of token numbers of which these were made, to stand before each of them and a tab.
+    """
+    texts = [text_of(document.words, splits.vocabulary) for document in found]
+    if of is not None:
+        before = [text_of(row, splits.vocabulary) for row in of.tolist()]
+        texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
+    return "".join(f"{text}\n" for text in texts)

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from vaebench import data
 from vaebench.config.cells import run_key
+from vaebench.data.examples import every_nth, fixed
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.models.base import Model
 from vaebench.results.store import read_note
+from vaebench.settings.kinds import whole
 from vaebench.training.build import load_model
 from vaebench.training.run_state import evaluated_checkpoint, progress_of
 
@@ -24,6 +29,21 @@ class Trained:
     splits: Splits
     config: dict[str, Any]
     update: int
+
+    def test_cases(self, number: int | None = None) -> Tensor:
+        """The test cases for the model to read, (n, d).
+
+        Args:
+            number: So many of them, spread as evenly as those of ``eval.points``; None: all.
+
+        Raises:
+            UserError: If there are fewer.
+        """
+        cases = fixed(self.splits, "test")
+        if number is not None:
+            whole(1, len(cases)).check("--test", number, f"--test {number}")
+        chosen = torch.from_numpy(every_nth(cases, number))
+        return chosen.long() if self.splits.tokens else chosen.to(self.model.mean.dtype)
 
 
 def load(folder: Path) -> Trained:

@@ -69,6 +69,18 @@ def chosen(root: Path, words: Sequence[str], tables: Sequence[str]) -> list[Path
     return list(dict.fromkeys(found))
 
 
+def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
+    """The folder of the only run that a user names; arguments as of ``chosen``. UserError unless it is one."""
+    check_table(root, words, tables)
+    if len(words) != 1 and not (words and words[0] in tables):
+        raise UserError(f"{len(words)} runs given; allowed: one")
+    folders = chosen(root, words, tables)
+    if len(folders) > 1:
+        seeds = ", ".join(f.name for f in folders)
+        raise UserError(f"{words[0]} has several seeds ({seeds}); name one, as {words[0]}/{folders[0].name}")
+    return folders[0]
+
+
 def check_table(root: Path, words: Sequence[str], tables: Sequence[str]) -> None:
     """Refuse words of which the first names nothing and is nearly the name of a table, as ``chosen`` takes them.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vaebench.data.images.mosaic import mosaic, rows_of
-from vaebench.data.text.tokens import words_of
+from vaebench.data.text.tokens import text_of
 from vaebench.errors import UserError
 from vaebench.evaluation import generation, trained_run
 from vaebench.report import images
@@ -23,7 +23,7 @@ def of_run(folder: Path) -> Samples:
         if splits.tokens:
             how = generation.Decoding("sample", longest=splits.shape[0])
             found = generation.drawn(trained.model, NUMBER, 0, how)
-            return Samples(documents=[" ".join(words_of(d.words, splits.vocabulary)) for d in found])
+            return Samples(documents=[text_of(d.words, splits.vocabulary) for d in found])
         x = generation.drawn_images(trained.model, NUMBER, 0)
     except UserError:
         return Samples()

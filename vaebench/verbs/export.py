@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vaebench.errors import UserError
-from vaebench.verbs import generated
+from vaebench.verbs import one_run
 
 HELP = (
     "Write a trained model for use without vaebench: its parameters and settings, model.pt, and programs of PyTorch,\n"
@@ -18,7 +18,7 @@ PARTS = ("parameters", "programs")
 
 
 def configure(parser: ArgumentParser) -> None:
-    generated.add_run(parser)
+    one_run.add_run(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="write there")
     parser.add_argument("--only", metavar="PART", help=f"{' or '.join(PARTS)}; default: both")
 
@@ -28,7 +28,7 @@ def run(args: Namespace) -> int:
         raise UserError(f"--output {args.output}: not a folder")
     if args.only not in (None, *PARTS):
         raise UserError(f"--only {args.only}: allowed: {', '.join(PARTS)}")
-    folder = generated.folder_of(args)
+    folder = one_run.folder_of(args)
     from vaebench.evaluation import exported, programs, trained_run
 
     trained = trained_run.load(folder)

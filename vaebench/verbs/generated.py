@@ -1,47 +1,27 @@
-"""What ``sample`` and ``reconstruct`` share: the run, how documents are read off, cases in and out as lines."""
+"""What ``sample`` and ``reconstruct`` share: how documents are read off, and options that do not fit a run."""
 
 from __future__ import annotations
 
-import contextlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import catalogue
-from vaebench.data import DATA
-from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
-from vaebench.protocol.families import FAMILIES
-from vaebench.results import shipped_models
+from vaebench.evaluation import foreseen
 from vaebench.results.store import read_note
 from vaebench.settings import options
-from vaebench.settings.defaults import results_root
-from vaebench.settings.kinds import whole
-from vaebench.verbs import add_option, put
+from vaebench.verbs import add_option
+from vaebench.verbs.one_run import folder_of
 from vaebench.verbs.pictured import is_picture
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from vaebench.evaluation.generation import Decoding
     from vaebench.evaluation.trained_run import Trained
-    from vaebench.models.text_generation import Document
 
 OF_IMAGES = ("traverse", "manifold", "steps", "around", "impute")
 OF_DOCUMENTS = ("path", "how", "width", "longest")
 """Options for cases of one kind alone."""
-
-
-def add_run(parser: ArgumentParser) -> None:
-    """The run, and where runs are."""
-    parser.add_argument(
-        "run",
-        nargs="+",
-        metavar="RUN",
-        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; or TABLE ROW of a shipped model; "
-        "run.results=DIR",
-    )
 
 
 def add_decoding(parser: ArgumentParser, how: str) -> None:
@@ -80,22 +60,6 @@ def _none_given(data: str, args: Namespace, options: Iterable[str], of: str) -> 
             raise UserError(f"--{option}: for {of}, and {data} has none")
 
 
-def of_test_set(trained: Trained, number: int | None = None) -> Tensor:
-    """The test cases, or ``number`` of them, spread as evenly as those of ``eval.points``, (n, d), for a model to read.
-
-    Raises UserError where there are fewer.
-    """
-    import torch
-
-    from vaebench.data.examples import every_nth, fixed
-
-    cases = fixed(trained.splits, "test")
-    if number is not None:
-        whole(1, len(cases)).check("--test", number, f"--test {number}")
-    chosen = torch.from_numpy(every_nth(cases, number))
-    return chosen.long() if trained.splits.tokens else chosen.to(trained.model.mean.dtype)
-
-
 def trained(args: Namespace) -> Trained:
     """The run that the arguments name. Raises UserError unless it is one, trained, and one for these options."""
     folder = folder_of(args)
@@ -112,79 +76,23 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
     Raises:
         UserError: Naming the option.
     """
-    model = FAMILIES.get(config["model"]["name"])
-    if model is None:
+    made = foreseen.makes(config)
+    if made is None:
         return
-    data = DATA.get(config["data"]["name"])
-    if data is not None and data.kind is Kind.COUNTS:
-        raise UserError(f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts")
-    unfit = OF_IMAGES if model.reads_documents else OF_DOCUMENTS
-    kind = "images" if model.reads_documents else "documents"
-    _none_given(str(config["data"]["name"]), args, (o for o in unfit if hasattr(args, o)), kind)
-    if model.reads_documents:
+    if made == "documents":
+        _none_given(config["data"]["name"], args, OF_IMAGES, "images")
         _refuse_picture(args.output)
+    else:
+        _none_given(config["data"]["name"], args, OF_DOCUMENTS, "documents")
 
-    if getattr(args, "traverse", None) is not None or getattr(args, "manifold", False):
-        if model.latent != "gaussian":
-            raise UserError(f"{model.place.rpartition('.')[2]} has no Gaussian latents of images")
-        wanted = 2 if args.manifold else args.traverse
-        latents = config["model"].get("latents") or next(iter(config["model"].get("dims") or ()), None)
-        if latents is not None and wanted > latents:
-            raise UserError(f"{wanted} latents to move: the model has {latents}")
-
-    cases = _test_cases(config)
-    if cases is not None and (getattr(args, "around", None) or 0) >= cases:
-        raise UserError(f"image {args.around}: allowed: a whole number from 0 to {cases - 1}")
-    if cases is not None and getattr(args, "test", None) is not None:
-        whole(1, cases).check("--test", args.test, f"--test {args.test}")
+    manifold = getattr(args, "manifold", False)
+    traverse = 2 if manifold else getattr(args, "traverse", None)
+    if traverse is not None:
+        foreseen.check_moved(config, traverse)
+    foreseen.check_cases(config, getattr(args, "around", None), getattr(args, "test", None))
 
 
 def _refuse_picture(output: Path | None) -> None:
     """Refuse a picture's name for documents. Raises UserError."""
     if is_picture(output):
         raise UserError(f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}")
-
-
-def _test_cases(config: Mapping[str, Any]) -> int | None:
-    """How many test cases the data of a run have; None if that is not known without reading them."""
-    cls = DATA.get(config["data"]["name"])
-    if cls is None:
-        return None
-    with contextlib.suppress(UserError):
-        return cls.of(config["data"]).sizes.get("test")
-    return None
-
-
-def folder_of(args: Namespace) -> Path:
-    """The folder of the run that the arguments name. Raises UserError unless there is one."""
-    names, settings = shipped_models.names_and_settings(args.run)
-    given = dict(setting.split("=", 1) for setting in settings)
-    if set(given) - {"run.results"}:
-        raise UserError(
-            f"{next(iter(set(given) - {'run.results'}))}: a trained run has its settings; allowed: run.results"
-        )
-
-    tables = catalogue.options("table")
-    root = results_root(given.get("run.results"))
-    shipped_models.check_table(root, names, tables)
-    if len(names) != 1 and not (names and names[0] in tables):
-        raise UserError(f"{len(names)} runs given; allowed: one")
-    folders = shipped_models.chosen(root, names, tables)
-    if len(folders) > 1:
-        seeds = ", ".join(f.name for f in folders)
-        raise UserError(f"{names[0]} has several seeds ({seeds}); name one, as {names[0]}/{folders[0].name}")
-    return folders[0]
-
-
-def show_documents(found: list[Document], trained: Trained, output: Path | None, of: Tensor | None = None) -> None:
-    """One document a line; an empty one is an empty line.
-
-    ``of``: the documents (n, d) of which these were made, to stand before each of them and a tab.
-    """
-    from vaebench.data.text.tokens import words_of
-
-    texts = [" ".join(words_of(d.words, trained.splits.vocabulary)) for d in found]
-    if of is not None:
-        before = [" ".join(words_of(row, trained.splits.vocabulary)) for row in of.tolist()]
-        texts = [f"{original}\t{text}" for original, text in zip(before, texts, strict=True)]
-    put("".join(f"{text}\n" for text in texts), output)

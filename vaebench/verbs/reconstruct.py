@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
 from vaebench.settings import options
-from vaebench.verbs import add_option, generated, pictured
+from vaebench.verbs import add_option, generated, one_run, pictured, put
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vaebench.evaluation.generation import Decoding
     from vaebench.evaluation.trained_run import Trained
 
@@ -33,7 +34,7 @@ IMPUTED = Path("imputations.png")
 
 
 def configure(parser: ArgumentParser) -> None:
-    generated.add_run(parser)
+    one_run.add_run(parser)
     test = "N cases of the test set, spread evenly over it"
     add_option(parser, "--test", options.TEST, metavar="N", help=test)
     code = "mean (default of documents) or sample (default of images) of q(z|x)"
@@ -81,7 +82,7 @@ def _imputed(args: Namespace, trained: Trained, share: float) -> None:
     from vaebench.estimators.imputation import missing
     from vaebench.evaluation import generation
 
-    x = generated.of_test_set(trained, args.test)
+    x = trained.test_cases(args.test)
     kind = "random" if share else "square"
     hidden = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
     pictured.show_grid(generation.imputed_images(trained.model, x, hidden, args.seed), trained, args.output or IMPUTED)
@@ -89,13 +90,8 @@ def _imputed(args: Namespace, trained: Trained, share: float) -> None:
 
 def _images(args: Namespace, trained: Trained) -> None:
     from vaebench.evaluation import generation
-    from vaebench.evaluation.lines import lines_of, read_images
 
-    if args.test is None:
-        x = read_images(lines_of(sys.stdin.buffer), trained)
-    else:
-        x = generated.of_test_set(trained, args.test)
-
+    x = _cases(args, trained)
     again = generation.images_again(trained.model, x, args.seed, args.code == "mean")
     if args.test is None:
         pictured.show(again, trained, args.output)
@@ -104,21 +100,19 @@ def _images(args: Namespace, trained: Trained) -> None:
 
 
 def _documents(args: Namespace, trained: Trained, decoding: Decoding) -> None:
-    import torch
-
     from vaebench.evaluation import generation
-    from vaebench.evaluation.lines import lines_of, read_documents
-    from vaebench.models.text_generation import path
+    from vaebench.evaluation.lines import written_documents
 
-    if args.test is None:
-        x = read_documents(lines_of(sys.stdin.buffer), trained)
-    else:
-        x = generated.of_test_set(trained, args.test)
-
+    x = _cases(args, trained)
     z = generation.codes(trained.model, x, args.seed, args.code != "sample")
     if args.path is not None:
-        if len(z) < 2:
-            raise UserError("--path: needs two documents at least")
-        z = torch.cat([path(a, b, args.path) for a, b in pairwise(z)])
+        z = generation.paths(z, args.path)
     found = decoding.documents(trained.model, z, len(z), args.seed)
-    generated.show_documents(found, trained, args.output, None if args.test is None else x)
+    put(written_documents(found, trained.splits, None if args.test is None else x), args.output)
+
+
+def _cases(args: Namespace, trained: Trained) -> Tensor:
+    """Those of standard input, or of the test set."""
+    from vaebench.evaluation.lines import read
+
+    return read(sys.stdin.buffer, trained) if args.test is None else trained.test_cases(args.test)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.errors import UserError
 from vaebench.settings import options
-from vaebench.verbs import add_option, generated, pictured, tell
+from vaebench.verbs import add_option, generated, one_run, pictured, put, tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +24,7 @@ HELP = (
 
 
 def configure(parser: ArgumentParser) -> None:
-    generated.add_run(parser)
+    one_run.add_run(parser)
     add_option(parser, "--number", options.NUMBER, metavar="N", help="how many; default 10")
     traverse = "of images: a row for each of the N most active latents, from -3 to 3"
     add_option(parser, "--traverse", options.TRAVERSE, metavar="N", help=traverse)
@@ -45,11 +45,12 @@ def run(args: Namespace) -> int:
     decoding = generated.decoding(args, "sample")
     trained = generated.trained(args)
     from vaebench.evaluation import generation
+    from vaebench.evaluation.lines import written_documents
 
     if trained.splits.tokens:
         generated.no_images(trained, args, generated.OF_IMAGES)
         found = generation.drawn(trained.model, number, args.seed, decoding(trained))
-        generated.show_documents(found, trained, args.output)
+        put(written_documents(found, trained.splits), args.output)
         return 0
 
     generated.no_documents(trained, args, ("how", "width", "longest"))
@@ -81,9 +82,10 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
     """Images (down, across, d) whose codes differ in single latents; says on stderr in which."""
     from vaebench.evaluation import traversal
 
-    x = generated.of_test_set(trained)
     latents = 2 if args.manifold else args.traverse
-    found = traversal.moved(trained.model, x, latents, steps, args.seed, args.around, args.manifold, means)
+    found = traversal.moved(
+        trained.model, trained.test_cases(), latents, steps, args.seed, args.around, args.manifold, means
+    )
     named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
     order = "upwards, rightwards" if args.manifold else "row by row"
     tell([f"latents {order}, with the variance of their posterior mean: {named}"])

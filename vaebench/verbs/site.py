@@ -6,6 +6,7 @@ import contextlib
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vaebench.config import catalogue
 from vaebench.config.tables import Table
@@ -13,6 +14,9 @@ from vaebench.errors import UserError, nearest
 from vaebench.formatting import counted
 from vaebench.settings.defaults import results_root
 from vaebench.verbs import add_overrides, only_keys, tell
+
+if TYPE_CHECKING:
+    from vaebench.site.build import Samples
 
 HELP = (
     "Write a folder of pages: all tables with their state, a page for each table and run, models across tables.\n"
@@ -68,11 +72,7 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
         why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"
         raise UserError(f"{where}: no results of these tables; {why}")
 
-    sampler = None
-    if args.samples:
-        from vaebench.site.samples import of_run as sampler
-
-    pages = build.build(args.output, results, sampler)
+    pages = build.build(args.output, results, _samples if args.samples else None)
     about = [f"{without}; vaebench ls runs lists them"] if left else []
     return [*about, f"wrote {pages} pages; open {args.output / 'index.html'}"]
 
@@ -87,3 +87,9 @@ def _tables(names: str | None) -> list[Table]:
         if name not in by_name:
             raise UserError(f"table={name}: {nearest(name, by_name)}")
     return [by_name[name] for name in dict.fromkeys(names.split(","))]
+
+
+def _samples(folder: Path) -> Samples:
+    from vaebench.site.samples import of_run
+
+    return of_run(folder)

@@ -139,6 +139,11 @@ def words_of(ids: Iterable[int], vocabulary: Sequence[str]) -> list[str]:
     return words
 
 
+def text_of(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
+    """The same as a text, with a blank between two words."""
+    return " ".join(words_of(ids, vocabulary))
+
+
 def unknown_share(rows: np.ndarray) -> float:
     """Of the words in padded rows (n, d), the share that are ``<unk>``; 0 where there is no word."""
     words = np.count_nonzero((rows != PAD) & (rows != START) & (rows != END))

@@ -1,0 +1,70 @@
+"""What a run can make, by its settings alone: before torch, its model and its data are read.
+
+What making it would refuse is refused here with the same words, as far as the settings tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from vaebench.data import DATA
+from vaebench.data.kinds import Kind
+from vaebench.errors import UserError
+from vaebench.protocol.families import FAMILIES
+from vaebench.settings.kinds import whole
+
+
+def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
+    """What the model of a run draws; None if it is a model that is not known here.
+
+    Raises UserError if the run is of documents as counts, which nothing is drawn of.
+    """
+    model = FAMILIES.get(config["model"]["name"])
+    if model is None:
+        return None
+    data = DATA.get(config["data"]["name"])
+    if data is not None and data.kind is Kind.COUNTS:
+        raise UserError(f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts")
+    return "documents" if model.reads_documents else "images"
+
+
+def check_moved(config: Mapping[str, Any], latents: int) -> None:
+    """Refuse to move so many latents one by one. Raises UserError if they are not Gaussian, or fewer."""
+    model = FAMILIES[config["model"]["name"]]
+    if model.latent != "gaussian":
+        raise UserError(f"{model.place.rpartition('.')[2]} has no Gaussian latents of images")
+    there = config["model"].get("latents") or next(iter(config["model"].get("dims") or ()), None)
+    if there is not None and latents > there:
+        raise UserError(f"{latents} latents to move: the model has {there}")
+
+
+def check_cases(config: Mapping[str, Any], around: int | None, test: int | None) -> None:
+    """Refuse test cases that the data do not have.
+
+    Args:
+        config: The settings of the run.
+        around: The position of one test image.
+        test: A number of test cases.
+
+    Raises:
+        UserError: Saying how many there are.
+    """
+    there = _test_cases(config)
+    if there is None:
+        return
+    if around is not None and around >= there:
+        raise UserError(f"image {around}: allowed: a whole number from 0 to {there - 1}")
+    if test is not None:
+        whole(1, there).check("--test", test, f"--test {test}")
+
+
+def _test_cases(config: Mapping[str, Any]) -> int | None:
+    """How many test cases the data of a run have; None if that is not known without reading them."""
+    cls = DATA.get(config["data"]["name"])
+    if cls is None:
+        return None
+    with contextlib.suppress(UserError):
+        return cls.of(config["data"]).sizes.get("test")
+    return None

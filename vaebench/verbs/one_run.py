@@ -1,0 +1,32 @@
+"""The one run that ``sample``, ``reconstruct`` and ``export`` are given."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from vaebench.config import catalogue
+from vaebench.errors import UserError
+from vaebench.results import shipped_models
+from vaebench.settings.defaults import results_root
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """The run, and where runs are."""
+    parser.add_argument(
+        "run",
+        nargs="+",
+        metavar="RUN",
+        help="a run's directory, or NAME/seed-0 as `vaebench ls runs` has it; or TABLE ROW of a shipped model; "
+        "run.results=DIR",
+    )
+
+
+def folder_of(args: Namespace) -> Path:
+    """The folder of the run that the arguments name. Raises UserError unless there is one."""
+    names, settings = shipped_models.names_and_settings(args.run)
+    given = dict(setting.split("=", 1) for setting in settings)
+    for key in given:
+        if key != "run.results":
+            raise UserError(f"{key}: a trained run has its settings; allowed: run.results")
+    return shipped_models.one(results_root(given.get("run.results")), names, catalogue.options("table"))
