@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.formatting import counted, duration
+from vaebench.formatting import counted, duration, listed
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,11 @@ def test_duration(seconds, text):
 
 def test_counts_have_their_plural():
     assert [counted(n, "run") for n in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
+def test_a_narrow_list():
+    rows = [("NAME", "ABOUT"), ("a", "one two three four"), ("b", "-")]
+    assert listed(rows, None) == listed(rows, 80) == "NAME  ABOUT\na     one two three four\nb     -"
+    assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
+    long = [("NAME", "ABOUT"), ("a", "word " * 12)]
+    assert listed(long, 40).splitlines()[1:] == [f"a     {'word ' * 6}word", f"      {'word ' * 4}word"]

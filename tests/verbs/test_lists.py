@@ -13,7 +13,6 @@ from vaebench.config import catalogue
 from vaebench.config.compose import cells
 from vaebench.report import stored
 from vaebench.results.store import Store
-from vaebench.verbs import listed
 
 FEW = ["train.updates=2", "train.valid_every=2", "run.engine=plain", "eval.points=5"]
 ONE = ["table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL"]
@@ -101,14 +100,6 @@ def test_a_list_fits_the_terminal_and_loses_nothing(what, monkeypatch, capsys):
     assert max(map(len, narrow.splitlines())) <= 80
     lost = set(whole.split()) - set(narrow.split()) - {"TITLE", "ABOUT", "FILES"}
     assert lost == set()
-
-
-def test_a_narrow_list():
-    rows = [("NAME", "ABOUT"), ("a", "one two three four"), ("b", "-")]
-    assert listed(rows, None) == listed(rows, 80) == "NAME  ABOUT\na     one two three four\nb     -"
-    assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
-    long = [("NAME", "ABOUT"), ("a", "word " * 12)]
-    assert listed(long, 40).splitlines()[1:] == [f"a     {'word ' * 6}word", f"      {'word ' * 4}word"]
 
 
 # ---------------------------------------------------------------------------------- mirrors, folders for reading only

@@ -6,7 +6,6 @@ Nothing heavy is imported at the top of these modules, so that ``--help`` and ``
 from __future__ import annotations
 
 import sys
-import textwrap
 from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.tables import Exhibit
 from vaebench.errors import UserError, likely
 from vaebench.files import write_output
-from vaebench.formatting import aligned, shortened
+from vaebench.formatting import shortened
 from vaebench.settings.kinds import SettingKind
 from vaebench.verbs import streams
 
@@ -115,43 +114,3 @@ def tell(lines: Iterable[str]) -> None:
     """Say something on stderr, a line each."""
     for line in lines:
         print(f"vaebench: {line}", file=sys.stderr)
-
-
-def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -> str:
-    """``aligned``; where that is wider than ``width`` the last ``tail`` columns, or more if need be, are wrapped.
-
-    They stand beside the others or, where there is no room, below them. Nothing is cut off and no word is
-    broken, for it may be a path. The first row is the header.
-    """
-    whole = aligned(rows)
-    if width is None or max(map(len, whole.splitlines())) <= width:
-        return whole
-    heads = aligned([row[:-tail] for row in rows]).splitlines()
-    lead = max(map(len, heads)) + 2
-    if lead - 2 > width and tail < len(rows[0]) - 1:
-        return listed(rows, width, tail + 1)
-
-    longest = max((len(word) for row in rows for word in str(row[-1]).split()), default=0)
-    beside = tail == 1 and width - lead >= max(BESIDE, longest)
-    whole_words: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    lines = []
-    for head, row in zip(heads, rows, strict=True):
-        texts = [str(text) for text in row[-tail:] if str(text) not in ("", "-")]
-        if beside:
-            wrapped = textwrap.wrap(texts[0], width - lead, **whole_words) if texts else [""]
-            lines += [(head.ljust(lead) + wrapped[0]).rstrip(), *(" " * lead + line for line in wrapped[1:])]
-            continue
-        lines.append(head)
-        if row is rows[0]:
-            lines += [f"    {'  '.join(texts)}"] if tail > 1 else []
-            continue
-        for text in texts:
-            if len(text) <= width - 4 and text == " ".join(text.split()):  # of very many lines most are short
-                lines.append(f"    {text}")
-                continue
-            lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", **whole_words)
-    return "\n".join(lines)
-
-
-BESIDE = 30
-"""Characters that the last column of a list needs to stand beside the others."""

@@ -7,7 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from vaebench.errors import DataError, UserError, nearest
-from vaebench.verbs import completes, listed, offer, only_keys, streams
+from vaebench.formatting import listed
+from vaebench.verbs import completes, offer, only_keys, streams
 
 HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
 ACTIONS = ("ls", "get", "verify")

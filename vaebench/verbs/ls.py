@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from vaebench.config import catalogue
 from vaebench.config.tables import short_paper
 from vaebench.errors import UserError, nearest
+from vaebench.formatting import listed
 from vaebench.settings.defaults import results_root
-from vaebench.verbs import add_overrides, listed, offer, only_keys, streams
+from vaebench.verbs import add_overrides, offer, only_keys, streams
 
 HELP = "List tables (the default), data, models, objectives, runs, presets or shipped models, one line each."
 KEYS = ("run.results", "data.mirror")
