@@ -6,6 +6,7 @@ import pytest
 
 from vaebench.config import catalogue, compose, schema
 from vaebench.errors import UserError
+from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import METRICS, is_timing
 from vaebench.protocol.signature import signature
 from vaebench.report.protocol import differing
@@ -76,8 +77,8 @@ def test_the_signature_of_a_time_has_the_data_and_the_recipe():
 def test_training_images_are_called_so():
     shown = "nll|data:digits@8f3a12cd|split:{}|points:7|select:valid_bound|recipe:1"
     for split, words in (("train", "training cases 7, not all"), ("test", "test cases 7, not all")):
-        found = shown.format(split)
-        assert differing(found, found.replace("points:7", "points:all")) == words
+        found = Protocol(shown.format(split))
+        assert differing(found, Protocol(found.replace("points:7", "points:all"))) == words
 
 
 def test_table_7_shows_three_numbers_of_each_run():

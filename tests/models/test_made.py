@@ -16,7 +16,7 @@ from vaebench.metrics.job import Job
 from vaebench.models.made import MADE
 from vaebench.objectives.base import Batch
 from vaebench.objectives.likelihood import Likelihood
-from vaebench.protocol.signature import signature, signature_parts
+from vaebench.protocol.signature import signature
 
 KINDS = [{}, {"layers": 2, "masks": 3}, {"layers": 3, "direct": False, "masks": 2}]
 
@@ -120,10 +120,10 @@ def test_the_protocol_names_how_many(model, members, named):
         "eval": {"split": "test", "points": 100, "members": members},
         "recipe": 1,
     }
-    parts = signature_parts(signature(config, "nll", None))
+    parts = signature(config, "nll", None).parts
     assert (parts["members"], parts["points"]) == (named, "100")
     config["model"] = {"name": "nade"}
-    assert "members" not in signature_parts(signature(config, "nll", None))
+    assert "members" not in signature(config, "nll", None).parts
 
 
 def test_samples_have_their_probabilities():

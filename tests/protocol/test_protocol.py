@@ -17,7 +17,7 @@ from vaebench.protocol import log_z
 from vaebench.protocol.families import FAMILIES, UNKNOWN, has_density
 from vaebench.protocol.log_z import log_z_parts
 from vaebench.protocol.registry import METRICS
-from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature, signature_parts
+from vaebench.protocol.signature import check_measure, evaluated, samples_of, signature
 
 EVAL = {"split": "test", "points": 50, "bound_samples": 20, "iw_samples": 400}
 CHAINS = {"valid_temperatures": 30, "valid_chains": 40}
@@ -118,7 +118,7 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
     x = exact.states(check.VISIBLE)[:10]
     rule = objectives.build(objective, model)
     validation.validation_bound(model, x, 7, 0, rule.validation)
-    said = signature_parts(of_validation(settings, objective))
+    said = of_validation(settings, objective).parts
     assert said["logz"] == seen.get("logz", "exact")
     assert said.get("posterior") == seen.get("posterior")
     assert said["points"] == ("all" if seen.get("points", len(x)) == len(x) else str(seen["points"]))

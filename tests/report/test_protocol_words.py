@@ -8,7 +8,8 @@ import pytest
 
 from vaebench.config.catalogue import load_preset, load_table
 from vaebench.config.compose import cells
-from vaebench.protocol.signature import samples_of, signature, signature_parts
+from vaebench.protocol.protocol import UNKNOWN, Protocol
+from vaebench.protocol.signature import samples_of, signature
 from vaebench.report.protocol import WORDS, differing
 from vaebench.report.select import Estimate
 
@@ -17,7 +18,7 @@ def made(table, row, column, preset="paper", *overrides):
     """The signature of a cell's measure, as it is stored, and that of the paper's own."""
     (cell,) = cells(table, load_preset(preset), overrides, [f"row={row}", f"column={column}"])
     ours = signature(cell.config, cell.measure, samples_of(cell.config, cell.measure), "8f3a12cd")
-    return ours, cell.paper_signature
+    return ours, Protocol(cell.paper_signature)
 
 
 GIBBS = ("s=5", "t=2")
@@ -25,7 +26,7 @@ GIBBS = ("s=5", "t=2")
 
 def parts(table, row, column):
     """The parts of the paper's signature that a reader is told of."""
-    found = signature_parts(made(table, row, column, "short")[1])
+    found = made(table, row, column, "short")[1].parts
     return {name: value for name, value in found.items() if name in WORDS}
 
 
@@ -110,9 +111,9 @@ def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
 
 def test_a_part_that_one_side_lacks_is_no_difference():
     table = load_table("dvae_sharp_sharp_gibbs")
-    old = "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"
+    old = Protocol("iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1")
     assert differing(old, made(table, *GIBBS)[1]) == ""
-    assert differing(old, "") == "", "files of earlier versions do not have the paper's signature"
+    assert differing(old, UNKNOWN) == "", "files of earlier versions do not have the paper's signature"
 
 
 # ----------------------------------------------------------------------------------------------------- errors

@@ -11,7 +11,7 @@ from kit.runs import TINY
 from vaebench import cli, data
 from vaebench.api.runs import load_run
 from vaebench.config import compose
-from vaebench.protocol.signature import signature_parts
+from vaebench.protocol.protocol import Protocol
 from vaebench.results.current import is_current
 from vaebench.running.reevaluate import stored
 
@@ -58,8 +58,8 @@ def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_
     assert set(other) == set(own)
     for name, m in other.items():
         assert m["value"] == own[name]["value"], "the mean that the model subtracts is that of its training data"
-        parts = signature_parts(m["signature"])
-        before = signature_parts(own[name]["signature"])
+        parts = Protocol(m["signature"]).parts
+        before = Protocol(own[name]["signature"]).parts
         assert parts.pop("trained") == before.pop("data")
         assert parts.pop("data") != before.get("data")
         assert parts == before

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from vaebench.api import words
 from vaebench.config import catalogue
 from vaebench.errors import UserError
-from vaebench.protocol.signature import of_other_data
 from vaebench.results import result_file, run_files, shipped_models
 from vaebench.results.current import is_current
 from vaebench.results.store import read_note
@@ -143,7 +142,7 @@ class Run:
         if on.own:
             return [m for m in self.measures if is_current(run.cell, m)]
         data = f"|data:{on.splits.name}@{on.splits.hash[:8]}|"
-        return [m for m in self.measures if of_other_data(m.signature) and data in m.signature]
+        return [m for m in self.measures if m.signature.of_other_data and data in m.signature]
 
     def sample(self, n: int = 10, *, seed: int = 0) -> np.ndarray | list[str]:
         """Cases that the model makes.

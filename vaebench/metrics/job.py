@@ -85,7 +85,7 @@ class Job:
         """
         if each is not None:
             extra |= noticed(each)
-        return Measure(name, value, unit, error, "none" if error is None else "monte carlo", None, samples, "", extra)
+        return Measure(name, value, unit, error, "none" if error is None else "monte carlo", None, samples, extra=extra)
 
     def with_log_z(self, name: str, value: float, error: float | None, samples: int, **extra: Any) -> Measure:
         """The same for a value in which the prior's log Z stands, if it lacks one."""

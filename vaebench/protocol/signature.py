@@ -8,6 +8,7 @@ from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 from vaebench.protocol.families import family, likelihood
 from vaebench.protocol.log_z import lacking, log_z_parts, summed
+from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import METRICS, is_timing
 from vaebench.settings.kinds import shown
 from vaebench.settings.records import EvalSettings
@@ -118,7 +119,7 @@ def check_precision(config: dict[str, Any]) -> None:
         raise UserError(f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}")
 
 
-def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> str:
+def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> Protocol:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
@@ -138,7 +139,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
-        return f"{measure}|data:{name}|recipe:{config['recipe']}"
+        return Protocol(f"{measure}|data:{name}|recipe:{config['recipe']}")
     cases = config["train"].get("cases")
     part = f"split:{split}" + (f"-{cases}" if split == "train" and cases else "")
 
@@ -172,7 +173,7 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
 
     parts += log_z_parts(config, measure)
     parts += [f"select:{config['train']['select']}", f"recipe:{config['recipe']}"]
-    return "|".join(parts)
+    return Protocol("|".join(parts))
 
 
 def members(config: dict[str, Any]) -> int:
@@ -205,49 +206,3 @@ def refinement(config: dict[str, Any]) -> str:
 def valid_points(config: dict[str, Any]) -> int | None:
     """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
     return config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
-
-
-def signature_parts(text: str) -> dict[str, str]:
-    """``bound|data:digits@8f3a|points:all`` as {"measure": "bound", "data": "digits@8f3a", "points": "all"}."""
-    measure, *rest = text.split("|")
-    return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
-
-
-def as_taken(signature: str, cases: float) -> str:
-    """A signature whose ``points`` are all where more were asked for than the set has.
-
-    Args:
-        signature: As stored.
-        cases: How many the number was measured on; NaN if that is not known.
-    """
-    points = signature_parts(signature).get("points", "") if signature else ""
-    if points.isdecimal() and cases < int(points):
-        return signature.replace(f"|points:{points}|", "|points:all|")
-    return signature
-
-
-def of_other_data(signature: str) -> bool:
-    """Whether a number is of other data than the model was trained on: it belongs to no table."""
-    return "trained" in signature_parts(signature)
-
-
-def taken_on(signature: str, cases: float) -> str:
-    """On what a number was taken, if not on all test cases of the model's own data: ``50 cases``, ``valid``; else ''.
-
-    For example ``data omniglot, train, 50 cases``. Validations and times have one way to be taken, so nothing is said.
-
-    Args:
-        signature: As stored.
-        cases: How many it was taken on; NaN if that is not known.
-    """
-    parts = signature_parts(as_taken(signature, cases))
-    words = []
-    if "trained" in parts:
-        words.append(f"data {parts.get('data', '').partition('@')[0]}")
-    split = parts.get("split", "test")
-    if split != "test" and not parts["measure"].startswith("valid_"):
-        words.append(split)
-    points = parts.get("points", "all")
-    if points != "all" and not parts["measure"].startswith("valid_"):
-        words.append(f"{points} cases" if points != "1" else "1 case")
-    return ", ".join(words)

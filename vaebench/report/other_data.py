@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vaebench.config.tables import Table
-from vaebench.report.protocol import data_of
+from vaebench.protocol.protocol import Protocol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +29,8 @@ def shown_beside(table: Table, frame: pd.DataFrame) -> tuple[Table, str]:
     for row, column, key, ours, paper in set(zip(*(rows[name] for name in columns), strict=True)):
         if (row, column) in trained:
             # A run without measures names its data in its key alone.
-            found.add(data_of(ours) or key.partition("-")[0])
-            papers.add(data_of(paper))
+            found.add(Protocol(ours).data or key.partition("-")[0])
+            papers.add(Protocol(paper).data)
 
     papers.discard("")
     if not found or not papers or found & papers:

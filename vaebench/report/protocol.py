@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vaebench.protocol.signature import signature_parts
+from vaebench.protocol.protocol import Protocol
 
 WORDS = {
     "data": "data",
@@ -21,27 +21,22 @@ WORDS = {
     "logz": "log Z",
     "posterior": "log Z of the posteriors",
 }
-"""Part of a signature -> what a reader calls it."""
+"""Part of a protocol -> what a reader calls it."""
 
 ABSENT = {"svi": "none", "likelihood": "bernoulli", "precision": "float32"}
-"""What it means that a signature lacks a part, where that is known."""
+"""What it means that a protocol lacks a part, where that is known."""
 
 
-def data_of(signature: str) -> str:
-    """The data of a signature without their hash; empty if it names none."""
-    return signature_parts(signature).get("data", "").partition("@")[0]
-
-
-def differing(signature: str, papers: str) -> str:
-    """The parts of a signature that are not the paper's, in words; empty if none is found.
+def differing(ours: Protocol, papers: Protocol) -> str:
+    """The parts of a protocol that are not the paper's, in words; empty if none is found.
 
     For example ``data digits, not mnist_static; test cases 100, not all; log Z ais-1000x512, not ais-10000x1024``.
     A part that one of the two lacks is no difference, but for those in ``ABSENT``.
     """
     if not papers:
         return ""
-    found = {**ABSENT, **signature_parts(signature), "data": data_of(signature)}
-    paper = {**ABSENT, **signature_parts(papers), "data": data_of(papers)}
+    found = {**ABSENT, **ours.parts, "data": ours.data}
+    paper = {**ABSENT, **papers.parts, "data": papers.data}
     words = WORDS | ({"points": "training cases"} if paper.get("split") == "train" else {})
     return "; ".join(
         f"{word} {found[part]}, not {paper[part]}"
@@ -50,11 +45,11 @@ def differing(signature: str, papers: str) -> str:
     )
 
 
-def unlike(signatures: Iterable[str]) -> str:
-    """The parts in which two of the signatures differ: ``data:a against data:b``; empty if all are equal."""
-    first, *others = dict.fromkeys(signatures) or [""]
+def unlike(protocols: Iterable[str]) -> str:
+    """The parts in which two of the protocols differ: ``data:a against data:b``; empty if all are equal."""
+    first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
     for other in others:
-        pair = signature_parts(first), signature_parts(other)
+        pair = first.parts, other.parts
         names = [name for name in dict.fromkeys([*pair[0], *pair[1]]) if pair[0].get(name) != pair[1].get(name)]
         sides = [[f"{name}:{parts.get(name, '(none)')}" for parts in pair] for name in names]
         return "; ".join(" against ".join(side) for side in sides)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import as_taken, signature_parts
 from vaebench.results import flags
 from vaebench.results.stats import combine, mean_error, repeats_of
 from vaebench.settings.kinds import is_number
@@ -166,7 +166,7 @@ def estimated(rows: Sequence[Record]) -> Estimate:
         ess=min(_numbers(extras, "ess"), default=None),
         unknown=max(_numbers(extras, flags.UNKNOWN), default=None),
         log_z_error=max(_numbers(extras, "log_z_error"), default=None),
-        cases=_part(as_taken(first["signature"], points(first))),
+        cases=Protocol(first["signature"]).as_taken(points(first)).cases,
         case_error=max(_numbers(extras, "spread"), default=None),
         error_by=methods.pop() if len(methods) == 1 else "",
         repeats=_repeats([repeats_of(extra) for extra in extras]),
@@ -188,11 +188,6 @@ def mean_of(values: Iterable[float | None]) -> float | None:
 
 def _numbers(extras: list[dict[str, Any]], key: str) -> list[float]:
     return [float(extra[key]) for extra in extras if is_number(extra.get(key))]
-
-
-def _part(signature: str) -> int | None:
-    points = signature_parts(signature).get("points", "all")
-    return int(points) if points.isdecimal() else None
 
 
 def _repeats(found: list[dict[str, Any] | None]) -> tuple[int, float, float] | None:

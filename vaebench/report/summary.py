@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from vaebench.config.tables import Table
+from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import METRICS, heading, is_descriptive, is_timing
-from vaebench.protocol.signature import as_taken, signature_parts
 from vaebench.report.protocol import differing, unlike
 from vaebench.report.select import (
     Estimate,
@@ -195,7 +195,7 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
 
     # What must be said of this row alone.
     status, reasons = _status(measure, runs, averaged, lost)
-    signatures = sorted({number["signature"] for number in averaged})
+    signatures = sorted({Protocol(number["signature"]) for number in averaged})
     notes = [printed.note, _kind(signatures), *reasons]
     notes += _unlike(table, measure, found, protocol_is_papers, indicative)
     notes += _flagged(runs, found.taken)
@@ -295,22 +295,22 @@ def _unlike(table: Table, measure: str, found: _Numbers, papers_protocol: bool, 
 
 def _unlike_the_papers(rows: Sequence[Record]) -> str:
     """In what the protocol of some rows is not the paper's, as far as it is known."""
-    ours = sorted({as_taken(row["signature"], points(row)) for row in rows})
-    differs = differing(ours[0], max(row["paper_signature"] for row in rows)) if ours else ""
+    ours = sorted({Protocol(row["signature"]).as_taken(points(row)) for row in rows})
+    papers = Protocol(max((row["paper_signature"] for row in rows), default=""))
+    differs = differing(ours[0], papers) if ours else ""
     return f"not the paper's protocol ({differs or 'data or evaluation'})"
 
 
-def _kind(signatures: list[str]) -> str:
+def _kind(signatures: list[Protocol]) -> str:
     """What must be said of numbers that are no likelihoods."""
-    if not any(signature_parts(s).get("likelihood") == "cross_entropy" for s in signatures):
+    if not any(s.parts.get("likelihood") == "cross_entropy" for s in signatures):
         return ""
     return "cross-entropy of grey levels: no likelihood, comparable to no NLL of these data or of binarized ones"
 
 
-def _scope(signature: str) -> str:
+def _scope(signature: Protocol) -> str:
     """Data and split of a protocol signature: ``mnist_static, test``."""
-    parts = signature_parts(signature)
-    return ", ".join(p for p in (parts.get("data", "").split("@")[0], parts.get("split", "")) if p)
+    return ", ".join(part for part in (signature.data, signature.parts.get("split", "")) if part)
 
 
 def _lost(rows: Iterable[Record]) -> tuple[str, ...]:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from vaebench.config.cells import canonical, settings_of
 from vaebench.protocol.registry import METRICS, is_timing
-from vaebench.protocol.signature import signature_parts, taken_on
 from vaebench.results import flags
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
@@ -46,14 +45,14 @@ def found(result: Mapping[str, Any]) -> Found:
 
 
 def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
-    """Measures by what they were taken on, see ``signature.taken_on``.
+    """Measures by what they were taken on, see ``Protocol.taken_on``.
 
     Those of all own test cases come first, under '', what the training itself has measured among them. Without them
     that comes last, under 'training'.
     """
     groups: dict[str, list[Measure]] = {"": []}
     for m in sorted(measures, key=_of_training):
-        groups.setdefault(taken_on(m.signature, math.nan if m.points is None else m.points), []).append(m)
+        groups.setdefault(m.signature.taken_on(math.nan if m.points is None else m.points), []).append(m)
     whole = groups.pop("")
     if not groups or not all(map(_of_training, whole)):
         return [("", whole), *groups.items()]
@@ -87,8 +86,8 @@ def _told_apart(measure: Measure, same: Sequence[Measure]) -> list[str]:
     differ = len({other.samples for other in same}) > 1
     if measure.samples is not None and (weighted or differ):
         found.append(f"K={measure.samples}")
-    protocols = [signature_parts(other.signature) for other in same]
-    for name, value in signature_parts(measure.signature).items():
+    protocols = [other.signature.parts for other in same]
+    for name, value in measure.signature.parts.items():
         if name not in SAID and any(other.get(name) != value for other in protocols):
             found.append(f"{name}:{value}")
     return found

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vaebench.data import DATA
+from vaebench.protocol.protocol import Protocol
 from vaebench.protocol.registry import METRICS
-from vaebench.protocol.signature import signature_parts
 from vaebench.results.result_file import readable_measures
 from vaebench.results.stats import Measure
 from vaebench.settings.kinds import is_number
@@ -222,7 +222,7 @@ def _short(value: Any) -> str:
 
 def _data(measure: Measure) -> Any:
     """The class of the data that a measure was taken on; None where they are not known here."""
-    return DATA.get(signature_parts(measure.signature).get("data", "").partition("@")[0])
+    return DATA.get(measure.signature.data)
 
 
 def _of(measure: Measure) -> str:
@@ -281,7 +281,7 @@ def of_row(row: Mapping[str, Any]) -> str:
         unit=row.get("unit") or "",
         error=None if error is None or math.isnan(error) else float(error),
         points=row.get("points"),
-        signature=row.get("signature") or "",
+        signature=Protocol(row.get("signature") or ""),
         extra=json.loads(row["extra"]) if row.get("extra") else {},
     )
     return join(merged(stored, derived(measure)))

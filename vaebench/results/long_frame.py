@@ -17,7 +17,6 @@ from vaebench.errors import UserError
 from vaebench.files import jsonable, parse_json, write_output
 from vaebench.formatting import shortened
 from vaebench.protocol.registry import is_timing
-from vaebench.protocol.signature import of_other_data
 from vaebench.results import flags
 from vaebench.results.current import is_current
 from vaebench.results.stats import Measure
@@ -102,7 +101,7 @@ def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell
         extra = m.extra if current else {**m.extra, "current": False}
         numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
         text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
-        printed = m.name == cell.measure and not of_other_data(m.signature)
+        printed = m.name == cell.measure and not m.signature.of_other_data
         any_printed = any_printed or printed
         of_measure = {} if printed else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))

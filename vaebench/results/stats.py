@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
 
+from vaebench.protocol.protocol import UNKNOWN, Protocol
+
 ERROR_KINDS = ("monte carlo", "seeds", "log Z", "none")
 """What the error of a measure is an error of."""
 
@@ -25,7 +27,7 @@ class Measure:
 
     ``value`` and ``error`` are in ``unit`` (mostly nats); a value that was not finite when it was stored is NaN.
     ``points`` are the test cases it was averaged over, ``samples`` the samples per case. ``signature`` is the
-    protocol, see ``vaebench.protocol.signature``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
+    protocol, see ``vaebench.protocol.protocol``. ``extra`` holds plain JSON: per-layer lists, a nested curve over the
     number of samples {"1": .., "10": ..}, and the like. ValueError for an ``error_kind`` not in ERROR_KINDS.
 
     ``flags`` say what is wrong with the number, see ``vaebench.results.flags``.
@@ -41,11 +43,12 @@ class Measure:
     error_kind: str = "none"
     points: int | None = None
     samples: int | None = None
-    signature: str = ""
+    signature: Protocol = UNKNOWN
     extra: dict[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", Protocol(self.signature))  # of plain dicts, as they are stored
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
 
@@ -70,7 +73,7 @@ class Measure:
                 error_kind=content.get("error_kind", "none"),
                 points=_whole(content.get("points")),
                 samples=_whole(content.get("samples")),
-                signature=str(content.get("signature") or ""),
+                signature=Protocol(content.get("signature") or ""),
                 extra=dict(content.get("extra") or {}),
                 flags=tuple(str(flag) for flag in content.get("flags") or ()),
             )

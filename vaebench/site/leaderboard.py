@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vaebench.protocol.signature import signature_parts
+from vaebench.protocol.protocol import Protocol
 from vaebench.report.select import Estimate, Record, averaged, estimate, mean_of, only_current, records
 from vaebench.site.sources import Results
 
@@ -65,7 +65,7 @@ def boards(results: Iterable[Results]) -> list[Board]:
                 continue
             updates = mean_of(row["updates"] for row in alike)
             place = Place(result.table.name, row, column, preset, key, number, updates)
-            found.setdefault(_kind(signature), {}).setdefault(key, place)
+            found.setdefault(_kind(Protocol(signature)), {}).setdefault(key, place)
 
     return [
         Board(data, kind, tuple(sorted(places.values(), key=lambda place: place.number.mean)))
@@ -83,9 +83,9 @@ def _alike(result: Results) -> dict[tuple[str, ...], list[Record]]:
     return found
 
 
-def _kind(signature: str) -> tuple[str, str]:
+def _kind(signature: Protocol) -> tuple[str, str]:
     """The data, and what else makes numbers comparable, as one line."""
-    parts = signature_parts(signature)
+    parts = dict(signature.parts)
     data = parts.pop("data", "")
     measure = parts.pop("measure")
     rest = [f"{name} {value}" for name, value in parts.items() if name not in NO_KIND]

@@ -1,0 +1,90 @@
+"""``Protocol``: how a number was taken, as one line that is stored beside it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+
+class Protocol(str):
+    """How a number was taken: its measure, and parts ``name:value``, with ``|`` between them.
+
+    For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
+    Two numbers may be compared when their protocols are equal; ``signature.signature`` makes them from settings. One
+    that is not known is the empty text.
+    """
+
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """The parts by their names, and ``measure``."""
+        measure, *rest = self.split("|")
+        return {"measure": measure, **dict(part.partition(":")[::2] for part in rest)}
+
+    @property
+    def measure(self) -> str:
+        """What was measured."""
+        return self.parts["measure"]
+
+    @property
+    def data(self) -> str:
+        """The name of the data, without the hash of what was read; empty if none is named."""
+        return self.parts.get("data", "").partition("@")[0]
+
+    @property
+    def of_other_data(self) -> bool:
+        """Whether the number is of other data than the model was trained on: it belongs to no table."""
+        return "trained" in self.parts
+
+    @property
+    def cases(self) -> int | None:
+        """How many cases were asked for; None for all."""
+        points = self.parts.get("points", "all")
+        return int(points) if points.isdecimal() else None
+
+    def as_taken(self, cases: float) -> Protocol:
+        """The same, of all cases where more were asked for than the set has.
+
+        Args:
+            cases: How many the number was measured on; NaN if that is not known.
+        """
+        if self.cases is not None and cases < self.cases:
+            return Protocol(self.replace(f"|points:{self.cases}|", "|points:all|"))
+        return self
+
+    def taken_on(self, cases: float) -> str:
+        """On what the number was taken, if not on all test cases of the model's own data: ``50 cases``, ``valid``.
+
+        For example ``data omniglot, train, 50 cases``. Validations and times have one way to be taken, so nothing is
+        said.
+
+        Args:
+            cases: How many it was taken on; NaN if that is not known.
+        """
+        taken = self.as_taken(cases)
+        of_validation = taken.measure.startswith("valid_")
+        words = []
+        if taken.of_other_data:
+            words.append(f"data {taken.data}")
+        split = taken.parts.get("split", "test")
+        if split != "test" and not of_validation:
+            words.append(split)
+        if taken.cases is not None and not of_validation:
+            words.append(f"{taken.cases} cases" if taken.cases != 1 else "1 case")
+        return ", ".join(words)
+
+    def matches(self, wanted: Protocol) -> bool:
+        """Whether the number was taken as settings ask for, which do not know the hash of the data.
+
+        A refinement's batch, which protocols did not always name, is that of the training, the same for all numbers of
+        a run; of a precision float32 goes without saying.
+
+        Args:
+            wanted: As configured, before any data were read.
+        """
+        if self.of_other_data or self.parts.get("precision") != wanted.parts.get("precision"):
+            return False
+        found = {"svi_batch": wanted.parts.get("svi_batch", ""), **self.parts, "data": self.data}
+        return all(found.get(name) == value for name, value in wanted.parts.items())
+
+
+UNKNOWN = Protocol()
+"""That of a number of which nobody knows how it was taken."""
