@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from vaebench.results import lock
-from vaebench.results.lock import Busy, Held, Holder, hold
+from vaebench.results.lock import Busy, Held, Holder, hold, holder_now
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -108,6 +108,18 @@ def test_a_stale_one_is_broken_with_a_line_that_says_so(folder, put, silent, cha
     assert caplog.messages[0].startswith(f"{folder}: a stale lock is broken: ")
     assert names(folder) == []
     assert re.search(why, caplog.messages[0])
+
+
+def test_who_holds_a_folder_is_known_without_writing_there(folder, put):
+    assert holder_now(folder) is None
+    with hold(folder) as held:
+        assert holder_now(folder) == held.holder
+        assert names(folder) == [".lock"]
+    assert holder_now(folder) is None
+    put(process=gone())
+    assert holder_now(folder) is None
+    put(host="far", process=gone())
+    assert holder_now(folder).host == "far"
 
 
 def test_a_process_in_its_first_moment_is_respected_without_a_name(folder, put):

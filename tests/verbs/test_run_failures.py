@@ -72,15 +72,17 @@ def test_a_full_disk_is_one_line_and_a_rerun_completes(vaebench, results, expect
     assert states_of(tmp_path / "runs") == expected
 
 
-@pytest.mark.parametrize("below", ["", "/deeper/still"])
-def test_a_results_folder_that_cannot_be_made_is_one_line(tmp_path, capsys, below):
+@pytest.mark.parametrize(
+    ("below", "why"),
+    [("", "not a folder"), ("/deeper/still", "{taken} is not a folder"), ("/x", "{taken} is not a folder")],
+)
+def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys, below, why):
     (tmp_path / "taken").write_text("a file")
     place = f"{tmp_path / 'taken'}{below}"
     assert main(["run", *TWO_CELLS, f"run.results={place}"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"vaebench: run.results={place}: this folder cannot be made: ")
-    assert err.count("\n") == 1
+    assert err == f"vaebench: run.results={place}: {why.format(taken=tmp_path / 'taken')}\n"
     assert (tmp_path / "taken").read_text() == "a file"
 
 

@@ -14,6 +14,8 @@ from vaebench import data
 from vaebench.cli import main
 from vaebench.config import catalogue, compose
 from vaebench.errors import UserError
+from vaebench.evaluation import trained_run
+from vaebench.results.lock import hold
 from vaebench.verbs import pictured
 
 RUNS = {
@@ -133,6 +135,23 @@ def test_data_that_are_others_now_are_refused(runs, capsys, tmp_path):
     (folder / "config.json").write_text(json.dumps({**note, "data_hash": "0" * 64}))
     assert main(["sample", str(folder)]) == 2
     assert "trained on other data (00000000, now" in capsys.readouterr().err
+
+
+def test_a_run_in_training_is_not_told_to_start_anew(runs, capsys, monkeypatch):
+    """The best checkpoint is written before the other one: in between they do not fit together."""
+
+    def apart(*_):
+        raise UserError("of update 14, but the best by the checkpoint is 8; with --force it starts anew")
+
+    monkeypatch.setattr(trained_run, "evaluated_checkpoint", apart)
+    folder = runs["nvil_mnist"]
+    capsys.readouterr()
+    with hold(folder) as held:
+        assert main(["sample", str(folder)]) == 2
+    said = f"{folder}: {held.holder} works on this run, and its checkpoints do not fit together yet; try again later"
+    assert capsys.readouterr().err == f"vaebench: {said}\n"
+    assert main(["sample", str(folder)]) == 2
+    assert "starts anew" in capsys.readouterr().err
 
 
 def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path, capsys):

@@ -15,6 +15,7 @@ from vaebench.data.examples import every_nth, fixed
 from vaebench.data.splits import Splits
 from vaebench.errors import UserError
 from vaebench.models.base import Model
+from vaebench.results.lock import holder_now
 from vaebench.results.store import read_note
 from vaebench.settings.kinds import whole
 from vaebench.training.build import load_model
@@ -63,6 +64,14 @@ def load(folder: Path) -> Trained:
     splits = data.load(config["data"])
     if splits.hash != known:
         raise UserError(f"{folder}: trained on other data ({known[:8]}, now {splits.hash[:8]})")
-    found = evaluated_checkpoint(seed, config["train"]["select"])
+    try:
+        found = evaluated_checkpoint(seed, config["train"]["select"])
+    except UserError:
+        holder = holder_now(folder)
+        if holder is None:
+            raise
+        raise UserError(
+            f"{folder}: {holder} works on this run, and its checkpoints do not fit together yet; try again later"
+        ) from None
     model = load_model(config, splits.info, found).requires_grad_(False)
     return Trained(model, splits, config, int(found.meta.get("update", seed.update)))

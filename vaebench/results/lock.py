@@ -118,6 +118,18 @@ def hold(folder: Path) -> Iterator[Held]:
         held.release()
 
 
+def holder_now(folder: Path) -> Holder | None:
+    """Who holds a folder, as far as is known without writing there; None for nobody, or a process of here that is gone.
+
+    Raises OSError if the lock cannot be read.
+    """
+    holder = _holder_of(folder / NAME)
+    here = _this_process()
+    if holder is None or (holder.host, holder.space) != (here.host, here.space):
+        return holder
+    return holder if _alive(holder) else None
+
+
 # --------------------------------------------------------------------------------------------------------- take it
 
 

@@ -18,6 +18,7 @@ from vaebench.files import jsonable, parse_json
 from vaebench.results import long_frame, result_file, run_files
 from vaebench.results.lock import Held, hold
 from vaebench.rng.seeds import LARGEST_SEED
+from vaebench.settings.defaults import folder_of_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +30,10 @@ Results = Mapping[tuple[str, int], Mapping[str, Any]]
 
 
 class Store:
-    """All runs under one folder, which need not exist yet."""
+    """All runs under one folder, which need not exist yet. UserError where a file is in its place."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = folder_of_runs(Path(root))
 
     def run_dir(self, key: str, seed: int) -> Path:
         """Where the run of a cell (``Cell.key``) at a seed lives. Creates nothing."""

@@ -59,7 +59,16 @@ def results_root(chosen: str | None = None) -> Path:
 
     Raises UserError if there is something else in its place.
     """
-    root = Path(chosen or of_section("run")["results"]).expanduser()
-    if root.exists() and not root.is_dir():
-        raise UserError(f"run.results={root}: not a folder")
+    return folder_of_runs(Path(chosen or of_section("run")["results"]).expanduser())
+
+
+def folder_of_runs(root: Path) -> Path:
+    """The folder ``root``, which need not be there yet. Raises UserError where a file is in its place or in its way."""
+    try:
+        there = next((place for place in (root, *root.parents) if place.exists()), None)
+    except OSError as e:
+        raise UserError(f"run.results={root}: cannot be read: {e.strerror or e}") from None
+    if there is not None and not there.is_dir():
+        what = "not a folder" if there == root else f"{there} is not a folder"
+        raise UserError(f"run.results={root}: {what}")
     return root
