@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -136,13 +137,23 @@ def _guarded(command: Callable[[], int], debug: bool) -> int:
     except Exception as e:
         if debug:
             raise
-        code = 1
-        line = f"{type(e).__name__}: {e} (set VAEBENCH_DEBUG=1 for the traceback)"
+        code, line = _unexpected(e)
 
     _release_stdout()
     if line:
         _say(line)
     return code
+
+
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of a path that a person has named: no permission, or no path at all."""
+
+
+def _unexpected(error: Exception) -> tuple[int, str]:
+    """The exit code and the line of an error that no verb has foreseen."""
+    if isinstance(error, OSError) and error.errno in REFUSED and error.filename is not None:
+        return 2, f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return 1, f"{type(error).__name__}: {error} (set VAEBENCH_DEBUG=1 for the traceback)"
 
 
 def _dispatch(arguments: list[str]) -> int:

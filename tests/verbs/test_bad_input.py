@@ -15,6 +15,9 @@ from kit.runs import TINY
 from vaebench import cli
 
 RUN = ["run", "table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--seeds", "0", "run.results=runs", "run.jobs=1"]
+LONG = 300 * "a"
+"""No file has so long a name."""
+
 IMAGES = ["run", "table=lagging_omniglot", "preset=quick", "--only", "row=SA-VAE", "run.results=runs", "run.jobs=1"]
 
 ARGUMENTS: list[tuple[list[str], str]] = [
@@ -154,6 +157,12 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["eval", "folder"], "no run 'folder'"),
     (["eval", "eval=iw"], "no run given"),
     (["sample", "none"], "no run 'none'"),
+    (["sample", LONG], f"{LONG}: File name too long"),
+    (["eval", LONG], f"{LONG}: File name too long"),
+    (["compare", LONG, "reference"], f"{LONG}: File name too long"),
+    (["report", "table=nvil_mnist", "--from", LONG], f"{LONG}: File name too long"),
+    (["data", "get", "digits", f"data.mirror={LONG}"], f"{LONG}: File name too long"),
+    ([*RUN, "data=text", f"data.train={LONG}", "data.valid=x", "data.test=x"], f"{LONG}: File name too long"),
 ]
 
 

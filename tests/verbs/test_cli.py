@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import types
@@ -47,6 +48,13 @@ def raising(error):
         (Interrupted(), 130, "vaebench: interrupted\n"),
         (KeyboardInterrupt(), 130, "vaebench: interrupted\n"),
         (BrokenPipeError(), 1, ""),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "vaebench: a/b: Permission denied\n"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", b"aa"), 2, "vaebench: aa: File name too long\n"),
+        (
+            OSError(errno.EIO, "Input/output error", "a"),
+            1,
+            "vaebench: OSError: [Errno 5] Input/output error: 'a' (set VAEBENCH_DEBUG=1 for the traceback)\n",
+        ),
         (ValueError("odd\nthing"), 1, "vaebench: ValueError: odd thing (set VAEBENCH_DEBUG=1 for the traceback)\n"),
     ],
 )

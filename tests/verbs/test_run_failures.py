@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from kit.snippets import BROKEN, FULL, TWO_CELLS
 
 from vaebench.cli import main
+from vaebench.running import execute
 
 
 def test_an_absurd_rate_is_reported_again_without_training_until_forced(vaebench, results, tmp_path, log):
@@ -84,6 +86,13 @@ def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys,
     assert out == ""
     assert err == f"vaebench: run.results={place}: {why.format(taken=tmp_path / 'taken')}\n"
     assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_a_results_folder_for_reading_alone_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(execute.os, "access", lambda place, *_, **__: Path(place) != tmp_path)
+    assert main(["run", *TWO_CELLS, f"run.results={tmp_path}"]) == 2
+    assert capsys.readouterr() == ("", f"vaebench: run.results={tmp_path}: nothing can be written there\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_checkpoint_is_one_line_until_forced(vaebench, whole, expected, states_of, tmp_path):

@@ -153,7 +153,7 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False, until: flo
         the time was over.
 
     Raises:
-        UserError: settings or data are refused, or the results folder cannot be made.
+        UserError: settings or data are refused, or nothing can be written to the results folder.
     """
     outcomes = _diverged_before(plan)
     if not plan.todo:
@@ -289,6 +289,8 @@ def _make_folder(store: Store) -> None:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"run.results={store.root}: this folder cannot be made: {e.strerror or e}") from None
+    if not os.access(store.root, os.W_OK | os.X_OK):
+        raise UserError(f"run.results={store.root}: nothing can be written there")
 
 
 def _tell_left(plan: Plan, outcomes: list[Outcome]) -> None:
