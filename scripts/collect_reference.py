@@ -37,7 +37,8 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     """One table at one preset. Returns the number of runs that were refused; ``flagged``: none is."""
     table = catalogue.load_table(name)
     every = compose.cells(table, catalogue.load_preset(preset))
-    cells = [cell for cell in every if (cell.row, cell.column) not in table.links]  # these have files
+    # These have files.
+    cells = [cell for cell in every if (cell.row, cell.column) not in table.links]
     if not cells:
         return 0
     seeds = runs.seeds(cells)
@@ -45,7 +46,10 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
     frame = frame[frame["status"].isin(ENDED)].reset_index(drop=True)
     reasons = {} if flagged else refused(frame, table)
     for (row, column, seed), why in reasons.items():
-        print(f"{name} preset={preset}: {row} / {column} seed {seed} not taken: {why}", file=sys.stderr)
+        print(
+            f"{name} preset={preset}: {row} / {column} seed {seed} not taken: {why}",
+            file=sys.stderr,
+        )
     frame = frame[~ids(frame).isin(list(reasons))].reset_index(drop=True)
     if not len(frame):
         return len(reasons)
@@ -66,7 +70,12 @@ def collect(runs: store.Store, name: str, preset: str, flagged: bool = False) ->
         shown = shown[ids(shown).isin(taken)].reset_index(drop=True)
         if len(shown):
             path = REFERENCE / f"{name}-{preset}-{table.figure}.csv"
-            save_plot(table.figure, write_points(path, shown, kept[kept["seed"] == first], cells), image, title)
+            save_plot(
+                table.figure,
+                write_points(path, shown, kept[kept["seed"] == first], cells),
+                image,
+                title,
+            )
     elif table.kind == "figure":
         save_plot("bound", curves, image, title)
     print(f"{where.name}: {len(ended)} cells")
@@ -89,13 +98,17 @@ def refused(frame: pd.DataFrame, table: Table) -> dict[tuple[str, str, int], str
     return {run: "; ".join(dict.fromkeys(words)) for run, words in found.items()}
 
 
-def write_points(path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
+def write_points(
+    path: Path, new: pd.DataFrame, kept: pd.DataFrame, cells: list[Cell]
+) -> pd.DataFrame:
     """Write ``new`` and, to the digit, what the file has of the runs in ``kept``; returns what it holds then."""
     if path.exists() and len(kept):
         old = pd.read_csv(path, dtype=str, keep_default_na=False).astype({"seed": int})
         new = in_order(pd.concat([old[ids(old).isin(ids(kept))], new]), cells)
     files.write_atomic(path, new.to_csv(index=False, lineterminator="\n"))
-    return pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("train_bound", "valid_bound")})
+    return pd.read_csv(
+        path, keep_default_na=False, na_values={c: [""] for c in ("train_bound", "valid_bound")}
+    )
 
 
 def ids(frame: pd.DataFrame) -> pd.MultiIndex:
@@ -123,7 +136,12 @@ def in_order(frame: pd.DataFrame, cells: list[Cell]) -> pd.DataFrame:
     """By the cells of the table, then by seeds; what a run has stays in its order."""
     place = {(c.row, c.column): i for i, c in reversed(list(enumerate(cells)))}
     at = [place[r, c] for r, c in zip(frame["row"], frame["column"], strict=True)]
-    return frame.assign(_at=at).sort_values(["_at", "seed"], kind="stable").drop(columns="_at").reset_index(drop=True)
+    return (
+        frame.assign(_at=at)
+        .sort_values(["_at", "seed"], kind="stable")
+        .drop(columns="_at")
+        .reset_index(drop=True)
+    )
 
 
 def draw(figure: Figure) -> None:
@@ -138,7 +156,9 @@ def main() -> int:
     """All presets but quick, which is for trying things out. Returns 1 where a run was refused."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", nargs="?", type=Path, default=Path("results/runs"))
-    parser.add_argument("--table", nargs="+", choices=catalogue.options("table"), default=catalogue.options("table"))
+    parser.add_argument(
+        "--table", nargs="+", choices=catalogue.options("table"), default=catalogue.options("table")
+    )
     parser.add_argument("--flagged", action="store_true", help="take flagged runs as well")
     args = parser.parse_args()
     runs = store.Store(args.results)

@@ -77,14 +77,28 @@ def slopes() -> pd.DataFrame:
                 if len(late) < 2 * LAGS:
                     continue
                 values = slope(late["update"].to_numpy(float), late["bound"].to_numpy())
-                found.append((name, row, column, seed, since, len(late), *(f"{v:.4f}" for v in values)))
-    columns = ["runs", "row", "column", "seed", "since", "validations", "slope", "error", "robust_error"]
+                found.append(
+                    (name, row, column, seed, since, len(late), *(f"{v:.4f}" for v in values))
+                )
+    columns = [
+        "runs",
+        "row",
+        "column",
+        "seed",
+        "since",
+        "validations",
+        "slope",
+        "error",
+        "robust_error",
+    ]
     return pd.DataFrame(found, columns=columns)
 
 
 def best_so_far(run: pd.DataFrame) -> np.ndarray:
     """Medians of five validations, each replaced by the lowest up to there."""
-    return np.minimum.accumulate(run["bound"].rolling(5, center=True, min_periods=1).median().to_numpy())
+    return np.minimum.accumulate(
+        run["bound"].rolling(5, center=True, min_periods=1).median().to_numpy()
+    )
 
 
 def ratios() -> pd.DataFrame:
@@ -104,7 +118,9 @@ def ratios() -> pd.DataFrame:
             if not at.any() or reached.min() > levels[at][0]:
                 continue
             first = int(fast["update"].to_numpy()[np.argmax(reached <= levels[at][0])])
-            found.append((row, seed, f"{levels[at][0]:.2f}", updates, first, f"{updates / first:.1f}"))
+            found.append(
+                (row, seed, f"{levels[at][0]:.2f}", updates, first, f"{updates / first:.1f}")
+            )
     return pd.DataFrame(found, columns=["row", "seed", "bound", "literal", "tuned", "ratio"])
 
 
@@ -114,8 +130,11 @@ def phases() -> pd.DataFrame:
     for name in ("lagging_synthetic-paper", "lagging_yahoo-small"):
         frame = curves(name).dropna(subset=["valid_mi", "valid_mi_batch"])
         aggressive = frame["row"].str.startswith("aggressive")
-        collapsed = ~aggressive & (frame["valid_mi"].abs() < COLLAPSED) & (frame["valid_active_units"] == 0)
-        noise = frame[collapsed].groupby(["seed", "update"])["valid_mi_batch"].first().std()  # rows of a seed share it
+        collapsed = (
+            ~aggressive & (frame["valid_mi"].abs() < COLLAPSED) & (frame["valid_active_units"] == 0)
+        )
+        # Rows of a seed share it.
+        noise = frame[collapsed].groupby(["seed", "update"])["valid_mi_batch"].first().std()
         for (row, seed), run in frame[aggressive].groupby(["row", "seed"]):
             inside = run["train_inner"] > 0
             passes = int(inside.sum())
@@ -127,7 +146,16 @@ def phases() -> pd.DataFrame:
             inner = run.loc[inside, "train_inner"].mean()
             texts = ["" if np.isnan(v) else f"{v:.3f}" for v in numbers]
             found.append((name, row, seed, passes, f"{inner:.1f}", *texts))
-    measured = ["batch_before", "batch_end", "fell", "whole_before", "whole_end", "whole_next", "whole_last", "noise"]
+    measured = [
+        "batch_before",
+        "batch_end",
+        "fell",
+        "whole_before",
+        "whole_end",
+        "whole_next",
+        "whole_last",
+        "noise",
+    ]
     return pd.DataFrame(found, columns=["runs", "row", "seed", "passes", "inner", *measured])
 
 

@@ -70,8 +70,12 @@ def main() -> int:
         bound, kl = trained(splits, nonlinearity, bias, seed)
         lines.append((nonlinearity, bias, seed, UPDATES, round(bound, 3), round(kl, 6)))
         print(*lines[-1], flush=True)
-    frame = pd.DataFrame(lines, columns=["nonlinearity", "visible_bias", "seed", "updates", "bound", "kl"])
-    files.write_atomic(REFERENCE / "dlgm_starts.csv", frame.to_csv(index=False, lineterminator="\n"))
+    frame = pd.DataFrame(
+        lines, columns=["nonlinearity", "visible_bias", "seed", "updates", "bound", "kl"]
+    )
+    files.write_atomic(
+        REFERENCE / "dlgm_starts.csv", frame.to_csv(index=False, lineterminator="\n")
+    )
     return 0
 
 

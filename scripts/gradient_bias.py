@@ -48,17 +48,27 @@ def exact_gradient(terms: Tensor, states: tuple[Tensor, Tensor], machine: RBM) -
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, list(machine))])
 
 
-def relaxed_gradients(model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: int, beta: float, seed: int) -> Tensor:
+def relaxed_gradients(
+    model: nn.Module, x: Tensor, machine: RBM, z1: Tensor, t: int, beta: float, seed: int
+) -> Tensor:
     """The rule's gradient of each chain, (chains, numbers), from bits ``z1`` (chains, n1)."""
     k = len(z1)
     relax = chains.relaxation("piecewise_linear", beta)
-    many = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))  # a machine for each chain
-    shapes = {"u2": ("uniform", (t, 1, k, machine.b2.shape[-1])), "u1": ("uniform", (t, 1, k, z1.shape[-1]))}
+    # A machine for each chain.
+    many = RBM(*(p.detach().expand(k, *p.shape).clone().requires_grad_() for p in machine))
+    shapes = {
+        "u2": ("uniform", (t, 1, k, machine.b2.shape[-1])),
+        "u1": ("uniform", (t, 1, k, z1.shape[-1])),
+    }
     u = {name: v.to(z1.dtype) for name, v in noise.fixed(shapes, seed, "check", t).items()}
     end = chains.relaxed_sweeps(many, z1.unsqueeze(0), relax, u["u2"], u["u1"])
     stopped = many.detach()
     gain = bernoulli.log_prob(x, model.decode([end.zeta1, end.zeta2]))
-    gain = gain + model.prior().negative_energy(end.mean1, end.zeta2) - stopped.negative_energy(end.mean1, end.zeta2)
+    gain = (
+        gain
+        + model.prior().negative_energy(end.mean1, end.zeta2)
+        - stopped.negative_energy(end.mean1, end.zeta2)
+    )
     grads = torch.autograd.grad(gain.sum(), list(many))
     return torch.cat([g.reshape(k, -1) for g in grads], 1)
 
@@ -68,7 +78,12 @@ def compared(exact: Tensor, each: Tensor) -> tuple[float, float, float, float]:
     mean = each.mean(0)
     variance = float(each.var(0).sum())
     square = float((mean - exact).square().sum()) - variance / len(each)
-    return float(exact.square().sum()), square, variance, float(torch.cosine_similarity(mean, exact, dim=0))
+    return (
+        float(exact.square().sum()),
+        square,
+        variance,
+        float(torch.cosine_similarity(mean, exact, dim=0)),
+    )
 
 
 def line(rows: list[tuple[float, ...]]) -> list[str]:
@@ -77,7 +92,12 @@ def line(rows: list[tuple[float, ...]]) -> list[str]:
     ratio = float(bias.mean() / own.mean())
     error = float((bias - ratio * own).std() / len(rows) ** 0.5 / own.mean())
     roots = [max(v, 0.0) ** 0.5 for v in (ratio, ratio - error, ratio + error)]
-    values = [float(own.mean()) ** 0.5, *roots, float(variance.mean() / own.mean()) ** 0.5, float(cosine.median())]
+    values = [
+        float(own.mean()) ** 0.5,
+        *roots,
+        float(variance.mean() / own.mean()) ** 0.5,
+        float(cosine.median()),
+    ]
     return [f"{v:.4g}" for v in values]
 
 
@@ -97,7 +117,9 @@ def main() -> None:
     found: dict[tuple[int, float], list[tuple[float, ...]]] = {s: [] for s in SETTINGS}
     with torch.no_grad():
         logits = model.decode([every])
-        shared = model.prior().negative_energy(*states) - torch.nn.functional.softplus(logits).sum(-1)
+        shared = model.prior().negative_energy(*states) - torch.nn.functional.softplus(logits).sum(
+            -1
+        )
         likelihoods = images @ logits.mT + shared
     for i, (x, terms) in enumerate(zip(images, likelihoods, strict=True)):
         batched = model.posterior(x.unsqueeze(0))
@@ -105,7 +127,9 @@ def main() -> None:
         exact = exact_gradient(terms, states, machine)
         with torch.no_grad():
             q = torch.softmax(machine.negative_energy(*states), 0)
-            picked = torch.multinomial(q, args.chains, True, generator=torch.Generator().manual_seed(i))
+            picked = torch.multinomial(
+                q, args.chains, True, generator=torch.Generator().manual_seed(i)
+            )
         for setting in SETTINGS:
             each = relaxed_gradients(model, x, machine, states[0][picked], *setting, seed=i)
             found[setting].append(compared(exact, each))
@@ -114,7 +138,17 @@ def main() -> None:
     columns = ("norm", "bias", "least", "most", "noise", "cosine")
     writer.writerow(["run", "updates", "images", "chains", "relaxed_sweeps", "beta", *columns])
     for (t, beta), rows in found.items():
-        writer.writerow([args.run.resolve().parent.name, run.update, args.images, args.chains, t, beta, *line(rows)])
+        writer.writerow(
+            [
+                args.run.resolve().parent.name,
+                run.update,
+                args.images,
+                args.chains,
+                t,
+                beta,
+                *line(rows),
+            ]
+        )
     files.write_atomic(REFERENCE / "dvae_sharp_sharp_gradient_bias.csv", text.getvalue())
     print(text.getvalue(), end="")
 

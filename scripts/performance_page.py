@@ -28,7 +28,9 @@ def table() -> str:
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
     for row in (row for row in rows if "kernel 1" in row):
         cells = [f"{row[c]:,.0f}" if c in row else "" for c in COLUMNS]
-        ratios = [f"{row['kernel 1'] / row[c]:.1f}" if c in row else "" for c in ("compiled 1", "jax")]
+        ratios = [
+            f"{row['kernel 1'] / row[c]:.1f}" if c in row else "" for c in ("compiled 1", "jax")
+        ]
         lines.append(f"| {' | '.join([row['family'], *cells, *ratios])} |")
     return "\n".join(lines) + f"\n\n{where}.\n"
 
@@ -36,19 +38,25 @@ def table() -> str:
 def importance_table() -> str:
     """A line per family: milliseconds for 1,000 importance samples of a case, and the share of the product rate."""
     where, rows = measured()
-    lines = ["| ms for 1,000 samples of a case | plain | kernel | products | plain / kernel | products / kernel |"]
+    lines = [
+        "| ms for 1,000 samples of a case | plain | kernel | products | plain / kernel | products / kernel |"
+    ]
     lines.append("| --- |" + " ---: |" * 5)
     for row in (row for row in rows if "rate" in row and "kernel" in row):
         cells = [f"{row[c]:.2f}" for c in ("plain", "kernel", "products")]
         gain = f"{row['plain'] / row['kernel']:.1f}"
-        lines.append(f"| {' | '.join([row['family'], *cells, gain])} | {row['products'] / row['kernel']:.0%} |")
+        lines.append(
+            f"| {' | '.join([row['family'], *cells, gain])} | {row['products'] / row['kernel']:.0%} |"
+        )
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
 def boltzmann_table() -> str:
     """A line per family with chains, or with bits drawn one by one, and one for the annealing: milliseconds."""
     where, rows = measured()
-    lines = ["| milliseconds | plain | of it chains | kernel | of it chains | products | kernel / plain | chains |"]
+    lines = [
+        "| milliseconds | plain | of it chains | kernel | of it chains | products | kernel / plain | chains |"
+    ]
     lines.append("| --- |" + " ---: |" * 7)
     for row in rows:
         if "kernel update" in row:
@@ -59,13 +67,17 @@ def boltzmann_table() -> str:
             lines.append(f"| {' | '.join([row['family'], *cells, ratio, chains])} |")
         elif row["unit"] == "ms":
             ratio = f"{row['kernel'] / row['plain']:.2f}"
-            lines.append(f"| {row['family']} | {row['plain']:,.0f} |  | {row['kernel']:,.0f} |  |  | {ratio} |  |")
+            lines.append(
+                f"| {row['family']} | {row['plain']:,.0f} |  | {row['kernel']:,.0f} |  |  | {ratio} |  |"
+            )
     return "\n".join(lines) + f"\n\n{where}.\n"
 
 
 def images_table() -> str:
     """Two lines per family of images: milliseconds of an update of 50, and of the NLL of one image."""
-    file = json.loads((ROOT / "results" / "reference" / "bench-images.json").read_text(encoding="utf-8"))
+    file = json.loads(
+        (ROOT / "results" / "reference" / "bench-images.json").read_text(encoding="utf-8")
+    )
     heads = ["literal", "plain", "kernel", "kernel bfloat16", "convolutions"]
     lines = [f"| milliseconds | {' | '.join(heads)} | kernel / literal | bfloat16 / literal |"]
     lines.append("| --- |" + " ---: |" * (len(heads) + 2))
@@ -73,7 +85,9 @@ def images_table() -> str:
         for what in ("update", "image"):
             values = {head: row.get(f"{what} {head}") for head in heads}
             cells = ["" if v is None else f"{v:,.0f}" for v in values.values()]
-            ratios = [f"{values[head] / values['literal']:.2f}" for head in ("kernel", "kernel bfloat16")]
+            ratios = [
+                f"{values[head] / values['literal']:.2f}" for head in ("kernel", "kernel bfloat16")
+            ]
             name = f"{row['family']}, {what}"
             lines.append(f"| {' | '.join([name, *cells, *ratios])} |")
     return "\n".join(lines) + f"\n\n{file['where']}.\n"
@@ -81,7 +95,9 @@ def images_table() -> str:
 
 def text_table() -> str:
     """A line per family of documents: milliseconds of an update in both precisions, and of the NLL of a document."""
-    file = json.loads((ROOT / "results" / "reference" / "bench-text.json").read_text(encoding="utf-8"))
+    file = json.loads(
+        (ROOT / "results" / "reference" / "bench-text.json").read_text(encoding="utf-8")
+    )
     lines = ["| milliseconds | update | update bfloat16 | bfloat16 / float32 | document |"]
     lines.append("| --- |" + " ---: |" * 4)
     for row in file["measured"]:
@@ -95,7 +111,10 @@ def text_table() -> str:
 def latents_table() -> str:
     """A line per family with Gaussian latents: milliseconds of an update, beside loops of PyTorch and of JAX."""
     heads = ["plain", "compiled", "PyTorch loop", "JAX loop"]
-    ratios = {"compiled / PyTorch": ("compiled", "PyTorch loop"), "compiled / JAX": ("compiled", "JAX loop")}
+    ratios = {
+        "compiled / PyTorch": ("compiled", "PyTorch loop"),
+        "compiled / JAX": ("compiled", "JAX loop"),
+    }
     return _updates_table("bench-latents.json", heads, ratios)
 
 

@@ -26,7 +26,9 @@ def shipped() -> dict[str, dict[str, Any]]:
     """GROUP/OPTION, and ``train`` -> its settings with their defaults."""
     groups = [section for section in IDENTITY if section != "train"]
     names = [(group, name) for group in groups for name in catalogue.options(group)]
-    found = {f"{group}/{name}": settings_of(defaults.of_option(group, name)) for group, name in names}
+    found = {
+        f"{group}/{name}": settings_of(defaults.of_option(group, name)) for group, name in names
+    }
     return {**found, "train": settings_of(defaults.of_section("train"))}
 
 
@@ -40,12 +42,18 @@ def main() -> None:
 
     cells = every_cell()
     tasks.check_built(cells)
-    write_atomic(accepted.RECORD, "\n".join(sorted({accepted.digest(cell) for cell in cells})) + "\n")
+    write_atomic(
+        accepted.RECORD, "\n".join(sorted({accepted.digest(cell) for cell in cells})) + "\n"
+    )
 
 
 def every_cell() -> list[Cell]:
     """The cells of all tables, at all presets that these have."""
-    tables = [table for table in map(catalogue.load, catalogue.options("table")) if isinstance(table, Table)]
+    tables = [
+        table
+        for table in map(catalogue.load, catalogue.options("table"))
+        if isinstance(table, Table)
+    ]
     return [
         cell
         for table in tables

@@ -46,7 +46,9 @@ SETTINGS: dict[str, dict[str, str]] = {
     "model": {
         **dict.fromkeys(("darn", "fdarn", "sbn"), BELIEF_NET),
         "linear_gaussian": "dims init init_scale",
-        **dict.fromkeys(("rbm_generator", "rbm_posterior"), "latents layers units momentum init init_scale"),
+        **dict.fromkeys(
+            ("rbm_generator", "rbm_posterior"), "latents layers units momentum init init_scale"
+        ),
         "rbm_target": "side components mixture weights low init init_scale",
         **dict.fromkeys(("rbm_vae", "rbm_vae_gaussian"), ENCODED),
         "text_lm": TEXT,
@@ -142,7 +144,9 @@ def known_keys(folders: list[Path]) -> dict[str, str]:
 def _second_rule(earlier: dict[str, Any], present: dict[str, Any]) -> str:
     """The present rule, with the earlier names of the options."""
     content = identity(present)
-    return _digest({k: {**v, "name": earlier[k]["name"]} if k in GROUPS else v for k, v in content.items()})
+    return _digest(
+        {k: {**v, "name": earlier[k]["name"]} if k in GROUPS else v for k, v in content.items()}
+    )
 
 
 def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
@@ -172,7 +176,9 @@ def rekey(path: Path, keys: dict[str, str]) -> tuple[int, set[str]]:
 def main() -> int:
     """Every results CSV of the folder."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--conf", nargs="+", type=lambda text: Path(text).resolve(), default=[], metavar="FOLDER")
+    parser.add_argument(
+        "--conf", nargs="+", type=lambda text: Path(text).resolve(), default=[], metavar="FOLDER"
+    )
     args = parser.parse_args()
     keys = known_keys(args.conf)
     left = 0

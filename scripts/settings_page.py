@@ -116,8 +116,13 @@ def options(group: str) -> dict[str, Option]:
     """The options of a group by name; of ``train`` and ``run`` the one section of the primary configuration."""
     conf = catalogue.conf_dir()
     if group in GROUPS:
-        return {n: read((conf / group / f"{n}.yaml").read_text(encoding="utf-8")) for n in catalogue.options(group)}
-    section = re.search(rf"^{group}:.*\n((?: +.*\n)*)", (conf / "cell.yaml").read_text(encoding="utf-8"), re.M)
+        return {
+            n: read((conf / group / f"{n}.yaml").read_text(encoding="utf-8"))
+            for n in catalogue.options(group)
+        }
+    section = re.search(
+        rf"^{group}:.*\n((?: +.*\n)*)", (conf / "cell.yaml").read_text(encoding="utf-8"), re.M
+    )
     return {"": read(section[1])}
 
 
@@ -132,7 +137,9 @@ def allowed(group: str, option: str, key: str) -> str:
     default = default_of(group, option, key)
     words = kind_of(dotted, default).words
     or_null = words.startswith("null or ")
-    if (group in BUILT and not isinstance(default, bool) and not key.endswith("rate")) or dotted == "data.held_out":
+    if (
+        group in BUILT and not isinstance(default, bool) and not key.endswith("rate")
+    ) or dotted == "data.held_out":
         words = refusal(group, option, key, default) or words
     if or_null and "null" not in words:
         words = f"null or {words}"
@@ -158,7 +165,8 @@ def refusal(group: str, option: str, key: str, default: Any) -> str:
     words = words.partition(": ")[2]
     words = words.rpartition("allowed: ")[2] if "allowed: " in words else words
     words = re.sub(rf"^(must be|{option} takes) ", "", words).replace("null, or", "null or")
-    return re.sub(r"(\w+)(=| \()[\d.]+\)?", r"\1", words)  # other keys are named without their present values
+    # Other keys are named without their present values.
+    return re.sub(r"(\w+)(=| \()[\d.]+\)?", r"\1", words)
 
 
 def refused(config: dict[str, Any]) -> str:
@@ -176,9 +184,15 @@ def working(group: str, option: str) -> dict[str, Any]:
     primary = defaults.read(catalogue.conf_dir() / "cell.yaml")
     base = {
         **{section: primary[section] for section in ("train", "run")},
-        **{g: defaults.of_option(g, name) for part in primary["defaults"][:-1] for g, name in part.items()},
+        **{
+            g: defaults.of_option(g, name)
+            for part in primary["defaults"][:-1]
+            for g, name in part.items()
+        },
     }
-    for data in [option] if group == "data" else ("mnist_static", "toy_text", "blank", "toy_counts"):
+    for data in (
+        [option] if group == "data" else ("mnist_static", "toy_text", "blank", "toy_counts")
+    ):
         for model in [option] if group == "model" else catalogue.options("model"):
             for objective in [option] if group == "objective" else catalogue.options("objective"):
                 chosen = {"data": data, "model": model, "objective": objective}

@@ -40,14 +40,23 @@ def plain(content: dict[str, Any]) -> dict[str, Any]:
 def of_preset(note: dict[str, Any], key: str, preset: str, name: str) -> dict[str, Any]:
     """The note as if the run had been made for this preset of a table. SystemExit if that does not ask for it."""
     table = catalogue.load_table(name)
-    cells = [cell for cell in compose.cells(table, catalogue.load_preset(preset)) if cell.key == key]
+    cells = [
+        cell for cell in compose.cells(table, catalogue.load_preset(preset)) if cell.key == key
+    ]
     if not cells:
         sys.exit(f"{key}: no run of {table.name} with preset={preset}")
 
     # Several cells may show one run: its own, if that is among them.
     own = [cell for cell in cells if (cell.row, cell.column) == (note["row"], note["column"])]
     cell = (own or cells)[0]
-    return {**note, "table": name, "row": cell.row, "column": cell.column, "preset": preset, "changed": []}
+    return {
+        **note,
+        "table": name,
+        "row": cell.row,
+        "column": cell.column,
+        "preset": preset,
+        "changed": [],
+    }
 
 
 def ship(run: Path, preset: str | None = None, table: str | None = None) -> None:
@@ -56,7 +65,9 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
     result = json.loads((run / run_files.RESULT).read_text())
     flagged = flags.of_result(result)
     if result["status"] != "done" or flagged:
-        sys.exit(f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only sound runs are shipped")
+        sys.exit(
+            f"{run}: {result['status']}, flags: {'; '.join(flagged) or 'none'}; only sound runs are shipped"
+        )
     if preset is not None:
         note = of_preset(note, run.parent.name, preset, table or note["table"])
 
@@ -69,7 +80,9 @@ def ship(run: Path, preset: str | None = None, table: str | None = None) -> None
         **{name: (run / name).read_bytes() for name in as_it_is},
     }
 
-    others = (path for path in MODELS.rglob("*") if path.is_file() and run.parent.name not in path.parts)
+    others = (
+        path for path in MODELS.rglob("*") if path.is_file() and run.parent.name not in path.parts
+    )
     size = sum(path.stat().st_size for path in others) + sum(map(len, files.values()))
     if size > LIMIT:
         sys.exit(f"{run}: {size / 2**20:.1f} MiB in all; allowed: {LIMIT / 2**20:.0f}")
@@ -95,7 +108,9 @@ def main() -> None:
     """Ship the run that is named."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="its folder, .../KEY/seed-S")
-    parser.add_argument("preset", nargs="?", help="of its table, or of TABLE; default: as it was made")
+    parser.add_argument(
+        "preset", nargs="?", help="of its table, or of TABLE; default: as it was made"
+    )
     parser.add_argument("table", nargs="?", help="another one that asks for this run")
     args = parser.parse_args()
     ship(args.run, args.preset, args.table)

@@ -60,25 +60,58 @@ def measures(cell: Cell, config: dict[str, Any], rng: random.Random) -> list[dic
         how = signature(config, name, k, HASH)
         out.append(
             {
-                **{"name": name, "value": rng.gauss(centre, 1), "unit": "nats", "error": 0.05, "points": 10_000},
-                **{"error_kind": "monte carlo", "samples": k, "signature": how, "extra": {}, "flags": []},
+                **{
+                    "name": name,
+                    "value": rng.gauss(centre, 1),
+                    "unit": "nats",
+                    "error": 0.05,
+                    "points": 10_000,
+                },
+                **{
+                    "error_kind": "monte carlo",
+                    "samples": k,
+                    "signature": how,
+                    "extra": {},
+                    "flags": [],
+                },
             }
         )
     return out
 
 
-def result(key: str, seed: int, config: dict[str, Any], cell: Cell, rng: random.Random) -> dict[str, Any]:
+def result(
+    key: str, seed: int, config: dict[str, Any], cell: Cell, rng: random.Random
+) -> dict[str, Any]:
     """What ``result.json`` would hold."""
     draw = rng.random()
     status = "failed" if draw < 0.01 else "diverged" if draw < 0.02 else "done"
     updates = config["train"]["updates"]
     return {
-        **{"schema": 1, "status": status, "reason": "" if status == "done" else "simulated", "flags": []},
+        **{
+            "schema": 1,
+            "status": status,
+            "reason": "" if status == "done" else "simulated",
+            "flags": [],
+        },
         **{"key": key, "seed": seed, "config": config, "updates": updates, "best_update": updates},
-        **{"stopped_early": False, "seconds": 3600 * rng.random(), "pack": 1, "device": "cuda (simulated)"},
-        **{"engine": "plain", "peak_memory_mb": 1000.0, "updates_per_second": 100.0, "eval_seconds": 10.0},
+        **{
+            "stopped_early": False,
+            "seconds": 3600 * rng.random(),
+            "pack": 1,
+            "device": "cuda (simulated)",
+        },
+        **{
+            "engine": "plain",
+            "peak_memory_mb": 1000.0,
+            "updates_per_second": 100.0,
+            "eval_seconds": 10.0,
+        },
         "versions": {"vaebench": "0.1.0", "torch": "2", "python": "3", "commit": "0" * 12},
-        "data": {"name": config["data"]["name"], "hash": HASH, "hashes": {"train": HASH, "valid": HASH, "test": HASH}},
+        "data": {
+            "name": config["data"]["name"],
+            "hash": HASH,
+            "hashes": {"train": HASH, "valid": HASH, "test": HASH},
+        },
         "measures": measures(cell, config, rng) if status == "done" else [],
     }
 
@@ -103,18 +136,26 @@ def make(root: Path, runs: int, seeds: int, validations: int) -> None:
             folder = root / key / f"seed-{seed}"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "config.json").write_text(text)
-            (folder / "result.json").write_text(json.dumps(result(key, seed, config, cell, rng), indent=1) + "\n")
+            (folder / "result.json").write_text(
+                json.dumps(result(key, seed, config, cell, rng), indent=1) + "\n"
+            )
             if validations:
-                (folder / "curve.csv").write_text(curve(config["train"]["updates"], validations, rng))
+                (folder / "curve.csv").write_text(
+                    curve(config["train"]["updates"], validations, rng)
+                )
 
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="made if it is not there")
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=5, help="per cell")
-    parser.add_argument("--validations", type=int, default=0, help="lines of each curve; 0: no curves")
+    parser.add_argument(
+        "--validations", type=int, default=0, help="lines of each curve; 0: no curves"
+    )
     args = parser.parse_args()
     make(args.folder, args.runs, args.seeds, args.validations)
     print(f"{args.runs} runs in {args.folder}")

@@ -41,7 +41,10 @@ def lines(results: Path) -> pd.DataFrame:
         found.append(
             {
                 "mixture": model["mixture"],
-                **{name: objective[name] for name in ("gradient", "relaxed_sweeps", "rao_blackwell")},
+                **{
+                    name: objective[name]
+                    for name in ("gradient", "relaxed_sweeps", "rao_blackwell")
+                },
                 "seed": result["seed"],
                 "updates": result["updates"],
                 "halfway": round(halfway - least, 4),

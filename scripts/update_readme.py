@@ -40,7 +40,9 @@ def evidenced(table: Table, frame: pd.DataFrame) -> pd.DataFrame:
     """
     order = {entry: i for i, entry in enumerate(table.trained())}
     settings = []
-    for (row, column, preset, key), part in frame.groupby(["row", "column", "preset", "key"], sort=False):
+    for (row, column, preset, key), part in frame.groupby(
+        ["row", "column", "preset", "key"], sort=False
+    ):
         done = part[(part["status"] == "done") & (part["metric"] == table.measure_of(column))]
         if not len(done) or (row, column) not in order:
             continue

@@ -17,7 +17,8 @@ pytest_plugins = ["kit.cells", "kit.processes"]
 """Whose fixtures are there for every test."""
 
 torch.set_num_threads(1)
-os.environ.pop("COLUMNS", None)  # pytest-xdist gives its workers the terminal's, to which reports would be fitted
+# Pytest-xdist gives its workers the terminal's, to which reports would be fitted.
+os.environ.pop("COLUMNS", None)
 
 # What reached the disk shows after a power cut alone. Tests of a full disk put a function of their own in this place.
 os.fsync = lambda handle: None

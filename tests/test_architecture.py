@@ -20,13 +20,25 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "architecture.md"
 
 def floors() -> list[list[str]]:
     """The rooms of each line of the import list, from the ground up."""
-    block = re.search(r"<!-- imports: begin -->\n+```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    block = re.search(
+        r"<!-- imports: begin -->\n+```\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S
+    )
     assert block, f"{PAGE} has no import list"
     return [line.split("#")[0].replace(",", " ").split() for line in block[1].splitlines()]
 
 
 FLOORS = floors()
-WITHOUT_TORCH = ["errors", "files", "formatting", "work", "data", "settings", "protocol", "config", "results"]
+WITHOUT_TORCH = [
+    "errors",
+    "files",
+    "formatting",
+    "work",
+    "data",
+    "settings",
+    "protocol",
+    "config",
+    "results",
+]
 WITHOUT_TORCH += ["report", "verbs", "cli"]
 """Rooms that start without torch, so that commands that only read answer at once."""
 
@@ -44,7 +56,9 @@ def room_of(path: Path) -> str:
 
 def files() -> list[Path]:
     return [
-        p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py" and "conf" not in p.relative_to(ROOT).parts
+        p
+        for p in sorted(ROOT.rglob("*.py"))
+        if p != ROOT / "__init__.py" and "conf" not in p.relative_to(ROOT).parts
     ]
 
 
@@ -71,7 +85,11 @@ def at_start(tree: ast.Module) -> ast.Module:
         visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
 
         def visit_If(self, node):
-            return None if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
+            return (
+                None
+                if ast.unparse(node.test).endswith("TYPE_CHECKING")
+                else self.generic_visit(node)
+            )
 
     return Prune().visit(tree)
 
@@ -84,17 +102,25 @@ def violations(room: str, source: str) -> list[str]:
         if parts[0] == "vaebench" and len(parts) > 1 and not parts[1].startswith("__version"):
             other = parts[1]
             if other != room and floor_of(other) >= floor_of(room):
-                out.append(f"line {line}: {room} (floor {floor_of(room)}) imports {other} (floor {floor_of(other)})")
+                out.append(
+                    f"line {line}: {room} (floor {floor_of(room)}) imports {other} (floor {floor_of(other)})"
+                )
         if parts[0] in ("hydra", "omegaconf") and room != "config":
             out.append(f"line {line}: {room} imports {parts[0]}; only config may")
     if room in WITHOUT_TORCH:
-        heavy = [line for module, line in imported(at_start(ast.parse(source))) if module.split(".")[0] == "torch"]
+        heavy = [
+            line
+            for module, line in imported(at_start(ast.parse(source)))
+            if module.split(".")[0] == "torch"
+        ]
         out += [f"line {line}: {room} imports torch at its start" for line in heavy]
     return out
 
 
 def module_of(path: Path) -> str:
-    return ".".join(["vaebench", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
+    return ".".join(["vaebench", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(
+        ".__init__"
+    )
 
 
 def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
@@ -115,7 +141,11 @@ def imports_among(sources: dict[str, str]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("room", sorted({room_of(p) for p in files()}))
 def test_every_file_imports_from_lower_floors_alone(room):
-    found = {str(p.relative_to(ROOT)): violations(room, p.read_text("utf-8")) for p in files() if room_of(p) == room}
+    found = {
+        str(p.relative_to(ROOT)): violations(room, p.read_text("utf-8"))
+        for p in files()
+        if room_of(p) == room
+    }
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
@@ -126,10 +156,17 @@ def test_imports_have_no_circle():
 
 
 @pytest.mark.parametrize(
-    "back", ["def f():\n    from vaebench.dists import rbm", "if TYPE_CHECKING:\n    import vaebench.dists.rbm"]
+    "back",
+    [
+        "def f():\n    from vaebench.dists import rbm",
+        "if TYPE_CHECKING:\n    import vaebench.dists.rbm",
+    ],
 )
 def test_a_circle_is_found(back):
-    sources = {"vaebench.dists.rbm": "from vaebench.dists.exact import log_z", "vaebench.dists.exact": back}
+    sources = {
+        "vaebench.dists.rbm": "from vaebench.dists.exact import log_z",
+        "vaebench.dists.exact": back,
+    }
     with pytest.raises(CycleError, match="cycle"):
         TopologicalSorter(imports_among({**sources, "vaebench.dists": ""})).prepare()
 
@@ -140,7 +177,10 @@ def test_every_room_stands_once_in_the_import_list_and_in_the_tree():
     assert set(rooms) == {room_of(p) for p in files()}
     tree = re.search(r"```\nvaebench/\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1]
     named = {
-        name for line in tree.splitlines() if not line.startswith("   ") for name in re.findall(r"(\w+)[/.]", line)
+        name
+        for line in tree.splitlines()
+        if not line.startswith("   ")
+        for name in re.findall(r"(\w+)[/.]", line)
     }
     assert set(rooms) <= named
 
@@ -161,7 +201,12 @@ def test_the_report_composes_nothing():
     for path in (ROOT / "report").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names = {module for module, _ in imported(tree)}
-        names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        names |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
         assert not {"compose", "vaebench.config.compose"} & names, path
 
 
@@ -206,11 +251,17 @@ def test_a_module_without_a_floor_is_named():
 
 def test_what_must_start_at_once_does():
     """In a fresh interpreter: every module without torch, imported together, brings neither it nor hydra."""
-    modules = [module_of(p) for p in files() if room_of(p) in WITHOUT_TORCH and p.relative_to(ROOT).parts[0] != "data"]
+    modules = [
+        module_of(p)
+        for p in files()
+        if room_of(p) in WITHOUT_TORCH and p.relative_to(ROOT).parts[0] != "data"
+    ]
     assert len(modules) > 15
     code = f"import importlib, sys\nfor m in {modules!r}:\n    importlib.import_module(m)\n"
     code += "print(sorted({'torch', 'hydra'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 

@@ -80,7 +80,13 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """What became of every writer: (error, sizes of the files that are there), with the limit and then without."""
-    command = [sys.executable, "-c", FULL_DISK + EACH, tmp_path_factory.mktemp("full"), json.dumps(WRITERS)]
+    command = [
+        sys.executable,
+        "-c",
+        FULL_DISK + EACH,
+        tmp_path_factory.mktemp("full"),
+        json.dumps(WRITERS),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"exit code {done.returncode}: {done.stderr}"
     assert "Exception ignored" not in done.stderr
@@ -107,11 +113,21 @@ def test_a_run_whose_data_do_not_fit_on_a_full_disk_is_one_line(tmp_path):
         words = (f"{i * 7919 % 104729:x}" for i in range(4000))
         (tmp_path / f"{split}.txt").write_text("".join(f"{w} b\n" for w in words))
     documents = [f"data.{split}={tmp_path / split}.txt" for split in ("train", "valid", "test")]
-    command = ["run", "table=lagging_yahoo", "preset=quick", "data=text", *documents, "--only", "beta-VAE 0.4"]
+    command = [
+        "run",
+        "table=lagging_yahoo",
+        "preset=quick",
+        "data=text",
+        *documents,
+        "--only",
+        "beta-VAE 0.4",
+    ]
     command += [f"run.results={tmp_path / 'runs'}"]
     code = FULL_DISK + f"from vaebench.cli import main; sys.exit(main({command!r}))"
     env = {**os.environ, "VAEBENCH_DATA": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False, env=env
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("vaebench: cannot write ")

@@ -9,7 +9,14 @@ from vaebench.formatting import counted, duration, listed
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0.0 s"), (0.44, "0.4 s"), (42, "42 s"), (210, "3.5 min"), (7560, "2.1 h"), (90000, "25.0 h")],
+    [
+        (0, "0.0 s"),
+        (0.44, "0.4 s"),
+        (42, "42 s"),
+        (210, "3.5 min"),
+        (7560, "2.1 h"),
+        (90000, "25.0 h"),
+    ],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
@@ -21,7 +28,12 @@ def test_counts_have_their_plural():
 
 def test_a_narrow_list():
     rows = [("NAME", "ABOUT"), ("a", "one two three four"), ("b", "-")]
-    assert listed(rows, None) == listed(rows, 80) == "NAME  ABOUT\na     one two three four\nb     -"
+    assert (
+        listed(rows, None) == listed(rows, 80) == "NAME  ABOUT\na     one two three four\nb     -"
+    )
     assert listed(rows, 20) == "NAME\na\n    one two three\n      four\nb"
     long = [("NAME", "ABOUT"), ("a", "word " * 12)]
-    assert listed(long, 40).splitlines()[1:] == [f"a     {'word ' * 6}word", f"      {'word ' * 4}word"]
+    assert listed(long, 40).splitlines()[1:] == [
+        f"a     {'word ' * 6}word",
+        f"      {'word ' * 4}word",
+    ]

@@ -14,13 +14,17 @@ DATA["vaebench.results.reference"] = "results/reference"
 
 
 def test_every_package_is_listed() -> None:
-    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "vaebench").rglob("__init__.py")}
+    found = {
+        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "vaebench").rglob("__init__.py")
+    }
     assert set(SETUPTOOLS["packages"]) - set(DATA) == found
 
 
 def test_data_are_listed() -> None:
     assert set(DATA) <= set(SETUPTOOLS["packages"])
     assert SETUPTOOLS["package-dir"] == {**DATA, "vaebench": "vaebench"}
-    assert {*DATA, "vaebench", "vaebench.running", "vaebench.site"} == set(SETUPTOOLS["package-data"])
+    assert {*DATA, "vaebench", "vaebench.running", "vaebench.site"} == set(
+        SETUPTOOLS["package-data"]
+    )
     assert all((ROOT / folder).is_dir() for folder in DATA.values())
     assert (ROOT / "vaebench" / "py.typed").is_file()

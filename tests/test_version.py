@@ -15,7 +15,12 @@ from vaebench.data.info import DataInfo
 from vaebench.errors import UserError
 from vaebench.report.costs import estimate
 
-FILES = {"model": "model/sbn", "objective": "objective/nvil", "optim": "optim/sgd", "data": "data/digits"}
+FILES = {
+    "model": "model/sbn",
+    "objective": "objective/nvil",
+    "optim": "optim/sgd",
+    "data": "data/digits",
+}
 
 
 @pytest.fixture
@@ -24,13 +29,19 @@ def raised(conf):
 
     def raised(file, number):
         path = conf / f"{file}.yaml"
-        kept = [line for line in path.read_text().splitlines() if not line.startswith(f"{VERSION}:")]
+        kept = [
+            line for line in path.read_text().splitlines() if not line.startswith(f"{VERSION}:")
+        ]
         path.write_text("\n".join([*kept, f"{VERSION}: {number}", ""]))
-        for cached in (cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")):
+        for cached in (
+            cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")
+        ):
             cached.cache_clear()
 
     yield raised
-    for cached in (cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")):
+    for cached in (
+        cells.__globals__[name] for name in ("_option", "_resolved", "_defaults", "_primary")
+    ):
         cached.cache_clear()
 
 
@@ -70,11 +81,15 @@ def test_what_is_built_does_not_see_it(raised):
 
 def test_no_override_changes_it(raised):
     raised("objective/nvil", 2)
-    with pytest.raises(UserError, match=r"^objective\.version says what the code computes; no override changes it$"):
+    with pytest.raises(
+        UserError, match=r"^objective\.version says what the code computes; no override changes it$"
+    ):
         cell("objective.version=1")
     with pytest.raises(UserError) as caught:  # and nothing offers it
         cell("objective.versio=1")
-    assert "version" not in str(caught.value).partition("objective.versio")[2].partition("allowed")[2]
+    assert (
+        "version" not in str(caught.value).partition("objective.versio")[2].partition("allowed")[2]
+    )
     assert "objective.decay=" in completions.overrides("objective.")
     assert "objective.version=" not in completions.overrides("objective.")
 
@@ -82,13 +97,23 @@ def test_no_override_changes_it(raised):
 def test_the_cost_of_an_earlier_version_is_known(raised):
     raised("objective/nvil", 1)
     before = cell("objective.decay=0.7")
-    old = {"key": before.key, "status": "done", "seconds": 10.0, "updates": 2500, "config": before.config}
+    old = {
+        "key": before.key,
+        "status": "done",
+        "seconds": 10.0,
+        "updates": 2500,
+        "config": before.config,
+    }
     raised("objective/nvil", 2)
     assert estimate([old], cell()) == 10.0
 
 
 def test_shipped_versions_are_whole_numbers():
-    sections = [catalogue.load_yaml(group, name) for group in GROUPS for name in catalogue.options(group)]
+    sections = [
+        catalogue.load_yaml(group, name) for group in GROUPS for name in catalogue.options(group)
+    ]
     assert len(sections) > 40
     assert all(type(s.get(VERSION, 1)) is int and s.get(VERSION, 1) >= 1 for s in sections)
-    assert not any(VERSION in catalogue.load_yaml("eval", name) for name in catalogue.options("eval"))
+    assert not any(
+        VERSION in catalogue.load_yaml("eval", name) for name in catalogue.options("eval")
+    )

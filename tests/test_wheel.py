@@ -15,7 +15,15 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("vaebench", "conf", "results/reference", "results/published", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    "vaebench",
+    "conf",
+    "results/reference",
+    "results/published",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +45,22 @@ def python(tmp_path_factory) -> Path:
 
     venv.create(place / "env", symlinks=True)
     libraries = sysconfig.get_path("purelib", vars={"base": str(place / "env")})
-    run([*pip, "install", "--no-deps", "--no-index", "--target", libraries, *wheels.glob("*.whl")], place)
+    run(
+        [*pip, "install", "--no-deps", "--no-index", "--target", libraries, *wheels.glob("*.whl")],
+        place,
+    )
     borrowed = [p for p in sys.path if p.endswith("site-packages")]
     (Path(libraries) / "borrowed.pth").write_text("\n".join(borrowed) + "\n")
     return place / "env" / "bin" / "python"
 
 
 def run(command: list, folder: Path, code: int = 0) -> str:
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VAEBENCH", "COLUMNS"))}
-    done = subprocess.run([str(c) for c in command], cwd=folder, env=env, capture_output=True, text=True)
+    env = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VAEBENCH", "COLUMNS"))
+    }
+    done = subprocess.run(
+        [str(c) for c in command], cwd=folder, env=env, capture_output=True, text=True
+    )
     assert done.returncode == code, done.stderr
     return done.stdout
 
@@ -57,8 +72,13 @@ def test_the_package_is_the_wheel_s(python, tmp_path):
 
 def test_reports_and_comparisons_with_the_reference(python, tmp_path):
     words = ["table=nvil_mnist", "preset=short", "--from", "reference"]
-    run([python, "-m", "vaebench", "report", *words, "--format", "csv", "--output", "mine.csv"], tmp_path)
-    assert "rows agree" in run([python, "-m", "vaebench", "compare", "mine.csv", "reference"], tmp_path)
+    run(
+        [python, "-m", "vaebench", "report", *words, "--format", "csv", "--output", "mine.csv"],
+        tmp_path,
+    )
+    assert "rows agree" in run(
+        [python, "-m", "vaebench", "compare", "mine.csv", "reference"], tmp_path
+    )
 
 
 def test_from_python(python, tmp_path):
@@ -69,7 +89,9 @@ def test_from_python(python, tmp_path):
 
 
 def test_a_dry_run_knows_its_cost(python, tmp_path):
-    out = run([python, "-m", "vaebench", "run", "table=nvil_mnist", "preset=short", "--dry-run"], tmp_path)
+    out = run(
+        [python, "-m", "vaebench", "run", "table=nvil_mnist", "preset=short", "--dry-run"], tmp_path
+    )
     assert "of unknown cost" not in out
     assert "to do: about" in out
 

@@ -23,17 +23,33 @@ from vaebench.verbs import streams
 VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "run": (
         "train and evaluate the cells of a table; what is done already is skipped",
-        ("run table=nvil_mnist preset=quick", 'run table=nvil_mnist --only "row=SBN 200" --seeds 0-4 run.jobs=2'),
+        (
+            "run table=nvil_mnist preset=quick",
+            'run table=nvil_mnist --only "row=SBN 200" --seeds 0-4 run.jobs=2',
+        ),
     ),
-    "ls": ("list tables, data, models, objectives, runs or presets", ("ls", "ls models", "ls runs")),
-    "show": ("show a table: rows, recipe, published numbers and ledger", ("show table=nvil_mnist",)),
+    "ls": (
+        "list tables, data, models, objectives, runs or presets",
+        ("ls", "ls models", "ls runs"),
+    ),
+    "show": (
+        "show a table: rows, recipe, published numbers and ledger",
+        ("show table=nvil_mnist",),
+    ),
     "eval": (
         "evaluate stored runs again",
-        ("eval NAME eval.iw_samples=4000", "eval NAME/seed-0 eval=iw", "eval NAME/seed-0 --cases a.csv"),
+        (
+            "eval NAME eval.iw_samples=4000",
+            "eval NAME/seed-0 eval=iw",
+            "eval NAME/seed-0 --cases a.csv",
+        ),
     ),
     "report": (
         "print a table: measured beside published, with verdicts",
-        ("report table=nvil_mnist --format md --output nvil.md", "report table=nvil_mnist --from reference"),
+        (
+            "report table=nvil_mnist --format md --output nvil.md",
+            "report table=nvil_mnist --from reference",
+        ),
     ),
     "site": (
         "write all tables, runs and models as pages for a browser",
@@ -66,7 +82,10 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "export": (
         "write a trained model for use without vaebench",
-        ("export results/runs/NAME/seed-0 --output model", "export RUN --output model --only parameters"),
+        (
+            "export results/runs/NAME/seed-0 --output model",
+            "export RUN --output model --only parameters",
+        ),
     ),
     "data": (
         "list, download and verify the data sets",
@@ -81,8 +100,14 @@ VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "bench run.device=cuda --pack 20",
         ),
     ),
-    "rekey": ("rename run folders of earlier versions", ("rekey --dry-run", "rekey run.results=DIR")),
-    "completion": ("print the shell code that completes commands", ('eval "$(vaebench completion bash)"',)),
+    "rekey": (
+        "rename run folders of earlier versions",
+        ("rekey --dry-run", "rekey run.results=DIR"),
+    ),
+    "completion": (
+        "print the shell code that completes commands",
+        ('eval "$(vaebench completion bash)"',),
+    ),
 }
 """Verb -> (one line of help, examples), in the order of a user's first day."""
 
@@ -175,7 +200,10 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _about(verb: str, module: Any) -> dict[str, Any]:
-    examples = "\n".join(f"  {e}" if e.startswith("eval ") and "$(" in e else f"  vaebench {e}" for e in VERBS[verb][1])
+    examples = "\n".join(
+        f"  {e}" if e.startswith("eval ") and "$(" in e else f"  vaebench {e}"
+        for e in VERBS[verb][1]
+    )
     return {
         "description": module.HELP,
         "epilog": f"examples:\n{examples}",
@@ -187,7 +215,9 @@ def _about(verb: str, module: Any) -> dict[str, Any]:
 def _configured(parser: argparse.ArgumentParser, module: Any) -> argparse.ArgumentParser:
     module.configure(parser)
     if "--debug" not in parser._option_string_actions:
-        parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+        parser.add_argument(
+            "--debug", action="store_true", help="show the traceback of an unexpected error"
+        )
     return parser
 
 
@@ -204,7 +234,9 @@ def _top_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vaebench {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an unexpected error"
+    )
     return parser
 
 

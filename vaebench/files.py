@@ -28,7 +28,8 @@ def write_atomic(path: Path, content: str | bytes, sync: bool = True) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        path.write_bytes(data)  # a device or a pipe, such as /dev/stdout: written to, never replaced
+        # A device or a pipe, such as /dev/stdout: written to, never replaced.
+        path.write_bytes(data)
         return
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,9 @@ def write_output(path: Path, content: str | bytes, sync: bool = True) -> None:
 def carried(name: str) -> Path | None:
     """A folder that a wheel carries inside the package and a checkout has beside it; None if this has neither."""
     package = Path(__file__).resolve().parent
-    return next((place for place in (package / name, package.parent / name) if place.is_dir()), None)
+    return next(
+        (place for place in (package / name, package.parent / name) if place.is_dir()), None
+    )
 
 
 def parse_json(content: str | bytes) -> Any:

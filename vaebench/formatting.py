@@ -37,7 +37,8 @@ def aligned(rows: Sequence[Sequence[object]], indent: str = "") -> str:
     texts = [[str(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return "\n".join(
-        (indent + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True))).rstrip() for row in texts
+        (indent + "  ".join(t.ljust(w) for t, w in zip(row, widths, strict=True))).rstrip()
+        for row in texts
     )
 
 
@@ -63,15 +64,21 @@ def listed(rows: Sequence[Sequence[object]], width: int | None, tail: int = 1) -
         texts = [str(text) for text in row[-tail:] if str(text) not in ("", "-")]
         if beside:
             wrapped = textwrap.wrap(texts[0], width - lead, **whole_words) if texts else [""]
-            lines += [(head.ljust(lead) + wrapped[0]).rstrip(), *(" " * lead + line for line in wrapped[1:])]
+            lines += [
+                (head.ljust(lead) + wrapped[0]).rstrip(),
+                *(" " * lead + line for line in wrapped[1:]),
+            ]
             continue
         lines.append(head)
         if row is rows[0]:
             lines += [f"    {'  '.join(texts)}"] if tail > 1 else []
             continue
         for text in texts:
-            if len(text) <= width - 4 and text == " ".join(text.split()):  # of very many lines most are short
+            # Of very many lines most are short.
+            if len(text) <= width - 4 and text == " ".join(text.split()):
                 lines.append(f"    {text}")
                 continue
-            lines += textwrap.wrap(text, width, initial_indent="    ", subsequent_indent="      ", **whole_words)
+            lines += textwrap.wrap(
+                text, width, initial_indent="    ", subsequent_indent="      ", **whole_words
+            )
     return "\n".join(lines)

@@ -20,7 +20,13 @@ def made(tmp_path_factory):
 def documents(tmp_path_factory):
     """A run of a model of documents."""
     folder = tmp_path_factory.mktemp("api-text") / "runs"
-    few = ["train.updates=2", "train.valid_every=2", "run.engine=plain", "data=toy_text", "model.units=8"]
+    few = [
+        "train.updates=2",
+        "train.valid_every=2",
+        "run.engine=plain",
+        "data=toy_text",
+        "model.units=8",
+    ]
     table = vb.table("lagging_yahoo", *few, f"run.results={folder}", preset="quick")
     table.run("VAE + anneal", seeds=0)
     return vb.load_run(table.runs()[0])

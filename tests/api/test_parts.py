@@ -15,13 +15,19 @@ def test_an_exported_model_computes_the_same(made, tmp_path):
     module = run.export(tmp_path / "sbn.pt")
     same = vb.load_model(tmp_path / "sbn.pt")
     x = torch.from_numpy(run.data.test[:20]).float()
-    values = [vb.estimators.importance(m, x, samples=20, seed=3).nll for m in (run.model, module, same)]
+    values = [
+        vb.estimators.importance(m, x, samples=20, seed=3).nll for m in (run.model, module, same)
+    ]
     assert len(set(values)) == 1
     fresh = vb.build_model("sbn", run.data, dims=[200])
     assert vb.estimators.importance(fresh, x, samples=20, seed=3).nll != values[0]
 
     content = torch.load(tmp_path / "sbn.pt", weights_only=True)
-    assert (content["model"]["name"], content["data"]["name"], content["seed"]) == ("sbn", "digits", 0)
+    assert (content["model"]["name"], content["data"]["name"], content["seed"]) == (
+        "sbn",
+        "digits",
+        0,
+    )
 
 
 def test_the_command_exports_the_same(made, tmp_path, capsys):
@@ -36,7 +42,10 @@ def test_the_command_exports_the_same(made, tmp_path, capsys):
     found = torch.export.load(tmp_path / "both" / "decoder.pt2").module()(z)
     torch.testing.assert_close(found, run.model.p[0].logits(z))
 
-    assert main(["export", str(folder), "--output", str(tmp_path / "one"), "--only", "parameters"]) == 0
+    assert (
+        main(["export", str(folder), "--output", str(tmp_path / "one"), "--only", "parameters"])
+        == 0
+    )
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["model.pt"]
     assert main(["export", str(folder), "--output", str(tmp_path / "none"), "--only", "all"]) == 2
     assert not (tmp_path / "none").exists()
@@ -50,7 +59,9 @@ def test_an_exported_model_refines_its_posterior(documents, tmp_path):
         module = documents.export(tmp_path / "refined.pt")
         same = vb.load_model(tmp_path / "refined.pt")
         x = torch.from_numpy(documents.data.test[:6])
-        values = [vb.estimators.importance(m, x, samples=5, seed=3).nll for m in (model, module, same)]
+        values = [
+            vb.estimators.importance(m, x, samples=5, seed=3).nll for m in (model, module, same)
+        ]
         assert len(set(values)) == 1
     finally:
         model.refinement = None
@@ -64,7 +75,11 @@ def test_a_file_that_is_no_model_is_one_line(made, tmp_path):
     content = torch.load(path, weights_only=True)
 
     other = {**content, "model": {**content["model"], "dims": [7]}}
-    for wrong, line in ((other, "does not fit"), ({**content, "format": 9}, "format 9"), ([1], "not a model")):
+    for wrong, line in (
+        (other, "does not fit"),
+        ({**content, "format": 9}, "format 9"),
+        ([1], "not a model"),
+    ):
         torch.save(wrong, path)
         with pytest.raises(vb.UserError, match=line):
             vb.load_model(path)
@@ -76,7 +91,9 @@ def test_a_file_that_is_no_model_is_one_line(made, tmp_path):
 def test_a_model_begins_as_its_seed_says():
     data = vb.load_data("digits", held_out=100)
     assert len(data.valid) == 100
-    a, b, c = (vb.build_model("sbn", data, seed=s, dims=(5,)).state_dict()["p.0.weight"] for s in (0, 0, 1))
+    a, b, c = (
+        vb.build_model("sbn", data, seed=s, dims=(5,)).state_dict()["p.0.weight"] for s in (0, 0, 1)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 

@@ -53,14 +53,20 @@ def test_a_shipped_model(made, tmp_path, monkeypatch):
     assert {m.samples for m in measures if m.name == "iw_nll"} == {3}
     assert run.folder == tmp_path / "mine" / folder.parent.name / folder.name
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
-    with pytest.raises(vb.UserError, match="no shipped model of that name: allowed: nvil_mnist 'SBN 200' NVIL"):
+    with pytest.raises(
+        vb.UserError, match="no shipped model of that name: allowed: nvil_mnist 'SBN 200' NVIL"
+    ):
         vb.load_run("nvil_mnist", "SBN 20")
 
 
 def test_images(made):
     run = vb.load_run(made[0].runs()[0])
     x = run.data.test[:3]
-    for images in (run.sample(3, seed=1), run.reconstruct(x), run.reconstruct(torch.from_numpy(x).float())):
+    for images in (
+        run.sample(3, seed=1),
+        run.reconstruct(x),
+        run.reconstruct(torch.from_numpy(x).float()),
+    ):
         assert images.shape == (3, 64)
         assert images.dtype == np.uint8
         assert set(np.unique(images)) <= {0, 1}

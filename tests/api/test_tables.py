@@ -16,11 +16,24 @@ from vaebench.cli import main
 def test_a_run_is_the_command_s(made, capsys):
     table, results = made
     folder = table.runs()[0].parents[1]
-    given = ["table=nvil_mnist", "preset=quick", *FEW, f"run.results={folder}", "--only", "SBN 200", "--only"]
+    given = [
+        "table=nvil_mnist",
+        "preset=quick",
+        *FEW,
+        f"run.results={folder}",
+        "--only",
+        "SBN 200",
+        "--only",
+    ]
     assert main(["run", *given, "column=NVIL", "--seeds", "0", "--dry-run"]) == 0
     assert "to do: nothing" in capsys.readouterr().out
 
-    assert main(["report", *given, "column=NVIL", "--format", "csv", "--output", str(folder / "x.csv")]) == 0
+    assert (
+        main(
+            ["report", *given, "column=NVIL", "--format", "csv", "--output", str(folder / "x.csv")]
+        )
+        == 0
+    )
     pd.testing.assert_frame_equal(
         vb.table("nvil_mnist", *FEW, f"run.results={folder}", preset="quick").results(), results
     )
@@ -39,7 +52,9 @@ def test_it_runs_in_a_thread_of_the_user_s(made):
     with ThreadPoolExecutor(1) as pool:
         again = pool.submit(made[0].run, "SBN 200", "NVIL", 0, force=True).result()
     wanted = made[1]
-    assert list(again["value"][again["metric"] == "bound"]) == list(wanted["value"][wanted["metric"] == "bound"])
+    assert list(again["value"][again["metric"] == "bound"]) == list(
+        wanted["value"][wanted["metric"] == "bound"]
+    )
 
 
 def test_a_run_that_fails_is_a_line_with_its_reason(made, monkeypatch, caplog):
@@ -91,19 +106,26 @@ def test_a_call_whose_time_is_over_saves_and_the_same_call_goes_on(made, tmp_pat
 def measured(results, others):
     """Metrics and values of a run; times are those of the other one."""
     lines = zip(results["metric"], results["value"], others["value"], strict=True)
-    return [(metric, other if metric in ("ms_per_update", "hours") else value) for metric, value, other in lines]
+    return [
+        (metric, other if metric in ("ms_per_update", "hours") else value)
+        for metric, value, other in lines
+    ]
 
 
 @pytest.mark.parametrize("minutes", [0, -1.5, float("nan"), float("inf"), 1e6, "90", True])
 def test_a_time_that_is_none_is_refused(tmp_path, minutes):
     table = vb.table("nvil_mnist", *FEW, f"run.results={tmp_path / 'runs'}", preset="quick")
-    with pytest.raises(vb.UserError, match=r"^--minutes .*: allowed: a number above 0 and below 1,000,000$"):
+    with pytest.raises(
+        vb.UserError, match=r"^--minutes .*: allowed: a number above 0 and below 1,000,000$"
+    ):
         table.run("SBN 200", "NVIL", seeds=0, minutes=minutes)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_time_is_of_this_machine_alone(tmp_path):
-    table = vb.table("nvil_mnist", "run.launcher=slurm", f"run.results={tmp_path / 'runs'}", preset="quick")
+    table = vb.table(
+        "nvil_mnist", "run.launcher=slurm", f"run.results={tmp_path / 'runs'}", preset="quick"
+    )
     with pytest.raises(vb.UserError, match="--minutes: for runs on this machine"):
         table.run("SBN 200", "NVIL", seeds=0, minutes=1)
     assert not (tmp_path / "runs").exists()
@@ -130,7 +152,10 @@ def test_the_number_of_threads_stays(made):
         (lambda t: t.run(columns="NVI"), "no column 'NVI'"),
         (lambda t: t.run(seeds=[-1]), "whole numbers"),
         (lambda t: t.report("docx"), "unknown format 'docx'"),
-        (lambda t: vb.reference("nvil_mnist", "quick"), "no results of nvil_mnist with preset=quick"),
+        (
+            lambda t: vb.reference("nvil_mnist", "quick"),
+            "no results of nvil_mnist with preset=quick",
+        ),
         (lambda t: vb.reference("nvil"), "nvil"),
         (lambda t: vb.table("dvae_pp_smoothing").run(), "drawn from formulas"),
         (lambda t: vb.table("dvae_pp_smoothing", "optim.rate=1"), "without settings"),
@@ -138,10 +163,16 @@ def test_the_number_of_threads_stays(made):
         (lambda t: t.run(evaluate="no"), "evaluate='no': allowed: True or False"),
         (lambda t: t.run(force=1), "force=1: allowed: True or False"),
         (lambda t: vb.load_run("nowhere"), "not a run of vaebench"),
-        (lambda t: vb.load_run("nvil_mnits"), "'nvil_mnits' is neither a run nor a table: did you mean 'nvil_mnist'?"),
+        (
+            lambda t: vb.load_run("nvil_mnits"),
+            "'nvil_mnits' is neither a run nor a table: did you mean 'nvil_mnist'?",
+        ),
         (lambda t: vb.load_run("nvil_mnist", None), "entry=None: allowed: a name"),
         (lambda t: vb.load_run(None), "folder=None: allowed: a name or a Path"),
-        (lambda t: vb.load_run("lagging_yahoo"), "lagging_yahoo: no shipped model of that name: allowed: "),
+        (
+            lambda t: vb.load_run("lagging_yahoo"),
+            "lagging_yahoo: no shipped model of that name: allowed: ",
+        ),
         (lambda t: vb.load_data("digit"), "did you mean 'digits'"),
         (lambda t: vb.load_data("digits", held_out=-1), "data.held_out"),
         (lambda t: vb.build_model("sbn", vb.load_data("digits"), dims=[0]), "model.dims"),

@@ -26,7 +26,13 @@ BITS = ({"name": "rbm_generator", "latents": 2, "layers": 0}, {"name": "bit_gibb
 
 def measure_only(monkeypatch, families, annealings=None):
     """Nothing but these families and annealings, in no other section."""
-    sections = bench.bench_text, bench.bench_images, bench.bench_counts, bench.bench_importance, bench.bench_gaussian
+    sections = (
+        bench.bench_text,
+        bench.bench_images,
+        bench.bench_counts,
+        bench.bench_importance,
+        bench.bench_gaussian,
+    )
     for section in sections:
         monkeypatch.setattr(section, "FAMILIES", {})
     monkeypatch.setattr(bench, "FAMILIES", families)
@@ -59,7 +65,9 @@ def test_the_chains_part_is_what_an_update_takes_longer_with_them(monkeypatch: p
     def step(pack, number, length, batch):
         batches.append((batch, length, type(pack.optim).__name__, pack.engine))
         assert pack.size == (4 if packing else 1)
-        now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(pack.objective, "prior_sweeps", 0)
+        now[0] += 2e-3 + 1e-3 * getattr(pack.objective, "prior_chains", 0) * getattr(
+            pack.objective, "prior_sweeps", 0
+        )
 
     def draw(shapes, run_seeds, number, device, length):
         drawn.append((tuple(shapes), tuple(run_seeds), length))
@@ -110,7 +118,9 @@ def test_documents_have_a_section_of_their_own(small, monkeypatch, capsys: pytes
         assert float(ratio.strip("(x)")) == pytest.approx(float(half) / float(step), rel=0.2)
 
 
-def test_counted_documents_have_a_section_with_a_column_for_each_engine(monkeypatch, capsys: pytest.CaptureFixture):
+def test_counted_documents_have_a_section_with_a_column_for_each_engine(
+    monkeypatch, capsys: pytest.CaptureFixture
+):
     """By a clock of our own: an update takes a millisecond by autograd, a tenth of it by kernels."""
     now = [0.0]
 
@@ -150,7 +160,11 @@ def test_the_decoder_written_down_is_the_decoder():
     initialize(ours, torch.Generator().manual_seed(0))
     theirs = bench.bench_images.Literal(32).eval()
     norms = [m for m in ours.modules() if isinstance(m, ChannelNorm)]
-    others = [m for name, m in theirs.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and "encoder" not in name]
+    others = [
+        m
+        for name, m in theirs.named_modules()
+        if isinstance(m, torch.nn.BatchNorm2d) and "encoder" not in name
+    ]
     weights = [p for name, p in ours.named_parameters() if p.dim() == 4]
     copies = [p for name, p in theirs.named_parameters() if p.dim() == 4 and "encoder" not in name]
     assert len(norms) == len(others) == 71
@@ -239,7 +253,11 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
     """By a clock of our own: what each turn took, the first not counted; the best, for 1,000 samples of a case."""
     now = [0.0]
     done = []
-    took = {"plain": [9.0, 0.8, 0.6, 0.7], "kernel": [9.0, 0.5, 0.4, 0.6], "products": [9.0, 0.3, 0.2, 0.25]}
+    took = {
+        "plain": [9.0, 0.8, 0.6, 0.7],
+        "kernel": [9.0, 0.5, 0.4, 0.6],
+        "products": [9.0, 0.3, 0.2, 0.25],
+    }
 
     def work(name):
         done.append(name)
@@ -251,9 +269,14 @@ def test_an_evaluation_beside_its_products(monkeypatch, capsys: pytest.CaptureFi
 
     monkeypatch.setattr(bench.kernels, "missing", lambda: "")
     monkeypatch.setattr(bench.bench_importance, "score", score)
-    monkeypatch.setattr(bench.bench_importance, "products", lambda model, device: lambda number: work("products"))
+    monkeypatch.setattr(
+        bench.bench_importance, "products", lambda model, device: lambda number: work("products")
+    )
     monkeypatch.setattr(packs.clock, "seconds", lambda device: now[0])
-    assert cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"]) == 0
+    assert (
+        cli.main(["bench", "--json", "--only", "SBN 200, IW", "--seconds", "1", "run.device=cpu"])
+        == 0
+    )
     (found,) = json.loads(capsys.readouterr().out)["measured"]
     assert found["unit"] == "ms for 1,000 samples of a case"
     assert found["plain"] == pytest.approx(600 / 20)
@@ -269,7 +292,10 @@ def test_the_products_of_samples(monkeypatch):
     for config, shapes in (
         ({"name": "sbn", "dims": [2, 3]}, [(1000, 3, 784), (1000, 2, 3), (1000, 3, 2)]),
         ({"name": "darn", "dims": [3]}, [(1000, 3, 784), (1000, 3, 3)]),
-        ({"name": "sbn", "dims": [3], "posterior": "autoregressive"}, [(1000, 3, 784), (1000, 3, 3)]),
+        (
+            {"name": "sbn", "dims": [3], "posterior": "autoregressive"},
+            [(1000, 3, 784), (1000, 3, 3)],
+        ),
     ):
         made.clear()
         bench.bench_importance.products(bench.bench_importance.make_model(config, CPU), CPU)()
@@ -305,14 +331,23 @@ def test_the_jax_loop_is_nvil(monkeypatch):
     for block in range(10):
         theirs = loop(block)
         draws = noise.update_block(pack.objective.draws(20, 784), [0], block, CPU)
-        ours = float(pack.advance(noise.order_block(5000, 20, "replacement", [0], block), draws, None)["bound"]) / 100
+        ours = (
+            float(
+                pack.advance(noise.order_block(5000, 20, "replacement", [0], block), draws, None)[
+                    "bound"
+                ]
+            )
+            / 100
+        )
     assert -330 < ours < -300
     assert theirs == pytest.approx(ours, abs=2)
 
 
 def test_the_command_with_a_selection(small, capsys: pytest.CaptureFixture):
     assert cli.main(["bench", "--only", "pwl", "--seconds", "0.01", "run.device=cpu"]) == 0
-    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[5:]] == ["RBM prior 4+4"]
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()[5:]] == [
+        "RBM prior 4+4"
+    ]
     assert cli.main(["bench", "--only", "x", "run.device=cpu"]) == 2
     assert capsys.readouterr().err.startswith("vaebench: --only x: in no family's name: allowed: ")
 
@@ -342,7 +377,9 @@ def test_the_speed_leaves_out_compilation_and_the_first_block(monkeypatch: pytes
 def test_the_products_of_an_update_with_chains(monkeypatch):
     """Layers once forwards and twice backwards; both sides of every sweep; what a sweep over bits decodes."""
     made = []
-    monkeypatch.setattr(bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1])))
+    monkeypatch.setattr(
+        bench_boltzmann.torch, "mm", lambda a, b, out: made.append((*a.shape, b.shape[1]))
+    )
     bench_boltzmann.products(bench.make_pack(SMALL, FEW, 1, "plain", CPU))()
     assert sorted(made) == sorted(3 * [(100, 784, 8), (100, 8, 784)] + 2 * 4 * [(5, 4, 4)])
     made.clear()
@@ -351,11 +388,15 @@ def test_the_products_of_an_update_with_chains(monkeypatch):
 
 
 @pytest.mark.skipif(bool(bench.kernels.missing()), reason="no Numba")
-def test_the_command_shows_the_kernels_of_chains_and_of_annealing(monkeypatch, capsys: pytest.CaptureFixture):
+def test_the_command_shows_the_kernels_of_chains_and_of_annealing(
+    monkeypatch, capsys: pytest.CaptureFixture
+):
     families = {"RBM prior 4+4, PWL": (SMALL, FEW)}
     size = bench_boltzmann.Annealing(5, 3, 20)
     measure_only(monkeypatch, families, {"log Z of a small RBM": size})
     assert cli.main(["bench", "--seconds", "0.01", "--json", "run.device=cpu"]) == 0
     rows = {m["family"]: m for m in json.loads(capsys.readouterr().out)["measured"]}
-    assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(rows["RBM prior 4+4, PWL"])
+    assert {"kernel update", "kernel chains", "kernel noise", "products"} < set(
+        rows["RBM prior 4+4, PWL"]
+    )
     assert set(rows["log Z of a small RBM"]) == {"family", "unit", "plain", "kernel"}

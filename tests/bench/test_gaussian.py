@@ -22,8 +22,12 @@ DLGM = {**bench.DLGM, "dims": [3], "hidden": [4, 5]}
 SMALL = {
     "vae": bench.Family(VAE, {"name": "vae", "samples": 2}, ADAGRAD, 3),
     "dlgm": bench.Family(DLGM, {"name": "free_energy"}, bench.ADAM, 3),
-    "dlgm, rank one": bench.Family({**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, bench.ADAM, 3),
-    "iwae": bench.Family({**VAE, "encoder": [4, 5]}, {"name": "iw_bound", "samples": 4}, bench.ADAM, 3),
+    "dlgm, rank one": bench.Family(
+        {**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, bench.ADAM, 3
+    ),
+    "iwae": bench.Family(
+        {**VAE, "encoder": [4, 5]}, {"name": "iw_bound", "samples": 4}, bench.ADAM, 3
+    ),
 }
 
 
@@ -45,7 +49,13 @@ def step_of(family):
     loss, _, _ = rule({}, Batch(x, torch.arange(family.batch), *clocks), {"q1": normal})
     params = {name.removeprefix("model."): v for name, v in rule.named_parameters()}
     grads = torch.autograd.grad(loss, list(params.values()))
-    return {k: v.detach() for k, v in params.items()}, x, normal, loss.item(), dict(zip(params, grads, strict=True))
+    return (
+        {k: v.detach() for k, v in params.items()},
+        x,
+        normal,
+        loss.item(),
+        dict(zip(params, grads, strict=True)),
+    )
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -79,10 +89,18 @@ def test_the_jax_loop_steps_as_pytorch_does(jax, optim):
     """Losses of a parabola, update after update; ``advance`` gives their mean over two."""
     start = torch.tensor([1.0, -2.0, 0.3])
     loop = jax_gaussian.updates(
-        lambda p, x, n: (p["v"] ** 2).sum(), {"v": start}, optim, torch.zeros(4, 1), 2, (1, 1), length=2
+        lambda p, x, n: (p["v"] ** 2).sum(),
+        {"v": start},
+        optim,
+        torch.zeros(4, 1),
+        2,
+        (1, 1),
+        length=2,
     )
     v = start.clone().requires_grad_()
-    descent = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]]([v], lr=optim["rate"])
+    descent = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[optim["name"]](
+        [v], lr=optim["rate"]
+    )
     for number in range(4):
         losses = []
         for _ in range(2):
@@ -117,7 +135,9 @@ def test_the_section(monkeypatch, capsys):
 
 def test_a_block_is_as_long_as_in_training(monkeypatch):
     seen = []
-    monkeypatch.setattr(bench, "advance", lambda pack, number, length, batch: seen.append((number, length, batch)))
+    monkeypatch.setattr(
+        bench, "advance", lambda pack, number, length, batch: seen.append((number, length, batch))
+    )
     for block, length, count in ((1, 1, 20), (None, 20, 1)):
         seen.clear()
         pack = type("Pack", (), {"objective": type("Rule", (), {"block": block})})

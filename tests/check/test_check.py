@@ -60,14 +60,27 @@ def test_the_lines_are_sharp(lines):
 def test_every_tiny_model_of_bits_that_can_be_enumerated_is_among_the_lines(lines):
     names = " ".join(line.name for line in lines)
     for family, facts in FAMILIES.items():
-        if Kind.BITS in facts.takes and (facts.exact or facts.latent == "binary") and family != "rbm_target":
+        if (
+            Kind.BITS in facts.takes
+            and (facts.exact or facts.latent == "binary")
+            and family != "rbm_target"
+        ):
             assert all(name in names for name in models.model_class(family).tiny), family
 
 
 def test_what_else_is_among_the_lines(lines):
     names = " ".join(line.name for line in lines)
     learning = ("NVIL", "wake-sleep", "MDL", "ELBO", "DVAE++")
-    rest = ("log Z", "linear-Gaussian", "on counts", "text VAE", "LSTM-LM", "image VAE", "SA-VAE", "PixelCNN, gated")
+    rest = (
+        "log Z",
+        "linear-Gaussian",
+        "on counts",
+        "text VAE",
+        "LSTM-LM",
+        "image VAE",
+        "SA-VAE",
+        "PixelCNN, gated",
+    )
     assert [part for part in (*learning, *rest) if part not in names] == []
     assert len({line.name for line in lines}) == len(lines)
 
@@ -80,7 +93,9 @@ def failures(lines):
 
 
 def nvil():
-    return failures(check.gradients("g", "nvil", {"baseline_units": 5}, check.tiny(check.MODELS["SBN 2-3"], 3)))
+    return failures(
+        check.gradients("g", "nvil", {"baseline_units": 5}, check.tiny(check.MODELS["SBN 2-3"], 3))
+    )
 
 
 def densities(name):
@@ -101,7 +116,9 @@ def test_a_signal_without_its_top_term(monkeypatch):
 def test_a_signal_one_layer_short(monkeypatch):
     """l_i from k > i on: its own layer's term is missing, the mistake that a wrong running sum makes."""
     whole = NVIL.signals
-    monkeypatch.setattr(NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach())
+    monkeypatch.setattr(
+        NVIL, "signals", lambda self, p, q: torch.cat([whole(self, p, q)[1:], p[-1]]).detach()
+    )
     assert "g: gradient, posterior" in nvil()
 
 
@@ -120,12 +137,16 @@ def test_a_signal_of_the_wrong_sign_or_size(monkeypatch, factor):
 def test_a_baseline_that_is_added(monkeypatch):
     """The posterior's gradient stays unbiased, but the baseline is driven away from the signal."""
     whole = NVIL.center
-    monkeypatch.setattr(NVIL, "center", lambda self, raw, predicted, state: whole(self, raw, -predicted, state))
+    monkeypatch.setattr(
+        NVIL, "center", lambda self, raw, predicted, state: whole(self, raw, -predicted, state)
+    )
     assert nvil() == ["g: gradient, baseline"]
 
 
 @pytest.mark.parametrize(
-    "sleep", [lambda dreams, data: -dreams, lambda dreams, data: data], ids=["wrong sign", "on data instead of dreams"]
+    "sleep",
+    [lambda dreams, data: -dreams, lambda dreams, data: data],
+    ids=["wrong sign", "on data instead of dreams"],
 )
 def test_a_wrong_sleep_phase(monkeypatch, sleep):
     def forward(self, state, batch, noise):
@@ -143,7 +164,9 @@ def test_a_wrong_sleep_phase(monkeypatch, sleep):
 
 def test_logits_that_look_at_the_units_after(monkeypatch):
     """Densities upper triangular, samples lower: the probabilities still sum to one, but nothing else is right."""
-    monkeypatch.setattr(autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T)
+    monkeypatch.setattr(
+        autoregressive, "logits", lambda h, a, weight: a + h @ torch.triu(weight, 1).T
+    )
     bad = densities("DARN 4")
     assert "d: sum of p(x)" not in bad
     assert "d: ancestral samples" in bad
@@ -174,7 +197,9 @@ def test_an_estimate_without_the_logarithm_of_k(monkeypatch):
 
 def test_weights_without_the_posterior(monkeypatch):
     whole = BeliefNet.log_posterior_terms
-    monkeypatch.setattr(BeliefNet, "log_posterior_terms", lambda self, z, x: [0.9 * t for t in whole(self, z, x)])
+    monkeypatch.setattr(
+        BeliefNet, "log_posterior_terms", lambda self, z, x: [0.9 * t for t in whole(self, z, x)]
+    )
     assert {"d: sum of Q(h|x)", "d: importance weight"} <= set(densities("SBN 2-3"))
 
 
@@ -234,6 +259,8 @@ def test_an_estimate_that_is_not_a_number_does_not_agree():
 
 
 def test_no_exact_gradient_is_invented():
-    rule = objectives.build({"name": "iw_bound", "samples": 5}, check.tiny({"name": "linear_gaussian", "dims": [2]}))
+    rule = objectives.build(
+        {"name": "iw_bound", "samples": 5}, check.tiny({"name": "linear_gaussian", "dims": [2]})
+    )
     with pytest.raises(ValueError, match="no exact gradient is known for IWBound"):
         exact_gradients(rule, {}, torch.zeros(2, check.VISIBLE).double())

@@ -12,10 +12,29 @@ from vaebench.protocol.signature import signature
 from vaebench.report.protocol import differing
 
 CONTENT = {
-    **{"title": "A table", "paper": "nobody 2000", "where": "Table 1", "recipe": 1, "measure": "nll"},
-    **{"margin": 1.0, "margin_why": "why", "base": ["data=digits", "train.updates=2", "eval=exact"]},
-    "columns": {"test": {}, "train": {"set": ["eval.split=train"]}, "ms": {"measure": "ms_per_update"}},
-    "rows": {"a": {"set": ["model=rbm_generator", "objective=bit_gibbs"], "published": {"test": 1.5, "ms": 22}}},
+    **{
+        "title": "A table",
+        "paper": "nobody 2000",
+        "where": "Table 1",
+        "recipe": 1,
+        "measure": "nll",
+    },
+    **{
+        "margin": 1.0,
+        "margin_why": "why",
+        "base": ["data=digits", "train.updates=2", "eval=exact"],
+    },
+    "columns": {
+        "test": {},
+        "train": {"set": ["eval.split=train"]},
+        "ms": {"measure": "ms_per_update"},
+    },
+    "rows": {
+        "a": {
+            "set": ["model=rbm_generator", "objective=bit_gibbs"],
+            "published": {"test": 1.5, "ms": 22},
+        }
+    },
 }
 
 
@@ -36,7 +55,9 @@ def test_a_column_has_its_measure_or_the_tables(table):
 @pytest.mark.parametrize("name", ["ms_per_updat", 3, ["nll"]], ids=str)
 def test_an_unknown_measure_is_refused(name):
     columns = {"ms": {"measure": name}}
-    with pytest.raises(UserError, match=r"table made_up: columns\.ms\.measure .*ms_per_update") as e:
+    with pytest.raises(
+        UserError, match=r"table made_up: columns\.ms\.measure .*ms_per_update"
+    ) as e:
         schema.exhibit("made_up", {**CONTENT, "columns": columns, "rows": {}})
     assert "\n" not in str(e.value)
 
@@ -44,14 +65,19 @@ def test_an_unknown_measure_is_refused(name):
 def test_columns_share_their_run(table):
     test, train, ms = compose.cells(table, catalogue.load_preset("paper"))
     assert test.key == train.key == ms.key
-    assert [(c.measure, c.published) for c in (test, train, ms)] == [("nll", 1.5), ("nll", None), ("ms_per_update", 22)]
+    assert [(c.measure, c.published) for c in (test, train, ms)] == [
+        ("nll", 1.5),
+        ("nll", None),
+        ("ms_per_update", 22),
+    ]
     assert [c.config["eval"]["split"] for c in (test, train, ms)] == ["test", "train", "test"]
 
 
 @pytest.mark.parametrize(
     ("override", "same"),
     [
-        ("eval.points=7", [False, False, True]),  # how a model is evaluated has no part in the time of its training
+        # How a model is evaluated has no part in the time of its training.
+        ("eval.points=7", [False, False, True]),
         ("eval.split=valid", [False, False, True]),
         ("data=blank", [False, False, False]),
         ("run.threads=2", [True, True, True]),
@@ -63,13 +89,20 @@ def test_the_protocol_of_a_cell_is_that_of_its_columns_measure(table, override, 
 
 
 def test_the_signature_of_a_time_has_the_data_and_the_recipe():
-    config = {"data": {"name": "digits"}, "eval": {"split": "test", "points": None}, "train": {"select": "last"}}
+    config = {
+        "data": {"name": "digits"},
+        "eval": {"split": "test", "points": None},
+        "train": {"select": "last"},
+    }
     config |= {
         "recipe": 2,
         "model": {"name": "rbm_posterior"},
         "objective": {"name": "dvae_sharp_sharp", "valid_points": 50},
     }
-    assert signature(config, "ms_per_update", None, "8f3a12cd99") == "ms_per_update|data:digits@8f3a12cd|recipe:2"
+    assert (
+        signature(config, "ms_per_update", None, "8f3a12cd99")
+        == "ms_per_update|data:digits@8f3a12cd|recipe:2"
+    )
     assert [m for m in METRICS if is_timing(m)] == ["ms_per_update", "hours"]
     assert not is_timing("no such measure")
 

@@ -31,7 +31,8 @@ def test_cells_of_the_paper(table):
     assert found["SBN 200", "NVIL"].published == 113.1
     assert found["SBN 200-200", "WS"].published is None
     assert all(
-        c.label == "" and c.paper_protocol and c.preset == "paper" and c.table == "small" for c in found.values()
+        c.label == "" and c.paper_protocol and c.preset == "paper" and c.table == "small"
+        for c in found.values()
     )
     assert len({c.key for c in found.values()}) == 5
 
@@ -50,14 +51,18 @@ def test_later_overrides_are_stronger(table):
 
 
 def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_of_the_table(small):
-    entry = (
-        'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    entry = 'SBN 200:     {set: ["model.dims=[200]"], entries: {WS: [optim.rate=6e-4, "model.dims=[3]", train.batch=7]},'
+    (small / "table" / "small.yaml").write_text(
+        SMALL.replace('SBN 200:     {set: ["model.dims=[200]"],', entry)
     )
-    (small / "table" / "small.yaml").write_text(SMALL.replace('SBN 200:     {set: ["model.dims=[200]"],', entry))
     table = catalogue.load_table("small")
 
     def seen(cell):
-        return cell.config["optim"]["rate"], cell.config["model"]["dims"], cell.config["train"]["batch"]
+        return (
+            cell.config["optim"]["rate"],
+            cell.config["model"]["dims"],
+            cell.config["train"]["batch"],
+        )
 
     paper = compose(table)
     tuned = compose(table, "tuned")
@@ -68,7 +73,9 @@ def test_an_entry_is_stronger_than_its_row_and_column_and_weaker_than_a_preset_o
 
 
 def test_a_preset_is_weaker_than_the_table(small):
-    (small / "preset" / "mine.yaml").write_text("about: a\nlabel: mine\nset: [optim.rate=9, train.batch=9]\n")
+    (small / "preset" / "mine.yaml").write_text(
+        "about: a\nlabel: mine\nset: [optim.rate=9, train.batch=9]\n"
+    )
     cell = one(catalogue.load_table("small"), preset="mine")
     assert (cell.config["optim"]["rate"], cell.config["train"]["batch"]) == (3e-4, 9)
 
@@ -118,12 +125,18 @@ def test_each_override_is_read_once(table, monkeypatch):
 
     read = []
     real = OverridesParser.parse_override
-    monkeypatch.setattr(OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text))
+    monkeypatch.setattr(
+        OverridesParser, "parse_override", lambda self, text: read.append(text) or real(self, text)
+    )
     for batch in (3131, 3132):
-        assert {c.config["train"]["batch"] for c in compose(table, overrides=[f"train.batch={batch}"]).values()} == {
-            batch
-        }
-    assert [text for text in read if text.startswith("train.batch=313")] == ["train.batch=3131", "train.batch=3132"]
+        assert {
+            c.config["train"]["batch"]
+            for c in compose(table, overrides=[f"train.batch={batch}"]).values()
+        } == {batch}
+    assert [text for text in read if text.startswith("train.batch=313")] == [
+        "train.batch=3131",
+        "train.batch=3132",
+    ]
     assert len(read) == len(set(read))
 
 
@@ -132,7 +145,11 @@ def test_lists_that_were_read_once_are_not_shared(table):
     first.config["model"]["dims"].append(9)
     assert one(table, "model.dims=[7,8]", "train.batch=3").config["model"]["dims"] == [7, 8]
     first.config["optim"]["rate"] = 5.0
-    assert one(table).config["optim"]["rate"] == one(table, preset="short").config["optim"]["rate"] == 3e-4
+    assert (
+        one(table).config["optim"]["rate"]
+        == one(table, preset="short").config["optim"]["rate"]
+        == 3e-4
+    )
 
 
 def test_options_are_what_hydra_composes():
@@ -157,7 +174,9 @@ def test_tables_are_shipped():
 
 
 SHIPPED = [
-    (name, preset) for name in catalogue.options("table") for preset in catalogue.presets_of(catalogue.load(name))
+    (name, preset)
+    for name in catalogue.options("table")
+    for preset in catalogue.presets_of(catalogue.load(name))
 ]
 
 
@@ -166,6 +185,8 @@ def test_every_shipped_table_composes_with_every_preset(name, preset):
     table = catalogue.load_table(name)
     found = cells(table, catalogue.load_preset(preset), ["run.threads=2"])
     assert [(c.row, c.column) for c in found] == table.trained()
-    assert all(c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found)
+    assert all(
+        c.config["run"]["threads"] == 2 and c.config["recipe"] == table.recipe for c in found
+    )
     if preset == "paper":
         assert all(c.label == "" and c.paper_protocol for c in found)

@@ -30,13 +30,21 @@ TABLE = {
         "two": {"columns": ["B"]},
         "paper only": {"columns": [], "published": {"NLL": 88.9}, "source": "Others 2011"},
     },
-    "presets": {"tuned": {"set": ["optim.rate=0.1"], "rows": {"one": {"*": ["train.batch=3"]}}, "seeds": [4]}},
+    "presets": {
+        "tuned": {
+            "set": ["optim.rate=0.1"],
+            "rows": {"one": {"*": ["train.batch=3"]}},
+            "seeds": [4],
+        }
+    },
     "ledger": [{"topic": "t", "paper": "silent", "here": "h", "why": "w"}],
 }
 
 
 def write(conf, content, name="small"):
-    (conf / "table" / f"{name}.yaml").write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    (conf / "table" / f"{name}.yaml").write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content)
+    )
 
 
 def changed(**changes):
@@ -66,7 +74,12 @@ def test_optional_parts_may_be_left_out_or_empty(conf):
 
 
 def test_a_bare_number_is_a_name(conf):
-    write(conf, changed(columns={5: None}, rows={200: {"columns": ["5"], "published": {5: 1.0}}}, presets=None))
+    write(
+        conf,
+        changed(
+            columns={5: None}, rows={200: {"columns": ["5"], "published": {5: 1.0}}}, presets=None
+        ),
+    )
     table = catalogue.load_table("small")
     assert table.trained() == [("200", "5")]
     assert table.rows["200"].published == {"5": 1.0}
@@ -79,14 +92,26 @@ def test_a_bare_number_is_a_name(conf):
         ({"rows": {"one": {"sets": []}}}, ["rows.one", "'sets'", "did you mean 'set'"]),
         ({"rows": {"one": ["x"]}}, ["rows.one", "expected a mapping"]),
         ({"rows": {"one": {"columns": ["C"]}}}, ["rows.one.columns", "'C'", "allowed: A, B"]),
-        ({"rows": {"one": {"entries": {"C": ["a=1"]}}}}, ["rows.one.entries", "'C'", "allowed: A, B"]),
-        ({"rows": {"one": {"columns": ["B"], "entries": {"A": ["a=1"]}}}}, ["rows.one.entries", "'A'", "allowed: B"]),
+        (
+            {"rows": {"one": {"entries": {"C": ["a=1"]}}}},
+            ["rows.one.entries", "'C'", "allowed: A, B"],
+        ),
+        (
+            {"rows": {"one": {"columns": ["B"], "entries": {"A": ["a=1"]}}}},
+            ["rows.one.entries", "'A'", "allowed: B"],
+        ),
         ({"rows": {"one": {"entries": {"A": "a=1"}}}}, ["rows.one.entries.A", "list of overrides"]),
-        ({"rows": {"one": {"published": {"A": "10.5"}}}}, ["rows.one.published.A", "number or null", "'10.5'"]),
+        (
+            {"rows": {"one": {"published": {"A": "10.5"}}}},
+            ["rows.one.published.A", "number or null", "'10.5'"],
+        ),
         ({"rows": {"one": {"published": {"A": True}}}}, ["rows.one.published.A", "number or null"]),
         ({"rows": {"one": spread(A="0.1")}}, ["rows.one.spread.A", "number from 0", "'0.1'"]),
         ({"rows": {"one": spread(A=-0.1)}}, ["rows.one.spread.A", "number from 0"]),
-        ({"rows": {"one": spread(B=0.1)}}, ["rows.one.spread", "'B' has no published number", "allowed: A"]),
+        (
+            {"rows": {"one": spread(B=0.1)}},
+            ["rows.one.spread", "'B' has no published number", "allowed: A"],
+        ),
         ({"columns": {"A": {"set": "objective=nvil"}}}, ["columns.A.set", "list of overrides"]),
         ({"columns": {"A": ["objective=nvil"]}}, ["columns.A", "expected a mapping"]),
         ({"columns": {"A": {"indicative": True}}}, ["columns.A", "indicative", "expected text"]),
@@ -102,8 +127,14 @@ def test_a_bare_number_is_a_name(conf):
         ({"ledger": [{"topic": "t"}]}, ["ledger entry 1", "missing", "'why'"]),
         ({"presets": {"tunde": {}}}, ["presets.tunde", "did you mean 'tuned'"]),
         ({"presets": {"tuned": {"columns": {"C": []}}}}, ["presets.tuned.columns", "'C'"]),
-        ({"presets": {"tuned": {"rows": {"onne": {}}}}}, ["presets.tuned.rows", "did you mean 'one'"]),
-        ({"presets": {"tuned": {"rows": {"one": {"C": []}}}}}, ["presets.tuned.rows.one", "'C'", "*"]),
+        (
+            {"presets": {"tuned": {"rows": {"onne": {}}}}},
+            ["presets.tuned.rows", "did you mean 'one'"],
+        ),
+        (
+            {"presets": {"tuned": {"rows": {"one": {"C": []}}}}},
+            ["presets.tuned.rows.one", "'C'", "*"],
+        ),
     ],
 )
 def test_a_mistake_in_a_table_gets_one_line(conf, changes, words):
@@ -147,13 +178,19 @@ def test_a_table_with_published_numbers_needs_a_margin(conf):
     write(conf, {**without_margin(rows=UNPRINTED), "margin": 0.5})  # a number needs its reason
     with pytest.raises(UserError, match=r"table small: missing 'margin_why'"):
         catalogue.load_table("small")
-    write(conf, without_margin(rows={"paper only": {"columns": [], "published": {"NLL": 88.9}}}, presets=None))
+    write(
+        conf,
+        without_margin(
+            rows={"paper only": {"columns": [], "published": {"NLL": 88.9}}}, presets=None
+        ),
+    )
     with pytest.raises(UserError, match="missing 'margin'"):
         catalogue.load_table("small")
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("rows: [a", "not valid YAML"), ("- a\n", "expected a mapping"), ("", "expected a mapping")]
+    ("text", "word"),
+    [("rows: [a", "not valid YAML"), ("- a\n", "expected a mapping"), ("", "expected a mapping")],
 )
 def test_a_file_that_is_no_table_is_named(conf, text, word):
     write(conf, text)
@@ -182,7 +219,12 @@ def test_shipped_presets_load():
 def test_a_table_lists_the_presets_it_supports(conf):
     """Those that it speaks of, and those that change any table."""
     write(conf, TABLE)
-    assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short", "tuned"]
+    assert catalogue.presets_of(catalogue.load_table("small")) == [
+        "paper",
+        "quick",
+        "short",
+        "tuned",
+    ]
     write(conf, changed(presets=None))
     assert catalogue.presets_of(catalogue.load_table("small")) == ["paper", "quick", "short"]
 
@@ -236,7 +278,11 @@ def test_run_key_is_of_the_training_alone():
 
 
 def test_canonical_is_blind_to_order_and_refuses_nan():
-    assert canonical({"b": 1.0, "a": [2, 0.5]}) == canonical({"a": (2.0, 0.5), "b": 1}) == '{"a":[2,0.5],"b":1}'
+    assert (
+        canonical({"b": 1.0, "a": [2, 0.5]})
+        == canonical({"a": (2.0, 0.5), "b": 1})
+        == '{"a":[2,0.5],"b":1}'
+    )
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical(float("nan"))
 
@@ -245,13 +291,22 @@ def test_signature_names_the_protocol():
     assert signature(_cell_config(), "bound", 10, "8f3a12cd99") == (
         "bound|data:digits@8f3a12cd|split:test|points:all|samples:10|select:last|recipe:1"
     )
-    assert "points:100" in signature(_cell_config(eval={"split": "test", "points": 100}), "bound", 10)
+    assert "points:100" in signature(
+        _cell_config(eval={"split": "test", "points": 100}), "bound", 10
+    )
     assert "samples" not in signature(_cell_config(), "iw_nll", None)
 
 
 def test_a_table_narrowed_to_some_entries(conf):
     write(
-        conf, changed(rows={"one": spread(A=0.2), "two": {"columns": ["B"]}, "paper only": TABLE["rows"]["paper only"]})
+        conf,
+        changed(
+            rows={
+                "one": spread(A=0.2),
+                "two": {"columns": ["B"]},
+                "paper only": TABLE["rows"]["paper only"],
+            }
+        ),
     )
     table = catalogue.load_table("small")
     some = table.narrowed([("one", "B"), ("two", "B")])

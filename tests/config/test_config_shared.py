@@ -23,7 +23,14 @@ def read(conf):
 
     def make(ledger, family=FAMILY):
         (conf / "ledger" / "tiny.yaml").write_text(yaml.safe_dump(family))
-        table = {"title": "t", "paper": "p", "where": "w", "recipe": 1, "measure": "bound", "ledger": ledger}
+        table = {
+            "title": "t",
+            "paper": "p",
+            "where": "w",
+            "recipe": 1,
+            "measure": "bound",
+            "ledger": ledger,
+        }
         (conf / "table" / "small.yaml").write_text(yaml.safe_dump(table))
         return catalogue.load_table("small").ledger
 
@@ -39,12 +46,21 @@ def test_shared_entries_stand_where_they_are_named(read):
 @pytest.mark.parametrize(
     ("ledger", "words"),
     [
-        ([OWN, {"shared": "tiny/sweps"}], ["ledger entry 2", "'tiny/sweps'", "did you mean 'tiny/sweeps'"]),
-        ([{"shared": "tinny/sweeps"}], ["ledger entry 1", "no family 'tinny'", "did you mean 'tiny'"]),
+        (
+            [OWN, {"shared": "tiny/sweps"}],
+            ["ledger entry 2", "'tiny/sweps'", "did you mean 'tiny/sweeps'"],
+        ),
+        (
+            [{"shared": "tinny/sweeps"}],
+            ["ledger entry 1", "no family 'tinny'", "did you mean 'tiny'"],
+        ),
         ([{"shared": "tiny"}], ["no entry 'tiny'", "allowed: tiny/rate, tiny/sweeps"]),
         ([{"shared": "../table/small"}], ["no family '..'"]),
         ([{"shared": None}], ["no family 'None'", "allowed: "]),
-        ([{"shared": "tiny/rate", "why": "w"}], ["ledger entry 1", "stands alone", "leave out why"]),
+        (
+            [{"shared": "tiny/rate", "why": "w"}],
+            ["ledger entry 1", "stands alone", "leave out why"],
+        ),
         ([{"shard": "tiny/rate"}], ["ledger entry 1", "unknown key 'shard'"]),
         ("tiny/rate", ["ledger", "list of entries"]),
     ],
@@ -75,7 +91,9 @@ def test_a_mistake_in_a_family_gets_one_line(read, family, words):
 def settings(conf):
     """A function from a part of a table to the table that has it; the settings ``tiny/few`` are shared."""
     (conf / "settings").mkdir(exist_ok=True)
-    (conf / "settings" / "tiny.yaml").write_text("few: [train.updates=3, train.batch=2]\nword: quick\n")
+    (conf / "settings" / "tiny.yaml").write_text(
+        "few: [train.updates=3, train.batch=2]\nword: quick\n"
+    )
 
     def make(**parts):
         table = {
@@ -100,22 +118,38 @@ def test_shared_settings_stand_where_a_list_names_them(settings):
     found = settings(
         base=["model=sbn", FEW],
         rows={"a": {"set": [FEW, "optim.rate=1"], "entries": {"c": [FEW]}}},
-        presets={"quick": {"set": [FEW, FEW], "columns": {"c": [FEW]}, "rows": {"a": {"*": ["seeds=1", FEW]}}}},
+        presets={
+            "quick": {
+                "set": [FEW, FEW],
+                "columns": {"c": [FEW]},
+                "rows": {"a": {"*": ["seeds=1", FEW]}},
+            }
+        },
     )
     few = ("train.updates=3", "train.batch=2")
     assert found.base == ("model=sbn", *few)
     assert found.rows["a"].set == (*few, "optim.rate=1")
     assert found.rows["a"].entries == {"c": few}
     quick = found.presets["quick"]
-    assert (quick.set, quick.columns, quick.rows) == (few + few, {"c": few}, {"a": {"*": ("seeds=1", *few)}})
+    assert (quick.set, quick.columns, quick.rows) == (
+        few + few,
+        {"c": few},
+        {"a": {"*": ("seeds=1", *few)}},
+    )
 
 
 @pytest.mark.parametrize(
     ("shared", "words"),
     [
         ({"shared": "tiny/fw"}, ["rows.a.set entry 2", "'tiny/fw'", "did you mean 'tiny/few'"]),
-        ({"shared": "tinny/few"}, ["rows.a.set entry 2", "no family 'tinny'", "did you mean 'tiny'"]),
-        ({"shared": "tiny/few", "more": 1}, ["rows.a.set entry 2", "stands alone", "leave out more"]),
+        (
+            {"shared": "tinny/few"},
+            ["rows.a.set entry 2", "no family 'tinny'", "did you mean 'tiny'"],
+        ),
+        (
+            {"shared": "tiny/few", "more": 1},
+            ["rows.a.set entry 2", "stands alone", "leave out more"],
+        ),
         ({"shard": "tiny/few"}, ["rows.a.set", "expected a list of overrides"]),
     ],
 )
@@ -139,7 +173,9 @@ def test_nothing_is_written_twice_and_nothing_is_shared_by_one_alone():
         shared.update(e["shared"] for e in entries if "shared" in e)
     assert [text for text, n in own.items() if n > 1] == []
     there = {
-        f"{f}/{key}": e for f in catalogue.options("ledger") for key, e in catalogue.load_yaml("ledger", f).items()
+        f"{f}/{key}": e
+        for f in catalogue.options("ledger")
+        for key, e in catalogue.load_yaml("ledger", f).items()
     }
     assert set(shared) == set(there)
     assert [key for key, n in shared.items() if n < 2] == []
@@ -151,7 +187,9 @@ def test_the_files_are_part_of_the_wheel():
     """The package vaebench.conf is the folder conf/, with whatever its patterns find."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     conf = ROOT / settings["package-dir"]["vaebench.conf"]
-    shipped = {p for pattern in settings["package-data"]["vaebench.conf"] for p in conf.glob(pattern)}
+    shipped = {
+        p for pattern in settings["package-data"]["vaebench.conf"] for p in conf.glob(pattern)
+    }
     assert {p for p in shipped if p.parent.name == "ledger"} == set((conf / "ledger").iterdir())
     assert (conf / "ledger" / "dvae.yaml") in shipped
 

@@ -14,12 +14,18 @@ from vaebench.config import catalogue
 NUMBER = r"[-+]?\d+\.\d+"
 
 SEEDS = rf"(?:{NUMBER}, )?{NUMBER} and {NUMBER}"
-MEAN = re.compile(rf"({SEEDS})\b[^:;]*: ({NUMBER})(?: in the mean)?, (?:with a )?standard error (?:of )?({NUMBER})")
+MEAN = re.compile(
+    rf"({SEEDS})\b[^:;]*: ({NUMBER})(?: in the mean)?, (?:with a )?standard error (?:of )?({NUMBER})"
+)
 """``99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11``, with words before the colon."""
 
 SLOPE = re.compile(rf"({NUMBER}) \+- ({NUMBER})")
 
-QUOTED = [(name, finding) for name in catalogue.options("table") for finding in catalogue.load(name).findings]
+QUOTED = [
+    (name, finding)
+    for name in catalogue.options("table")
+    for finding in catalogue.load(name).findings
+]
 """(table, finding)."""
 
 
@@ -46,7 +52,9 @@ def errors_in_means(found: str, evidence: str) -> list[str]:
     for match in MEAN.finditer(found):
         quoted = re.findall(NUMBER, match[1])
         same = [
-            pd.Series(v) for v in seeds_of(evidence).values() if len(v) == len(quoted) and all(map(rounded, quoted, v))
+            pd.Series(v)
+            for v in seeds_of(evidence).values()
+            if len(v) == len(quoted) and all(map(rounded, quoted, v))
         ]
         if not any(rounded(match[2], v.mean()) and rounded(match[3], v.sem()) for v in same):
             wrong.append(match[0])
@@ -85,7 +93,9 @@ def errors_in_slopes(found: str, evidence: str) -> list[str]:
 
 @pytest.mark.parametrize("check", [errors_in_means, errors_in_intervals, errors_in_slopes])
 def test_findings_quote_what_is_recorded(check) -> None:
-    wrong = {f"{name}: {f.topic}": errors for name, f in QUOTED if (errors := check(f.found, f.evidence))}
+    wrong = {
+        f"{name}: {f.topic}": errors for name, f in QUOTED if (errors := check(f.found, f.evidence))
+    }
     assert not wrong
 
 
@@ -100,10 +110,26 @@ def test_there_are_such_numbers_in_findings() -> None:
 @pytest.mark.parametrize(
     ("check", "right", "wrong"),
     [
-        (errors_in_means, "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11", ("99.91", "99.90")),
-        (errors_in_means, "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11", ("0.11", "0.19")),
-        (errors_in_means, "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11", ("99.76", "99.67")),
-        (errors_in_intervals, "half the 95 % interval: LSTM-LM 345.96 +- 4.1, VAE 347.06 +- 1.3", ("1.3", "1.2")),
+        (
+            errors_in_means,
+            "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11",
+            ("99.91", "99.90"),
+        ),
+        (
+            errors_in_means,
+            "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11",
+            ("0.11", "0.19"),
+        ),
+        (
+            errors_in_means,
+            "99.84, 99.76 and 100.12: 99.91 in the mean, standard error 0.11",
+            ("99.76", "99.67"),
+        ),
+        (
+            errors_in_intervals,
+            "half the 95 % interval: LSTM-LM 345.96 +- 4.1, VAE 347.06 +- 1.3",
+            ("1.3", "1.2"),
+        ),
         (errors_in_slopes, "falls by 0.142 +- 0.006 nat per 100,000 updates", ("0.006", "0.003")),
     ],
 )

@@ -21,7 +21,9 @@ from vaebench.protocol.families import FAMILIES
 from vaebench.settings import defaults
 
 RECORD = json.loads((ROOT / "tests" / "identity_defaults.json").read_text())
-IN_ORDER = [(group, name) for group in GROUPS if group != "eval" for name in catalogue.options(group)]
+IN_ORDER = [
+    (group, name) for group in GROUPS if group != "eval" for name in catalogue.options(group)
+]
 
 
 def shipped():
@@ -46,7 +48,11 @@ def test_a_new_setting_with_a_default_changes_no_key(config, monkeypatch):
     real = defaults.of_option
 
     def with_new(group, name):
-        return {**real(group, name), "later": 3} if (group, name) == ("objective", "nvil") else real(group, name)
+        return (
+            {**real(group, name), "later": 3}
+            if (group, name) == ("objective", "nvil")
+            else real(group, name)
+        )
 
     monkeypatch.setattr(defaults, "of_option", with_new)
     config["objective"]["later"] = 3
@@ -101,7 +107,13 @@ def test_every_other_value_changes_the_key(config, section, name, value):
 
 def test_equal_settings_are_equal_however_they_are_written():
     key = cell().key
-    same = ["optim.rate=0.0003", "optim.rate=3e-4", "train.batch=20.0", "model.dims=[200.0]", "train.snapshots=[]"]
+    same = [
+        "optim.rate=0.0003",
+        "optim.rate=3e-4",
+        "train.batch=20.0",
+        "model.dims=[200.0]",
+        "train.snapshots=[]",
+    ]
     assert {cell(text).key for text in same} == {key}
     assert cell("train.cases=null", "objective.decay=8e-1", "data.held_out=100").key == key
     some = cell().config
@@ -139,7 +151,11 @@ def test_no_two_cells_of_different_settings_share_a_key():
     seen: dict[str, str] = {}
     for table in map(catalogue.load, catalogue.options("table")):
         for preset in ("paper", "quick"):
-            for c in cells(table, catalogue.load_preset(preset)) if preset in catalogue.presets_of(table) else ():
+            for c in (
+                cells(table, catalogue.load_preset(preset))
+                if preset in catalogue.presets_of(table)
+                else ()
+            ):
                 whole = {k: v for k, v in c.config.items() if k not in ("eval", "run")}
                 whole["data"] = {k: v for k, v in whole["data"].items() if k != "mirror"}
                 assert seen.setdefault(c.key, canonical(whole)) == canonical(whole)
@@ -181,8 +197,15 @@ def test_a_recorded_default_is_never_changed(name):
 
 
 def test_every_default_is_recorded():
-    new = [f"{name}: {s}" for name, all_ in shipped().items() for s in all_ if s not in RECORD.get(name, {})]
-    assert not new, f"new settings: {', '.join(new)}; run python scripts/record_defaults.py and commit the record"
+    new = [
+        f"{name}: {s}"
+        for name, all_ in shipped().items()
+        for s in all_
+        if s not in RECORD.get(name, {})
+    ]
+    assert not new, (
+        f"new settings: {', '.join(new)}; run python scripts/record_defaults.py and commit the record"
+    )
 
 
 @pytest.mark.parametrize(("group", "name"), IN_ORDER)
@@ -212,6 +235,14 @@ def test_the_training_reads_alike_with_and_without_hydra():
 )
 def test_a_class_has_the_defaults_of_its_file(group, name, cls):
     usual = settings_of(defaults.of_option(group, name))
-    taken = {k: p.default for k, p in inspect.signature(cls).parameters.items() if p.default is not p.empty}
-    differing = {k: (v, usual[k]) for k, v in taken.items() if k in usual and canonical(v) != canonical(usual[k])}
+    taken = {
+        k: p.default
+        for k, p in inspect.signature(cls).parameters.items()
+        if p.default is not p.empty
+    }
+    differing = {
+        k: (v, usual[k])
+        for k, v in taken.items()
+        if k in usual and canonical(v) != canonical(usual[k])
+    }
     assert differing == {}, "(of the class, of the file)"

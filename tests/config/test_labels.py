@@ -31,7 +31,9 @@ def test_label(table, preset, overrides, label):
 def test_a_preset_that_changes_nothing_here_is_no_label(table):
     found = compose(table, "short", only=["SBN 200"])
     assert (found["SBN 200", "NVIL"].label, found["SBN 200", "WS"].label) == ("short", "")
-    assert compose(table, "short", ["optim.rate=1"], ["SBN 200"])["SBN 200", "WS"].label == "modified"
+    assert (
+        compose(table, "short", ["optim.rate=1"], ["SBN 200"])["SBN 200", "WS"].label == "modified"
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,11 @@ def test_paper_protocol_of_an_importance_weighted_table(small):
 def test_other_data_settings_are_not_the_papers_protocol():
     table = catalogue.load_table("nvil_mnist")
     paper = catalogue.load_preset("paper")
-    for override, same in (("data.held_out=null", False), ("data.mirror=/x", True), ("optim.rate=1e-3", True)):
+    for override, same in (
+        ("data.held_out=null", False),
+        ("data.mirror=/x", True),
+        ("optim.rate=1e-3", True),
+    ):
         found = cells(table, paper, [override], ["row=SBN 200"])
         assert all(c.paper_protocol is same for c in found), override
 
@@ -69,4 +75,6 @@ def test_other_data_settings_are_not_the_papers_protocol():
 def test_a_validation_measure_asks_nothing_of_the_evaluation():
     table = catalogue.load_table("nvil_variance")
     short = catalogue.load_preset("short")
-    assert all(c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"]))
+    assert all(
+        c.paper_protocol for c in cells(table, short, ["eval.points=10", "eval.iw_samples=7"])
+    )

@@ -34,7 +34,10 @@ def test_a_linked_entry_is_the_other_tables_run(preset):
         assert cell.key == there.key
         assert cell.config == there.config
         assert (cell.table, cell.measure, cell.label) == (NAME, there.measure, there.label)
-        assert (cell.paper_protocol, cell.paper_signature) == (there.paper_protocol, there.paper_signature)
+        assert (cell.paper_protocol, cell.paper_signature) == (
+            there.paper_protocol,
+            there.paper_signature,
+        )
 
 
 def test_the_presets_are_those_of_the_sources_too():
@@ -47,12 +50,19 @@ def test_results_of_the_sources_stand_under_the_tables_own_names():
     table = catalogue.load_table(NAME)
     files = [path.name for path in shipped.files([NAME], ["short"])]
     assert "nvil_autoreg-short.csv" in files
-    (row, column), entry = next((at, e) for at, e in table.links.items() if e.table == "nvil_autoreg")
-    lines = [(entry.table, entry.row, entry.column, 1.0), (entry.table, "another", entry.column, 2.0)]
+    (row, column), entry = next(
+        (at, e) for at, e in table.links.items() if e.table == "nvil_autoreg"
+    )
+    lines = [
+        (entry.table, entry.row, entry.column, 1.0),
+        (entry.table, "another", entry.column, 2.0),
+    ]
     frame = pd.DataFrame(lines, columns=["table", "row", "column", "value"])
     assert under_own_names(frame, table).values.tolist() == [[NAME, row, column, 1.0]]
     own = pd.DataFrame([(NAME, row, column, 3.0)], columns=frame.columns)
-    assert under_own_names(pd.concat([frame, own]), table).values.tolist() == [[NAME, row, column, 3.0]]
+    assert under_own_names(pd.concat([frame, own]), table).values.tolist() == [
+        [NAME, row, column, 3.0]
+    ]
 
 
 def changed(**row):
@@ -65,7 +75,10 @@ def changed(**row):
     ("row", "message"),
     [
         ({"set": ["optim.rate=1"]}, r"trained_by\.bound: settings are those of the other table"),
-        ({"entries": {"bound": ["optim.rate=1"]}}, r"trained_by\.bound: settings are those of the other table"),
+        (
+            {"entries": {"bound": ["optim.rate=1"]}},
+            r"trained_by\.bound: settings are those of the other table",
+        ),
         ({"columns": ["exact"]}, r"trained_by\.bound: not trained here"),
         (
             {"trained_by": {"bound": {"table": "nvil_autoreg", "row": "SBN 200"}}},
@@ -88,7 +101,9 @@ def linked_to(table, row, column, monkeypatch):
     there = {"bound": {"table": table, "row": row, "column": column}}
     content = {NAME: changed(**{"trained_by": there}), "other": changed()}
     read = catalogue.load_yaml
-    monkeypatch.setattr(catalogue, "load_yaml", lambda group, name: content.get(name) or read(group, name))
+    monkeypatch.setattr(
+        catalogue, "load_yaml", lambda group, name: content.get(name) or read(group, name)
+    )
     return catalogue.load(NAME)
 
 
@@ -99,7 +114,10 @@ def linked_to(table, row, column, monkeypatch):
         (("nvil_autoreg", "SBN 201", "autoregressive"), "nvil_autoreg trains no 'SBN 201'"),
         (("dvae_pp_smoothing", "SBN 200", "autoregressive"), "dvae_pp_smoothing trains no"),
         (("dlgm_mnist", "diagonal", "bit flips"), "is of the measure iw_nll, this column of bound"),
-        (("other", "NVIL 200", "bound"), "is itself trained by nvil_autoreg: SBN 200 / autoregressive"),
+        (
+            ("other", "NVIL 200", "bound"),
+            "is itself trained by nvil_autoreg: SBN 200 / autoregressive",
+        ),
     ],
 )
 def test_a_link_to_what_is_not_there_is_refused(place, message, monkeypatch):

@@ -19,11 +19,27 @@ from vaebench.settings.kinds import shown
 MANY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 ONLY = ["SBN 200", "column=NVIL"]
-SIGNS = st.text(st.sampled_from("[]{}(),:'\"\\$=+-~.#*& \t0123456789eEinfaultrdc\u00e9\u0660"), max_size=12)
-WORDS = st.sampled_from(
-    ["null", "true", "nan", "inf", "-inf", "1e400", "1e-400", "9" * 400, "9" * 5000, "0x1f", "1_000"]
+SIGNS = st.text(
+    st.sampled_from("[]{}(),:'\"\\$=+-~.#*& \t0123456789eEinfaultrdc\u00e9\u0660"), max_size=12
 )
-WORDS |= st.sampled_from(["${train.batch}", "${nothing.here}", "${oc.env:HOME}", "choice(1,2)", "range(1,3)", "[" * 50])
+WORDS = st.sampled_from(
+    [
+        "null",
+        "true",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e-400",
+        "9" * 400,
+        "9" * 5000,
+        "0x1f",
+        "1_000",
+    ]
+)
+WORDS |= st.sampled_from(
+    ["${train.batch}", "${nothing.here}", "${oc.env:HOME}", "choice(1,2)", "range(1,3)", "[" * 50]
+)
 VALUES = SIGNS | WORDS | st.text(max_size=6) | st.integers().map(str) | st.floats().map(str)
 
 
@@ -36,8 +52,23 @@ def table():
 def keys(table) -> list[str]:
     """Every setting of a cell, and a few that there are not."""
     config = cells(table, catalogue.load_preset("paper"), only=ONLY)[0].config
-    found = [f"{g}.{k}" for g, section in config.items() if isinstance(section, dict) for k in section]
-    return [*found, "recipe", "data", "model", "optim", "", "nothing", "optim.", ".rate", "hydra.run.dir", "+a", "~b"]
+    found = [
+        f"{g}.{k}" for g, section in config.items() if isinstance(section, dict) for k in section
+    ]
+    return [
+        *found,
+        "recipe",
+        "data",
+        "model",
+        "optim",
+        "",
+        "nothing",
+        "optim.",
+        ".rate",
+        "hydra.run.dir",
+        "+a",
+        "~b",
+    ]
 
 
 def refused(call, *arguments, **more) -> tuple[object, str]:
@@ -69,7 +100,9 @@ def test_any_word_at_all_is_refused_or_composes(table, text):
     refused(cells, table, catalogue.load_preset("paper"), [], only=[text])
 
 
-NUMBERS = st.integers(1, 10**9) | st.floats(1e-300, 1e300).filter(lambda v: v == v and not math.isinf(v))
+NUMBERS = st.integers(1, 10**9) | st.floats(1e-300, 1e300).filter(
+    lambda v: v == v and not math.isinf(v)
+)
 
 
 @MANY

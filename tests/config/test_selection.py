@@ -12,8 +12,12 @@ from vaebench.errors import UserError
 
 
 def test_parse(small):
-    found = parse(["optim.rate=1", "table=small", "preset=quick", "model.dims=[1,2]", "run.results=a=b"])
-    assert found == Selection(("small",), "quick", ("optim.rate=1", "model.dims=[1,2]", "run.results=a=b"))
+    found = parse(
+        ["optim.rate=1", "table=small", "preset=quick", "model.dims=[1,2]", "run.results=a=b"]
+    )
+    assert found == Selection(
+        ("small",), "quick", ("optim.rate=1", "model.dims=[1,2]", "run.results=a=b")
+    )
     assert parse(["table=small"]).preset == "paper"
 
 
@@ -47,14 +51,21 @@ def test_parse_says_what_is_wrong(small, arguments, words):
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("0-4", [0, 1, 2, 3, 4]), ("0,2,5", [0, 2, 5]), ("0-2,7", [0, 1, 2, 7]), ("3", [3]), ("5,1-2,2", [5, 1, 2])],
+    [
+        ("0-4", [0, 1, 2, 3, 4]),
+        ("0,2,5", [0, 2, 5]),
+        ("0-2,7", [0, 1, 2, 7]),
+        ("3", [3]),
+        ("5,1-2,2", [5, 1, 2]),
+    ],
 )
 def test_seeds_as_given(table, text, found):
     assert seeds(table, catalogue.load_preset("quick"), text) == found
 
 
 def test_seeds_of_the_nearest_source(table):
-    assert seeds(table, catalogue.load_preset("tuned"), None) == [4, 5]  # the table's own for the preset
+    # The table's own for the preset.
+    assert seeds(table, catalogue.load_preset("tuned"), None) == [4, 5]
     assert seeds(table, catalogue.load_preset("quick"), None) == [0, 1]  # the preset's
     assert seeds(table, catalogue.load_preset("paper"), None) == [0, 1, 2]  # the table's
 
@@ -66,7 +77,9 @@ def test_the_largest_seed(table):
     assert seeds(table, catalogue.load_preset("paper"), str(2**63 - 1)) == [2**63 - 1]
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0-1-2", "0-99999999999", "²", *TOO_LARGE])
+@pytest.mark.parametrize(
+    "text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0-1-2", "0-99999999999", "²", *TOO_LARGE]
+)
 def test_seeds_that_cannot_be_read(table, text):
     with pytest.raises(UserError, match="--seeds") as caught:
         seeds(table, catalogue.load_preset("paper"), text)

@@ -59,17 +59,27 @@ def _place(table: Table, row: str, column: str) -> tuple[str, str]:
 def printed(table: Table, what: str) -> dict[tuple[str, str], float]:
     """(row, variant) -> the number in the paper's CSV, or its standard deviation where one is printed."""
     place = PLACES.get(table.published_csv, lambda r: (r["model"], r["variant"]))
-    with open(ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8") as f:
+    with open(
+        ROOT / "results" / "published" / table.published_csv, newline="", encoding="utf-8"
+    ) as f:
         lines = list(csv.DictReader(f))
-    assert len({place(r) for r in lines}) == len(lines), "two lines of the CSV have one place in the table"
+    assert len({place(r) for r in lines}) == len(lines), (
+        "two lines of the CSV have one place in the table"
+    )
     return {place(r): float(r[what]) for r in lines if r[what] and not r[what].startswith("<")}
 
 
 @pytest.mark.parametrize(("ours", "papers"), [("published", "value"), ("spread", "std")])
 @pytest.mark.parametrize("name", [n for n in TRAINED if catalogue.load_table(n).published_csv])
-def test_published_numbers_and_their_spreads_are_those_of_the_paper(name: str, ours: str, papers: str) -> None:
+def test_published_numbers_and_their_spreads_are_those_of_the_paper(
+    name: str, ours: str, papers: str
+) -> None:
     table = catalogue.load_table(name)
-    here = {_place(table, r, c): v for r, row in table.rows.items() for c, v in getattr(row, ours).items()}
+    here = {
+        _place(table, r, c): v
+        for r, row in table.rows.items()
+        for c, v in getattr(row, ours).items()
+    }
     assert here == printed(table, papers)
 
 
@@ -78,7 +88,9 @@ def test_a_table_says_what_it_must(name: str) -> None:
     assert catalogue.load(name).ledger
     assert name in DRAWN or catalogue.load_table(name).margin_why
     text = (catalogue.conf_dir() / "table" / f"{name}.yaml").read_text()
-    assert text.startswith(f"# vaebench run table={name}\n# cost"), "a table file starts with its command and its cost"
+    assert text.startswith(f"# vaebench run table={name}\n# cost"), (
+        "a table file starts with its command and its cost"
+    )
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -110,26 +122,45 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_a_table_runs_offline(name: str, place: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+def test_a_table_runs_offline(
+    name: str, place: Path, capsys: pytest.CaptureFixture, monkeypatch
+) -> None:
     """Every cell, of a large table all columns once and all rows once, a few updates on the embedded digits: trained,
     evaluated, shown."""
     monkeypatch.setenv("VAEBENCH_DATA", str(place / "data"))
     monkeypatch.setattr("vaebench.evaluation.posterior_means.POINTS", 5)
-    few = ["train.updates=3", "train.valid_every=3", "train.valid_samples=2", "eval.iw_samples=4", "eval.points=20"]
+    few = [
+        "train.updates=3",
+        "train.valid_every=3",
+        "train.valid_samples=2",
+        "eval.iw_samples=4",
+        "eval.points=20",
+    ]
     where = [f"run.results={place / 'runs'}", "run.jobs=1", "run.engine=plain"]
     before = {p.parents[1].name for p in place.glob("runs/*/seed-0/result.json")}
     done = set()
     for only, entries in tried(catalogue.load_table(name)):
         picked = [word for text in only for word in ("--only", text)]
-        assert cli.main(["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]) == 0
+        assert (
+            cli.main(
+                ["run", f"table={name}", "preset=quick", "--seeds", "0", *picked, *few, *where]
+            )
+            == 0
+        )
         shown = capsys.readouterr().out
-        for row in {r for r, _ in entries}:  # on other data than the paper's, rows of the literature are left out
+        # On other data than the paper's, rows of the literature are left out.
+        for row in {r for r, _ in entries}:
             assert row in shown
         done |= set(entries)
     preset = catalogue.load_preset("quick")
-    made = {(c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])}
+    made = {
+        (c.row, c.column): c.key for c in cells(catalogue.load_table(name), preset, [*few, *where])
+    }
     wanted = {made[entry] for entry in done}  # on the digits, rows may be one and the same
-    results = {p.parents[1].name: json.loads(p.read_text()) for p in place.glob("runs/*/seed-0/result.json")}
+    results = {
+        p.parents[1].name: json.loads(p.read_text())
+        for p in place.glob("runs/*/seed-0/result.json")
+    }
     assert set(results) - before <= wanted <= set(results)
     assert {(results[key]["status"], results[key]["updates"]) for key in wanted} == {("done", 3)}
 
@@ -140,16 +171,24 @@ def test_a_large_table_is_tried_in_every_row_and_column() -> None:
     for name, size in sizes.items():
         table = catalogue.load_table(name)
         entries = [entry for _, some in tried(table) for entry in some]
-        assert {r for r, _ in entries} >= {r for r, c in table.trained() if c == table.trained()[0][1]}
-        assert {c for _, c in entries} >= {c for r, c in table.trained() if r == table.trained()[0][0]}
+        assert {r for r, _ in entries} >= {
+            r for r, c in table.trained() if c == table.trained()[0][1]
+        }
+        assert {c for _, c in entries} >= {
+            c for r, c in table.trained() if r == table.trained()[0][0]
+        }
         assert len(tried(table)) == (1 if size <= ALL_ENTRIES else 2)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_drawn_figure_needs_nothing(name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+def test_a_drawn_figure_needs_nothing(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch
+) -> None:
     """Neither data nor training: a table on stdout, a CSV and an image beside the folder of the runs."""
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
-    assert cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
+    assert (
+        cli.main(["run", f"table={name}", "preset=quick", f"run.results={tmp_path / 'runs'}"]) == 0
+    )
     assert catalogue.load(name).title in capsys.readouterr().out
     made = [p.relative_to(tmp_path) for p in sorted(tmp_path.rglob("*")) if p.is_file()]
     assert made == [Path("figures") / f"{name}.csv", Path("figures") / f"{name}.png"]
@@ -167,24 +206,37 @@ def test_the_reference_of_a_drawn_figure_is_what_is_drawn(name: str) -> None:
     for line, point in zip(stored, points, strict=True):
         assert list(line) == list(point)
         for key, value in point.items():
-            assert line[key] == value if isinstance(value, str) else abs(float(line[key]) - value) < 1e-5
+            assert (
+                line[key] == value
+                if isinstance(value, str)
+                else abs(float(line[key]) - value) < 1e-5
+            )
     assert (REFERENCE / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_two_tables_that_train_the_same_cell_share_its_run() -> None:
     def key(table: str, row: str, column: str, preset: str = "paper") -> str:
-        made = cells(catalogue.load_table(table), catalogue.load_preset(preset), (), [f"row={row}", f"column={column}"])
+        made = cells(
+            catalogue.load_table(table),
+            catalogue.load_preset(preset),
+            (),
+            [f"row={row}", f"column={column}"],
+        )
         return made[0].key
 
     assert key("nvil_mnist", "SBN 500", "NVIL") == key("nvil_autoreg", "SBN 500", "factorial")
     assert key("nvil_mnist", "SBN 200", "NVIL") == key("nvil_recipe", "SBN 200", "literal", "twice")
-    assert key("nvil_mnist", "SBN 200", "NVIL", "tenth") == key("nvil_variance", "SBN 200", "baseline, IDB, VN")
+    assert key("nvil_mnist", "SBN 200", "NVIL", "tenth") == key(
+        "nvil_variance", "SBN 200", "baseline, IDB, VN"
+    )
     assert key("nvil_mnist", "SBN 200", "NVIL") != key("nvil_mnist", "SBN 200", "WS")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_no_setting_was_chosen_on_test_cases(name: str) -> None:
-    chosen = re.compile(r"(NLL|perplexity|bound) of (the )?[\d,]+ test (cases|documents) (was|were)")
+    chosen = re.compile(
+        r"(NLL|perplexity|bound) of (the )?[\d,]+ test (cases|documents) (was|were)"
+    )
     for entry in catalogue.load(name).ledger:
         assert not chosen.search(entry.why), entry.topic
 
@@ -195,12 +247,16 @@ def _keys(table: str) -> set[str]:
 
 
 def test_tables_share_as_many_runs_as_they_say() -> None:
-    noise, likelihoods, imputation = (_keys(f"dlgm_{name}") for name in ("noise", "mnist", "imputation"))
+    noise, likelihoods, imputation = (
+        _keys(f"dlgm_{name}") for name in ("noise", "mnist", "imputation")
+    )
     assert (len(noise), len(noise & likelihoods)) == (8, 4)
     assert "8 runs" in _comment("dlgm_noise")
     assert "four of them shared with table=dlgm_mnist" in _comment("dlgm_noise")
 
-    flips = cells(catalogue.load_table("dlgm_mnist"), catalogue.load_preset("paper"), (), ["column=bit flips"])
+    flips = cells(
+        catalogue.load_table("dlgm_mnist"), catalogue.load_preset("paper"), (), ["column=bit flips"]
+    )
     assert imputation == {c.key for c in flips}
     assert "one column of table=dlgm_mnist (bit flips)" in _comment("dlgm_imputation")
 
@@ -249,7 +305,10 @@ def test_log_z_of_a_failed_annealing_is_flagged() -> None:
 @pytest.mark.parametrize(
     ("paper", "short"),
     [
-        ("Vahdat, Macready & Bian 2018, DVAE++: Discrete Variational Autoencoders", "Vahdat et al. 2018, DVAE++"),
+        (
+            "Vahdat, Macready & Bian 2018, DVAE++: Discrete Variational Autoencoders",
+            "Vahdat et al. 2018, DVAE++",
+        ),
         ("Vahdat, Andriyash & Macready 2020, Undirected Graphical Models", "Vahdat et al. 2020"),
         ("Mnih & Gregor 2014, Neural Variational Inference", "Mnih & Gregor 2014"),
         ("He et al. 2019, Lagging Inference Networks", "He et al. 2019"),

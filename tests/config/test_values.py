@@ -60,7 +60,8 @@ def test_an_equals_sign_in_a_value_stands_for_itself(table, value, read):
 
 
 @pytest.mark.parametrize(
-    ("value", "read"), [("gpu,long", "gpu,long"), ("'gpu,long'", "gpu,long"), ("gpu", "gpu"), ("null", None)]
+    ("value", "read"),
+    [("gpu,long", "gpu,long"), ("'gpu,long'", "gpu,long"), ("gpu", "gpu"), ("null", None)],
 )
 def test_several_partitions_are_one_value(table, value, read):
     assert one(table, f"run.partition={value}").config["run"]["partition"] == read
@@ -101,7 +102,10 @@ def test_a_results_folder_is_taken_as_it_stands(table, monkeypatch):
         ("train.updates=2.5", ["train.updates=2.5", "a whole number"]),
         ("train.updates=true", ["train.updates=true", "a whole number"]),
         ("train.updates=0", ["train.updates=0", "from 1 to 1,000,000,000"]),
-        ("train.updates=${train.batch}", ["train.updates=${train.batch}", "interpolations have no part"]),
+        (
+            "train.updates=${train.batch}",
+            ["train.updates=${train.batch}", "interpolations have no part"],
+        ),
         ("model.dims=[3,${train.batch}]", ["model.dims=[3,${train.batch}]", "interpolations"]),
         ("train.order=random", ["train.order=random", "replacement or shuffle"]),
         ("optim.rate=nan", ["optim.rate=nan", "a finite number"]),
@@ -135,7 +139,9 @@ def test_a_mistake_gets_one_line(table, override, words):
 def test_a_mistake_of_a_table_names_its_place(small):
     path = small / "table" / "small.yaml"
     path.write_text(SMALL.replace("model.dims=[200,200]", "model.dmis=[200,200]"))
-    with pytest.raises(UserError, match=r"^table small: rows\.SBN 200-200: unknown key 'model\.dmis'"):
+    with pytest.raises(
+        UserError, match=r"^table small: rows\.SBN 200-200: unknown key 'model\.dmis'"
+    ):
         compose(catalogue.load_table("small"))
 
 

@@ -21,7 +21,14 @@ VISIBLE = 5
 
 DOCUMENTS = ("0", "1", "01", "110", "000", "")
 
-COUNTED = ((0, 0, 1, 0, 0), (0, 3, 0, 1, 0), (1, 1, 1, 1, 1), (6, 0, 0, 0, 0), (0, 0, 0, 2, 2), (2, 0, 1, 0, 4))
+COUNTED = (
+    (0, 0, 1, 0, 0),
+    (0, 3, 0, 1, 0),
+    (1, 1, 1, 1, 1),
+    (6, 0, 0, 0, 0),
+    (0, 0, 0, 2, 2),
+    (2, 0, 1, 0, 4),
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class Case:
     @property
     def label(self) -> str:
         parts = [str(v) for part in (self.objective, self.model) for v in part.values()]
-        return self.missing or " ".join([*parts, *([str(self.other_kind)] if self.other_kind else [])])
+        return self.missing or " ".join(
+            [*parts, *([str(self.other_kind)] if self.other_kind else [])]
+        )
 
     @property
     def kind(self) -> Kind:
@@ -113,7 +122,11 @@ def objective_cases() -> list[Case]:
 
 def _with_fixed_codes() -> list[Case]:
     """The case without what is refused: noise on the input of which a rule draws none, kept chains of counts."""
-    nets = [case for case in model_cases() if not case.missing and case.model.get("posterior") == "autoregressive"]
+    nets = [
+        case
+        for case in model_cases()
+        if not case.missing and case.model.get("posterior") == "autoregressive"
+    ]
     return [replace(case, model={**case.model, "posterior": "deterministic"}) for case in nets]
 
 
@@ -125,15 +138,23 @@ def _able(case: Case) -> Case:
         objectives.build(case.objective, case.build())
     except UserError:
         if case.kind is Kind.COUNTS:
-            return replace(case, objective={k: v for k, v in case.objective.items() if k != "chains"})
-        off = {"dropout_in": 0.0, "dropout_out": 0.0} if case.kind is Kind.TOKENS else {"input_noise": "none"}
+            return replace(
+                case, objective={k: v for k, v in case.objective.items() if k != "chains"}
+            )
+        off = (
+            {"dropout_in": 0.0, "dropout_out": 0.0}
+            if case.kind is Kind.TOKENS
+            else {"input_noise": "none"}
+        )
         return replace(case, model={**case.model, **off})
     return case
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "model_case" in metafunc.fixturenames:
-        coded = [c for c in model_cases() if c.missing or FAMILIES[c.model["name"]].latent != "none"]
+        coded = [
+            c for c in model_cases() if c.missing or FAMILIES[c.model["name"]].latent != "none"
+        ]
         metafunc.parametrize("model_case", coded, ids=str)
     # The scope brings the tests of one case together, so that they find each other's trained packs.
     if "objective_case" in metafunc.fixturenames:
@@ -157,8 +178,12 @@ def x(request) -> Tensor:
     if any(isinstance(v, Case) and v.kind is Kind.COUNTS for v in params.values()):
         return torch.tensor(COUNTED, dtype=torch.float32)
     if any(isinstance(v, Case) and v.tokens for v in params.values()):
-        return torch.tensor([[1, *(3 + int(c) for c in word), 2, 0, 0, 0][:VISIBLE] for word in DOCUMENTS])
-    return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32)
+        return torch.tensor(
+            [[1, *(3 + int(c) for c in word), 2, 0, 0, 0][:VISIBLE] for word in DOCUMENTS]
+        )
+    return torch.tensor(
+        [[c >> i & 1 for i in range(VISIBLE)] for c in (0, 5, 9, 14, 22, 31)], dtype=torch.float32
+    )
 
 
 @pytest.fixture

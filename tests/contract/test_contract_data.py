@@ -36,7 +36,10 @@ def made(cls):
     rng = np.random.default_rng(0)
     if issubclass(cls, CountsLoader):
         tokens = {part: rng.integers(0, 40, (n, 50)) for part, n in ROWS.items()}
-        parts = {part: Documents.of_tokens(t.ravel(), np.arange(len(t) + 1) * 50) for part, t in tokens.items()}
+        parts = {
+            part: Documents.of_tokens(t.ravel(), np.arange(len(t) + 1) * 50)
+            for part, t in tokens.items()
+        }
         return to_arrays(parts, tuple(f"w{i}" for i in range(40)))
     d = math.prod(cls.shape)
     if cls is OwnImages:
@@ -45,7 +48,9 @@ def made(cls):
     if issubclass(cls, BinaryLoader):
         return bits
     if issubclass(cls, IntensityLoader):
-        return {part: rng.integers(0, cls.top + 1, (n, d), dtype=np.uint8) for part, n in ROWS.items()}
+        return {
+            part: rng.integers(0, cls.top + 1, (n, d), dtype=np.uint8) for part, n in ROWS.items()
+        }
     if issubclass(cls, Chardata):
         grey = {part: rng.random((n, d), dtype=np.float32) for part, n in ROWS.items()}
     else:
@@ -56,7 +61,8 @@ def made(cls):
 def splits_of(name, held_out=None, seed=0):
     cls = DATA[name]
     arrays = made(cls)
-    if cls is OwnImages and held_out is not None:  # held out of the training images if no others are named
+    # Held out of the training images if no others are named.
+    if cls is OwnImages and held_out is not None:
         arrays["train"] = np.concatenate([arrays["train"], arrays.pop("valid")])
     elif not cls.sources and not cls.asks:
         return data.load({"name": name, "held_out": held_out, "held_out_seed": seed})

@@ -40,7 +40,10 @@ def evaluated(case, x, chunk=None, seed=0, **ev):
 
 def discrete(case):
     """Whether the cases are binary or documents, so that no likelihood is above 1. (The toy's target has no data.)"""
-    return case.model["name"] not in ("linear_gaussian", "rbm_target") and case.model.get("likelihood") != "gaussian"
+    return (
+        case.model["name"] not in ("linear_gaussian", "rbm_target")
+        and case.model.get("likelihood") != "gaussian"
+    )
 
 
 def test_measures_are_known_by_name_and_finite(model_case, x):
@@ -63,7 +66,8 @@ def test_likelihoods_and_bounds_of_discrete_data_are_positive(model_case, x):
         assert name not in found or found[name].value >= 0, name
     for name in (n for n in found if n.endswith("perplexity")):
         assert found[name].value >= 1, name
-    if "iw_nll" in found and "bound" in found:  # Burda et al. 2016: more samples, a tighter bound; five errors
+    # Burda et al. 2016: more samples, a tighter bound; five errors.
+    if "iw_nll" in found and "bound" in found:
         slack = 5 * math.hypot(found["bound"].error, found["iw_nll"].error)
         assert found["iw_nll"].value <= found["bound"].value + slack
 
@@ -84,10 +88,15 @@ def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x
     Over six cases the variance from 20 samples each is itself uncertain by some 15 percent. Where log q rests on
     annealing for each case that part of the error stays.
     """
-    if not isinstance(model_case.build(), LatentModel) or model_case.model["name"] == "rbm_posterior":
+    if (
+        not isinstance(model_case.build(), LatentModel)
+        or model_case.model["name"] == "rbm_posterior"
+    ):
         pytest.skip("no bound from samples alone")
     many = x.repeat(10, 1)
-    few, more = (evaluated(model_case, many, bound_samples=k, iw_samples=None)["bound"] for k in (20, 320))
+    few, more = (
+        evaluated(model_case, many, bound_samples=k, iw_samples=None)["bound"] for k in (20, 320)
+    )
     if few.error < 1e-9:
         pytest.skip("nothing is random")
     assert 2.7 < few.error / more.error < 5.5
@@ -95,23 +104,42 @@ def test_the_error_of_the_bound_falls_with_the_root_of_the_samples(model_case, x
 
 def test_the_bound_of_other_seeds_scatters_by_its_error(model_case, x):
     """z of eight seeds about their mean: their mean square is above 3.3 once in 700 times, below 0.15 once in 150."""
-    if not isinstance(model_case.build(), LatentModel) or model_case.model["name"] == "rbm_posterior":
+    if (
+        not isinstance(model_case.build(), LatentModel)
+        or model_case.model["name"] == "rbm_posterior"
+    ):
         pytest.skip("no bound from samples alone")
     many = x.repeat(10, 1)
-    found = [evaluated(model_case, many, seed=s, bound_samples=20, iw_samples=None)["bound"] for s in range(8)]
+    found = [
+        evaluated(model_case, many, seed=s, bound_samples=20, iw_samples=None)["bound"]
+        for s in range(8)
+    ]
     values = torch.tensor([m.value for m in found], dtype=torch.float64)
     if found[0].error < 1e-9:
         pytest.skip("nothing is random")
-    assert 0.15 < float(values.var()) / float(torch.tensor([m.error for m in found]).pow(2).mean()) < 3.3
+    assert (
+        0.15
+        < float(values.var()) / float(torch.tensor([m.error for m in found]).pow(2).mean())
+        < 3.3
+    )
 
 
 def test_measures_come_back_from_a_csv(model_case, x, tmp_path):
     """Through result.json, the long frame and a file: every number to its last bit."""
-    config = {**CONFIG, "model": model_case.model, "objective": {"name": "some"}, "optim": {"name": "sgd"}}
+    config = {
+        **CONFIG,
+        "model": model_case.model,
+        "objective": {"name": "some"},
+        "optim": {"name": "sgd"},
+    }
     found = evaluated(model_case, x)
     cell = Cell("tiny", "row", "column", "paper", config)
     runs = store.Store(tmp_path)
-    runs.write_result(cell.key, 3, {"schema": 1, "status": "done", "measures": [m.to_dict() for m in found.values()]})
+    runs.write_result(
+        cell.key,
+        3,
+        {"schema": 1, "status": "done", "measures": [m.to_dict() for m in found.values()]},
+    )
     frame = runs.frame([cell], [3])
     long_frame.write_csv(frame, tmp_path / "measures.csv")
     back = long_frame.read_csv(tmp_path / "measures.csv")

@@ -61,7 +61,8 @@ def test_a_model_without_tiny_settings_of_its_own_fails(monkeypatch, request):
     # The cases are made in conftest.py, which a test module cannot import: reach it through pytest.
     cases = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "model_cases"))
     assert {case.model["name"] for case in cases.model_cases()} == set(FAMILIES)
-    monkeypatch.delattr(RBMVAEGaussian, "tiny")  # those of the class that it derives from do not count
+    # Those of the class that it derives from do not count.
+    monkeypatch.delattr(RBMVAEGaussian, "tiny")
     (case,) = [case for case in cases.model_cases() if case.missing]
     with pytest.raises(pytest.fail.Exception, match=r"model RBMVAEGaussian has no tiny settings"):
         case.build()
@@ -78,7 +79,9 @@ def test_a_family_says_of_its_class_what_the_class_is(name):
     assert issubclass(cls, ExactModel) == facts.exact
     assert issubclass(cls, GaussianPosterior) == facts.encoded
     kinds = {"prior": BoltzmannPrior, "posterior": BoltzmannPosterior, "evidence": EnergyModel}
-    assert facts.unnormalised == tuple(side for side, kind in kinds.items() if issubclass(cls, kind))
+    assert facts.unnormalised == tuple(
+        side for side, kind in kinds.items() if issubclass(cls, kind)
+    )
 
 
 def test_declares_what_it_is(model_case):
@@ -134,7 +137,8 @@ def test_log_densities_are_the_sums_of_their_terms(model_case, x, draw):
     z = sampled(model, x, draw)
     log_p = model.log_joint_terms(x, z)
     log_q = model.log_posterior_terms(z, x)
-    terms = 1 if model.facts.unnormalised else len(model.sizes) - 1  # a Boltzmann prior does not fall into layers
+    # A Boltzmann prior does not fall into layers.
+    terms = 1 if model.facts.unnormalised else len(model.sizes) - 1
     assert len(log_p) == terms + 1  # the data, then one prior term per layer
     assert len(log_q) == terms
     torch.testing.assert_close(sum(log_p), model.log_joint(x, z))
@@ -205,8 +209,11 @@ def test_extreme_parameters_give_finite_densities_and_gradients(model_case, x, d
     model = model_case.build()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            to_variance = "q.output" if model_case.tokens else "q."  # the states of an LSTM are bounded
-            of_variance = isinstance(model, (GaussianPosterior, DLGM)) and name.startswith(to_variance)
+            # The states of an LSTM are bounded.
+            to_variance = "q.output" if model_case.tokens else "q."
+            of_variance = isinstance(model, (GaussianPosterior, DLGM)) and name.startswith(
+                to_variance
+            )
             if not (of_variance or name.endswith("log_sd") or "log_var" in name):
                 p.mul_(300.0)
     z = sampled(model, x, draw)
@@ -234,7 +241,11 @@ def test_float32_and_float64_agree(model_case, x, draw):
 def test_probabilities_sum_to_one(model_case):
     binary(model_case)
     model = model_case.build(seed=3).double()
-    x = sequences(model, tokens=3) if model_case.kind is Kind.COUNTS else exact.states(model.sizes[0])
+    x = (
+        sequences(model, tokens=3)
+        if model_case.kind is Kind.COUNTS
+        else exact.states(model.sizes[0])
+    )
     z = [h.expand(-1, len(x), -1) for h in exact.latent_states(model)]
     total = float(exact.log_evidence(model, x).exp().sum())
     if sees(model, x, z):

@@ -20,7 +20,10 @@ SEEDS = [0, 2]
 UPDATES = 6
 BATCH = 4
 
-OPTIMS = {"sgd": {"name": "sgd", "rate": 0.01}, "adam": {"name": "adam", "rate": 0.01, "epsilon": 1e-3}}
+OPTIMS = {
+    "sgd": {"name": "sgd", "rate": 0.01},
+    "adam": {"name": "adam", "rate": 0.01, "epsilon": 1e-3},
+}
 
 
 def step_inputs(rule, x, draw):
@@ -40,9 +43,14 @@ def clock(update):
 
 
 def test_an_objective_without_tiny_settings_of_its_own_fails(request, monkeypatch):
-    cases = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "objective_cases"))
-    assert {case.objective["name"] for case in cases.objective_cases()} == set(objectives.OBJECTIVES)
-    monkeypatch.delattr(objectives.Aggressive, "tiny")  # those of the class that it derives from do not count
+    cases = next(
+        p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "objective_cases")
+    )
+    assert {case.objective["name"] for case in cases.objective_cases()} == set(
+        objectives.OBJECTIVES
+    )
+    # Those of the class that it derives from do not count.
+    monkeypatch.delattr(objectives.Aggressive, "tiny")
     (case,) = [case for case in cases.objective_cases() if case.missing]
     with pytest.raises(pytest.fail.Exception, match=r"objective Aggressive has no tiny settings"):
         case.build()
@@ -55,7 +63,9 @@ def test_the_step_is_pure(objective_case, x, draw):
     buffers = {k: v.clone() for k, v in rule.state_dict().items()}
     loss, state, metrics = rule(*inputs)
     again = rule(*inputs)
-    for a, b in zip(({"loss": loss}, state, metrics), ({"loss": again[0]}, *again[1:]), strict=True):
+    for a, b in zip(
+        ({"loss": loss}, state, metrics), ({"loss": again[0]}, *again[1:]), strict=True
+    ):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[k], b[k]) for k in a)
     torch.testing.assert_close(inputs, copies, rtol=0, atol=0)
@@ -68,17 +78,24 @@ def test_what_a_step_returns(objective_case, x, draw):
     loss, new, metrics = rule(state, batch, draws)
     assert loss.shape == ()
     assert torch.isfinite(loss)
-    assert {k: (v.shape, v.dtype) for k, v in new.items()} == {k: (v.shape, v.dtype) for k, v in state.items()}
+    assert {k: (v.shape, v.dtype) for k, v in new.items()} == {
+        k: (v.shape, v.dtype) for k, v in state.items()
+    }
     assert not any(v.requires_grad for v in [*new.values(), *metrics.values()])
     assert metrics["bound"].shape == ()
-    assert {name: tuple(v.shape) for name, v in draws.items()} == {n: s for n, (_, s) in rule.draws(*x.shape).items()}
+    assert {name: tuple(v.shape) for name, v in draws.items()} == {
+        n: s for n, (_, s) in rule.draws(*x.shape).items()
+    }
 
 
 def test_every_parameter_has_one_group_and_every_group_a_rate(objective_case):
     rule = objective_case.rule()
     groups = fast.group_of(rule)  # raises when one has none or several
     assert set(groups) == {name for name, _ in rule.named_parameters()}
-    halves = {{"p": "model", "q": "posterior"}[name.split(".")[0]] for name, _ in rule.model.named_parameters()}
+    halves = {
+        {"p": "model", "q": "posterior"}[name.split(".")[0]]
+        for name, _ in rule.model.named_parameters()
+    }
     assert halves <= set(groups.values()) <= set(rule.groups())
     for settings in OPTIMS.values():
         assert set(rule.groups()) <= set(optim.build(settings).rates)
@@ -114,14 +131,18 @@ def test_functional_gradient_is_that_of_autograd(objective_case, x, draw):
     functional = grad(lambda p: functional_call(other, p, inputs)[0])(params)
     rule(*inputs)[0].backward()
     for name, p in rule.named_parameters():
-        torch.testing.assert_close(functional[name], p.grad, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            functional[name], p.grad, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def test_every_group_learns(objective_case, x, draw):
     rule = objective_case.rule()
     rule(*step_inputs(rule, x, draw))[0].backward()
     for group in set(fast.group_of(rule).values()):
-        grads = [p.grad for name, p in rule.named_parameters() if fast.group_of(rule)[name] == group]
+        grads = [
+            p.grad for name, p in rule.named_parameters() if fast.group_of(rule)[name] == group
+        ]
         assert any(g.abs().sum() > 0 for g in grads), group
 
 
@@ -151,13 +172,19 @@ def make_pack(case, seeds, engine, x, parts=None, descent="sgd"):
         # Dreams of real numbers far from what the posterior expects: plain descent would diverge.
         dreams = case.objective["name"] == "wake_sleep" and rule.model.facts.density
         scale = 0.2 if dreams else 0.8
-        params = [{k: v.detach() for k, v in case.rule(10 + s, scale).named_parameters()} for s in seeds]
-        parts = [(p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)]
+        params = [
+            {k: v.detach() for k, v in case.rule(10 + s, scale).named_parameters()} for s in seeds
+        ]
+        parts = [
+            (p, rule.state(s, len(x)), update.state(p)) for s, p in zip(seeds, params, strict=True)
+        ]
     layers = rule.model.kernel_layers
     plain_only = case.tokens or rule.alone or rule.plain_only or layers
     if engine != "plain" and plain_only and not (layers and engine == "kernel"):
         pytest.skip("plain alone can run it")
-    if engine == "kernel" and not choice.has_kernel({**vars(case), "optim": {"name": descent}}, case.kind):
+    if engine == "kernel" and not choice.has_kernel(
+        {**vars(case), "optim": {"name": descent}}, case.kind
+    ):
         pytest.skip("no kernel")
     if engine == "kernel" and kernels.missing():
         pytest.skip(kernels.missing())
@@ -174,7 +201,9 @@ def advance(pack, seeds, rows=slice(0, UPDATES)):
         own = slice(max(rows.start - first, 0), min(rows.stop - first, length))
         draws = noise.update_block(pack.draws(BATCH), seeds, block, torch.device("cpu"), length)
         order = noise.order_block(len(pack.data), BATCH, "replacement", seeds, block, length)
-        sums = pack.advance(order[own], {k: v[own] for k, v in draws.items()}, None, first + own.start)
+        sums = pack.advance(
+            order[own], {k: v[own] for k, v in draws.items()}, None, first + own.start
+        )
         total = {k: v + total.get(k, 0.0) for k, v in sums.items()}
     return total
 
@@ -206,12 +235,16 @@ def assert_same(a, b, exactly=False, rtol=1e-4):
         assert part.keys() == other.keys()
         for name, v in part.items():
             tolerance = {"rtol": 0, "atol": 0} if exactly else {"rtol": rtol, "atol": 1e-5}
-            torch.testing.assert_close(v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance)
+            torch.testing.assert_close(
+                v, other[name], msg=lambda m, name=name: f"{name}: {m}", **tolerance
+            )
 
 
 def assert_equals_plain(engine, case, x, descent="sgd", rtol=1e-4):
     """Sums of the metrics, and all that belongs to each seed, are those of the plain engine."""
-    (plain, sums), (other, others) = (trained(case, SEEDS, e, x, descent) for e in ("plain", engine))
+    (plain, sums), (other, others) = (
+        trained(case, SEEDS, e, x, descent) for e in ("plain", engine)
+    )
     assert sums.keys() == others.keys()
     for name, v in sums.items():
         assert v.shape == (len(SEEDS),)
@@ -265,7 +298,10 @@ def test_copies_of_a_seed_are_copies(objective_case, x):
 
 
 COMPILED = [
-    ({"name": "sbn", "dims": [3, 4], "posterior": "autoregressive"}, {"name": "nvil", "baseline_units": 5}),
+    (
+        {"name": "sbn", "dims": [3, 4], "posterior": "autoregressive"},
+        {"name": "nvil", "baseline_units": 5},
+    ),
     ({"name": "darn", "dims": [4]}, {"name": "wake_sleep"}),
     ({"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 3}),
     (
@@ -282,7 +318,9 @@ COMPILED = [
 def assert_compiled_equals_plain(request, x, model, objective):
     table = next(p for p in request.config.pluginmanager.get_plugins() if hasattr(p, "model_cases"))
     case = table.Case(model, objective)
-    (plain, sums), (compiled, others) = (trained(case, SEEDS, engine, x) for engine in ("plain", "compiled"))
+    (plain, sums), (compiled, others) = (
+        trained(case, SEEDS, engine, x) for engine in ("plain", "compiled")
+    )
     for name, v in sums.items():
         torch.testing.assert_close(v, others[name], rtol=1e-5, atol=1e-3)
     for r in range(len(SEEDS)):
@@ -311,12 +349,21 @@ def test_the_optimiser_takes_the_step(objective_case, x):
     """One update of a pack is p - rate * gradient with each group's own rate."""
     rates = {"model": 0.1, "posterior": 0.03, "baseline": 0.02}
     rule = objective_case.rule()
-    update = optim.build({"name": "sgd", "rate": 0.1, "posterior_rate": 0.03, "baseline_rate": 0.02})
+    update = optim.build(
+        {"name": "sgd", "rate": 0.1, "posterior_rate": 0.03, "baseline_rate": 0.02}
+    )
     params = {k: v.detach().clone() for k, v in rule.named_parameters()}
     start = rule.state(0, len(x))
-    pack = fast.Pack(rule, update, [params], [start], [update.state(params)], data=x, kind=objective_case.kind)
+    pack = fast.Pack(
+        rule, update, [params], [start], [update.state(params)], data=x, kind=objective_case.kind
+    )
     order = torch.tensor([[[1, 4, 4]]])
-    draws = {k: v[:1] for k, v in noise.update_block(rule.draws(3, x.shape[1]), [7], 0, torch.device("cpu")).items()}
+    draws = {
+        k: v[:1]
+        for k, v in noise.update_block(
+            rule.draws(3, x.shape[1]), [7], 0, torch.device("cpu")
+        ).items()
+    }
     seen = {k: v[[1, 4, 4]] if k in rule.per_case else v for k, v in start.items()}
     batch = Batch(x[[1, 4, 4]], rows=order[0, 0], **clock(0))
     rule(seen, batch, {k: v[0, 0] for k, v in draws.items()})[0].backward()

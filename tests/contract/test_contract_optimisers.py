@@ -10,7 +10,11 @@ from vaebench import optim
 GROUPS = {"a": "model", "b": "posterior"}
 
 
-CASES = [{"name": name, **settings} for name, cls in optim.OPTIMS.items() for settings in vars(cls).get("tiny", ())]
+CASES = [
+    {"name": name, **settings}
+    for name, cls in optim.OPTIMS.items()
+    for settings in vars(cls).get("tiny", ())
+]
 
 
 def test_every_optimiser_has_tiny_settings_of_its_own():
@@ -96,7 +100,9 @@ def test_groups_have_rates_of_their_own(settings):
         descend(own, params, states(own, params), 1)
         moved[label] = {k: params[k] - start(1)[k] for k in params}
     torch.testing.assert_close(moved["slow"]["a"], moved["default"]["a"])
-    torch.testing.assert_close(moved["slow"]["b"], 0.1 * moved["default"]["b"], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        moved["slow"]["b"], 0.1 * moved["default"]["b"], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_limit_never_raises_a_rate(rule):

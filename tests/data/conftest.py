@@ -23,7 +23,11 @@ def amat(cases: np.ndarray) -> bytes:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
 
 
 @dataclasses.dataclass
@@ -36,7 +40,11 @@ class Tiny:
 
     def file(self, key: str) -> Path:
         folder = self.mirror / self.cls.sources[key].folder
-        return next(folder / name for name in self.cls.sources[key].file_names[::-1] if (folder / name).is_file())
+        return next(
+            folder / name
+            for name in self.cls.sources[key].file_names[::-1]
+            if (folder / name).is_file()
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -62,24 +70,40 @@ def tiny_static(tmp_path) -> Tiny:
     for key, cases in content.items():
         name = f"tiny_{key}.amat"
         urls = (f"https://one.test/{name}", f"https://two.test/{name}")
-        sources[key] = Source("tiny", name, hashlib.sha256(amat(cases)).hexdigest(), urls, unzipped=True)
+        sources[key] = Source(
+            "tiny", name, hashlib.sha256(amat(cases)).hexdigest(), urls, unzipped=True
+        )
         (mirror / "tiny" / f"{name}.gz").write_bytes(gzip.compress(amat(cases)))
-    cls = type("TinyStatic", (MnistStatic,), {"name": "tiny", "sources": sources, "rows": rows, "shape": (2, 3)})
+    cls = type(
+        "TinyStatic",
+        (MnistStatic,),
+        {"name": "tiny", "sources": sources, "rows": rows, "shape": (2, 3)},
+    )
     return Tiny(cls, mirror, content)
 
 
 @pytest.fixture
 def tiny_dynamic(tmp_path) -> Tiny:
     rng = np.random.default_rng(4)
-    content = {k: rng.integers(0, 256, (n, 2, 3), dtype=np.uint8) for k, n in (("train", 15), ("test", 4))}
+    content = {
+        k: rng.integers(0, 256, (n, 2, 3), dtype=np.uint8) for k, n in (("train", 15), ("test", 4))
+    }
     mirror = tmp_path / "mirror"
     (mirror / "tiny").mkdir(parents=True)
     sources = {}
     for key, grey in content.items():
         packed = gzip.compress(idx(grey))
-        sources[key] = Source("tiny", f"{key}.gz", hashlib.sha256(packed).hexdigest(), (f"https://one.test/{key}.gz",))
+        sources[key] = Source(
+            "tiny", f"{key}.gz", hashlib.sha256(packed).hexdigest(), (f"https://one.test/{key}.gz",)
+        )
         (mirror / "tiny" / f"{key}.gz").write_bytes(packed)
-    members = {"name": "tiny", "sources": sources, "rows": {"train": 15, "test": 4}, "valid": 5, "shape": (2, 3)}
+    members = {
+        "name": "tiny",
+        "sources": sources,
+        "rows": {"train": 15, "test": 4},
+        "valid": 5,
+        "shape": (2, 3),
+    }
     return Tiny(type("TinyDynamic", (MnistDynamic,), members), mirror, content)
 
 
@@ -101,6 +125,13 @@ def tiny_text(tmp_path):
         known = {"documents": 4} if split == "train" else {}
         sha256 = "" if known else hashlib.sha256(content).hexdigest()
         urls = (f"https://one.test/{split}", f"https://two.test/{split}")
-        sources[split] = Source("tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **known)
-    members = {"name": "tiny", "sources": sources, "documents": {"train": 4, "valid": 2, "test": 2}, "entries": 9}
+        sources[split] = Source(
+            "tiny", f"tiny.{split}.txt", sha256, urls, True, archive="tiny.tar.gz", **known
+        )
+    members = {
+        "name": "tiny",
+        "sources": sources,
+        "documents": {"train": 4, "valid": 2, "test": 2},
+        "entries": 9,
+    }
     return type("Tiny", (Yahoo,), members), mirror

@@ -29,7 +29,9 @@ def tar_of(members: dict[str, bytes], extra: list[tarfile.TarInfo] | None = None
 
 
 def members(prefix: str = "data/") -> dict[str, bytes]:
-    return {f"{prefix}tiny.{split}.txt": text_of(documents) for split, documents in DOCUMENTS.items()}
+    return {
+        f"{prefix}tiny.{split}.txt": text_of(documents) for split, documents in DOCUMENTS.items()
+    }
 
 
 def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch):
@@ -47,7 +49,9 @@ def test_files_come_out_of_a_downloaded_archive(tiny_text, tmp_path, monkeypatch
     found = sorted(p.name for p in (tmp_path / "root" / "tiny").iterdir())
     assert found == ["tiny.tar.gz", "tiny.test.txt", "tiny.train.txt", "tiny.valid.txt"]
     files = [p for p in (tmp_path / "root").rglob("*") if p.is_file() and p.suffix != ".lock"]
-    assert inventory.status_of(cls(), None, tmp_path / "root").bytes == sum(p.stat().st_size for p in files)
+    assert inventory.status_of(cls(), None, tmp_path / "root").bytes == sum(
+        p.stat().st_size for p in files
+    )
 
 
 def test_an_archive_in_the_mirror_will_do(tiny_text, tmp_path):
@@ -68,7 +72,13 @@ def test_an_archive_in_the_mirror_will_do(tiny_text, tmp_path):
 def hostile() -> list[tarfile.TarInfo]:
     """Links and devices under the name that is asked for, and a member that would climb out."""
     infos = []
-    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE):
+    for kind in (
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.CHRTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.DIRTYPE,
+    ):
         info = tarfile.TarInfo("evil/tiny.train.txt")
         info.type = kind
         info.linkname = "/etc/hostname"
@@ -132,7 +142,10 @@ def test_an_archive_with_wrong_documents_is_not_kept(tiny_text, tmp_path, monkey
     cls, _ = tiny_text
     wrong = {**members(), "data/tiny.train.txt": b"a\n"}
     monkeypatch.setattr(fetch, "download", lambda url, to: to.write_bytes(tar_of(wrong)))
-    with pytest.raises(DataError, match=r"https://two\.test/train: 1 documents; to read it from a folder that holds"):
+    with pytest.raises(
+        DataError,
+        match=r"https://two\.test/train: 1 documents; to read it from a folder that holds",
+    ):
         load(cls, None, tmp_path / "root")
     assert list((tmp_path / "root" / "tiny").iterdir()) == []
     (tmp_path / "root" / "tiny" / "tiny.tar.gz").write_bytes(tar_of(wrong))

@@ -32,7 +32,9 @@ def object_array(path: Path) -> None:
 
 def header_of(path: Path, shape: str) -> None:
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
-    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(30))
+    path.write_bytes(
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(30)
+    )
 
 
 def cut(path: Path, save, at: int) -> None:
@@ -41,18 +43,36 @@ def cut(path: Path, save, at: int) -> None:
 
 
 BAD_FILES = {
-    "colour": (lambda p: np.save(p, np.zeros((4, 6, 5, 3), np.uint8)), "4 x 6 x 5 x 3: colour images; expected grey"),
+    "colour": (
+        lambda p: np.save(p, np.zeros((4, 6, 5, 3), np.uint8)),
+        "4 x 6 x 5 x 3: colour images; expected grey",
+    ),
     "vectors": (lambda p: np.save(p, np.zeros((4, 30))), "4 x 30; expected n x height x width"),
-    "channels first": (lambda p: np.save(p, np.zeros((4, 1, 6, 5))), "4 x 1 x 6 x 5; expected n x height x width"),
-    "a number": (lambda p: np.save(p, np.float64(3)), "a single number; expected n x height x width"),
+    "channels first": (
+        lambda p: np.save(p, np.zeros((4, 1, 6, 5))),
+        "4 x 1 x 6 x 5; expected n x height x width",
+    ),
+    "a number": (
+        lambda p: np.save(p, np.float64(3)),
+        "a single number; expected n x height x width",
+    ),
     "none": (lambda p: np.save(p, np.zeros((0, 6, 5))), "0 x 6 x 5: no images"),
     "flat": (lambda p: np.save(p, np.zeros((4, 0, 5))), "4 x 0 x 5: images without pixels"),
     "one": (lambda p: np.save(p, GREY[:1]), "a single image, expected two or more"),
-    "size": (lambda p: np.save(p, GREY[:, :, :4]), "images of 6 x 4 pixels, but those to train on have 6 x 5"),
+    "size": (
+        lambda p: np.save(p, GREY[:, :, :4]),
+        "images of 6 x 4 pixels, but those to train on have 6 x 5",
+    ),
     "negative": (lambda p: np.save(p, GREY.astype(int) - 1), "values from -1 to 25"),
-    "large": (lambda p: np.save(p, GREY.astype(np.uint16) * 257), "allowed: whole numbers from 0 to 255"),
+    "large": (
+        lambda p: np.save(p, GREY.astype(np.uint16) * 257),
+        "allowed: whole numbers from 0 to 255",
+    ),
     "large floats": (lambda p: np.save(p, GREY * 1.0), "allowed: floats from 0 to 1"),
-    "infinite": (lambda p: np.save(p, np.where(GREY > 0, np.inf, 0.0)), "values from 0 to inf; allowed: floats"),
+    "infinite": (
+        lambda p: np.save(p, np.where(GREY > 0, np.inf, 0.0)),
+        "values from 0 to inf; allowed: floats",
+    ),
     "nan": (lambda p: np.save(p, np.where(GREY > 100, np.nan, 0.5)), "values are NaN"),
     "words": (lambda p: np.save(p, np.full((4, 6, 5), "a")), "not an array of real numbers"),
     "complex": (lambda p: np.save(p, np.zeros((4, 6, 5), complex)), "not an array of real numbers"),
@@ -61,16 +81,37 @@ BAD_FILES = {
     "pickle": (lambda p: p.write_bytes(pickle.dumps(GREY)), "neither an .npy nor an .npz file"),
     "text": (lambda p: p.write_text("0 1 1"), "neither an .npy nor an .npz file"),
     "empty": (lambda p: p.write_bytes(b""), "neither an .npy nor an .npz file"),
-    "png": (lambda p: Image.fromarray(GREY[0]).save(p, "PNG"), "a single PNG, expected a folder of PNGs"),
-    "cut": (lambda p: cut(p, lambda: np.save(p, GREY), -7), "truncated: 1,193 bytes of numbers, expected 1,200"),
-    "cut header": (lambda p: cut(p, lambda: np.save(p, GREY), 40), "truncated, damaged or no npy array"),
-    "long": (lambda p: p.write_bytes((np.save(p, GREY), p.read_bytes())[1] + b"x"), "too long: 1,201 bytes"),
+    "png": (
+        lambda p: Image.fromarray(GREY[0]).save(p, "PNG"),
+        "a single PNG, expected a folder of PNGs",
+    ),
+    "cut": (
+        lambda p: cut(p, lambda: np.save(p, GREY), -7),
+        "truncated: 1,193 bytes of numbers, expected 1,200",
+    ),
+    "cut header": (
+        lambda p: cut(p, lambda: np.save(p, GREY), 40),
+        "truncated, damaged or no npy array",
+    ),
+    "long": (
+        lambda p: p.write_bytes((np.save(p, GREY), p.read_bytes())[1] + b"x"),
+        "too long: 1,201 bytes",
+    ),
     "huge": (lambda p: header_of(p, "(9999999999999, 6, 5)"), "truncated: 30 bytes of numbers"),
     "minus": (lambda p: header_of(p, "(-1, -6, 5)"), "truncated, damaged or no npy array"),
-    "cut zip": (lambda p: cut(p, lambda: np.savez(p, a=GREY), -90), "truncated, damaged or no npz file"),
+    "cut zip": (
+        lambda p: cut(p, lambda: np.savez(p, a=GREY), -90),
+        "truncated, damaged or no npz file",
+    ),
     "no array": (lambda p: zipfile.ZipFile(p, "w").close(), "no array in it"),
-    "many": (lambda p: np.savez(p, a=GREY, b=GREY), "arrays a, b; expected one called test, or a single array"),
-    "in a zip": (lambda p: np.savez(p, a=np.array([{}], dtype=object)), "a: pickled Python objects"),
+    "many": (
+        lambda p: np.savez(p, a=GREY, b=GREY),
+        "arrays a, b; expected one called test, or a single array",
+    ),
+    "in a zip": (
+        lambda p: np.savez(p, a=np.array([{}], dtype=object)),
+        "a: pickled Python objects",
+    ),
 }
 
 

@@ -15,14 +15,21 @@ from vaebench.errors import DataError
 @pytest.fixture
 def outlines() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(6)
-    return {k: rng.integers(0, 2, (n, *SHAPE), dtype=np.uint8) for k, n in (("train", 9), ("valid", 4), ("test", 3))}
+    return {
+        k: rng.integers(0, 2, (n, *SHAPE), dtype=np.uint8)
+        for k, n in (("train", 9), ("valid", 4), ("test", 3))
+    }
 
 
 @pytest.fixture
 def caltech(outlines, tmp_path):
     keys = {"train": "train_data", "valid": "val_data", "test": "test_data"}
-    content = {keys[k]: column_by_column(v) for k, v in outlines.items()} | {"classnames": np.array(["ketch"], object)}
-    return tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
+    content = {keys[k]: column_by_column(v) for k, v in outlines.items()} | {
+        "classnames": np.array(["ketch"], object)
+    }
+    return tiny(
+        Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3}
+    )
 
 
 def test_silhouettes(caltech, outlines, tmp_path):
@@ -42,7 +49,9 @@ def test_silhouettes_are_binary(outlines, tmp_path, value):
     keys = zip(("train_data", "val_data", "test_data"), outlines.values(), strict=True)
     content = {key: column_by_column(pictures) + 0.0 for key, pictures in keys}
     content["val_data"][1, 2] = value
-    cls = tiny(Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3})
+    cls = tiny(
+        Caltech101Silhouettes, tmp_path, "split1", content, rows={"train": 9, "valid": 4, "test": 3}
+    )
     with pytest.raises(DataError, match=r"tiny\.mat: val_data has values other than 0 and 1"):
         prepared(cls, tmp_path)
     cls.rows = {"train": 9, "valid": 5, "test": 3}

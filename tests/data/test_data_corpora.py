@@ -34,7 +34,9 @@ def test_prepared_as_flat_numbers_offsets_and_vocabulary(tiny_text, tmp_path):
 def test_documents_are_not_held_out(tiny_text, tmp_path):
     cls, mirror = tiny_text
     arrays = prepare.prepare(cls(), mirror, tmp_path / "root")
-    with pytest.raises(UserError, match=r"data\.held_out=2: tiny validates on documents of its own; allowed: null"):
+    with pytest.raises(
+        UserError, match=r"data\.held_out=2: tiny validates on documents of its own; allowed: null"
+    ):
         cls().splits(arrays, 2, 0)
 
 
@@ -44,11 +46,17 @@ def test_a_file_without_a_digest_is_held_against_its_numbers(tiny_text, tmp_path
     path.write_bytes(text_of(DOCUMENTS["train"][:3]))
     with pytest.raises(DataError) as e:
         load(cls, mirror, tmp_path / "root")
-    for part in (f"{path}: 3 documents", "expected 4 documents;", "tiny/tiny.train.txt or tiny/tiny.tar.gz"):
+    for part in (
+        f"{path}: 3 documents",
+        "expected 4 documents;",
+        "tiny/tiny.train.txt or tiny/tiny.tar.gz",
+    ):
         assert part in str(e.value)
     assert "\n" not in str(e.value)
     path.write_bytes(text_of([*DOCUMENTS["train"][:3], ["a", "a"]]))
-    with pytest.raises(DataError, match=r"train\.txt: not tiny's .*: a vocabulary of 8 entries, expected 9;"):
+    with pytest.raises(
+        DataError, match=r"train\.txt: not tiny's .*: a vocabulary of 8 entries, expected 9;"
+    ):
         load(cls, mirror, tmp_path / "root")
     path.write_bytes(text_of([["a"]] * 4))
     with pytest.raises(DataError, match=r"train\.txt: a single word to learn"):
@@ -72,7 +80,10 @@ def test_blank_lines_are_not_counted(tiny_text, tmp_path):
     cls, mirror = tiny_text
     expected = load(cls, mirror, tmp_path / "root").hash
     path = mirror / "tiny" / "tiny.train.txt"
-    for content in (path.read_bytes().replace(b"\n", b"\r\n \r\n"), path.read_bytes().replace(b"\n", b"\r")):
+    for content in (
+        path.read_bytes().replace(b"\n", b"\r\n \r\n"),
+        path.read_bytes().replace(b"\n", b"\r"),
+    ):
         path.write_bytes(content)
         assert load(cls, mirror, tmp_path / "other").hash == expected
 
@@ -111,7 +122,9 @@ def test_what_ls_and_verify_show(tmp_path):
     own = states["text"]
     assert own.needed == ("data.train=FILE", "data.valid=FILE", "data.test=FILE")
     assert (own.prepared, own.missing, own.path) == (True, (), None)
-    assert [(c.state, c.file) for c in data.verify("text", root=tmp_path)] == [("absent", ", ".join(own.needed))]
+    assert [(c.state, c.file) for c in data.verify("text", root=tmp_path)] == [
+        ("absent", ", ".join(own.needed))
+    ]
     assert [c.state for c in data.verify("toy_text", root=tmp_path)] == ["ok"]
     assert [c.state for c in data.verify("synthetic_text", root=tmp_path)] == ["absent"]
     assert not any(tmp_path.iterdir())
@@ -127,17 +140,25 @@ def test_what_is_known_of_yahoo_and_yelp():
     assert YAHOO["train"].expected == "100,000 documents"
     assert YAHOO["test"].expected == f"sha256 {YAHOO['test'].sha256}"
     assert [s.urls for s in YAHOO.values()] != [s.urls for s in YELP.values()]
-    assert (YahooSmall.sources["valid"], YahooSmall.sources["test"]) == (YAHOO["valid"], YAHOO["test"])
+    assert (YahooSmall.sources["valid"], YahooSmall.sources["test"]) == (
+        YAHOO["valid"],
+        YAHOO["test"],
+    )
 
 
 def test_yelp_reads_labels(tmp_path):
     (tmp_path / "yelp").mkdir()
     for split, documents in DOCUMENTS.items():
         (tmp_path / "yelp" / f"yelp.{split}.txt").write_bytes(text_of(documents, labels=True))
-    sources = {k: Source(s.folder, s.name, "", documents=len(DOCUMENTS[k])) for k, s in YELP.items()}
+    sources = {
+        k: Source(s.folder, s.name, "", documents=len(DOCUMENTS[k])) for k, s in YELP.items()
+    }
     counts = {split: len(documents) for split, documents in DOCUMENTS.items()}
     small = type("Small", (Yelp,), {"sources": sources, "documents": counts, "entries": 9})
-    assert load(small, tmp_path, tmp_path / "root").hash == make_text_splits("yelp", encode(DOCUMENTS)).hash
+    assert (
+        load(small, tmp_path, tmp_path / "root").hash
+        == make_text_splits("yelp", encode(DOCUMENTS)).hash
+    )
     (tmp_path / "yelp" / "yelp.test.txt").write_bytes(text_of(DOCUMENTS["test"]))
     with pytest.raises(DataError, match=r"yelp\.test\.txt: line 1 has no tab"):
         load(small, tmp_path, tmp_path / "other")
@@ -148,7 +169,10 @@ def test_yahoo_small_parts_the_validation_file(tmp_path):
     lines = [[f"w{i}", *["x"] * (i % 3)] for i in range(1, 41)]
     (tmp_path / "yahoo" / "yahoo.valid.txt").write_bytes(text_of(lines))
     (tmp_path / "yahoo" / "yahoo.test.txt").write_bytes(text_of([["w7"], ["w10"]]))
-    sources = {k: Source("yahoo", f"yahoo.{k}.txt", "", documents=n) for k, n in (("valid", 40), ("test", 2))}
+    sources = {
+        k: Source("yahoo", f"yahoo.{k}.txt", "", documents=n)
+        for k, n in (("valid", 40), ("test", 2))
+    }
     counts = {"train": 36, "valid": 4, "test": 2}
     small = type("Small", (YahooSmall,), {"sources": sources, "documents": counts, "entries": 41})
     splits = load(small, tmp_path, tmp_path / "root")
@@ -163,7 +187,11 @@ def test_yahoo_small_parts_the_validation_file(tmp_path):
 def test_toy_text():
     loader = ToyText()
     splits = loader.splits(loader.arrays({}), None, 0)
-    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(600, 14), (100, 14), (100, 14)]
+    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
+        (600, 14),
+        (100, 14),
+        (100, 14),
+    ]
     assert len(splits.vocabulary) == 37
     lengths = (splits.train != 0).sum(axis=1) - 2
     assert set(lengths) == set(range(3, 13))

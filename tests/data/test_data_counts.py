@@ -32,7 +32,9 @@ def test_counts_are_read(tmp_path, end):
     np.testing.assert_array_equal(found.dense(WORDS, np.int16), rows)
     np.testing.assert_array_equal(found.lengths, rows.sum(1))
     written(tmp_path / "dos.feat", content.replace(b"\n", b"\r\n"))
-    np.testing.assert_array_equal(read_counts(tmp_path / "dos.feat", WORDS).dense(WORDS, np.int16), rows)
+    np.testing.assert_array_equal(
+        read_counts(tmp_path / "dos.feat", WORDS).dense(WORDS, np.int16), rows
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,13 +71,19 @@ def test_files_that_are_no_counts_at_all(tmp_path):
     with pytest.raises(DataError, match="no document in it"):
         read_counts(written(tmp_path / "empty", b""), WORDS)
     with pytest.raises(DataError, match="truncated or damaged gzip"):
-        read_counts(written(tmp_path / "cut.gz", gzip.compress(text_of(rows_of(99, 0)))[:-9]), WORDS)
+        read_counts(
+            written(tmp_path / "cut.gz", gzip.compress(text_of(rows_of(99, 0)))[:-9]), WORDS
+        )
     with pytest.raises(DataError, match="line 1 is not UTF-8 text"):
         read_counts(written(tmp_path / "latin", b"1 \xe9:1\n"), WORDS)
 
 
 def test_vocabularies(tmp_path):
-    assert read_vocabulary(written(tmp_path / "a", "who 12\nout 11\nwhich\n")) == ("who", "out", "which")
+    assert read_vocabulary(written(tmp_path / "a", "who 12\nout 11\nwhich\n")) == (
+        "who",
+        "out",
+        "which",
+    )
     for content, says in [
         ("who 12\n\nout 11\n", "line 2 is '', expected a word"),
         ("who 12\nout of 11\n", "line 2 is 'out of 11'"),
@@ -100,14 +108,16 @@ def test_documents_chosen_joined_and_of_tokens():
     tokens = [rng.permutation(np.repeat(np.arange(WORDS), row)) for row in rows]
     again = Documents.of_tokens(np.concatenate(tokens), np.cumsum([0, *map(len, tokens)]))
     np.testing.assert_array_equal(again.dense(WORDS, np.int64), rows)
-    gap = Documents.of_tokens(np.array([2, 2]), np.array([0, 0, 2, 2]))  # documents without a token on both sides
+    # Documents without a token on both sides.
+    gap = Documents.of_tokens(np.array([2, 2]), np.array([0, 0, 2, 2]))
     np.testing.assert_array_equal(gap.dense(3, np.int64), [[0, 0, 0], [0, 0, 2], [0, 0, 0]])
 
 
 def test_log_counts_are_rounded_half_up():
     n = np.arange(1, 30_000)
     found = Documents.of(np.zeros(len(n)), n, np.arange(len(n) + 1)).with_log_counts().counts
-    assert found[:12].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3]  # e^1.5 - 1 is 3.48, e^2.5 - 1 is 11.18
+    # e^1.5 - 1 is 3.48, e^2.5 - 1 is 11.18.
+    assert found[:12].tolist() == [1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3]
     assert found.tolist() == [math.floor(0.5 + math.log(1 + int(i))) for i in n]
     assert found.min() == 1  # no document loses a word
 

@@ -37,14 +37,26 @@ def file(tmp_path):
         b"a\xc2\x85b\nc\n",
         gzip.compress(b"a b\nc\n", mtime=0),
     ],
-    ids=["plain", "no_end", "windows", "carriage_returns", "bom", "blanks", "unicode_blanks", "next_line", "gzip"],
+    ids=[
+        "plain",
+        "no_end",
+        "windows",
+        "carriage_returns",
+        "bom",
+        "blanks",
+        "unicode_blanks",
+        "next_line",
+        "gzip",
+    ],
 )
 def test_documents_are_read(file, content):
     assert list(read_documents(file(content))) == [["a", "b"], ["c"]]
 
 
 def test_lines_end_as_in_text_files_of_python(file):
-    content = "a b\nc\x0bd\x0ce\x1cf\u2028g\u0085h\r\ni\rj\r\r\nk\n\n\xe9 \ufeff\n\ufeffl\n".encode()
+    content = (
+        "a b\nc\x0bd\x0ce\x1cf\u2028g\u0085h\r\ni\rj\r\r\nk\n\n\xe9 \ufeff\n\ufeffl\n".encode()
+    )
     path = file(content)
     with path.open(encoding="utf-8") as lines:
         expected = [line.split() for line in lines if line.split()]
@@ -72,7 +84,11 @@ def test_labels_are_skipped(file):
         (b"a\nb\0c\n", False, "line 2 has a NUL byte: binary, or not UTF-8 text"),
         ("a b\n".encode("utf-16-le"), False, "line 1 has a NUL byte"),
         ("a b\n".encode("utf-16"), False, "line 1 is not UTF-8 text .byte 0xff, place 1."),
-        ("a\nb caf\xe9 c\n".encode("latin-1"), False, "line 2 is not UTF-8 text .byte 0xe9, place 6."),
+        (
+            "a\nb caf\xe9 c\n".encode("latin-1"),
+            False,
+            "line 2 is not UTF-8 text .byte 0xe9, place 6.",
+        ),
         (b"a\n\x89PNG\r\n\x1a\n", False, "line 2 is not UTF-8 text"),
         (b"a b\n\xc3", False, "line 2 is not UTF-8 text"),
         (gzip.compress(b"a b\n" * 1000, mtime=0)[:-9], False, "truncated or damaged gzip"),
@@ -101,4 +117,7 @@ def test_words_that_look_like_the_frame_are_unknown(file, caplog):
     for split in ("train", "valid", "test"):
         assert arrays[split].tolist() == [4, 3, 5, 3, 4, 3, 3]
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert warnings == [f"{path}: 2 documents (first line 1) hold one of </s>, <pad>, <s>; read as <unk>"] * 3
+    assert (
+        warnings
+        == [f"{path}: 2 documents (first line 1) hold one of </s>, <pad>, <s>; read as <unk>"] * 3
+    )

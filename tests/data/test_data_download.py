@@ -53,7 +53,9 @@ def test_http_errors_and_closed_ports_are_told_apart(server, tmp_path):
         closed = f"http://127.0.0.1:{s.getsockname()[1]}/grey.bin"
     sha256 = hashlib.sha256(CONTENT).hexdigest()
     with pytest.raises(DataError, match=r"moved\.bin: HTTP 404") as e:
-        fetch.fetch(Source("room", "grey.bin", sha256, (f"{server}/moved.bin", closed)), None, tmp_path)
+        fetch.fetch(
+            Source("room", "grey.bin", sha256, (f"{server}/moved.bin", closed)), None, tmp_path
+        )
     assert f"{closed}: no connection" in str(e.value)
     assert "network seems to be down" not in str(e.value)
     with pytest.raises(DataError, match="network seems to be down"):

@@ -57,13 +57,16 @@ def test_mirror_is_preferred_and_serves_both_forms(source, mirror, tmp_path, nam
     (mirror / "room" / name).write_bytes(content)
     (tmp_path / "root" / "room").mkdir(parents=True)
     (tmp_path / "root" / "room" / "cases.amat").write_bytes(TEXT)
-    assert fetch.fetch(source, mirror, tmp_path / "root") == mirror / "room" / name  # the sealed network would raise
+    # The sealed network would raise.
+    assert fetch.fetch(source, mirror, tmp_path / "root") == mirror / "room" / name
 
 
 def test_cache_is_preferred_to_the_network(source, mirror, tmp_path):
     (tmp_path / "root" / "room").mkdir(parents=True)
     (tmp_path / "root" / "room" / "cases.amat").write_bytes(TEXT)
-    assert fetch.fetch(source, mirror, tmp_path / "root") == tmp_path / "root" / "room" / "cases.amat"
+    assert (
+        fetch.fetch(source, mirror, tmp_path / "root") == tmp_path / "root" / "room" / "cases.amat"
+    )
 
 
 def test_download_goes_to_the_cache_once(source, tmp_path, serve):
@@ -90,7 +93,13 @@ def test_wrong_downloads_say_what_was_found(source, tmp_path, serve):
     with pytest.raises(DataError) as e:
         fetch.fetch(source, None, tmp_path)
     line = str(e.value)
-    for part in (source.name, source.sha256, hashlib.sha256(b"other").hexdigest(), *source.urls, "HTTP 404"):
+    for part in (
+        source.name,
+        source.sha256,
+        hashlib.sha256(b"other").hexdigest(),
+        *source.urls,
+        "HTTP 404",
+    ):
         assert part in line
     assert "network seems to be down" not in line
     assert "\n" not in line
@@ -102,7 +111,14 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
     with pytest.raises(DataError, match="the network seems to be down") as e:
         fetch.fetch(source, None, tmp_path)
     line = str(e.value)
-    for part in (source.name, source.sha256, *source.urls, "VAEBENCH_MIRROR", "data.mirror", "room/cases.amat"):
+    for part in (
+        source.name,
+        source.sha256,
+        *source.urls,
+        "VAEBENCH_MIRROR",
+        "data.mirror",
+        "room/cases.amat",
+    ):
         assert part in line
     assert "\n" not in line
     assert asked == list(source.urls)  # each once
@@ -117,7 +133,9 @@ def test_offline_line_names_sources_and_the_mirror_setting(source, tmp_path, ser
         (b"\x1f\x8bgarbage", "truncated or damaged gzip"),
     ],
 )
-def test_bad_mirror_file_is_passed_over_and_named(source, mirror, tmp_path, serve, caplog, content, says):
+def test_bad_mirror_file_is_passed_over_and_named(
+    source, mirror, tmp_path, serve, caplog, content, says
+):
     bad = mirror / "room" / "cases.amat"
     bad.write_bytes(content)
     serve({})

@@ -82,7 +82,10 @@ def test_idx_is_read(write, formats_of):
         (lambda b: b[:9], "truncated in the idx header"),
         (lambda b: b[:-1], "truncated: expected 24 bytes"),
         (lambda b: b + b"\x00", "too long: expected 24 bytes"),
-        (lambda b: b[:4] + struct.pack(">3I", 2**32 - 1, 2, 3) + b[16:], "4294967295 x 2 x 3 in the idx header"),
+        (
+            lambda b: b[:4] + struct.pack(">3I", 2**32 - 1, 2, 3) + b[16:],
+            "4294967295 x 2 x 3 in the idx header",
+        ),
     ],
 )
 def test_bad_idx_is_refused(write, formats_of, damage, says):

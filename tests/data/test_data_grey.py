@@ -72,7 +72,11 @@ def test_frey_faces_are_shuffled_once_and_no_case_is_lost(tmp_path, monkeypatch)
     (tmp_path / "tiny" / "faces.pkl").write_bytes(content)
     source = Source("tiny", "faces.pkl", hashlib.sha256(content).hexdigest())
     rows = {"train": 12, "valid": 3, "test": 4}
-    cls = type("Tiny", (FreyFace,), {"name": "tiny", "sources": {"freyfaces": source}, "rows": rows, "shape": (3, 2)})
+    cls = type(
+        "Tiny",
+        (FreyFace,),
+        {"name": "tiny", "sources": {"freyfaces": source}, "rows": rows, "shape": (3, 2)},
+    )
     monkeypatch.setitem(DATA, "tiny", cls)
 
     splits = load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "root")
@@ -93,7 +97,9 @@ def test_grey_mnist_is_the_dynamic_one_before_it_is_binarized(tiny_dynamic):
     assert found.train.dtype == np.float32
     np.testing.assert_array_equal(np.rint(found.train * 255), dynamic["train"])
     np.testing.assert_array_equal(np.rint(found.valid * 255), dynamic["valid_grey"])
-    np.testing.assert_array_equal(found.test, tiny_dynamic.content["test"].reshape(4, -1) / np.float32(255))
+    np.testing.assert_array_equal(
+        found.test, tiny_dynamic.content["test"].reshape(4, -1) / np.float32(255)
+    )
     assert MnistGrey.rows["train"] + MnistGrey.rows["valid"] == MnistDynamic.rows["train"]
 
 

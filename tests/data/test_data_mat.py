@@ -64,12 +64,25 @@ COMPRESSED = mat({"a": REAL["a"], "b": REAL["b"]}, do_compression=True)
         b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n" * 20,
         gzip.compress(mat(REAL), mtime=0)[:-9],
     ],
-    ids=["empty", "html", "cut", "cut_compressed", "cut_early", "flipped", "check_sum", "twice", "hdf5", "cut_gzip"],
+    ids=[
+        "empty",
+        "html",
+        "cut",
+        "cut_compressed",
+        "cut_early",
+        "flipped",
+        "check_sum",
+        "twice",
+        "hdf5",
+        "cut_gzip",
+    ],
 )
 def test_damaged_mat_is_one_line(tmp_path, damaged):
     path = tmp_path / "file.mat"
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match="truncated, damaged or not a MATLAB file of formats 4 to 7") as e:
+    with pytest.raises(
+        DataError, match="truncated, damaged or not a MATLAB file of formats 4 to 7"
+    ) as e:
         read_mat(path, SHAPES)
     assert str(path) in str(e.value)
     assert "\n" not in str(e.value)

@@ -21,12 +21,23 @@ from vaebench.errors import DataError, UserError
 def tiny(tmp_path, monkeypatch):
     """20 Newsgroups in small, from files; and what they hold."""
     rows = {"train": rows_of(40, 6), "test": rows_of(9, 7, most=300)}
-    content = {"train": text_of(rows["train"]), "test": text_of(rows["test"]), "vocabulary": vocabulary_of(WORDS)}
+    content = {
+        "train": text_of(rows["train"]),
+        "test": text_of(rows["test"]),
+        "vocabulary": vocabulary_of(WORDS),
+    }
     for key, bytes_ in content.items():
         written(tmp_path / "20news" / NEWS20[key].name, bytes_)
-    sources = {k: Source("20news", NEWS20[k].name, hashlib.sha256(v).hexdigest()) for k, v in content.items()}
+    sources = {
+        k: Source("20news", NEWS20[k].name, hashlib.sha256(v).hexdigest())
+        for k, v in content.items()
+    }
     documents = {"train": 36, "valid": 4, "test": 9}
-    cls = type("Tiny", (News20,), {"name": "tiny", "sources": sources, "words": WORDS, "documents": documents})
+    cls = type(
+        "Tiny",
+        (News20,),
+        {"name": "tiny", "sources": sources, "words": WORDS, "documents": documents},
+    )
     monkeypatch.setitem(data.DATA, "tiny", cls)
     return rows
 
@@ -41,12 +52,19 @@ def test_splits_of_counts(tiny, tmp_path):
     np.testing.assert_array_equal(splits.valid, tiny["train"][held])
     np.testing.assert_array_equal(splits.train, np.delete(tiny["train"], held, axis=0))
     np.testing.assert_array_equal(splits.test, tiny["test"])
-    assert {part.dtype for part in (splits.train, splits.valid, splits.test)} == {np.dtype(np.int16)}
+    assert {part.dtype for part in (splits.train, splits.valid, splits.test)} == {
+        np.dtype(np.int16)
+    }
     assert (splits.kind, splits.shape, splits.tokens) == (Kind.COUNTS, (WORDS,), False)
     assert splits.vocabulary == tuple(f"w{i}" for i in range(WORDS))
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
     info = splits.info
-    assert (info.kind, info.shape, info.size, info.vocabulary) == (Kind.COUNTS, (WORDS,), WORDS, WORDS)
+    assert (info.kind, info.shape, info.size, info.vocabulary) == (
+        Kind.COUNTS,
+        (WORDS,),
+        WORDS,
+        WORDS,
+    )
 
     import torch
 
@@ -75,9 +93,13 @@ def test_held_out_documents_come_from_all_that_are_not_for_testing(tiny, tmp_pat
     np.testing.assert_array_equal(splits.train, pool[~held])
     np.testing.assert_array_equal(splits.test, tiny["test"])
     for n in (0, 40):
-        with pytest.raises(UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"):
+        with pytest.raises(
+            UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"
+        ):
             data.check({"name": "tiny", "held_out": n})
-        with pytest.raises(UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"):
+        with pytest.raises(
+            UserError, match=f"data.held_out={n}: allowed: null, or a whole number from 1 to 39"
+        ):
             load(tmp_path, held_out=n)
     with pytest.raises(UserError, match=r"data\.entries=5: allowed: null alone"):
         load(tmp_path, entries=5)
@@ -91,5 +113,7 @@ def test_files_of_other_numbers_are_refused(tiny, tmp_path):
     with pytest.raises(DataError, match=r"vocab\.new: a vocabulary of 7 words, expected 8"):
         type("T", (cls,), {"words": 8})().arrays(files)
     written(files["vocabulary"], vocabulary_of(WORDS - 1))
-    with pytest.raises(DataError, match="has the word '7', but the vocabulary has the words 1 to 6"):
+    with pytest.raises(
+        DataError, match="has the word '7', but the vocabulary has the words 1 to 6"
+    ):
         cls().arrays(files)

@@ -26,15 +26,28 @@ TEST = 4
 def grey() -> dict[str, np.ndarray]:
     """Pictures as they look: (n, 2, 3) in [0, 1], levels that bytes cannot hold, paper and ink among them."""
     rng = np.random.default_rng(5)
-    found = {k: rng.random((n, *SHAPE)).astype(np.float32) for k, n in (("train", N), ("test", TEST))}
+    found = {
+        k: rng.random((n, *SHAPE)).astype(np.float32) for k, n in (("train", N), ("test", TEST))
+    }
     found["train"][:, 0, 0], found["train"][:, 1, 2] = 0, 1
     return found
 
 
 @pytest.fixture
 def omniglot(grey, tmp_path):
-    content = {"data": column_by_column(grey["train"]).T, "testdata": column_by_column(grey["test"]).T, "target": [1]}
-    return tiny(OmniglotReconstructed, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+    content = {
+        "data": column_by_column(grey["train"]).T,
+        "testdata": column_by_column(grey["test"]).T,
+        "target": [1],
+    }
+    return tiny(
+        OmniglotReconstructed,
+        tmp_path,
+        "chardata",
+        content,
+        rows={"train": N, "test": TEST},
+        valid=VALID,
+    )
 
 
 def draws(*shapes: tuple[int, ...]) -> list[np.ndarray]:
@@ -66,7 +79,10 @@ def test_evaluation_noise_golden():
     below = np.array([[0.41702, 0.72032, 1.1e-4]])
     above = np.array([[0.30234]])
     assert [x.tolist() for x in _binarize_in_turn(below, above)] == [[[0, 0, 0]], [[1]]]
-    assert [x.tolist() for x in _binarize_in_turn(below + 1e-5, above - 1e-5)] == [[[1, 1, 1]], [[0]]]
+    assert [x.tolist() for x in _binarize_in_turn(below + 1e-5, above - 1e-5)] == [
+        [[1, 1, 1]],
+        [[0]],
+    ]
 
 
 @pytest.mark.parametrize("u", [0.0, 1 - 2**-53])
@@ -121,7 +137,14 @@ def test_training_cases_are_binarized_by_their_levels(omniglot, grey, tmp_path):
 def test_grey_levels_out_of_range_are_refused(tmp_path, key, value):
     content = {"data": np.full((6, N), 0.5), "testdata": np.full((6, TEST), 0.5)}
     content[key][2, 1] = value
-    cls = tiny(OmniglotReconstructed, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+    cls = tiny(
+        OmniglotReconstructed,
+        tmp_path,
+        "chardata",
+        content,
+        rows={"train": N, "test": TEST},
+        valid=VALID,
+    )
     with pytest.raises(DataError, match=rf"tiny\.mat: {key} has values outside \[0, 1\]"):
         prepared(cls, tmp_path)
 
@@ -156,8 +179,13 @@ def test_sources():
 
 
 def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
-    content = {"data": column_by_column(grey["train"]).T, "testdata": column_by_column(grey["test"]).T}
-    cls = tiny(Omniglot, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID)
+    content = {
+        "data": column_by_column(grey["train"]).T,
+        "testdata": column_by_column(grey["test"]).T,
+    }
+    cls = tiny(
+        Omniglot, tmp_path, "chardata", content, rows={"train": N, "test": TEST}, valid=VALID
+    )
     file = tmp_path / "tiny" / "tiny.mat"
     good = hashlib.md5(file.read_bytes()).hexdigest()
     cls.sources = {"chardata": Source("tiny", "tiny.mat", "", md5=good)}
@@ -166,7 +194,8 @@ def test_the_original_is_known_by_its_md5(tmp_path, monkeypatch, grey):
     assert {c.state for c in data.verify("tiny", mirror=tmp_path, root=tmp_path / "a")} == {"ok"}
     file.write_bytes(changed(file.read_bytes(), 200))
     with pytest.raises(
-        DataError, match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5"
+        DataError,
+        match=rf"found md5 [0-9a-f]{{32}}\).*expected md5 {good}|expected md5 {good}.*found md5",
     ):
         data.load({"name": "tiny"}, mirror=tmp_path, root=tmp_path / "b")
     assert "expected md5" in str(data.verify("tiny", mirror=tmp_path, root=tmp_path / "b")[0])

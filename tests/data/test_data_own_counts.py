@@ -18,9 +18,19 @@ def own(tmp_path):
     def write(folder="own", valid=False, train=None) -> dict:
         rows = {"train": rows_of(30, 1) if train is None else train, "test": rows_of(5, 2)}
         rows |= {"valid": rows_of(6, 3)} if valid else {}
-        config = {"name": "word_counts", "valid": None, "content": None, "held_out": None, "counts": "raw"}
-        config |= {k: str(written(tmp_path / folder / f"{k}.txt", text_of(v))) for k, v in rows.items()}
-        return config | {"vocabulary": str(written(tmp_path / folder / "words.txt", vocabulary_of(WORDS)))}
+        config = {
+            "name": "word_counts",
+            "valid": None,
+            "content": None,
+            "held_out": None,
+            "counts": "raw",
+        }
+        config |= {
+            k: str(written(tmp_path / folder / f"{k}.txt", text_of(v))) for k, v in rows.items()
+        }
+        return config | {
+            "vocabulary": str(written(tmp_path / folder / "words.txt", vocabulary_of(WORDS)))
+        }
 
     return write
 
@@ -49,7 +59,10 @@ def test_what_own_counts_hold_decides_not_where_they_are(own, tmp_path):
 def test_own_counts_that_cannot_be_used(own, tmp_path):
     config = own()
     for changes, says in [
-        ({"train": None, "vocabulary": None}, r"name them, data\.train=FILE data\.vocabulary=FILE$"),
+        (
+            {"train": None, "vocabulary": None},
+            r"name them, data\.train=FILE data\.vocabulary=FILE$",
+        ),
         ({"test": str(tmp_path)}, r"data\.test=.*: a folder"),
         ({"test": str(tmp_path / "no")}, r"data\.test=.*: there is no such file"),
         ({"train": config["vocabulary"]}, r"words\.txt: line 1 has '100', expected id:count"),

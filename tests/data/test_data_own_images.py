@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kit.pictures import COUNTS, GREY, SHAPE, bit_images, files_of, fine_images, folder_of, grey_images
+from kit.pictures import (
+    COUNTS,
+    GREY,
+    SHAPE,
+    bit_images,
+    files_of,
+    fine_images,
+    folder_of,
+    grey_images,
+)
 from PIL import Image
 
 from vaebench import data
@@ -45,7 +54,9 @@ def test_grey_images_are_what_the_same_grey_mnist_would_be(held_out, tmp_path, l
     """A second implementation: the loader of MNIST, given the same images as if they came from its files."""
     grey = grey_images()
     flat = {split: images.reshape(len(images), -1) for split, images in grey.items()}
-    small = type("Small", (MnistDynamic,), {"rows": {"train": 48, "test": 9}, "valid": 8, "shape": SHAPE})
+    small = type(
+        "Small", (MnistDynamic,), {"rows": {"train": 48, "test": 9}, "valid": 8, "shape": SHAPE}
+    )
     pool = np.concatenate([grey["train"], grey["valid"]])
     header = lambda n: bytes([0, 0, 8, 3]) + struct.pack(">3I", n, *SHAPE)  # noqa: E731
     (tmp_path / "train.idx").write_bytes(header(48) + pool.tobytes())
@@ -70,7 +81,8 @@ def test_binarized_test_images_have_the_levels_as_their_mean(tmp_path, load):
         splits = load(files_of({**grey_images(), "test": test}, tmp_path))
         assert splits.test.dtype == np.uint8
         p = test[0].reshape(-1) / (255 if test.dtype == np.uint8 else 1)
-        assert (abs(splits.test.mean(0) - p) <= 4.5 * np.sqrt(p * (1 - p) / 4000)).all()  # by chance once in 5,000
+        # By chance once in 5,000.
+        assert (abs(splits.test.mean(0) - p) <= 4.5 * np.sqrt(p * (1 - p) / 4000)).all()
         assert splits.test[:, 0].max() == 0  # black
 
 
@@ -92,7 +104,9 @@ def test_half_intensity(tmp_path, load):
         assert splits.kind is Kind.BITS
         assert list(splits.train[0, :2]) == [0, 1]
         for split, levels in grey.items():
-            np.testing.assert_array_equal(getattr(splits, split), levels.reshape(len(levels), -1) >= 128)
+            np.testing.assert_array_equal(
+                getattr(splits, split), levels.reshape(len(levels), -1) >= 128
+            )
     assert load(files_of(grey, tmp_path)).kind is Kind.GREY  # one prepared file for both
 
 
@@ -117,7 +131,11 @@ def test_validation_images_that_are_named_validate(tmp_path, load):
     for same in (config, at_once):
         settled = data.settle({**same, "held_out": 100})
         assert settled["held_out"] is None
-        assert load({**same, "held_out": 100}).hash == load({**settled, "held_out": 100}).hash == expected.hash
+        assert (
+            load({**same, "held_out": 100}).hash
+            == load({**settled, "held_out": 100}).hash
+            == expected.hash
+        )
         data.check({**same, "held_out": 100}, cases=40)
 
 
@@ -151,7 +169,10 @@ def test_held_out_images(images, tmp_path, load):
 def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, load, monkeypatch):
     grey = grey_images()
     files = files_of(grey, tmp_path / "npy")
-    folders = {**files, **{s: str(folder_of(images, tmp_path / "png" / s)) for s, images in grey.items()}}
+    folders = {
+        **files,
+        **{s: str(folder_of(images, tmp_path / "png" / s)) for s, images in grey.items()},
+    }
     floats = files_of({s: images / 255 for s, images in grey.items()}, tmp_path / "floats")
     np.savez_compressed(tmp_path / "all.npz", **grey, labels=np.array(["a"]))
     at_once = {**files, "train": str(tmp_path / "all.npz"), "valid": None, "test": None}
@@ -160,7 +181,9 @@ def test_however_they_are_stored_the_same_images_are_the_same_data(tmp_path, loa
     settled = [data.settle(config) for config in (files, folders, floats, at_once, thrice)]
     assert {config["content"] for config in settled} == {settled[0]["content"]}
     assert len(settled[0]["content"]) == 64
-    assert {load(config).hash for config in (files, folders, floats, at_once, thrice)} == {load(files).hash}
+    assert {load(config).hash for config in (files, folders, floats, at_once, thrice)} == {
+        load(files).hash
+    }
     assert len(list((tmp_path / "root" / "prepared").glob("*.h5"))) == 1
     assert OwnImages.of(files).stem == f"images-{settled[0]['content'][:16]}"
     assert OwnImages.of(at_once).sizes == COUNTS
@@ -182,7 +205,10 @@ def test_other_images_are_other_data(tmp_path):
         {split: images / 256 for split, images in grey.items()},
         bit_images(),
     ]
-    found = [data.settle(files_of(images, tmp_path / str(i)))["content"] for i, images in enumerate(others)]
+    found = [
+        data.settle(files_of(images, tmp_path / str(i)))["content"]
+        for i, images in enumerate(others)
+    ]
     found.append(data.settle({**files_of(grey, tmp_path), "valid": None, "held_out": 3})["content"])
     assert len({content, *found}) == len(others) + 2
 
@@ -192,13 +218,19 @@ def test_files_that_are_gone_or_changed(tmp_path, load):
     config = data.settle(files_of(grey, tmp_path / "own"))
     expected = load(config).hash
     np.save(config["test"], grey["valid"])
-    with pytest.raises(DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"):
+    with pytest.raises(
+        DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
+    ):
         load(config)
     shutil.rmtree(tmp_path / "own")
     assert load(config).hash == expected  # it was prepared
-    with pytest.raises(DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"):
+    with pytest.raises(
+        DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"
+    ):
         data.load(config, root=tmp_path / "empty")
-    with pytest.raises(DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"):
+    with pytest.raises(
+        DataError, match=r"data\.train=.*train\.npy: there is no such file or folder"
+    ):
         load({**config, "content": None})
 
 
@@ -225,15 +257,28 @@ def test_images_have_to_be_named(tmp_path):
     config = files_of(grey_images(), tmp_path)
     np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
     two = {**config, "train": str(tmp_path / "two.npz"), "valid": None, "test": None}
-    np.savez(tmp_path / "test.npz", test=GREY)  # called as the split is, and taken for training alone
+    # Called as the split is, and taken for training alone.
+    np.savez(tmp_path / "test.npz", test=GREY)
     cases = [
-        ({"name": "images"}, r"name them, data\.train=PATH data\.valid=PATH data\.test=PATH, or data\.train=FILE\.npz"),
-        ({**config, "valid": None}, r"no validation images: name them, data\.valid=PATH, or hold .* data\.held_out=N"),
-        ({**config, "test": None}, r"no test images: name them, data\.test=PATH; .*train\.npy has none"),
+        (
+            {"name": "images"},
+            r"name them, data\.train=PATH data\.valid=PATH data\.test=PATH, or data\.train=FILE\.npz",
+        ),
+        (
+            {**config, "valid": None},
+            r"no validation images: name them, data\.valid=PATH, or hold .* data\.held_out=N",
+        ),
+        (
+            {**config, "test": None},
+            r"no test images: name them, data\.test=PATH; .*train\.npy has none",
+        ),
         ({**config, "train": __file__, "test": None}, "neither an .npy nor an .npz file"),
         (two, "no validation images"),
         ({**two, "train": str(tmp_path / "test.npz"), "held_out": 2}, "no test images"),
-        ({**config, "test": str(tmp_path / "missing")}, r"data\.test=.*missing: there is no such file or folder"),
+        (
+            {**config, "test": str(tmp_path / "missing")},
+            r"data\.test=.*missing: there is no such file or folder",
+        ),
         ({**config, "grey": "half"}, r"data\.grey=half: allowed: dynamic or threshold"),
     ]
     for wrong, message in cases:
@@ -257,7 +302,15 @@ def test_what_ls_and_verify_show(tmp_path):
 def test_the_settings_file_has_every_setting():
     config = defaults.of_option("data", "images")
     assert config["grey"] == "dynamic"
-    assert set(config) == {"name", *COUNTS, "grey", "content", "held_out", "held_out_seed", "mirror"}
+    assert set(config) == {
+        "name",
+        *COUNTS,
+        "grey",
+        "content",
+        "held_out",
+        "held_out_seed",
+        "mirror",
+    }
 
 
 @pytest.mark.parametrize("form", ["npz", "png"])
@@ -269,10 +322,22 @@ def test_a_table_runs_on_them(form, tmp_path, monkeypatch, capsys):
         np.savez("all.npz", **images)
         named = ["data.train=all.npz"]
     else:
-        named = [f"data.{split}={folder_of(images[split], tmp_path / split)}" for split in ("train", "test")]
+        named = [
+            f"data.{split}={folder_of(images[split], tmp_path / split)}"
+            for split in ("train", "test")
+        ]
         named += ["data.held_out=8", "data.grey=threshold"]
     cell = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL"]
-    command = ["run", *cell, "data=images", *named, "train.updates=50", "--seeds", "0", "run.engine=plain"]
+    command = [
+        "run",
+        *cell,
+        "data=images",
+        *named,
+        "train.updates=50",
+        "--seeds",
+        "0",
+        "run.engine=plain",
+    ]
     assert main(command) == 0
     (path,) = Path("results/runs").glob("images-sbn200-nvil-*/seed-0/result.json")
     result = json.loads(path.read_text())

@@ -22,7 +22,9 @@ def own(tmp_path):
         config = {"name": "text", "labels": labels, "content": None, "held_out": None}
         for split, documents in {**DOCUMENTS, **changed}.items():
             content = text_of(documents, labels)
-            (place / f"{split}.txt{end}").write_bytes(gzip.compress(content, mtime=0) if end else content)
+            (place / f"{split}.txt{end}").write_bytes(
+                gzip.compress(content, mtime=0) if end else content
+            )
             config[split] = str(place / f"{split}.txt{end}")
         return config
 
@@ -44,7 +46,10 @@ def test_what_own_files_hold_decides_not_where_they_are(own, tmp_path, monkeypat
     assert here["content"] == there["content"]
     assert len(here["content"]) == 64
     assert data.settle(own("other", test=[["a"]]))["content"] != here["content"]
-    assert data.settle(own("valid", valid=DOCUMENTS["test"], test=DOCUMENTS["valid"]))["content"] != here["content"]
+    assert (
+        data.settle(own("valid", valid=DOCUMENTS["test"], test=DOCUMENTS["valid"]))["content"]
+        != here["content"]
+    )
     assert data.settle({**own(), "labels": True})["content"] != here["content"]
     monkeypatch.chdir(tmp_path)
     config = {**own(), "train": "own/train.txt"}
@@ -57,7 +62,9 @@ def test_own_files_that_are_gone_or_changed(own, tmp_path):
     config = data.settle(own())
     expected = data.load(config, root=tmp_path / "root").hash
     Path(config["test"]).write_bytes(b"a\n")
-    with pytest.raises(DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"):
+    with pytest.raises(
+        DataError, match=rf"not what they were: expected content {config['content'][:16]}, found"
+    ):
         data.load(config, root=tmp_path / "root")
     for split in DOCUMENTS:
         Path(config[split]).unlink()

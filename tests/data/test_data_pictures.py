@@ -25,8 +25,12 @@ from vaebench.data.files.pictures import read_images
         (lambda a: a / 255, lambda a: a),
         (lambda a: a.astype(np.float32) / np.float32(255), lambda a: a),
         (lambda a: a / 256, lambda a: (a / 256).astype(np.float32)),
-        (lambda a: (a / 999).astype(np.float16), lambda a: (a / 999).astype(np.float16).astype(np.float32)),
-        (lambda a: np.minimum(a, 1) / 255, lambda a: np.minimum(a, 1)),  # as dark as can be, and no bits
+        (
+            lambda a: (a / 999).astype(np.float16),
+            lambda a: (a / 999).astype(np.float16).astype(np.float32),
+        ),
+        # As dark as can be, and no bits.
+        (lambda a: np.minimum(a, 1) / 255, lambda a: np.minimum(a, 1)),
     ],
 )
 def test_arrays_in_their_narrowest_form(stored, expected, tmp_path):

@@ -40,8 +40,12 @@ def test_prepared_file_is_exact_and_says_where_it_came_from(tiny_static, tmp_pat
             np.testing.assert_array_equal(file[key][()], cases)
             assert file[key].dtype == np.uint8
             assert file[key].compression == "gzip"
-        assert json.loads(file.attrs["sha256"]) == {k: array_hash(v) for k, v in tiny_static.content.items()}
-        assert json.loads(file.attrs["sources"]) == {s.name: s.sha256 for s in loader.sources.values()}
+        assert json.loads(file.attrs["sha256"]) == {
+            k: array_hash(v) for k, v in tiny_static.content.items()
+        }
+        assert json.loads(file.attrs["sources"]) == {
+            s.name: s.sha256 for s in loader.sources.values()
+        }
         assert file.attrs["version"] == 1
 
 
@@ -88,7 +92,8 @@ def other_sources(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [half_written, empty, not_hdf5, one_pixel_changed, split_missing, other_version, other_sources]
+    "damage",
+    [half_written, empty, not_hdf5, one_pixel_changed, split_missing, other_version, other_sources],
 )
 def test_a_bad_prepared_file_is_prepared_anew(tiny_static, tmp_path, caplog, capsys, damage):
     loader = tiny_static.cls()
@@ -110,7 +115,9 @@ def test_a_bad_prepared_file_is_never_used_even_when_the_sources_are_gone(tiny_s
     prepare.prepare(loader, tiny_static.mirror, tmp_path)
     one_pixel_changed(prepare.prepared_path(loader, tmp_path))
     tiny_static.file("valid").write_bytes(b"gone bad")
-    loader.sources["valid"] = Source("tiny", "tiny_valid.amat", loader.sources["valid"].sha256, (), unzipped=True)
+    loader.sources["valid"] = Source(
+        "tiny", "tiny_valid.amat", loader.sources["valid"].sha256, (), unzipped=True
+    )
     with pytest.raises(DataError, match=r"tiny_valid\.amat"):
         prepare.prepare(loader, tiny_static.mirror, tmp_path)
 
@@ -147,7 +154,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tiny_static, tmp_path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DataError, match=r"cannot write .*tiny-v1\.h5: No space left on device; set VAEBENCH_DATA"):
+    with pytest.raises(
+        DataError, match=r"cannot write .*tiny-v1\.h5: No space left on device; set VAEBENCH_DATA"
+    ):
         prepare.write(loader, arrays, path)
     assert path.read_bytes() == before
     assert in_prepared(tmp_path) == ["tiny-v1.h5"]
@@ -194,7 +203,14 @@ def test_two_processes_prepare_at_once(tiny_static, tmp_path):
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
     results = context.Queue()
-    task = (tiny_static.cls.sources, tiny_static.cls.rows, tiny_static.mirror, tmp_path, barrier, results)
+    task = (
+        tiny_static.cls.sources,
+        tiny_static.cls.rows,
+        tiny_static.mirror,
+        tmp_path,
+        barrier,
+        results,
+    )
     processes = [context.Process(target=_prepare_slowly, args=task) for _ in range(2)]
     for p in processes:
         p.start()

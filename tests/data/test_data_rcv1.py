@@ -31,7 +31,14 @@ def stories_of(stories: list[list[str]], first: int = 2286) -> str:
 
 def test_stories_are_read(tmp_path):
     assert list(read_stories(written(tmp_path / "a.dat", stories_of(STORIES)))) == STORIES
-    assert list(read_stories(written(tmp_path / "b.dat.gz", gzip.compress(stories_of(STORIES).encode())))) == STORIES
+    assert (
+        list(
+            read_stories(
+                written(tmp_path / "b.dat.gz", gzip.compress(stories_of(STORIES).encode()))
+            )
+        )
+        == STORIES
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,12 +64,18 @@ def test_rcv1_from_token_files(tmp_path, caplog):
     """Against a second way of counting; the story without a word of the vocabulary is left out, and that is said."""
     rng = np.random.default_rng(3)
     stems = [f"s{i}" for i in range(9)]
-    stories = [[stems[j] for j in rng.choice(9, rng.integers(2, 9), p=np.arange(9, 0, -1) / 45)] for _ in range(30)]
+    stories = [
+        [stems[j] for j in rng.choice(9, rng.integers(2, 9), p=np.arange(9, 0, -1) / 45)]
+        for _ in range(30)
+    ]
     stories += [["rare"], []]
     shares = {"train": stories[:4], "test_pt0": stories[4:20], "test_pt1": stories[20:]}
     sources = {part: Source("rcv1", RCV1[part].name, "", unzipped=True) for part in shares}
     for part, source in sources.items():
-        written(tmp_path / "rcv1" / f"{source.name}.gz", gzip.compress(stories_of(shares[part]).encode()))
+        written(
+            tmp_path / "rcv1" / f"{source.name}.gz",
+            gzip.compress(stories_of(shares[part]).encode()),
+        )
     sizes = {"sources": sources, "words": 5, "stories": 32, "tested": 6, "valid": 3}
     tiny = type("Tiny", (Rcv1,), sizes)
 
@@ -71,7 +84,9 @@ def test_rcv1_from_token_files(tmp_path, caplog):
     splits = loader.splits(arrays, None, 0)
 
     tested = held_out_mask(32, 6, rcv1.SEED)
-    totals = Counter(stem for story, out in zip(stories, tested, strict=True) if not out for stem in story)
+    totals = Counter(
+        stem for story, out in zip(stories, tested, strict=True) if not out for stem in story
+    )
     words = sorted(totals, key=lambda stem: (-totals[stem], stem))[:5]
     assert splits.vocabulary == tuple(words)
     counted = np.array([[story.count(word) for word in words] for story in stories])
@@ -88,7 +103,9 @@ def test_rcv1_from_token_files(tmp_path, caplog):
         type("Whole", (Rcv1,), {"sources": sources})().arrays(
             {k: tmp_path / "rcv1" / f"{s.name}.gz" for k, s in sources.items()}
         )
-    with pytest.raises(DataError, match="the training stories have 10 different words, expected 11 or more"):
+    with pytest.raises(
+        DataError, match="the training stories have 10 different words, expected 11 or more"
+    ):
         type("Many", (Rcv1,), sizes | {"words": 11})().arrays(
             {k: tmp_path / "rcv1" / f"{s.name}.gz" for k, s in sources.items()}
         )
@@ -97,7 +114,9 @@ def test_rcv1_from_token_files(tmp_path, caplog):
 def test_rcv1_takes_any_whole_copy_from_the_mirror(tmp_path, monkeypatch):
     assert {s.name for s in RCV1.values()} == {f"lyrl2004_tokens_{p}.dat" for p in RCV1}
     assert all(s.expected == "a whole file; its digest is not on record" for s in RCV1.values())
-    sources = {part: Source("rcv1", f"{part}.dat", "", unzipped=True) for part in ("train", "test_pt0")}
+    sources = {
+        part: Source("rcv1", f"{part}.dat", "", unzipped=True) for part in ("train", "test_pt0")
+    }
     sizes = {"sources": sources, "words": 4, "stories": 8, "tested": 2, "valid": 2}
     monkeypatch.setitem(data.DATA, "tiny", type("Tiny", (Rcv1,), sizes | {"name": "tiny"}))
     stories = [["a", "b", "c", "d"]] * 4

@@ -40,21 +40,37 @@ def test_real_fixed_binarization(tmp_path):
 @real("mnist")
 def test_real_grey_mnist(tmp_path):
     splits = data.load(load_yaml("data", "mnist_dynamic"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(50_000, 784), (10_000, 784), (10_000, 784)]
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
+        (50_000, 784),
+        (10_000, 784),
+        (10_000, 784),
+    ]
     assert splits.train.max() == 255
     # the evaluation cases are the same on every machine
-    assert splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
-    assert splits.hashes["test"] == "f3fcff00be79c63356bd8f96a3926ff94ee4585915a071131e9fcd4d301d1d45"
+    assert (
+        splits.hashes["valid"] == "6ea74329d9862125667408af4f34628ba0d0be57201770fa98da10a5e3e9c848"
+    )
+    assert (
+        splits.hashes["test"] == "f3fcff00be79c63356bd8f96a3926ff94ee4585915a071131e9fcd4d301d1d45"
+    )
 
 
 GREY = [
     pytest.param(
-        *("frey_face", (1_500, 100, 365), "6fd69f3a8aafdd3d14da945b2dcbd11318d452b1e63599d235c516afbf407058"),
+        *(
+            "frey_face",
+            (1_500, 100, 365),
+            "6fd69f3a8aafdd3d14da945b2dcbd11318d452b1e63599d235c516afbf407058",
+        ),
         marks=real("frey_face"),
         id="frey_face",
     ),
     pytest.param(
-        *("mnist_grey", (50_000, 10_000, 10_000), "7a3828f3c6eca7c611368ec9143ad8be00b84b0ca2c22d53822dd8ddb4d8fa6e"),
+        *(
+            "mnist_grey",
+            (50_000, 10_000, 10_000),
+            "7a3828f3c6eca7c611368ec9143ad8be00b84b0ca2c22d53822dd8ddb4d8fa6e",
+        ),
         marks=real("mnist"),
         id="mnist_grey",
     ),
@@ -70,15 +86,27 @@ def test_real_grey_levels(tmp_path, name, sizes, expected):
 
 @real("omniglot")
 def test_real_omniglot(tmp_path):
-    splits = data.load(load_yaml("data", "omniglot_reconstructed"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(23_000, 784), (1_345, 784), (8_115, 784)]
+    splits = data.load(
+        load_yaml("data", "omniglot_reconstructed"), mirror=REAL_MIRROR, root=tmp_path
+    )
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
+        (23_000, 784),
+        (1_345, 784),
+        (8_115, 784),
+    ]
     assert splits.hash == "9d7c829355e683c529920ae653d4a863ec1f33dd90aff6da4bf77f4d1261f0b7"
 
 
 @real("caltech101_silhouettes")
 def test_real_silhouettes(tmp_path):
-    splits = data.load(load_yaml("data", "caltech101_silhouettes"), mirror=REAL_MIRROR, root=tmp_path)
-    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [(4_100, 784), (2_264, 784), (2_307, 784)]
+    splits = data.load(
+        load_yaml("data", "caltech101_silhouettes"), mirror=REAL_MIRROR, root=tmp_path
+    )
+    assert [p.shape for p in (splits.train, splits.valid, splits.test)] == [
+        (4_100, 784),
+        (2_264, 784),
+        (2_307, 784),
+    ]
     assert splits.hash == "16b49d0d22899cb2ea9e504deabbfe037f77db30cd701c39f740ef7a4095f98d"
 
 
@@ -99,8 +127,14 @@ def test_real_yahoo_lacks_its_training_documents(tmp_path):
     state = next(s for s in data.status(mirror=REAL_MIRROR, root=tmp_path) if s.name == "yahoo")
     assert state.missing == (() if there else ("yahoo.train.txt",))
     if not there:
-        with pytest.raises(DataError, match=r"yahoo\.train\.txt: .*expected 100,000 documents; tried") as e:
-            fetch.fetch(Source(*("yahoo", "yahoo.train.txt", ""), documents=100_000), Path(REAL_MIRROR), tmp_path)
+        with pytest.raises(
+            DataError, match=r"yahoo\.train\.txt: .*expected 100,000 documents; tried"
+        ) as e:
+            fetch.fetch(
+                Source(*("yahoo", "yahoo.train.txt", ""), documents=100_000),
+                Path(REAL_MIRROR),
+                tmp_path,
+            )
         assert "\n" not in str(e.value)
 
 
@@ -117,18 +151,27 @@ def test_real_news20(tmp_path):
     """Sizes and lengths as counted in the public files by others, with and without logarithms."""
     config = {"name": "news20", "held_out": 100}
     splits = data.load(config, mirror=REAL_MIRROR, root=tmp_path)
-    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(11_168, 2000), (100, 2000), (7505, 2000)]
+    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
+        (11_168, 2000),
+        (100, 2000),
+        (7505, 2000),
+    ]
     lengths = splits.test.sum(1, dtype=np.int64)
     assert (lengths.sum(), lengths.max(), np.median(lengths)) == (720_898, 4306, 57)
     assert lengths.std() == pytest.approx(187, abs=0.5)
     assert splits.vocabulary[:2] == ("who", "out")
     everything = splits.train[:, 0].sum() + splits.valid[:, 0].sum()
     assert everything == 6494  # as the vocabulary file says of its first word
-    logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(1, dtype=np.int64)
+    logs = data.load({**config, "counts": "log1p"}, mirror=REAL_MIRROR, root=tmp_path).test.sum(
+        1, dtype=np.int64
+    )
     assert logs.mean() == pytest.approx(66.8, abs=0.05)
     assert logs.std() == pytest.approx(75.5, abs=0.05)
     plain = data.load({"name": "news20"}, mirror=REAL_MIRROR, root=tmp_path)
     assert plain.hash == "2804ca9788bada255cec28b41b5d4d1e9d0b3500b8829a3676dc6eda6f659566"
-    for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):  # as counted by others
-        found = own_unigram(data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test)
+    # As counted by others.
+    for counts, per, pool in (("raw", 1190.0, 1183.8), ("log1p", 1195.9, 1231.3)):
+        found = own_unigram(
+            data.load({**config, "counts": counts}, mirror=REAL_MIRROR, root=tmp_path).test
+        )
         assert found == (pytest.approx(per, abs=0.05), pytest.approx(pool, abs=0.05))

@@ -58,7 +58,13 @@ def test_held_out_is_a_function_of_its_seed(tiny):
 
 def test_held_out_cases_golden():
     # the same cases on every machine and with every release of NumPy
-    assert np.flatnonzero(held_out_mask(60_000, 5, 0)).tolist() == [16026, 20554, 25556, 53924, 57691]
+    assert np.flatnonzero(held_out_mask(60_000, 5, 0)).tolist() == [
+        16026,
+        20554,
+        25556,
+        53924,
+        57691,
+    ]
 
 
 @pytest.mark.parametrize("n", [0, -1, 10, 11, 2.0, "3", True])
@@ -80,7 +86,9 @@ def test_evaluation_cases_do_not_depend_on_which_others_are_held_out(tiny_dynami
     whole = binarize_once(pool, loader.TRAIN_STREAM, np.arange(15))
     np.testing.assert_array_equal(arrays["valid"], whole[10:])
     test = tiny_dynamic.content["test"].reshape(4, -1)
-    np.testing.assert_array_equal(arrays["test"], binarize_once(test, loader.TEST_STREAM, np.arange(4)))
+    np.testing.assert_array_equal(
+        arrays["test"], binarize_once(test, loader.TEST_STREAM, np.arange(4))
+    )
     assert loader.TEST_STREAM != loader.TRAIN_STREAM
     for n, seed in ((1, 0), (5, 1), (14, 2)):
         held = held_out_mask(15, n, seed)
@@ -89,7 +97,9 @@ def test_evaluation_cases_do_not_depend_on_which_others_are_held_out(tiny_dynami
 
 def test_grey_splits_keep_grey_training_cases(tiny_dynamic):
     loader = tiny_dynamic.cls()
-    splits = loader.splits(loader.arrays({key: tiny_dynamic.file(key) for key in loader.sources}), None, 0)
+    splits = loader.splits(
+        loader.arrays({key: tiny_dynamic.file(key) for key in loader.sources}), None, 0
+    )
     grey = tiny_dynamic.content["train"].reshape(15, -1)[:10]
     assert splits.kind is Kind.GREY
     np.testing.assert_array_equal(splits.train, grey)
@@ -132,7 +142,15 @@ def test_hash_sees_dtype_shape_and_bytes():
     a = np.arange(6, dtype=np.uint8)
     alike = [a, a.copy(), np.arange(12, dtype=np.uint8)[::2] // 2]
     assert len({array_hash(x) for x in alike}) == 1
-    different = [a, a.reshape(2, 3), a.reshape(3, 2), a.astype(np.int8), a.astype(np.uint16), a + 1, a[:5]]
+    different = [
+        a,
+        a.reshape(2, 3),
+        a.reshape(3, 2),
+        a.astype(np.int8),
+        a.astype(np.uint16),
+        a + 1,
+        a[:5],
+    ]
     assert len({array_hash(x) for x in different}) == len(different)
     assert array_hash(a.astype("<u2")) == array_hash(a.astype(">u2"))
     assert array_hash(a) == hashlib.sha256(b"|u1 (6,)\n" + a.tobytes()).hexdigest()
@@ -141,7 +159,10 @@ def test_hash_sees_dtype_shape_and_bytes():
 def test_hash_of_splits_sees_every_split_and_their_order():
     a, b, c = (np.full((2, 3), v, dtype=np.uint8) for v in (0, 1, 0))
     c[0, 0] = 1
-    hashes = {make_splits("x", *parts, (3,)).hash for parts in ((a, b, c), (a, c, b), (b, a, c), (a, b, b))}
+    hashes = {
+        make_splits("x", *parts, (3,)).hash
+        for parts in ((a, b, c), (a, c, b), (b, a, c), (a, b, b))
+    }
     assert len(hashes) == 4
 
 
@@ -154,14 +175,20 @@ def test_splits_cannot_be_reassigned():
 def test_digits():
     loader = Digits()
     splits = loader.splits(loader.arrays({}), None, 0)
-    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [(1200, 64), (297, 64), (300, 64)]
+    assert [s.shape for s in (splits.train, splits.valid, splits.test)] == [
+        (1200, 64),
+        (297, 64),
+        (300, 64),
+    ]
     assert splits.shape == (8, 8)
     assert splits.kind is Kind.BITS
     everything = np.concatenate([splits.train, splits.valid, splits.test])
     assert everything.dtype == np.uint8
     assert set(np.unique(everything)) == {0, 1}
     np.testing.assert_allclose(splits.mean, splits.train.mean(0), rtol=1e-6)
-    assert splits.hashes["test"] == "35d86403398422e7067ea483c3c7db20453714ddaea2af372866541cf6bf3914"
+    assert (
+        splits.hashes["test"] == "35d86403398422e7067ea483c3c7db20453714ddaea2af372866541cf6bf3914"
+    )
     assert loader.splits(loader.arrays({}), 200, 3).hashes["test"] == splits.hashes["test"]
     with pytest.raises(UserError, match="from 1 to 1496"):
         loader.splits(loader.arrays({}), 1497, 0)
@@ -191,7 +218,9 @@ def test_digits_are_every_case_of_scikit_learn():
 def test_sizes_are_known_without_reading(name):
     loader = DATA[name]()
     splits = load({"name": name, "held_out": None})
-    assert loader.sizes == {split: len(getattr(splits, split)) for split in ("train", "valid", "test")}
+    assert loader.sizes == {
+        split: len(getattr(splits, split)) for split in ("train", "valid", "test")
+    }
     assert loader.kind is splits.kind
     assert loader.entries == len(splits.vocabulary)
 

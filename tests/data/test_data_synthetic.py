@@ -16,7 +16,14 @@ from scipy.stats import chi2, norm
 
 from vaebench.data.splits import array_hash
 from vaebench.data.text import synthetic
-from vaebench.data.text.synthetic import CENTRES, SyntheticText, draw_parameters, draw_z, generate, sample
+from vaebench.data.text.synthetic import (
+    CENTRES,
+    SyntheticText,
+    draw_parameters,
+    draw_z,
+    generate,
+    sample,
+)
 
 ALARM = 1e-6
 FIRST = 400
@@ -71,7 +78,14 @@ def test_sequences_have_the_law_of_the_lstm():
     assert abs(exact.sum() - 1) < 1e-12
     counts = np.bincount(found @ [16, 4, 1], minlength=64)
     assert chi_square(counts, n * exact) > ALARM
-    other = np.exp(np.take_along_axis(law(p, np.repeat(-z, 64, axis=0), every), every[:, 1:, None], -1).sum((1, 2))) / 4
+    other = (
+        np.exp(
+            np.take_along_axis(
+                law(p, np.repeat(-z, 64, axis=0), every), every[:, 1:, None], -1
+            ).sum((1, 2))
+        )
+        / 4
+    )
     assert chi_square(counts, n * other) < ALARM  # the test can tell
 
 
@@ -146,7 +160,9 @@ def test_z_is_the_mixture():
         w = norm.cdf(2)
         other = norm.cdf(-2)
         mean = (2 * w + norm.pdf(2)) + (-2 * other + norm.pdf(2))
-        assert (abs(abs(inside).mean(axis=0) - mean) < -norm.ppf(ALARM / 8) / np.sqrt(len(inside))).all()
+        assert (
+            abs(abs(inside).mean(axis=0) - mean) < -norm.ppf(ALARM / 8) / np.sqrt(len(inside))
+        ).all()
 
 
 def test_first_tokens_are_uniform_and_the_rest_are_not():
@@ -170,7 +186,9 @@ def shorter(monkeypatch):
     monkeypatch.setattr(synthetic, "SEQUENCES", {"train": 300, "valid": 60, "test": 40})
     tokens, z = generate(FIRST)
     monkeypatch.setattr(synthetic, "generate", lambda: (tokens, z))
-    return type("Shorter", (SyntheticText,), {"documents": synthetic.SEQUENCES, "entries": None}), tokens
+    return type(
+        "Shorter", (SyntheticText,), {"documents": synthetic.SEQUENCES, "entries": None}
+    ), tokens
 
 
 def test_words_splits_and_vocabulary(shorter):
@@ -180,7 +198,11 @@ def test_words_splits_and_vocabulary(shorter):
     assert splits.vocabulary[4:] == tuple(dict.fromkeys(map(str, tokens[:300].ravel().tolist())))
     word = np.array([-1, -1, -1, -2, *map(int, splits.vocabulary[4:])])
     known = set(tokens[:300].ravel().tolist())
-    for rows, expected in ((splits.train, tokens[:300]), (splits.valid, tokens[300:360]), (splits.test, tokens[360:])):
+    for rows, expected in (
+        (splits.train, tokens[:300]),
+        (splits.valid, tokens[300:360]),
+        (splits.test, tokens[360:]),
+    ):
         assert rows.shape == (len(expected), 12)
         assert (rows[:, 0] == 1).all()
         assert (rows[:, -1] == 2).all()

@@ -27,11 +27,16 @@ from vaebench.errors import DataError, UserError
 
 def test_the_most_frequent_entries_are_kept_in_their_order():
     """b twice, c and a and d once: of a vocabulary of six b stays, and c, the earliest of the rest."""
-    arrays = encode({"train": [["c", "b"], ["b", "a", "d"]], "valid": [["a", "b"]], "test": [["x", "c"]]})
+    arrays = encode(
+        {"train": [["c", "b"], ["b", "a", "d"]], "valid": [["a", "b"]], "test": [["x", "c"]]}
+    )
     whole = make_text_splits("tiny", arrays)
     small = with_entries(whole, 6)
     assert small.vocabulary == (*SPECIALS, "c", "b")
-    assert [words_of(row, small.vocabulary) for row in small.train] == [["c", "b"], ["b", "<unk>", "<unk>"]]
+    assert [words_of(row, small.vocabulary) for row in small.train] == [
+        ["c", "b"],
+        ["b", "<unk>", "<unk>"],
+    ]
     assert words_of(small.valid[0], small.vocabulary) == ["<unk>", "b"]
     assert words_of(small.test[0], small.vocabulary) == ["<unk>", "c"]
     assert small.mean.tolist() == pytest.approx([0, 0, 2 / 7, 2 / 7, 1 / 7, 2 / 7])
@@ -39,7 +44,9 @@ def test_the_most_frequent_entries_are_kept_in_their_order():
     assert small.hash != whole.hash
     assert with_entries(whole, 8).hash == whole.hash
     for n in (5, 9):
-        with pytest.raises(UserError, match=rf"data\.entries={n}: allowed: null, or a whole number from 6 to 8"):
+        with pytest.raises(
+            UserError, match=rf"data\.entries={n}: allowed: null, or a whole number from 6 to 8"
+        ):
             with_entries(whole, n)
 
 
@@ -52,7 +59,17 @@ def test_the_share_of_unknown_words_leaves_out_frame_and_padding():
 
 def test_vocabulary_is_by_first_appearance_in_training_alone():
     arrays = encode(DOCUMENTS)
-    assert unpacked(arrays["vocabulary"]) == ("<pad>", "<s>", "</s>", "<unk>", "b", "a", "c", "d", "e")
+    assert unpacked(arrays["vocabulary"]) == (
+        "<pad>",
+        "<s>",
+        "</s>",
+        "<unk>",
+        "b",
+        "a",
+        "c",
+        "d",
+        "e",
+    )
     assert {k: v.tolist() for k, v in arrays.items() if k != "vocabulary"} == {
         "train": [4, 5, 4, 6, 5, 7, 5, 6, 8],
         "train_offsets": [0, 4, 5, 7, 9],
@@ -85,7 +102,9 @@ def test_splits_are_sorted_framed_and_padded():
             [1, 4, 5, 4, 6, 2, 0, 0],
         ],
     )
-    np.testing.assert_array_equal(splits.valid, [[1, 3, 2, 0, 0, 0, 0, 0], [1, 5, 3, 4, 2, 0, 0, 0]])
+    np.testing.assert_array_equal(
+        splits.valid, [[1, 3, 2, 0, 0, 0, 0, 0], [1, 5, 3, 4, 2, 0, 0, 0]]
+    )
     np.testing.assert_array_equal(splits.test, [[1, 4, 2, 0, 0, 0, 0, 0], [1, 8, 8, 3, 5, 4, 6, 2]])
     assert (splits.name, splits.shape, splits.kind) == ("x", (8,), Kind.TOKENS)
     assert splits.vocabulary == (*SPECIALS, "b", "a", "c", "d", "e")
@@ -113,7 +132,8 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
     hashes = [
         hash_of(),
         hash_of(train=[[w + "'" for w in d] for d in DOCUMENTS["train"]], valid=[["a'", "z", "b'"], ["q"]],
-                test=[["e'", "e'", "y", "a'", "b'", "c'"], ["b'"]]),  # the same numbers, other words
+                # The same numbers, other words.
+                test=[["e'", "e'", "y", "a'", "b'", "c'"], ["b'"]]),
         hash_of(train=[DOCUMENTS["train"][i] for i in (0, 1, 3, 2)]),
         hash_of(valid=[["a", "z", "c"], ["q"]]),
         hash_of(test=[*DOCUMENTS["test"], ["b"]]),
@@ -122,7 +142,8 @@ def test_the_hash_sees_tokens_order_and_vocabulary():
     splits = make_text_splits("x", encode(DOCUMENTS))
     assert sorted(splits.hashes) == ["test", "train", "valid", "vocabulary"]
     assert splits.hashes["train"] == array_hash(splits.train)
-    other_order = [DOCUMENTS["train"][i] for i in (0, 2, 3, 1)]  # neither numbers nor equal lengths change places
+    # Neither numbers nor equal lengths change places.
+    other_order = [DOCUMENTS["train"][i] for i in (0, 2, 3, 1)]
     assert hash_of(train=other_order) == hash_of()
 
 
@@ -147,7 +168,8 @@ def test_statistics():
 
 
 def test_rows_that_would_fill_the_memory_are_one_line(monkeypatch):
-    monkeypatch.setattr(tokens, "CELLS", 31)  # 4 documents as wide as one of 6 words and its frame: 32 places
+    # 4 documents as wide as one of 6 words and its frame: 32 places.
+    monkeypatch.setattr(tokens, "CELLS", 31)
     with pytest.raises(DataError, match="x: 4 documents beside one of 6 words"):
         make_text_splits("x", encode(DOCUMENTS))
     monkeypatch.setattr(tokens, "CELLS", 32)

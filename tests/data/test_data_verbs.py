@@ -42,7 +42,10 @@ def test_load_needs_neither_mirror_nor_root_in_the_environment_for_digits():
 def test_mirror_from_argument_setting_or_environment(tiny, tmp_path, monkeypatch):
     config = {"name": "tiny", "held_out": None, "held_out_seed": 0}
     by_argument = data.load(config, mirror=str(tiny.mirror), root=tmp_path / "a")
-    assert data.load({**config, "mirror": str(tiny.mirror)}, root=tmp_path / "c").hash == by_argument.hash
+    assert (
+        data.load({**config, "mirror": str(tiny.mirror)}, root=tmp_path / "c").hash
+        == by_argument.hash
+    )
     monkeypatch.setenv("VAEBENCH_MIRROR", str(tiny.mirror))
     assert data.load(config, root=tmp_path / "b").hash == by_argument.hash
     assert data.load(config).hash == by_argument.hash
@@ -64,7 +67,12 @@ def test_status_get_and_verify(tiny, tmp_path):
     assert {c.state for c in data.verify("tiny", root=tmp_path)} == {"absent"}
 
     mirrored = state_of("tiny", mirror=tiny.mirror, root=tmp_path)
-    assert (mirrored.present, mirrored.missing, mirrored.prepared, mirrored.bytes) == (needed, (), False, 0)
+    assert (mirrored.present, mirrored.missing, mirrored.prepared, mirrored.bytes) == (
+        needed,
+        (),
+        False,
+        0,
+    )
 
     got = data.get("tiny", mirror=tiny.mirror, root=tmp_path)
     assert got.prepared

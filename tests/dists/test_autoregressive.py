@@ -33,7 +33,10 @@ def test_sampling_equals_unit_after_unit(n):
 def test_the_block_size_does_not_change_the_sample(monkeypatch, block):
     a, weight, uniform = inputs(30)
     monkeypatch.setattr(autoregressive, "BLOCK", block)
-    assert torch.equal(autoregressive.sample(a, weight, uniform), autoregressive_sample_by_units(a, weight, uniform))
+    assert torch.equal(
+        autoregressive.sample(a, weight, uniform),
+        autoregressive_sample_by_units(a, weight, uniform),
+    )
 
 
 def test_the_longest_chain_of_dependence_is_followed_to_its_end():
@@ -50,42 +53,59 @@ def test_logits_broadcast_to_the_noise():
     a, weight, _ = inputs(6)
     uniform = torch.rand(3, 20, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     samples = autoregressive.sample(a, weight, uniform)
-    assert all(torch.equal(samples[k], autoregressive.sample(a, weight, uniform[k])) for k in range(3))
+    assert all(
+        torch.equal(samples[k], autoregressive.sample(a, weight, uniform[k])) for k in range(3)
+    )
     bias = a[0]
     assert torch.equal(
-        autoregressive.sample(bias, weight, uniform[0])[4], autoregressive.sample(bias, weight, uniform[0, 4:5])[0]
+        autoregressive.sample(bias, weight, uniform[0])[4],
+        autoregressive.sample(bias, weight, uniform[0, 4:5])[0],
     )
 
 
 def test_batched_through_vmap():
-    a, weight, uniform = (torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True))
+    a, weight, uniform = (
+        torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True)
+    )
     wanted = [autoregressive_sample_by_units(*v) for v in zip(a, weight, uniform, strict=True)]
     assert torch.equal(vmap(autoregressive.sample)(a, weight, uniform), torch.stack(wanted))
     shared = vmap(autoregressive.sample, in_dims=(None, None, 0))(a[0], weight[0], uniform)
     wanted = [autoregressive_sample_by_units(a[0], weight[0], u) for u in uniform]
     assert torch.equal(shared, torch.stack(wanted))
-    moved = vmap(autoregressive.sample, in_dims=(1, 2, 0))(a.movedim(0, 1), weight.movedim(0, 2), uniform)
+    moved = vmap(autoregressive.sample, in_dims=(1, 2, 0))(
+        a.movedim(0, 1), weight.movedim(0, 2), uniform
+    )
     assert torch.equal(moved, vmap(autoregressive.sample)(a, weight, uniform))
 
 
 def test_the_batched_dimension_may_stand_anywhere():
     """``sample`` brings it to the front before it solves; the operation itself must not rely on that."""
-    a, weight, uniform = (torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True))
+    a, weight, uniform = (
+        torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(3)), strict=True)
+    )
     weight = autoregressive.strictly_lower(weight)
-    moved = vmap(autoregressive._solve, in_dims=(1, 2, 0))(a.movedim(0, 1), weight.movedim(0, 2), uniform)
+    moved = vmap(autoregressive._solve, in_dims=(1, 2, 0))(
+        a.movedim(0, 1), weight.movedim(0, 2), uniform
+    )
     assert torch.equal(moved, autoregressive._solve(a, weight, uniform))
 
 
 def test_through_the_compiler():
     """Tracing only ('aot_eager' makes no code); what a compiled training step makes of it, tests/contract tells."""
-    a, weight, uniform = (torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(2)), strict=True))
+    a, weight, uniform = (
+        torch.stack(v) for v in zip(*(inputs(9, seed=s) for s in range(2)), strict=True)
+    )
     compiled = torch.compile(vmap(autoregressive.sample), backend="aot_eager", fullgraph=True)
-    assert torch.equal(compiled(a, weight, uniform), vmap(autoregressive.sample)(a, weight, uniform))
+    assert torch.equal(
+        compiled(a, weight, uniform), vmap(autoregressive.sample)(a, weight, uniform)
+    )
 
 
 def test_no_gradient_passes():
     a, weight, uniform = inputs(4)
-    assert not autoregressive.sample(a.requires_grad_(), weight.requires_grad_(), uniform).requires_grad
+    assert not autoregressive.sample(
+        a.requires_grad_(), weight.requires_grad_(), uniform
+    ).requires_grad
 
 
 def test_noise_of_zero_makes_no_impossible_bit():
@@ -94,7 +114,9 @@ def test_noise_of_zero_makes_no_impossible_bit():
     weight = torch.zeros(3, 3)
     weight[1, 0] = weight[2, 1] = -100.0
     assert autoregressive.sample(a, weight, torch.zeros(1, 3)).tolist() == [[0.0, 1.0, 0.0]]
-    assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [[0.0, 1.0, 0.0]]
+    assert autoregressive.sample(a, weight, torch.tensor([[0.0, 0.5, 0.5]])).tolist() == [
+        [0.0, 1.0, 0.0]
+    ]
 
 
 def test_logits_are_causal():
@@ -116,7 +138,8 @@ def test_log_prob_is_the_product_of_conditionals():
     h = torch.tensor([1.0, 0.0, 1.0])
     a = torch.tensor([0.2, -0.4, 0.7])
     weight = torch.zeros(3, 3)
-    weight[1, 0], weight[2, 0], weight[2, 1], weight[0, 2] = 1.5, -2.0, 9.0, 99.0  # the last is above the diagonal
+    # The last is above the diagonal.
+    weight[1, 0], weight[2, 0], weight[2, 1], weight[0, 2] = 1.5, -2.0, 9.0, 99.0
     p = [1 / (1 + math.exp(-s)) for s in (0.2, -0.4 + 1.5, 0.7 - 2.0)]
     wanted = math.log(p[0] * (1 - p[1]) * p[2])
     assert float(autoregressive.log_prob(h, a, weight)) == pytest.approx(wanted, rel=1e-6)

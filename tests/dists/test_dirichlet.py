@@ -7,7 +7,9 @@ from torch.distributions import Dirichlet, kl_divergence
 
 from vaebench.dists import dirichlet
 
-PARAMETERS = torch.tensor([[0.3, 2.0, 5.5], [1.0, 1.0, 1.0], [40.0, 0.02, 7.0]], dtype=torch.float64)
+PARAMETERS = torch.tensor(
+    [[0.3, 2.0, 5.5], [1.0, 1.0, 1.0], [40.0, 0.02, 7.0]], dtype=torch.float64
+)
 
 
 def test_kl_is_that_of_torch():

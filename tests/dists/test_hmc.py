@@ -18,7 +18,9 @@ N = 2
 def target():
     """A Gaussian of unequal variances and a correlation."""
     covariance = torch.tensor([[1.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
-    return distributions.MultivariateNormal(torch.tensor([0.5, -1.0], dtype=torch.float64), covariance)
+    return distributions.MultivariateNormal(
+        torch.tensor([0.5, -1.0], dtype=torch.float64), covariance
+    )
 
 
 def draws(seed):
@@ -52,7 +54,9 @@ def test_without_refusals_it_is_not(target):
     z = target.sample((CHAINS,))
     for t in range(10):
         momentum, _ = draws(t)
-        z, _ = hmc.transition(target.log_prob, z, 0.9, 5, momentum, torch.zeros(CHAINS, dtype=torch.float64))
+        z, _ = hmc.transition(
+            target.log_prob, z, 0.9, 5, momentum, torch.zeros(CHAINS, dtype=torch.float64)
+        )
     away = z - target.mean
     products = away.unsqueeze(-1) * away.unsqueeze(-2)
     errors = products.std(0) / math.sqrt(CHAINS)
@@ -100,6 +104,8 @@ def test_the_leapfrog_is_that_of_the_textbook():
 
 def test_a_trajectory_that_leaves_all_bounds_is_refused():
     z = torch.tensor([[1.0]])
-    moved = hmc.transition(lambda v: -(v**4).sum(-1), z, 1e20, 3, torch.ones(1, 1), torch.full((1,), 1e-30))
+    moved = hmc.transition(
+        lambda v: -(v**4).sum(-1), z, 1e20, 3, torch.ones(1, 1), torch.full((1,), 1e-30)
+    )
     assert torch.equal(moved.state, z)
     assert float(moved.probability) == 0

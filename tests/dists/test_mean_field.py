@@ -24,7 +24,9 @@ def machine_of(scale=0.8):
 def evidence_of(beta, shape=SHAPE):
     """Lambda of samples around random bits, for both sides."""
     smoothing = build({"name": "exponential", "beta": beta})
-    u = torch.rand(1, *shape, N1 + N2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    u = torch.rand(
+        1, *shape, N1 + N2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+    )
     return smoothing.log_ratio(smoothing.sample(normal(*shape, N1 + N2), u)).split([N1, N2], -1)
 
 
@@ -67,7 +69,10 @@ def test_value_and_gradient_by_loops(iterations):
             m1[i] = 1 / (1 + math.exp(-b1[i] - a1[i] - sum(w[i][j] * m2[j] for j in range(N2))))
     value = sum(m1[i] * w[i][j] * m2[j] for i in range(N1) for j in range(N2))
     for m, b, a in ((m1, b1, a1), (m2, b2, a2)):
-        value += sum(p * (x + y) - p * math.log(p) - (1 - p) * math.log(1 - p) for p, x, y in zip(m, b, a, strict=True))
+        value += sum(
+            p * (x + y) - p * math.log(p) - (1 - p) * math.log(1 - p)
+            for p, x, y in zip(m, b, a, strict=True)
+        )
     assert got.item() == pytest.approx(value, rel=1e-12)
     m1, m2 = (torch.tensor(m, dtype=torch.float64) for m in (m1, m2))
     for have, want in zip(gradient, (m1, m2, torch.outer(m1, m2), m1, m2), strict=True):

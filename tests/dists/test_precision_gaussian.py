@@ -10,7 +10,13 @@ from vaebench.dists import precision_gaussian as pg
 
 N = 5
 
-SCALES = {"random": 1.0, "u towards 0": 1e-9, "u is 0": 0.0, "large u": 1e3, "u in one direction": None}
+SCALES = {
+    "random": 1.0,
+    "u towards 0": 1e-9,
+    "u is 0": 0.0,
+    "large u": 1e3,
+    "u in one direction": None,
+}
 """How long u is; rounding may cost the last digits where it is very long."""
 
 
@@ -39,7 +45,9 @@ def test_r_is_a_root_of_the_covariance(case):
 
 def test_determinant_and_trace(case):
     log_d, u, covariance, precision = case
-    torch.testing.assert_close(pg.log_det(log_d, u), -torch.linalg.slogdet(precision)[1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        pg.log_det(log_d, u), -torch.linalg.slogdet(precision)[1], rtol=1e-9, atol=1e-9
+    )
     torch.testing.assert_close(pg.trace(log_d, u), covariance.trace(), rtol=1e-9, atol=1e-9)
 
 
@@ -50,7 +58,9 @@ def test_density_and_kl_are_those_of_torch(case):
     x = torch.stack(x)
     q = distributions.MultivariateNormal(mean, precision_matrix=precision)
     torch.testing.assert_close(pg.log_prob(x, mean, log_d, u), q.log_prob(x), rtol=1e-7, atol=1e-7)
-    standard = distributions.MultivariateNormal(torch.zeros_like(mean), torch.eye(N, dtype=torch.float64))
+    standard = distributions.MultivariateNormal(
+        torch.zeros_like(mean), torch.eye(N, dtype=torch.float64)
+    )
     wanted = distributions.kl_divergence(q, standard)
     torch.testing.assert_close(pg.kl_standard(mean, log_d, u), wanted, rtol=1e-7, atol=1e-7)
 
@@ -60,8 +70,12 @@ def test_without_a_vector_it_is_diagonal(case):
     zero = torch.zeros(N, dtype=torch.float64)
     normal = torch.linspace(-2, 2, N, dtype=torch.float64)
     torch.testing.assert_close(pg.transform(log_d, None, normal), pg.transform(log_d, zero, normal))
-    torch.testing.assert_close(pg.log_prob(normal, zero, log_d, None), pg.log_prob(normal, zero, log_d, zero))
-    torch.testing.assert_close(pg.kl_standard(normal, log_d, None), pg.kl_standard(normal, log_d, zero))
+    torch.testing.assert_close(
+        pg.log_prob(normal, zero, log_d, None), pg.log_prob(normal, zero, log_d, zero)
+    )
+    torch.testing.assert_close(
+        pg.kl_standard(normal, log_d, None), pg.kl_standard(normal, log_d, zero)
+    )
     q = distributions.Normal(zero, torch.exp(-0.5 * log_d))
     torch.testing.assert_close(pg.log_prob(normal, zero, log_d, None), q.log_prob(normal).sum())
 
@@ -80,7 +94,9 @@ def test_float32_is_good_to_its_digits_whatever_the_length_of_u():
         generator = torch.Generator().manual_seed(1)
         log_d, u = torch.randn(2, N, generator=generator)
         u = scale * u
-        exact = torch.linalg.inv(torch.diag(log_d.double().exp()) + torch.outer(u.double(), u.double()))
+        exact = torch.linalg.inv(
+            torch.diag(log_d.double().exp()) + torch.outer(u.double(), u.double())
+        )
         r = root(log_d, u).double()
         assert float((r @ r.T - exact).abs().max() / exact.max()) < 1e-5
         assert float((pg.trace(log_d, u).double() - exact.trace()).abs() / exact.trace()) < 1e-5

@@ -40,8 +40,13 @@ def one(m, *index):
 
 def table(m):
     """log p of every state, as a table (2^n1, 2^n2) of a single machine, by loops alone; and log Z."""
-    sides = [[torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)] for n in m.w.shape]
-    energy = torch.tensor([[loop_energy(m, z1, z2) for z2 in sides[1]] for z1 in sides[0]], dtype=torch.float64)
+    sides = [
+        [torch.tensor(s).double() for s in itertools.product((0.0, 1.0), repeat=n)]
+        for n in m.w.shape
+    ]
+    energy = torch.tensor(
+        [[loop_energy(m, z1, z2) for z2 in sides[1]] for z1 in sides[0]], dtype=torch.float64
+    )
     log_z = torch.logsumexp(energy.flatten(), 0)
     return energy - log_z, log_z, torch.stack(sides[0]), torch.stack(sides[1])
 
@@ -78,8 +83,12 @@ def test_conditionals_and_free_energies(batch):
         assert torch.allclose(m.mean1(given2)[at], p1 @ all1, atol=1e-12)
         assert torch.allclose(m.logits2(given1)[at], torch.logit(p2 @ all2), atol=1e-10)
         assert torch.allclose(m.logits1(given2)[at], torch.logit(p1 @ all1), atol=1e-10)
-        assert torch.allclose(-m.free_energy1(given1)[at], torch.logsumexp(log_p, 1) + log_z, atol=1e-11)
-        assert torch.allclose(-m.swap().free_energy1(given2)[at], torch.logsumexp(log_p, 0) + log_z, atol=1e-11)
+        assert torch.allclose(
+            -m.free_energy1(given1)[at], torch.logsumexp(log_p, 1) + log_z, atol=1e-11
+        )
+        assert torch.allclose(
+            -m.swap().free_energy1(given2)[at], torch.logsumexp(log_p, 0) + log_z, atol=1e-11
+        )
 
 
 def test_swapped_sides():
@@ -90,7 +99,9 @@ def test_swapped_sides():
 
 
 def test_samples_without_the_batch_are_refused():
-    with pytest.raises(ValueError, match=r"\(5, 4\) of machines \(2,\) need the shape \(k, \*batch, n\)"):
+    with pytest.raises(
+        ValueError, match=r"\(5, 4\) of machines \(2,\) need the shape \(k, \*batch, n\)"
+    ):
         machine(2).logits2(random_bits(5, 4))
 
 
@@ -106,12 +117,16 @@ def test_log_z_and_moments(n1, n2, chunk):
         p = log_p.exp()
         expected = (wanted, p.sum(1) @ all1, p.sum(0) @ all2, all1.T @ p @ all2)
         assert float(log_z[i]) == pytest.approx(float(wanted), abs=1e-11)
-        assert all(torch.allclose(a[i], b, atol=1e-11) for a, b in zip(moments, expected, strict=True))
+        assert all(
+            torch.allclose(a[i], b, atol=1e-11) for a, b in zip(moments, expected, strict=True)
+        )
 
 
 def test_either_side_enumerated_gives_the_same():
     m = machine(n1=6, n2=6)
-    assert float(boltzmann_exact.log_z(m)) == pytest.approx(float(boltzmann_exact.log_z(m.swap())), abs=1e-11)
+    assert float(boltzmann_exact.log_z(m)) == pytest.approx(
+        float(boltzmann_exact.log_z(m.swap())), abs=1e-11
+    )
     assert float(boltzmann_exact.log_z(m)) == pytest.approx(
         float(boltzmann_exact.log_z(machine(1, n1=6, n2=6))[0]), abs=1e-12
     )
@@ -144,7 +159,9 @@ def test_log_z_has_second_derivatives_when_states_fit_into_a_chunk():
 def test_log_z_of_strong_machines_in_single_precision():
     m = machine(n1=5, n2=6, scale=40.0)
     assert float(boltzmann_exact.log_z(m)) > 100
-    assert float(boltzmann_exact.log_z(m.to(torch.float32))) == pytest.approx(float(boltzmann_exact.log_z(m)), rel=1e-6)
+    assert float(boltzmann_exact.log_z(m.to(torch.float32))) == pytest.approx(
+        float(boltzmann_exact.log_z(m)), rel=1e-6
+    )
     assert all(torch.isfinite(p).all() for p in boltzmann_exact.moments(m.to(torch.float32)))
 
 
@@ -204,7 +221,9 @@ def test_a_sweep_draws_from_the_conditionals_and_leaves_the_distribution_as_it_i
     p1 = torch.softmax(log_p.T, 1)  # (z2, z1')
     start = all1.repeat_interleave(draws, 0)
     z1, z2 = m.sweep(start, uniform(8 * draws, 3, seed=6), uniform(8 * draws, 3, seed=7))
-    counts = torch.bincount((number(start) * 8 + number(z2)) * 8 + number(z1), minlength=512).reshape(8, 8, 8)
+    counts = torch.bincount(
+        (number(start) * 8 + number(z2)) * 8 + number(z1), minlength=512
+    ).reshape(8, 8, 8)
     kernel = p2[:, :, None] * p1[None]
     assert (kernel * draws).min() > 100  # enough for frequencies to be normal
     assert frequencies(counts, kernel, draws) < LIMIT
@@ -221,7 +240,9 @@ def test_exact_samples(n1, n2):
     assert (z1.shape, z2.shape) == ((draws, 2, n1), (draws, 2, n2))
     for i in range(2):
         log_p, _, _, _ = table(one(m, i))
-        counts = torch.bincount(number(z1[:, i]) * 2**n2 + number(z2[:, i]), minlength=2 ** (n1 + n2))
+        counts = torch.bincount(
+            number(z1[:, i]) * 2**n2 + number(z2[:, i]), minlength=2 ** (n1 + n2)
+        )
         assert frequencies(counts, log_p.exp().flatten(), draws) < LIMIT
 
 
@@ -229,8 +250,12 @@ def test_the_ends_of_the_noise_are_exact_samples_too():
     m = machine(n1=3, n2=3)
     z1, _ = boltzmann_exact.sample(m, torch.tensor([0.0, 1.0]), uniform(2, 3))
     assert z1.tolist() == [[0, 0, 0], [1, 1, 1]]
-    never = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))  # all but the last state: probability 0
-    assert boltzmann_exact.sample(never, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [[1, 1, 1], [1, 1, 1]]
+    # All but the last state: probability 0.
+    never = RBM(torch.full((3,), 2000.0), torch.zeros(3), torch.zeros(3, 3))
+    assert boltzmann_exact.sample(never, torch.tensor([0.0, 0.5]), uniform(2, 3))[0].tolist() == [
+        [1, 1, 1],
+        [1, 1, 1],
+    ]
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3)])
@@ -317,7 +342,9 @@ def test_a_chain_forgets_where_it_began():
     """After 30 sweeps of a mild machine 20,000 chains from all zeros show E[z1 z2']; |z| of 12 entries."""
     m = machine(n1=4, n2=3, seed=11)
     k = 20_000
-    z1, z2 = m.gibbs(torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13))
+    z1, z2 = m.gibbs(
+        torch.zeros(k, 4).double(), uniform(30, k, 3, seed=12), uniform(30, k, 4, seed=13)
+    )
     p = boltzmann_exact.moments(m).mean12
     assert ((z1.T @ z2 / k - p) / (p * (1 - p) / k).sqrt()).abs().max() < LIMIT
     assert math.isclose(float(p.max()), float((z1.T @ z2 / k).max()), abs_tol=0.02)

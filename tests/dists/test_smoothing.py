@@ -41,13 +41,25 @@ def test_settings_reach_the_smoothing():
         ({"name": "exponentail"}, "smoothing 'exponentail': did you mean 'exponential'?"),
         ({}, "smoothing '': allowed: concrete, "),
         ({"name": ["power"]}, "allowed: concrete, "),
-        ({"name": "power", "bete": 3.0}, r"smoothing.bete: power has no such setting; did you mean 'beta'\?"),
-        ({"name": "logistic", "beta": 3.0}, "smoothing.beta: logistic has no such setting; allowed: scale"),
+        (
+            {"name": "power", "bete": 3.0},
+            r"smoothing.bete: power has no such setting; did you mean 'beta'\?",
+        ),
+        (
+            {"name": "logistic", "beta": 3.0},
+            "smoothing.beta: logistic has no such setting; allowed: scale",
+        ),
         ({"name": "power", "uniforms": 3}, "smoothing.uniforms: power has no such setting"),
         ({"name": "uniform_exponential", "eps": 1.0}, "smoothing.eps=1.0: must be below 1"),
-        ({"name": "uniform_exponential", "eps": 0.0}, "smoothing.eps=0.0: must be a positive number"),
+        (
+            {"name": "uniform_exponential", "eps": 0.0},
+            "smoothing.eps=0.0: must be a positive number",
+        ),
         ({"name": "logistic", "scale": 0}, "smoothing.scale=0: must be a positive number"),
-        ({"name": "piecewise_linear", "stop_slope": 1}, "smoothing.stop_slope=1: must be true or false"),
+        (
+            {"name": "piecewise_linear", "stop_slope": 1},
+            "smoothing.stop_slope=1: must be true or false",
+        ),
     ],
 )
 def test_bad_settings_are_named(config, message):
@@ -85,7 +97,9 @@ def test_curves_rise_and_pass_through_the_quantile():
                 s = smoothing.build({"name": name, setting: value})
                 for r in curve:
                     x = torch.tensor(r["zeta"], dtype=torch.float64)
-                    assert float((1 - r["q"]) * s.cdf0(x) + r["q"] * s.cdf1(x)) == pytest.approx(0.25, abs=1e-12)
+                    assert float((1 - r["q"]) * s.cdf0(x) + r["q"] * s.cdf1(x)) == pytest.approx(
+                        0.25, abs=1e-12
+                    )
         assert rises[-1] > rises[0]
 
 

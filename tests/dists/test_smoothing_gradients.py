@@ -18,7 +18,9 @@ OVERLAPPING = ["exponential", "logistic", "power", "uniform_exponential", "gauss
 
 
 def make(name: str, sharp: float = 5.0, **more) -> smoothing.Smoothing:
-    return smoothing.build({"name": name, **({"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}), **more})
+    return smoothing.build(
+        {"name": name, **({"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}), **more}
+    )
 
 
 def invert(cdf, rho: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -39,7 +41,9 @@ def test_the_path_derivative_is_that_of_the_inverse_by_bisection(name, sharp):
     """At fixed quantile; for those with an inverse in closed form, by differences of that as well."""
     s = make(name, sharp)
     h = 1e-5
-    logit = (3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).requires_grad_()
+    logit = (
+        3 * torch.randn(300, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ).requires_grad_()
     u = uniform(s.uniforms, 300)
     zeta = s.sample(logit, u)
     (got,) = torch.autograd.grad(zeta.sum(), logit)
@@ -67,7 +71,9 @@ def test_the_path_derivative_is_the_formula(name):
     q = torch.sigmoid(logit).detach()
     zeta = zeta.detach()
     density = (1 - q) * s.log_r0(zeta).exp() + q * s.log_r1(zeta).exp()
-    torch.testing.assert_close(got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        got, q * (1 - q) * (s.cdf0(zeta) - s.cdf1(zeta)) / density, rtol=1e-9, atol=0
+    )
 
 
 @pytest.mark.parametrize("name", OVERLAPPING)
@@ -90,7 +96,8 @@ def test_the_mean_path_gradient_is_the_gradient_of_the_mean(name):
     q = 1 / (1 + math.exp(0.8))
     z = (g.mean() - q * (1 - q) * wanted) / (g.std() / math.sqrt(draws))
     assert abs(float(z)) < 5
-    assert abs(float(g.mean() / (g.std() / math.sqrt(draws)))) > 20  # a factor that is off by a quarter would be seen
+    # A factor that is off by a quarter would be seen.
+    assert abs(float(g.mean() / (g.std() / math.sqrt(draws)))) > 20
 
 
 @pytest.mark.parametrize("name", ["spike_exponential", "concrete", "piecewise_linear"])
@@ -112,7 +119,10 @@ def test_the_slope_of_piecewise_linear_may_be_stopped():
     both = make("piecewise_linear", 1.0)
     stopped = make("piecewise_linear", 1.0, stop_slope=True)
     values, grads = zip(
-        *((v, *torch.autograd.grad(v, logit)) for v in (s.sample(logit, rho[None]) for s in (both, stopped))),
+        *(
+            (v, *torch.autograd.grad(v, logit))
+            for v in (s.sample(logit, rho[None]) for s in (both, stopped))
+        ),
         strict=True,
     )
     assert values[0] == values[1]
@@ -180,8 +190,14 @@ def test_everything_is_finite_for_all_logits_and_all_noise(name, sharp):
     logits = torch.tensor([0.0, 1e-6, 0.7, 3.0, 8.0, 12.0, 16.6, 20.0, 30.0, 60.0, 100.0])
     logits = torch.cat([logits, -logits])
     ends = torch.tensor([2**-24, 1e-6, 1e-4, 1 - 1e-6])
-    grid = torch.cat([torch.linspace(0, 1 - 2**-24, 25), ends, torch.sigmoid(logits).clamp(max=1 - 2**-24)])
-    u = torch.stack([v.flatten() for v in torch.meshgrid(grid, grid, indexing="ij")]) if s.uniforms == 2 else grid[None]
+    grid = torch.cat(
+        [torch.linspace(0, 1 - 2**-24, 25), ends, torch.sigmoid(logits).clamp(max=1 - 2**-24)]
+    )
+    u = (
+        torch.stack([v.flatten() for v in torch.meshgrid(grid, grid, indexing="ij")])
+        if s.uniforms == 2
+        else grid[None]
+    )
     logit = logits[:, None].expand(-1, u.shape[1]).clone().requires_grad_()
     zeta = s.sample(logit, u[:, None])
     (slope,) = torch.autograd.grad(zeta.sum(), logit, retain_graph=True)
@@ -241,7 +257,11 @@ def step(name: str):
         zeta = s.sample(logit, u)
         out = (zeta**2).sum() + s.bits(logit, u).sum()
         if isinstance(s, smoothing.Overlapping):
-            out = out + s.log_density(zeta, logit).sum() + torch.sigmoid(s.posterior_logit(zeta, logit)).sum()
+            out = (
+                out
+                + s.log_density(zeta, logit).sum()
+                + torch.sigmoid(s.posterior_logit(zeta, logit)).sum()
+            )
         return out
 
     logit = 3 * torch.randn(3, 6, generator=torch.Generator().manual_seed(5))

@@ -37,7 +37,9 @@ DRAWS = 20_000
 
 def bounds(s: smoothing.Smoothing) -> tuple[float, float]:
     """The support, cut where the densities are below 1e-15."""
-    width = {"Logistic": lambda: 40 * s.scale, "Gaussian": lambda: 8.5 * s.sigma}.get(type(s).__name__)
+    width = {"Logistic": lambda: 40 * s.scale, "Gaussian": lambda: 8.5 * s.sigma}.get(
+        type(s).__name__
+    )
     return (0.0, 1.0) if width is None else (-width(), 1 + width())
 
 
@@ -47,7 +49,9 @@ def edges(s: smoothing.Smoothing) -> torch.Tensor:
     if type(s).__name__ == "Power":
         # Infinite at 0 and 1: cells that grow by 4 there, down to 4^-25, which its clip does not reach; less far at 1,
         # where 1 - zeta runs out of digits. The mirrored density is seen at 0.
-        return f64(*(4.0**-k for k in range(25, 2, -1)), *inner[1:-1], *(1 - 4.0**-k for k in range(3, 9)))
+        return f64(
+            *(4.0**-k for k in range(25, 2, -1)), *inner[1:-1], *(1 - 4.0**-k for k in range(3, 9))
+        )
     return f64(*sorted({*inner, *np.linspace(*bounds(s), 17)}))
 
 
@@ -95,13 +99,19 @@ def test_the_two_densities_mirror_each_other(s):
 @pytest.mark.parametrize(
     ("config", "log_r0"),
     [
-        ({"name": "exponential", "beta": 3.0}, lambda x: math.log(3 * math.exp(-3 * x) / (1 - math.exp(-3)))),
+        (
+            {"name": "exponential", "beta": 3.0},
+            lambda x: math.log(3 * math.exp(-3 * x) / (1 - math.exp(-3))),
+        ),
         ({"name": "power", "beta": 4.0}, lambda x: math.log(x**-0.75 / 4)),
         (
             {"name": "uniform_exponential", "beta": 3.0},
             lambda x: math.log(0.95 * 3 * math.exp(-3 * x) / (1 - math.exp(-3)) + 0.05),
         ),
-        ({"name": "gaussian", "beta": 4.0}, lambda x: math.log(2 / math.sqrt(2 * math.pi) * math.exp(-2 * x * x))),
+        (
+            {"name": "gaussian", "beta": 4.0},
+            lambda x: math.log(2 / math.sqrt(2 * math.pi) * math.exp(-2 * x * x)),
+        ),
         (
             {"name": "logistic", "scale": 0.2},
             lambda x: math.log(math.exp(-x / 0.2) / 0.2 / (1 + math.exp(-x / 0.2)) ** 2),
@@ -111,7 +121,9 @@ def test_the_two_densities_mirror_each_other(s):
 )
 def test_densities_are_those_of_the_papers(config, log_r0):
     x = f64(0.07, 0.4, 0.81)
-    assert smoothing.build(config).log_r0(x).tolist() == pytest.approx([log_r0(v) for v in x.tolist()], rel=1e-12)
+    assert smoothing.build(config).log_r0(x).tolist() == pytest.approx(
+        [log_r0(v) for v in x.tolist()], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("s", OVERLAPPING, ids=str)
@@ -121,8 +133,12 @@ def test_density_and_posterior_obey_bayes(s):
     logit = f64(-2.0, 0.3, 4.0)
     one = torch.sigmoid(logit) * s.log_r1(x).exp()
     zero = torch.sigmoid(-logit) * s.log_r0(x).exp()
-    torch.testing.assert_close(s.log_density(x, logit), torch.log(one + zero), rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(torch.sigmoid(s.posterior_logit(x, logit)), one / (one + zero), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        s.log_density(x, logit), torch.log(one + zero), rtol=1e-10, atol=1e-10
+    )
+    torch.testing.assert_close(
+        torch.sigmoid(s.posterior_logit(x, logit)), one / (one + zero), rtol=1e-10, atol=0
+    )
 
 
 @pytest.mark.parametrize("logit", [-2.5, 0.4])
@@ -157,8 +173,12 @@ def test_samples_are_made_as_documented(s):
 def test_the_inverse_inverts(s):
     logit = f64(-40.0, -12.0, -3.0, 0.0, 0.5, 7.0, 40.0)[:, None]
     rho = f64(1e-9, 1e-4, 0.03, 0.5, 0.8, 1 - 1e-3, 1 - 1e-7)
-    torch.testing.assert_close(s.cdf(s.inverse_cdf(rho, logit), logit), rho.expand(7, 7), rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(s.inverse_cdf(rho, logit), 1 - s.inverse_cdf(1 - rho, -logit), rtol=0, atol=1e-7)
+    torch.testing.assert_close(
+        s.cdf(s.inverse_cdf(rho, logit), logit), rho.expand(7, 7), rtol=1e-12, atol=1e-14
+    )
+    torch.testing.assert_close(
+        s.inverse_cdf(rho, logit), 1 - s.inverse_cdf(1 - rho, -logit), rtol=0, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("sharp", [1.0, 8.0, 14.0, 30.0, 100.0])
@@ -168,9 +188,13 @@ def test_the_inverse_inverts_in_single_precision(name, sharp):
     setting = {"scale": 1 / sharp} if name == "logistic" else {"beta": sharp}
     s = smoothing.build({"name": name, **setting})
     logits = torch.linspace(-30, 30, 61)
-    logits = torch.cat([logits, torch.logit(torch.tensor([1e-4, 1 - 1e-4])), torch.tensor([-100.0, 100.0])])[:, None]
+    logits = torch.cat(
+        [logits, torch.logit(torch.tensor([1e-4, 1 - 1e-4])), torch.tensor([-100.0, 100.0])]
+    )[:, None]
     grid = torch.linspace(0, 1 - 2**-24, 200)
-    rho = torch.cat([grid, torch.tensor([2**-24, 1e-5, 1e-4, 1 - 1e-5]), torch.sigmoid(logits[20:40, 0])])
+    rho = torch.cat(
+        [grid, torch.tensor([2**-24, 1e-5, 1e-4, 1 - 1e-5]), torch.sigmoid(logits[20:40, 0])]
+    )
     zeta = s.inverse_cdf(rho, logits)
     low, high = s.support
     assert ((zeta >= low) & (zeta <= high) & zeta.isfinite()).all()
@@ -183,7 +207,8 @@ def test_bits_compare_noise_with_the_probability(s):
     logit = torch.tensor([0.0, 0.0, 2.0, 2.0, -100.0, 100.0, -16.0, 16.0])
     u = torch.tensor([0.5, 0.501, 0.119, 0.1193, 1 - 2**-22, 2**-22, 1 - 2**-24, 2**-24])[None]
     z = s.bits(logit.requires_grad_(), u)
-    assert z.tolist() == [0, 1, 0, 1, 0, 1, 1, 0]  # 1 - sigmoid(2) = 0.1192, 1 - sigmoid(16) = 1.1e-7
+    # 1 - sigmoid(2) = 0.1192, 1 - sigmoid(16) = 1.1e-7.
+    assert z.tolist() == [0, 1, 0, 1, 0, 1, 1, 0]
     assert not z.requires_grad
     assert z.dtype == logit.dtype
 
@@ -208,10 +233,14 @@ def test_excess_keeps_the_digits_of_small_probabilities():
 
 @pytest.mark.parametrize("name", [n for n in smoothing.SMOOTHINGS if n != "uniform_exponential"])
 def test_the_limit_is_bernoulli(name):
-    s = smoothing.build({"name": name, **({"scale": 1e-5} if name == "logistic" else {"beta": 1e9})})
+    s = smoothing.build(
+        {"name": name, **({"scale": 1e-5} if name == "logistic" else {"beta": 1e9})}
+    )
     u = uniform(2, 400, seed=1)
     logit = torch.linspace(-3, 3, 400, dtype=torch.float64)
-    torch.testing.assert_close(s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4)
+    torch.testing.assert_close(
+        s.sample(logit, u[: s.uniforms]), s.bits(logit, u), rtol=0, atol=2e-4
+    )
 
 
 def test_the_limit_with_a_uniform_floor_is_bernoulli_but_for_the_floor():
@@ -246,16 +275,22 @@ def test_spike_is_zero_with_the_probability_of_a_zero_and_exponential_otherwise(
     at = torch.linspace(0.05, 1, 20, dtype=torch.float64)
     wanted = torch.expm1(4 * at) / math.expm1(4)
     assert departs(zeta[on > 0], at, wanted) < 2.7
-    torch.testing.assert_close(SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), at, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        SPIKE.inverse_cdf(1 - q * (1 - wanted), logit), at, rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("beta", [0.5, 5.0, 100.0])
 def test_spike_is_active_exactly_where_the_bit_is_one(beta):
     s = smoothing.build({"name": "spike_exponential", "beta": beta})
     logit = torch.linspace(-100, 100, 401)[:, None]
-    u = torch.cat([torch.linspace(0, 1 - 2**-24, 101), torch.sigmoid(-logit[180:220, 0]), torch.tensor([2.0**-24])])[
-        None
-    ]
+    u = torch.cat(
+        [
+            torch.linspace(0, 1 - 2**-24, 101),
+            torch.sigmoid(-logit[180:220, 0]),
+            torch.tensor([2.0**-24]),
+        ]
+    )[None]
     zeta = s.sample(logit, u[:, None])
     assert torch.equal(s.active(zeta), s.bits(logit, u[:, None]))
     assert ((zeta >= 0) & (zeta <= 1)).all()
@@ -293,20 +328,36 @@ def test_concrete_density_integrates_to_the_law_of_its_samples():
     logit = f64(-0.7)
     at = torch.linspace(0.02, 0.98, 25, dtype=torch.float64)
     u = uniform(1, DRAWS)
-    cdf = torch.sigmoid(torch.logit(at) / 3 - logit)  # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit
+    # zeta <= t exactly when logit(rho) <= logit(t) / beta - logit.
+    cdf = torch.sigmoid(torch.logit(at) / 3 - logit)
     assert departs(CONCRETE.sample(logit, u), at, cdf) < 2.7
-    torch.testing.assert_close(cells(lambda x: CONCRETE.log_density(x, logit).exp(), at), cdf.diff(), rtol=1e-9, atol=0)
-    t = torch.linspace(-33, 33, 67, dtype=torch.float64)  # the substitution zeta = sigmoid(t); the ends are infinite
-    whole = cells(lambda x: CONCRETE.log_density(torch.sigmoid(x), logit).exp() / (2 + 2 * torch.cosh(x)), t).sum()
-    assert float(whole) == pytest.approx(float(torch.sigmoid(11 - logit) - torch.sigmoid(-11 - logit)), abs=1e-6)
+    torch.testing.assert_close(
+        cells(lambda x: CONCRETE.log_density(x, logit).exp(), at), cdf.diff(), rtol=1e-9, atol=0
+    )
+    # The substitution zeta = sigmoid(t); the ends are infinite.
+    t = torch.linspace(-33, 33, 67, dtype=torch.float64)
+    whole = cells(
+        lambda x: CONCRETE.log_density(torch.sigmoid(x), logit).exp() / (2 + 2 * torch.cosh(x)), t
+    ).sum()
+    assert float(whole) == pytest.approx(
+        float(torch.sigmoid(11 - logit) - torch.sigmoid(-11 - logit)), abs=1e-6
+    )
     assert float(whole) > 0.9999
-    assert CONCRETE.log_density(torch.tensor([0.0, 1.0]), torch.tensor([[100.0], [-100.0]])).isfinite().all()
+    assert (
+        CONCRETE.log_density(torch.tensor([0.0, 1.0]), torch.tensor([[100.0], [-100.0]]))
+        .isfinite()
+        .all()
+    )
 
 
 def test_concrete_clips_its_noise():
     got = CONCRETE.sample(f64(11.0), f64(0.0, 1e-6, 1e-5)[None])
-    assert got.tolist() == pytest.approx([1 / (1 + math.exp(-3 * (11 + math.log(1e-5 / (1 - 1e-5)))))] * 3, rel=1e-9)
-    assert float(CONCRETE.sample(f64(-11.0), f64(1 - 1e-6)[None])) == pytest.approx(1 - float(got[0]), rel=1e-9)
+    assert got.tolist() == pytest.approx(
+        [1 / (1 + math.exp(-3 * (11 + math.log(1e-5 / (1 - 1e-5)))))] * 3, rel=1e-9
+    )
+    assert float(CONCRETE.sample(f64(-11.0), f64(1 - 1e-6)[None])) == pytest.approx(
+        1 - float(got[0]), rel=1e-9
+    )
 
 
 def test_gaussian_mixture_density_and_samples_agree():
@@ -321,9 +372,14 @@ def test_gaussian_mixture_density_and_samples_agree():
     zeta = smoothing.gaussian_mixture_sample(logit, delta, sigma, u)
     assert departs(zeta, at[1:], mass.cumsum(0)) < 2.7
     plain = smoothing.build({"name": "gaussian", "beta": 25.0})
-    assert torch.equal(smoothing.gaussian_mixture_sample(logit, f64(0), f64(0.2), u), plain.sample(logit, u))
+    assert torch.equal(
+        smoothing.gaussian_mixture_sample(logit, f64(0), f64(0.2), u), plain.sample(logit, u)
+    )
     torch.testing.assert_close(
-        log_density(at, logit, f64(0), f64(0.2)), plain.log_density(at, logit), rtol=1e-12, atol=1e-12
+        log_density(at, logit, f64(0), f64(0.2)),
+        plain.log_density(at, logit),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 

@@ -64,7 +64,9 @@ def inserted(text: str, diff: str) -> str:
     for line in diff.splitlines():
         if line.startswith(" "):
             place = line[1:]
-            assert text.count(f"{place}\n") == 1, f"the page speaks of a line that is not there: {place}"
+            assert text.count(f"{place}\n") == 1, (
+                f"the page speaks of a line that is not there: {place}"
+            )
         else:
             assert line.startswith("+")
             text = text.replace(f"{place}\n", f"{place}\n{line[1:]}\n")
@@ -95,7 +97,12 @@ def copy(tmp_path_factory) -> Path:
 
 @pytest.mark.timeout(600)
 def test_everything_works(copy):
-    environment = {**os.environ, "PYTHONPATH": str(copy), "VAEBENCH_DATA": str(copy / "data"), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "VAEBENCH_DATA": str(copy / "data"),
+        "OMP_NUM_THREADS": "1",
+    }
     environment.pop("VAEBENCH_MIRROR", None)
     commands = COMMANDS[: -len(AFTER)]
     assert len(commands) == 12
@@ -104,7 +111,10 @@ def test_everything_works(copy):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     shown = done.stdout.split("$ ")
     assert "stripes" in shown[4]
-    assert "logistic_pca" in (copy / "results" / "runs").glob("stripes-logistic_pca3-iw_bound-*").__next__().name
+    assert (
+        "logistic_pca"
+        in (copy / "results" / "runs").glob("stripes-logistic_pca3-iw_bound-*").__next__().name
+    )
     assert "reconstruction" in shown[-1]
 
 
@@ -120,7 +130,11 @@ def test_a_model_has_what_the_page_says():
     part = PAGE.split("which objectives can train it", 1)[1].split("\n\nAn objective", 1)[0]
     rows = re.findall(r"^\| (`.*?`) \| (`.*?`) \|", part, re.M)
     assert len(rows) > 5
-    named = {name: re.findall(r"`(\w+)`", has) for kinds, has in rows for name in re.findall(r"`(\w+)`", kinds)}
+    named = {
+        name: re.findall(r"`(\w+)`", has)
+        for kinds, has in rows
+        for name in re.findall(r"`(\w+)`", kinds)
+    }
     own = [
         v
         for v in vars(base).values()
@@ -133,7 +147,11 @@ def test_a_model_has_what_the_page_says():
     assert [name for name in named["Model"] if not hasattr(model, name)] == []
     for name in set(named) - {"Model"}:
         assert [word for word in named[name] if not any(hasattr(kind, word) for kind in own)] == []
-        abstract = {word for word, v in vars(kinds[name]).items() if getattr(v, "__isabstractmethod__", False)}
+        abstract = {
+            word
+            for word, v in vars(kinds[name]).items()
+            if getattr(v, "__isabstractmethod__", False)
+        }
         assert not abstract.isdisjoint(named[name]), name
 
 

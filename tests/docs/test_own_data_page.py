@@ -15,21 +15,29 @@ from PIL import Image
 from vaebench.cli import main
 
 PAGE = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
-COMMANDS = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line in block.splitlines()]
+COMMANDS = [
+    line for block in re.findall(r"```\n(.*?)```", PAGE, re.S) for line in block.splitlines()
+]
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder with three files of documents, with images in each form, with counts, and nothing else."""
     for i, split in enumerate(("train", "valid", "test")):
-        lines = [f"the {animal} sees the {other} {'again ' * (i + 1)}." for animal in "abcdefgh" for other in "ijklm"]
+        lines = [
+            f"the {animal} sees the {other} {'again ' * (i + 1)}."
+            for animal in "abcdefgh"
+            for other in "ijklm"
+        ]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
     grey = np.random.default_rng(0).integers(0, 256, (60, 6, 5), dtype=np.uint8)
     np.save(tmp_path / "train.npy", grey[:40])
     np.savez(tmp_path / "valid.npz", grey[40:50])
     np.savez(tmp_path / "all.npz", train=grey[:40], valid=grey[40:50], test=grey[50:])
     for split, words in (("train", 150), ("test", 5)):
-        (tmp_path / f"{split}.feat").write_text("".join(f"1 {1 + i % 3}:2 {4 + i % 2}:1\n" for i in range(words)))
+        (tmp_path / f"{split}.feat").write_text(
+            "".join(f"1 {1 + i % 3}:2 {4 + i % 2}:1\n" for i in range(words))
+        )
     (tmp_path / "words.txt").write_text("".join(f"word{i} 3\n" for i in range(5)))
     (tmp_path / "pngs").mkdir()
     for i, image in enumerate(grey[50:]):
@@ -50,7 +58,11 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
         line, _, source = command.partition(" < ")
         words = [str(folders[0]) if word == "RUN" else word for word in shlex.split(line)]
         assert words[0] == "vaebench"
-        few = ["train.updates=2", "train.valid_every=2", "run.engine=plain"] if words[1] in ("run", "report") else []
+        few = (
+            ["train.updates=2", "train.valid_every=2", "run.engine=plain"]
+            if words[1] in ("run", "report")
+            else []
+        )
         with open(source or os.devnull, encoding="utf-8") as documents:
             monkeypatch.setattr("sys.stdin", documents)
             assert main([*words[1:], *few]) == 0, command
@@ -59,19 +71,31 @@ def test_every_command_of_the_page_runs(here, monkeypatch, capsys):
             papers = {"images": "mnist_static", "text": "yahoo", "word_counts": "news20"}
             (own,) = (word.removeprefix("data=") for word in words if word.startswith("data="))
             assert f"data: {own}, not the paper's {papers[own]}" in out
-            assert not any(word in out for word in ("published", "margin:", "where the paper is silent"))
+            assert not any(
+                word in out for word in ("published", "margin:", "where the paper is silent")
+            )
         if words[1:3] == ["ls", "runs"]:
-            assert "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt" in out
+            assert (
+                "lagging_yahoo: VAE + anneal / IW, preset=quick, data=text, data.train=train.txt"
+                in out
+            )
         runs[line] = sorted(p.parent.name for p in Path("results/runs").glob("images-*/seed-0"))
-    assert [len(v) for v in list(runs.values())[-6:-2]] == [1, 1, 1, 2]  # one file for all is no other run
+    # One file for all is no other run.
+    assert [len(v) for v in list(runs.values())[-6:-2]] == [1, 1, 1, 2]
 
 
 def test_the_page_is_linked_and_names_every_setting():
     assert "docs/own-data.md" in (ROOT / "README.md").read_text(encoding="utf-8")
     documents, images, counts = re.split(r"\n## (?:Images|Documents as counts)\n", PAGE)
     filled_in_or_no_difference = {"name", "content", "held_out_seed", "mirror"}
-    parts = (("text", documents, {"held_out"}), ("images", images, set()), ("word_counts", counts, set()))
+    parts = (
+        ("text", documents, {"held_out"}),
+        ("images", images, set()),
+        ("word_counts", counts, set()),
+    )
     for option, part, also in parts:
-        settings = set(re.findall(r"^(\w+):", (ROOT / "conf" / "data" / f"{option}.yaml").read_text(), re.M))
+        settings = set(
+            re.findall(r"^(\w+):", (ROOT / "conf" / "data" / f"{option}.yaml").read_text(), re.M)
+        )
         named = set(re.findall(r"`data\.(\w+)=", part))
         assert named == settings - filled_in_or_no_difference - also

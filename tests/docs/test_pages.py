@@ -49,7 +49,9 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_is_linked_from_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [named(p) for p in PAGES if p.name != "README.md" and f"({named(p)})" not in readme] == []
+    assert [
+        named(p) for p in PAGES if p.name != "README.md" and f"({named(p)})" not in readme
+    ] == []
 
 
 def test_every_script_is_named():
@@ -63,28 +65,38 @@ def test_what_the_architecture_names_is_where_it_says():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     package = ROOT / "vaebench"
     named_files = [
-        name for name in re.findall(r"`([\w/]+\.py)`", page) if "/" in name and not name.startswith("tests/")
+        name
+        for name in re.findall(r"`([\w/]+\.py)`", page)
+        if "/" in name and not name.startswith("tests/")
     ]
     assert len(named_files) > 15
     assert [name for name in named_files if not (package / name).exists()] == []
     inside = re.findall(r"`([\w/]+\.py)`, `(\w+)`", page)
     assert len(inside) >= 3
     for file, name in inside:
-        assert re.search(rf"^(def|class) {name}\b", (package / file).read_text(encoding="utf-8"), re.M), (file, name)
+        assert re.search(
+            rf"^(def|class) {name}\b", (package / file).read_text(encoding="utf-8"), re.M
+        ), (file, name)
 
 
 INLINE = {(p, s) for p in PAGES for s in re.findall(r"`(run\.\w+=[^`\s]+)`", p.read_text("utf-8"))}
 
 
-@pytest.mark.parametrize(("page", "setting"), sorted((p, s) for p, s in INLINE if not s.endswith("...")))
+@pytest.mark.parametrize(
+    ("page", "setting"), sorted((p, s) for p, s in INLINE if not s.endswith("..."))
+)
 def test_a_setting_in_a_sentence_may_be_set(page, setting):
-    assert compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"), [setting])
+    assert compose.cells(
+        catalogue.load_table("nvil_mnist"), catalogue.load_preset("paper"), [setting]
+    )
 
 
 OTHERS = [(p, c) for p in PAGES if p.name not in TESTED_ELSEWHERE for c in commands(p)]
 
 
-@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in OTHERS if re.match(r"(\.venv/bin/)?vaebench ", c)])
+@pytest.mark.parametrize(
+    ("page", "command"), [(p, c) for p, c in OTHERS if re.match(r"(\.venv/bin/)?vaebench ", c)]
+)
 def test_a_command_is_understood(page, command, capsys):
     words = shlex.split(command)[1:]
     module = importlib.import_module(f"vaebench.verbs.{words[0]}")
@@ -98,7 +110,9 @@ def test_a_command_is_understood(page, command, capsys):
         assert cli.main(words) == 0
 
 
-@pytest.mark.parametrize(("page", "command"), [(p, c) for p, c in OTHERS if "/bin/" in c or c.startswith("python ")])
+@pytest.mark.parametrize(
+    ("page", "command"), [(p, c) for p, c in OTHERS if "/bin/" in c or c.startswith("python ")]
+)
 def test_what_a_command_names_is_there(page, command):
     words = [word for word in command.split() if re.match(r"(tests|scripts)/", word)]
     assert all((ROOT / word).exists() for word in words)
@@ -111,7 +125,9 @@ def test_make_targets_of_all_pages_exist():
 
 
 def test_forks_install_and_test_as_the_readme_says():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    )
     job = workflow["jobs"]["tests"]
     lines = [step["run"] for step in job["steps"] if "run" in step]
     assert lines[-1] == "make test"

@@ -7,7 +7,9 @@ from kit.repository import load_script
 
 def test_the_numbers_are_those_that_were_measured():
     script = load_script("performance_page")
-    assert script.PAGE.read_text(encoding="utf-8") == script.page(), "run scripts/performance_page.py"
+    assert script.PAGE.read_text(encoding="utf-8") == script.page(), (
+        "run scripts/performance_page.py"
+    )
     assert script.table().count("\n| ") > 8
     assert script.boltzmann_table().count("\n| ") > 8
     assert script.importance_table().count("\n| ") > 6

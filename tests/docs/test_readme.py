@@ -31,12 +31,16 @@ def test_a_command_is_understood(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if " run " in c])
-def test_a_run_command_composes(command: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_run_command_composes(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     words = [w for w in shlex.split(command)[1:] if w != "--dry-run"]
     assert cli.main([*words, "--dry-run", f"run.results={tmp_path}"]) == 0
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.split()[1] in ("ls", "show", "report", "compare")]
+)
 def test_a_command_that_only_reads_works(command: str, tmp_path: Path, monkeypatch, capsys) -> None:
     """In a folder with this project's results and a file of one's own; without runs no file of theirs is written."""
     (tmp_path / "results").mkdir()
@@ -56,13 +60,17 @@ def test_every_table_is_named() -> None:
 
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(re.findall(r"`make ([a-z]+)`", README))
+    named = set(re.findall(r"^make ([a-z]+)", BLOCKS, re.M)) | set(
+        re.findall(r"`make ([a-z]+)`", README)
+    )
     assert named
     assert named <= targets
 
 
 def test_linked_files_exist() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(r"`(results/[a-z_/\-0-9]+\.csv)`", README)
+    links = re.findall(r"\]\(([^)#:]+)\)", README) + re.findall(
+        r"`(results/[a-z_/\-0-9]+\.csv)`", README
+    )
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
@@ -97,12 +105,18 @@ def test_the_best_evidence_is_chosen_and_not_the_best_number(script) -> None:
 
     def chosen(*parts):
         found = script.evidenced(table, script.pd.concat(parts, ignore_index=True))
-        return [(r, c, p) for r, c, p in zip(found["row"], found["column"], found["preset"], strict=True)]
+        return [
+            (r, c, p)
+            for r, c, p in zip(found["row"], found["column"], found["preset"], strict=True)
+        ]
 
     assert chosen(short, long) == [("SBN 200", "NVIL", "long")]
     assert {p for *_, p in chosen(short, long, short.assign(seed=1))} == {"short"}
     assert {p for *_, p in chosen(short, long, short.assign(seed=1, status="failed"))} == {"long"}
-    alike = short.assign(preset="tuned", label="tuned"), short.assign(preset="paper", label="", key="c", value=9e9)
+    alike = (
+        short.assign(preset="tuned", label="tuned"),
+        short.assign(preset="paper", label="", key="c", value=9e9),
+    )
     assert {p for *_, p in chosen(*alike)} == {"paper"}
     found = script.evidenced(table, frame)
     assert len(set(zip(found["row"], found["column"], strict=True))) == script.MOST

@@ -48,9 +48,29 @@ def under(heading: str, head: str) -> list[str]:
 def runs(tmp_path_factory) -> list[Path]:
     """Folders of two tiny runs: NVIL on images, aggressive training on documents."""
     here = tmp_path_factory.mktemp("runs")
-    few = ["train.updates=2", "train.valid_every=1", "run.engine=plain", f"run.results={here}", "preset=quick"]
-    nvil = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[3]", "eval.iw_samples=2"]
-    text = ["table=lagging_synthetic", "--only", "row=aggressive, usual start, dropout 0.5", "--only", "column=IW"]
+    few = [
+        "train.updates=2",
+        "train.valid_every=1",
+        "run.engine=plain",
+        f"run.results={here}",
+        "preset=quick",
+    ]
+    nvil = [
+        "table=nvil_mnist",
+        "--only",
+        "row=SBN 200",
+        "--only",
+        "column=NVIL",
+        "model.dims=[3]",
+        "eval.iw_samples=2",
+    ]
+    text = [
+        "table=lagging_synthetic",
+        "--only",
+        "row=aggressive, usual start, dropout 0.5",
+        "--only",
+        "column=IW",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEBENCH_DATA", str(tmp_path_factory.mktemp("data")))
         for words in (nvil, text):
@@ -87,7 +107,9 @@ def test_the_keys_of_a_measure():
 
 
 def test_every_measure_is_named():
-    assert first_column("measure") == list(METRICS), "docs/results.md has a line for each measure, in this order"
+    assert first_column("measure") == list(METRICS), (
+        "docs/results.md has a line for each measure, in this order"
+    )
 
 
 def extras() -> set[str]:

@@ -24,7 +24,11 @@ def page(script) -> str:
 def lines_of(page: str, heading: str) -> dict[str, list[str]]:
     """Key -> default, what is allowed and the meaning, of the table below a heading."""
     part = page.split(f"{heading}\n", 1)[1].split("\n#", 1)[0]
-    rows = [line.replace("\\|", "/").strip("| ").split(" | ") for line in part.splitlines() if line.startswith("| `")]
+    rows = [
+        line.replace("\\|", "/").strip("| ").split(" | ")
+        for line in part.splitlines()
+        if line.startswith("| `")
+    ]
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
@@ -40,7 +44,10 @@ def test_every_option_and_key_has_a_line_with_a_meaning(page):
     for group in GROUPS:
         for path in (conf / group).glob("*.yaml"):
             option = yaml.safe_load(path.read_text(encoding="utf-8"))
-            sections[f"### {group}={path.stem}"] = (group, {k: v for k, v in option.items() if k not in OF_OPTION})
+            sections[f"### {group}={path.stem}"] = (
+                group,
+                {k: v for k, v in option.items() if k not in OF_OPTION},
+            )
     assert len(sections) > 30
     for heading, (group, keys) in sections.items():
         rows = lines_of(page, f"\n{heading}")
@@ -70,7 +77,16 @@ def test_every_preset_has_a_line(page, preset):
 )
 def test_what_is_allowed_is_what_the_command_says(page, heading, key, wrong, capsys):
     allowed = lines_of(page, f"\n{heading}")[key][1]
-    command = ["run", "table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "data=digits", "--dry-run"]
+    command = [
+        "run",
+        "table=nvil_mnist",
+        "--only",
+        "row=SBN 200",
+        "--only",
+        "column=NVIL",
+        "data=digits",
+        "--dry-run",
+    ]
     assert main([*command, f"{key}={wrong}"]) == 2
     line = capsys.readouterr().err
     assert key in line
@@ -78,6 +94,8 @@ def test_what_is_allowed_is_what_the_command_says(page, heading, key, wrong, cap
 
 
 def test_a_comment_goes_on_in_the_next_line(script):
-    found = script.read("# What it is,\n# and more.\nname: x\na: 1   # first,\n       # and second\nb: [1]\n")
+    found = script.read(
+        "# What it is,\n# and more.\nname: x\na: 1   # first,\n       # and second\nb: [1]\n"
+    )
     assert found.about == "What it is, and more."
     assert found.settings == [("name", "x", ""), ("a", "1", "first, and second"), ("b", "[1]", "")]

@@ -24,7 +24,8 @@ def test_every_key_is_named(what):
     part = re.split(r"\n##+ ", PAGE.split(f"Keys of {what}\n", 1)[1])[0]
     named = re.findall(r"^\| `(\w+)`", part, re.M)
     assert len(named) == len(set(named))
-    more = {"drawn"} if OF[what] is tables.Table else set()  # of a figure of formulas, in the same kind of file
+    # Of a figure of formulas, in the same kind of file.
+    more = {"drawn"} if OF[what] is tables.Table else set()
     assert set(named) == {f.name for f in fields(OF[what])} - {"name"} | more
 
 
@@ -36,4 +37,6 @@ def test_entries_have_their_keys(entry):
 def test_every_figure_is_named():
     part = PAGE.split("## Figures\n", 1)[1]
     assert all(f"`{name}`" in part for name in tables.PLOTS)
-    assert all(f"`{f.name}`" in part or f.name in ("name", "drawn", "kind") for f in fields(tables.Figure))
+    assert all(
+        f"`{f.name}`" in part or f.name in ("name", "drawn", "kind") for f in fields(tables.Figure)
+    )

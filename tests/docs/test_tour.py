@@ -37,7 +37,11 @@ def test_the_cells_run_and_show_what_they_say(tour):
     lines = curve.axes[0].lines
     assert [line.get_label() for line in lines] == ["seed-0", "seed-1"]
     np.testing.assert_array_equal(lines[0].get_ydata(), found["runs"][0].curve["valid_bound"])
-    assert [place.get_title(loc="left") for place in pictures.axes[::8]] == ["samples", "test cases", "reconstructions"]
+    assert [place.get_title(loc="left") for place in pictures.axes[::8]] == [
+        "samples",
+        "test cases",
+        "reconstructions",
+    ]
     assert found["found"].samples == 1000
 
 

@@ -44,7 +44,9 @@ def exact_variances(model, x):
 
 def test_unbiased_with_few_samples(model, x):
     """The mean of 400 repetitions with four samples each; five z, above 4.5 by chance once in 29,000 seeds."""
-    many = torch.stack([torch.cat(estimate(model, x, SAMPLES, seed).variances()) for seed in range(REPEATS)])
+    many = torch.stack(
+        [torch.cat(estimate(model, x, SAMPLES, seed).variances()) for seed in range(REPEATS)]
+    )
     wanted = torch.cat(exact_variances(model, x))
     error = many.std(0) / REPEATS**0.5
     assert ((many.mean(0) - wanted) / error).abs().max() < 4.5
@@ -90,4 +92,7 @@ def test_active_units_by_hand(monkeypatch):
 
 def test_the_threshold_is_that_of_the_paper():
     a = math.sqrt(0.01 / 2)
-    assert active_means(torch.tensor([[1.001 * a, 0.999 * a, 0.0], [-1.001 * a, -0.999 * a, 0.0]])) == 1
+    assert (
+        active_means(torch.tensor([[1.001 * a, 0.999 * a, 0.0], [-1.001 * a, -0.999 * a, 0.0]]))
+        == 1
+    )

@@ -42,14 +42,23 @@ def test_annealing_is_unbiased_however_few_the_temperatures(base, sweeps, dtype)
 def test_annealing_step_by_step(monkeypatch, sweeps, cheap):
     """The recipe in the plainest words, machine by machine, with the same noise; that of many chains is cheap."""
     monkeypatch.setattr(annealing, "MANY", 0 if cheap else 106)
-    machines, (c1, c2), k, steps = machine(2, n1=4, n2=3, seed=9), (torch.tensor(0.5), torch.tensor(-0.2)), 15, 4
+    machines, (c1, c2), k, steps = (
+        machine(2, n1=4, n2=3, seed=9),
+        (torch.tensor(0.5), torch.tensor(-0.2)),
+        15,
+        4,
+    )
     got = logz.ais(machines, steps, k, 0, base=(c1, c2), sweeps=sweeps, keep=True)
     for i in range(2):
         m = RBM(*(p[i] for p in machines))
         (maker,) = generators(range(i, i + 1), 0, "eval", 0, torch.device("cpu"))
 
         def draw(maker=maker):
-            plain = torch.rand(k, 7, generator=maker, dtype=torch.float64) if not cheap else dithered((k, 7), maker)
+            plain = (
+                torch.rand(k, 7, generator=maker, dtype=torch.float64)
+                if not cheap
+                else dithered((k, 7), maker)
+            )
             return plain.double().split([4, 3], 1)
 
         def at(t, m=m):
@@ -101,7 +110,9 @@ def test_upper_bound_from_samples_given():
     assert float(alone.upper) == pytest.approx(float(got.upper[1]), abs=1e-9)
     wrong = logz.ais(m, 5, 100, 0, reverse=1 - z1)
     assert ((wrong.upper - wanted) / wrong.upper_error).abs().max() > 10
-    with pytest.raises(ValueError, match=r"samples for the reverse run have the shape \(3000, 2, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"samples for the reverse run have the shape \(3000, 2, 6\)"
+    ):
         logz.ais(m, 5, 100, 0, reverse=z2)
 
 
@@ -123,7 +134,9 @@ def test_from_samples_of_one_mode_the_upper_bound_is_of_that_mode():
     ended = (got.z1.mean(-1) < 0.5).double().mean()
     wanted = logz.exact(m).value + share.log() - ended.log()
 
-    error = math.hypot(float(got.upper_error), math.sqrt((1 - float(ended)) / float(ended) / len(got.z1)))
+    error = math.hypot(
+        float(got.upper_error), math.sqrt((1 - float(ended)) / float(ended) / len(got.z1))
+    )
     assert abs(float(got.upper - wanted)) < LIMIT * error
     assert float(got.upper) < float(logz.exact(m).value) - 1.5
 
@@ -140,7 +153,9 @@ def test_machines_too_large_to_enumerate_start_the_reverse_run_at_resampled_ends
     got = logz.ais(m, 30, 1000, 0, base="uniform", reverse=True, keep=True)
     assert got.upper_exact is False
     plain = logz.ais(m, 30, 1000, 0, base="uniform", reverse=got.z1)
-    right, low = ((g.upper - wanted).mean() / ((g.upper - wanted).std() / 12**0.5) for g in (got, plain))
+    right, low = (
+        (g.upper - wanted).mean() / ((g.upper - wanted).std() / 12**0.5) for g in (got, plain)
+    )
     assert abs(right) < LIMIT
     assert low < -LIMIT
 
@@ -156,11 +171,15 @@ def test_results_do_not_depend_on_chunking(reverse):
     names = ["value", "error", "ess", "z1", "z2", "log_w"] + ["upper", "upper_error"] * reverse
     for size in (1, 20 * 7 * 4, 10**6):
         got = logz.ais(m, 10, 20, 0, base="uniform", keep=True, reverse=reverse, max_floats=size)
-        assert all(torch.allclose(getattr(got, n), getattr(wanted, n), rtol=0, atol=1e-9) for n in names)
+        assert all(
+            torch.allclose(getattr(got, n), getattr(wanted, n), rtol=0, atol=1e-9) for n in names
+        )
     for i in range(2):
         for j in range(3):
             alone = RBM(*(p[i, j] for p in m))
-            got = logz.ais(alone, 10, 20, 0, base="uniform", keep=True, reverse=reverse, first=3 * i + j)
+            got = logz.ais(
+                alone, 10, 20, 0, base="uniform", keep=True, reverse=reverse, first=3 * i + j
+            )
             for n in names:
                 here = getattr(wanted, n)
                 here = here[i, j] if n not in ("z1", "z2", "log_w") else here[:, i, j]
@@ -174,8 +193,12 @@ def test_results_do_not_depend_on_chunking(reverse):
 def test_equal_bases_by_different_names():
     m = machine(2, n1=4, n2=3)
     for base, same in (("uniform", (torch.zeros(4), torch.zeros(3))), ("biases", (m.b1, m.b2))):
-        assert torch.allclose(logz.ais(m, 9, 20, 0, base=base).value, logz.ais(m, 9, 20, 0, base=same).value)
-    assert not torch.isclose(logz.ais(m, 9, 20, 0, base="uniform").value, logz.ais(m, 9, 20, 0).value).any()
+        assert torch.allclose(
+            logz.ais(m, 9, 20, 0, base=base).value, logz.ais(m, 9, 20, 0, base=same).value
+        )
+    assert not torch.isclose(
+        logz.ais(m, 9, 20, 0, base="uniform").value, logz.ais(m, 9, 20, 0).value
+    ).any()
 
 
 def test_final_states_and_weights():
@@ -189,7 +212,11 @@ def test_final_states_and_weights():
         assert float(log_mean(got.log_w)[1]) == float(got.error)
         assert {*got.z1.unique().tolist(), *got.z2.unique().tolist()} == {0.0, 1.0}
         f = torch.cat([got.z1, got.z2, (got.z1[:, :, None] * got.z2[:, None, :]).flatten(1)], 1)
-        w = (got.log_w - got.log_w.max()).exp()[:, None] if weighted else torch.ones(20_000, 1).double()
+        w = (
+            (got.log_w - got.log_w.max()).exp()[:, None]
+            if weighted
+            else torch.ones(20_000, 1).double()
+        )
         share = w * (f - wanted) / w.mean()
         return float((share.mean(0) / share.std(0) * math.sqrt(20_000)).abs().max())
 
@@ -216,7 +243,9 @@ def test_weights_of_many_steps_are_not_rounded_to_one_side(monkeypatch):
     def both(self, low, high):
         c2 = self.c2.double()
         field = self.field.double()
-        exact = torch.nn.functional.softplus(c2 + high * field) - torch.nn.functional.softplus(c2 + low * field)
+        exact = torch.nn.functional.softplus(c2 + high * field) - torch.nn.functional.softplus(
+            c2 + low * field
+        )
         plain["log_w"] = plain.get("log_w", 0.0) + exact.sum(-1)
         return weigh(self, low, high)
 

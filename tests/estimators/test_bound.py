@@ -41,11 +41,14 @@ def test_kl_of_each_layer(model, x):
     """Three layers, 16 cases, 30 repetitions for the errors: z of three means, above 4.5 about once in 3,000 seeds
 
     (Student's t with 29 degrees of freedom)."""
-    repeats = torch.tensor([bound(model, x, 100, seed).kl for seed in range(30)], dtype=torch.float64)
+    repeats = torch.tensor(
+        [bound(model, x, 100, seed).kl for seed in range(30)], dtype=torch.float64
+    )
     wanted = torch.stack([v.mean() for v in exact.layer_kl(model, x)])
     z = (repeats.mean(0) - wanted) / (repeats.std(0) / 30**0.5)
     assert z.abs().max() < 4.5
-    assert (repeats.std(0) / 30**0.5 < 0.02 * (wanted[:, None] - wanted).abs().max()).all()  # the layers are told apart
+    # The layers are told apart.
+    assert (repeats.std(0) / 30**0.5 < 0.02 * (wanted[:, None] - wanted).abs().max()).all()
 
 
 def test_the_kl_is_what_the_data_term_lacks(model, x):
@@ -93,7 +96,9 @@ def test_an_error_that_the_samples_of_a_case_share():
     total = BoundSum(2, 10, log_z=1.5)
     for first in (0, 5):
         part = log_w[first : first + 5]
-        total.add(Pass(slice(0, 2), first, [part, zero[:5]], [zero[:5]], [], torch.tensor([0.3, 0.4])))
+        total.add(
+            Pass(slice(0, 2), first, [part, zero[:5]], [zero[:5]], [], torch.tensor([0.3, 0.4]))
+        )
     own = (log_w.var(0) / 10).sum()
     assert total.result().error == pytest.approx(float((own + 0.25).sqrt()) / 2)
     assert total.result().value == pytest.approx(float(log_w.mean()) - 1.5)

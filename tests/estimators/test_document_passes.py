@@ -36,8 +36,15 @@ def collect(model, x, samples, seed=0, **settings):
 def test_every_chunk_batch_and_budget_gives_the_same_weights(model, monkeypatch, n, samples):
     x = documents(n)
     wanted = collect(model, x, samples)
-    for settings in ({"chunk": 25}, {"batch": 7}, {"chunk": 1000, "batch": 1000}, {"chunk": 10, "batch": 130}):
-        torch.testing.assert_close(collect(model, x, samples, **settings), wanted, rtol=0, atol=1e-11)
+    for settings in (
+        {"chunk": 25},
+        {"batch": 7},
+        {"chunk": 1000, "batch": 1000},
+        {"chunk": 10, "batch": 130},
+    ):
+        torch.testing.assert_close(
+            collect(model, x, samples, **settings), wanted, rtol=0, atol=1e-11
+        )
     for tokens, codes in ((1, 1), (300, 2000), (1500, 10_000)):
         monkeypatch.setitem(weights.TOKENS, "cpu", tokens)
         monkeypatch.setattr(weights, "CODES", codes)
@@ -54,7 +61,9 @@ def test_a_document_has_the_weights_it_has_alone(model):
     torch.testing.assert_close(collect(model, wider, 12), wanted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("limit", "groups"), [(1, 230), (150, None), (900, None), (1300, None), (2**14, 1)])
+@pytest.mark.parametrize(
+    ("limit", "groups"), [(1, 230), (150, None), (900, None), (1300, None), (2**14, 1)]
+)
 @pytest.mark.parametrize("codes", [1, 5000, 2**23])
 def test_passes_fit_the_budget_and_fill_it(model, monkeypatch, limit, groups, codes):
     x = documents(230)
@@ -119,7 +128,9 @@ def test_posteriors_are_those_of_the_stream_without_the_decoder(model):
 
 
 def text_vae(latents):
-    model = TextVAE(DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), latents, embedding=4, units=5).double()
+    model = TextVAE(
+        DataInfo(torch.full((WORDS,), 1 / WORDS), Kind.TOKENS), latents, embedding=4, units=5
+    ).double()
     randomize(model, 2, 0.7)
     return model.requires_grad_(False)
 
@@ -149,5 +160,7 @@ def test_posterior_means_of_text():
     wanted = torch.stack(each)
     assert wanted.std() > 0.05
     torch.testing.assert_close(posterior_mean(model, x, step=0.1), wanted, rtol=0, atol=1e-9)
-    torch.testing.assert_close(posterior_mean(model, x, step=0.1, chunk=20), wanted, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        posterior_mean(model, x, step=0.1, chunk=20), wanted, rtol=0, atol=1e-9
+    )
     torch.testing.assert_close(encoder_mean(model, x), model.encode(x)[0][:, 0])

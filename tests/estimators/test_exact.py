@@ -42,7 +42,10 @@ def test_answers_are_sums_over_the_states(model, x):
         bound = 0.0
         layers = [0.0, 0.0]
         for h in itertools.product([0.0, 1.0], repeat=3):
-            z = [torch.tensor(h[:2]).double().reshape(1, 1, 2), torch.tensor(h[2:]).double().reshape(1, 1, 1)]
+            z = [
+                torch.tensor(h[:2]).double().reshape(1, 1, 2),
+                torch.tensor(h[2:]).double().reshape(1, 1, 1),
+            ]
             log_p = model.log_joint_terms(case, z)
             log_q = model.log_posterior_terms(z, case)
             weight = math.exp(float(sum(log_q)))

@@ -17,8 +17,12 @@ from vaebench.estimators.importance_weighted import importance
 
 def test_of_a_linear_gaussian_model_it_is_exact_up_to_its_noise():
     """A Gaussian posterior is fitted well: over 300 cases the mean error is below 0.02 nat."""
-    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(False)
-    x = torch.randn(300, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
+        False
+    )
+    x = torch.randn(
+        300, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     exact = model.log_evidence(x)
     found, accepted = log_evidence(model, x, 0, Chains(samples=400))
     assert float((found - exact).mean()) == pytest.approx(0, abs=0.02)
@@ -29,19 +33,27 @@ def test_of_a_linear_gaussian_model_it_is_exact_up_to_its_noise():
 
 
 def test_of_a_vae_it_agrees_with_quadrature():
-    model = models.build({"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(torch.full((4,), 0.4)))
+    model = models.build(
+        {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(torch.full((4,), 0.4))
+    )
     randomize(model.double(), 0, 0.7)
     model.requires_grad_(False)
     x = (torch.rand(100, 4, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
-    exact = torch.logsumexp(model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 100, 1)]), 0) + math.log(float(z[1] - z[0]))
+    exact = torch.logsumexp(
+        model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 100, 1)]), 0
+    ) + math.log(float(z[1] - z[0]))
     found, _ = log_evidence(model, x, 0, Chains(samples=400))
     assert float((found - exact).mean()) == pytest.approx(0, abs=0.03)
 
 
 def test_it_does_not_depend_on_the_cases_beside():
-    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(False)
-    x = torch.randn(150, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
+        False
+    )
+    x = torch.randn(
+        150, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     whole, _ = log_evidence(model, x, 0, Chains(samples=5))
     part, _ = log_evidence(model, x[:130], 0, Chains(samples=5))
     torch.testing.assert_close(whole[:130], part)
@@ -49,15 +61,23 @@ def test_it_does_not_depend_on_the_cases_beside():
 
 def test_with_few_samples_of_many_latents_it_reads_too_high():
     """The limit that the paper gives, below five dimensions: with 30 latents and 50 samples the fit is worthless."""
-    model = check.tiny({"name": "linear_gaussian", "dims": [30]}, seed=0, scale=0.2).requires_grad_(False)
-    x = torch.randn(50, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = check.tiny({"name": "linear_gaussian", "dims": [30]}, seed=0, scale=0.2).requires_grad_(
+        False
+    )
+    x = torch.randn(
+        50, check.VISIBLE, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     found, _ = log_evidence(model, x, 0, Chains(samples=50))
     assert float((found - model.log_evidence(x)).mean()) > 2
 
 
 def test_the_fit_is_that_of_the_samples():
-    samples = torch.randn(5_000, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    samples = torch.randn(
+        5_000, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     q = fitted(samples)
     for i in range(3):
         torch.testing.assert_close(q.mean[i], samples[:, i].mean(0))
-        torch.testing.assert_close(q.covariance_matrix[i], samples[:, i].T.cov(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            q.covariance_matrix[i], samples[:, i].T.cov(), rtol=1e-5, atol=1e-5
+        )

@@ -91,8 +91,12 @@ def test_the_error_of_an_iw_nll_is_honest_with_few_effective_samples():
 
 def test_the_error_of_an_annealed_log_z_is_honest_with_few_effective_chains():
     """Strong couplings, three temperatures, 40 chains of each of 300 equal machines, which have noise of their own."""
-    machine = check.tiny({"name": "rbm_posterior", "latents": 12, "layers": 0, "units": 3}, seed=1, scale=1.0).prior()
-    many = type(machine)(*(p.expand(300, *p.shape) for p in (machine.b1, machine.b2, 5 * machine.w)))
+    machine = check.tiny(
+        {"name": "rbm_posterior", "latents": 12, "layers": 0, "units": 3}, seed=1, scale=1.0
+    ).prior()
+    many = type(machine)(
+        *(p.expand(300, *p.shape) for p in (machine.b1, machine.b2, 5 * machine.w))
+    )
     found = ais(many, 3, 40, 0, base="uniform")
     assert float(found.ess.mean()) < 8
     assert 0.8 < float(found.error.square().mean().sqrt() / found.value.std()) < 1.25

@@ -46,7 +46,9 @@ def made(config, scale=0.3, visible=VISIBLE):
 def x():
     """Cases (130, 85) with pixels that are mostly 0, always 0, always 1."""
     generator = torch.Generator().manual_seed(1)
-    bits = (torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)).to(torch.uint8)
+    bits = (
+        torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)
+    ).to(torch.uint8)
     bits[:, 3] = 0
     bits[:, 30] = 1
     return bits
@@ -66,7 +68,9 @@ def gathered(model, x, samples, wanted, **more):
     starts = sorted({p.cases.start for p in parts})
 
     def whole(of):
-        return torch.cat([torch.cat([of(p) for p in parts if p.cases.start == s], -2) for s in starts], -1)
+        return torch.cat(
+            [torch.cat([of(p) for p in parts if p.cases.start == s], -2) for s in starts], -1
+        )
 
     layers = [
         torch.cat([torch.cat([p.z[i] for p in parts if p.cases.start == s]) for s in starts], 1)
@@ -93,7 +97,9 @@ def test_terms_and_samples_are_those_of_the_plain_code(x, anyhow, monkeypatch, f
         assert 0.1 < float(ours.mean()) < 0.9
     double = copy.deepcopy(model).double()
     z = [v.double() for v in z]
-    true = torch.stack([*double.log_joint_terms(x.double(), z), *double.log_posterior_terms(z, x.double())])
+    true = torch.stack(
+        [*double.log_joint_terms(x.double(), z), *double.log_posterior_terms(z, x.double())]
+    )
     allowed = 2e-6 * true.abs().amax((1, 2), keepdim=True) + 2e-6
     assert bool(((terms - true).abs() < allowed).all())
     assert terms.dtype == plain.dtype

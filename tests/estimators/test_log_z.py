@@ -27,7 +27,9 @@ def test_exact():
 
 
 def test_the_mean_of_weights_its_error_and_effective_number():
-    log_w = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 5000
+    log_w = (
+        torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 5000
+    )
     w = (log_w - 5000).exp()
     value, error, ess = log_mean(log_w)
     assert torch.allclose(value, w.mean(0).log() + 5000)
@@ -58,11 +60,20 @@ def test_without_couplings_every_method_is_exact():
     [
         (lambda m: logz.ais(m, 0, 10, 0), "0 temperatures, 10 chains, 1 sweeps"),
         (lambda m: logz.ais(m, 5, 1, 0), "1 chains"),
-        (lambda m: logz.ais(m, 5, 10, 0, base="flat"), "base 'flat' is neither 'uniform' nor 'biases'"),
+        (
+            lambda m: logz.ais(m, 5, 10, 0, base="flat"),
+            "base 'flat' is neither 'uniform' nor 'biases'",
+        ),
         (lambda m: logz.ais(m, 5, 10, 0, purpose="evl"), "purpose 'evl'"),
         (lambda m: logz.parallel_tempering(m, 5, 1, 0), "5 sweeps, 1 chains"),
-        (lambda m: logz.parallel_tempering(m, 5, 10, 0, band=(0.8, 0.4)), "band of exchange rates is 0.8 to 0.4"),
-        (lambda m: logz.exact(RBM(torch.zeros(21), torch.zeros(21), torch.zeros(21, 21))), "cannot be enumerated"),
+        (
+            lambda m: logz.parallel_tempering(m, 5, 10, 0, band=(0.8, 0.4)),
+            "band of exchange rates is 0.8 to 0.4",
+        ),
+        (
+            lambda m: logz.exact(RBM(torch.zeros(21), torch.zeros(21), torch.zeros(21, 21))),
+            "cannot be enumerated",
+        ),
     ],
 )
 def test_bad_arguments(call, message):

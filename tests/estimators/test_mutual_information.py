@@ -47,7 +47,10 @@ def test_batches_against_quadrature():
     assert abs(z_of(values, whole)) < 5
     for first, second in pairs:
         parts = [row[group] for row in rows for group in (first, second)]
-        wanted = sum(len(g) / 5 * by_quadrature([MEANS[i] for i in g], [SDS[i] for i in g])[0] for g in (first, second))
+        wanted = sum(
+            len(g) / 5 * by_quadrature([MEANS[i] for i in g], [SDS[i] for i in g])[0]
+            for g in (first, second)
+        )
         values = [batchwise(five(12, s), parts).value for s in range(30)]
         assert abs(z_of(values, wanted)) < 5
         assert whole - sum(values) / 30 > 0.2
@@ -66,7 +69,11 @@ def test_the_ceiling_is_the_log_of_the_batch():
     """Posteriors far apart: over the set always ln n; by batches ln b, but for the noise of the entropy term."""
     p = drawn(100.0 * torch.arange(96.0)[:, None], torch.zeros(96, 1))
     assert whole_set(p).value == pytest.approx(math.log(96), abs=1e-9)
-    for size, ceiling in ((32, math.log(32)), (96, math.log(96)), (60, (60 * math.log(60) + 36 * math.log(36)) / 96)):
+    for size, ceiling in (
+        (32, math.log(32)),
+        (96, math.log(96)),
+        (60, (60 * math.log(60) + 36 * math.log(36)) / 96),
+    ):
         got = batchwise(p, batches(IMAGES, torch.zeros(96, 1), size))
         assert got.ceiling == pytest.approx(ceiling)
         noise = float((p.expected_log_own() - p.log_own()).mean())
@@ -105,7 +112,9 @@ def test_a_mixture_that_is_the_prior():
 
 def test_the_kl_is_the_sum_of_both():
     p = random(60, 3)
-    assert whole_set(p).value + aggregate_kl(p).value == pytest.approx(float(p.kl().mean()), rel=1e-10)
+    assert whole_set(p).value + aggregate_kl(p).value == pytest.approx(
+        float(p.kl().mean()), rel=1e-10
+    )
     log_q = p.log_aggregate()
     assert (whole_set(p, log_q), aggregate_kl(p, log_q)) == (whole_set(p), aggregate_kl(p))
     assert (whole_set(p, log_q + 1).value, aggregate_kl(p, log_q + 1).direct) == pytest.approx(
@@ -128,12 +137,18 @@ def test_errors_are_honest_where_cases_are_alike():
         parts = batchwise(same, list(torch.arange(40).split(8)))
         found.append([(mi.value, mi.error), (parts.value, parts.error), (both.value, both.error)])
     value, error = torch.tensor(found).unbind(-1)
-    assert (value.std(0) / error.square().mean(0).sqrt()).tolist() == pytest.approx([1.0] * 3, abs=0.25)
+    assert (value.std(0) / error.square().mean(0).sqrt()).tolist() == pytest.approx(
+        [1.0] * 3, abs=0.25
+    )
 
 
 def test_the_error_has_differences_between_cases_in_it():
     p = five(100)
-    assert whole_set(p).error > torch.tensor([whole_set(five(100, s)).value for s in range(20)]).std() > 0
+    assert (
+        whole_set(p).error
+        > torch.tensor([whole_set(five(100, s)).value for s in range(20)]).std()
+        > 0
+    )
 
 
 def test_one_case():
@@ -162,4 +177,6 @@ def test_classes_in_the_order_of_a_file_do_not_lower_the_information():
     parts = batches(IMAGES, mean, 50)
     assert batchwise(p, parts).value == pytest.approx(math.log(10), abs=0.15)
     in_order = list(torch.arange(1000).split(50))
-    assert batchwise(p, in_order).value == pytest.approx(0, abs=0.1), "what batches in order would give"
+    assert batchwise(p, in_order).value == pytest.approx(0, abs=0.1), (
+        "what batches in order would give"
+    )

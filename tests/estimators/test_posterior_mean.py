@@ -61,7 +61,9 @@ def test_by_conjugacy(model):
 def test_chunks_do_not_change_it(model):
     wanted = posterior_mean(model, X, step=0.1)
     for chunk in (10, 130, 10_000):
-        torch.testing.assert_close(posterior_mean(model, X, step=0.1, chunk=chunk), wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            posterior_mean(model, X, step=0.1, chunk=chunk), wanted, rtol=0, atol=1e-12
+        )
 
 
 def test_the_grid_has_both_ends(model):
@@ -119,7 +121,9 @@ def test_importance_weighted_nll_in_closed_form(wide):
 def test_one_sample_is_minus_the_elbo_in_expectation(wide):
     """200 repetitions of 130 cases, z of the mean above 4.5 once in 150,000. The bound's KL is exact."""
     wanted = float(wide.elbo(X).mean())
-    ones = torch.tensor([importance(wide, X, 1, seed).nll for seed in range(200)], dtype=torch.float64)
+    ones = torch.tensor(
+        [importance(wide, X, 1, seed).nll for seed in range(200)], dtype=torch.float64
+    )
     assert abs(float(ones.mean()) + wanted) < 4.5 * float(ones.std()) / 200**0.5 < 0.05
     got = bound(wide, X, 200, 0)
     assert abs(got.value - wanted) < 4.5 * got.error < 0.05

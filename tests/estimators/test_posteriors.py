@@ -19,7 +19,11 @@ from vaebench.models.posterior import Gaussian
 def brute(p, i, rows):
     """log (1/b) sum_j q(z_i | x_j), one density after the other."""
     each = [
-        torch.distributions.Normal(p.mean[j], torch.exp(p.log_var[j] / 2)).log_prob(p.z[i]).sum(-1).exp() for j in rows
+        torch.distributions.Normal(p.mean[j], torch.exp(p.log_var[j] / 2))
+        .log_prob(p.z[i])
+        .sum(-1)
+        .exp()
+        for j in rows
     ]
     return math.log(sum(map(float, each)) / len(each))
 
@@ -75,7 +79,10 @@ def test_both_ways_to_take_densities_agree():
     p = random(30, 4)
     precision = torch.exp(-p.log_var)
     torch.testing.assert_close(
-        posteriors._expanded(p.z, p.mean, precision), posteriors._direct(p.z, p.mean, precision), rtol=1e-9, atol=1e-9
+        posteriors._expanded(p.z, p.mean, precision),
+        posteriors._direct(p.z, p.mean, precision),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
@@ -105,7 +112,9 @@ def passes(p, cuts, samples=3):
     for a, b in pairwise(cuts):
         for first in range(samples):
             z = [(p.z[a:b] + first)[None]]
-            yield Pass(slice(a, b), first, [], [], z, posterior=Gaussian(p.mean[a:b], p.log_var[a:b]))
+            yield Pass(
+                slice(a, b), first, [], [], z, posterior=Gaussian(p.mean[a:b], p.log_var[a:b])
+            )
 
 
 @pytest.mark.parametrize("cuts", [(0, 7), (0, 3, 4, 7)])
@@ -115,7 +124,9 @@ def test_gathering_takes_the_first_sample_of_every_case(cuts):
     for part in reversed(list(passes(p, cuts))):
         out.add(part)
     got = out.result()
-    assert all(torch.equal(a, b) for a, b in ((got.mean, p.mean), (got.log_var, p.log_var), (got.z, p.z)))
+    assert all(
+        torch.equal(a, b) for a, b in ((got.mean, p.mean), (got.log_var, p.log_var), (got.z, p.z))
+    )
 
 
 @pytest.mark.parametrize("cuts", [(0, 3), (3, 7), (0, 3, 2, 7)])

@@ -31,18 +31,24 @@ def descent(model, theta, steps=100):
             centred = features - (q @ features).unsqueeze(1)
             weighted = (q.unsqueeze(-1) * centred).mT
             fisher = weighted @ centred + 1e-3 * torch.eye(24, dtype=torch.float64)
-            theta = theta - 0.3 * torch.linalg.solve(fisher, weighted @ (ratio - kl[:, None]).unsqueeze(-1)).squeeze(-1)
+            theta = theta - 0.3 * torch.linalg.solve(
+                fisher, weighted @ (ratio - kl[:, None]).unsqueeze(-1)
+            ).squeeze(-1)
     return kl
 
 
 @pytest.mark.parametrize(("mixture", "low"), [(1, 0.05), (6, 0.1)])
 def test_no_restart_gets_below_it(mixture, low):
     """Fifty machines by another method, from small and from large parameters. Both targets have other minima too."""
-    model = models.build({"name": "rbm_target", "mixture": mixture, "low": low}, DataInfo(np.zeros(1))).double()
+    model = models.build(
+        {"name": "rbm_target", "mixture": mixture, "low": low}, DataInfo(np.zeros(1))
+    ).double()
     least = rbm_fit.rbm_fit(model)["kl_optimum"]
     generator = torch.Generator().manual_seed(mixture)
     scale = torch.linspace(0.1, 1.5, RESTARTS, dtype=torch.float64).unsqueeze(1)
-    found = descent(model, scale * torch.randn(RESTARTS, 24, generator=generator, dtype=torch.float64))
+    found = descent(
+        model, scale * torch.randn(RESTARTS, 24, generator=generator, dtype=torch.float64)
+    )
     assert float(found.min()) > least - 1e-9
     assert float(found.min()) == pytest.approx(least, abs=5e-3)
     assert float(found.max()) > least + 0.1

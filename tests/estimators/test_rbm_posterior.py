@@ -40,7 +40,9 @@ def summed(model, x, chains, steps, seed=0, samples=None, **settings):
 def test_the_posteriors_are_worth_annealing(model, x):
     """Without that the tests below would say nothing: couplings matter, and the posterior is not the true one."""
     machine = model.posterior(x)
-    free = torch.nn.functional.softplus(machine.b1).sum(-1) + torch.nn.functional.softplus(machine.b2).sum(-1)
+    free = torch.nn.functional.softplus(machine.b1).sum(-1) + torch.nn.functional.softplus(
+        machine.b2
+    ).sum(-1)
     assert (boltzmann_exact.log_z(machine) - free).abs().mean() > 2
     assert (exact.log_evidence(model, x) - exact.elbo(model, x)).mean() > 0.1
 
@@ -99,7 +101,10 @@ def test_the_error_is_the_jackknife_over_pairs_of_weights(model, x, chains, samp
     assert torch.allclose(a.mean(0), torch.ones(3).double())
     g = min(50, samples)
     member = torch.arange(chains) % g
-    left = [w[:samples][member[:samples] != i].mean(0).log() + a[member != i].mean(0).log() for i in range(g)]
+    left = [
+        w[:samples][member[:samples] != i].mean(0).log() + a[member != i].mean(0).log()
+        for i in range(g)
+    ]
     wanted = ((g - 1) * torch.stack(left).var(0, unbiased=False)).sum().sqrt() / 3
     assert total.plain.result().error == pytest.approx(float(wanted), rel=0.01)
 
@@ -144,7 +149,9 @@ def test_batches_and_chunks_do_not_change_it(model, x, batch, chunk):
 def test_memory_is_bounded_and_the_encoder_sees_every_case_once(model, x, monkeypatch):
     seen = []
     inner = type(model).posterior
-    monkeypatch.setattr(type(model), "posterior", lambda self, v: seen.append(len(v)) or inner(self, v))
+    monkeypatch.setattr(
+        type(model), "posterior", lambda self, v: seen.append(len(v)) or inner(self, v)
+    )
     parts = list(stream(model, x, 10, 2, 0, max_floats=200))
     assert seen == [3] * 5 + [1]
     assert all(p.z[0].numel() <= 200 for p in parts)
@@ -154,7 +161,9 @@ def test_memory_is_bounded_and_the_encoder_sees_every_case_once(model, x, monkey
 def test_samples_beyond_those_asked_for_are_left_out(model, x):
     total = summed(model, x, 40, 8, samples=15, chunk=10)
     log_w = torch.cat([p.log_w for p in stream(model, x, 40, 8, 0)])[:15]
-    wanted = -float((torch.logsumexp(log_w, 0) - math.log(15)).mean()) + float(boltzmann_exact.log_z(model.prior()))
+    wanted = -float((torch.logsumexp(log_w, 0) - math.log(15)).mean()) + float(
+        boltzmann_exact.log_z(model.prior())
+    )
     assert total.plain.result().nll == pytest.approx(wanted, rel=1e-12)
 
 

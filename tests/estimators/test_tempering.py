@@ -16,7 +16,9 @@ def test_tempering_of_two_modes_that_a_single_chain_never_joins():
     m = two_modes(tilt=0.1)
     k = 200
     exact = boltzmann_exact.moments(m)
-    u2, u1 = torch.rand(2, 60, k, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u2, u1 = torch.rand(
+        2, 60, k, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     z1, _ = m.gibbs(torch.zeros(k, 6).double(), u2, u1)
     assert float(exact.mean1[0]) > 0.75
     assert float(z1.mean()) < 0.05
@@ -25,7 +27,8 @@ def test_tempering_of_two_modes_that_a_single_chain_never_joins():
     assert float(got.error) < 0.1
     assert len(got.temperatures[0]) >= 4
     single = -float(m.free_energy1(torch.zeros(1, 6).double()))
-    assert float(exact.log_z) - single > 10 * float(got.error)  # the mode of zeros alone would be seen
+    # The mode of zeros alone would be seen.
+    assert float(exact.log_z) - single > 10 * float(got.error)
 
 
 def test_the_error_of_tempering_is_honest():
@@ -92,7 +95,8 @@ def test_bridge_between_gaussians():
 
 def test_temperatures_share_the_barrier():
     t = torch.tensor([0.0, 0.2, 1.0], dtype=torch.float64)
-    got = tempering.respaced(t, torch.tensor([0.2, 0.6], dtype=torch.float64), 0.6)  # rejections .8 and .4: 3 times .4
+    # Rejections .8 and .4: 3 times .4.
+    got = tempering.respaced(t, torch.tensor([0.2, 0.6], dtype=torch.float64), 0.6)
     assert torch.allclose(got, torch.tensor([0.0, 0.1, 0.2, 1.0], dtype=torch.float64))
     assert tempering.respaced(t, torch.ones(2, dtype=torch.float64), 0.6).tolist() == [0.0, 1.0]
 
@@ -104,4 +108,6 @@ def test_tempering_depends_on_position_only():
     assert wanted.value.shape == wanted.error.shape == (2,)
     assert alone.value.shape == ()
     assert float(alone.value) == pytest.approx(float(wanted.value[1]), abs=1e-12)
-    assert logz.parallel_tempering(m.to(torch.float32), 10, 5, 0, pilot=6).value.dtype == torch.float64
+    assert (
+        logz.parallel_tempering(m.to(torch.float32), 10, 5, 0, pilot=6).value.dtype == torch.float64
+    )

@@ -13,7 +13,9 @@ CONFIG = {"name": "sbn", "dims": [2, 3]}
 
 
 def cases(n, dtype=torch.uint8):
-    return (torch.rand(n, check.VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(dtype)
+    return (torch.rand(n, check.VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(
+        dtype
+    )
 
 
 def collect(model, x, samples, seed=0, **settings):
@@ -47,7 +49,9 @@ def test_the_first_of_many_samples_are_the_samples_of_few():
     x = cases(120)
     many, _ = collect(model, x, 53)
     for samples in (1, 9, 10, 11, 50, 53):
-        torch.testing.assert_close(collect(model, x, samples)[0], many[:samples], rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            collect(model, x, samples)[0], many[:samples], rtol=0, atol=1e-12
+        )
 
 
 def test_the_first_of_many_cases_are_the_cases_of_a_shorter_set():
@@ -70,7 +74,9 @@ def test_cases_samples_seeds_and_purposes_have_noise_of_their_own():
 
 def test_the_dtype_of_the_cases_does_not_matter():
     model = check.tiny(CONFIG)
-    assert torch.equal(collect(model, cases(30), 12)[0], collect(model, cases(30, torch.float32), 12)[0])
+    assert torch.equal(
+        collect(model, cases(30), 12)[0], collect(model, cases(30, torch.float32), 12)[0]
+    )
 
 
 def test_the_weight_is_the_joint_minus_the_posterior():

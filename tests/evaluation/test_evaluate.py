@@ -21,7 +21,12 @@ def splits(kind=Kind.BITS):
         return (np.arange(n)[:, None] >> np.arange(12) & 1).astype(np.uint8) * top
 
     return make_splits(
-        "bits", numbered(1000, 255 if kind is Kind.GREY else 1), numbered(8, 1), numbered(9, 1), (3, 4), kind
+        "bits",
+        numbered(1000, 255 if kind is Kind.GREY else 1),
+        numbered(8, 1),
+        numbered(9, 1),
+        (3, 4),
+        kind,
     )
 
 
@@ -51,17 +56,28 @@ def test_grey_training_cases_are_made_binary_once():
     assert set(x.unique().tolist()) == {0, 1}
     assert abs(x.float().mean() - 128 / 255) < 5 * 0.5 / x.numel() ** 0.5  # five standard errors
     assert torch.equal(x, cases(grey, {"split": "train", "points": None}))
-    assert torch.equal(x[::200], cases(grey, {"split": "train", "points": 5})), "a case is the same among few"
+    assert torch.equal(x[::200], cases(grey, {"split": "train", "points": 5})), (
+        "a case is the same among few"
+    )
     assert numbers(cases(grey, {"split": "test", "points": None})) == list(range(9))
 
 
-@pytest.mark.parametrize(("words", "share"), [([4, 5, 6, 7], 0.0), ([4, 5, 6, 3], 0.25), ([3, 3, 3, 3], 1.0)])
+@pytest.mark.parametrize(
+    ("words", "share"), [([4, 5, 6, 7], 0.0), ([4, 5, 6, 3], 0.25), ([3, 3, 3, 3], 1.0)]
+)
 def test_unknown_words_are_counted_with_every_likelihood_of_documents(words, share, caplog):
     torch.manual_seed(0)
-    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(8, 1 / 8), Kind.TOKENS))
+    model = models.build(
+        {"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(8, 1 / 8), Kind.TOKENS)
+    )
     x = torch.tensor([[1, *words, 2], [1, *words, 2]])
     settings = {"split": "test", "points": None, "bound_samples": 1, "iw_samples": None}
-    config = {"data": {"name": "text"}, "model": {"name": "text_lm"}, "eval": settings, "train": {"select": "last"}}
+    config = {
+        "data": {"name": "text"},
+        "model": {"name": "text_lm"},
+        "eval": settings,
+        "train": {"select": "last"},
+    }
     config["recipe"] = 1
     found = evaluate(model, x, config, "ab", 0)
     assert {m.name for m in found} == {"nll", "perplexity"}

@@ -39,7 +39,9 @@ def check_frequencies(one, z1, z2):
     every = boltzmann_exact.states(5, torch.zeros(1), 0, 32)
     exact = torch.softmax(one.negative_energy(every[:, :2], every[:, 2:]), 0)
     order = states(every)
-    assert ((found[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3).all()
+    assert (
+        (found[order] - exact).abs() < 4.5 * (exact * (1 - exact) / len(z1)).sqrt() + 1e-3
+    ).all()
 
 
 def test_chains_settle_on_their_machine(monkeypatch):
@@ -60,7 +62,11 @@ def test_a_boltzmann_sample_has_all_its_sweeps(name, monkeypatch):
         return whole(self, z1, u2[:1], u1[:1])
 
     monkeypatch.setattr(RBM, "gibbs", gibbs)
-    model = check.tiny({"name": name, "latents": 4, "units": 3, "layers": 1}).float().requires_grad_(False)
+    model = (
+        check.tiny({"name": name, "latents": 4, "units": 3, "layers": 1})
+        .float()
+        .requires_grad_(False)
+    )
     x = generation.drawn_images(model, 2, 0)
     assert sum(made) == 10_000
 
@@ -77,11 +83,17 @@ def test_chains_of_a_batch_settle_each_on_its_own(monkeypatch):
         check_frequencies(RBM(many.b1[i], many.b2[i], many.w[i]), z1[:, i], z2[:, i])
 
 
-@pytest.mark.parametrize("name", ["sbn", "fdarn", "darn", "rbm_vae", "rbm_posterior", "rbm_generator"])
+@pytest.mark.parametrize(
+    "name", ["sbn", "fdarn", "darn", "rbm_vae", "rbm_posterior", "rbm_generator"]
+)
 def test_images_of_every_family(name, monkeypatch):
     """Bits, alike for the same seed alone."""
     monkeypatch.setattr(generation, "SWEEPS", 5)
-    settings = {"dims": [3]} if name in ("sbn", "fdarn", "darn") else {"latents": 4, "units": 3, "layers": 1}
+    settings = (
+        {"dims": [3]}
+        if name in ("sbn", "fdarn", "darn")
+        else {"latents": 4, "units": 3, "layers": 1}
+    )
     model = check.tiny({"name": name, **settings}).float().requires_grad_(False)
     x = generation.drawn_images(model, 40, 0)
     again = generation.images_again(model, x, 0)
@@ -94,7 +106,9 @@ def test_images_of_every_family(name, monkeypatch):
 
 
 def image_model(kind, **settings):
-    model = kind(DataInfo(torch.full((6,), 0.5), shape=(2, 3)), channels=4, kernels=[3, 3], **settings)
+    model = kind(
+        DataInfo(torch.full((6,), 0.5), shape=(2, 3)), channels=4, kernels=[3, 3], **settings
+    )
     randomize(model, 2, 0.5)
     return model.requires_grad_(False)
 
@@ -102,7 +116,11 @@ def image_model(kind, **settings):
 def test_images_of_models_that_draw_pixel_by_pixel():
     vae = image_model(ImageVAE, latents=2, encoder_channels=[3], features=4)
     drawn = generation.drawn_images(vae, 40, 0)
-    for made in (drawn, generation.images_again(vae, drawn, 0), generation.drawn_images(image_model(PixelCNN), 40, 0)):
+    for made in (
+        drawn,
+        generation.images_again(vae, drawn, 0),
+        generation.drawn_images(image_model(PixelCNN), 40, 0),
+    ):
         assert made.shape == (40, 6)
         assert set(made.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(drawn, generation.drawn_images(vae, 40, 0))
@@ -185,7 +203,12 @@ def test_what_is_refused():
 def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
     """What a code is read as does not depend on how many stand beside it."""
     model = TextVAE(
-        DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS), latents=2, embedding=4, units=5, dropout_in=0, dropout_out=0
+        DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS),
+        latents=2,
+        embedding=4,
+        units=5,
+        dropout_in=0,
+        dropout_out=0,
     )
     g = torch.Generator().manual_seed(0)
     for p in model.parameters():
@@ -200,8 +223,13 @@ def test_documents_are_made_in_parts_and_in_order(monkeypatch, how):
             monkeypatch.setattr(generation, "TOGETHER", 100)
             assert [d.words for d in parts] == [d.words for d in decoding.documents(model, z, 7, 0)]
         else:
-            assert [d.words for d in parts[:3]] == [d.words for d in decoding.documents(model, z[:3], 3, 0)]
-            assert len({tuple(d.words) for d in decoding.documents(model, z[:1].expand(7, -1), 7, 0)}) > 3
+            assert [d.words for d in parts[:3]] == [
+                d.words for d in decoding.documents(model, z[:3], 3, 0)
+            ]
+            assert (
+                len({tuple(d.words) for d in decoding.documents(model, z[:1].expand(7, -1), 7, 0)})
+                > 3
+            )
     x = torch.tensor([[1, 4, 5, 2], [1, 6, 2, 0], [1, 7, 8, 2], [1, 4, 2, 0]])
     with torch.no_grad():
         monkeypatch.setattr(generation, "TOGETHER", 3)

@@ -11,7 +11,11 @@ from vaebench.work import steps
 
 def test_a_file_of_another_evaluation_or_a_damaged_one_is_not_gone_on_with(tmp_path):
     partial = Partial(tmp_path, {"seed": 0, "eval": {"points": None}})
-    state = {"a": torch.arange(3), "b": [(slice(0, 2), torch.ones(2, dtype=torch.float64))], "c": {10: 1.5, "x": None}}
+    state = {
+        "a": torch.arange(3),
+        "b": [(slice(0, 2), torch.ones(2, dtype=torch.float64))],
+        "c": {10: 1.5, "x": None},
+    }
     partial.write([steps.Kept("/0:numbers", 3, 9, state)], 12.5)
     (loop,), seconds = Partial(tmp_path, {"eval": {"points": None}, "seed": 0}).read()
     assert (loop.path, loop.at, loop.total, seconds) == ("/0:numbers", 3, 9, 12.5)

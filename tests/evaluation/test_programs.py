@@ -27,7 +27,12 @@ TINY = {
     "darn": {"name": "darn", "dims": [5]},
     "linear_gaussian": {"name": "linear_gaussian", "dims": [2]},
     "gaussian_vae": {"name": "gaussian_vae", "latents": 2, "encoder": [5]},
-    "gaussian_vae, gaussian": {"name": "gaussian_vae", "latents": 2, "encoder": [5], "likelihood": "gaussian"},
+    "gaussian_vae, gaussian": {
+        "name": "gaussian_vae",
+        "latents": 2,
+        "encoder": [5],
+        "likelihood": "gaussian",
+    },
     "dlgm": {"name": "dlgm", "dims": [3, 5], "hidden": [6], "covariance": "rank_one"},
     "hierarchical_vae": {"name": "hierarchical_vae", "dims": [3, 5], "hidden": [4, 6]},
     "image_vae": {"name": "image_vae", **CODED},
@@ -75,7 +80,9 @@ def tiny(name):
     for p in model.parameters():
         torch.nn.init.normal_(p, 0.0, 0.5)
     if documents:
-        return model, torch.tensor([[1, 4, 5, 6, 2], [1, 4, 2, 0, 0], [1, 2, 0, 0, 0], [1, 8, 8, 2, 0]])
+        return model, torch.tensor(
+            [[1, 4, 5, 6, 2], [1, 4, 2, 0, 0], [1, 2, 0, 0, 0], [1, 8, 8, 2, 0]]
+        )
     return model, (torch.rand(4, 16) < 0.5).float()
 
 
@@ -96,14 +103,25 @@ def alone(tmp_path_factory):
 
 
 def test_they_give_the_same_where_there_is_no_vaebench(alone):
-    done = subprocess.run([sys.executable, "-c", ALONE, *alone], capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, *alone], capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n").count("the same") == len(alone) >= 2 * len(TINY) - 2
 
 
 @pytest.mark.parametrize(
     "name",
-    ["sbn", "darn", "gaussian_vae", "dlgm", "hierarchical_vae", "image_vae", "image_vae, gated", "pixel_cnn"],
+    [
+        "sbn",
+        "darn",
+        "gaussian_vae",
+        "dlgm",
+        "hierarchical_vae",
+        "image_vae",
+        "image_vae, gated",
+        "pixel_cnn",
+    ],
 )
 def test_logits_are_those_of_the_likelihood(name):
     """The Bernoulli log-likelihood of the decoder's logits is the model's own."""
@@ -115,7 +133,9 @@ def test_logits_are_those_of_the_likelihood(name):
     given = {"x": x, "z": z[0] if z else None, **{f"z{i}": v for i, v in enumerate(z, 1)}}
     logits = decoder.call(*(given[key] for key in decoder.inputs))
     found = -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(-1)
-    wanted = model.score(x) if not z else model.log_joint_terms(x, [v.unsqueeze(0) for v in z])[0][0]
+    wanted = (
+        model.score(x) if not z else model.log_joint_terms(x, [v.unsqueeze(0) for v in z])[0][0]
+    )
     torch.testing.assert_close(found, wanted)
 
 

@@ -33,14 +33,18 @@ def test_the_most_active_latents_come_first():
 
 
 def test_latents_of_a_deep_latent_gaussian_model_are_moved_if_they_are_one_layer():
-    model = models.build({"name": "dlgm", "dims": [2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5)))
+    model = models.build(
+        {"name": "dlgm", "dims": [2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
+    )
     randomize(model, 0, 0.7)
     found = traversal.moved(model, cases(), 2, 3, 0, manifold=True, means=True)
     (layer,) = model.posterior(cases()).layers
     assert found.variances.tolist() == pytest.approx(layer.mean.var(0).tolist(), rel=1e-5)
     codes = traversal.plane(torch.zeros(2), found.latents, 3)
     torch.testing.assert_close(found.images, model.visible_mean([codes]))
-    deep = models.build({"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5)))
+    deep = models.build(
+        {"name": "dlgm", "dims": [2, 2], "hidden": [3]}, DataInfo(torch.full((4,), 0.5))
+    )
     with pytest.raises(UserError, match="DLGM has no Gaussian latents of images"):
         traversal.moved(deep, cases(), 2, 3, 0, manifold=True, means=True)
 
@@ -132,7 +136,10 @@ def test_means_are_shown_where_they_are_known():
     means[0, :, found.latents[0]] = torch.sigmoid(torch.tensor([-3.0, 0.0, 3.0]))
     torch.testing.assert_close(found.images, means)
     assert set(traversal.moved(Means(), cases(), 1, 3, 0).images.unique().tolist()) == {0.0, 1.0}
-    assert set(traversal.moved(Signs(), cases(), 1, 3, 0, means=True).images.unique().tolist()) == {0.0, 1.0}
+    assert set(traversal.moved(Signs(), cases(), 1, 3, 0, means=True).images.unique().tolist()) == {
+        0.0,
+        1.0,
+    }
 
 
 def test_what_is_refused():
@@ -145,6 +152,8 @@ def test_what_is_refused():
     with pytest.raises(UserError, match="Linear has no Gaussian latents of images"):
         traversal.moved(torch.nn.Linear(2, 2), cases(), 2, 3, 0)
     grey = GaussianVAE(DataInfo(np.full(4, 0.5), Kind.INTENSITY), 2, [3], likelihood="gaussian")
-    with pytest.raises(UserError, match="GaussianVAE has no Gaussian latents of images of zeros and ones"):
+    with pytest.raises(
+        UserError, match="GaussianVAE has no Gaussian latents of images of zeros and ones"
+    ):
         traversal.moved(grey, cases(), 2, 3, 0)
     assert traversal.moved(grey, cases(), 2, 3, 0, means=True).images.shape == (2, 3, 4)

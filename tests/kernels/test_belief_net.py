@@ -56,7 +56,9 @@ RUNS = {
 def bits():
     """Training cases with pixels that are mostly 0, always 0, always 1."""
     generator = torch.Generator().manual_seed(1)
-    x = (torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)).to(torch.uint8)
+    x = (torch.rand(CASES, VISIBLE, generator=generator) < torch.linspace(0.02, 0.6, VISIBLE)).to(
+        torch.uint8
+    )
     x[:, 3], x[:, 30] = 0, 1
     return x
 
@@ -71,7 +73,9 @@ def test_a_hundred_updates_are_those_of_the_plain_engine(bits, run):
 
 @pytest.mark.parametrize("objective", [NVIL, WAKE_SLEEP], ids=["nvil", "wake-sleep"])
 def test_grey_cases_are_binarized_anew(objective):
-    grey = torch.randint(256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    grey = torch.randint(
+        256, (CASES, VISIBLE), generator=torch.Generator().manual_seed(2), dtype=torch.uint8
+    )
     both = [pack_of(SBN, objective, grey, engine, 2, Kind.GREY) for engine in ("kernel", "plain")]
     assert_equal_training(both, [train(p) for p in both])
 
@@ -117,7 +121,9 @@ def test_batches_may_change_their_size(bits):
         total = torch.zeros(1, dtype=torch.float64)
         for batch in (11, 3, 16):
             draws = noise.update_block(p.objective.draws(batch, VISIBLE), [0], batch, CPU, 5)
-            total += p.advance(noise.order_block(CASES, batch, "replacement", [0], batch, 5), draws, None)["bound"]
+            total += p.advance(
+                noise.order_block(CASES, batch, "replacement", [0], batch, 5), draws, None
+            )["bound"]
         sums.append(total)
     assert_equal_training(both, sums)
 
@@ -135,7 +141,12 @@ def test_values_that_are_put_are_trained_on(bits):
 
 def test_what_is_not_covered_is_refused(bits):
     with pytest.raises(ValueError, match="no kernel for IWBound"):
-        pack_of({"name": "linear_gaussian", "dims": [2]}, {"name": "iw_bound", "samples": 1}, bits, "kernel")
+        pack_of(
+            {"name": "linear_gaussian", "dims": [2]},
+            {"name": "iw_bound", "samples": 1},
+            bits,
+            "kernel",
+        )
     with pytest.raises(ValueError, match="zeros and ones"):
         pack_of(SBN, NVIL, 3 * bits, "kernel")
 

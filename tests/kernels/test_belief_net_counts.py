@@ -29,7 +29,9 @@ CHAINED = {"name": "fdarn", "dims": [20], "posterior": "autoregressive"}
 def documents():
     """Counts of words that are rare, absent, frequent; a document of one token, one of 300 of the same word."""
     generator = torch.Generator().manual_seed(1)
-    x = torch.poisson(torch.linspace(0.02, 1.5, WORDS).expand(CASES, -1), generator=generator).to(torch.int16)
+    x = torch.poisson(torch.linspace(0.02, 1.5, WORDS).expand(CASES, -1), generator=generator).to(
+        torch.int16
+    )
     x[:, 3] = 0
     x[4:6] = 0
     x[4, 7], x[5, 0] = 300, 1
@@ -43,22 +45,29 @@ NETS = pytest.mark.parametrize(
 
 @NETS
 @pytest.mark.parametrize(
-    "switches", [{}, {"reduce": "mean"}, {"input_baseline": False}], ids=["all", "mean", "no input baseline"]
+    "switches",
+    [{}, {"reduce": "mean"}, {"input_baseline": False}],
+    ids=["all", "mean", "no input baseline"],
 )
 def test_a_hundred_updates_by_nvil_are_those_of_the_plain_engine(documents, model, switches):
-    packs.assert_a_block_is_that_of_the_plain_engine(model, {**NVIL, **switches}, documents, Kind.COUNTS, RATES)
+    packs.assert_a_block_is_that_of_the_plain_engine(
+        model, {**NVIL, **switches}, documents, Kind.COUNTS, RATES
+    )
 
 
 @NETS
 def test_ten_updates_by_wake_sleep_are_those_of_the_plain_engine(documents, model):
     """Rounding may move a token across one of the 37 bounds of its distribution: in a hundred updates that happens."""
-    packs.assert_a_block_is_that_of_the_plain_engine(model, WAKE_SLEEP, documents, Kind.COUNTS, RATES, updates=10)
+    packs.assert_a_block_is_that_of_the_plain_engine(
+        model, WAKE_SLEEP, documents, Kind.COUNTS, RATES, updates=10
+    )
 
 
 def test_counts_of_a_byte_are_the_same_documents(documents):
     small = documents.clamp(max=200)
     both = [
-        packs.pack_of(SBN, NVIL, x, "kernel", kind=Kind.COUNTS, rates=RATES) for x in (small, small.to(torch.uint8))
+        packs.pack_of(SBN, NVIL, x, "kernel", kind=Kind.COUNTS, rates=RATES)
+        for x in (small, small.to(torch.uint8))
     ]
     assert torch.equal(packs.train(both[0]), packs.train(both[1]))
 
@@ -67,7 +76,9 @@ def test_a_net_for_bits_is_not_trained_on_counts(documents):
     bits = (documents > 0).to(torch.uint8)
     for built_for, kind in ((Kind.COUNTS, Kind.BITS), (Kind.BITS, Kind.COUNTS)):
         pack = packs.pack_of(SBN, NVIL, bits, "plain", kind=built_for)
-        with pytest.raises(ValueError, match=f"no kernel for {kind} by a net that is not made for them"):
+        with pytest.raises(
+            ValueError, match=f"no kernel for {kind} by a net that is not made for them"
+        ):
             packs.kernel_of(pack, bits, kind)
 
 
@@ -93,8 +104,11 @@ def test_log_probability_and_its_gradient_in_double_precision(scale):
     wanted = multinomial.log_prob(counts, exactly)
     (slope,) = torch.autograd.grad(wanted, [exactly])
     assert found == pytest.approx(float(wanted.detach()), rel=1e-6)
-    torch.testing.assert_close(torch.from_numpy(row[:WORDS]).double(), 0.5 * slope, rtol=1e-5, atol=1e-5)
-    assert not row[WORDS:48].any()  # the padding, whose deltas are added to parameters that are not there
+    torch.testing.assert_close(
+        torch.from_numpy(row[:WORDS]).double(), 0.5 * slope, rtol=1e-5, atol=1e-5
+    )
+    # The padding, whose deltas are added to parameters that are not there.
+    assert not row[WORDS:48].any()
     assert (row[48:] == 7.0).all()
 
 

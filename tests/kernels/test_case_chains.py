@@ -20,7 +20,9 @@ LIMIT = 5.0
 
 def machines(batch, n1, n2, scale=1.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    b1, b2, w = (torch.randn(batch, *shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2)))
+    b1, b2, w = (
+        torch.randn(batch, *shape, generator=generator) for shape in ((n1,), (n2,), (n1, n2))
+    )
     return RBM(scale * b1, scale * b2, scale * w / n1**0.5)
 
 
@@ -28,7 +30,9 @@ def uniform(*shape, seed=1):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)).clamp_(min=2.0**-25)
 
 
-@pytest.mark.parametrize(("batch", "n1", "n2", "k"), [(1, 1, 2, 1), (5, 17, 23, 3), (4, 32, 16, 2), (3, 100, 31, 1)])
+@pytest.mark.parametrize(
+    ("batch", "n1", "n2", "k"), [(1, 1, 2, 1), (5, 17, 23, 3), (4, 32, 16, 2), (3, 100, 31, 1)]
+)
 def test_chains_are_the_plain_ones(batch, n1, n2, k):
     """Seven sweeps. Logits differ by rounding, which turns none of these bits around."""
     m, z1 = machines(batch, n1, n2, scale=2.0), (uniform(k, batch, n1) < 0.5).float()
@@ -49,12 +53,21 @@ def test_chains_stay_with_the_laws_of_their_machines():
     u = uniform(cases, 1 + n2)
     start, _ = boltzmann_exact.sample(alone, u[:, 0], u[:, 1:])
     many = RBM(*(p.expand(cases, *p.shape[1:]) for p in m))
-    z1, z2 = (z[0] for z in case_chains.gibbs(*many, start[None], uniform(3, 1, cases, n2), uniform(3, 1, cases, n1)))
+    z1, z2 = (
+        z[0]
+        for z in case_chains.gibbs(
+            *many, start[None], uniform(3, 1, cases, n2), uniform(3, 1, cases, n1)
+        )
+    )
     assert_moments(alone, z1, z2, LIMIT)
 
 
 def test_noise_of_another_type_is_turned_into_floats():
-    m, z1, noise = machines(2, 5, 4), torch.zeros(1, 2, 5), (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5))
+    m, z1, noise = (
+        machines(2, 5, 4),
+        torch.zeros(1, 2, 5),
+        (uniform(3, 1, 2, 4), uniform(3, 1, 2, 5)),
+    )
     wanted = case_chains.gibbs(*m, z1, *noise)
     got = case_chains.gibbs(*m, z1.to(torch.uint8), *(u.double() for u in noise))
     assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
@@ -67,7 +80,12 @@ def test_machines_take_the_kernel_where_they_may(monkeypatch):
     gibbs = case_chains.gibbs
     monkeypatch.setattr(case_chains, "gibbs", lambda *a: (used.append(len(a[3])), gibbs(*a))[1])
     m = machines(2, 20, 20)
-    for k, machine, allowed in ((3, m, True), (4, m, True), (1, m.to(torch.float64), True), (1, m, False)):
+    for k, machine, allowed in (
+        (3, m, True),
+        (4, m, True),
+        (1, m.to(torch.float64), True),
+        (1, m, False),
+    ):
         with kernels.use(allowed):
             u = uniform(2, k, 2, 20).to(machine.w.dtype)
             machine.gibbs(torch.zeros(k, 2, 20, dtype=machine.w.dtype), u, u)

@@ -73,7 +73,9 @@ def test_machines_take_noise_by_its_digits(monkeypatch):
 def test_sides_that_the_kernels_do_not_take_go_the_plain_way(n):
     m, z1 = machine(n, 20), bits(3, n)
     own, floats = drawn("digits", 2, 3, n, 20)
-    assert all(torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), m.gibbs(z1, *floats), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(m.gibbs(z1, *own), m.gibbs(z1, *floats), strict=True)
+    )
     with pytest.raises(ValueError, match=rf"no kernel for couplings \({n}, 20\)"):
         Machine(*m)
 
@@ -95,7 +97,10 @@ def test_bits_that_cannot_be_are_not():
     b = 200.0 * torch.tensor([1.0, -1.0]).repeat(10)
     m = RBM(b, b.flip(0), torch.zeros(20, 20))
     for high in (-(2**15), 2**15 - 1):
-        digits = torch.full((1, 3, 20), high, dtype=torch.int16), torch.full((1, 1, 20), 0.5 + 2.0**-24)
+        digits = (
+            torch.full((1, 3, 20), high, dtype=torch.int16),
+            torch.full((1, 1, 20), 0.5 + 2.0**-24),
+        )
         z1, z2 = Machine(*m).gibbs(torch.zeros(3, 20), digits, digits)
         assert torch.equal(z1, (b > 0).float().expand(3, 20))
         assert torch.equal(z2, (b < 0).float().expand(3, 20))
@@ -126,8 +131,15 @@ def both(estimate):
 def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
     """Two machines, up and down, with noise as floats and by its digits; the same bits at the end."""
     used, weigh = [], annealing._BitChains.weigh
-    monkeypatch.setattr(annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a))
-    m = RBM(*(torch.stack(p) for p in zip(machine(20, 35, 2.0), machine(20, 35, 1.0, seed=1), strict=True)))
+    monkeypatch.setattr(
+        annealing._BitChains, "weigh", lambda self, *a: used.append(a) or weigh(self, *a)
+    )
+    m = RBM(
+        *(
+            torch.stack(p)
+            for p in zip(machine(20, 35, 2.0), machine(20, 35, 1.0, seed=1), strict=True)
+        )
+    )
     given = bits(2 * chains, 20).reshape(chains, 2, 20)
 
     def estimate():
@@ -138,7 +150,9 @@ def test_annealing_is_the_plain_one(worth, monkeypatch, chains, base, sweeps):
     assert torch.equal(a.z1, b.z1)
     assert torch.equal(a.z2, b.z2)
     for name in ("log_w", "value", "error", "ess", "upper", "upper_error"):
-        torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-3, msg=name)
+        torch.testing.assert_close(
+            getattr(a, name), getattr(b, name), rtol=1e-4, atol=1e-3, msg=name
+        )
 
 
 @pytest.mark.parametrize("base", ["uniform", "biases"])
@@ -169,12 +183,17 @@ def test_annealing_by_kernels_goes_on_where_it_was_stopped(worth, at):
     m = RBM(*(torch.stack(p) for p in zip(machine(20, 35), machine(20, 35, seed=1), strict=True)))
 
     def estimate():
-        return annealing.ais(m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True)
+        return annealing.ais(
+            m, 5, 30, 0, base="uniform", reverse=bits(60, 20).reshape(30, 2, 20), keep=True
+        )
 
     asked, kept = [], []
     with (
         pytest.raises(Interrupted),
-        Work(lambda: asked.append(0) or len(asked) > at, keep=lambda loops, seconds: kept.extend(loops)),
+        Work(
+            lambda: asked.append(0) or len(asked) > at,
+            keep=lambda loops, seconds: kept.extend(loops),
+        ),
     ):
         estimate()
     with Work(kept=kept):

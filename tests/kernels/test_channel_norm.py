@@ -31,7 +31,9 @@ def norm(channels: int) -> ChannelNorm:
     return made
 
 
-def step(layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor, by_kernel: bool) -> dict[str, Tensor]:
+def step(
+    layer: ChannelNorm, x: Tensor, residual: Tensor | None, weights: Tensor, by_kernel: bool
+) -> dict[str, Tensor]:
     """The result, the statistics on the tape, and the gradients of a product with ``weights``, by name."""
     x = x.detach().requires_grad_()
     residual = None if residual is None else residual.detach().requires_grad_()
@@ -86,7 +88,9 @@ def test_as_the_plain_code(shape, mean, residual):
     for name, wanted in exact.items():
         # x itself is rounded: at a mean of 300 its differences from the mean have lost seven bits.
         largest = float(wanted.abs().max())
-        assert (found[name].double() - wanted).abs().max() < (1 + mean / 10) * 3e-5 * max(largest, 1e-3), name
+        assert (found[name].double() - wanted).abs().max() < (1 + mean / 10) * 3e-5 * max(
+            largest, 1e-3
+        ), name
 
 
 def test_bfloat16_is_rounded_once():

@@ -79,7 +79,9 @@ def test_where_the_kernel_is_taken(monkeypatch):
     """In training, in float32, for a batch, where it is allowed, and not while gradients are mapped."""
     used = []
     machines = couplings.machines
-    monkeypatch.setattr(couplings, "machines", lambda raw, *more: (used.append(len(raw)), machines(raw, *more))[1])
+    monkeypatch.setattr(
+        couplings, "machines", lambda raw, *more: (used.append(len(raw)), machines(raw, *more))[1]
+    )
     made, x = encoder(3, 4).requires_grad_(False), inputs(5)
     with kernels.use(True):
         made(x, {})

@@ -18,7 +18,9 @@ pytest.importorskip("numba")
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 @pytest.mark.parametrize(("vocabulary", "units"), [(2, 1), (11, 6), (16, 9)])
-def test_values_and_derivatives_are_those_of_the_plain_code(activation, vocabulary, units, monkeypatch):
+def test_values_and_derivatives_are_those_of_the_plain_code(
+    activation, vocabulary, units, monkeypatch
+):
     model = DocNADE(DataInfo(np.ones(vocabulary), Kind.COUNTS), [units], activation=activation)
     generator = torch.Generator().manual_seed(units)
     with torch.no_grad():
@@ -36,7 +38,12 @@ def test_values_and_derivatives_are_those_of_the_plain_code(activation, vocabula
     for wanted in (True, False):
         with kernels.use(wanted):
             log_p = model.log_evidence(x, order)
-            found.append((log_p.detach(), torch.autograd.grad((slopes * log_p).sum(), list(model.parameters()))))
+            found.append(
+                (
+                    log_p.detach(),
+                    torch.autograd.grad((slopes * log_p).sum(), list(model.parameters())),
+                )
+            )
     assert taken == [1]
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
 

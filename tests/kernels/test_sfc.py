@@ -26,7 +26,9 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
     """The large field by the kernel, where it may; the small one never."""
     taken = []
     words = sfc.words
-    monkeypatch.setattr(sfc, "words", lambda source, count: (taken.append(count), words(source, count))[1])
+    monkeypatch.setattr(
+        sfc, "words", lambda source, count: (taken.append(count), words(source, count))[1]
+    )
     shapes = {"a": ("digits", (3, 700, 31)), "b": ("digits", (2, 5, 7))}
     draws = {}
     for wanted in (True, False):

@@ -42,8 +42,15 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
     """Fields of a draw, large and small ones in turn; the kernel draws the large ones, where it may."""
     filled = []
     fill = twister.fill
-    monkeypatch.setattr(twister, "fill", lambda out, *args: (filled.append(out.numel()), fill(out, *args)))
-    shapes = {"a": ("uniform", (7, 1000)), "b": ("normal", (5,)), "c": ("uniform", (9,)), "d": ("uniform", (2, 5000))}
+    monkeypatch.setattr(
+        twister, "fill", lambda out, *args: (filled.append(out.numel()), fill(out, *args))
+    )
+    shapes = {
+        "a": ("uniform", (7, 1000)),
+        "b": ("normal", (5,)),
+        "c": ("uniform", (9,)),
+        "d": ("uniform", (2, 5000)),
+    }
     draws = {}
     for wanted in (True, False):
         with kernels.use(wanted):
@@ -55,7 +62,9 @@ def test_noise_is_the_same_with_and_without_kernels(monkeypatch):
 
 def test_another_generator_of_torch_is_noticed(monkeypatch):
     """Where this PyTorch drew otherwise, its own numbers would be taken."""
-    monkeypatch.setattr(twister, "fill", lambda out, generator, least: out.uniform_(0, 0.5, generator=generator))
+    monkeypatch.setattr(
+        twister, "fill", lambda out, generator, least: out.uniform_(0, 0.5, generator=generator)
+    )
     twister.equals_torch.cache_clear()
     try:
         assert not twister.equals_torch()

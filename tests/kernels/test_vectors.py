@@ -96,7 +96,9 @@ def test_the_exponential_ends_in_zero():
 
 
 def test_the_logarithm():
-    x = np.concatenate([np.geomspace(1e-37, 1e37, 80_000), np.linspace(0.4, 2.0, 80_000)]).astype(np.float32)
+    x = np.concatenate([np.geomspace(1e-37, 1e37, 80_000), np.linspace(0.4, 2.0, 80_000)]).astype(
+        np.float32
+    )
     found = x.copy()
     each_log(found)
     exact = np.log(x.astype(np.float64))
@@ -135,7 +137,18 @@ def test_bfloat16_is_rounded_as_pytorch_rounds():
     """Ties to even, infinities, NaN, zeros of both signs, numbers that round up to the next power of two."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4 * LANES, generator=generator)
-    special = [0.0, -0.0, float("inf"), -float("inf"), float("nan"), 1 + 2**-8, 1 + 3 * 2**-8, 2 - 2**-10, 3e38, 1e-40]
+    special = [
+        0.0,
+        -0.0,
+        float("inf"),
+        -float("inf"),
+        float("nan"),
+        1 + 2**-8,
+        1 + 3 * 2**-8,
+        2 - 2**-10,
+        3e38,
+        1e-40,
+    ]
     x[: len(special)] = torch.tensor(special)
     out = torch.empty(len(x), dtype=torch.bfloat16)
     rewritten(x.numpy(), out.view(torch.int16).numpy())

@@ -25,7 +25,8 @@ def rule_of(layers=1, seed=0, latents=BITS, scale=1.0, **settings):
     """float64, every parameter away from its start; the running averages in the module are not those of the state."""
     config = {"name": "rbm_generator", "latents": latents, "layers": layers, "units": 3}
     rule = objectives.build(
-        {"name": "bit_gibbs", **settings}, models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+        {"name": "bit_gibbs", **settings},
+        models.build(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))),
     ).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -53,7 +54,11 @@ def norms_of(rule):
 
 def table(rule, x, statistics):
     """log p(x, z) + log Z of every state, (batch, states), by the model itself with these averages in its buffers."""
-    buffers = {f"{path}.{n}": v for path, pair in statistics.items() for n, v in zip(("mean", "variance"), pair)}  # noqa: B905
+    buffers = {
+        f"{path}.{n}": v
+        for path, pair in statistics.items()
+        for n, v in zip(("mean", "variance"), pair)
+    }  # noqa: B905
     z = EVERY.unsqueeze(1).expand(-1, len(x), -1)
 
     class Joint(torch.nn.Module):

@@ -18,10 +18,22 @@ from vaebench.rng import noise
 
 CONFIG = {
     "data": {"name": "bits", "held_out": None, "held_out_seed": 0, "mirror": None},
-    "model": {"name": "sbn", "dims": [4], "posterior": "factorial", "init": "normal", "init_scale": 0.1},
+    "model": {
+        "name": "sbn",
+        "dims": [4],
+        "posterior": "factorial",
+        "init": "normal",
+        "init_scale": 0.1,
+    },
     "objective": {"name": "nvil", "baseline_units": 3},
     "optim": {"name": "sgd", "rate": 0.01, "posterior_rate": None, "baseline_rate": None},
-    "eval": {"name": "bound10", "split": "test", "points": None, "bound_samples": 3, "iw_samples": 5},
+    "eval": {
+        "name": "bound10",
+        "split": "test",
+        "points": None,
+        "bound_samples": 3,
+        "iw_samples": 5,
+    },
     "recipe": 1,
     "train": {
         "updates": 50,
@@ -32,7 +44,14 @@ CONFIG = {
         "patience": None,
         "select": "valid_bound",
     },
-    "run": {"device": "cpu", "threads": 1, "jobs": 1, "engine": "plain", "pack": 8, "results": None},
+    "run": {
+        "device": "cpu",
+        "threads": 1,
+        "jobs": 1,
+        "engine": "plain",
+        "pack": 8,
+        "results": None,
+    },
 }
 
 
@@ -114,16 +133,24 @@ def run_state(folder):
             with safe_open(path, framework="np") as f:
                 out |= {f"{name}/{k}": f.get_tensor(k).tobytes() for k in f.keys()}  # noqa: SIM118
                 meta = json.loads(f.metadata()["vaebench"].partition(" ")[2])
-            meta["curve"] = [{k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]]
-            out[f"{name} meta"] = {k: v for k, v in meta.items() if k not in ("seconds", "update_seconds")}
+            meta["curve"] = [
+                {k: v for k, v in point.items() if k != "seconds"} for point in meta["curve"]
+            ]
+            out[f"{name} meta"] = {
+                k: v for k, v in meta.items() if k not in ("seconds", "update_seconds")
+            }
     if (folder / "curve.csv").exists():
         with (folder / "curve.csv").open(newline="") as f:
-            out["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)]
+            out["curve"] = [
+                {k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)
+            ]
     if (folder / "result.json").exists():
         result = json.loads((folder / "result.json").read_text())
         names = ("status", "reason", "updates", "best_update", "stopped_early", "measures", "data")
         out["result"] = {k: result.get(k) for k in names}
-        out["result"]["measures"] = [m for m in result.get("measures") or [] if m["unit"] not in ("ms", "h")]
+        out["result"]["measures"] = [
+            m for m in result.get("measures") or [] if m["unit"] not in ("ms", "h")
+        ]
     return out
 
 

@@ -23,7 +23,11 @@ def python(code, *, conf=None, env=None, **options):
     setup += "from vaebench.cli import main\n"
     if conf is not None:
         setup += f"catalogue.conf_dir = lambda: Path({str(conf)!r})\n"
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAEBENCH_", "PYTHONUNBUFFERED"))}
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("VAEBENCH_", "PYTHONUNBUFFERED"))
+    }
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(env or {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    return subprocess.run([sys.executable, "-c", setup + code], env=environment, text=True, timeout=60, **options)
+    return subprocess.run(
+        [sys.executable, "-c", setup + code], env=environment, text=True, timeout=60, **options
+    )

@@ -17,7 +17,9 @@ def drawn(mean, log_var, seed=0):
     """These posteriors, (n, units), with a sample of each."""
     mean = torch.as_tensor(mean).double()
     log_var = torch.as_tensor(log_var).double()
-    normal = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    normal = torch.randn(
+        mean.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return Posteriors(mean, log_var, mean + torch.exp(log_var / 2) * normal)
 
 

@@ -13,5 +13,11 @@ IMAGES = {
 HALF = {**IMAGES, "train.precision": "bfloat16", "train.updates": 20, "train.valid_every": 8}
 """The same with products of bfloat16."""
 
-REFINED = {"name": "semi_amortised", "svi_steps": 2, "svi_rate": 1.0, "svi_momentum": 0.5, "svi_clip": 5.0}
+REFINED = {
+    "name": "semi_amortised",
+    "svi_steps": 2,
+    "svi_rate": 1.0,
+    "svi_momentum": 0.5,
+    "svi_clip": 5.0,
+}
 """An objective that refines the encoder's posterior."""

@@ -24,14 +24,19 @@ def transition(m):
     """T[z, z'] of a block sweep between joint states, side 2 first, differentiable."""
     z1, z2, _ = boltzmann_exact.log_probs(m)
     q2 = torch.where(z2.bool(), m.mean2(z1)[:, None], 1 - m.mean2(z1)[:, None]).prod(-1)  # (z, z')
-    q1 = torch.where(z1.bool(), m.mean1(z2), 1 - m.mean1(z2)).prod(-1)  # z' alone: its side 1 given its side 2
+    # z' alone: its side 1 given its side 2.
+    q1 = torch.where(z1.bool(), m.mean1(z2), 1 - m.mean1(z2)).prod(-1)
     return q2 * q1
 
 
 def assert_moments(m, z1, z2, limit):
     """The means and pair products of samples of both sides, (k, n), are the machine's, within ``limit`` errors."""
     exact = boltzmann_exact.moments(RBM(*(p.double() for p in m)))
-    for found, wanted in ((z1, exact.mean1), (z2, exact.mean2), (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12)):
+    for found, wanted in (
+        (z1, exact.mean1),
+        (z2, exact.mean2),
+        (z1.unsqueeze(-1) * z2.unsqueeze(-2), exact.mean12),
+    ):
         sd = (wanted * (1 - wanted) / len(z1)).sqrt()
         assert ((found.double().mean(0) - wanted).abs() < limit * sd).all()
 

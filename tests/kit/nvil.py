@@ -17,7 +17,9 @@ VISIBLE = 4
 
 def rule_of(dims=(2, 3, 2), seed=0, **settings):
     """NVIL around a net of float64, every parameter N(0, 0.8^2)."""
-    model = models.build({"name": "sbn", "dims": list(dims)}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+    model = models.build(
+        {"name": "sbn", "dims": list(dims)}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
+    )
     rule = objectives.build({"name": "nvil", "baseline_units": 6, **settings}, model).double()
     randomize(rule, seed)
     return rule

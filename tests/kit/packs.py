@@ -21,12 +21,16 @@ def pack_of(model, objective, data, engine, count=1, kind=Kind.BITS, rates=RATES
     """``count`` seeds with parameters N(0, 0.3^2), on the examples ``data`` (n, d)."""
     mean = data.float().mean(0) / (255 if kind is Kind.GREY else 1)
     longest = int(data.sum(1).max()) if kind is Kind.COUNTS else 0
-    rule = objectives.build(objective, models.build(model, DataInfo(mean, kind.seen, longest=longest)))
+    rule = objectives.build(
+        objective, models.build(model, DataInfo(mean, kind.seen, longest=longest))
+    )
     descent = optim.build(rates)
     params = []
     for seed in range(count):
         generator = torch.Generator().manual_seed(seeds.derive(seed, "init"))
-        params.append({k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()})
+        params.append(
+            {k: 0.3 * torch.randn(v.shape, generator=generator) for k, v in rule.named_parameters()}
+        )
     states = [rule.state(s, len(data)) for s in range(count)]
     return fast.Pack(rule, descent, params, states, [{}] * count, data, kind, engine)
 
@@ -43,7 +47,11 @@ def train(pack, updates=UPDATES):
     ids, (cases, visible) = list(range(pack.size)), pack.data.shape
     draws = noise.update_block(pack.objective.draws(BATCH, visible), ids, 0, CPU, updates)
     order = noise.order_block(cases, BATCH, "replacement", ids, 0, updates)
-    grey = noise.binarize_block((BATCH, visible), ids, 0, CPU, updates) if pack.kind is Kind.GREY else None
+    grey = (
+        noise.binarize_block((BATCH, visible), ids, 0, CPU, updates)
+        if pack.kind is Kind.GREY
+        else None
+    )
     return pack.advance(order, draws, grey)["bound"]
 
 
@@ -57,9 +65,13 @@ def assert_equal_training(packs, bounds):
             assert distance < 1e-4, f"{name}: {distance}"
 
 
-def assert_a_block_is_that_of_the_plain_engine(model, objective, data, kind=Kind.BITS, rates=RATES, updates=UPDATES):
+def assert_a_block_is_that_of_the_plain_engine(
+    model, objective, data, kind=Kind.BITS, rates=RATES, updates=UPDATES
+):
     """Two seeds trained by kernels and by autograd; what is compared has moved by far more than the tolerance."""
-    packs = [pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")]
+    packs = [
+        pack_of(model, objective, data, engine, 2, kind, rates) for engine in ("kernel", "plain")
+    ]
     start = {k: v.clone() for k, v in packs[0].params.items()}
     assert_equal_training(packs, [train(p, updates) for p in packs])
     moved = {k: float((v - start[k]).norm() / start[k].norm()) for k, v in packs[0].params.items()}
@@ -68,7 +80,10 @@ def assert_a_block_is_that_of_the_plain_engine(model, objective, data, kind=Kind
 
 def forced(bits_of):
     """Noise that makes units fire or not, whatever their logits are within +-16."""
-    return {k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None] for k, v in bits_of.items()}
+    return {
+        k: torch.where(v > 0, 2.0**-24, 1 - 2.0**-24).to(torch.float32)[None, None]
+        for k, v in bits_of.items()
+    }
 
 
 def step(model, objective, x, draws, info):
@@ -83,7 +98,9 @@ def step(model, objective, x, draws, info):
     pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), draws, None)
     rates = pack.optim.rates
     after = pack.seed(0)[0]
-    return start, {k: (after[k].double() - v.double()) / rates[pack.group_of[k]] for k, v in start.items()}
+    return start, {
+        k: (after[k].double() - v.double()) / rates[pack.group_of[k]] for k, v in start.items()
+    }
 
 
 def exact_rule(model, objective, start, info):
@@ -99,7 +116,9 @@ def assert_nvil_is_unbiased(model, objective, x, info):
     mean = {}
     for h in exact.states(sum(sizes)):
         layers = [part[None, None] for part in h.split(sizes)]
-        start, moved = step(model, objective, x, forced({f"q{i}": v for i, v in enumerate(layers, 1)}), info)
+        start, moved = step(
+            model, objective, x, forced({f"q{i}": v for i, v in enumerate(layers, 1)}), info
+        )
         rule = exact_rule(model, objective, start, info)
         weight = rule.model.log_posterior(layers, x.double()[None]).exp().item()
         for k, v in moved.items():
@@ -107,8 +126,12 @@ def assert_nvil_is_unbiased(model, objective, x, info):
 
     bound = exact.elbo(rule.model, x.double()[None]).sum()
     named = {k: p for k, p in rule.named_parameters() if k.startswith("model.")}
-    for (name, _), gradient in zip(named.items(), torch.autograd.grad(bound, list(named.values())), strict=True):
-        torch.testing.assert_close(mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+    for (name, _), gradient in zip(
+        named.items(), torch.autograd.grad(bound, list(named.values())), strict=True
+    ):
+        torch.testing.assert_close(
+            mean[name], gradient, rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
@@ -126,14 +149,17 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
     """
     sizes = list(reversed(model["dims"]))
     states = [[part[None, None] for part in h.split(sizes)] for h in exact.states(sum(sizes))]
-    start, _, _ = pack_of(model, objective, x.to(torch.uint8)[None], "plain", kind=info.kind).seed(0)
+    start, _, _ = pack_of(model, objective, x.to(torch.uint8)[None], "plain", kind=info.kind).seed(
+        0
+    )
     rule = exact_rule(model, objective, start, info)
     of_model = {k: v for k, v in rule.named_parameters() if k.startswith("model.p.")}
     of_network = {k: v for k, v in rule.named_parameters() if k.startswith("model.q.")}
 
     def moved(sampled, dreamt, noise):
         draws = forced(
-            {f"q{i}": v for i, v in enumerate(sampled, 1)} | {f"p{i}": v[0] for i, v in enumerate(dreamt, 1)}
+            {f"q{i}": v for i, v in enumerate(sampled, 1)}
+            | {f"p{i}": v[0] for i, v in enumerate(dreamt, 1)}
         )
         return step(model, objective, x, draws | {"p0": noise}, info)[1]
 
@@ -152,10 +178,14 @@ def assert_wake_sleep_is_unbiased(model, objective, x, info, dreams):
         for dream, seen in dreams(rule, h):
             probability = rule.model.log_joint(dream, h).exp().item()
             steps = moved(states[0], h, seen)
-            slopes = torch.autograd.grad(rule.model.log_posterior(h, dream).sum(), list(of_network.values()))
+            slopes = torch.autograd.grad(
+                rule.model.log_posterior(h, dream).sum(), list(of_network.values())
+            )
             for k, slope in zip(of_network, slopes, strict=True):
                 found[k] += probability * steps[k]
                 wanted[k] += probability * slope
 
     for name, v in found.items():
-        torch.testing.assert_close(v, wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            v, wanted[name], rtol=1e-4, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+        )

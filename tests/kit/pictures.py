@@ -25,7 +25,9 @@ def bit_images() -> dict[str, np.ndarray]:
 def fine_images() -> dict[str, np.ndarray]:
     """Levels of 16 bits."""
     rng = np.random.default_rng(1)
-    return {split: rng.integers(0, 65_536, (n, *SHAPE), dtype=np.uint16) for split, n in COUNTS.items()}
+    return {
+        split: rng.integers(0, 65_536, (n, *SHAPE), dtype=np.uint16) for split, n in COUNTS.items()
+    }
 
 
 def folder_of(images: np.ndarray, folder: Path) -> Path:

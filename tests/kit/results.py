@@ -28,7 +28,14 @@ def cell(row="SBN 200", **kwargs):
 def measure(name="bound", value=30.5, samples=10, points=None, **kwargs):
     """A measure as it stands in a result."""
     text = signature(config(points), name, samples, "8f3a12cdef")
-    base = {"name": name, "value": value, "unit": "nats", "error": 0.05, "error_kind": "monte carlo", "points": 297}
+    base = {
+        "name": name,
+        "value": value,
+        "unit": "nats",
+        "error": 0.05,
+        "error_kind": "monte carlo",
+        "points": 297,
+    }
     return {**base, "samples": samples, "signature": text, "extra": {}, **kwargs}
 
 

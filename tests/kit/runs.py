@@ -9,8 +9,23 @@ from vaebench.results.store import Store
 from vaebench.running.execute import Asked, unfinished
 
 TINY = (
-    *("table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"),
-    *("model.dims=[3]", "train.updates=4", "train.valid_every=2", "eval.iw_samples=3", "eval.bound_samples=2"),
+    *(
+        "table=nvil_mnist",
+        "preset=quick",
+        "--only",
+        "SBN 200",
+        "--only",
+        "column=NVIL",
+        "--seeds",
+        "0",
+    ),
+    *(
+        "model.dims=[3]",
+        "train.updates=4",
+        "train.valid_every=2",
+        "eval.iw_samples=3",
+        "eval.bound_samples=2",
+    ),
     *("run.jobs=1", "run.engine=plain"),
 )
 """Arguments of a run of four updates on embedded data."""
@@ -29,9 +44,13 @@ def put_result(store, cell, seed, status="done", names=("bound", "kl", "active_u
 
     def measure(name):
         samples = cell.config["eval"]["iw_samples" if name == "iw_nll" else "bound_samples"]
-        return Measure(name, 1.0, "nats", signature=signature(cell.config, name, samples, "ab" * 32)).to_dict()
+        return Measure(
+            name, 1.0, "nats", signature=signature(cell.config, name, samples, "ab" * 32)
+        ).to_dict()
 
-    store.write_result(cell.key, seed, {"status": status, "measures": list(map(measure, names)), "reason": "why"})
+    store.write_result(
+        cell.key, seed, {"status": status, "measures": list(map(measure, names)), "reason": "why"}
+    )
 
 
 def pending(store, cells, seeds, force=False):
@@ -44,5 +63,11 @@ def store_run(root, cell, seed, value, status="done"):
     """A result of a run that nobody trained: its bound alone."""
     protocol = signature(cell.config, "bound", cell.config["eval"]["bound_samples"], "8f3a12cd")
     measure = Measure("bound", value, "nats", 0.1, "monte carlo", 10_000, 10, protocol)
-    result = {"schema": 1, "status": status, "updates": 2000, "seconds": 3.0, "measures": [measure.to_dict()]}
+    result = {
+        "schema": 1,
+        "status": status,
+        "updates": 2000,
+        "seconds": 3.0,
+        "measures": [measure.to_dict()],
+    }
     Store(root).write_result(cell.key, seed, result)

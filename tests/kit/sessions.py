@@ -37,4 +37,8 @@ def edit(path, **changes):
 
 def files_in(folder):
     """Content and time of every file of a run, by name."""
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != ".lock"}
+    return {
+        p.name: (p.read_bytes(), p.stat().st_mtime_ns)
+        for p in folder.iterdir()
+        if p.name != ".lock"
+    }

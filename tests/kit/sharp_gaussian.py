@@ -15,13 +15,17 @@ LIMIT = 5.0
 
 def machine(n1, n2, seed=0, scale=1.0):
     """A machine with all biases and couplings N(0, scale^2)."""
-    return RBM(*(normal(*s, seed=seed + i, scale=scale) for i, s in enumerate(((n1,), (n2,), (n1, n2)))))
+    return RBM(
+        *(normal(*s, seed=seed + i, scale=scale) for i, s in enumerate(((n1,), (n2,), (n1, n2))))
+    )
 
 
 def full(w, shift):
     """S = C + lambda I."""
     n1, n2 = w.shape
-    c = torch.cat([torch.cat([w.new_zeros(n1, n1), w], 1), torch.cat([w.mT, w.new_zeros(n2, n2)], 1)])
+    c = torch.cat(
+        [torch.cat([w.new_zeros(n1, n1), w], 1), torch.cat([w.mT, w.new_zeros(n2, n2)], 1)]
+    )
     return c + shift * torch.eye(n1 + n2, dtype=w.dtype)
 
 
@@ -29,6 +33,8 @@ def enumerated(m, shift, zeta1, zeta2):
     """log sum_z exp(-E(z)) N(zeta; z, S^-1), state by state."""
     n1, n2 = m.w.shape
     z1, z2 = states(n1 + n2, m.w).split([n1, n2], 1)
-    smooth = distributions.MultivariateNormal(torch.cat([z1, z2], 1), precision_matrix=full(m.w, shift))
+    smooth = distributions.MultivariateNormal(
+        torch.cat([z1, z2], 1), precision_matrix=full(m.w, shift)
+    )
     log_r = smooth.log_prob(torch.cat([zeta1, zeta2], -1).unsqueeze(-2))
     return torch.logsumexp(log_r + z1 @ m.b1 + z2 @ m.b2 + ((z1 @ m.w) * z2).sum(-1), -1)

@@ -22,7 +22,9 @@ class Signs(GaussianPosterior, BinaryVisibles):
 
     facts = FAMILIES["image_vae"]
 
-    def __init__(self, scale: Sequence[float] = (1.0, 1.0, 1.0, 1.0), log_var: float = -12.0) -> None:
+    def __init__(
+        self, scale: Sequence[float] = (1.0, 1.0, 1.0, 1.0), log_var: float = -12.0
+    ) -> None:
         super().__init__(DataInfo(torch.full((4,), 0.5).numpy(), shape=(2, 2)), [4])
         self.p = nn.ParameterDict({"steep": torch.tensor(STEEP)})
         self.q = nn.ParameterDict({"scale": torch.tensor(scale)})

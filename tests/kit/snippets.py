@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 TWO_CELLS = [
-    *("table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "model.dims=[10]", "eval.iw_samples=10"),
-    *("run.jobs=1", "run.device=cpu", "run.engine=plain", "train.updates=120", "train.valid_every=40"),
+    *(
+        "table=nvil_mnist",
+        "preset=quick",
+        "--only",
+        "row=SBN 200",
+        "model.dims=[10]",
+        "eval.iw_samples=10",
+    ),
+    *(
+        "run.jobs=1",
+        "run.device=cpu",
+        "run.engine=plain",
+        "train.updates=120",
+        "train.valid_every=40",
+    ),
 ]
 """Arguments of a command that trains two cells, NVIL and wake-sleep, at two seeds."""
 

@@ -48,7 +48,9 @@ ledger:
 
 def compose(table, preset="paper", overrides=(), only=()):
     """The cells of a table, by (row, column)."""
-    return {(c.row, c.column): c for c in cells(table, catalogue.load_preset(preset), overrides, only)}
+    return {
+        (c.row, c.column): c for c in cells(table, catalogue.load_preset(preset), overrides, only)
+    }
 
 
 def one(table, *overrides, preset="paper", only=("SBN 200", "column=NVIL")):

@@ -30,15 +30,24 @@ def built(seed=0, scale=0.7, dtype=torch.float64, vocabulary=VOCABULARY, **setti
     """The model, every parameter N(0, scale^2)."""
     settings = {"latents": LATENTS, "embedding": EMBEDDING, "units": UNITS, **settings}
     return drawn(
-        TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(dtype), scale, seed
+        TextVAE(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).to(
+            dtype
+        ),
+        scale,
+        seed,
     )
 
 
 def codes(k, batch, seed=0, dtype=torch.float64):
     """Codes of ``k`` samples of every document, as a list of one layer."""
-    return [torch.randn(k, batch, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=dtype)]
+    return [
+        torch.randn(k, batch, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    ]
 
 
 def masks(model, batch, width, seed=0):
     """Uniform noise of the dropout of a batch."""
-    return {k: v.double() for k, v in noise.fixed(model.dropout_noise(batch, width), seed, "noise").items()}
+    return {
+        k: v.double()
+        for k, v in noise.fixed(model.dropout_noise(batch, width), seed, "noise").items()
+    }

@@ -86,7 +86,9 @@ if __name__ == "__main__":
 
     # All that a command may want but what needs Numba, jax or packages of extras, which take longer than they save.
     for module in pkgutil.walk_packages(vaebench.__path__, "vaebench.", onerror=print):
-        if not re.search(r"kernel|\.bench|__main__|tracking\.(mlflow|tensorboard|wandb)", module.name):
+        if not re.search(
+            r"kernel|\.bench|__main__|tracking\.(mlflow|tensorboard|wandb)", module.name
+        ):
             importlib.import_module(module.name)
 
     torch.set_num_threads(1)
@@ -96,7 +98,8 @@ if __name__ == "__main__":
     vaebench.data.load({"name": "digits", "held_out": 100, "held_out_seed": 0})
     for name in ("nvil_mnist", "nvil_autoreg"):
         vaebench.config.compose.cells(
-            vaebench.config.catalogue.load_table(name), vaebench.config.catalogue.load_preset("quick")
+            vaebench.config.catalogue.load_table(name),
+            vaebench.config.catalogue.load_preset("quick"),
         )
     gc.freeze()  # what is there stays, so that no collection in a child looks at it
     main()

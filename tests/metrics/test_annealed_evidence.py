@@ -13,7 +13,16 @@ from vaebench.check import checks as check
 from vaebench.check.tiny import randomize
 from vaebench.data.info import DataInfo
 from vaebench.dists import hmc
-from vaebench.estimators.annealed_evidence import CASES, Annealing, Target, gaps, log_evidence, log_mean, lower, upper
+from vaebench.estimators.annealed_evidence import (
+    CASES,
+    Annealing,
+    Target,
+    gaps,
+    log_evidence,
+    log_mean,
+    lower,
+    upper,
+)
 from vaebench.estimators.importance_weighted import importance
 from vaebench.estimators.jackknife import group_sums, variance
 from vaebench.evaluation.evaluate import evaluate
@@ -29,7 +38,9 @@ def made(model, cases=6, seed=0):
 
 @pytest.fixture
 def linear():
-    return check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(False)
+    return check.tiny({"name": "linear_gaussian", "dims": [2]}, seed=0, scale=0.5).requires_grad_(
+        False
+    )
 
 
 def mean_ratio(log_weights, exact):
@@ -43,7 +54,10 @@ def test_the_mean_weight_is_the_evidence_in_both_directions(linear):
     x, z = made(linear)
     exact = linear.log_evidence(x)
     how = Annealing(temperatures=10, chains=20_000, leaps=2)
-    for log_weights, wanted in ((lower(linear, x, 0, how), exact), (upper(linear, x, z, 0, how), -exact)):
+    for log_weights, wanted in (
+        (lower(linear, x, 0, how), exact),
+        (upper(linear, x, z, 0, how), -exact),
+    ):
         away, error = mean_ratio(log_weights, wanted)
         assert 0 < error < 0.02
         assert abs(away) < 4.5 * error
@@ -71,7 +85,13 @@ def test_the_two_directions_meet_at_the_evidence(linear):
 
 def test_of_several_layers_it_agrees_with_importance_sampling():
     """A deep latent Gaussian model of two layers and four bits, against 50,000 importance samples."""
-    config = {"name": "dlgm", "dims": [2, 2], "hidden": [3], "nonlinearity": "tanh", "covariance": "rank_one"}
+    config = {
+        "name": "dlgm",
+        "dims": [2, 2],
+        "hidden": [3],
+        "nonlinearity": "tanh",
+        "covariance": "rank_one",
+    }
     model = models.build(config, DataInfo(torch.full((4,), 0.4))).double()
     randomize(model, 0, 0.3)
     model.requires_grad_(False)
@@ -93,9 +113,13 @@ def test_the_chains_begin_at_the_prior_of_all_layers():
     model.requires_grad_(False)
     x, _ = made(model)
     line = torch.linspace(-12, 12, 401, dtype=torch.float64)
-    at = [v.reshape(-1, 1, 1).expand(-1, len(x), 1) for v in torch.meshgrid(line, line, indexing="ij")]
+    at = [
+        v.reshape(-1, 1, 1).expand(-1, len(x), 1) for v in torch.meshgrid(line, line, indexing="ij")
+    ]
     exact = torch.logsumexp(model.log_joint(x, at), 0) + 2 * math.log(float(line[1] - line[0]))
-    away, error = mean_ratio(lower(model, x, 0, Annealing(temperatures=4, chains=20_000, leaps=2)), exact)
+    away, error = mean_ratio(
+        lower(model, x, 0, Annealing(temperatures=4, chains=20_000, leaps=2)), exact
+    )
     assert 0 < error < 0.02
     assert abs(away) < 4.5 * error
 
@@ -106,7 +130,9 @@ def test_any_number_of_cases_is_annealed_in_groups(linear):
     how = Annealing(temperatures=50, chains=20)
     whole = log_evidence(linear, x, 0, how)
     assert whole.log_weights.shape == (20, CASES + 10)
-    torch.testing.assert_close(log_mean(whole.log_weights), linear.log_evidence(x), atol=0.5, rtol=0)
+    torch.testing.assert_close(
+        log_mean(whole.log_weights), linear.log_evidence(x), atol=0.5, rtol=0
+    )
     part = log_evidence(linear, x[: CASES + 3], 0, how)
     torch.testing.assert_close(part.log_weights, whole.log_weights[:, : CASES + 3])
     assert float(whole.ess.min()) > 5
@@ -119,9 +145,21 @@ def test_the_gap_closes_with_more_temperatures(linear):
 
 
 def measured(model, x, **ev):
-    settings = {"bound_samples": 2, "iw_samples": None, "split": "test", "points": None, "ais_chains": 20, **ev}
+    settings = {
+        "bound_samples": 2,
+        "iw_samples": None,
+        "split": "test",
+        "points": None,
+        "ais_chains": 20,
+        **ev,
+    }
     config = {
-        **{"data": {"name": "blank"}, "model": {"name": "linear_gaussian"}, "eval": settings, "recipe": 1},
+        **{
+            "data": {"name": "blank"},
+            "model": {"name": "linear_gaussian"},
+            "eval": settings,
+            "recipe": 1,
+        },
         "train": {"select": "last", "batch": 5},
     }
     return {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}
@@ -137,7 +175,9 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
     assert "|samples:20|temperatures:100|" in found.signature
     assert set(found.extra) >= {"ess", "ess_min", "chains", "gap", "gap_error"}
 
-    sharp = check.tiny({"name": "linear_gaussian", "dims": [4]}, seed=0, scale=1.5).requires_grad_(False)
+    sharp = check.tiny({"name": "linear_gaussian", "dims": [4]}, seed=0, scale=1.5).requires_grad_(
+        False
+    )
     poor = measured(sharp, x, ais_temperatures=1, ais_chains=2)["ais_nll"]
     assert flags.kinds(poor.flags) == ("annealing",)
     assert "from below and from above" in poor.flags[0]
@@ -147,7 +187,9 @@ def test_as_a_measure_it_has_its_error_and_its_protocol(linear):
 def test_the_error_is_that_of_repeats(linear):
     """The same five cases ten times: the standard deviation of their values within a factor of 2 of the errors."""
     x, _ = made(linear, cases=5)
-    weights = log_evidence(linear, x.repeat(10, 1), 0, Annealing(temperatures=10, chains=10)).log_weights
+    weights = log_evidence(
+        linear, x.repeat(10, 1), 0, Annealing(temperatures=10, chains=10)
+    ).log_weights
     values = log_mean(weights).view(10, 5).mean(1)
     variances = variance(group_sums(weights), 10).view(10, 5).mean(1) / 5
     assert values.std() / 2 < variances.mean().sqrt() < 2 * values.std()

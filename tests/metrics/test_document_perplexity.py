@@ -22,7 +22,12 @@ NLL = torch.tensor([4.0, 30.0, 12.0])
 TOKENS = torch.tensor([2.0, 10.0, 3.0])
 """2, 3 and 4 nats per token: 3 on average; 46 nats of 15 tokens in all."""
 
-NAMES = ("document_perplexity", "pooled_perplexity", "iw_document_perplexity", "iw_pooled_perplexity")
+NAMES = (
+    "document_perplexity",
+    "pooled_perplexity",
+    "iw_document_perplexity",
+    "iw_pooled_perplexity",
+)
 
 
 def test_three_documents_by_hand():
@@ -33,7 +38,11 @@ def test_three_documents_by_hand():
         assert found.value == pytest.approx(math.exp(2.5))
         assert (found.error, found.case_error) == (None, None)
     same = torch.tensor([6.0, 12.0]), torch.tensor([2.0, 4.0])
-    assert per_document(*same).value == pytest.approx(pooled(*same).value) == pytest.approx(math.exp(3))
+    assert (
+        per_document(*same).value
+        == pytest.approx(pooled(*same).value)
+        == pytest.approx(math.exp(3))
+    )
 
 
 def test_errors_by_hand():
@@ -46,7 +55,9 @@ def test_errors_by_hand():
     assert one.case_error == pytest.approx(one.value * 1.0 / math.sqrt(3))
     rate = 46 / 15
     residual = [4 - 2 * rate, 30 - 10 * rate, 12 - 3 * rate]
-    assert other.case_error == pytest.approx(other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15)
+    assert other.case_error == pytest.approx(
+        other.value * math.sqrt(sum(r * r for r in residual) * 3 / 2) / 15
+    )
 
 
 @pytest.mark.parametrize("perplexity", [per_document, pooled])
@@ -70,7 +81,9 @@ def test_errors_are_those_of_repeats(perplexity):
     nll = lengths * (3 + 0.3 * normal(repeats, n))
     found = [perplexity(row, t) for row, t in zip(nll, lengths, strict=True)]
     values = torch.tensor([p.value for p in found])
-    assert float(values.std()) == pytest.approx(sum(p.case_error for p in found) / repeats, rel=0.05)
+    assert float(values.std()) == pytest.approx(
+        sum(p.case_error for p in found) / repeats, rel=0.05
+    )
 
 
 def test_what_is_too_large_is_infinite():
@@ -84,13 +97,20 @@ def test_what_is_too_large_is_infinite():
 
 def config(**settings):
     ev = {"bound_samples": 10, "iw_samples": 200, "split": "test", "points": None, **settings}
-    parts = {"model": {"name": "sbn"}, "data": {"name": "tiny"}, "objective": {}, "train": {"select": "valid_bound"}}
+    parts = {
+        "model": {"name": "sbn"},
+        "data": {"name": "tiny"},
+        "objective": {},
+        "train": {"select": "valid_bound"},
+    }
     return {**parts, "recipe": 1, "eval": ev}
 
 
 def documents(n=300):
     generator = torch.Generator().manual_seed(3)
-    x = torch.randint(0, 4, (n, 5), generator=generator) * torch.randint(0, 2, (n, 5), generator=generator)
+    x = torch.randint(0, 4, (n, 5), generator=generator) * torch.randint(
+        0, 2, (n, 5), generator=generator
+    )
     x[x.sum(1) == 0, 2] = 1
     return x.to(torch.uint8)
 
@@ -119,19 +139,26 @@ def test_measures_are_those_of_the_exact_bound_and_likelihood(model):
         assert abs(m.value - value) < 4 * m.error, name
         assert m.unit == "per token"
         assert m.samples == (200 if "iw" in name else 10)
-        assert f"{name}|data:tiny@00000000|split:test|points:all|samples:{m.samples}|" in m.signature
+        assert (
+            f"{name}|data:tiny@00000000|split:test|points:all|samples:{m.samples}|" in m.signature
+        )
         assert m.extra["tokens"] == int(tokens.sum())
         assert m.extra["tokens_per_case"] == pytest.approx(float(tokens.mean()))
         assert m.extra["spread"] > m.error
     assert len({found[name].signature for name in NAMES}) == 4
     assert found["document_perplexity"].value > found["iw_document_perplexity"].value
-    assert found["pooled_perplexity"].value == pytest.approx(math.exp(found["bound"].value / float(tokens.mean())))
-    assert found["document_perplexity"].value != pytest.approx(found["pooled_perplexity"].value, rel=1e-3)
+    assert found["pooled_perplexity"].value == pytest.approx(
+        math.exp(found["bound"].value / float(tokens.mean()))
+    )
+    assert found["document_perplexity"].value != pytest.approx(
+        found["pooled_perplexity"].value, rel=1e-3
+    )
 
 
 def test_a_fair_die_has_the_perplexity_of_its_faces():
     info = DataInfo(torch.full((5,), 0.7), Kind.COUNTS, longest=15)
-    model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)  # all parameters are 0
+    # All parameters are 0.
+    model = models.build({"name": "sbn", "dims": [3]}, info).requires_grad_(False)
     found = measured(model, documents(40))
     for name in NAMES:
         assert found[name].value == pytest.approx(5.0, rel=1e-6)
@@ -146,7 +173,9 @@ def test_samples_that_are_not_taken_have_no_measure_and_one_has_no_error(model):
 
 
 def test_other_examples_have_none():
-    model = models.build({"name": "sbn", "dims": [3]}, DataInfo(torch.full((5,), 0.3))).requires_grad_(False)
+    model = models.build(
+        {"name": "sbn", "dims": [3]}, DataInfo(torch.full((5,), 0.3))
+    ).requires_grad_(False)
     assert not set(NAMES) & set(measured(model, torch.ones(10, 5)))
 
 
@@ -162,7 +191,9 @@ class Unigram(ExactModel):
 def test_a_model_that_knows_its_likelihood_has_exact_ones(monkeypatch):
     import dataclasses
 
-    monkeypatch.setattr(Unigram, "facts", dataclasses.replace(FAMILIES["text_lm"], takes=(Kind.COUNTS,)))
+    monkeypatch.setattr(
+        Unigram, "facts", dataclasses.replace(FAMILIES["text_lm"], takes=(Kind.COUNTS,))
+    )
     mean = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
     model = Unigram(DataInfo(mean, Kind.COUNTS))
     x = documents(50)

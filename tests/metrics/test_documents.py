@@ -100,7 +100,9 @@ def test_every_measure_of_a_text_model(model):
     p = posteriors(model, x, 0)
     parts = mutual_information.batches(model, x, 4)
     wanted = mutual_information.batchwise(p, parts)
-    assert (got["mi_batch"].value, got["mi_batch"].error) == pytest.approx((wanted.value, wanted.error), rel=1e-9)
+    assert (got["mi_batch"].value, got["mi_batch"].error) == pytest.approx(
+        (wanted.value, wanted.error), rel=1e-9
+    )
     extra = {"batch": 4, "batches": len(parts), "ceiling": wanted.ceiling}
     assert got["mi_batch"].extra == pytest.approx(extra)
     assert wanted.ceiling < math.log(4)  # some batches are smaller
@@ -108,20 +110,32 @@ def test_every_measure_of_a_text_model(model):
     assert got["mi"].extra["ceiling"] == pytest.approx(math.log(60))
     assert got["mi"].value + got["aggregate_kl"].value == pytest.approx(got["kl"].value, rel=1e-9)
     both = aggregate.aggregate_kl(p)
-    assert got["aggregate_kl"].extra == pytest.approx({"direct": both.direct, "direct_error": both.direct_error})
+    assert got["aggregate_kl"].extra == pytest.approx(
+        {"direct": both.direct, "direct_error": both.direct_error}
+    )
     assert got["aggregate_kl"].error == pytest.approx(both.error)
     active = got["active_units"]
     assert active.value == int((p.mean.var(0) >= 0.01).sum()) == 2
     assert active.samples == 1
     assert active.extra == {
-        **{"layers": [2], "threshold": 0.01, "at_threshold": "active", "ddof": 1, "of": "encoder means"}
+        **{
+            "layers": [2],
+            "threshold": 0.01,
+            "at_threshold": "active",
+            "ddof": 1,
+            "of": "encoder means",
+        }
     }
     assert got["iw_nll"].value == pytest.approx(importance(model, x, 30, 0).nll)
-    assert got["perplexity"].value == pytest.approx(math.exp(got["iw_nll"].value * 60 / int((x > 1).sum())))
+    assert got["perplexity"].value == pytest.approx(
+        math.exp(got["iw_nll"].value * 60 / int((x > 1).sum()))
+    )
 
 
 def test_batches_of_32_unless_told_otherwise(model):
-    assert {m.name: m for m in measured(model, documents(60), mi_batch=None)}["mi_batch"].extra["batch"] == 32
+    assert {m.name: m for m in measured(model, documents(60), mi_batch=None)}["mi_batch"].extra[
+        "batch"
+    ] == 32
 
 
 def test_the_bound_takes_the_exact_kl(model):

@@ -35,7 +35,11 @@ POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
 
 
 def cell(model, **ev):
-    shared = {"data": {"name": "tiny"}, "train": {"select": "last", "valid_samples": 5}, "recipe": 1}
+    shared = {
+        "data": {"name": "tiny"},
+        "train": {"select": "last", "valid_samples": 5},
+        "recipe": 1,
+    }
     return {**shared, "model": model, "eval": {**EVAL, **ev}}
 
 
@@ -57,18 +61,31 @@ def test_values_are_those_of_enumeration(settings, x, boltzmann):
     log_p = exact.log_evidence(model, x).mean()
     elbo = exact.elbo(model, x).mean()
     assert float(elbo) < float(log_p) - 0.02
-    assert abs(got["iw_nll"].value + float(log_p)) < 4.5 * got["iw_nll"].error + 0.5 / got["iw_nll"].extra["ess_min"]
+    assert (
+        abs(got["iw_nll"].value + float(log_p))
+        < 4.5 * got["iw_nll"].error + 0.5 / got["iw_nll"].extra["ess_min"]
+    )
     assert abs(got["bound"].value + float(elbo)) < 4.5 * got["bound"].error
     assert got["nll"].value == pytest.approx(-float(log_p), rel=1e-9)
     assert got["kl"].value == pytest.approx(float(sum(exact.layer_kl(model, x)).mean()), abs=0.06)
-    assert got["log_z"].value == pytest.approx(float(boltzmann_exact.log_z(model.prior())), rel=1e-9)
+    assert got["log_z"].value == pytest.approx(
+        float(boltzmann_exact.log_z(model.prior())), rel=1e-9
+    )
     assert got["log_z"].error == got["iw_nll"].extra["log_z_error"] == 0.0
     assert abs(got["log_z"].value) > 0.3  # or its sign would not matter
     assert list(got["iw_nll"].extra["curve"].values())[-1] == got["iw_nll"].value
     if settings is POSTERIOR:
         weighted = got["iw_nll_weighted"]
-        assert abs(weighted.value + float(log_p)) < 4.5 * weighted.error + 0.5 / weighted.extra["ess_min"]
-        assert 0 < got["iw_nll"].extra["posterior_log_z_error"] <= got["iw_nll"].extra["posterior_log_z_error_max"] < 1
+        assert (
+            abs(weighted.value + float(log_p))
+            < 4.5 * weighted.error + 0.5 / weighted.extra["ess_min"]
+        )
+        assert (
+            0
+            < got["iw_nll"].extra["posterior_log_z_error"]
+            <= got["iw_nll"].extra["posterior_log_z_error_max"]
+            < 1
+        )
         assert len(got["iw_nll"].extra["modes"]) == 5
     else:
         assert "iw_nll_weighted" not in got
@@ -119,7 +136,9 @@ def test_the_pass_size_changes_nothing(settings, x):
 
 def test_too_large_for_enumeration():
     machine = check.tiny({"name": "rbm_vae", "latents": 42, "units": 2}).prior()
-    with pytest.raises(UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"):
+    with pytest.raises(
+        UserError, match=r"eval.logz_method=exact: 21 \+ 21 units .*; allowed: auto, ais, tempering"
+    ):
         estimate(machine, {"logz_method": "exact"}, 0)
     quick = {"logz_temperatures": 1, "logz_chains": 2}
     assert estimate(machine, quick, 0).method.startswith("AIS, 1 steps")
@@ -136,12 +155,27 @@ def test_too_large_for_enumeration():
         ({"name": "rbm_vae", "latents": 40}, "iw_nll", {}, "logz:exact|"),
         ({"name": "rbm_vae", "latents": 42}, "iw_nll", {}, "logz:ais-200x100|"),
         ({"name": "rbm_vae", "latents": 40}, "bound", {"logz_method": "ais"}, "logz:ais-200x100|"),
-        ({"name": "rbm_vae", "latents": 200}, "kl", {"logz_method": "tempering"}, "logz:tempering-50x100|"),
+        (
+            {"name": "rbm_vae", "latents": 200},
+            "kl",
+            {"logz_method": "tempering"},
+            "logz:tempering-50x100|",
+        ),
         ({"name": "rbm_vae", "latents": 200}, "active_units", {}, ""),
         ({"name": "rbm_vae", "latents": 16}, "nll", {}, ""),
         ({"name": "rbm_vae", "latents": 200}, "valid_bound", {}, ""),
-        ({"name": "rbm_posterior", "latents": 200}, "iw_nll", {}, "logz:ais-200x100|posterior:ais-50x400|"),
-        ({"name": "rbm_posterior", "latents": 200}, "active_units", {"iw_samples": None}, "posterior:ais-50x20|"),
+        (
+            {"name": "rbm_posterior", "latents": 200},
+            "iw_nll",
+            {},
+            "logz:ais-200x100|posterior:ais-50x400|",
+        ),
+        (
+            {"name": "rbm_posterior", "latents": 200},
+            "active_units",
+            {"iw_samples": None},
+            "posterior:ais-50x20|",
+        ),
         ({"name": "rbm_posterior", "latents": 200}, "log_z", {}, "logz:ais-200x100|"),
     ],
 )
@@ -152,7 +186,9 @@ def test_the_protocol_says_how_log_z_is_found(model, measure, ev, parts):
 
 def test_settings_that_an_option_does_not_have():
     bare = {k: EVAL[k] for k in ("bound_samples", "iw_samples", "split", "points")}
-    parts = log_z.log_z_parts({**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll")
+    parts = log_z.log_z_parts(
+        {**cell({"name": "rbm_posterior", "latents": 200}), "eval": bare}, "iw_nll"
+    )
     assert parts == ["logz:ais-10000x1024", "posterior:ais-500x400"]
 
 
@@ -177,7 +213,12 @@ def test_every_file_in_the_registry_is_there():
 
 
 def test_every_measure_is_in_the_registry_with_its_samples(x):
-    for settings in (DIRECTED, POSTERIOR, {"name": "rbm_target", "side": 2}, {"name": "sbn", "dims": [3]}):
+    for settings in (
+        DIRECTED,
+        POSTERIOR,
+        {"name": "rbm_target", "side": 2},
+        {"name": "sbn", "dims": [3]},
+    ):
         _, got = measured(settings, x[:40], iw_samples=30)
         for name, m in got.items():
             assert name in registry.METRICS
@@ -197,7 +238,13 @@ def test_a_machine_that_is_fitted_to_a_known_p(x):
 
 
 def test_old_measures_load_and_new_ones_come_back(x):
-    old = {"name": "iw_nll", "value": 90.0, "unit": "nats", "error": 0.1, "error_kind": "monte carlo"}
+    old = {
+        "name": "iw_nll",
+        "value": 90.0,
+        "unit": "nats",
+        "error": 0.1,
+        "error_kind": "monte carlo",
+    }
     assert Measure.from_dict(old).error == 0.1
     assert Measure.from_dict({**old, "error": None, "error_kind": "none"}).error is None
     _, got = measured(DIRECTED, x[:20], iw_samples=20, logz_method="ais")
@@ -214,8 +261,23 @@ def test_a_report_shows_both_errors(x):
     from vaebench.report.select import measured as chosen
     from vaebench.results.long_frame import typed
 
-    base = {"table": "nvil_mnist", "row": "r", "column": "c", "preset": "paper", "status": "done", "metric": "iw_nll"}
-    one = {**base, "seed": 0, "value": 84.97, "unit": "nats", "error": 0.03, "error_kind": "monte carlo", "key": "k"}
+    base = {
+        "table": "nvil_mnist",
+        "row": "r",
+        "column": "c",
+        "preset": "paper",
+        "status": "done",
+        "metric": "iw_nll",
+    }
+    one = {
+        **base,
+        "seed": 0,
+        "value": 84.97,
+        "unit": "nats",
+        "error": 0.03,
+        "error_kind": "monte carlo",
+        "key": "k",
+    }
     e = estimate(chosen(typed([{**one, "extra": json.dumps({"log_z_error": 0.04})}]), "iw_nll"))
     assert (e.own_error, e.log_z_error) == (0.03, 0.04)
     assert e.error == pytest.approx(0.05)

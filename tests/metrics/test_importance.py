@@ -24,7 +24,9 @@ def model():
 
 @pytest.fixture(scope="module")
 def x():
-    return (torch.rand(120, check.VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).double()
+    return (
+        torch.rand(120, check.VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4
+    ).double()
 
 
 def weights_of(model, x, samples, seed=0):
@@ -38,7 +40,13 @@ def passes(log_w, size=10):
     """Log weights (K, n) as a stream of passes; the posterior's share is zero."""
     zero = torch.zeros(())
     return [
-        Pass(slice(0, log_w.shape[1]), k, [log_w[k : k + size]], [zero.expand(log_w[k : k + size].shape)], [])
+        Pass(
+            slice(0, log_w.shape[1]),
+            k,
+            [log_w[k : k + size]],
+            [zero.expand(log_w[k : k + size].shape)],
+            [],
+        )
         for k in range(0, len(log_w), size)
     ]
 

@@ -36,7 +36,8 @@ def transition(model, x):
     z = latent_states(model)
     q = model.log_posterior([h.expand(-1, 8, -1) for h in z], images).exp()  # (z, v)
     mean = torch.stack([_one(model, z, i, x.dtype) for i in range(4)], -1)
-    p = torch.where(images.bool()[None], mean[:, None], 1 - mean[:, None])[..., HIDDEN].prod(-1)  # (z, w)
+    # (z, w)
+    p = torch.where(images.bool()[None], mean[:, None], 1 - mean[:, None])[..., HIDDEN].prod(-1)
     return q.T @ p
 
 
@@ -74,7 +75,9 @@ def test_observed_pixels_stay_and_missing_ones_are_not_looked_at(model):
     x = (torch.rand(20, 4, generator=torch.Generator().manual_seed(0)) < 0.5).double()
     hidden = missing("random", 0.5, (2, 2), 20, 0)
     other = torch.where(hidden, 1 - x, x)
-    for a, b in zip(states(model, x, hidden, 3, 0), states(model, other, hidden, 3, 0), strict=True):
+    for a, b in zip(
+        states(model, x, hidden, 3, 0), states(model, other, hidden, 3, 0), strict=True
+    ):
         assert torch.equal(a, b)
         assert torch.equal(a[~hidden], x[~hidden])
         assert set(a.unique().tolist()) <= {0.0, 1.0}
@@ -85,13 +88,17 @@ def test_no_case_depends_on_the_others(model):
     hidden = missing("random", 0.5, (2, 2), CASES + 5, 0)
     assert torch.equal(hidden[: CASES + 2], missing("random", 0.5, (2, 2), CASES + 2, 0))
     whole = errors(model, x, hidden, 3, 2, 0)
-    assert torch.equal(errors(model, x[: CASES + 2], hidden[: CASES + 2], 3, 2, 0), whole[..., : CASES + 2])
+    assert torch.equal(
+        errors(model, x[: CASES + 2], hidden[: CASES + 2], 3, 2, 0), whole[..., : CASES + 2]
+    )
 
 
 def test_what_is_missing():
     hidden = missing("random", 0.8, (28, 28), 300, 1)
     assert hidden.shape == (300, 784)
-    assert float(hidden.double().mean()) == pytest.approx(0.8, abs=4.5 * (0.16 / hidden.numel()) ** 0.5)
+    assert float(hidden.double().mean()) == pytest.approx(
+        0.8, abs=4.5 * (0.16 / hidden.numel()) ** 0.5
+    )
     assert not torch.equal(hidden[0], hidden[1])
     with pytest.raises(UserError, match="square: for images"):
         missing("square", 0.6, (784,), 2, 1)
@@ -105,7 +112,12 @@ def test_as_a_measure_it_has_its_curve_and_its_protocol(model):
     ev = {"bound_samples": 2, "iw_samples": None, "split": "test", "points": None}
     asked = {"imputation": "random", "missing": 0.5, "imputation_steps": 2, "imputation_chains": 4}
     config = {
-        **{"data": {"name": "blank"}, "model": {"name": "sbn"}, "eval": {**ev, **asked}, "recipe": 1},
+        **{
+            "data": {"name": "blank"},
+            "model": {"name": "sbn"},
+            "eval": {**ev, **asked},
+            "recipe": 1,
+        },
         "train": {"select": "last", "batch": 5},
     }
     found = {m.name: m for m in evaluate(model, x, config, "0" * 8, 0)}["imputation"]
@@ -128,6 +140,8 @@ def test_the_table_shares_the_runs_of_dlgm_mnist(preset):
         made = cells(catalogue.load_table(table), catalogue.load_preset(preset))
         return {(cell.row, cell.key) for cell in made if cell.column in columns}
 
-    assert keys("dlgm_imputation", "MAR 60 %", "MAR 80 %", "NMAR") == keys("dlgm_mnist", "bit flips")
+    assert keys("dlgm_imputation", "MAR 60 %", "MAR 80 %", "NMAR") == keys(
+        "dlgm_mnist", "bit flips"
+    )
     assert keys("dlgm_noise", "diagonal") >= {("bit flips 0.1", key) for row, key in keys("dlgm_mnist", "bit flips")
                                              if row == "diagonal"}  # fmt: skip

@@ -32,7 +32,8 @@ def test_more_particles_are_nearer_from_below():
     model = built(document_prior=0.2, sharp=4.0)
     many = X[:1].expand(4_000, -1)
     gaps = [
-        log_evidence(model, X[0]) - float(left_to_right.log_evidence(model, many, k, seed=1).mean()) for k in (1, 4, 16)
+        log_evidence(model, X[0]) - float(left_to_right.log_evidence(model, many, k, seed=1).mean())
+        for k in (1, 4, 16)
     ]
     assert gaps[0] > gaps[1] > gaps[2] > 0
     assert gaps[2] < 0.25 * gaps[0]
@@ -75,7 +76,12 @@ def test_the_measures_and_their_protocol():
     each = -left_to_right.log_evidence(job.model, job.x, 5, 0)
     assert perplexity.value == pytest.approx(float((each / job.x.sum(-1)).mean().exp()))
     assert pooled.value == pytest.approx(float((each.sum() / job.x.sum()).exp()))
-    assert (found.name, found.samples, above.name, above.samples) == ("left_to_right_nll", 5, "bound", None)
+    assert (found.name, found.samples, above.name, above.samples) == (
+        "left_to_right_nll",
+        5,
+        "bound",
+        None,
+    )
     assert found.value < above.value
     assert not METRIC.applies(Job(built(), X, {"particles": None}, 0))
 
@@ -83,10 +89,22 @@ def test_the_measures_and_their_protocol():
         "data": {"name": "tiny"},
         "model": {"name": "lda"},
         "train": {"select": "last", "valid_samples": 10},
-        "eval": {"split": "test", "points": None, "bound_samples": 3, "iw_samples": None, "particles": 5},
+        "eval": {
+            "split": "test",
+            "points": None,
+            "bound_samples": 3,
+            "iw_samples": None,
+            "particles": 5,
+        },
         "recipe": 1,
     }
     assert evaluated(config, "bound") == ["bound", "left_to_right_nll"]
-    assert evaluated(config, "document_perplexity") == ["bound", "left_to_right_nll", "document_perplexity"]
+    assert evaluated(config, "document_perplexity") == [
+        "bound",
+        "left_to_right_nll",
+        "document_perplexity",
+    ]
     assert samples_of(config, "bound") is samples_of(config, "document_perplexity") is None
-    assert "|samples:5|" in signature(config, "left_to_right_nll", samples_of(config, "left_to_right_nll"))
+    assert "|samples:5|" in signature(
+        config, "left_to_right_nll", samples_of(config, "left_to_right_nll")
+    )

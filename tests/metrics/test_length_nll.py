@@ -39,7 +39,9 @@ def test_by_enumeration_it_is_exact():
     assert "annealed_nll_reverse" not in found
     per_document = math.exp(float((wanted / X.sum(-1)).mean()))
     assert found["document_perplexity"].value == pytest.approx(per_document)
-    assert found["pooled_perplexity"].value == pytest.approx(math.exp(float(wanted.sum() / X.sum())))
+    assert found["pooled_perplexity"].value == pytest.approx(
+        math.exp(float(wanted.sum() / X.sum()))
+    )
     # The validation is the same number, in nats.
     given = {"temperatures": 300, "chains": 300}
     assert validation_bound(model, X, 1, 0, given) == pytest.approx(float(wanted.mean()), abs=1e-6)
@@ -48,7 +50,12 @@ def test_by_enumeration_it_is_exact():
 def test_annealed_from_both_sides_it_is_near():
     """Three z, one of them above 4.5 by chance once in 50,000 seeds."""
     model = built()
-    how = {"logz_method": "ais", "logz_temperatures": 30, "logz_chains": 300, "logz_base": "base_rate"}
+    how = {
+        "logz_method": "ais",
+        "logz_temperatures": 30,
+        "logz_chains": 300,
+        "logz_base": "base_rate",
+    }
     found = measured(model, **how)
     wanted = nll(model)
     for name in ("annealed_nll", "annealed_nll_reverse"):
@@ -57,14 +64,19 @@ def test_annealed_from_both_sides_it_is_near():
         assert abs(m.value - float(wanted.mean())) < 4.5 * m.extra["log_z_error"]
     perplexity = found["document_perplexity"]
     assert 0 < perplexity.error < 0.1 * perplexity.value
-    assert abs(perplexity.value - math.exp(float((wanted / X.sum(-1)).mean()))) < 4.5 * perplexity.error
+    assert (
+        abs(perplexity.value - math.exp(float((wanted / X.sum(-1)).mean())))
+        < 4.5 * perplexity.error
+    )
     assert perplexity.extra["lengths"] == 3
     assert perplexity.extra["chains"] == 300
 
 
 def test_documents_of_one_length_share_its_error():
     """Two of length 3, one of 1 and one of 4: the weights of the three errors are 2, 1 and 1."""
-    collected = length_nll.annealed(built(), X, {"logz_method": "ais", "logz_temperatures": 5, "logz_chains": 20}, 0)
+    collected = length_nll.annealed(
+        built(), X, {"logz_method": "ais", "logz_temperatures": 5, "logz_chains": 20}, 0
+    )
     one, three, four = collected.log_z.error.tolist()
     found = float(collected.variance(collected.log_z.error).sum())
     assert found == pytest.approx(one**2 + (2 * three) ** 2 + four**2)
@@ -74,7 +86,9 @@ def test_documents_of_one_length_share_its_error():
 
 def test_few_effective_chains_of_any_length_are_flagged():
     model = built(scale=6.0)
-    found = measured(model, logz_method="ais", logz_temperatures=1, logz_chains=100, logz_base="uniform")
+    found = measured(
+        model, logz_method="ais", logz_temperatures=1, logz_chains=100, logz_base="uniform"
+    )
     assert found["document_perplexity"].extra["ess"] < 10
     assert "annealing" in flags.kinds(flags.of_measure(found["document_perplexity"]))
 
@@ -89,10 +103,18 @@ def test_the_protocol_says_how_log_z_is_found():
         "data": {"name": "tiny"},
         "model": {"name": "replicated_softmax", "units": 50},
         "train": {"select": "last"},
-        "eval": {"split": "test", "points": 50, "bound_samples": 1, "logz_temperatures": 1000, "logz_chains": 100},
+        "eval": {
+            "split": "test",
+            "points": 50,
+            "bound_samples": 1,
+            "logz_temperatures": 1000,
+            "logz_chains": 100,
+        },
         "recipe": 1,
     }
-    assert "|logz:ais-1000x100|" in signature(config, "document_perplexity", samples_of(config, "document_perplexity"))
+    assert "|logz:ais-1000x100|" in signature(
+        config, "document_perplexity", samples_of(config, "document_perplexity")
+    )
     assert samples_of(config, "document_perplexity") is None
     assert "document_perplexity" in evaluated(config, "document_perplexity")
     assert "annealed_nll" in evaluated(config, "document_perplexity")

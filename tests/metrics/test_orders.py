@@ -59,7 +59,9 @@ def test_the_measure_and_its_protocol(model):
     log_p = orders.log_evidence(model, X, 3, 0)
     assert found.name == "nll"
     assert found.value == pytest.approx(-float(log_p.mean()), abs=1e-12)
-    assert found.error == pytest.approx(float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12)
+    assert found.error == pytest.approx(
+        float(log_p.var(0).sum().sqrt()) / math.sqrt(3) / 3, abs=1e-12
+    )
     log_p_per_word = log_p / X.sum(-1)
     assert perplexity.name == "document_perplexity"
     assert perplexity.value == pytest.approx(float(torch.exp(-log_p_per_word.mean())))

@@ -20,7 +20,8 @@ CASES = 30
 def test_one_case_is_found_by_its_distance_from_the_median():
     each = torch.tensor([100.0, 101.0] * 20)
     assert noticed(each) == {}
-    each[7] = 100.0 - 19.0  # 19 against 0 + 20 from the others: the median is the lower of the two middle ones
+    # 19 against 0 + 20 from the others: the median is the lower of the two middle ones.
+    each[7] = 100.0 - 19.0
     assert noticed(each) == {}
     each[7] = 100.0 - 21.0
     found = noticed(each)["one_case"]
@@ -74,7 +75,9 @@ class Poisoned(SBN):
 
     def log_joint_terms(self, x, z):
         first, *rest = super().log_joint_terms(x, z)
-        hit = torch.ones(len(x), dtype=torch.bool) if self.case is None else (x == self.case).all(-1)
+        hit = (
+            torch.ones(len(x), dtype=torch.bool) if self.case is None else (x == self.case).all(-1)
+        )
         return [torch.where(hit, first + self.value, first), *rest]
 
 
@@ -91,8 +94,13 @@ def config():
 
 @pytest.fixture
 def cases():
-    x = torch.randint(0, 2, (CASES, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    x[:, :5] = torch.tensor([[i >> b & 1 for b in range(5)] for i in range(CASES)], dtype=torch.uint8)  # all different
+    x = torch.randint(
+        0, 2, (CASES, 12), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    # All different.
+    x[:, :5] = torch.tensor(
+        [[i >> b & 1 for b in range(5)] for i in range(CASES)], dtype=torch.uint8
+    )
     return x
 
 
@@ -142,4 +150,6 @@ def test_a_continuous_model_may_have_a_negative_nll(cases, config):
     assert found["bound"].value < 0
     assert found["bound"].flags == ()
     config["model"]["name"] = "sbn"
-    assert {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}["bound"].flags
+    assert {m.name: m for m in evaluate(model, torch.zeros(CASES, 12), config, "8f3a12cd", 0)}[
+        "bound"
+    ].flags

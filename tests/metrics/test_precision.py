@@ -36,10 +36,14 @@ def trained(model, rule, digits, updates=120):
     params = {k: v.detach().clone() for k, v in objective.named_parameters()}
     x = torch.from_numpy(digits.train)
     parts = ([params], [objective.state(0, len(x))], [update.state(params)])
-    pack = Pack(objective, update, *parts, data=x, kind=digits.kind, engine="kernel", updates=updates)
+    pack = Pack(
+        objective, update, *parts, data=x, kind=digits.kind, engine="kernel", updates=updates
+    )
     g = torch.Generator().manual_seed(1)
     rows = torch.randint(len(x), (updates, 1, 32), generator=g)
-    noise = {k: torch.randn(updates, 1, *shape, generator=g) for k, (_, shape) in pack.draws(32).items()}
+    noise = {
+        k: torch.randn(updates, 1, *shape, generator=g) for k, (_, shape) in pack.draws(32).items()
+    }
     pack.advance(rows, noise, None)
     found, state, _ = pack.seed(0)
     with torch.no_grad():
@@ -55,15 +59,30 @@ def vae(digits):
 
 
 def config(model, **ev):
-    settings = {"split": "test", "points": None, "bound_samples": 1, "iw_samples": SAMPLES, "mi_batch": 20, **ev}
-    cell = {"data": {"name": "digits"}, "model": {"name": model}, "objective": {}, "recipe": 1, "eval": settings}
+    settings = {
+        "split": "test",
+        "points": None,
+        "bound_samples": 1,
+        "iw_samples": SAMPLES,
+        "mi_batch": 20,
+        **ev,
+    }
+    cell = {
+        "data": {"name": "digits"},
+        "model": {"name": model},
+        "objective": {},
+        "recipe": 1,
+        "eval": settings,
+    }
     return {**cell, "train": {"select": "last", "batch": 20}}
 
 
 def both(model, name, digits):
     """The measures by name, in float32 and in bfloat16."""
     x = torch.from_numpy(digits.test[:CASES])
-    found = [evaluate(model, x, config(name, precision=p), "0" * 64, 0) for p in ("float32", "bfloat16")]
+    found = [
+        evaluate(model, x, config(name, precision=p), "0" * 64, 0) for p in ("float32", "bfloat16")
+    ]
     return [{m.name: m for m in measures} for measures in found]
 
 
@@ -115,5 +134,8 @@ def test_an_exact_likelihood(digits):
 @pytest.mark.parametrize("model", ["sbn", "text_vae", "linear_gaussian", "rbm_vae"])
 def test_other_models_refuse_it(model):
     check_precision(config(model))
-    with pytest.raises(UserError, match=r"eval\.precision=bfloat16: for models of images only; allowed here: float32"):
+    with pytest.raises(
+        UserError,
+        match=r"eval\.precision=bfloat16: for models of images only; allowed here: float32",
+    ):
         check_precision(config(model, precision="bfloat16"))

@@ -155,7 +155,12 @@ def test_temperatures_are_as_published():
 
 def test_annealing_over_given_temperatures_is_unbiased_both_ways():
     generator = torch.Generator().manual_seed(3)
-    m = RBM(*(0.8 * torch.randn(*s, generator=generator, dtype=torch.float64) for s in ((6,), (6,), (6, 6))))
+    m = RBM(
+        *(
+            0.8 * torch.randn(*s, generator=generator, dtype=torch.float64)
+            for s in ((6,), (6,), (6, 6))
+        )
+    )
     found = logz.ais(m, [0.0, 0.3, 0.9, 1.0], 20_000, 0, base="uniform", reverse=True)
     exact = float(logz.exact(m).value)
     assert abs(float(found.value) - exact) < LIMIT * float(found.error) < 0.2
@@ -171,12 +176,15 @@ def test_annealing_over_given_temperatures_is_unbiased_both_ways():
 def test_a_validation_is_the_same_number_by_fewer_temperatures():
     model = rbm(seed=2)
     found = validation_bound(model, X.double(), 1, 0, {"temperatures": 200, "chains": 300})
-    assert found == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)  # few units: exact
+    # Few units: exact.
+    assert found == pytest.approx(-float(log_p(model, X.double()).mean()), abs=1e-9)
 
 
 def test_the_protocol_says_how_log_z_was_found():
     assert protocol.log_z_parts(config(), "annealed_nll") == ["logz:ais-150x200-base_rate-late"]
-    assert protocol.log_z_parts(config(logz_base="uniform"), "annealed_nll") == ["logz:ais-150x200-late"]
+    assert protocol.log_z_parts(config(logz_base="uniform"), "annealed_nll") == [
+        "logz:ais-150x200-late"
+    ]
     exact = config(logz_method="auto")
     assert protocol.log_z_parts(exact, "log_z") == ["logz:exact"]
     large = {**exact, "model": {"name": "rbm", "units": 500}}

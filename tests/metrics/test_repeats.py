@@ -11,7 +11,10 @@ from vaebench.results.stats import Measure
 
 
 def measures(*values, **extra):
-    return [Measure(f"m{i}", v, "nats", error=0.5, error_kind="monte carlo", extra=extra) for i, v in enumerate(values)]
+    return [
+        Measure(f"m{i}", v, "nats", error=0.5, error_kind="monte carlo", extra=extra)
+        for i, v in enumerate(values)
+    ]
 
 
 def test_the_first_seed_is_the_runs_own_and_more_repeats_keep_the_others():
@@ -27,9 +30,15 @@ def test_none_is_too_few():
 
 
 def test_mean_and_variance_by_hand():
-    first, second = together([measures(1.0, 5.0, a=1), measures(2.0, 5.0, a=2), measures(6.0, 5.0, a=3)])
+    first, second = together(
+        [measures(1.0, 5.0, a=1), measures(2.0, 5.0, a=2), measures(6.0, 5.0, a=3)]
+    )
     assert (first.name, first.value, first.error, first.extra["a"]) == ("m0", 1.0, 0.5, 1)
-    assert first.extra["repeats"] == {"values": [1.0, 2.0, 6.0], "mean": 3.0, "variance": pytest.approx(7.0)}
+    assert first.extra["repeats"] == {
+        "values": [1.0, 2.0, 6.0],
+        "mean": 3.0,
+        "variance": pytest.approx(7.0),
+    }
     assert second.extra["repeats"]["variance"] == 0
 
 

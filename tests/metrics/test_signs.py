@@ -53,7 +53,10 @@ def test_bound_and_nll_are_not_confused(x):
     assert bound > nll + 0.1 > 0.1
     assert abs(got["bound"].value - bound) < 4.5 * got["bound"].error
     # Half the squared relative error of a case is the bias that is left at 200 samples.
-    assert abs(got["iw_nll"].value - nll) < 4.5 * got["iw_nll"].error + 0.5 / got["iw_nll"].extra["ess_min"]
+    assert (
+        abs(got["iw_nll"].value - nll)
+        < 4.5 * got["iw_nll"].error + 0.5 / got["iw_nll"].extra["ess_min"]
+    )
     assert max(got["bound"].error, got["iw_nll"].error) < (bound - nll) / 20
 
 

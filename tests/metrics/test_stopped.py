@@ -40,7 +40,14 @@ DIRECTED = {"name": "rbm_vae", "latents": 6, "groups": 2, "layers": 1, "units": 
 POSTERIOR = {"name": "rbm_posterior", "latents": 6, "layers": 0, "units": 3}
 LINEAR = {"name": "linear_gaussian", "dims": [2]}
 TEXT = {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}
-IMAGE = {"name": "image_vae", "latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
+IMAGE = {
+    "name": "image_vae",
+    "latents": 2,
+    "channels": 4,
+    "kernels": [3, 3],
+    "encoder_channels": [3],
+    "features": 4,
+}
 LM = {"name": "text_lm", "embedding": 3, "units": 4}
 DOC_NADE = {"name": "doc_nade", "dims": [3]}
 LDA = {"name": "lda", "dims": [3]}
@@ -99,7 +106,13 @@ def tiny(settings):
 @pytest.fixture
 def make(monkeypatch):
     """The model and the cases of one of EVALUATIONS, cut into so small parts that every loop has several steps."""
-    from vaebench.estimators import annealed_posterior, enumeration, left_to_right, posteriors, weights
+    from vaebench.estimators import (
+        annealed_posterior,
+        enumeration,
+        left_to_right,
+        posteriors,
+        weights,
+    )
     from vaebench.estimators.log_z import annealing, tempering
 
     monkeypatch.setattr(enumeration, "STATES", 24)
@@ -114,7 +127,11 @@ def make(monkeypatch):
 
     def make(name):
         settings, changed = EVALUATIONS[name]
-        shared = {"data": {"name": "tiny"}, "train": {"select": "last", "valid_samples": 5}, "recipe": 1}
+        shared = {
+            "data": {"name": "tiny"},
+            "train": {"select": "last", "valid_samples": 5},
+            "recipe": 1,
+        }
         config = {**shared, "model": settings, "eval": {**EVAL, **changed}}
         read = settings in (TEXT, LM)
         pixels = 6 if settings is IMAGE else check.VISIBLE
@@ -152,7 +169,9 @@ def test_stopped_at_any_step_and_gone_on_with_it_is_the_same_evaluation(make, tm
     whole, count = gone_on_with(job, Partial(tmp_path / "none", {}), None)
     assert whole == alone, "to be watched changes nothing"
     assert count > 4
-    stride = max(1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25))
+    stride = max(
+        1, count // (8 if name in ("tempered log Z", "documents") or "refined" in name else 25)
+    )
     for at in range(1, count + 1, stride):
         partial = Partial(tmp_path, {"at": at})
         assert gone_on_with(job, partial, at)[0] is None
@@ -168,7 +187,9 @@ def test_stopped_inside_a_refinement_it_ends_with_equal_bits(make, tmp_path, mon
     model, x, config = make(name)
     seen = []
     real = refinement.refine
-    monkeypatch.setattr(refinement, "refine", lambda *a, **k: seen.append(stop.count) or real(*a, **k))
+    monkeypatch.setattr(
+        refinement, "refine", lambda *a, **k: seen.append(stop.count) or real(*a, **k)
+    )
 
     def job():
         return evaluate(model, x, config, "0" * 16, seed=0)
@@ -213,7 +234,10 @@ def test_work_without_a_state_of_its_own_stops_too():
     log_p = torch.log_softmax(torch.arange(8.0, dtype=torch.float64), 0).numpy().tobytes()
     model = tiny({**TEXT, "latents": 1})
     x = documents(6)
-    for job in (lambda: rbm_fit.optimum(log_p, 1, 2, starts=3), lambda: posterior_mean(model, x, step=0.5)):
+    for job in (
+        lambda: rbm_fit.optimum(log_p, 1, 2, starts=3),
+        lambda: posterior_mean(model, x, step=0.5),
+    ):
         stop = Stopping(3)
         with pytest.raises(Interrupted), Work(stop):
             job()

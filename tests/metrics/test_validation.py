@@ -45,10 +45,16 @@ def test_log_z_is_subtracted_once(x):
     log_w = torch.zeros(20, len(x)).double()
     for part in stream(model, x, 20, 3, "valid"):
         log_w[part.first : part.first + len(part.log_w), part.cases] = part.log_w
-    wanted = boltzmann_exact.log_z(model.prior()) - (torch.logsumexp(log_w, 0) - torch.log(torch.tensor(20.0))).mean()
+    wanted = (
+        boltzmann_exact.log_z(model.prior())
+        - (torch.logsumexp(log_w, 0) - torch.log(torch.tensor(20.0))).mean()
+    )
     assert abs(float(boltzmann_exact.log_z(model.prior()))) > 0.5
     assert validation_bound(model, x, 20, 3, SETTINGS) == pytest.approx(float(wanted), rel=1e-6)
-    assert validation_bound(model, x, 20, 3, SETTINGS) > -float(exact.log_evidence(model, x).mean()) - 0.02
+    assert (
+        validation_bound(model, x, 20, 3, SETTINGS)
+        > -float(exact.log_evidence(model, x).mean()) - 0.02
+    )
 
 
 def test_log_z_is_annealed_where_it_must_be(x, monkeypatch):
@@ -81,15 +87,23 @@ def test_boltzmann_posteriors_are_annealed(x, boltzmann):
 def test_points_are_spread_evenly():
     assert every_nth(torch.arange(100), 10).tolist() == list(range(0, 100, 10))
     assert every_nth(torch.arange(7), 3).tolist() == [0, 2, 4]
-    assert every_nth(torch.arange(3), 9).tolist() == every_nth(torch.arange(3), None).tolist() == [0, 1, 2]
+    assert (
+        every_nth(torch.arange(3), 9).tolist()
+        == every_nth(torch.arange(3), None).tolist()
+        == [0, 1, 2]
+    )
 
 
 def test_without_settings_a_model_is_enumerated(x):
     model = tiny("rbm_generator", latents=4, layers=1, units=3)
-    assert validation_bound(model, x, 1, 0, {}) == pytest.approx(-float(exact.log_evidence(model, x).mean()), abs=1e-9)
+    assert validation_bound(model, x, 1, 0, {}) == pytest.approx(
+        -float(exact.log_evidence(model, x).mean()), abs=1e-9
+    )
     target = tiny("rbm_target", side=2)
     assert validation_bound(target, x, 1, 0, {"exact": True}) == pytest.approx(float(target.kl()))
-    large = models.build({"name": "rbm_vae", "latents": 18, "units": 2}, DataInfo(torch.full((4,), 0.5)))
+    large = models.build(
+        {"name": "rbm_vae", "latents": 18, "units": 2}, DataInfo(torch.full((4,), 0.5))
+    )
     with pytest.raises(ValueError, match="RBMVAE has no exact value"):
         validation_bound(large, x, 1, 0, {})
 
@@ -108,8 +122,12 @@ def test_exact_nll_is_the_enumeration_that_goes_through_the_joint(name, settings
     torch.testing.assert_close(enumeration.log_evidence(model, x), wanted, rtol=0, atol=1e-10)
     monkeypatch.setattr(enumeration, "STATES", 7)
     monkeypatch.setattr(enumeration, "CASES", 9)
-    torch.testing.assert_close(enumeration.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10)
-    assert float(enumeration.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()) == pytest.approx(1.0)
+    torch.testing.assert_close(
+        enumeration.log_evidence(model, x.byte()), wanted, rtol=0, atol=1e-10
+    )
+    assert float(
+        enumeration.log_evidence(model, exact.states(check.VISIBLE)).exp().sum()
+    ) == pytest.approx(1.0)
 
 
 def test_exact_nll_applies_to_few_bits_only():
@@ -126,7 +144,8 @@ DOCUMENTS = torch.tensor([[1, 3, 2, 0, 0]] * 3 + [[1, 4, 3, 2, 0]] * 4 + [[1, 3,
 
 def text_vae(seed=0):
     model = models.build(
-        {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
+        {"name": "text_vae", "latents": 2, "embedding": 3, "units": 4},
+        DataInfo(np.full(5, 0.2), Kind.TOKENS),
     )
     return drawn(model, 0.8, seed)
 
@@ -138,18 +157,24 @@ def test_what_is_watched_has_noise_of_its_own_where_it_decides_and_the_same_wher
     assert one == again
     assert {k for k in one if one[k] != later[k]} == {"valid_mi_batch"}
     assert one["valid_bound"] == -bound(model, DOCUMENTS, 1, 0, "valid").value
-    assert set(one) == {f"valid_{k}" for k in ("bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units")}
+    assert set(one) == {
+        f"valid_{k}" for k in ("bound", "kl", "mi_batch", "mi", "aggregate_kl", "active_units")
+    }
     assert one["valid_kl"] == pytest.approx(one["valid_mi"] + one["valid_aggregate_kl"])
 
 
 def test_the_batches_of_the_mutual_information_are_those_of_training():
     model = text_vae()
     values = {
-        b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"] for b in (2, 3, 4)
+        b: validation(model, DOCUMENTS, 1, 0, 5, {"watch": True, "batch": b})["valid_mi_batch"]
+        for b in (2, 3, 4)
     }
     assert len(set(values.values())) == 3
     found = posteriors(model, DOCUMENTS, seeds.derive(0, "watch", 5), "valid")
-    assert values[4] == batchwise(found, [torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]).value
+    assert (
+        values[4]
+        == batchwise(found, [torch.arange(3), torch.arange(3, 7), torch.arange(7, 9)]).value
+    )
 
 
 def test_more_samples_are_for_the_bound():
@@ -158,6 +183,10 @@ def test_more_samples_are_for_the_bound():
 
 
 def test_a_language_model_is_validated_exactly():
-    model = models.build({"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS))
+    model = models.build(
+        {"name": "text_lm", "embedding": 3, "units": 4}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
+    )
     found = validation(model, DOCUMENTS, 1, 0, 5, {"exact": True, "batch": 3})
-    assert found == {"valid_bound": pytest.approx(-model.log_evidence(DOCUMENTS).double().mean().item())}
+    assert found == {
+        "valid_bound": pytest.approx(-model.log_evidence(DOCUMENTS).double().mean().item())
+    }

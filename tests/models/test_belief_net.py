@@ -86,7 +86,11 @@ def test_dims_list_the_deepest_layer_first():
 )
 def test_which_layers_are_autoregressive(config, chained):
     model = models.build(config, DataInfo(MEAN))
-    found = {name.removesuffix(".autoregressive") for name, _ in model.named_parameters() if "autoregressive" in name}
+    found = {
+        name.removesuffix(".autoregressive")
+        for name, _ in model.named_parameters()
+        if "autoregressive" in name
+    }
     assert sorted(found) == chained
 
 
@@ -96,7 +100,9 @@ def test_posterior_samples_have_the_posterior_frequencies():
     draws = 40_000
     x = torch.tensor([[1.0, 0.0, 1.0, 1.0]], dtype=torch.float64)
     with torch.no_grad():
-        z = model.sample_posterior(x, draws, noise.fixed(model.posterior_noise(draws, 1), 0, "noise"))
+        z = model.sample_posterior(
+            x, draws, noise.fixed(model.posterior_noise(draws, 1), 0, "noise")
+        )
         p = model.log_posterior(exact.latent_states(model), x).exp().squeeze(1)
     codes = (torch.cat(z, -1).squeeze(1).long() << torch.arange(5)).sum(-1)
     z_score = (torch.bincount(codes, minlength=32) / draws - p) / (p * (1 - p) / draws).sqrt()

@@ -44,7 +44,9 @@ def net(mean=MEAN, **config):
 def documents(tokens: int, words: int = WORDS):
     """Every sequence of so many tokens: the words, and the counts of each, (n, words)."""
     sequences = list(itertools.product(range(words), repeat=tokens))
-    return sequences, torch.stack([torch.bincount(torch.tensor(s), minlength=words) for s in sequences]).double()
+    return sequences, torch.stack(
+        [torch.bincount(torch.tensor(s), minlength=words) for s in sequences]
+    ).double()
 
 
 # -------------------------------------------------------------------------------------------------- densities
@@ -133,8 +135,12 @@ def test_the_expectation_of_nvil_is_the_gradient_of_the_bound(config):
             found[name] = found.get(name, 0) + weight[s] * g
 
     named = dict(model.named_parameters())
-    wake = torch.autograd.grad(exact.expected_log_joint(model, x).sum(), [v for n, v in named.items() if n[0] == "p"])
-    sleep = torch.autograd.grad(exact.elbo(model, x).sum(), [v for n, v in named.items() if n[0] == "q"])
+    wake = torch.autograd.grad(
+        exact.expected_log_joint(model, x).sum(), [v for n, v in named.items() if n[0] == "p"]
+    )
+    sleep = torch.autograd.grad(
+        exact.elbo(model, x).sum(), [v for n, v in named.items() if n[0] == "q"]
+    )
     for name, g in zip([n for n in named if n[0] == "p"], wake, strict=True):
         torch.testing.assert_close(found[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
     for name, g in zip([n for n in named if n[0] == "q"], sleep, strict=True):
@@ -175,7 +181,9 @@ def test_the_expectation_of_wake_sleep(config):
             if name.startswith("model.q."):
                 found[name] = found.get(name, 0) + joint[s, d] * g
 
-    wanted = exact.expected_log_joint(model, x).sum() + (joint * model.log_posterior(z, every)).sum()
+    wanted = (
+        exact.expected_log_joint(model, x).sum() + (joint * model.log_posterior(z, every)).sum()
+    )
     grads = torch.autograd.grad(wanted, list(model.parameters()))
     for (name, _), g in zip(model.named_parameters(), grads, strict=True):
         torch.testing.assert_close(found[f"model.{name}"], g, rtol=1e-9, atol=1e-9)
@@ -213,7 +221,9 @@ def test_a_document_without_a_pattern_has_the_mean_length():
     model = net(name="sbn", dims=[2])
     x, _ = model.sample_joint(noise.fixed(model.joint_noise(50), 0, "noise"))
     assert set(x.sum(-1).tolist()) == {2.0}
-    assert model.sample_visible([torch.zeros(4, 3, 2).double()], torch.rand(4, 3, 5)).sum(-1).unique().tolist() == [5.0]
+    assert model.sample_visible([torch.zeros(4, 3, 2).double()], torch.rand(4, 3, 5)).sum(
+        -1
+    ).unique().tolist() == [5.0]
 
 
 def test_samples_of_a_large_vocabulary_stay_in_it():
@@ -246,6 +256,9 @@ def test_evaluation_of_counts_that_happen_to_be_bits_is_not_that_of_bits():
 
 
 def test_darn_whose_visibles_are_chained_takes_no_counts():
-    with pytest.raises(UserError, match=r"data=news20 has counts for examples; model=darn takes bits; .*: sbn, fdarn"):
+    with pytest.raises(
+        UserError,
+        match=r"data=news20 has counts for examples; model=darn takes bits; .*: sbn, fdarn",
+    ):
         models.check_data("darn", "news20", Kind.COUNTS)
     models.check_data("fdarn", "news20", Kind.COUNTS)

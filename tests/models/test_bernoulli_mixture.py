@@ -26,7 +26,8 @@ def test_it_is_its_definition_and_sums_to_one():
     weights = weights / weights.sum()
     every = exact.states(6)
     wanted = [
-        sum(w * np.prod(np.where(x, m, 1 - m)) for w, m in zip(weights, means, strict=True)) for x in every.numpy()
+        sum(w * np.prod(np.where(x, m, 1 - m)) for w, m in zip(weights, means, strict=True))
+        for x in every.numpy()
     ]
     found = model.score(every).exp()
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)

@@ -115,8 +115,13 @@ def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
             alone.p[name].copy_(own[there])
     h1 = (draws["shown"] > 1 - torch.sigmoid(model.encode(X))).double()
     shown = X if lower else h1
-    chain = {"hidden": draws["h1" if lower else "h2"][:k], "visible": draws["x" if lower else "h1"][:k]}
-    plain = objectives.build({"name": "contrastive_divergence", "steps": k, "weight_decay": 0.3}, alone)
+    chain = {
+        "hidden": draws["h1" if lower else "h2"][:k],
+        "visible": draws["x" if lower else "h1"][:k],
+    }
+    plain = objectives.build(
+        {"name": "contrastive_divergence", "steps": k, "weight_decay": 0.3}, alone
+    )
     wanted, _, other = plain({}, Batch(shown), chain)
     torch.testing.assert_close(loss.detach(), wanted.detach() / k)
     torch.testing.assert_close(metrics["bound"], other["bound"])
@@ -130,7 +135,12 @@ def test_each_machine_learns_by_contrastive_divergence_in_its_turn(passes, k):
 def test_its_protocol_and_its_settings():
     config = {
         "model": {"name": "dbn", "dims": [500, 2000]},
-        "eval": {"logz_temperatures": 14500, "logz_chains": 100, "logz_base": "base_rate", "logz_spacing": "late"},
+        "eval": {
+            "logz_temperatures": 14500,
+            "logz_chains": 100,
+            "logz_base": "base_rate",
+            "logz_spacing": "late",
+        },
     }
     assert protocol.side_of(config) == 500
     assert protocol.log_z_parts(config, "bound") == ["logz:ais-14500x100-base_rate-late"]
@@ -147,12 +157,17 @@ def test_samples_follow_the_posterior_that_is_scored():
     model = dbn(seed=4)
     x = X[6:7]
     k = 40_000
-    draws = {name: v.double() for name, v in noise.fixed(model.posterior_noise(k, 1), 0, "noise").items()}
+    draws = {
+        name: v.double() for name, v in noise.fixed(model.posterior_noise(k, 1), 0, "noise").items()
+    }
     z = model.sample_posterior(x, k, draws)
-    log_w = (model.log_joint(x, z) - model.log_posterior(z, x)).detach()[:, 0] - boltzmann_exact.log_z(
-        model.prior().detach()
-    )
-    for found, wanted in ((log_w, exact.elbo(model, x)), (log_w.exp(), exact.log_evidence(model, x).exp())):
+    log_w = (model.log_joint(x, z) - model.log_posterior(z, x)).detach()[
+        :, 0
+    ] - boltzmann_exact.log_z(model.prior().detach())
+    for found, wanted in (
+        (log_w, exact.elbo(model, x)),
+        (log_w.exp(), exact.log_evidence(model, x).exp()),
+    ):
         assert abs(float(found.mean() - wanted.detach())) < 4.75 * float(found.std()) / k**0.5
 
     # The weight does not depend on h2, of which p(h2 | h1) is exact: its samples are held to their means.

@@ -37,7 +37,9 @@ def bits(cases=3):
 def test_the_generator_is_that_of_the_paper():
     """h_2 = G_2 xi_2, h_1 = T_1(h_2) + G_1 xi_1, logits T_0(h_1), layer by layer."""
     model = build(dims=[2, 3], hidden=[4, 5], between=[6])
-    xi1, xi2 = torch.randn(3, 5, generator=torch.Generator().manual_seed(2)).double().split([3, 2], 1)
+    xi1, xi2 = (
+        torch.randn(3, 5, generator=torch.Generator().manual_seed(2)).double().split([3, 2], 1)
+    )
     dense = lambda layer, v: v @ layer.weight.T + layer.bias  # noqa: E731
     g1, g2 = (layer.weight for layer in model.p.noise)
     assert g1.shape == (3, 3)
@@ -167,7 +169,9 @@ def test_gradients_are_those_of_equations_21_and_22(grid):
     to_variance = 0.5 * (1 - 1 / variance) - 0.5 * float((weight * second[:, 0, 0]).sum())
 
     moments = [layer.mean.detach().requires_grad_(), layer.log_d.detach().requires_grad_()]
-    normal = torch.randn(40_000, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    normal = torch.randn(
+        40_000, 1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     each = []
     for part in normal.split(400):
         xi = moments[0] + torch.exp(-0.5 * moments[1]) * part
@@ -189,7 +193,11 @@ def test_the_rule_is_equation_20():
     draws = {k: v.double() for k, v in noise.fixed(rule.draws(*x.shape), 0, "noise").items()}
     q = model.posterior(x)
     z = q.sample(1, draws)
-    norm = sum(float(p.detach().square().sum()) for name, p in model.named_parameters() if name.startswith("p."))
+    norm = sum(
+        float(p.detach().square().sum())
+        for name, p in model.named_parameters()
+        if name.startswith("p.")
+    )
     wanted = (q.kl_terms()[0] - model.log_likelihood(x, z)[0]).mean() + 0.15 * norm
     torch.testing.assert_close(rule({}, Batch(x), draws)[0], wanted)
 
@@ -200,11 +208,16 @@ def test_input_noise_is_of_the_recognition_network_alone(kind, on):
     model = build(dims=[2], input_noise=kind, noise_rate=0.3)
     x = bits()
     shapes = model.dropout_noise(*x.shape)
-    never, always = ({k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()} for v in (0.31, 0.29))
+    never, always = (
+        {k: torch.full(s, v, dtype=torch.float64) for k, (_, s) in shapes.items()}
+        for v in (0.31, 0.29)
+    )
     clean = model.posterior(x).layers[0].mean
     assert torch.equal(model.posterior(x, never).layers[0].mean, clean)
     changed = 1 - x if kind == "bit_flip" else torch.zeros_like(x)
-    torch.testing.assert_close(model.posterior(x, always).layers[0].mean, model.posterior(changed).layers[0].mean)
+    torch.testing.assert_close(
+        model.posterior(x, always).layers[0].mean, model.posterior(changed).layers[0].mean
+    )
     assert build(dims=[2]).dropout_noise(3, D) == {}
 
 
@@ -227,5 +240,7 @@ def test_bad_settings(settings, says):
 @pytest.mark.parametrize("objective", ["iw_bound", "wake_sleep"])
 def test_noise_on_the_input_that_an_objective_leaves_out_is_refused(objective):
     objectives.build({"name": objective}, build(dims=[2]))
-    with pytest.raises(UserError, match=f"objective {objective} trains DLGM without dropout or noise on its input"):
+    with pytest.raises(
+        UserError, match=f"objective {objective} trains DLGM without dropout or noise on its input"
+    ):
         objectives.build({"name": objective}, build(dims=[2], input_noise="bit_flip"))

@@ -69,7 +69,9 @@ X = torch.tensor([[2, 0, 1, 3], [0, 0, 0, 0], [0, 1, 0, 0], [5, 2, 0, 1]]).doubl
 def test_values_are_those_of_a_literal_implementation(output, activation, drawn):
     model = built(output, activation)
     order = noise.fixed(model.order_noise(len(X)), 3, "noise") if drawn else None
-    wanted = torch.stack([torch.as_tensor(literal(model, w), dtype=torch.float64) for w in order_of(X, order)])
+    wanted = torch.stack(
+        [torch.as_tensor(literal(model, w), dtype=torch.float64) for w in order_of(X, order)]
+    )
     torch.testing.assert_close(model.log_evidence(X, order), wanted, rtol=0, atol=1e-12)
     torch.testing.assert_close(model.score(X, order), wanted.detach(), rtol=0, atol=1e-12)
 
@@ -93,7 +95,9 @@ def test_the_gradient_is_that_of_the_mean_over_words(per):
     assert_finite_differences(model, lambda _: rule({}, Batch(x), draws)[0])
 
     log_p = [literal(model, w).item() for w in order_of(x, draws)]
-    wanted = np.mean([-v / (n if per == "word" else 1) for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)])
+    wanted = np.mean(
+        [-v / (n if per == "word" else 1) for v, n in zip(log_p, x.sum(-1).tolist(), strict=True)]
+    )
     loss, _, found = rule({}, Batch(x), draws)
     assert float(loss.detach()) == pytest.approx(wanted, abs=1e-12)
     assert float(found["bound"]) == pytest.approx(np.mean(log_p), abs=1e-12)

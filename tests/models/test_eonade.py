@@ -27,7 +27,11 @@ KINDS = [{"layers": 1}, {"layers": 2}, {"layers": 3, "squeeze": 0.0}]
 
 def built(d=5, seed=0, **settings):
     return drawn(
-        EoNADE(DataInfo(torch.full((d,), 0.3)), **{"units": 4, "squeeze": 0.1, **settings}).double(), 0.8, seed
+        EoNADE(
+            DataInfo(torch.full((d,), 0.3)), **{"units": 4, "squeeze": 0.1, **settings}
+        ).double(),
+        0.8,
+        seed,
     )
 
 
@@ -61,7 +65,9 @@ def test_every_order_is_its_definition_and_sums_to_one(settings, pixels, monkeyp
     for member in (0, 1, 7):
         found = model.log_member(every, member).detach()
         wanted = [literal(model, x, model.order(member).tolist()) for x in every]
-        torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            found, torch.tensor(wanted, dtype=torch.float64), rtol=0, atol=1e-12
+        )
         assert float(found.exp().sum()) == pytest.approx(1.0, abs=1e-12)
 
 
@@ -78,7 +84,9 @@ def test_the_order_agnostic_loss_is_the_mean_over_orders(settings):
     """All noise that matters, each with its probability: 4 numbers of observed pixels times 24 rankings."""
     model = built(4, **settings)
     x = exact.states(4).double()[[3, 5, 10]]
-    wanted = [sum(literal(model, one, o) for o in itertools.permutations(range(4))) / 24 for one in x]
+    wanted = [
+        sum(literal(model, one, o) for o in itertools.permutations(range(4))) / 24 for one in x
+    ]
 
     rule = OrderAgnostic(model)
     found = torch.zeros(3, dtype=torch.float64)
@@ -100,7 +108,9 @@ def test_masks_have_all_numbers_of_pixels_alike():
     """From 0 to d - 1, and every pixel alike: one of 12 z exceeds 4.5 by chance in one of 12,000 sets of seeds."""
     n = 20_000
     d = 6
-    seen = observed(noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise"))
+    seen = observed(
+        noise.fixed({"order": ("uniform", (n, d)), "position": ("uniform", (n, 1))}, 0, "noise")
+    )
     assert set(seen.unique().tolist()) == {0.0, 1.0}
     share = torch.bincount(seen.sum(-1).long(), minlength=d) / n
     assert len(share) == d
@@ -140,12 +150,22 @@ def test_the_bound_of_a_validation_is_the_mean_over_orders():
     """2,000 masks of 8 examples; its own error from repeats with other noise: z beyond 4.5 once in 150,000."""
     model = built(4)
     x = exact.states(4)[::2]
-    wanted = -sum(literal(model, one.double(), o) for one in x for o in itertools.permutations(range(4))) / (24 * 8)
-    values = torch.tensor([masked.masked_nll(model, x, 20, seed, "valid") for seed in range(100)]).double()
+    wanted = -sum(
+        literal(model, one.double(), o) for one in x for o in itertools.permutations(range(4))
+    ) / (24 * 8)
+    values = torch.tensor(
+        [masked.masked_nll(model, x, 20, seed, "valid") for seed in range(100)]
+    ).double()
     assert float((values.mean() - wanted) / values.std() * 10) == pytest.approx(0, abs=4.5)
     assert masked.masked_nll(model, x, 3, 0, "valid") == masked.masked_nll(model, x, 3, 0, "valid")
     with pytest.raises(TypeError, match="no likelihood of masked examples"):
-        masked.masked_nll(models.build({"name": "nade", "units": 2}, DataInfo(torch.full((4,), 0.5))), x, 3, 0, "valid")
+        masked.masked_nll(
+            models.build({"name": "nade", "units": 2}, DataInfo(torch.full((4,), 0.5))),
+            x,
+            3,
+            0,
+            "valid",
+        )
 
 
 def test_samples_have_their_probabilities():
@@ -155,7 +175,9 @@ def test_samples_have_their_probabilities():
 def test_initial_values():
     mean = torch.linspace(0.1, 0.9, 50)
     model = models.build({"name": "eonade", "units": 30}, DataInfo(mean))
-    models.start(torch.nn.ModuleDict({"model": model}), {"init": "normal_all", "init_scale": 0.01}, 0)
+    models.start(
+        torch.nn.ModuleDict({"model": model}), {"init": "normal_all", "init_scale": 0.01}, 0
+    )
     torch.testing.assert_close(torch.sigmoid(model.p["bias"].detach()), mean)
     for name in ("weight0", "mask", "weight1", "hidden0", "output"):
         assert float(model.p[name].detach().std()) == pytest.approx(0.01, rel=0.4)
@@ -223,7 +245,9 @@ def test_layers_are_added_in_turn(update, layers):
 
 def test_a_net_that_learns_too_early_is_seen(monkeypatch):
     """Planted: the second layer has a part from the first update on."""
-    monkeypatch.setattr(OrderAgnostic, "_by_net", lambda self, place, x, seen: self.model.order_agnostic(x, seen))
+    monkeypatch.setattr(
+        OrderAgnostic, "_by_net", lambda self, place, x, seen: self.model.order_agnostic(x, seen)
+    )
     with pytest.raises(AssertionError):
         test_layers_are_added_in_turn(0, 1)
 

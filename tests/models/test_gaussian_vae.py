@@ -28,7 +28,13 @@ KINDS = {"bernoulli": Kind.BITS, "gaussian": Kind.INTENSITY, "cross_entropy": Ki
 
 def build(likelihood="bernoulli", latents=1, seed=0, scale=0.7, kind=None, **settings):
     info = DataInfo(torch.linspace(0.1, 0.8, D), kind or KINDS.get(likelihood, Kind.BITS))
-    config = {"name": "gaussian_vae", "latents": latents, "likelihood": likelihood, "encoder": [3, 5], **settings}
+    config = {
+        "name": "gaussian_vae",
+        "latents": latents,
+        "likelihood": likelihood,
+        "encoder": [3, 5],
+        **settings,
+    }
     model = models.build(config, info).double()
     randomize(model, seed, scale)
     return model
@@ -178,7 +184,11 @@ def test_both_estimators_have_the_mean_of_quadrature(grid):
         grads = []
         for seed in range(200):
             loss = loss_of(rule, x, seed)
-            grads.append(-torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))]))
+            grads.append(
+                -torch.cat(
+                    [g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))]
+                )
+            )
             losses.append(-float(loss.detach()))
         error = np.std(losses) / math.sqrt(len(losses))
         assert abs(np.mean(losses) - float(elbo.detach())) < 4 * error
@@ -247,7 +257,9 @@ def test_initial_values():
     info = DataInfo(torch.tensor([0.0, 0.3, 0.5, 1.0] * 100))
     config = {"name": "gaussian_vae", "encoder": [200], "init": "normal_all", "init_scale": 0.01}
     for visible_bias in ("init", "mean"):
-        rule = objectives.build({"name": "vae"}, models.build({**config, "visible_bias": visible_bias}, info))
+        rule = objectives.build(
+            {"name": "vae"}, models.build({**config, "visible_bias": visible_bias}, info)
+        )
         models.start(rule, config, 0)
         for name, p in rule.named_parameters():
             if p.numel() > 100 and not (visible_bias == "mean" and "logits.bias" in name):
@@ -267,7 +279,9 @@ def test_what_it_draws():
     with pytest.raises(UserError, match="has no codes of images of zeros and ones"):
         images_again(model, data("gaussian"), 0)
     with torch.no_grad():
-        draws = {k: v.double() for k, v in noise.fixed(model.joint_noise(200_000), 0, "noise").items()}
+        draws = {
+            k: v.double() for k, v in noise.fixed(model.joint_noise(200_000), 0, "noise").items()
+        }
         x, (z,) = model.sample_joint(draws)
         logit, log_var = model.p(z[0])
         left = (x - torch.sigmoid(logit)) / torch.exp(0.5 * log_var)

@@ -47,10 +47,14 @@ def test_densities_are_those_of_the_paper(depth):
     model = build(dims=[2, 3, 4], hidden=[2, 3, 5], depth=depth)
     assert [len(layer.hidden) for layer in model.q.layers] == [depth] * 3
     x = every_x()[:5]
-    z = [torch.randn(6, 5, n, generator=torch.Generator().manual_seed(n)).double() for n in (4, 3, 2)]
+    z = [
+        torch.randn(6, 5, n, generator=torch.Generator().manual_seed(n)).double() for n in (4, 3, 2)
+    ]
     found = model.log_joint_terms(x, z)
     wanted = [
-        distributions.Bernoulli(logits=by_hand(model.p.visible, z[0])).log_prob(x.expand(6, -1, -1)).sum(-1),
+        distributions.Bernoulli(logits=by_hand(model.p.visible, z[0]))
+        .log_prob(x.expand(6, -1, -1))
+        .sum(-1),
         distributions.Normal(*by_hand(model.p.between[0], z[1])).log_prob(z[0]).sum(-1),
         distributions.Normal(*by_hand(model.p.between[1], z[2])).log_prob(z[1]).sum(-1),
         distributions.Normal(0.0, 1.0).log_prob(z[2]).sum(-1),

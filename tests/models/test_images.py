@@ -41,7 +41,12 @@ def info(height: int, width: int) -> DataInfo:
 
 
 def vae(height: int = 6, width: int = 5, decoder: str = "masked", channels: int = 16) -> ImageVAE:
-    settings = {"channels": channels, "kernels": [5, 3, 3], "encoder_channels": [channels], "features": channels}
+    settings = {
+        "channels": channels,
+        "kernels": [5, 3, 3],
+        "encoder_channels": [channels],
+        "features": channels,
+    }
     return started(ImageVAE(info(height, width), latents=3, decoder=decoder, **settings))
 
 
@@ -94,7 +99,9 @@ def test_every_pixel_is_drawn_given_all_before_it(decoder, kernel, monkeypatch):
         drawn = model.sample_visible(z, uniform)
 
     with torch.no_grad(), kernels.use(False):
-        logits = torch.stack([model.p(x, code.unsqueeze(0))[0] for x, code in zip(drawn, z[0], strict=True)])
+        logits = torch.stack(
+            [model.p(x, code.unsqueeze(0))[0] for x, code in zip(drawn, z[0], strict=True)]
+        )
     p = torch.sigmoid(logits)
     sure = (p - uniform).abs() > 1e-5
     assert sure.float().mean() > 0.99
@@ -113,10 +120,15 @@ def pack(engine: str, rule: str, model, data: Tensor, kind: Kind = Kind.BITS, **
 def noise_of(made: Pack, updates: int, batch: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(4)
     make = {"normal": torch.randn, "uniform": torch.rand}
-    return {k: make[law](updates, 1, *shape, generator=generator) for k, (law, shape) in made.draws(batch).items()}
+    return {
+        k: make[law](updates, 1, *shape, generator=generator)
+        for k, (law, shape) in made.draws(batch).items()
+    }
 
 
-@pytest.mark.parametrize(("rule", "decoder"), [("vae", "masked"), ("vae", "gated"), ("likelihood", "masked")])
+@pytest.mark.parametrize(
+    ("rule", "decoder"), [("vae", "masked"), ("vae", "gated"), ("likelihood", "masked")]
+)
 def test_kernels_train_as_plain_pytorch(rule, decoder, monkeypatch):
     """Parameters and running averages after five updates."""
     pytest.importorskip("numba")
@@ -134,7 +146,9 @@ def test_kernels_train_as_plain_pytorch(rule, decoder, monkeypatch):
         params, state, _ = made.seed(0)
         found[engine] = {**params, **state, "bound": sums["bound"].float()}
     for name, v in found["plain"].items():
-        torch.testing.assert_close(found["kernel"][name], v, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            found["kernel"][name], v, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_half_precision_leaves_the_likelihood_where_it_is():
@@ -166,17 +180,26 @@ def test_half_precision_is_refused_where_it_spoils_the_gradient():
     """A central difference over 1e-3 in bfloat16 has hardly anything of the derivative (cosine below 0.2)."""
     made = {}
     for half in (False, True):
-        model = started(ImageVAE(info(8, 8), latents=4, kernels=(5, 3, 3), encoder_channels=(16,), features=16))
-        rule = objectives.build({"name": "semi_amortised", "svi_steps": 5, "gradient": "finite_difference"}, model)
+        model = started(
+            ImageVAE(info(8, 8), latents=4, kernels=(5, 3, 3), encoder_channels=(16,), features=16)
+        )
+        rule = objectives.build(
+            {"name": "semi_amortised", "svi_steps": 5, "gradient": "finite_difference"}, model
+        )
         generator = torch.Generator().manual_seed(2)
-        noise = {k: torch.randn(shape, generator=generator) for k, (_, shape) in rule.draws(32, 64).items()}
+        noise = {
+            k: torch.randn(shape, generator=generator)
+            for k, (_, shape) in rule.draws(32, 64).items()
+        }
         batch = Batch(images(32, 64), update=torch.tensor(0), passes=torch.tensor(1.0))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss, _, _ = rule(rule.state(), batch, noise)
         parts = torch.autograd.grad(loss, list(rule.parameters()))
         made[half] = torch.cat([g.flatten() for g in parts])
     assert torch.nn.functional.cosine_similarity(made[False], made[True], dim=0) < 0.2
-    with pytest.raises(UserError, match=r"train\.precision=bfloat16: objective\.gradient=finite_difference"):
+    with pytest.raises(
+        UserError, match=r"train\.precision=bfloat16: objective\.gradient=finite_difference"
+    ):
         check_precision(rule, "bfloat16")
     check_precision(objectives.build({"name": "semi_amortised"}, model), "bfloat16")
 

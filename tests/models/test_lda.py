@@ -25,7 +25,9 @@ def built(topics=3, seed=0, sharp=1.0, **settings):
     model = LDA(DataInfo(np.ones(VOCABULARY), Kind.COUNTS), [topics], **settings).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        model.p.counts.copy_(1 + 9 * torch.rand(topics, VOCABULARY, generator=generator).double() ** sharp)
+        model.p.counts.copy_(
+            1 + 9 * torch.rand(topics, VOCABULARY, generator=generator).double() ** sharp
+        )
     return model
 
 
@@ -75,7 +77,9 @@ def test_the_fitted_posterior_is_a_maximum():
         other = gamma * (0.05 * torch.randn(gamma.shape, generator=generator).double()).exp()
         assert bool((lda.bound_given(X, other, topics, model.alpha) <= best + 1e-12).all())
     variable = gamma.clone().requires_grad_()
-    (slope,) = torch.autograd.grad(lda.bound_given(X, variable, topics, model.alpha).sum(), variable)
+    (slope,) = torch.autograd.grad(
+        lda.bound_given(X, variable, topics, model.alpha).sum(), variable
+    )
     assert float(slope.abs().max()) < 1e-6
 
 
@@ -98,7 +102,11 @@ def test_it_starts_at_counts_of_mean_one():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"dims": [0]}, "model.dims"), ({"document_prior": 0.0}, "document_prior"), ({"topic_prior": -1}, "topic_prior")],
+    [
+        ({"dims": [0]}, "model.dims"),
+        ({"document_prior": 0.0}, "document_prior"),
+        ({"topic_prior": -1}, "topic_prior"),
+    ],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(UserError, match=message):

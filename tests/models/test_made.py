@@ -22,7 +22,9 @@ KINDS = [{}, {"layers": 2, "masks": 3}, {"layers": 3, "direct": False, "masks": 
 
 
 def built(d=6, seed=0, **settings):
-    return drawn(MADE(DataInfo(torch.full((d,), 0.3)), **{"units": 9, **settings}).double(), 0.8, seed)
+    return drawn(
+        MADE(DataInfo(torch.full((d,), 0.3)), **{"units": 9, **settings}).double(), 0.8, seed
+    )
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=str)
@@ -34,8 +36,12 @@ def test_a_logit_depends_on_earlier_pixels_alone(settings):
         earlier = position.unsqueeze(-1) > position
         seen = torch.zeros_like(earlier)
         for seed in range(5):
-            x = torch.randn(1, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            jacobian = torch.autograd.functional.jacobian(lambda v, m=member: model.logits(v, m)[0], x)[:, 0]
+            x = torch.randn(
+                1, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            )
+            jacobian = torch.autograd.functional.jacobian(
+                lambda v, m=member: model.logits(v, m)[0], x
+            )[:, 0]
             seen |= jacobian != 0
         assert torch.equal(seen, earlier)
 
@@ -45,7 +51,9 @@ def test_every_member_sums_to_one(settings):
     model = built(**settings)
     every = exact.states(6).double()
     for member in range(model.members):
-        assert float(model.log_member(every, member).exp().sum().detach()) == pytest.approx(1.0, abs=1e-12)
+        assert float(model.log_member(every, member).exp().sum().detach()) == pytest.approx(
+            1.0, abs=1e-12
+        )
 
 
 def literal(model, x, member):
@@ -60,7 +68,11 @@ def literal(model, x, member):
             max(
                 0.0,
                 float(p[f"hidden{layer}"][k])
-                + sum(float(p[f"weight{layer}"][k, j]) * v for j, v in enumerate(values) if degree[k] >= below[j]),
+                + sum(
+                    float(p[f"weight{layer}"][k, j]) * v
+                    for j, v in enumerate(values)
+                    if degree[k] >= below[j]
+                ),
             )
             for k in range(len(degree))
         ]
@@ -68,9 +80,15 @@ def literal(model, x, member):
     out = []
     for i in range(len(position)):
         logit = float(p["bias"][i])
-        logit += sum(float(p["output"][i, k]) * v for k, v in enumerate(values) if position[i] > below[k])
+        logit += sum(
+            float(p["output"][i, k]) * v for k, v in enumerate(values) if position[i] > below[k]
+        )
         if "direct" in p:
-            logit += sum(float(p["direct"][i, j]) * float(x[j]) for j in range(len(x)) if position[i] > position[j])
+            logit += sum(
+                float(p["direct"][i, j]) * float(x[j])
+                for j in range(len(x))
+                if position[i] > position[j]
+            )
         out.append(logit)
     return out
 
@@ -107,11 +125,17 @@ def test_an_ensemble_has_no_more_members_than_masks():
     members = torch.stack([model.log_member(every.double(), m) for m in range(3)]).detach()
     wanted = torch.log(members.exp().mean(0))
     torch.testing.assert_close(ensemble.log_evidence(model, every, 50), wanted, rtol=0, atol=1e-12)
-    torch.testing.assert_close(METRIC.collect(Job(model, every, {"members": 3}, 0)), wanted, rtol=0, atol=1e-12)
-    torch.testing.assert_close(METRIC.collect(Job(model, every, {}, 0)), members[0], rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        METRIC.collect(Job(model, every, {"members": 3}, 0)), wanted, rtol=0, atol=1e-12
+    )
+    torch.testing.assert_close(
+        METRIC.collect(Job(model, every, {}, 0)), members[0], rtol=0, atol=1e-12
+    )
 
 
-@pytest.mark.parametrize(("model", "members", "named"), [("made", 50, "3"), ("made", 2, "2"), ("eonade", 50, "50")])
+@pytest.mark.parametrize(
+    ("model", "members", "named"), [("made", 50, "3"), ("made", 2, "2"), ("eonade", 50, "50")]
+)
 def test_the_protocol_names_how_many(model, members, named):
     config = {
         "model": {"name": model, **({"masks": 3} if model == "made" else {})},

@@ -19,7 +19,9 @@ KINDS = [{}, {"tied": True}, {"order": "raster"}]
 
 
 def built(d=9, seed=0, **settings):
-    return drawn(NADE(DataInfo(torch.full((d,), 0.3)), **{"units": 5, **settings}).double(), 0.8, seed)
+    return drawn(
+        NADE(DataInfo(torch.full((d,), 0.3)), **{"units": 5, **settings}).double(), 0.8, seed
+    )
 
 
 def literal(model, x):
@@ -97,7 +99,9 @@ def test_numbers_that_are_no_bits_count_as_they_are():
     """The running sum adds x_e W_e: by the kernel as by the plain code."""
     pytest.importorskip("numba")
     generator = torch.Generator().manual_seed(3)
-    x, weight, output = (torch.randn(shape, generator=generator) for shape in ((3, 11), (11, 18), (11, 18)))
+    x, weight, output = (
+        torch.randn(shape, generator=generator) for shape in ((3, 11), (11, 18), (11, 18))
+    )
     hidden = torch.randn(18, generator=generator)
     found = []
     for by_kernel in (True, False):
@@ -109,7 +113,9 @@ def test_numbers_that_are_no_bits_count_as_they_are():
 def test_a_second_batch_of_any_size_scores_the_same():
     model = built(12, units=20).float()
     x = (torch.rand(130, 12, generator=torch.Generator().manual_seed(1)) < 0.4).float()
-    torch.testing.assert_close(model.score(x), torch.cat([model.score(part) for part in x.split(7)]))
+    torch.testing.assert_close(
+        model.score(x), torch.cat([model.score(part) for part in x.split(7)])
+    )
 
 
 def test_initial_values_are_the_authors():

@@ -31,7 +31,10 @@ def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in sorted(model.p.named_parameters()):
-            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64) * (3.0 if "prior" in name else 1.2))
+            p.copy_(
+                torch.randn(p.shape, generator=generator, dtype=torch.float64)
+                * (3.0 if "prior" in name else 1.2)
+            )
         for norm in (m for m in model.modules() if hasattr(m, "variance")):
             norm.mean.copy_(torch.linspace(-0.5, 0.9, 3))
             norm.variance.copy_(torch.linspace(0.3, 2.0, 3))
@@ -40,7 +43,9 @@ def generator_of(latents=4, layers=1, seed=0, visible=VISIBLE):
 
 @pytest.fixture
 def x():
-    return torch.tensor([[c >> i & 1 for i in range(VISIBLE)] for c in (0, 9, 22, 31)], dtype=torch.float64)
+    return torch.tensor(
+        [[c >> i & 1 for i in range(VISIBLE)] for c in (0, 9, 22, 31)], dtype=torch.float64
+    )
 
 
 def literal_joint(model, x, z):
@@ -68,7 +73,9 @@ def test_the_table_is_the_joint_of_every_state(x, latents, layers):
     for context in (torch.no_grad, torch.enable_grad):
         with context():
             torch.testing.assert_close(model.table(x), wanted, rtol=0, atol=1e-11)
-            torch.testing.assert_close(model.log_marginal(x), torch.logsumexp(wanted, 1), rtol=0, atol=1e-11)
+            torch.testing.assert_close(
+                model.log_marginal(x), torch.logsumexp(wanted, 1), rtol=0, atol=1e-11
+            )
 
 
 @torch.no_grad()
@@ -89,7 +96,9 @@ def test_every_sample_gives_the_evidence(x, latents):
     z = model.sample_posterior(x, 7, noise.fixed(model.posterior_noise(7, len(x)), 0, "eval"))
     assert [tuple(v.shape) for v in z] == [(7, len(x), latents)]
     log_w = model.log_joint(x, z) - model.log_posterior(z, x) - boltzmann_exact.log_z(model.prior())
-    torch.testing.assert_close(log_w, enumeration.log_evidence(model, x).expand(7, -1), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        log_w, enumeration.log_evidence(model, x).expand(7, -1), rtol=0, atol=1e-10
+    )
 
 
 @torch.no_grad()
@@ -101,7 +110,9 @@ def test_the_probabilities_of_all_images_sum_to_one():
 
 def test_the_marginal_has_the_gradient_of_the_sum(x):
     model = generator_of()
-    wanted = torch.autograd.grad(torch.logsumexp(literal_table(model, x), 1).sum(), list(model.parameters()))
+    wanted = torch.autograd.grad(
+        torch.logsumexp(literal_table(model, x), 1).sum(), list(model.parameters())
+    )
     got = torch.autograd.grad(model.log_marginal(x).sum(), list(model.parameters()))
     for a, b in zip(got, wanted, strict=True):
         assert float(b.abs().sum()) > 0
@@ -148,7 +159,9 @@ def test_one_state_that_takes_all(x):
     model.p.prior.b2.fill_(500.0)
     (z,) = model.sample_posterior(x.float(), 3, noise.fixed(model.posterior_noise(3, 4), 0, "eval"))
     assert torch.equal(z, torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(3, 4, 4))
-    torch.testing.assert_close(model.log_posterior([z], x.float()), torch.zeros(3, 4), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        model.log_posterior([z], x.float()), torch.zeros(3, 4), rtol=0, atol=1e-3
+    )
 
 
 @torch.no_grad()
@@ -191,7 +204,10 @@ def test_states_are_decoded_once_until_something_changes(x, monkeypatch):
     model.load_state_dict(generator_of(seed=1).state_dict())
     fourth = value()
     assert len(calls) == 4
-    assert all(float((a - b).abs().min()) > 1e-6 for a, b in itertools.combinations((first, second, third, fourth), 2))
+    assert all(
+        float((a - b).abs().min()) > 1e-6
+        for a, b in itertools.combinations((first, second, third, fourth), 2)
+    )
     assert model.float().log_marginal(x.float()).dtype == torch.float32
     with torch.enable_grad():
         assert model.log_marginal(x.float()).requires_grad
@@ -220,7 +236,9 @@ def test_frozen_by_the_running_averages_is_the_model(x, layers):
     for v in x:
         got = log_joint(v.expand(16, -1), z[0][:, 0])
         assert not got.requires_grad
-        torch.testing.assert_close(got, model.log_joint(v[None], z)[:, 0].detach(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            got, model.log_joint(v[None], z)[:, 0].detach(), rtol=0, atol=1e-12
+        )
 
 
 def test_frozen_by_a_tape_is_the_model_in_training(x):

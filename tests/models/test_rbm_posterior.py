@@ -25,7 +25,9 @@ CASES = 6
 def built(seed=0, **settings):
     """A model with every parameter N(0, 0.6^2) and running averages that are not the initial ones, in float64."""
     settings = {"latents": 5, "layers": 1, "units": 3} | settings
-    model = models.build({"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))).double()
+    model = models.build(
+        {"name": "rbm_posterior", **settings}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
+    ).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for _, p in sorted(model.named_parameters()):
@@ -57,7 +59,9 @@ def test_the_machine_over_bits_is_that_over_spins(n1, n2):
         for z1, z2 in sides(n1, n2):
             s1 = [2 * v - 1 for v in z1]
             s2 = [2 * v - 1 for v in z2]
-            spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(float(h2[b, i]) * s2[i] for i in range(n2))
+            spins = sum(float(h1[b, i]) * s1[i] for i in range(n1)) + sum(
+                float(h2[b, i]) * s2[i] for i in range(n2)
+            )
             spins += sum(float(j[b, i, k]) * s1[i] * s2[k] for i in range(n1) for k in range(n2))
             one = RBM(*(p[b] for p in machine))
             bits = one.negative_energy(*(torch.tensor([v], dtype=torch.float64) for v in (z1, z2)))
@@ -77,8 +81,13 @@ def test_the_encoder_by_hand(training):
 
     def normalised(rows, norm):
         columns = list(zip(*rows, strict=True))
-        mean = [math.fsum(c) / len(c) if training else float(m) for c, m in zip(columns, norm.mean, strict=True)]
-        spread = [math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, mean, strict=True)]
+        mean = [
+            math.fsum(c) / len(c) if training else float(m)
+            for c, m in zip(columns, norm.mean, strict=True)
+        ]
+        spread = [
+            math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, mean, strict=True)
+        ]
         variance = spread if training else norm.variance.tolist()
         scale = norm.scale.tolist()
         shift = norm.shift.tolist()
@@ -93,7 +102,10 @@ def test_the_encoder_by_hand(training):
     q = model.q
     hidden = [(q.net.dense[0].weight @ (c - model.mean) + q.net.dense[0].bias).tolist() for c in x]
     hidden = [[math.tanh(v) for v in r] for r in normalised(hidden, q.net.norms[0])]
-    out = [(q.output.weight @ torch.tensor(r, dtype=torch.float64) + q.output.bias).tolist() for r in hidden]
+    out = [
+        (q.output.weight @ torch.tensor(r, dtype=torch.float64) + q.output.bias).tolist()
+        for r in hidden
+    ]
     couplings = normalised([r[n1 + n2 :] for r in out], q.couplings)
     for b in range(CASES):
         j = [[1.5 / math.sqrt(n1) * couplings[b][i * n2 + k] for k in range(n2)] for i in range(n1)]
@@ -105,16 +117,22 @@ def test_the_encoder_by_hand(training):
             assert float(machine.b2[b, k]) == pytest.approx(wanted, abs=1e-10)
     if training:
         assert set(tape) == {"q.net.norms.0", "q.couplings"}
-        assert set(batch_norm.initial(model, "")) >= {f"{k}.{v}" for k in tape for v in ("mean", "variance")}
+        assert set(batch_norm.initial(model, "")) >= {
+            f"{k}.{v}" for k in tape for v in ("mean", "variance")
+        }
 
 
 def test_couplings_start_with_the_size_that_the_normalisation_sets():
-    model = models.build({"name": "rbm_posterior", "latents": 18, "layers": 1, "units": 50}, DataInfo(torch.zeros(30)))
+    model = models.build(
+        {"name": "rbm_posterior", "latents": 18, "layers": 1, "units": 50},
+        DataInfo(torch.zeros(30)),
+    )
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     x = (torch.rand(500, 30, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     j = model.posterior(x, {}).w.detach() / 4
     assert j.mean(0).abs().max() < 1e-5
-    assert float(j.std()) == pytest.approx(1.5 / math.sqrt(9), rel=0.03)  # 0.01 added to the variance takes a little
+    # 0.01 added to the variance takes a little.
+    assert float(j.std()) == pytest.approx(1.5 / math.sqrt(9), rel=0.03)
 
 
 def test_log_densities_are_the_energies_of_the_two_machines():
@@ -144,7 +162,11 @@ def test_log_densities_are_the_energies_of_the_two_machines():
 def test_what_it_declares():
     model = built()
     assert model.facts.unnormalised == ("prior", "posterior")
-    assert (model.sizes, model.posterior(data()).shape, model.prior().shape) == ([VISIBLE, 5], (CASES,), ())
+    assert (model.sizes, model.posterior(data()).shape, model.prior().shape) == (
+        [VISIBLE, 5],
+        (CASES,),
+        (),
+    )
     assert not isinstance(model, SampledPosterior)
 
 
@@ -153,7 +175,11 @@ def test_weight_decay_spares_the_scale_of_the_couplings():
     names = {name for name, p in model.named_parameters() if any(p is d for d in model.decayed())}
     assert names == {
         "p.prior.w",
-        *(f"{net}.{name}" for net in ("p.decoder.net", "q.net") for name in ("dense.0.weight", "norms.0.scale")),
+        *(
+            f"{net}.{name}"
+            for net in ("p.decoder.net", "q.net")
+            for name in ("dense.0.weight", "norms.0.scale")
+        ),
         *("p.decoder.output.weight", "q.output.weight"),
     }
 

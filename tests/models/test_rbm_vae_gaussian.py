@@ -61,7 +61,12 @@ def test_no_parameter_is_shared_between_logits_shifts_and_widths_of_the_groups(m
     groups = len(model.sizes) - 1
     names = {n for n, _ in model.named_parameters()}
     for i in range(groups):
-        assert {f"q.shifts.{i}.weight", f"q.shifts.{i}.bias", f"q.widths.{i}.v", f"q.outputs.{i}.weight"} <= names
+        assert {
+            f"q.shifts.{i}.weight",
+            f"q.shifts.{i}.bias",
+            f"q.widths.{i}.v",
+            f"q.outputs.{i}.weight",
+        } <= names
     assert all(n.startswith(("p.", "q.")) for n in names)
 
 
@@ -74,21 +79,31 @@ def test_batch_statistics_are_noted(x):
 
 
 def test_with_hard_bits_it_is_the_model_without_shifts_and_widths(model, x):
-    settings = next(s for s in LAYOUTS if build(**s).state_dict().keys() == model.state_dict().keys())
+    settings = next(
+        s for s in LAYOUTS if build(**s).state_dict().keys() == model.state_dict().keys()
+    )
     plain = build("rbm_vae", **settings).requires_grad_(False)
     missing, unexpected = plain.load_state_dict(model.state_dict(), strict=False)
     assert not missing
     assert all(n.startswith(("q.shifts.", "q.widths.")) for n in unexpected)
     draws = noise.fixed(model.posterior_noise(K, len(x)), 0, "noise")
     z = model.sample_posterior(x, K, draws)
-    assert all(torch.equal(a, b) for a, b in zip(z, plain.sample_posterior(x, K, draws), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(z, plain.sample_posterior(x, K, draws), strict=True)
+    )
     assert all(((v == 0) | (v == 1)).all() for v in z)
     assert torch.equal(model.log_joint(x, z), plain.log_joint(x, z))
     assert torch.equal(model.log_posterior(z, x), plain.log_posterior(z, x))
 
 
 def test_widths_start_at_a_quarter_whatever_they_were():
-    config = {"name": "rbm_vae_gaussian", "latents": 8, "groups": 2, "init": "fan_in", "init_scale": 0.1}
+    config = {
+        "name": "rbm_vae_gaussian",
+        "latents": 8,
+        "groups": 2,
+        "init": "fan_in",
+        "init_scale": 0.1,
+    }
     model = models.build(config, DataInfo(MEAN))
     randomize(model, 1)
     models.start(model, config, 0)

@@ -27,7 +27,9 @@ UNITS = 2
 
 
 def built(vocabulary=VOCABULARY, units=UNITS, seed=0, scale=1.0):
-    return drawn(ReplicatedSoftmax(DataInfo(np.ones(vocabulary), Kind.COUNTS), units).double(), scale, seed)
+    return drawn(
+        ReplicatedSoftmax(DataInfo(np.ones(vocabulary), Kind.COUNTS), units).double(), scale, seed
+    )
 
 
 def sequences(length):
@@ -83,7 +85,9 @@ def test_few_temperatures_have_few_effective_chains_and_read_too_low():
 
 def test_a_length_does_not_see_the_lengths_beside_it():
     model = built(vocabulary=5, units=3)
-    together = by_length.ais(model, torch.tensor([3, 9]), Annealing(evenly(10), 5), seed=1, reverse=True)
+    together = by_length.ais(
+        model, torch.tensor([3, 9]), Annealing(evenly(10), 5), seed=1, reverse=True
+    )
     alone = by_length.ais(model, torch.tensor([9]), Annealing(evenly(10), 5), seed=1, reverse=True)
     assert float(together.value[1]) == float(alone.value[0])
     assert float(together.upper[1]) == float(alone.upper[0])
@@ -112,7 +116,9 @@ def test_too_many_units_cannot_be_enumerated():
 def step_matrix(model, length):
     """Probabilities of one Gibbs step between the counts of documents, and these counts, by enumeration."""
     every = torch.unique(sequences(length), dim=0)
-    ways = torch.tensor([math.factorial(length) / math.prod(math.factorial(int(v)) for v in n) for n in every])
+    ways = torch.tensor(
+        [math.factorial(length) / math.prod(math.factorial(int(v)) for v in n) for n in every]
+    )
     out = torch.zeros(len(every), len(every)).double()
     for h in itertools.product((0.0, 1.0), repeat=UNITS):
         state = torch.tensor(h).double()
@@ -128,7 +134,9 @@ def test_the_chain_keeps_the_law_of_its_model():
     model = built()
     step, every = step_matrix(model, 3)
     torch.testing.assert_close(step.sum(1), torch.ones(len(every)).double())
-    ways = torch.tensor([math.factorial(3) / math.prod(math.factorial(int(v)) for v in n) for n in every])
+    ways = torch.tensor(
+        [math.factorial(3) / math.prod(math.factorial(int(v)) for v in n) for n in every]
+    )
     p = ways * (-model.free_energy(every).detach() - brute_log_z(model, 3)).exp()
     torch.testing.assert_close(p @ step, p.double())
 
@@ -177,7 +185,9 @@ def test_documents_of_several_lengths_keep_them():
     x = torch.tensor([[2.0, 0.0, 1.0], [0.0, 1.0, 0.0], [4.0, 5.0, 1.0]]).double()
     ends = model.gibbs(x, noise.fixed(model.gibbs_noise(3, 3), 0, "noise"))
     assert torch.equal(ends.sum(-1), x.sum(-1))
-    alone = model.gibbs(x[1:2], {k: v[:, 1:2] for k, v in noise.fixed(model.gibbs_noise(3, 3), 0, "noise").items()})
+    alone = model.gibbs(
+        x[1:2], {k: v[:, 1:2] for k, v in noise.fixed(model.gibbs_noise(3, 3), 0, "noise").items()}
+    )
     assert torch.equal(alone, ends[1:2])
 
 

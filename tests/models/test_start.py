@@ -38,7 +38,9 @@ def test_the_start_does_not_depend_on_the_values_before():
     assert all(torch.equal(p, started(0)[name]) for name, p in net.named_parameters())
 
 
-@pytest.mark.parametrize(("init", "sd"), [("normal", 0.1), ("glorot", math.sqrt(6 / 90) / math.sqrt(3))])
+@pytest.mark.parametrize(
+    ("init", "sd"), [("normal", 0.1), ("glorot", math.sqrt(6 / 90) / math.sqrt(3))]
+)
 def test_matrices_follow_the_named_distribution(init, sd):
     """2,000 entries: the mean within 4.5 of its errors, the sd within 10 % (more than 6 of its errors)."""
     for name, p in started(init=init).items():
@@ -89,7 +91,14 @@ def test_bad_settings(settings, message):
 
 
 def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
-    config = {"name": "rbm_vae", "latents": 60, "units": 50, "layers": 1, "init": "fan_in", "init_scale": 0.1}
+    config = {
+        "name": "rbm_vae",
+        "latents": 60,
+        "units": 50,
+        "layers": 1,
+        "init": "fan_in",
+        "init_scale": 0.1,
+    }
     net = models.build(config, DataInfo(MEAN))
     with torch.no_grad():
         for p in net.parameters():
@@ -102,7 +111,8 @@ def test_fan_in_is_a_cut_normal_and_parts_with_a_start_of_their_own_have_it():
             assert bool((p == 1).all()), name
         elif p.dim() < 2:
             assert not p.any(), name
-        else:  # a normal cut at two standard deviations has 0.880 of its own; 2,000 entries and more
+        else:
+            # A normal cut at two standard deviations has 0.880 of its own; 2,000 entries and more.
             sd = math.sqrt(2.6 / p.shape[1])
             assert float(p.detach().abs().max()) <= 2 * sd
             assert float(p.detach().std()) == pytest.approx(0.880 * sd, rel=0.08), name

@@ -21,9 +21,13 @@ def test_samples_of_a_document_share_its_dropout():
 def test_dropout_keeps_a_unit_from_its_rate_on_and_scales_it():
     model = built(dropout_in=0.25, dropout_out=0.25)
     v = torch.ones(2, 1, EMBEDDING, dtype=torch.float64)
-    u = torch.tensor([[[0.0, 0.249, 0.25, 0.999], [0.3, 0.2, 0.1, 0.9], [0.0] * 4]], dtype=torch.float64)
+    u = torch.tensor(
+        [[[0.0, 0.249, 0.25, 0.999], [0.3, 0.2, 0.1, 0.9], [0.0] * 4]], dtype=torch.float64
+    )
     found = model.p._dropped("drop_in", v, {"drop_in": u})
-    assert torch.equal(found, torch.tensor([[[0, 0, 1, 1]], [[1, 0, 0, 1]]], dtype=torch.float64) / 0.75)
+    assert torch.equal(
+        found, torch.tensor([[[0, 0, 1, 1]], [[1, 0, 0, 1]]], dtype=torch.float64) / 0.75
+    )
 
 
 def test_the_law_of_dropout():
@@ -56,8 +60,12 @@ def test_dropout_leaves_encoder_and_code_alone():
     model = built()
     x = rows(DOCUMENTS)
     z = codes(1, len(DOCUMENTS))
-    none = {k: torch.zeros(v[1], dtype=torch.float64) for k, v in model.dropout_noise(*x.shape).items()}
+    none = {
+        k: torch.zeros(v[1], dtype=torch.float64) for k, v in model.dropout_noise(*x.shape).items()
+    }
     predicted = torch.tensor([[len(d) - 1.0 for d in DOCUMENTS]], dtype=torch.float64)
     torch.testing.assert_close(model.log_likelihood(x, z, none), -predicted * math.log(VOCABULARY))
     outputs = {**none, "drop_out": torch.ones_like(none["drop_out"])}
-    assert not torch.allclose(*(model.log_likelihood(x, codes(1, len(x), s), outputs) for s in (0, 1)))
+    assert not torch.allclose(
+        *(model.log_likelihood(x, codes(1, len(x), s), outputs) for s in (0, 1))
+    )

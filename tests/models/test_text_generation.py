@@ -23,7 +23,9 @@ LONGEST = 4
 def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
     """A model whose words follow their predecessors clearly; ``against``: off the logits of ``<pad>``, ``</s>``."""
     more = {"latents": LATENTS} if kind is TextVAE else {}
-    model = kind(DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **more).double()
+    model = kind(
+        DataInfo(torch.full((VOCABULARY,), 0.2), Kind.TOKENS), embedding=4, units=6, **more
+    ).double()
     drawn(model, scale, seed)
     with torch.no_grad():
         if against:  # a unit that is always on, and that these words shun
@@ -34,7 +36,9 @@ def built(kind=TextVAE, seed=0, scale=1.0, against=0.0):
 
 
 def codes(rows, seed=0):
-    return torch.randn(rows, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        rows, LATENTS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def score(model, document, z):
@@ -68,7 +72,9 @@ def test_steps_give_the_probabilities_of_the_likelihood():
     assert sum(table.values()) == pytest.approx(1.0, abs=1e-12)
     for tokens, p in list(table.items())[::7]:
         if 0 not in tokens:
-            assert score(model, Document(tokens, 0.0), z[0]) == pytest.approx(math.log(p), abs=1e-12)
+            assert score(model, Document(tokens, 0.0), z[0]) == pytest.approx(
+                math.log(p), abs=1e-12
+            )
 
 
 @pytest.mark.parametrize("kind", [TextVAE, TextLM])
@@ -163,7 +169,9 @@ def test_samples_have_the_frequencies_of_all_documents(kind):
     draws = 20_000
     model = built(kind, seed=1, scale=0.7)
     z = codes(1, 1) if kind is TextVAE else None
-    uniform = torch.rand(draws, LONGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    uniform = torch.rand(
+        draws, LONGEST, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
     found = text_generation.sample(model, None if z is None else z.expand(draws, -1), uniform)
     table = everything(model, z)
     counts = {}
@@ -173,7 +181,8 @@ def test_samples_have_the_frequencies_of_all_documents(kind):
     common = [t for t, p in table.items() if p * draws > 20]
     assert len(common) > 30
     assert all(
-        abs(counts.get(t, 0) - draws * table[t]) < 5 * math.sqrt(draws * table[t] * (1 - table[t])) for t in common
+        abs(counts.get(t, 0) - draws * table[t]) < 5 * math.sqrt(draws * table[t] * (1 - table[t]))
+        for t in common
     )
     for document in found[:20]:
         assert document.log_p == pytest.approx(math.log(table[document.tokens]), abs=1e-9)
@@ -187,7 +196,10 @@ def test_samples_of_several_codes_are_those_of_each():
     uniform = torch.rand(6, LONGEST, generator=torch.Generator().manual_seed(6))
     found = text_generation.sample(model, z, uniform)
     for i, document in enumerate(found):
-        assert text_generation.sample(model, z[i : i + 1], uniform[i : i + 1])[0].tokens == document.tokens
+        assert (
+            text_generation.sample(model, z[i : i + 1], uniform[i : i + 1])[0].tokens
+            == document.tokens
+        )
     assert len({d.tokens for d in found}) > 2
 
 

@@ -28,7 +28,9 @@ def documents(count: int, seed: int = 0) -> torch.Tensor:
         words = [int(rng.zipf(1.3) % (VOCABULARY - 4)) + 4]
         while len(words) < n:
             follows = (words[-1] * 7) % (VOCABULARY - 4) + 4
-            words.append(follows if rng.random() < 0.7 else int(rng.zipf(1.3) % (VOCABULARY - 4)) + 4)
+            words.append(
+                follows if rng.random() < 0.7 else int(rng.zipf(1.3) % (VOCABULARY - 4)) + 4
+            )
         row[0], row[1 : n + 1], row[n + 1] = 1, words, 2
     return torch.from_numpy(rows)
 
@@ -57,7 +59,9 @@ def step(name: str, half: bool):
         rule.model.p.output.mul_(8)  # logits of some size, and probabilities that differ
     x = documents(BATCH)
     g = torch.Generator().manual_seed(3)
-    noise = {k: torch.randn(shape, generator=g) for k, (_, shape) in rule.draws(BATCH, WIDTH).items()}
+    noise = {
+        k: torch.randn(shape, generator=g) for k, (_, shape) in rule.draws(BATCH, WIDTH).items()
+    }
     batch = Batch(x, update=torch.tensor(0), passes=torch.tensor(1.0))
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         loss, _, _ = rule(rule.state(), batch, noise)
@@ -78,7 +82,10 @@ def test_a_gradient_is_that_of_float32(name, blocks, monkeypatch):
     for key, v in wanted.items():
         assert found[key].dtype == torch.float32
         if float(v.norm()) > 0:
-            assert torch.nn.functional.cosine_similarity(found[key].flatten(), v.flatten(), dim=0) > 0.999, key
+            assert (
+                torch.nn.functional.cosine_similarity(found[key].flatten(), v.flatten(), dim=0)
+                > 0.999
+            ), key
             assert float(found[key].norm() / v.norm()) == pytest.approx(1, abs=0.02), key
 
 
@@ -96,14 +103,19 @@ def test_a_training_ends_where_that_of_float32_does(name):
         g = torch.Generator().manual_seed(seed)
         rows = torch.randint(len(data), (100, 1, BATCH), generator=g)
         law = {"uniform": torch.rand, "normal": torch.randn}
-        noise = {k: law[kind](100, 1, *shape, generator=g) for k, (kind, shape) in pack.draws(BATCH).items()}
+        noise = {
+            k: law[kind](100, 1, *shape, generator=g)
+            for k, (kind, shape) in pack.draws(BATCH).items()
+        }
         pack.advance(rows, noise, None)
         params, _, _ = pack.seed(0)
         assert all(v.dtype == torch.float32 for v in params.values())
         return nll(name, params, held_out)
 
     start = nll(name, dict(objective(name).named_parameters()), held_out)
-    exact, near = (np.array([trained(p, seed) for seed in range(3)]) for p in ("float32", "bfloat16"))
+    exact, near = (
+        np.array([trained(p, seed) for seed in range(3)]) for p in ("float32", "bfloat16")
+    )
     assert (exact < start - 20).all()
     assert (exact != near).all()
     assert abs(float((near - exact).mean())) < 1
@@ -125,12 +137,16 @@ def test_semi_amortised_training_takes_it_too():
     """Three steps of refinement, through which second derivatives pass."""
     losses = []
     for half in (False, True):
-        rule = objectives.build({"name": "semi_amortised", "svi_steps": 3}, objective("text_vae").model)
+        rule = objectives.build(
+            {"name": "semi_amortised", "svi_steps": 3}, objective("text_vae").model
+        )
         with torch.no_grad():
             rule.model.p.output.mul_(8)
         check_precision(rule, "bfloat16")
         g = torch.Generator().manual_seed(3)
-        noise = {k: torch.randn(shape, generator=g) for k, (_, shape) in rule.draws(BATCH, WIDTH).items()}
+        noise = {
+            k: torch.randn(shape, generator=g) for k, (_, shape) in rule.draws(BATCH, WIDTH).items()
+        }
         batch = Batch(documents(BATCH), update=torch.tensor(0), passes=torch.tensor(1.0))
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss, _, _ = rule(rule.state(), batch, noise)

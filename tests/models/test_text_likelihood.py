@@ -12,8 +12,12 @@ from kit.text_vae import DOCUMENTS, UNITS, VOCABULARY, K, built, codes, rows
 from vaebench.models import text_decoder
 
 
-@pytest.mark.parametrize(("at_once", "logits", "inputs"), [(10**6, 10**6, 10**6), (1, 1, 1), (4, 20, 100), (7, 33, 50)])
-def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(monkeypatch, at_once, logits, inputs):
+@pytest.mark.parametrize(
+    ("at_once", "logits", "inputs"), [(10**6, 10**6, 10**6), (1, 1, 1), (4, 20, 100), (7, 33, 50)]
+)
+def test_scores_without_gradient_are_the_same_for_all_sizes_of_pieces(
+    monkeypatch, at_once, logits, inputs
+):
     model = built()
     x = rows(DOCUMENTS)
     z = codes(K, len(DOCUMENTS))
@@ -47,7 +51,9 @@ def test_a_document_sees_neither_its_batch_nor_the_padding(method, dtype, error)
     for (i, document), width in itertools.product(enumerate(DOCUMENTS), (None, 9)):
         alone = rows([document], width)
         torch.testing.assert_close(of(alone, [z[:, i : i + 1]])[:, 0], scores[:, i], **close)
-        torch.testing.assert_close(torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close)
+        torch.testing.assert_close(
+            torch.cat(model.encode(alone)), torch.stack(moments)[:, i], **close
+        )
     order = torch.tensor([3, 0, 4, 2, 1])
     torch.testing.assert_close(of(x[order], [z[:, order]]), scores[:, order], **close)
 
@@ -89,12 +95,15 @@ def test_terms_are_causal():
             without = kept.clone()
             without[:, t] = 0
             out.append(
-                model.log_likelihood(x, z, {"drop_out": kept}) - model.log_likelihood(x, z, {"drop_out": without})
+                model.log_likelihood(x, z, {"drop_out": kept})
+                - model.log_likelihood(x, z, {"drop_out": without})
             )
         return torch.stack(out).flatten() - math.log(VOCABULARY)
 
     before = terms(x)
-    torch.testing.assert_close(before.sum(), model.log_likelihood(x, z, {"drop_out": kept}).squeeze())
+    torch.testing.assert_close(
+        before.sum(), model.log_likelihood(x, z, {"drop_out": kept}).squeeze()
+    )
     for j in range(1, steps + 1):
         changed = x.clone()
         changed[0, j] = 1
@@ -115,7 +124,12 @@ def test_the_probabilities_of_all_documents_sum_to_one(gradient):
     with torch.set_grad_enabled(gradient):
 
         def mass(documents):
-            return float(model.log_likelihood(rows(documents), [z.expand(1, len(documents), -1)]).detach().exp().sum())
+            return float(
+                model.log_likelihood(rows(documents), [z.expand(1, len(documents), -1)])
+                .detach()
+                .exp()
+                .sum()
+            )
 
         ended = 0.0
         padded = 0.0

@@ -27,7 +27,11 @@ DOCUMENTS = [[1, 4, 5, 2], [1, 5, 2], [1, 3, 3, 5, 4, 2], [1, 2]]
 def built(seed=0, vocabulary=VOCABULARY, **settings):
     settings = {"embedding": EMBEDDING, "units": UNITS, **settings}
     return drawn(
-        TextLM(DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings).double(), 0.7, seed
+        TextLM(
+            DataInfo(torch.full((vocabulary,), 1 / vocabulary), Kind.TOKENS), **settings
+        ).double(),
+        0.7,
+        seed,
     )
 
 
@@ -36,7 +40,9 @@ def literal(model, documents, drop=None):
     cell = nn.LSTMCell(EMBEDDING, UNITS).double()
     lstm = model.p.lstm
     out = []
-    cell.load_state_dict({n: getattr(lstm, n).detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")})
+    cell.load_state_dict(
+        {n: getattr(lstm, n).detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    )
     for i, words in enumerate(documents):
         state = (torch.zeros(UNITS).double(), torch.zeros(UNITS).double())
         total = 0.0
@@ -97,7 +103,11 @@ def test_the_probabilities_of_all_documents_sum_to_one():
             for word in p:
                 after, state = model.p.next_word(torch.tensor([word]), None, state)
             total += float(after[0, 0].exp() * (model.score(rows([p])).exp() if n else 1.0))
-    total += float(model.score(rows([[1, *w] for w in itertools.product(words, repeat=longest + 1)])).exp().sum())
+    total += float(
+        model.score(rows([[1, *w] for w in itertools.product(words, repeat=longest + 1)]))
+        .exp()
+        .sum()
+    )
     assert total == pytest.approx(1.0, abs=1e-12)
 
 
@@ -105,10 +115,14 @@ def test_it_is_the_decoder_of_the_vae_without_a_code():
     """With weights of zero on the code the two agree, and for every code; parameters are fewer by these."""
     lm = built()
     x = rows(DOCUMENTS)
-    vae = TextVAE(DataInfo(lm.mean, Kind.TOKENS), latents=2, embedding=EMBEDDING, units=UNITS).double()
+    vae = TextVAE(
+        DataInfo(lm.mean, Kind.TOKENS), latents=2, embedding=EMBEDDING, units=UNITS
+    ).double()
     with torch.no_grad():
         for name, p in lm.p.named_parameters():
-            vae.p.get_parameter(name)[:, : p.shape[1]].copy_(p) if p.dim() == 2 else vae.p.get_parameter(name).copy_(p)
+            vae.p.get_parameter(name)[:, : p.shape[1]].copy_(
+                p
+            ) if p.dim() == 2 else vae.p.get_parameter(name).copy_(p)
     z = torch.randn(3, len(x), 2, generator=torch.Generator().manual_seed(0)).double()
     found = vae.log_likelihood(x, [z])
     torch.testing.assert_close(found, lm.log_evidence(x).expand(3, -1), rtol=0, atol=1e-13)
@@ -118,10 +132,23 @@ def test_it_is_the_decoder_of_the_vae_without_a_code():
 
 
 def test_it_is_built_by_name_and_has_no_latents():
-    config = {"name": "text_lm", "embedding": 5, "units": 6, "init": "text", "init_scale": 0.01, "init_center": 0.0}
+    config = {
+        "name": "text_lm",
+        "embedding": 5,
+        "units": 6,
+        "init": "text",
+        "init_scale": 0.01,
+        "init_center": 0.0,
+    }
     model = models.build(config, DataInfo(torch.full((9,), 1 / 9), Kind.TOKENS))
     models.start(model, config, 0)
     assert (model.facts.latent, model.sizes, model.facts.reads_documents) == ("none", [9], True)
-    assert 0 < float(model.p.output.detach().abs().max()) <= 0.01 < float(model.p.embedding.detach().abs().max()) <= 0.1
+    assert (
+        0
+        < float(model.p.output.detach().abs().max())
+        <= 0.01
+        < float(model.p.embedding.detach().abs().max())
+        <= 0.1
+    )
     with pytest.raises(UserError, match=r"model\.units=0"):
         models.build({**config, "units": 0}, DataInfo(torch.ones(9), Kind.TOKENS))

@@ -35,7 +35,11 @@ class Literal(nn.Module):
         self.logits = nn.Linear(u, v, bias=False)
         self.moments = nn.Linear(u, 2 * n, bias=False)
         self.double()
-        self.names = {"p.embedding": "words.weight", "p.initial": "start.weight", "p.output": "logits.weight"}
+        self.names = {
+            "p.embedding": "words.weight",
+            "p.initial": "start.weight",
+            "p.output": "logits.weight",
+        }
         self.names |= {"q.embedding": "seen.weight", "q.output": "moments.weight"}
         for mine, theirs in (("p", "decoder"), ("q", "encoder")):
             parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -69,11 +73,15 @@ class Literal(nn.Module):
 
     def gradients(self, loss, names):
         own = dict(self.named_parameters())
-        return torch.autograd.grad(loss, [own[self.names[n]] for n in names], materialize_grads=True)
+        return torch.autograd.grad(
+            loss, [own[self.names[n]] for n in names], materialize_grads=True
+        )
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.parametrize("documents", [DOCUMENTS, [[1, 4, 5, 2], [1, 6, 6, 2]]], ids=["padded", "even"])
+@pytest.mark.parametrize(
+    "documents", [DOCUMENTS, [[1, 4, 5, 2], [1, 6, 6, 2]]], ids=["padded", "even"]
+)
 @pytest.mark.parametrize("k", [1, K])
 def test_values_and_gradients_are_those_of_a_literal_implementation(documents, dropout, k):
     model = built(dropout_in=0.3, dropout_out=0.6)
@@ -131,7 +139,9 @@ def test_the_posterior_is_a_gaussian_of_the_encoders_moments():
     model = built()
     x = rows(DOCUMENTS)
     mean, log_var = model.encode(x)
-    draws = {k: v.double() for k, v in noise.fixed(model.posterior_noise(K, len(x)), 0, "noise").items()}
+    draws = {
+        k: v.double() for k, v in noise.fixed(model.posterior_noise(K, len(x)), 0, "noise").items()
+    }
     (z,) = model.sample_posterior(x, K, draws)
     torch.testing.assert_close(z, mean + (log_var / 2).exp() * draws["q1"])
     normal = torch.distributions.Normal(mean, log_var.exp().sqrt())
@@ -159,11 +169,17 @@ def test_a_posterior_asks_the_encoder_once(monkeypatch):
 def test_parameters_have_the_number_of_the_paper():
     with torch.device("meta"):
         model = TextVAE(DataInfo(np.zeros(20_001), Kind.TOKENS))
-    count = {half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half)) for half in "pq"}
+    count = {
+        half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half))
+        for half in "pq"
+    }
     assert count == {"q": 16_605_696, "p": 37_185_024}
     with torch.device("meta"):
         model = TextVAE(DataInfo(np.zeros(1004), Kind.TOKENS), latents=2, embedding=50, units=50)
-    count = {half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half)) for half in "pq"}
+    count = {
+        half: sum(p.numel() for n, p in model.named_parameters() if n.startswith(half))
+        for half in "pq"
+    }
     assert count == {"q": 70_800, "p": 121_300}
     assert model.sizes == [1004, 2]
 
@@ -186,7 +202,9 @@ def test_a_step_is_a_function_of_the_parameters_passed_by_name():
     loss = functional_call(one, params, (x, draws))
     assert torch.equal(loss, other(x, draws))
     wanted = torch.autograd.grad(other(x, draws), list(other.parameters()))
-    torch.testing.assert_close(torch.autograd.grad(loss, list(params.values())), wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, list(params.values())), wanted, rtol=0, atol=1e-12
+    )
     assert all(bool(g.any()) for g in wanted)
 
 
@@ -196,12 +214,27 @@ def test_the_row_of_the_last_word_can_be_frozen():
     for frozen in (False, True):
         model = built(frozen_last_row=frozen)
         (g,) = torch.autograd.grad(model.log_likelihood(x, z).sum(), model.p.embedding)
-        assert [bool(row.any()) for row in g] == [False, True, False, False, True, False, not frozen]
+        assert [bool(row.any()) for row in g] == [
+            False,
+            True,
+            False,
+            False,
+            True,
+            False,
+            not frozen,
+        ]
     assert torch.equal(model.log_likelihood(x, z), built().log_likelihood(x, z))
 
 
 def started(seed=0, **settings):
-    config = {"name": "text_vae", "latents": 3, "embedding": 20, "units": 30, "init": "text", "init_scale": 0.01}
+    config = {
+        "name": "text_vae",
+        "latents": 3,
+        "embedding": 20,
+        "units": 30,
+        "init": "text",
+        "init_scale": 0.01,
+    }
     config |= settings
     model = models.build(config, DataInfo(torch.full((50,), 0.02), Kind.TOKENS))
     models.start(model, config, seed)

@@ -68,7 +68,9 @@ def test_running_averages(momentum):
     name_norms(net)
     state = initial(net, "model.")
     assert {k: (v.shape, float(v[0])) for k, v in state.items()} == {
-        f"model.norms.{i}.{name}": ((5,), start) for i in range(2) for name, start in (("mean", 0.0), ("variance", 1.0))
+        f"model.norms.{i}.{name}": ((5,), start)
+        for i in range(2)
+        for name, start in (("mean", 0.0), ("variance", 1.0))
     }
     first = {}
     second = {}
@@ -81,7 +83,9 @@ def test_running_averages(momentum):
         for j, (name, start) in enumerate((("mean", 0.0), ("variance", 1.0))):
             a = first[f"norms.{i}"][j]
             b = second[f"norms.{i}"][j]
-            torch.testing.assert_close(state[f"model.norms.{i}.{name}"], m * m * start + m * (1 - m) * a + (1 - m) * b)
+            torch.testing.assert_close(
+                state[f"model.norms.{i}.{name}"], m * m * start + m * (1 - m) * a + (1 - m) * b
+            )
 
 
 def test_a_net_without_hidden_layers_is_the_identity():

@@ -11,7 +11,9 @@ pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason
 
 def draw(count, rows, inner, columns):
     g = torch.Generator().manual_seed(0)
-    return torch.randn(count, rows, inner, generator=g), torch.randn(count, inner, columns, generator=g)
+    return torch.randn(count, rows, inner, generator=g), torch.randn(
+        count, inner, columns, generator=g
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3])

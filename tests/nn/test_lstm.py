@@ -39,7 +39,10 @@ def theirs(lstm):
 def test_values_and_gradients_are_those_of_torch(dtype, stateful):
     lstm = made(dtype=dtype)
     other = theirs(lstm)
-    x, h, c = (draw(*s, seed=9, dtype=dtype) for s in ((TIME, BATCH, INPUTS), (BATCH, UNITS), (BATCH, UNITS)))
+    x, h, c = (
+        draw(*s, seed=9, dtype=dtype)
+        for s in ((TIME, BATCH, INPUTS), (BATCH, UNITS), (BATCH, UNITS))
+    )
     weight = draw(TIME, BATCH, UNITS, seed=10, dtype=dtype)
     found = []
     for f in (
@@ -49,9 +52,15 @@ def test_values_and_gradients_are_those_of_torch(dtype, stateful):
         leaves = [v.clone().requires_grad_() for v in (x, h, c)]
         out, (hn, cn) = f(*leaves)
         loss = (out * weight).sum() + 2 * hn.sum() + 3 * cn.sum()
-        own = [getattr(lstm, n) for n in NAMES] if not found else [getattr(other, f"{n}_l0") for n in NAMES]
+        own = (
+            [getattr(lstm, n) for n in NAMES]
+            if not found
+            else [getattr(other, f"{n}_l0") for n in NAMES]
+        )
         wanted = [*own, *(leaves if stateful else leaves[:1])]
-        found.append([out, hn.reshape(BATCH, -1), cn.reshape(BATCH, -1), *torch.autograd.grad(loss, wanted)])
+        found.append(
+            [out, hn.reshape(BATCH, -1), cn.reshape(BATCH, -1), *torch.autograd.grad(loss, wanted)]
+        )
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -92,7 +101,9 @@ def test_parameters_that_are_passed_by_name_are_the_ones_that_are_used():
     out, _ = functional_call(one, params, (x,))
     torch.testing.assert_close(out, other(x)[0], rtol=0, atol=0)
     wanted = torch.autograd.grad(other(x)[0].sum(), list(other.parameters()))
-    torch.testing.assert_close(torch.autograd.grad(out.sum(), list(params.values())), wanted, rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        torch.autograd.grad(out.sum(), list(params.values())), wanted, rtol=0, atol=1e-14
+    )
 
 
 def test_last_states_do_not_see_what_follows():
@@ -101,4 +112,6 @@ def test_last_states_do_not_see_what_follows():
     lengths = torch.tensor([6, 1, 3, 5])
     found = last(lstm(x)[0], lengths)
     for i, n in enumerate(lengths.tolist()):
-        torch.testing.assert_close(found[i : i + 1], lstm(x[:n, i : i + 1])[1][0], rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            found[i : i + 1], lstm(x[:n, i : i + 1])[1][0], rtol=0, atol=1e-14
+        )

@@ -64,7 +64,9 @@ def test_published_sizes():
 def test_no_pixel_depends_on_itself_or_on_later_ones(net, latents):
     """By the derivative, for every pixel of a 6x5 image; in float64, so that a zero is one."""
     made = started(net((6, 5), latents, **SMALL)).double()
-    x = torch.rand(1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    x = torch.rand(
+        1, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     z = codes(latents, 1)
     out = made(x, None if z is None else z.double())[0, 0]
     for pixel in range(30):
@@ -109,7 +111,9 @@ def test_skips_of_the_published_net():
     skipped = []
     net.first_norm.register_forward_hook(lambda *_: None)
     for i, block in enumerate(net.blocks):
-        block.register_forward_hook(lambda _, given, out, i=i: trunks.append((i + 1, given[0], out)))
+        block.register_forward_hook(
+            lambda _, given, out, i=i: trunks.append((i + 1, given[0], out))
+        )
     for i, block in enumerate(net.skips):
         block.register_forward_hook(lambda _, given, out, i=i: skipped.append((i, given[0], out)))
     with torch.no_grad():

@@ -49,7 +49,9 @@ def test_with_a_bias(library):
     a, b = draw(256, 64, 300)
     bias = torch.linspace(-3, 3, 300)
     found = products.product(a, b, bias)
-    torch.testing.assert_close(found.double(), a.double() @ b.double().mT + bias.double(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        found.double(), a.double() @ b.double().mT + bias.double(), rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("sizes", [(3, 4, 5), (256, 64, 300)])
@@ -61,7 +63,9 @@ def test_products_of_pairs(library, sizes):
     torch.testing.assert_close(out.double(), a.double() @ b.double().mT, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("bias", [torch.arange(600.0)[::2], torch.ones(1).expand(300), torch.ones(1)])
+@pytest.mark.parametrize(
+    "bias", [torch.arange(600.0)[::2], torch.ones(1).expand(300), torch.ones(1)]
+)
 def test_a_bias_that_lies_otherwise_in_memory(library, bias):
     a, b = draw(256, 64, 300)
     torch.testing.assert_close(products.product(a, b, bias), a @ b.mT + bias, rtol=0, atol=1e-3)
@@ -80,8 +84,13 @@ def test_traced_products_are_pytorchs_own(monkeypatch, which):
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     given = [*draw(256, 64, 300), torch.linspace(-3, 3, 300)]
     pairs = [torch.stack([v, 2 * v]) if i in which else v for i, v in enumerate(given)]
-    found = torch.vmap(products.product, in_dims=tuple(0 if i in which else None for i in range(3)))(*pairs)
-    wanted = [given[0] @ given[1].mT * c ** len({0, 1} & set(which)) + given[2] * c ** (2 in which) for c in (1, 2)]
+    found = torch.vmap(
+        products.product, in_dims=tuple(0 if i in which else None for i in range(3))
+    )(*pairs)
+    wanted = [
+        given[0] @ given[1].mT * c ** len({0, 1} & set(which)) + given[2] * c ** (2 in which)
+        for c in (1, 2)
+    ]
     torch.testing.assert_close(found, torch.stack(wanted), rtol=0, atol=1e-3)
 
 
@@ -103,7 +112,9 @@ def test_other_types_are_left_to_pytorch(library):
 
 def test_large_products_go_to_the_library_that_was_chosen(monkeypatch):
     seen = []
-    monkeypatch.setattr(products, "by_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT))
+    monkeypatch.setattr(
+        products, "by_one_dnn", lambda a, b, bias: seen.append(a.shape) or torch.mm(a, b.mT)
+    )
     monkeypatch.setattr(products, "one_dnn", lambda: True)
     products.product(*draw(256, 64, 300))
     products.product(*draw(2, 64, 300))
@@ -176,4 +187,6 @@ def test_linear_under_a_map_over_seeds(library):
     stacked = torch.stack([weight, 2 * weight])
     bias = torch.zeros(2, 300)
     found = torch.func.vmap(products.linear, (None, 0, 0))(x, stacked, bias)
-    torch.testing.assert_close(found, torch.stack([x @ weight.T, 2 * (x @ weight.T)]), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        found, torch.stack([x @ weight.T, 2 * (x @ weight.T)]), rtol=1e-4, atol=1e-4
+    )

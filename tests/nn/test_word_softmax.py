@@ -23,8 +23,11 @@ def blocks(request, monkeypatch):
 
 def draw(scale=1.0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    h, weight = (torch.randn(*s, generator=generator, dtype=dtype) for s in ((ROWS, UNITS), (WORDS, UNITS)))
-    words = torch.tensor([0, 4, 5, 22, 22, 7, 22, 0, 10])  # some more than once, the first and the last among them
+    h, weight = (
+        torch.randn(*s, generator=generator, dtype=dtype) for s in ((ROWS, UNITS), (WORDS, UNITS))
+    )
+    # Some more than once, the first and the last among them.
+    words = torch.tensor([0, 4, 5, 22, 22, 7, 22, 0, 10])
     return h.requires_grad_(), (scale * weight).requires_grad_(), words
 
 
@@ -50,7 +53,9 @@ def test_a_confident_gradient_keeps_its_digits_in_half_precision(blocks):
     h, weight, words = draw(1.0, torch.float32)
     with torch.no_grad():
         h += 2.5 * weight[words]
-    found = torch.autograd.grad(word_softmax.log_probs(h, weight, words, half=True).sum(), (h, weight))
+    found = torch.autograd.grad(
+        word_softmax.log_probs(h, weight, words, half=True).sum(), (h, weight)
+    )
     log_p = plain(h, weight, words)
     assert float(log_p.detach().max()) > -1e-3
     wanted = torch.autograd.grad(log_p.sum(), (h, weight))

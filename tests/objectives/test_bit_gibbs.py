@@ -7,7 +7,17 @@ import math
 
 import pytest
 import torch
-from kit.bit_gibbs import EVERY, LIMIT, VISIBLE, inputs_of, literal_sweeps, norms_of, number, rule_of, table
+from kit.bit_gibbs import (
+    EVERY,
+    LIMIT,
+    VISIBLE,
+    inputs_of,
+    literal_sweeps,
+    norms_of,
+    number,
+    rule_of,
+    table,
+)
 from torch.func import functional_call, grad, vmap
 
 from vaebench import models, objectives
@@ -20,7 +30,9 @@ from vaebench.rng import noise
 from vaebench.training import engines as fast
 
 
-@pytest.mark.parametrize(("layers", "statistics"), [(0, "running"), (1, "running"), (1, "batch"), (2, "batch")])
+@pytest.mark.parametrize(
+    ("layers", "statistics"), [(0, "running"), (1, "running"), (1, "batch"), (2, "batch")]
+)
 def test_the_chains_of_a_step(layers, statistics):
     """The new bits are those of literal sweeps over the posterior with the statistics that the setting names."""
     rule = rule_of(layers, statistics=statistics, sweeps=3)
@@ -33,7 +45,8 @@ def test_the_chains_of_a_step(layers, statistics):
         kept[m.path] = state[f"model.{m.path}.mean"], state[f"model.{m.path}.variance"]
     wanted = {"running": kept, "batch": tape}
     results = {
-        k: literal_sweeps(table(rule, batch.x, v), state["posterior"], draws["posterior"]) for k, v in wanted.items()
+        k: literal_sweeps(table(rule, batch.x, v), state["posterior"], draws["posterior"])
+        for k, v in wanted.items()
     }
     assert torch.equal(number(new["posterior"]), results[statistics])
     if layers:
@@ -53,10 +66,14 @@ def test_loss_bound_and_statistics_of_a_step(layers):
     logits = rule.model.p.decoder(z, tape)
     log_p = torch.distributions.Bernoulli(logits=logits).log_prob(batch.x).sum(-1)
     energies = [machine.negative_energy(s[None, :2], s[None, 2:])[0] for s in (*z, *EVERY)]
-    log_p = (log_p + torch.stack(energies[:6]) - torch.logsumexp(torch.stack(energies[6:]), 0)).detach()
+    log_p = (
+        log_p + torch.stack(energies[:6]) - torch.logsumexp(torch.stack(energies[6:]), 0)
+    ).detach()
     assert float(metrics["bound"]) == pytest.approx(float(log_p.mean()), abs=1e-12)
     decayed = sum(
-        float((p.detach() ** 2).sum()) for n, p in rule.named_parameters() if n.endswith(("weight", "scale", ".w"))
+        float((p.detach() ** 2).sum())
+        for n, p in rule.named_parameters()
+        if n.endswith(("weight", "scale", ".w"))
     )
     assert float(loss.detach()) == pytest.approx(0.15 * decayed - float(log_p.mean()), abs=1e-10)
     for m in norms_of(rule):
@@ -93,7 +110,9 @@ def fixed_statistics(monkeypatch):
     def forward(self, x, tape=None):
         if tape is not None:
             tape[self.path] = (self.mean, self.variance)
-        return (x - self.mean) * (self.scale * torch.rsqrt(self.variance + self.epsilon)) + self.shift
+        return (x - self.mean) * (
+            self.scale * torch.rsqrt(self.variance + self.epsilon)
+        ) + self.shift
 
     monkeypatch.setattr(BatchNorm, "forward", forward)
 
@@ -136,8 +155,12 @@ def test_chains_from_the_posterior_give_the_gradient_in_expectation(layers, fixe
     spread_averages(rule)
     n = 4000
     generator = torch.Generator().manual_seed(5)
-    x = torch.tensor([[1.0, 0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0, 1.0], [1.0] * 5], dtype=torch.float64)
-    (z,) = rule.model.sample_posterior(x, n, noise.draw(rule.model.posterior_noise(n, 3), generator))
+    x = torch.tensor(
+        [[1.0, 0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 0.0, 1.0], [1.0] * 5], dtype=torch.float64
+    )
+    (z,) = rule.model.sample_posterior(
+        x, n, noise.draw(rule.model.posterior_noise(n, 3), generator)
+    )
     u = noise.draw(rule.noise(3), generator, (n,))["posterior"]
     params = {k: v.detach() for k, v in rule.named_parameters()}
     averages = {}
@@ -169,7 +192,9 @@ def test_the_start():
     assert torch.equal(bits, rule.state(3, 500)["posterior"])
     assert not torch.equal(bits, rule.state(4, 500)["posterior"])
     assert rule.per_case == ("posterior",)
-    assert {k for k in state if k != "posterior"} == {k for k, _ in rule.named_buffers() if "norms" in k}
+    assert {k for k in state if k != "posterior"} == {
+        k for k, _ in rule.named_buffers() if "norms" in k
+    }
     assert rule.noise(7) == {"posterior": ("uniform", (10, 6, 7))}
     assert set(fast.group_of(rule).values()) == {"model"}
 
@@ -178,7 +203,9 @@ def test_the_start():
     ("key", "value", "allowed"),
     [
         *itertools.product(["sweeps"], [0, 1.5, True], ["a whole number from 1"]),
-        *itertools.product(["weight_decay"], [-1.0, math.inf, math.nan, "a", True], ["a number from 0"]),
+        *itertools.product(
+            ["weight_decay"], [-1.0, math.inf, math.nan, "a", True], ["a number from 0"]
+        ),
         ("statistics", "bach", "batch"),
     ],
 )

@@ -20,12 +20,16 @@ def pack_of(rule, data, seeds, engine, rate):
         other = rule_of(len(norms_of(rule)), seed=20 + s, scale=0.5).float()
         params.append({k: v.detach().clone() for k, v in other.named_parameters()})
     states = [rule.state(s, len(data)) for s in seeds]
-    return fast.Pack(rule, descent, params, states, [descent.state(p) for p in params], data, engine=engine)
+    return fast.Pack(
+        rule, descent, params, states, [descent.state(p) for p in params], data, engine=engine
+    )
 
 
 def advance(pack, batch, seeds, rows):
     order = noise.order_block(len(pack.data), batch, "shuffle", seeds, 0, rows.stop)
-    draws = noise.update_block(pack.objective.noise(batch), seeds, 0, torch.device("cpu"), rows.stop)
+    draws = noise.update_block(
+        pack.objective.noise(batch), seeds, 0, torch.device("cpu"), rows.stop
+    )
     return order, pack.advance(order[rows], {k: v[rows] for k, v in draws.items()}, None)
 
 
@@ -34,7 +38,9 @@ def test_chains_follow_their_images(engine):
     """Every pixel is a copy of a bit: one sweep tells an image by its chain, in whatever order images come."""
     rule = objectives.build(
         {"name": "bit_gibbs", "sweeps": 1},
-        models.build({"name": "rbm_generator", "latents": BITS, "layers": 0}, DataInfo([0.5] * BITS)),
+        models.build(
+            {"name": "rbm_generator", "latents": BITS, "layers": 0}, DataInfo([0.5] * BITS)
+        ),
     )
     data = EVERY.to(torch.uint8)[torch.randperm(16, generator=torch.Generator().manual_seed(2))]
     descent = optim.build({"name": "sgd", "rate": 1e-9})
@@ -58,7 +64,9 @@ def test_chains_follow_their_images(engine):
 
 
 def test_packed_equals_plain():
-    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
+    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(
+        torch.uint8
+    )
     seeds = [0, 1, 2]
     packs = []
     for engine in ("plain", "packed"):
@@ -80,8 +88,13 @@ def test_packed_equals_plain():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own making
 @pytest.mark.skipif(not choice.compiler_found(), reason="no C++ compiler")
 def test_compiled_equals_plain():
-    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(torch.uint8)
-    packs = [pack_of(rule_of(1, sweeps=1).float(), data, [0, 1], engine, 0.05) for engine in ("plain", "compiled")]
+    data = (torch.rand(12, VISIBLE, generator=torch.Generator().manual_seed(0)) < 0.4).to(
+        torch.uint8
+    )
+    packs = [
+        pack_of(rule_of(1, sweeps=1).float(), data, [0, 1], engine, 0.05)
+        for engine in ("plain", "compiled")
+    ]
     sums = [advance(p, 4, [0, 1], slice(0, 6))[1]["bound"] for p in packs]
     torch.testing.assert_close(*sums, rtol=1e-5, atol=1e-4)
     assert torch.equal(packs[0].state["posterior"], packs[1].state["posterior"])

@@ -11,7 +11,9 @@ from vaebench.objectives.bit_gibbs import sweep_bits
 
 def arbitrary(batch, seed=0):
     """log p of every state, (batch, states), anything; and the function of z that it is."""
-    log_p = 2 * torch.randn(batch, 2**BITS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    log_p = 2 * torch.randn(
+        batch, 2**BITS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return log_p, lambda z: log_p.gather(1, number(z).unsqueeze(1)).squeeze(1)
 
 
@@ -70,4 +72,6 @@ def test_a_sweep_leaves_the_posterior_as_it_is(layers):
     torch.testing.assert_close(t.sum(1), torch.ones(16).double(), rtol=0, atol=1e-9)
     torch.testing.assert_close(pi @ t, pi, rtol=0, atol=1e-9)
     assert float(pi.max()) < 0.9
-    torch.testing.assert_close(torch.linalg.matrix_power(t, 500), pi.expand(16, -1), rtol=0, atol=1e-8)
+    torch.testing.assert_close(
+        torch.linalg.matrix_power(t, 500), pi.expand(16, -1), rtol=0, atol=1e-8
+    )

@@ -49,7 +49,9 @@ def test_the_priors_noise_keeps_chains_with_the_law_of_their_machine(scale):
     drawn = noise.fixed({"u2": ("dithered", (3, k, 3)), "u1": ("dithered", (3, k, 3))}, 0, "noise")
     z1, z2 = m.gibbs(start, drawn["u2"].double(), drawn["u1"].double())
     all1, all2, log_p = boltzmann_exact.log_probs(m)
-    states = torch.stack([(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1).double()
+    states = torch.stack(
+        [(z1 == a).all(-1) & (z2 == b).all(-1) for a, b in zip(all1, all2, strict=True)], -1
+    ).double()
     p = log_p.exp()
     assert ((states.mean(0) - p).abs() <= LIMIT * (p * (1 - p) / k).sqrt() + LIMIT**2 / k).all()
     same = (states[::2] * states[1::2]).sum(-1).mean()
@@ -91,7 +93,10 @@ def loops(b1, b2, w, z1, beta, u2, u1):
 
     x1 = list(z1)
     for v2, v1 in zip(u2, u1, strict=True):
-        x2 = [unit(b2[j] + sum(x1[i] * w[i, j] for i in range(len(x1))), v2[j]) for j in range(len(b2))]
+        x2 = [
+            unit(b2[j] + sum(x1[i] * w[i, j] for i in range(len(x1))), v2[j])
+            for j in range(len(b2))
+        ]
         logits = [b1[i] + sum(w[i, j] * x2[j] for j in range(len(x2))) for i in range(len(b1))]
         x1 = [unit(a, u) for a, u in zip(logits, v1, strict=True)]
     return x1, x2, [1 / (1 + torch.exp(-a)) for a in logits]
@@ -108,13 +113,20 @@ def test_values_and_derivatives_of_relaxed_sweeps_by_loops(t):
     z1 = (uniform(k, 2, 3) < 0.5).double()
     u2 = uniform(t + 1, k, 2, 2, seed=5)
     u1 = uniform(t + 1, k, 2, 3, seed=6)
-    weights = [torch.randn(k, 2, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in (3, 2, 3)]
+    weights = [
+        torch.randn(k, 2, n, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+        for n in (3, 2, 3)
+    ]
     bits, _, end = chains.advance(m, z1, chains.relaxation("piecewise_linear", beta), 1, u2, u1)
     got = sum((w * v).sum() for w, v in zip(weights, end, strict=True))
     wanted = 0.0
     for a, b in itertools.product(range(k), range(2)):
         one = loops(m.b1[b], m.b2[b], m.w[b], bits[a, b], beta, u2[1:, a, b], u1[1:, a, b])
-        wanted += sum(w[a, b, i] * v for w, values in zip(weights, one, strict=True) for i, v in enumerate(values))
+        wanted += sum(
+            w[a, b, i] * v
+            for w, values in zip(weights, one, strict=True)
+            for i, v in enumerate(values)
+        )
     torch.testing.assert_close(got, wanted)
     pairs = zip(torch.autograd.grad(got, m), torch.autograd.grad(wanted, m), strict=True)
     for a, b in pairs:
@@ -172,7 +184,9 @@ def test_sharp_relaxed_sweeps_estimate_the_truncated_derivative(t):
 
 
 def test_bad_settings():
-    with pytest.raises(UserError, match=r"objective\.relaxation='gaussian': .*allowed: concrete, piecewise_linear"):
+    with pytest.raises(
+        UserError, match=r"objective\.relaxation='gaussian': .*allowed: concrete, piecewise_linear"
+    ):
         chains.relaxation("gaussian", None)
     with pytest.raises(UserError, match="beta"):
         chains.relaxation("concrete", -1.0)

@@ -24,9 +24,13 @@ WORST = 4.5
 
 
 def rule_of(seed=0, scale=1.0, **settings):
-    model = models.build({"name": "rbm", "units": UNITS}, DataInfo(torch.linspace(0.2, 0.7, D).numpy())).double()
+    model = models.build(
+        {"name": "rbm", "units": UNITS}, DataInfo(torch.linspace(0.2, 0.7, D).numpy())
+    ).double()
     drawn(model, scale, seed)
-    return objectives.build({"name": "contrastive_divergence", "weight_decay": 0.0, **settings}, model)
+    return objectives.build(
+        {"name": "contrastive_divergence", "weight_decay": 0.0, **settings}, model
+    )
 
 
 def enumerated(model):
@@ -75,7 +79,9 @@ def test_the_free_energy_is_that_of_the_joint_table():
     model = rule_of().model
     p, _ = enumerated(model)
     x = boltzmann_exact.states(D, model.mean)
-    torch.testing.assert_close(-model.free_energy(x) - boltzmann_exact.log_z(model.machine()), p.log())
+    torch.testing.assert_close(
+        -model.free_energy(x) - boltzmann_exact.log_z(model.machine()), p.log()
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -129,7 +135,9 @@ def test_at_the_distribution_of_the_data_there_is_no_gradient(settings):
     torch.testing.assert_close(p @ ends @ f, p @ f)
 
     draws = torch.Generator().manual_seed(5)
-    x = boltzmann_exact.states(D, rule.model.mean)[torch.multinomial(p, CHAINS, True, generator=draws)]
+    x = boltzmann_exact.states(D, rule.model.mean)[
+        torch.multinomial(p, CHAINS, True, generator=draws)
+    ]
     found, _ = gradient(rule, x)
     square = (p.unsqueeze(1) * ends).unsqueeze(-1) * (f.unsqueeze(0) - f.unsqueeze(1)) ** 2
     assert worst(found, torch.zeros_like(found), square.sum((0, 1)), CHAINS) < WORST
@@ -159,12 +167,15 @@ def test_only_couplings_decay():
     with_decay, _ = gradient(rule, x)
     without, _ = gradient(rule_of(), x)
     parts = [
-        0.5 * p.detach() if name == "p.weight" else torch.zeros_like(p) for name, p in rule.model.named_parameters()
+        0.5 * p.detach() if name == "p.weight" else torch.zeros_like(p)
+        for name, p in rule.model.named_parameters()
     ]
     torch.testing.assert_close(with_decay - without, torch.cat([p.reshape(-1) for p in parts]))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"grow": 0}, {"chains": 0}, {"weight_decay": -1}, {"valid_chains": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"grow": 0}, {"chains": 0}, {"weight_decay": -1}, {"valid_chains": 1}]
+)
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(UserError, match=f"objective.{next(iter(wrong))}="):
         rule_of(**wrong)

@@ -14,7 +14,9 @@ from vaebench.objectives import decay
 
 @pytest.mark.parametrize("name", ["rbm_vae", "rbm_posterior"])
 def test_strengths_are_the_gradient_of_the_penalty(name):
-    model = models.build({"name": name, "latents": 4, "layers": 1, "units": 3}, DataInfo(np.full(5, 0.3)))
+    model = models.build(
+        {"name": name, "latents": 4, "layers": 1, "units": 3}, DataInfo(np.full(5, 0.3))
+    )
     models.start(model, {"init": "fan_in", "init_scale": 0.1}, 0)
     rule = {"rbm_vae": "dvae_sharp", "rbm_posterior": "dvae_sharp_sharp"}[name]
     rule = objectives.build({"name": rule, "weight_decay": 0.3}, model)
@@ -40,12 +42,16 @@ def test_the_penalty_is_left_out_in_a_block_alone():
 
 def test_rules_without_decay_have_no_strengths():
     model = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(np.full(5, 0.3)))
-    assert decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
+    assert (
+        decay.strengths(objectives.build({"name": "dvae_sharp", "weight_decay": 0.0}, model)) == {}
+    )
     sbn = models.build({"name": "sbn", "dims": [3]}, DataInfo(np.full(5, 0.3)))
     assert decay.strengths(objectives.build({"name": "nvil"}, sbn)) == {}
 
 
-@pytest.mark.parametrize("descent", [{"name": "adam", "rate": 0.1, "epsilon": 1.0}, {"name": "sgd", "rate": 0.02}])
+@pytest.mark.parametrize(
+    "descent", [{"name": "adam", "rate": 0.1, "epsilon": 1.0}, {"name": "sgd", "rate": 0.02}]
+)
 def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
     """A hundred updates of a whole pack, with decay as strong as the gradient; sides of 20 and 21 units.
 
@@ -65,4 +71,5 @@ def test_kernels_train_with_decay_as_the_plain_engine_does(descent):
     for name, v in plain[0].items():
         moved = (v - start[name]).norm()
         assert (kernel[0][name] - v).norm() < 0.02 * moved + 1e-4, name
-    assert (kernel[1]["posterior"] != plain[1]["posterior"]).float().mean() < 1e-3  # rounding turns a few bits
+    # Rounding turns a few bits.
+    assert (kernel[1]["posterior"] != plain[1]["posterior"]).float().mean() < 1e-3

@@ -26,7 +26,14 @@ GAMMA = torch.tensor(0.7, dtype=torch.float64)
 
 def rule_of(name, groups, latents=4, layers=1, **settings):
     """In double precision, all parameters N(0, 0.8^2)."""
-    config = {"name": "rbm_vae", "latents": latents, "groups": groups, "layers": layers, "units": 3, "context": "none"}
+    config = {
+        "name": "rbm_vae",
+        "latents": latents,
+        "groups": groups,
+        "layers": layers,
+        "units": 3,
+        "context": "none",
+    }
     model = models.build(config, DataInfo(torch.linspace(0.2, 0.8, VISIBLE)))
     rule = objectives.build({"name": name, **settings}, model).double()
     randomize(rule, 3)
@@ -101,7 +108,9 @@ def pieces(rule, relax, zeta):
     groups = zeta.split(rule.model.sizes[1:], -1)
     seen = model.encode(X.expand(len(zeta), -1))
     before = [g.unsqueeze(0) for g in groups]
-    logits = [model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))]
+    logits = [
+        model.group_logits(i, seen, before[:i]).reshape(groups[0].shape) for i in range(len(groups))
+    ]
     z, log_p = log_prior(model)
     both = torch.cat(logits, -1)
     log_q = (z[:, None] * both - F.softplus(both)).sum(-1)
@@ -134,9 +143,14 @@ def assert_same_gradients(rule, have, want, tolerance):
     have = gradient(rule, have)
     want = gradient(rule, want)
     for name, g in want.items():
-        torch.testing.assert_close(have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            have[name], g, rtol=0, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
+        )
     for part in ("model.q.outputs.0", "model.p.prior", "model.p.decoder"):
-        assert max(g.abs().max() for name, g in want.items() if name.startswith(part)) > 300 * tolerance
+        assert (
+            max(g.abs().max() for name, g in want.items() if name.startswith(part))
+            > 300 * tolerance
+        )
 
 
 OVERLAPPING = [
@@ -167,7 +181,9 @@ def test_dvae_pp_has_the_elbo_and_its_gradient_as_mean(smoothing, beta, groups, 
     assert_same_gradients(rule, gain, elbo, 1e-5)
 
 
-@pytest.mark.parametrize(("groups", "latents", "points"), [(1, 4, 6), (2, 4, 6), (4, 4, 6), (3, 6, 4)])
+@pytest.mark.parametrize(
+    ("groups", "latents", "points"), [(1, 4, 6), (2, 4, 6), (4, 4, 6), (3, 6, 4)]
+)
 def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
     """Also through bits that switch; nothing but the quadrature stands between the two."""
     rule = rule_of("dvae", groups, latents, beta=1.0)
@@ -189,7 +205,10 @@ def test_dvae_has_the_elbos_gradient_as_mean(groups, latents, points):
 def test_dvae_with_saturated_units():
     """Logits near 20: finite gradients in single precision, and no unit's share of it exceeds its couplings."""
     rule = rule_of("dvae", 2).float()
-    logits = [torch.tensor([[[18.0, -18.0]]], requires_grad=True), torch.tensor([[[25.0, 100.0]]], requires_grad=True)]
+    logits = [
+        torch.tensor([[[18.0, -18.0]]], requires_grad=True),
+        torch.tensor([[[25.0, 100.0]]], requires_grad=True),
+    ]
     zeta = [torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)]
     grads = torch.autograd.grad(rule.kl(zeta, logits).sum(), logits)
     w = rule.model.p.prior.w
@@ -201,11 +220,15 @@ def test_dvae_with_saturated_units():
 def exact_partition(machine, evidence1, evidence2, iterations=5):
     """log Zhat by enumeration."""
     shape = torch.Size([*evidence1.shape[:-1], *machine.w.shape])
-    return boltzmann_exact.log_z(RBM(machine.b1 + evidence1, machine.b2 + evidence2, machine.w.expand(shape)))
+    return boltzmann_exact.log_z(
+        RBM(machine.b1 + evidence1, machine.b2 + evidence2, machine.w.expand(shape))
+    )
 
 
 @pytest.mark.parametrize(("smoothing", "beta", "groups", "latents", "points"), OVERLAPPING)
-def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing, beta, groups, latents, points):
+def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(
+    monkeypatch, smoothing, beta, groups, latents, points
+):
     """E over zeta of log p(x | zeta) + gamma [log p(zeta) - log q(zeta | x)], with p(zeta) summed over all bits."""
     rule = rule_of("dvae_sharp", groups, latents, smoothing=smoothing, beta=beta)
     nodes, w = grid(rule.relax, latents, points)
@@ -227,7 +250,9 @@ def test_dvae_sharp_has_the_elbo_and_its_gradient_as_mean(monkeypatch, smoothing
 
 @pytest.mark.parametrize("estimator", ["plain", "doubly_reparameterized"])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(monkeypatch, estimator, groups):
+def test_dvae_sharp_with_two_samples_has_the_weighted_bounds_gradient_as_mean(
+    monkeypatch, estimator, groups
+):
     monkeypatch.setattr(mean_field, "log_partition", exact_partition)
     rule = rule_of("dvae_sharp", groups, 2, beta=2.0, samples=2, estimator=estimator)
     nodes, w = grid(rule.relax, 4, 8)
@@ -266,7 +291,9 @@ def loops(rule, zeta, logits, k, case, relieved):
             values.append(q[-1] if g >= relieved else flat[-1][0])
     n = len(p.b1)
     energy = sum(b * v for b, v in zip([*p.b1.tolist(), *p.b2.tolist()], values, strict=True))
-    energy += sum(values[i] * p.w[i, j].item() * values[n + j] for i in range(n) for j in range(len(p.b2)))
+    energy += sum(
+        values[i] * p.w[i, j].item() * values[n + j] for i in range(n) for j in range(len(p.b2))
+    )
     entropy = -sum(a * math.log(a) + (1 - a) * math.log(1 - a) for a in q)
     log_q = sum(z * v - math.log1p(math.exp(v)) for z, v in flat)
     return energy, entropy, log_q
@@ -280,7 +307,10 @@ def test_plug_in_forms_by_loops(name, groups, samples):
     rule = rule_of(name, groups, samples=samples, beta=2.0)
     x = torch.tensor([[0, 1, 1, 0], [1, 1, 0, 1]]).double()
     generator = torch.Generator().manual_seed(5)
-    noise = {k: torch.rand(s, generator=generator).double() for k, (_, s) in rule.posterior_noise(2).items()}
+    noise = {
+        k: torch.rand(s, generator=generator).double()
+        for k, (_, s) in rule.posterior_noise(2).items()
+    }
     with torch.no_grad():
         gain, bound, _ = rule.gain(x, GAMMA, torch.tensor(0.0), {}, noise, None)
         zeta, logits = rule.infer(rule.model.encode(x), noise, None)
@@ -290,7 +320,9 @@ def test_plug_in_forms_by_loops(name, groups, samples):
             log_w = []
             log_v = []
             for k in range(samples):
-                energy, entropy, log_q = loops(rule, zeta, logits, k, case, groups // 2 if samples == 1 else groups)
+                energy, entropy, log_q = loops(
+                    rule, zeta, logits, k, case, groups // 2 if samples == 1 else groups
+                )
                 ratio = energy + (entropy if samples == 1 else -log_q)
                 log_w.append(likelihood[k, case].item() + 0.7 * ratio)
                 log_v.append(likelihood[k, case].item() + ratio)
@@ -306,11 +338,15 @@ def test_one_group_has_the_kl_of_bits(name):
     logit = torch.tensor([0.3, -1.0, 2.0, 0.1], dtype=torch.float64, requires_grad=True)
     log_q = (z * logit - F.softplus(logit)).sum(-1)
     wanted = (log_q.exp() * (log_q - log_p)).sum()
-    zeta = rule.relax.sample(logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64))
+    zeta = rule.relax.sample(
+        logit, torch.full((rule.relax.uniforms, 1, 1, 4), 0.6, dtype=torch.float64)
+    )
     got = rule.kl([zeta], [logit.expand(1, 1, 4)]).sum() + boltzmann_exact.log_z(rule.model.prior())
     torch.testing.assert_close(got, wanted)
     leaves = [logit, *rule.model.p.prior.parameters()]
-    for a, b in zip(torch.autograd.grad(got, leaves), torch.autograd.grad(wanted, leaves), strict=True):
+    for a, b in zip(
+        torch.autograd.grad(got, leaves), torch.autograd.grad(wanted, leaves), strict=True
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -339,8 +375,13 @@ def test_the_hard_limit_is_the_discrete_elbo(settings, groups):
         x = X.expand(len(bits), -1)
         log_q = rule.model.log_posterior(z, x)[0]
         wanted = (
-            log_q.exp() * (rule.model.log_joint(x, z)[0] - boltzmann_exact.log_z(rule.model.prior()) - log_q)
+            log_q.exp()
+            * (rule.model.log_joint(x, z)[0] - boltzmann_exact.log_z(rule.model.prior()) - log_q)
         ).sum()
-        gain, bound = mean_gain(rule, bits[None], log_q.exp(), torch.tensor(1.0).double(), at="bits")
-    torch.testing.assert_close(gain, wanted, rtol=0, atol=5e-3 if settings.get("smoothing") == "gaussian" else 1e-4)
+        gain, bound = mean_gain(
+            rule, bits[None], log_q.exp(), torch.tensor(1.0).double(), at="bits"
+        )
+    torch.testing.assert_close(
+        gain, wanted, rtol=0, atol=5e-3 if settings.get("smoothing") == "gaussian" else 1e-4
+    )
     torch.testing.assert_close(bound, gain, rtol=0, atol=1e-9)

@@ -27,7 +27,13 @@ D = 4
 
 
 def rule_of(groups=2, latents=2, seed=1, scale=0.8, double=True, model=None, **settings):
-    config = {"name": "rbm_vae_gaussian", "latents": latents, "groups": groups, "layers": 0, "context": "none"}
+    config = {
+        "name": "rbm_vae_gaussian",
+        "latents": latents,
+        "groups": groups,
+        "layers": 0,
+        "context": "none",
+    }
     net = models.build({**config, **(model or {})}, DataInfo(torch.linspace(0.2, 0.7, D)))
     small = {"prior_chains": 4, "prior_sweeps": 2, "beta": 6.0, "weight_decay": 0.0, "warmup": 0.0}
     rule = objectives.build({"name": "dvae_sharp_gaussian", **small, **settings}, net)
@@ -66,7 +72,9 @@ def test_lambda_is_chosen_at_refreshes_and_in_between_raised_only_if_it_must():
 
 def step_inputs(rule, x, seed=0, update=1, **state):
     draws = {k: v.to(x.dtype) for k, v in noise.fixed(rule.noise(len(x)), seed, "noise").items()}
-    batch = Batch(x, rows=torch.arange(len(x)), update=torch.tensor(update), progress=torch.tensor(0.3))
+    batch = Batch(
+        x, rows=torch.arange(len(x)), update=torch.tensor(update), progress=torch.tensor(0.3)
+    )
     return {**{k: v.to(x.dtype) for k, v in rule.state().items()}, **state}, batch, draws
 
 
@@ -75,7 +83,9 @@ def test_the_step_uses_and_returns_the_refreshed_lambda():
     x = states(D, normal(1))[:6]
     losses = []
     for update, kept, wanted in ((4, 50.0, 50.0), (5, 50.0, 6.0), (5, 6.0, 6.0)):
-        loss, state, _ = rule(*step_inputs(rule, x, update=update, **{"lambda": torch.tensor(kept, dtype=x.dtype)}))
+        loss, state, _ = rule(
+            *step_inputs(rule, x, update=update, **{"lambda": torch.tensor(kept, dtype=x.dtype)})
+        )
         assert float(state["lambda"]) == pytest.approx(wanted)
         losses.append(loss.item())
     assert losses[1] == losses[2] != losses[0]
@@ -88,11 +98,15 @@ def test_a_step_survives_couplings_of_any_size(scale):
         rule.model.p.prior.w.copy_(normal(100, 100, scale=scale, dtype=torch.float32))
     x = states(D, torch.zeros(1))[:6]
     loss, state, _ = rule(*step_inputs(rule, x, update=1))
-    least = torch.linalg.eigvalsh(full(rule.model.p.prior.w.detach().double(), state["lambda"].double())).min()
+    least = torch.linalg.eigvalsh(
+        full(rule.model.p.prior.w.detach().double(), state["lambda"].double())
+    ).min()
     assert least > 0.9 * rules.FLOOR
     assert torch.isfinite(loss)
     named = dict(rule.named_parameters())
-    for (name, p), g in zip(named.items(), torch.autograd.grad(loss, list(named.values())), strict=True):
+    for (name, p), g in zip(
+        named.items(), torch.autograd.grad(loss, list(named.values())), strict=True
+    ):
         assert torch.isfinite(g).all(), name
         assert g.any() or p.numel() == 0, name
 
@@ -105,9 +119,15 @@ def weights(rule, x, zeta, shift):
         logit, delta, sigma = model.group_mixture(i, model.encode(x), zeta[:i])
         means = torch.stack([delta, 1 + delta], -1).expand(*z.shape, 2)
         parts = distributions.Normal(means, sigma.unsqueeze(-1).expand(means.shape))
-        which = distributions.Categorical(logits=torch.stack([torch.zeros_like(logit), logit], -1).expand(means.shape))
+        which = distributions.Categorical(
+            logits=torch.stack([torch.zeros_like(logit), logit], -1).expand(means.shape)
+        )
         log_q = log_q + distributions.MixtureSameFamily(which, parts).log_prob(z).sum(-1)
-    return model.log_likelihood(x, zeta), enumerated(model.prior(), shift, *model.sides(zeta)), log_q
+    return (
+        model.log_likelihood(x, zeta),
+        enumerated(model.prior(), shift, *model.sides(zeta)),
+        log_q,
+    )
 
 
 def by_quadrature(rule, x, weight, shift):
@@ -136,8 +156,14 @@ def sampled_gradients(rule, x, weight, shift, draws, seed=0):
 
     outer = Gain()
     generator = torch.Generator().manual_seed(seed)
-    u = {k: v.double() for k, v in noise.draw(rule.posterior_noise(len(x)), generator, (draws,)).items()}
-    one = grad(lambda p, n: functional_call(outer, {f"rule.{k}": v for k, v in p.items()}, (n,)), has_aux=True)
+    u = {
+        k: v.double()
+        for k, v in noise.draw(rule.posterior_noise(len(x)), generator, (draws,)).items()
+    }
+    one = grad(
+        lambda p, n: functional_call(outer, {f"rule.{k}": v for k, v in p.items()}, (n,)),
+        has_aux=True,
+    )
     gradients, (gain, bound) = vmap(one, in_dims=(None, 0))(params, u)
     return gain, bound, gradients
 
@@ -197,7 +223,10 @@ def test_frozen_mixtures_follow_the_samples_below_and_no_parameter(context):
     for a, b in zip(frozen, free, strict=True):
         torch.testing.assert_close(a, b)
     probe = normal(*free[1].shape)
-    slopes = [torch.autograd.grad((v[1] * probe).sum(), zeta[0], retain_graph=True)[0] for v in (frozen, free)]
+    slopes = [
+        torch.autograd.grad((v[1] * probe).sum(), zeta[0], retain_graph=True)[0]
+        for v in (frozen, free)
+    ]
     assert slopes[1].abs().max() > 1e-3
     torch.testing.assert_close(slopes[0], slopes[1])
     total = frozen[0].sum() + (frozen[1] * probe).sum()
@@ -217,13 +246,20 @@ def test_both_estimators_have_the_same_mean():
     for name in gradients[0]:
         difference = gradients[1][name] - gradients[0][name]
         z = z_of(difference)
-        assert len(z) or name.startswith("model.p."), name  # of the generative model both are the same, draw by draw
+        # Of the generative model both are the same, draw by draw.
+        assert len(z) or name.startswith("model.p."), name
         assert len(z) == 0 or z.abs().max() < LIMIT, name
 
 
 def trained(engine, updates=8, **settings):
     """Three seeds of a net with batch normalisation, the middle of the updates at a refresh."""
-    shape = {"model": {"layers": 1, "units": 6}, "double": False, "latents": 6, "refresh": 5, "warmup": 0.3}
+    shape = {
+        "model": {"layers": 1, "units": 6},
+        "double": False,
+        "latents": 6,
+        "refresh": 5,
+        "warmup": 0.3,
+    }
     rule = rule_of(**shape, **settings)
     update = SGD(0.05)
     parts = []
@@ -233,7 +269,9 @@ def trained(engine, updates=8, **settings):
         params["model.p.prior.w"] *= 1 + 4 * seed
         parts.append((params, rule.state(seed), update.state(params)))
     x = states(D, torch.zeros(1))
-    pack = fast.Pack(rule, update, *map(list, zip(*parts, strict=True)), data=x, engine=engine, updates=updates)
+    pack = fast.Pack(
+        rule, update, *map(list, zip(*parts, strict=True)), data=x, engine=engine, updates=updates
+    )
     draws = noise.update_block(rule.noise(5), [0, 1, 2], 0, torch.device("cpu"), updates)
     order = noise.order_block(len(x), 5, "replacement", [0, 1, 2], 0, updates)
     return pack, pack.advance(order, draws, None), [p["model.p.prior.w"] for p, _, _ in parts]
@@ -246,7 +284,9 @@ def assert_same(one, other):
         for part, wanted in zip(pack.seed(r), again.seed(r), strict=True):
             assert part.keys() == wanted.keys()
             for name, v in part.items():
-                torch.testing.assert_close(v, wanted[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+                torch.testing.assert_close(
+                    v, wanted[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+                )
 
 
 @pytest.mark.parametrize("samples", [1, 2])
@@ -269,7 +309,9 @@ def test_compiled_equals_plain(samples):
 
 def test_it_trains_models_with_mixtures_only():
     net = models.build({"name": "rbm_vae", "latents": 4}, DataInfo(torch.full((D,), 0.5)))
-    with pytest.raises(UserError, match=r"objective dvae_sharp_gaussian cannot train RBMVAE; allowed: .*dvae_pp"):
+    with pytest.raises(
+        UserError, match=r"objective dvae_sharp_gaussian cannot train RBMVAE; allowed: .*dvae_pp"
+    ):
         objectives.build({"name": "dvae_sharp_gaussian"}, net)
 
 

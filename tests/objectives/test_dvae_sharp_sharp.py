@@ -27,7 +27,11 @@ def rule_of(seed=0, latents=5, layers=1, scale=0.6, **settings):
     """The rule around a tiny model, every parameter N(0, scale^2), float64."""
     model = {"name": "rbm_posterior", "latents": latents, "layers": layers, "units": 3}
     built = models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
-    return drawn(objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double(), scale, seed)
+    return drawn(
+        objectives.build({"name": "dvae_sharp_sharp", **FEW, **settings}, built).double(),
+        scale,
+        seed,
+    )
 
 
 def inputs(rule, cases=4, progress=0.12, seed=1):
@@ -35,16 +39,26 @@ def inputs(rule, cases=4, progress=0.12, seed=1):
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(cases, VISIBLE, generator=generator) < 0.5).double()
     draws = {k: v.double() for k, v in noise.draw(rule.noise(cases), generator).items()}
-    state = {k: v if v.dtype == torch.uint8 else v.double() for k, v in rule.state(seed, cases).items()}
-    batch = Batch(x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress))
+    state = {
+        k: v if v.dtype == torch.uint8 else v.double() for k, v in rule.state(seed, cases).items()
+    }
+    batch = Batch(
+        x, rows=torch.arange(cases), update=torch.tensor(0), progress=torch.tensor(progress)
+    )
     return state, batch, draws
 
 
 def sweep(z1, b1, b2, w, u2, u1):
     """One sweep of bits of one chain, by loops over lists."""
     sigma = lambda a: 1 / (1 + math.exp(-a))  # noqa: E731
-    z2 = [float(u2[j] > 1 - sigma(b2[j] + sum(w[i][j] * z1[i] for i in range(len(b1))))) for j in range(len(b2))]
-    return [float(u1[i] > 1 - sigma(b1[i] + sum(w[i][j] * z2[j] for j in range(len(b2))))) for i in range(len(b1))], z2
+    z2 = [
+        float(u2[j] > 1 - sigma(b2[j] + sum(w[i][j] * z1[i] for i in range(len(b1)))))
+        for j in range(len(b2))
+    ]
+    return [
+        float(u1[i] > 1 - sigma(b1[i] + sum(w[i][j] * z2[j] for j in range(len(b2)))))
+        for i in range(len(b1))
+    ], z2
 
 
 def relaxed(logit, u, beta=4.0):
@@ -73,7 +87,9 @@ def test_one_sample_by_loops(t, rao_blackwell):
     for c in range(6):
         z1 = state["prior"][c].tolist()
         for s in range(2):
-            z1, z2 = sweep(z1, *phantoms, draws["prior2"][s, c].tolist(), draws["prior1"][s, c].tolist())
+            z1, z2 = sweep(
+                z1, *phantoms, draws["prior2"][s, c].tolist(), draws["prior1"][s, c].tolist()
+            )
         log_z = log_z + energy(*prior, torch.tensor(z1).double(), torch.tensor(z2).double()) / 6
     machines = model.posterior(batch.x, {})
     ends = []
@@ -83,7 +99,9 @@ def test_one_sample_by_loops(t, rao_blackwell):
         u2 = draws["posterior2"][:, 0, b]
         u1 = draws["posterior1"][:, 0, b]
         for s in range(2):
-            bits, _ = sweep(bits, b1.tolist(), b2.tolist(), w.tolist(), u2[s].tolist(), u1[s].tolist())
+            bits, _ = sweep(
+                bits, b1.tolist(), b2.tolist(), w.tolist(), u2[s].tolist(), u1[s].tolist()
+            )
         kept.append(bits)
         zeta1 = torch.tensor(bits).double()
         for s in range(2, 2 + t):
@@ -107,7 +125,9 @@ def test_one_sample_by_loops(t, rao_blackwell):
     assert new["posterior"][:, 0].double().tolist() == kept
     params = dict(rule.named_parameters())
     got = torch.autograd.grad(loss, list(params.values()))
-    for name, a, e in zip(params, got, torch.autograd.grad(wanted, list(params.values())), strict=True):
+    for name, a, e in zip(
+        params, got, torch.autograd.grad(wanted, list(params.values())), strict=True
+    ):
         torch.testing.assert_close(a, e, msg=lambda m, name=name: f"{name}: {m}")
         assert a.abs().max() > 1e-8 or name.endswith(("dense.0.bias", "q.couplings.shift"))
 
@@ -120,7 +140,11 @@ def test_several_samples_with_one_are_the_weighted_elbo():
         rule._one = getattr(rule, method)
         loss, _, metrics = rule(*inputs(rule))
         grads.append(
-            [loss, metrics["bound"], *torch.autograd.grad(loss, list(rule.parameters()), materialize_grads=True)]
+            [
+                loss,
+                metrics["bound"],
+                *torch.autograd.grad(loss, list(rule.parameters()), materialize_grads=True),
+            ]
         )
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
@@ -132,15 +156,25 @@ def blind(cases, k, t, beta, **settings):
     The chains start at exact samples and the cases alternate between two patterns. Both halves are linear.
     """
     rule = rule_of(
-        latents=4, layers=0, samples=k, relaxed_sweeps=t, beta=beta, warmup=0.5, weight_decay=0.0, **settings
+        latents=4,
+        layers=0,
+        samples=k,
+        relaxed_sweeps=t,
+        beta=beta,
+        warmup=0.5,
+        weight_decay=0.0,
+        **settings,
     )
     with torch.no_grad():
         rule.model.q.output.weight.zero_()
     state, batch, draws = inputs(rule, cases, progress=0.25)
-    batch = batch._replace(x=torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1))
+    batch = batch._replace(
+        x=torch.tensor([[1.0, 0, 1, 1, 0], [0, 0, 1, 0, 1]]).double().repeat(cases // 2, 1)
+    )
     machine = RBM(*(p[0] for p in rule.model.posterior(batch.x[:2], {})))
     u, v = (
-        torch.rand(k * cases, *n, generator=torch.Generator().manual_seed(9), dtype=torch.float64) for n in ((), (2,))
+        torch.rand(k * cases, *n, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+        for n in ((), (2,))
     )
     z1, _ = boltzmann_exact.sample(machine, u, v)
     state["posterior"] = z1.reshape(cases, k, 2).to(torch.uint8)
@@ -188,7 +222,12 @@ def test_gradient_of_one_sample_against_enumeration(rao_blackwell):
     log_q, likelihood, log_p = tables(rule, machine, batch.x[:2])
     gain = (likelihood + 0.5 * (log_p - log_q.unsqueeze(-1))).mean(1)
     elbo = log_q.exp() @ gain
-    assert error(gradient(rule, log_q.exp() @ gain.detach(), POSTERIOR), gradient(rule, elbo, POSTERIOR)) < 1e-10
+    assert (
+        error(
+            gradient(rule, log_q.exp() @ gain.detach(), POSTERIOR), gradient(rule, elbo, POSTERIOR)
+        )
+        < 1e-10
+    )
     part = after_a_sweep(machine) @ gain.detach()
     assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
     assert error(-gradient(rule, loss, DECODER), gradient(rule, elbo, DECODER)) < 0.05
@@ -209,7 +248,10 @@ def test_gradient_of_two_samples_against_enumeration():
     bound = log_q.exp() @ pairs @ log_q.exp()
     a = log_w.unsqueeze(1) - log_w.unsqueeze(0)
     gain = 2 * ((F.softplus(a) - 0.5 * torch.sigmoid(a)).mean(-1) @ log_q.exp()).detach()
-    assert error(gradient(rule, log_q.exp() @ gain, POSTERIOR), gradient(rule, bound, POSTERIOR)) < 1e-10
+    assert (
+        error(gradient(rule, log_q.exp() @ gain, POSTERIOR), gradient(rule, bound, POSTERIOR))
+        < 1e-10
+    )
     part = after_a_sweep(machine) @ gain
     assert error(-gradient(rule, loss, POSTERIOR), gradient(rule, part, POSTERIOR)) < 0.1
     assert error(-gradient(rule, loss, DECODER), gradient(rule, bound, DECODER)) < 0.05
@@ -221,13 +263,16 @@ def packed(engine, **settings):
     params = []
     state = []
     opt = []
-    rate = optim.build({"name": "sgd", "rate": 0.01})  # Adam makes rounding errors of zero gradients large
+    # Adam makes rounding errors of zero gradients large.
+    rate = optim.build({"name": "sgd", "rate": 0.01})
     for seed in (0, 1):
         start = {k: v.detach().clone() for k, v in rule_of(seed).float().named_parameters()}
         params.append(start)
         state.append(rule.state(seed, 7))
         opt.append(rate.state(start))
-    data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(torch.uint8)
+    data = (torch.rand(7, VISIBLE, generator=torch.Generator().manual_seed(2)) < 0.5).to(
+        torch.uint8
+    )
     return fast.Pack(rule, rate, params, state, opt, data, engine=engine, updates=10)
 
 
@@ -273,15 +318,27 @@ def test_state_and_noise():
     assert torch.equal(rule_of(samples=1).state(0, 10)["posterior"], state["posterior"][:, :1])
     assert not torch.equal(state["posterior"][:, 0], state["posterior"][:, 1])
     shapes = rule.noise(7)
-    assert (shapes["posterior2"], shapes["posterior1"]) == (("uniform", (4, 3, 7, 3)), ("uniform", (4, 3, 7, 2)))
+    assert (shapes["posterior2"], shapes["posterior1"]) == (
+        ("uniform", (4, 3, 7, 3)),
+        ("uniform", (4, 3, 7, 2)),
+    )
 
 
 def test_what_it_trains():
-    other = models.build({"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE)))
+    other = models.build(
+        {"name": "rbm_vae", "latents": 4, "layers": 0}, DataInfo(torch.zeros(VISIBLE))
+    )
     with pytest.raises(UserError, match="dvae_sharp_sharp cannot train RBMVAE"):
         objectives.build({"name": "dvae_sharp_sharp"}, other)
-    for key, value in (("relaxation", "gaussian"), ("relaxed_sweeps", 0), ("rao_blackwell", 1), ("beta", 0)):
+    for key, value in (
+        ("relaxation", "gaussian"),
+        ("relaxed_sweeps", 0),
+        ("rao_blackwell", 1),
+        ("beta", 0),
+    ):
         with pytest.raises(UserError, match=key):
             rule_of(**{key: value})
-    with pytest.raises(UserError, match=r"dvae_pp cannot train RBMPosteriorVAE; allowed: dvae_sharp_sharp$"):
+    with pytest.raises(
+        UserError, match=r"dvae_pp cannot train RBMPosteriorVAE; allowed: dvae_sharp_sharp$"
+    ):
         objectives.build({"name": "dvae_pp"}, rule_of().model)

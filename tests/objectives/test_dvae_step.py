@@ -49,7 +49,9 @@ def inputs(rule, progress=0.5, seed=0, dtype=torch.float64):
     """State of the start, a batch of all cases, noise."""
     rule.to(dtype)
     cast = lambda part: {k: v.to(dtype) for k, v in part.items()}  # noqa: E731
-    batch = Batch(data().to(dtype), rows=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype))
+    batch = Batch(
+        data().to(dtype), rows=torch.arange(CASES), progress=torch.tensor(progress, dtype=dtype)
+    )
     return cast(rule.state(seed)), batch, cast(noise.fixed(rule.noise(CASES), seed, "noise"))
 
 
@@ -90,7 +92,10 @@ def test_weight_decay_adds_lambda_times_the_weights():
         if added.abs().max() > 0:
             decayed.add(name)
             torch.testing.assert_close(added, 0.3 * p.detach())
-    kernels = {f"model.q.outputs.{i}.weight" for i in (0, 1)} | {"model.p.decoder.output.weight", "model.p.prior.w"}
+    kernels = {f"model.q.outputs.{i}.weight" for i in (0, 1)} | {
+        "model.p.decoder.output.weight",
+        "model.p.prior.w",
+    }
     for net in ("model.q.context", "model.p.decoder.net"):
         kernels |= {f"{net}.dense.0.weight", f"{net}.norms.0.scale"}
     assert decayed == kernels
@@ -152,7 +157,10 @@ def test_running_averages_of_batch_normalisation(settings):
             key = f"model.{path}.norms.0."
             torch.testing.assert_close(new[key + "mean"], 0.2 * h.mean(0))
             torch.testing.assert_close(new[key + "variance"], 0.8 + 0.2 * h.var(0, unbiased=False))
-    assert set(new) == {"prior", *(f"model.{p}.norms.0.{n}" for p in hidden for n in ("mean", "variance"))}
+    assert set(new) == {
+        "prior",
+        *(f"model.{p}.norms.0.{n}" for p in hidden for n in ("mean", "variance")),
+    }
     assert {k: v.shape for k, v in new.items()} == {k: v.shape for k, v in rule.state().items()}
     assert not any(v.requires_grad for v in new.values())
 
@@ -190,10 +198,14 @@ def test_packed_equals_plain(settings):
         update = optim.build({"name": "sgd", "rate": 0.05})
         params = [{k: v.detach() + 0.1 * s for k, v in rule.named_parameters()} for s in seeds]
         starts = [rule.state(s) for s in seeds], [update.state(p) for p in params]
-        packs.append(fast.Pack(rule, update, params, *starts, data=x, engine=engine, updates=updates))
+        packs.append(
+            fast.Pack(rule, update, params, *starts, data=x, engine=engine, updates=updates)
+        )
         packs[-1].advance(order, draws, None)
     for plain, packed in zip(*([*p.params.items(), *p.state.items()] for p in packs), strict=True):
-        torch.testing.assert_close(plain[1], packed[1], rtol=1e-4, atol=1e-5, msg=lambda m, k=plain[0]: f"{k}: {m}")
+        torch.testing.assert_close(
+            plain[1], packed[1], rtol=1e-4, atol=1e-5, msg=lambda m, k=plain[0]: f"{k}: {m}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +215,10 @@ def test_packed_equals_plain(settings):
             {"name": "dvae_pp", "smoothing": "concrete"},
             "objective.smoothing='concrete': .*exponential, gaussian, logistic",
         ),
-        ({"name": "dvae_sharp", "smoothing": "powr"}, "objective.smoothing='powr': did you mean 'power'?"),
+        (
+            {"name": "dvae_sharp", "smoothing": "powr"},
+            "objective.smoothing='powr': did you mean 'power'?",
+        ),
         (
             {"name": "dvae_sharp", "estimator": "iwae"},
             "objective.estimator='iwae': allowed: doubly_reparameterized, plain",
@@ -213,7 +228,10 @@ def test_packed_equals_plain(settings):
             {"name": "dvae_sharp", "smoothing": "logistic", "beta": True},
             "objective.beta=True: must be a positive number",
         ),
-        ({"name": "gumbolt", "groups": 3}, "model.groups=3: GumBolt and PWL take 1 group or an even number"),
+        (
+            {"name": "gumbolt", "groups": 3},
+            "model.groups=3: GumBolt and PWL take 1 group or an even number",
+        ),
         ({"name": "pwl", "stop_slope": 1}, "stop_slope=1: must be true or false"),
         ({"name": "dvae", "smoothing": "power"}, "objective dvae: .*smoothing"),
         ({"name": "dvae_pp", "estimator": "plain"}, "objective dvae_pp: .*estimator"),

@@ -67,7 +67,11 @@ def plain_e_step(x, logits, log_weights):
     means = 1 / (1 + np.exp(-logits))
     weights = np.exp(log_weights) / np.exp(log_weights).sum()
     joint = np.stack(
-        [w * np.prod(np.where(x == 1, m, 1 - m), axis=1) for w, m in zip(weights, means, strict=True)], axis=1
+        [
+            w * np.prod(np.where(x == 1, m, 1 - m), axis=1)
+            for w, m in zip(weights, means, strict=True)
+        ],
+        axis=1,
     )
     return np.log(joint.sum(1)), joint / joint.sum(1, keepdims=True)
 
@@ -79,7 +83,9 @@ def plain_m_step(x, r, prior):
 
 
 def plain_start(x, jitter, shrink):
-    means = (1 - shrink) * x[:COMPONENTS] + shrink * x.mean(0).astype(np.float32).astype(float).clip(EDGE, 1 - EDGE)
+    means = (1 - shrink) * x[:COMPONENTS] + shrink * x.mean(0).astype(np.float32).astype(
+        float
+    ).clip(EDGE, 1 - EDGE)
     return np.log(means / (1 - means)) + jitter, np.zeros(COMPONENTS)
 
 

@@ -20,7 +20,9 @@ def test_one_and_one_unit_integrate_to_one(w, shift):
     m = RBM(*(torch.tensor(v, dtype=torch.float64) for v in ([0.7], [-1.1], [[w]])))
     axis = torch.linspace(-6, 7, 651, dtype=torch.float64)
     zeta1, zeta2 = (v.reshape(1, -1, 1) for v in torch.meshgrid(axis, axis, indexing="ij"))
-    log_p = rules.log_density(m, torch.tensor(shift, dtype=torch.float64), zeta1, zeta2) - boltzmann_exact.log_z(m)
+    log_p = rules.log_density(
+        m, torch.tensor(shift, dtype=torch.float64), zeta1, zeta2
+    ) - boltzmann_exact.log_z(m)
     assert float(log_p.exp().sum() * (axis[1] - axis[0]) ** 2) == pytest.approx(1.0, abs=1e-9)
 
 
@@ -33,7 +35,9 @@ def test_two_and_two_units_integrate_to_one():
     corner = (torch.rand(100_000, 4, generator=torch.Generator().manual_seed(3)) < 0.5).double()
     zeta = corner + width * normal(100_000, 4, seed=4)
     log_q = (torch.logsumexp(each.log_prob(zeta.unsqueeze(-1)), -1) - math.log(2)).sum(-1)
-    weight = (rules.log_density(m, shift, zeta[:, :2], zeta[:, 2:]) - boltzmann_exact.log_z(m) - log_q).exp()
+    weight = (
+        rules.log_density(m, shift, zeta[:, :2], zeta[:, 2:]) - boltzmann_exact.log_z(m) - log_q
+    ).exp()
     error = float(weight.std()) / math.sqrt(len(weight))
     assert error < 0.01
     assert abs(float(weight.mean()) - 1) < LIMIT * error
@@ -50,7 +54,9 @@ def test_density_and_gradient_are_those_of_the_sum_over_all_states(sizes):
     assert found.shape == (3, 5)
     torch.testing.assert_close(found, wanted)
     probe = normal(3, 5, seed=9)
-    for a, b in zip(*(torch.autograd.grad((v * probe).sum(), inputs) for v in (found, wanted)), strict=True):
+    for a, b in zip(
+        *(torch.autograd.grad((v * probe).sum(), inputs) for v in (found, wanted)), strict=True
+    ):
         assert b.abs().max() > 1e-3
         torch.testing.assert_close(a, b)
 
@@ -58,11 +64,16 @@ def test_density_and_gradient_are_those_of_the_sum_over_all_states(sizes):
 def test_float32_holds_with_two_hundred_units_and_large_couplings():
     m = RBM(*(p * s for p, s in zip(machine(100, 100, seed=3), (3.0, 3.0, 2.0), strict=True)))
     shift = rules.largest_singular_value(m.w) + rules.FLOOR
-    zeta = [(normal(2, 20, 100, seed=i) > 0).double() + normal(2, 20, 100, seed=5 + i, scale=0.25) for i in (0, 1)]
+    zeta = [
+        (normal(2, 20, 100, seed=i) > 0).double() + normal(2, 20, 100, seed=5 + i, scale=0.25)
+        for i in (0, 1)
+    ]
     values = []
     for dtype in (torch.float32, torch.float64):
         w = m.w.to(dtype).requires_grad_()
-        value = rules.log_density(RBM(m.b1.to(dtype), m.b2.to(dtype), w), shift.to(dtype), *(z.to(dtype) for z in zeta))
+        value = rules.log_density(
+            RBM(m.b1.to(dtype), m.b2.to(dtype), w), shift.to(dtype), *(z.to(dtype) for z in zeta)
+        )
         values.append((value.double(), torch.autograd.grad(value.sum(), w)[0].double()))
     torch.testing.assert_close(values[0][0], values[1][0], rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(values[0][1], values[1][1], rtol=1e-4, atol=1e-2)
@@ -92,5 +103,9 @@ def test_largest_singular_value_is_bounded_from_above_and_closely(sizes, scale, 
 def test_largest_singular_value_of_special_matrices():
     assert float(rules.largest_singular_value(torch.zeros(4, 4))) < 1e-15
     # All equal is the worst case: too large by n^(1 / 4m).
-    assert float(rules.largest_singular_value(3 * torch.eye(100))) == pytest.approx(3 * 100 ** (1 / 1024), rel=1e-6)
-    assert float(rules.largest_singular_value(torch.ones(20, 30))) == pytest.approx(math.sqrt(600), rel=1e-6)
+    assert float(rules.largest_singular_value(3 * torch.eye(100))) == pytest.approx(
+        3 * 100 ** (1 / 1024), rel=1e-6
+    )
+    assert float(rules.largest_singular_value(torch.ones(20, 30))) == pytest.approx(
+        math.sqrt(600), rel=1e-6
+    )

@@ -20,7 +20,9 @@ VISIBLE = 4
 
 
 def rule_of(samples, **settings):
-    model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+    model = models.build(
+        {"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
+    )
     rule = objectives.build({"name": "iw_bound", "samples": samples, **settings}, model).double()
     randomize(rule, 0)
     return rule
@@ -49,7 +51,9 @@ def log_weight(model, x, e):
 def test_one_sample_is_the_elbo():
     rule = rule_of(1)
     x, draws = inputs(rule)
-    wanted = torch.stack([log_weight(rule.model, x[b], draws["q1"][0, b]) for b in range(CASES)]).mean()
+    wanted = torch.stack(
+        [log_weight(rule.model, x[b], draws["q1"][0, b]) for b in range(CASES)]
+    ).mean()
     loss, state, metrics = step(rule, x, draws)
     assert state == {}
     torch.testing.assert_close(-loss, wanted)
@@ -114,7 +118,10 @@ def test_one_sample_is_the_same_inside_and_outside_the_logarithm(make):
         rule = make(samples=samples, average=average)
         x, draws = inputs(rule)
         loss = step(rule, (x > 0).double(), draws)[0]
-        found[samples, average] = [loss.detach(), *torch.autograd.grad(loss, list(rule.parameters()))]
+        found[samples, average] = [
+            loss.detach(),
+            *torch.autograd.grad(loss, list(rule.parameters())),
+        ]
     one, two = (list(zip(found[k, "inside"], found[k, "outside"], strict=True)) for k in (1, 2))
     assert all(torch.equal(a, b) for a, b in one)
     assert float(found[2, "inside"][0]) < float(found[2, "outside"][0])

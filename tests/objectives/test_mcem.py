@@ -42,7 +42,9 @@ def test_its_gradient_is_that_of_the_marginal_likelihood():
     model = rule.model
     x = bits(3)
     z = torch.linspace(-12, 12, 4_001, dtype=torch.float64)
-    log_p = torch.logsumexp(model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 3, 1)]), 0) + math.log(float(z[1] - z[0]))
+    log_p = torch.logsumexp(model.log_joint(x, [z.view(-1, 1, 1).expand(-1, 3, 1)]), 0) + math.log(
+        float(z[1] - z[0])
+    )
     generative = list(model.p.parameters())
     exact = torch.cat([g.flatten() for g in torch.autograd.grad(log_p.mean(), generative)])
 

@@ -78,9 +78,13 @@ CASES = [
 def test_the_generative_model_follows_its_own_gradient(config, kind):
     """Unbiased, at every depth: of the mean over codes of log p(x, h)."""
     rule = rule_of(config, kind=kind)
-    x = torch.tensor([[3.0, 0.0, 1.0, 0.0] if kind is Kind.COUNTS else [1.0, 0.0, 1.0, 1.0]]).double()
+    x = torch.tensor(
+        [[3.0, 0.0, 1.0, 0.0] if kind is Kind.COUNTS else [1.0, 0.0, 1.0, 1.0]]
+    ).double()
     wanted = gradient_of(exact.expected_log_joint(rule.model, x).sum(), rule)
-    torch.testing.assert_close(flat(expected_gradient(rule, x), "model.p."), flat(wanted, "model.p."))
+    torch.testing.assert_close(
+        flat(expected_gradient(rule, x), "model.p."), flat(wanted, "model.p.")
+    )
 
 
 # ------------------------------------------------------------------------------------------------ half estimator
@@ -139,7 +143,9 @@ def bias(name, seed, scale):
     return float((found - expected).norm() / expected.norm()), cosine
 
 
-@pytest.mark.parametrize(("scale", "least", "most"), [(0.4, 0.001, 0.006), (0.8, 0.01, 0.02), (1.6, 0.03, 0.12)])
+@pytest.mark.parametrize(
+    ("scale", "least", "most"), [(0.4, 0.001, 0.006), (0.8, 0.01, 0.02), (1.6, 0.03, 0.12)]
+)
 def test_the_coder_of_a_belief_net_has_a_small_bias(scale, least, most):
     """-log p(x, h) is not quadratic in h: the wider its logits, the larger the bias, of four nets each."""
     found = [bias("SBN 4", seed, scale) for seed in range(4)]
@@ -221,7 +227,9 @@ def test_a_deterministic_code_bounds_the_likelihood(name):
 def test_its_kl_is_the_length_of_the_code():
     model = deterministic("SBN 2-3").model
     x = exact.states(VISIBLE)
-    terms = model.log_joint_terms(x, model.sample_posterior(x, 1, noise_of(model, x, exact.states(5)[3].split([3, 2]))))
+    terms = model.log_joint_terms(
+        x, model.sample_posterior(x, 1, noise_of(model, x, exact.states(5)[3].split([3, 2])))
+    )
     for kl, log_p in zip(exact.layer_kl(model, x), terms[1:], strict=True):
         torch.testing.assert_close(kl, -log_p[0])
 
@@ -244,7 +252,9 @@ def test_the_gradient_goes_straight_through():
         slope[:, j] = (up - down) / 2e-6
     q = torch.sigmoid(logits)
     to_logits = slope * q * (1 - q)
-    torch.testing.assert_close(found["model.q.0.weight"], to_logits.T @ (x - model.mean), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        found["model.q.0.weight"], to_logits.T @ (x - model.mean), rtol=1e-6, atol=1e-8
+    )
     torch.testing.assert_close(found["model.q.0.bias"], to_logits.sum(0), rtol=1e-6, atol=1e-8)
     torch.testing.assert_close(metrics["bound"], model.log_joint(x, [h]).mean().detach())
     wanted = gradient_of(model.log_joint(x, [h]).sum(), rule)
@@ -255,7 +265,9 @@ def test_noise_does_not_move_a_deterministic_code():
     model = deterministic("SBN 2-3").model
     x = exact.states(VISIBLE)
     draws = [noise.fixed(model.posterior_noise(3, len(x)), seed, "noise") for seed in (0, 1)]
-    one, other = (model.sample_posterior(x, 3, {k: v.double() for k, v in given.items()}) for given in draws)
+    one, other = (
+        model.sample_posterior(x, 3, {k: v.double() for k, v in given.items()}) for given in draws
+    )
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert [v.shape for v in one] == [(3, len(x), 3), (3, len(x), 2)]
 
@@ -265,14 +277,20 @@ def test_noise_does_not_move_a_deterministic_code():
 
 @pytest.mark.parametrize("name", ["nvil", "wake_sleep"])
 def test_other_rules_refuse_codes_that_are_not_drawn(name):
-    model = models.build({"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5)))
-    with pytest.raises(UserError, match=f"{name} cannot train SBN with model.posterior=deterministic; allowed: mdl"):
+    model = models.build(
+        {"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5))
+    )
+    with pytest.raises(
+        UserError, match=f"{name} cannot train SBN with model.posterior=deterministic; allowed: mdl"
+    ):
         objectives.build({"name": name}, model)
 
 
 def test_a_setting_that_changes_nothing_is_not_blamed():
     """No rule for Boltzmann machines trains a belief net, whatever its codes are."""
-    model = models.build({"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5)))
+    model = models.build(
+        {"name": "sbn", "dims": [3], "posterior": "deterministic"}, DataInfo(torch.full((4,), 0.5))
+    )
     with pytest.raises(UserError, match="rbm_kl cannot train SBN; allowed: mdl"):
         objectives.build({"name": "rbm_kl"}, model)
 
@@ -286,7 +304,10 @@ def test_settings_that_a_class_hands_on_are_known():
 
 
 def test_it_refuses_an_autoregressive_coder():
-    model = models.build({"name": "darn", "dims": [3], "posterior": "autoregressive"}, DataInfo(torch.full((4,), 0.5)))
+    model = models.build(
+        {"name": "darn", "dims": [3], "posterior": "autoregressive"},
+        DataInfo(torch.full((4,), 0.5)),
+    )
     said = "mdl cannot train DARN with model.posterior=autoregressive; allowed: nvil, wake_sleep$"
     with pytest.raises(UserError, match=said):
         objectives.build({"name": "mdl"}, model)

@@ -51,7 +51,9 @@ def test_the_bound_is_raw():
         rule = rule_of(**settings)
         inputs, layers = one_step(rule)
         below, top, posterior = literal_terms(rule, layers)
-        torch.testing.assert_close(rule(*inputs)[2]["bound"], (sum(below) + top - sum(posterior)).mean().detach())
+        torch.testing.assert_close(
+            rule(*inputs)[2]["bound"], (sum(below) + top - sum(posterior)).mean().detach()
+        )
 
 
 def closed_form(rule, inputs, layers):
@@ -83,17 +85,27 @@ def closed_form(rule, inputs, layers):
         if on["variance_normalization"]:
             s = s / max(1.0, math.sqrt(float(variance.detach())))
 
-        error = s[:, None] * (layers[i + 1] - torch.sigmoid(seen[i] @ model.q[i].weight.T + model.q[i].bias))
+        error = s[:, None] * (
+            layers[i + 1] - torch.sigmoid(seen[i] @ model.q[i].weight.T + model.q[i].bias)
+        )
         out[f"model.q.{i}.weight"], out[f"model.q.{i}.bias"] = error.T @ seen[i], error.sum(0)
         if rule.baseline is not None:
             inner = s[:, None] * (1 - t**2) * output.weight[0]
-            out[f"baseline.{i}.output.weight"], out[f"baseline.{i}.output.bias"] = (s @ t)[None], s.sum()[None]
-            out[f"baseline.{i}.hidden.weight"], out[f"baseline.{i}.hidden.bias"] = inner.T @ seen[i], inner.sum(0)
+            out[f"baseline.{i}.output.weight"], out[f"baseline.{i}.output.bias"] = (
+                (s @ t)[None],
+                s.sum()[None],
+            )
+            out[f"baseline.{i}.hidden.weight"], out[f"baseline.{i}.hidden.bias"] = (
+                inner.T @ seen[i],
+                inner.sum(0),
+            )
     out[f"model.p.{n}.bias"] = (layers[-1] - torch.sigmoid(model.p[n].bias)).sum(0)
     return out
 
 
-@pytest.mark.parametrize("switches", [ALL, *({**ALL, s: False} for s in SWITCHES), {s: False for s in SWITCHES}])
+@pytest.mark.parametrize(
+    "switches", [ALL, *({**ALL, s: False} for s in SWITCHES), {s: False for s in SWITCHES}]
+)
 def test_gradients_are_the_closed_forms(switches):
     rule = rule_of(**switches)
     inputs, layers = one_step(rule)
@@ -116,11 +128,14 @@ def test_each_switch_changes_the_update():
         posterior[name], model[name] = rule.model.q[1].weight.grad, rule.model.p[1].weight.grad
     for name in SWITCHES:
         assert not torch.allclose(posterior[name], posterior[""], rtol=1e-2), name
-        torch.testing.assert_close(model[name], model[""])  # that of the generative model needs no signal
+        # That of the generative model needs no signal.
+        torch.testing.assert_close(model[name], model[""])
 
 
 def test_without_baselines_there_are_no_baseline_parameters():
-    assert not [name for name, _ in rule_of(input_baseline=False).named_parameters() if "baseline" in name]
+    assert not [
+        name for name, _ in rule_of(input_baseline=False).named_parameters() if "baseline" in name
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,5 +157,7 @@ def test_bad_settings(settings, message):
 
 def test_it_cannot_train_continuous_latents():
     model = models.build({"name": "linear_gaussian", "dims": [2]}, DataInfo(torch.zeros(3)))
-    with pytest.raises(UserError, match="nvil cannot train LinearGaussian; allowed: wake_sleep, iw_bound"):
+    with pytest.raises(
+        UserError, match="nvil cannot train LinearGaussian; allowed: wake_sleep, iw_bound"
+    ):
         objectives.build({"name": "nvil"}, model)

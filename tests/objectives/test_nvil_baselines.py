@@ -29,7 +29,9 @@ def prediction_after_a_jump(optimiser, rule, steps=60):
     for _ in range(steps):
         own = {k: v[0].requires_grad_() for k, v in params.items()}
         predicted = functional_call(net, own, (x,)).unsqueeze(0)
-        signal, state = rule.center(torch.full((1, 20), -1000.0, dtype=torch.float64), predicted, state)
+        signal, state = rule.center(
+            torch.full((1, 20), -1000.0, dtype=torch.float64), predicted, state
+        )
         grads = torch.autograd.grad(-(signal * predicted).sum(), list(own.values()))
         own_grads = {k: g.unsqueeze(0) for k, g in zip(own, grads, strict=True)}
         optimiser.apply_(params, own_grads, {}, dict.fromkeys(params, "baseline"), torch.zeros(1))
@@ -66,8 +68,10 @@ def test_the_largest_rate_of_the_baselines():
     [
         ([[-100.0, -20.0], [-2.0, 1.0]], [[499.0, 0.0], [9.0, -9.9]], 0),
         ([[-100.0, -20.0], [-2.0, 1.0]], [[0.0, -501.0], [0.0, 0.0]], 1),
-        ([[-100.0, -20.0], [-2.0, 1.0]], [[0.0, 0.0], [10.1, 0.0]], 1),  # by the range of its own layer
-        ([[-100.0, -20.0], [-0.1, 0.1]], [[0.0, 0.0], [4.9, 0.0]], 0),  # a range below a nat counts as one
+        # By the range of its own layer.
+        ([[-100.0, -20.0], [-2.0, 1.0]], [[0.0, 0.0], [10.1, 0.0]], 1),
+        # A range below a nat counts as one.
+        ([[-100.0, -20.0], [-0.1, 0.1]], [[0.0, 0.0], [4.9, 0.0]], 0),
         ([[-100.0, -20.0], [-0.1, 0.1]], [[0.0, 0.0], [math.inf, 0.0]], 1),
     ],
 )

@@ -21,7 +21,9 @@ from vaebench.rng import noise
 def numbers(rule, raw, predicted, mean, variance):
     t = torch.tensor
     s, new = rule.center(
-        t(raw), None if predicted is None else t(predicted), {"mean": t(mean), "variance": t(variance)}
+        t(raw),
+        None if predicted is None else t(predicted),
+        {"mean": t(mean), "variance": t(variance)},
     )
     return s, new["mean"], new["variance"]
 
@@ -39,7 +41,9 @@ def test_order_of_operations_by_hand():
     )
     torch.testing.assert_close(mean, torch.tensor([1.2, -0.6]))
     torch.testing.assert_close(variance, torch.tensor([13.25, 0.4]))
-    torch.testing.assert_close(s, torch.tensor([[-0.7 / math.sqrt(13.25), 2.3 / math.sqrt(13.25)], [-2.4, -2.4]]))
+    torch.testing.assert_close(
+        s, torch.tensor([[-0.7 / math.sqrt(13.25), 2.3 / math.sqrt(13.25)], [-2.4, -2.4]])
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,7 +51,8 @@ def test_order_of_operations_by_hand():
     [
         ("constant_baseline", [0.5 / math.sqrt(13.25), 3.5 / math.sqrt(13.25)]),
         ("variance_normalization", [-0.7, 2.3]),
-        ("input_baseline", [(1 - 1.4) / math.sqrt(13.6), (5 - 1.4) / math.sqrt(13.6)]),  # c = .8 + .6, v = 12.8 + .8
+        # c = .8 + .6, v = 12.8 + .8.
+        ("input_baseline", [(1 - 1.4) / math.sqrt(13.6), (5 - 1.4) / math.sqrt(13.6)]),
     ],
 )
 def test_each_part_of_the_centring_by_hand(off, wanted):
@@ -102,7 +107,9 @@ def test_the_mean_of_the_batch_takes_a_known_share_of_the_gradient():
     generator = torch.Generator().manual_seed(0)
     projected = []
     for _ in range(DRAWS // 20_000):
-        draws = {k: v.double() for k, v in noise.draw(rule.noise(CASES), generator, (20_000,)).items()}
+        draws = {
+            k: v.double() for k, v in noise.draw(rule.noise(CASES), generator, (20_000,)).items()
+        }
         g = vmap(grad(loss), in_dims=(None, 0))(params, draws)
         flat = torch.cat([-g[name].flatten(1) for name in names], 1)
         projected.append(flat @ exact / exact.dot(exact))

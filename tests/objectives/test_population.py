@@ -26,7 +26,9 @@ def generator(seed=0):
 
 
 def machine_of(seed, scale=1.0):
-    draw = lambda *shape: scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)  # noqa: E731
+    draw = lambda *shape: (
+        scale * torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+    )  # noqa: E731
     return RBM(draw(SIDE), draw(SIDE + 1), draw(SIDE, SIDE + 1))
 
 
@@ -130,7 +132,9 @@ def standing_in(share, chains):
 
 def worst(got, machine):
     m = boltzmann_exact.moments(machine)
-    return max((a - b).abs().max().item() for a, b in zip(got, (m.mean1, m.mean2, m.mean12), strict=True))
+    return max(
+        (a - b).abs().max().item() for a, b in zip(got, (m.mean1, m.mean2, m.mean12), strict=True)
+    )
 
 
 @pytest.mark.parametrize(("before", "after"), [(0.5, 0.9), (0.1, 0.9)])
@@ -140,7 +144,10 @@ def test_shares_of_modes_follow_the_parameters(before, after):
     new = two_modes(after)
     chains = 200
     z1 = standing_in(before, chains)
-    state = {"prior": z1, "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64))}
+    state = {
+        "prior": z1,
+        "prior_record": population.record(old, z1, torch.zeros(chains, dtype=torch.float64)),
+    }
     (got,), left = gradients(rule_of(chains, 3), state, [new])
     assert worst(got, new) < 1e-6
     assert torch.equal(left["prior"], z1) == (before == 0.5)
@@ -156,7 +163,10 @@ def test_shares_of_modes_survive_many_small_steps():
     """There and back between shares of 0.4 and 0.6, in steps too small to resample for: nothing is lost."""
     path = [two_modes(0.5 + 0.1 * math.sin(t / 3)) for t in range(100)]
     z1 = standing_in(0.5, 100)
-    state = {"prior": z1, "prior_record": population.record(path[0], z1, torch.zeros(100, dtype=torch.float64))}
+    state = {
+        "prior": z1,
+        "prior_record": population.record(path[0], z1, torch.zeros(100, dtype=torch.float64)),
+    }
     got, left = gradients(rule_of(100, 1), state, path)
     assert max(worst(g, machine) for g, machine in zip(got, path, strict=True)) < 1e-6
     assert torch.equal(left["prior"], z1)
@@ -168,7 +178,10 @@ def test_the_gradient_of_log_z_follows_a_machine_that_mixes():
     Twice the variance of independent samples by their weights covers what resampling adds.
     """
     rule = rule_of(6000, 1)
-    machines = [RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE]))) for m in map(machine_of, range(4))]
+    machines = [
+        RBM(*(1.3 * v for v in (m.b1, m.b2[:SIDE], m.w[:, :SIDE])))
+        for m in map(machine_of, range(4))
+    ]
     state = {k: v.double() for k, v in rule.state(3).items()}
     for t, machine in enumerate(machines):
         (got,), state = gradients(rule, state, [machine], seed=t)
@@ -208,7 +221,9 @@ def test_the_population_starts_as_samples_of_the_uniform_distribution():
 
 def test_no_gradient_passes_through_chains_and_weights():
     machine = RBM(*(v.requires_grad_() for v in machine_of(0)))
-    z1, log_w = population.reweight(machine, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5]))
+    z1, log_w = population.reweight(
+        machine, all_states(), torch.zeros(8, dtype=torch.float64), torch.tensor([0.5])
+    )
     assert not z1.requires_grad
     assert not log_w.requires_grad
     assert not population.record(machine, z1, log_w).requires_grad

@@ -22,7 +22,9 @@ from vaebench.training import engines as fast
 
 
 def built(scale=0.5, **settings):
-    return drawn(models.build({"name": "rbm_target", **settings}, DataInfo(np.zeros(1))).double(), scale)
+    return drawn(
+        models.build({"name": "rbm_target", **settings}, DataInfo(np.zeros(1))).double(), scale
+    )
 
 
 def mixture(model, z):
@@ -30,13 +32,17 @@ def mixture(model, z):
     slopes = model.slopes.tolist()
     offsets = model.offsets.tolist()
     mu = [[1 / (1 + math.exp(-a)) for a in row] for row in slopes]
-    alpha = [math.exp(o) / math.prod(1 - m for m in row) for o, row in zip(offsets, mu, strict=True)]
+    alpha = [
+        math.exp(o) / math.prod(1 - m for m in row) for o, row in zip(offsets, mu, strict=True)
+    ]
     assert math.fsum(alpha) == pytest.approx(1, abs=1e-6)  # the buffers are float32
     parts = [math.prod(m if b else 1 - m for m, b in zip(row, z, strict=True)) for row in mu]
     return math.fsum(a * p for a, p in zip(alpha, parts, strict=True))
 
 
-@pytest.mark.parametrize("settings", [{}, {"weights": "dirichlet", "mixture": 3}, {"side": 2, "components": 1}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"weights": "dirichlet", "mixture": 3}, {"side": 2, "components": 1}]
+)
 def test_the_target_and_the_kl_by_sums(settings):
     model = built(**settings)
     side = model.side
@@ -53,7 +59,9 @@ def test_the_target_and_the_kl_by_sums(settings):
         assert float(got) == pytest.approx(log_p[-1], abs=1e-11)
     log_z = math.log(math.fsum(math.exp(e) for e in energy))
     assert math.fsum(math.exp(v) for v in log_p) == pytest.approx(1, abs=1e-6)
-    kl = math.fsum(math.exp(e - log_z) * (e - log_z - p) for e, p in zip(energy, log_p, strict=True))
+    kl = math.fsum(
+        math.exp(e - log_z) * (e - log_z - p) for e, p in zip(energy, log_p, strict=True)
+    )
     assert float(model.kl().detach()) == pytest.approx(kl, abs=1e-11)
     assert rbm_fit(model)["exact_kl"] == pytest.approx(kl, abs=1e-11)
 
@@ -85,7 +93,9 @@ def test_samples_of_the_model_are_those_of_its_machine():
     z = model.sample_posterior(x, k, {name: v.double() for name, v in draws.items()})
     assert z[0].shape == (k, cases, 8)
     ratio = (model.log_posterior(z, x) - model.log_joint(x, z)).detach()
-    assert abs(float(ratio.mean() - model.kl().detach())) < 5 * float(ratio.std()) / math.sqrt(k * cases)
+    assert abs(float(ratio.mean() - model.kl().detach())) < 5 * float(ratio.std()) / math.sqrt(
+        k * cases
+    )
 
 
 def rule_of(model=None, **settings):
@@ -115,14 +125,18 @@ def test_the_path_gradient_by_another_route(t, rao_blackwell):
     fields = torch.cat([machine.logits1(at[:, 4:]), machine.logits2(at[:, :4])], -1)  # -dE/dz
     shares = torch.softmax(at @ rule.model.slopes.mT + rule.model.offsets, -1)
     slope = (fields - shares @ rule.model.slopes).detach() / len(at)
-    wanted = torch.autograd.grad((torch.cat([side1, zeta2], -1) * slope).sum(), list(rule.parameters()))
+    wanted = torch.autograd.grad(
+        (torch.cat([side1, zeta2], -1) * slope).sum(), list(rule.parameters())
+    )
     loss, new, metrics = rule(state, batch, draws)
     for a, b in zip(torch.autograd.grad(loss, list(rule.parameters())), wanted, strict=True):
         torch.testing.assert_close(a, b)
         assert a.abs().max() > 1e-4
     assert torch.equal(new["chains"].double(), z1)
     assert new["chains"].dtype == torch.uint8
-    bits = rule.model.target(z1, z2) - machine.negative_energy(z1, z2) + boltzmann_exact.log_z(machine)
+    bits = (
+        rule.model.target(z1, z2) - machine.negative_energy(z1, z2) + boltzmann_exact.log_z(machine)
+    )
     assert float(metrics["bound"]) == pytest.approx(float(bits.mean().detach()), abs=1e-11)
 
 
@@ -131,8 +145,11 @@ def test_the_exact_gradient_is_the_kl():
     loss, _, _ = rule(*inputs(rule))
     assert float(loss.detach()) == pytest.approx(float(rule.model.kl().detach()), abs=1e-13)
     z1, z2, log_q = boltzmann_exact.log_probs(rule.model.machine())
-    score = (log_q.exp() * (log_q - rule.model.target(z1, z2))).detach() @ log_q  # E[(log q - log p) dlog q]
-    for a, b in zip(*(torch.autograd.grad(v, list(rule.parameters())) for v in (loss, score)), strict=True):
+    # E[(log q - log p) dlog q].
+    score = (log_q.exp() * (log_q - rule.model.target(z1, z2))).detach() @ log_q
+    for a, b in zip(
+        *(torch.autograd.grad(v, list(rule.parameters())) for v in (loss, score)), strict=True
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -147,7 +164,9 @@ def trained(rule, updates, rate, engine="plain", cases=50, seeds=(0,)):
         params.append({k: v.detach().clone() for k, v in rule.named_parameters()})
         state.append(rule.state(seed, cases))
         opt.append(adam.state(params[-1]))
-    pack = fast.Pack(rule, adam, params, state, opt, torch.zeros(cases, 1, dtype=torch.uint8), engine=engine)
+    pack = fast.Pack(
+        rule, adam, params, state, opt, torch.zeros(cases, 1, dtype=torch.uint8), engine=engine
+    )
     index = noise.order_block(cases, cases, "shuffle", list(seeds), 0, updates)
     draws = noise.update_block(rule.noise(cases), list(seeds), 0, torch.device("cpu"), updates)
     pack.advance(index, draws, None)
@@ -167,7 +186,10 @@ def test_the_exact_gradient_reaches_the_least_kl_and_the_path_gradient_comes_nea
 
 
 def test_plain_and_packed_engines_agree():
-    packs = [trained(rule_of(built().float()), 3, 0.01, engine, 20, (0, 1)) for engine in ("plain", "packed")]
+    packs = [
+        trained(rule_of(built().float()), 3, 0.01, engine, 20, (0, 1))
+        for engine in ("plain", "packed")
+    ]
     torch.testing.assert_close(packs[0].params, packs[1].params, rtol=1e-4, atol=1e-5)
     assert torch.equal(packs[0].state["chains"], packs[1].state["chains"])
 

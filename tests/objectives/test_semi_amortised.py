@@ -36,7 +36,9 @@ def image_model(kind: torch.dtype = torch.float64) -> ImageVAE:
 
 
 def text_model(kind: torch.dtype = torch.float64) -> TextVAE:
-    model = TextVAE(DataInfo(np.full(600, 1 / 600), kind=Kind.TOKENS), latents=2, embedding=3, units=4)
+    model = TextVAE(
+        DataInfo(np.full(600, 1 / 600), kind=Kind.TOKENS), latents=2, embedding=3, units=4
+    )
     initialize(model, torch.Generator().manual_seed(0), "text", 0.5, embedding_scale=1.0)
     return model.to(kind)
 
@@ -64,7 +66,9 @@ class Step:
 
     def __init__(self, what: str, kind: torch.dtype = torch.float64, **settings) -> None:
         model, data = CASES[what]
-        self.objective = SemiAmortised(model(kind), **{"svi_steps": 4, "kl_weight": 0.7, **settings})
+        self.objective = SemiAmortised(
+            model(kind), **{"svi_steps": 4, "kl_weight": 0.7, **settings}
+        )
         x = data()
         self.x = x.to(kind) if x.is_floating_point() else x
         self.state = {k: v.to(kind) for k, v in self.objective.state().items()}
@@ -111,8 +115,12 @@ def test_the_exact_gradient_is_that_of_the_whole_objective(what, clip):
     step = Step(what, svi_clip=clip)
     gradient = step.gradient()
     for seed in range(3):
-        direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        assert step.difference(direction, 1e-7) == pytest.approx(float(gradient @ direction), rel=1e-5, abs=1e-5)
+        direction = torch.randn(
+            len(gradient), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+        )
+        assert step.difference(direction, 1e-7) == pytest.approx(
+            float(gradient @ direction), rel=1e-5, abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
@@ -125,7 +133,10 @@ def test_finite_differences_find_the_same_gradient(what, clip):
     b = exact.gradient()
     assert cosine(a, b) > 0.9999
     assert float(a.norm() / b.norm()) == pytest.approx(1, abs=0.01)
-    assert cosine(Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(), b) > 0.999
+    assert (
+        cosine(Step(what, torch.float32, svi_clip=clip, gradient="finite_difference").gradient(), b)
+        > 0.999
+    )
 
 
 def test_the_released_gradient_is_right_only_without_its_clip():
@@ -156,7 +167,9 @@ def test_refinement_lowers_the_loss():
         start = model.posterior(x)
         model.refinement = Refinement(Steps(10), BATCH)
         refined = model.posterior(x)
-        normals = torch.randn(2000, BATCH, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        normals = torch.randn(
+            2000, BATCH, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+        )
 
         def loss(q):
             z = q.sample(2000, {"q1": normals})
@@ -202,7 +215,9 @@ def test_a_refined_posterior_does_not_hang_on_the_size_of_a_pass(what, batch, mo
     monkeypatch.setitem(weights.TOKENS, "cpu", 300)  # of 50 documents, or of fewer than a batch
     found["few"] = posteriors(model, x, 0).mean
     for name, mean in found.items():
-        torch.testing.assert_close(mean, wanted, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            mean, wanted, rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 @pytest.mark.parametrize("wrong", [{"svi_steps": 0}, {"svi_rate": 0}, {"svi_momentum": 1.0}, {"svi_clip": -1},

@@ -32,7 +32,9 @@ def x():
 
 def rule(seed=0, **settings):
     config = {"name": "lda", "dims": [TOPICS], "init": "normal", "init_scale": 0.1}
-    made = TopicPosterior(models.build(config, DataInfo(np.ones(VOCABULARY), Kind.COUNTS)), **settings)
+    made = TopicPosterior(
+        models.build(config, DataInfo(np.ones(VOCABULARY), Kind.COUNTS)), **settings
+    )
     models.start(made, config, seed)
     return made
 
@@ -40,7 +42,16 @@ def rule(seed=0, **settings):
 def pack(made, x, updates=1):
     descent = optim.build({"name": "sgd", "rate": 1.0})
     params = {k: v.detach().clone() for k, v in made.named_parameters()}
-    return Pack(made, descent, [params], [made.state(0, len(x))], [{}], x.to(torch.uint8), Kind.COUNTS, updates=updates)
+    return Pack(
+        made,
+        descent,
+        [params],
+        [made.state(0, len(x))],
+        [{}],
+        x.to(torch.uint8),
+        Kind.COUNTS,
+        updates=updates,
+    )
 
 
 def stepped(made, x, rows, first=0):
@@ -52,7 +63,11 @@ def stepped(made, x, rows, first=0):
 def librarys(made, x, rows, total, first=0):
     """What scikit-learn itself makes of the same batch, from the same counts."""
     estimator = made.estimator().set_params(
-        learning_decay=made.decay, learning_offset=made.offset, total_samples=total, random_state=0, batch_size=10**6
+        learning_decay=made.decay,
+        learning_offset=made.offset,
+        total_samples=total,
+        random_state=0,
+        batch_size=10**6,
     )
     estimator.partial_fit(np.zeros((1, VOCABULARY)) + 1)  # makes all that a fit has
     estimator.components_ = made.model.p.counts.detach().double().numpy()
@@ -74,7 +89,9 @@ def test_an_update_is_that_of_scikit_learn(x, decay, first):
     made = rule(decay=decay, offset=3.0, iterations=5_000, tolerance=1e-7)
     rows = list(range(0, CASES, 4))
     found = stepped(made, x, rows, first)
-    torch.testing.assert_close(found.double(), librarys(made, x, rows, CASES, first), rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        found.double(), librarys(made, x, rows, CASES, first), rtol=2e-3, atol=2e-3
+    )
 
 
 def test_a_batch_update_never_lowers_the_bound(x):
@@ -89,7 +106,9 @@ def test_a_batch_update_never_lowers_the_bound(x):
         counts = made.model.p.counts.detach().double()
         estimator.components_ = counts.numpy()
         gamma = made.fitted(x.double(), counts)
-        bounds.append(estimator._approx_bound(x.double().numpy(), gamma.numpy(), sub_sampling=False))
+        bounds.append(
+            estimator._approx_bound(x.double().numpy(), gamma.numpy(), sub_sampling=False)
+        )
     assert min(np.diff(bounds)) > -1e-3
     assert bounds[-1] > bounds[0] + 10
 
@@ -103,7 +122,9 @@ def test_it_finds_the_topics(x):
     groups = topics.reshape(TOPICS, TOPICS, -1).sum(-1)
     assert sorted(groups.argmax(1).tolist()) == [0, 1, 2]
     assert float(groups.max(1).values.min()) > 0.8
-    assert float(made.model.evidence_bound(x).mean()) > float((x * unigram.log()).sum(-1).mean()) + 1
+    assert (
+        float(made.model.evidence_bound(x).mean()) > float((x * unigram.log()).sum(-1).mean()) + 1
+    )
 
 
 def test_the_step_tells_the_bound_of_its_batch(x):

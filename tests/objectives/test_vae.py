@@ -20,7 +20,16 @@ from vaebench.rng import noise
 
 def weights(at, batch=32, cases=100_000, **settings):
     """Weights in the updates ``at`` (0-based)."""
-    rule = KLWeight(**{"final": 1.0, "start": None, "warmup": 10.0, "unit": "epochs", "slope": "rest", **settings})
+    rule = KLWeight(
+        **{
+            "final": 1.0,
+            "start": None,
+            "warmup": 10.0,
+            "unit": "epochs",
+            "slope": "rest",
+            **settings,
+        }
+    )
     clock = lambda u: {"update": torch.tensor(u), "passes": torch.tensor((u + 1) * batch / cases)}  # noqa: E731
     return [float(rule.at(Batch(DOCUMENTS, **clock(u)))) for u in at]
 
@@ -43,7 +52,9 @@ def test_a_steeper_slope_arrives_after_nine_of_ten_epochs():
 
 
 def test_a_warm_up_in_updates():
-    assert weights([0, 499, 999, 2000], start=0.0, warmup=1000, unit="updates") == pytest.approx([0.001, 0.5, 1.0, 1.0])
+    assert weights([0, 499, 999, 2000], start=0.0, warmup=1000, unit="updates") == pytest.approx(
+        [0.001, 0.5, 1.0, 1.0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +162,9 @@ def test_the_expected_gradient_is_that_of_the_exact_bound(weight):
     ours = torch.autograd.grad(loss, values)
     exact = torch.autograd.grad(wanted, values)
     for name, a, b in zip(names, ours, exact, strict=True):
-        torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            a, b, rtol=2e-3, atol=2e-3, msg=lambda m, name=name: f"{name}: {m}"
+        )
     assert max(float(b.abs().max()) for b in exact) > 0.05
 
 
@@ -175,17 +188,24 @@ def test_dropout_is_on_in_training():
     kept = {k: torch.ones_like(v) if k != "q1" else v for k, v in draws.items()}
     with_, without = (rule({}, Batch(DOCUMENTS, **clock()), d)[0] for d in (draws, kept))
     assert not torch.allclose(with_, without)
-    zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))({}, Batch(DOCUMENTS, **clock()), {"q1": draws["q1"]})
+    zero, _, _ = VAE(text_vae(dropout_in=0, dropout_out=0))(
+        {}, Batch(DOCUMENTS, **clock()), {"q1": draws["q1"]}
+    )
     assert not torch.allclose(zero, without)  # what is kept is scaled by 2
 
 
 def test_maximum_likelihood():
     model = models.build(
-        {"name": "text_lm", "embedding": 3, "units": 4, "dropout_in": 0}, DataInfo(np.full(5, 0.2), Kind.TOKENS)
+        {"name": "text_lm", "embedding": 3, "units": 4, "dropout_in": 0},
+        DataInfo(np.full(5, 0.2), Kind.TOKENS),
     ).double()
     rule = Likelihood(model)
     assert set(rule.draws(3, 5)) == {"drop_out"}
-    draws = {"drop_out": torch.rand(3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))}
+    draws = {
+        "drop_out": torch.rand(
+            3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
+    }
     loss, _, metrics = rule({}, Batch(DOCUMENTS), draws)
     torch.testing.assert_close(loss, -model.log_evidence(DOCUMENTS, draws).mean())
     assert float(metrics["bound"]) == -loss.item()

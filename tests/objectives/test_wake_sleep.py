@@ -18,7 +18,9 @@ VISIBLE = 4
 
 @pytest.fixture
 def rule():
-    model = models.build({"name": "sbn", "dims": [2, 3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+    model = models.build(
+        {"name": "sbn", "dims": [2, 3]}, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))
+    )
     rule = objectives.build({"name": "wake_sleep"}, model).double()
     randomize(rule, 0)
     return rule
@@ -53,7 +55,9 @@ def test_gradients_are_the_closed_forms(rule):
             error = sleep[i + 1] - torch.sigmoid(seen @ model.q[i].weight.T + model.q[i].bias)
             torch.testing.assert_close(got[f"model.q.{i}.weight"], error.T @ seen)
             torch.testing.assert_close(got[f"model.q.{i}.bias"], error.sum(0))
-        torch.testing.assert_close(got["model.p.2.bias"], (wake[2] - torch.sigmoid(model.p[2].bias)).sum(0))
+        torch.testing.assert_close(
+            got["model.p.2.bias"], (wake[2] - torch.sigmoid(model.p[2].bias)).sum(0)
+        )
 
 
 def test_the_halves_do_not_mix(rule):
@@ -62,7 +66,9 @@ def test_the_halves_do_not_mix(rule):
     other_x, other = inputs(rule, 1)
     before, _ = grads(rule, x, draws)
     dreams, _ = grads(rule, x, {k: other[k] if k.startswith("p") else v for k, v in draws.items()})
-    data, _ = grads(rule, other_x, {k: other[k] if k.startswith("q") else v for k, v in draws.items()})
+    data, _ = grads(
+        rule, other_x, {k: other[k] if k.startswith("q") else v for k, v in draws.items()}
+    )
     for name, v in before.items():
         same, changed = (dreams, data) if name.startswith("model.p.") else (data, dreams)
         torch.testing.assert_close(same[name], v)

@@ -23,7 +23,9 @@ def gradients(rule, x, times):
     for seed in range(times):
         draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(x)), seed, "noise").items()}
         loss = rule({}, Batch(x), draws)[0]
-        found.append(-torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))]))
+        found.append(
+            -torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(rule.parameters()))])
+        )
     return torch.stack(found)
 
 
@@ -54,11 +56,15 @@ def halves(model, x):
 
 def test_gradients_are_those_of_quadrature():
     """1,500 draws for each of 8 cases; 5 errors on about 40 coordinates."""
-    model = models.build({"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(np.full(D, 0.4))).double()
+    model = models.build(
+        {"name": "gaussian_vae", "latents": 1, "encoder": [3]}, DataInfo(np.full(D, 0.4))
+    ).double()
     randomize(model, 0, 0.7)
     x = (torch.rand(8, D, generator=torch.Generator().manual_seed(1)) < 0.5).double()
     wake, sleep = halves(model, x)
-    exact = torch.cat([g.flatten() for g in torch.autograd.grad(wake + sleep, list(model.parameters()))])
+    exact = torch.cat(
+        [g.flatten() for g in torch.autograd.grad(wake + sleep, list(model.parameters()))]
+    )
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     z, error = z_scores(gradients(rule, x, 1_500), exact)
     assert (error < 0.05).all()
@@ -73,7 +79,11 @@ def known():
     Probabilistic PCA with one latent (Tipping & Bishop 1999, equations 7, 8, 15): what the posterior can be, it is.
     """
     rng = np.random.RandomState(0)
-    x = rng.standard_normal((12, 1)) * [1.5, -1, 0.5, 0.8] + 0.6 * rng.standard_normal((12, D)) + [1.0, 0, -1, 2]
+    x = (
+        rng.standard_normal((12, 1)) * [1.5, -1, 0.5, 0.8]
+        + 0.6 * rng.standard_normal((12, D))
+        + [1.0, 0, -1, 2]
+    )
     mean = x.mean(0)
     values, vectors = np.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     variance = values[:-1].mean()
@@ -119,7 +129,9 @@ def test_it_gets_there(known):
     rule = objectives.build({"name": "wake_sleep", "reduce": "mean"}, model)
     many = x.repeat(4, 1)
     for update in range(8_000):
-        draws = {k: v.double() for k, v in noise.fixed(rule.noise(len(many)), update, "noise").items()}
+        draws = {
+            k: v.double() for k, v in noise.fixed(rule.noise(len(many)), update, "noise").items()
+        }
         grads = torch.autograd.grad(rule({}, Batch(many), draws)[0], list(rule.parameters()))
         with torch.no_grad():
             for p, g in zip(rule.parameters(), grads, strict=True):

@@ -24,7 +24,9 @@ def hermite(points: int, dims: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Nodes (points^dims, dims) and weights of a standard normal in so many dimensions."""
     e, w = (torch.from_numpy(v) for v in np.polynomial.hermite_e.hermegauss(points))
     grid = torch.cartesian_prod(*[e] * dims).reshape(-1, dims)
-    return grid, torch.cartesian_prod(*[w / math.sqrt(2 * math.pi)] * dims).reshape(-1, dims).prod(-1)
+    return grid, torch.cartesian_prod(*[w / math.sqrt(2 * math.pi)] * dims).reshape(-1, dims).prod(
+        -1
+    )
 
 
 def normal(v, mean, log_sd):
@@ -49,7 +51,9 @@ def toy(phi, theta, e, gamma, estimator, groups=1, stop=weighted.through_inputs)
         log_q = normal(z[0], own[0], own[1])
         if groups == 2:
             log_p = log_p + normal(z[1], theta[1], f64(0.0))
-            log_q = log_q + normal(z[1], mean2(z[0]) if estimator == "plain" else stop(mean2, z[0]), own[4])
+            log_q = log_q + normal(
+                z[1], mean2(z[0]) if estimator == "plain" else stop(mean2, z[0]), own[4]
+            )
         return normal(f64(X), theta[2] * sum(z), theta[3])[:, None], (log_p - log_q)[:, None]
 
     value, single = weighted.bound(terms, [v[:, None, None] for v in z], gamma, estimator)
@@ -64,7 +68,9 @@ def gradients(gamma, estimator, k, points, groups=1, **more):
     def at(phi, theta, e):
         return toy(phi, theta, e, gamma, estimator, groups, **more)[0]
 
-    by_phi, by_theta = vmap(grad(at, (0, 1)), (None, None, 0))(PHI, THETA, grid.reshape(-1, groups, k))
+    by_phi, by_theta = vmap(grad(at, (0, 1)), (None, None, 0))(
+        PHI, THETA, grid.reshape(-1, groups, k)
+    )
     return torch.cat([by_phi, by_theta], 1), weight
 
 
@@ -92,9 +98,17 @@ def exact_gradient(gamma, k, points, groups=1, h=1e-4):
     both = torch.cat([PHI, THETA])
 
     def mean(p):
-        return (vmap(lambda e: annealed(p[:5], p[5:], e, gamma, groups)[0])(grid.reshape(-1, groups, k)) * weight).sum()
+        return (
+            vmap(lambda e: annealed(p[:5], p[5:], e, gamma, groups)[0])(grid.reshape(-1, groups, k))
+            * weight
+        ).sum()
 
-    return torch.stack([(mean(both + h * d) - mean(both - h * d)) / (2 * h) for d in torch.eye(9, dtype=both.dtype)])
+    return torch.stack(
+        [
+            (mean(both + h * d) - mean(both - h * d)) / (2 * h)
+            for d in torch.eye(9, dtype=both.dtype)
+        ]
+    )
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
@@ -117,12 +131,16 @@ def test_the_mean_of_both_estimators_is_the_bounds_gradient(k, points, gamma):
 
 
 @pytest.mark.parametrize("gamma", [0.3, 1.0])
-def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on_the_lower_samples(gamma):
+def test_a_hierarchical_posterior_needs_the_dependence_of_its_upper_densities_on_the_lower_samples(
+    gamma,
+):
     """Stopping the parameters of log q(z2 | z1) is right; stopping its mean altogether is biased with K > 1."""
     wanted = exact_gradient(gamma, 2, 12, groups=2)
     each, weight = gradients(gamma, "doubly_reparameterized", 2, 12, groups=2)
     torch.testing.assert_close(weight @ each, wanted, rtol=1e-3, atol=4e-4)
-    whole, _ = gradients(gamma, "doubly_reparameterized", 2, 12, groups=2, stop=lambda f, z: f(z).detach())
+    whole, _ = gradients(
+        gamma, "doubly_reparameterized", 2, 12, groups=2, stop=lambda f, z: f(z).detach()
+    )
     assert (weight @ whole - wanted)[:2].abs().max() > 0.02
 
 
@@ -152,7 +170,9 @@ def test_one_draw_is_the_formula(gamma, groups):
         (path,) = torch.autograd.grad(one.sum(), a[0])
         by_phi += ((1 - gamma) * share[i] + gamma * share[i] ** 2) * path
     torch.testing.assert_close(got[0], by_phi)
-    by_theta = torch.autograd.functional.jacobian(lambda t: annealed(PHI, t, e, gamma, groups)[1], THETA)
+    by_theta = torch.autograd.functional.jacobian(
+        lambda t: annealed(PHI, t, e, gamma, groups)[1], THETA
+    )
     torch.testing.assert_close(got[1], share @ by_theta)
 
 
@@ -166,7 +186,9 @@ def test_values(estimator):
     assert not single.requires_grad
     log_w = torch.tensor([[-3000.0, 500.0], [-3001.0, 501.0]])
     zero = torch.zeros(2, 2, 1)
-    value, _ = weighted.bound(lambda z: (log_w, torch.zeros(2, 2)), [zero], torch.tensor(1.0), estimator)
+    value, _ = weighted.bound(
+        lambda z: (log_w, torch.zeros(2, 2)), [zero], torch.tensor(1.0), estimator
+    )
     torch.testing.assert_close(value, torch.logsumexp(log_w, 0) - math.log(2))
 
 

@@ -17,13 +17,18 @@ def start(seeds, dtype):
     return {name: torch.randn(shape, generator=g, dtype=dtype) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # the fused step, and operation by operation
-@pytest.mark.parametrize("settings", [{}, {"epsilon": 0.1, "initial": 0.5}, {"posterior_rate": 0.02}])
+# The fused step, and operation by operation.
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "settings", [{}, {"epsilon": 0.1, "initial": 0.5}, {"posterior_rate": 0.02}]
+)
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_updates_are_pytorchs(dtype, settings, decay):
     rule = optim.build({"name": "adagrad", "rate": 0.1, **settings})
     params = start(2, dtype)
-    state = {k: torch.stack([v, v]) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()}
+    state = {
+        k: torch.stack([v, v]) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()
+    }
     own = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]
     theirs = [
         torch.optim.Adagrad(
@@ -39,7 +44,14 @@ def test_updates_are_pytorchs(dtype, settings, decay):
     g = torch.Generator().manual_seed(1)
     for _ in range(20):
         grads = {k: torch.randn(v.shape, generator=g, dtype=dtype) for k, v in params.items()}
-        rule.apply_(params, grads, state, GROUPS, torch.zeros(2), decay=dict.fromkeys(params, decay) if decay else {})
+        rule.apply_(
+            params,
+            grads,
+            state,
+            GROUPS,
+            torch.zeros(2),
+            decay=dict.fromkeys(params, decay) if decay else {},
+        )
         for r in range(2):
             for k, p in own[r].items():
                 p.grad = grads[k][r].clone()
@@ -54,7 +66,14 @@ def test_a_part_of_the_groups_can_move_alone():
     params = start(1, torch.float32)
     state = {k: v.unsqueeze(0) for k, v in rule.state({k: v[0] for k, v in params.items()}).items()}
     before = {k: v.clone() for k, v in params.items()}
-    rule.apply_(params, {k: torch.ones_like(v) for k, v in params.items()}, state, GROUPS, torch.zeros(1), ("model",))
+    rule.apply_(
+        params,
+        {k: torch.ones_like(v) for k, v in params.items()},
+        state,
+        GROUPS,
+        torch.zeros(1),
+        ("model",),
+    )
     assert torch.equal(params["v"], before["v"])
     torch.testing.assert_close(params["w"], before["w"] - 0.1)
 

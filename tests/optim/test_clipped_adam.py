@@ -25,7 +25,9 @@ def packed(rule, params):
 def test_two_adams_of_pytorch_and_its_joint_clip():
     """For every seed, with groups that take turns: each keeps a count of its own, all share the norm."""
     generator = torch.Generator().manual_seed(0)
-    draw = lambda scale: {k: scale * torch.randn(2, *s, generator=generator) for k, s in SHAPES.items()}  # noqa: E731
+    draw = lambda scale: {
+        k: scale * torch.randn(2, *s, generator=generator) for k, s in SHAPES.items()
+    }  # noqa: E731
     rule = clipped(posterior_rate=0.03, clip=5.0)
     params = draw(1.0)
     theirs = [{k: v[r].clone().requires_grad_() for k, v in params.items()} for r in range(2)]
@@ -40,7 +42,9 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
     turns = [None, ("posterior",), ("posterior",), ("model",), None]
     for turn in turns * 6:
         grads = draw(1.5)
-        grads = {k: v * torch.tensor([1.0, 0.1]).view(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()}
+        grads = {
+            k: v * torch.tensor([1.0, 0.1]).view(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
+        }
         rule.apply_(params, grads, state, GROUPS, torch.zeros(2), turn)
         for r, own in enumerate(theirs):
             for k, p in own.items():
@@ -59,7 +63,10 @@ def test_two_adams_of_pytorch_and_its_joint_clip():
 def test_a_fall_compares_with_the_best_and_starts_anew():
     """Validations above the best count, whatever came between; a fall does not raise the bar, and empties Adam."""
     rule = clipped(patience=2, first=0, decays=3)
-    state = {k: torch.ones_like(v) if "/" in k else v for k, v in rule.state({"w": torch.zeros(3)}).items()}
+    state = {
+        k: torch.ones_like(v) if "/" in k else v
+        for k, v in rule.state({"w": torch.zeros(3)}).items()
+    }
     falls = []
     for i, loss in enumerate([5.0, 6.0, 7.0, 6.5, 6.5, 4.0, 4.0, 4.5, 4.5, 4.5]):
         before = float(state["factor"])
@@ -75,7 +82,9 @@ def test_a_fall_compares_with_the_best_and_starts_anew():
     assert float(state["bar"]) == 4.0
 
 
-@pytest.mark.parametrize("wrong", [{"clip": 0}, {"beta1": 1.0}, {"beta2": -0.1}, {"epsilon": 0}, {"patience": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"clip": 0}, {"beta1": 1.0}, {"beta2": -0.1}, {"epsilon": 0}, {"patience": 0}]
+)
 def test_bad_settings(wrong):
     with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}="):
         clipped(**wrong)

@@ -33,7 +33,9 @@ def test_at_a_constant_rate_it_is_pytorchs(nesterov):
     for _ in range(12):
         p.grad = grad(p.detach())
         theirs.step()
-    torch.testing.assert_close(ours(12, momentum=0.8, nesterov=nesterov), p.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        ours(12, momentum=0.8, nesterov=nesterov), p.detach(), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_momentum_rises_after_so_many_updates_and_the_rate_falls():
@@ -49,7 +51,14 @@ def test_momentum_rises_after_so_many_updates_and_the_rate_falls():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"momentum": 1.0}, {"start": -0.1}, {"switch": -1}, {"schedule": "cosine"}, {"decrease": -1.0}]
+    "wrong",
+    [
+        {"momentum": 1.0},
+        {"start": -0.1},
+        {"switch": -1},
+        {"schedule": "cosine"},
+        {"decrease": -1.0},
+    ],
 )
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(UserError, match=f"optim.{next(iter(wrong))}="):

@@ -32,13 +32,18 @@ def test_rates_of_the_paper():
 
 
 def test_rates_of_their_own():
-    assert after(rate=0.1, posterior_rate=0.3, baseline_rate=0.05) == pytest.approx([1 - 0.2, 1 - 0.6, 1 - 0.1])
-    assert after(rate=0.1, posterior_rate=None, baseline_rate=None) == pytest.approx(after(rate=0.1))
+    assert after(rate=0.1, posterior_rate=0.3, baseline_rate=0.05) == pytest.approx(
+        [1 - 0.2, 1 - 0.6, 1 - 0.1]
+    )
+    assert after(rate=0.1, posterior_rate=None, baseline_rate=None) == pytest.approx(
+        after(rate=0.1)
+    )
 
 
 @pytest.mark.parametrize("bad", [0, 0.0, -1e-3, float("nan"), float("inf")])
 @pytest.mark.parametrize(
-    ("key", "group"), [("posterior_rate", "posterior"), ("baseline_rate", "baseline"), ("rate", "model")]
+    ("key", "group"),
+    [("posterior_rate", "posterior"), ("baseline_rate", "baseline"), ("rate", "model")],
 )
 def test_bad_rates(key, group, bad):
     with pytest.raises(UserError, match=f"rate of group '{group}' is .* above 0"):
@@ -71,7 +76,10 @@ def adam(**config):
 def test_adam_is_torchs_for_every_seed(epsilon):
     generator = torch.Generator().manual_seed(0)
     rule = adam(epsilon=epsilon, posterior_rate=0.03)
-    params = {"a": torch.randn(2, 3, 4, generator=generator), "b": torch.randn(2, 3, generator=generator)}
+    params = {
+        "a": torch.randn(2, 3, 4, generator=generator),
+        "b": torch.randn(2, 3, generator=generator),
+    }
     groups = {"a": "model", "b": "posterior"}
     theirs = []
     steps = []
@@ -99,12 +107,33 @@ def test_adam_is_torchs_for_every_seed(epsilon):
     ("schedule", "factors"),
     [
         ("constant", {0.0: 1, 0.5: 1, 0.99: 1}),
-        ("steps", {0.0: 1, 0.5999: 1, 0.6: 0.3, 0.74: 0.3, 0.75: 0.09, 0.9499: 0.09, 0.95: 0.027, 0.999: 0.027}),
+        (
+            "steps",
+            {
+                0.0: 1,
+                0.5999: 1,
+                0.6: 0.3,
+                0.74: 0.3,
+                0.75: 0.09,
+                0.9499: 0.09,
+                0.95: 0.027,
+                0.999: 0.027,
+            },
+        ),
         (
             "iwae",
-            {0.0: 1, 0.9 / 3280: 1, 1.1 / 3280: 10 ** (-1 / 7), 1092.9 / 3280: 10 ** (-6 / 7), 1093.1 / 3280: 0.1},
+            {
+                0.0: 1,
+                0.9 / 3280: 1,
+                1.1 / 3280: 10 ** (-1 / 7),
+                1092.9 / 3280: 10 ** (-6 / 7),
+                1093.1 / 3280: 0.1,
+            },
         ),
-        ("warm_steps", {0.0: 0.1, 0.0199: 0.1, 0.02: 1, 0.59: 1, 0.6: 1 / 3, 0.75: 0.1, 0.95: 1 / 33}),
+        (
+            "warm_steps",
+            {0.0: 0.1, 0.0199: 0.1, 0.02: 1, 0.59: 1, 0.6: 1 / 3, 0.75: 0.1, 0.95: 1 / 33},
+        ),
     ],
 )
 def test_schedules_are_shares_of_the_budget(schedule, factors):
@@ -115,7 +144,9 @@ def test_schedules_are_shares_of_the_budget(schedule, factors):
     for progress, factor in factors.items():  # the first step of Adam has the size of the rate
         params = {"model.p.w": torch.zeros(1, 1)}
         state = {k: v.unsqueeze(0) for k, v in rule.state({"model.p.w": torch.zeros(1)}).items()}
-        rule.apply_(params, {"model.p.w": torch.ones(1, 1)}, state, GROUPS, torch.tensor([progress]))
+        rule.apply_(
+            params, {"model.p.w": torch.ones(1, 1)}, state, GROUPS, torch.tensor([progress])
+        )
         assert float(params["model.p.w"]) == pytest.approx(-0.01 * factor, rel=1e-4)
 
 
@@ -148,14 +179,18 @@ def some(seeds=2):
     generator = torch.Generator().manual_seed(3)
     shapes = {"model.p.w": (3, 4), "model.p.b": (3,), "model.q.w": (5,)}
     groups = {k: "model" if ".p." in k else "posterior" for k in shapes}
-    make = lambda scale: {k: scale * torch.randn(seeds, *s, generator=generator) for k, s in shapes.items()}  # noqa: E731
+    make = lambda scale: {
+        k: scale * torch.randn(seeds, *s, generator=generator) for k, s in shapes.items()
+    }  # noqa: E731
     return make(1.0), make(3.0), groups
 
 
 @pytest.mark.parametrize("only", [None, ("posterior",), ("model",)])
 def test_the_clip_is_joint_whichever_groups_move(only):
     params, grads, groups = some()
-    grads = {k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()}
+    grads = {
+        k: v * torch.tensor([1.0, 1e-3]).reshape(2, *(1,) * (v.dim() - 1)) for k, v in grads.items()
+    }
     rule = clipped(posterior_rate=3.0)
     before = {k: v.clone() for k, v in params.items()}
     rule.apply_(params, grads, rule.state(before), groups, torch.zeros(2), only)
@@ -167,7 +202,12 @@ def test_the_clip_is_joint_whichever_groups_move(only):
         for p, k in zip(theirs, params, strict=True):
             rate = (3.0 if groups[k] == "posterior" else 1.0) * (only is None or groups[k] in only)
             torch.testing.assert_close(params[k][r], p.detach() - rate * p.grad)
-    assert float(sum(v[0].square().sum() for v in grads.values())) > 25 > 1 > grads["model.q.w"][1].abs().max()
+    assert (
+        float(sum(v[0].square().sum() for v in grads.values()))
+        > 25
+        > 1
+        > grads["model.q.w"][1].abs().max()
+    )
 
 
 def test_without_a_clip_it_is_plain_descent():
@@ -194,8 +234,12 @@ def falls(losses, **config):
 
 
 def test_the_rates_fall_when_the_count_is_full_and_not_before_the_first():
-    assert falls([5, 6, 7, 8, 9], patience=2, first=0) == [(2, 0.5, True, False), (4, 0.25, True, False)]
-    assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]  # success empties the count
+    assert falls([5, 6, 7, 8, 9], patience=2, first=0) == [
+        (2, 0.5, True, False),
+        (4, 0.25, True, False),
+    ]
+    # Success empties the count.
+    assert falls([5, 6, 4, 6, 6], patience=2, first=0) == [(4, 0.5, True, False)]
     assert falls([5, 5, 5, 5], patience=1, first=0) == []  # as good as the bar is good enough
     # old failures count: the first moment that allows it is enough, and one that is a success does nothing
     assert falls([5, *[6] * 20], patience=2, first=15)[0] == (15, 0.5, True, False)
@@ -238,13 +282,17 @@ def test_adam_adds_decay_to_the_gradient(kind):
     for apart in (True, False):
         rule = optim.build({"name": "adam", "rate": 0.1, "posterior_rate": 0.01})
         params = {k: v.clone() for k, v in start.items()}
-        moments = {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in start.items()}
+        moments = {
+            f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in start.items()
+        }
         state = {**moments, "count": torch.zeros(2, dtype=kind)}
         for _ in range(5):
             grads = {k: v.sin() for k, v in start.items()}
             if not apart:
                 grads = {k: g + decay.get(k, 0.0) * params[k] for k, g in grads.items()}
-            rule.apply_(params, grads, state, groups, torch.zeros(2), decay=decay if apart else None)
+            rule.apply_(
+                params, grads, state, groups, torch.zeros(2), decay=decay if apart else None
+            )
         found.append({**params, **state})
     for name, v in found[0].items():
         torch.testing.assert_close(v, found[1][name])

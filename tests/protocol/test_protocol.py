@@ -45,7 +45,11 @@ def of_validation(model, objective):
 
 @pytest.mark.parametrize(
     ("model", "objective"),
-    [({"name": "sbn", "dims": [5]}, {"name": "nvil"}), (TARGET, {"name": "rbm_kl"}), (DIRECTED, None)],
+    [
+        ({"name": "sbn", "dims": [5]}, {"name": "nvil"}),
+        (TARGET, {"name": "rbm_kl"}),
+        (DIRECTED, None),
+    ],
 )
 def test_validation_of_models_that_lack_nothing(model, objective):
     """Nor do settings of a rule that mean nothing to the model enter."""
@@ -60,7 +64,8 @@ def test_validation_of_models_that_lack_nothing(model, objective):
     [
         (40, {**CHAINS}, "samples:7|logz:exact"),
         (42, {**CHAINS}, "samples:7|logz:ais-30x40"),
-        (42, {**CHAINS, "valid_points": 3}, "samples:7|logz:ais-30x40"),  # its posteriors are not annealed
+        # Its posteriors are not annealed.
+        (42, {**CHAINS, "valid_points": 3}, "samples:7|logz:ais-30x40"),
     ],
 )
 def test_validation_by_importance_samples(latents, objective, parts):
@@ -70,7 +75,12 @@ def test_validation_by_importance_samples(latents, objective, parts):
 
 @pytest.mark.parametrize(("points", "said"), [(3, "3"), (None, "all")])
 def test_validation_of_boltzmann_posteriors(points, said):
-    objective = {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": points, "posterior_temperatures": 9}
+    objective = {
+        "name": "dvae_sharp_sharp",
+        **CHAINS,
+        "valid_points": points,
+        "posterior_temperatures": 9,
+    }
     text = of_validation({**POSTERIOR, "latents": 42}, objective)
     assert f"|split:valid|points:{said}|samples:7|logz:ais-30x40|posterior:ais-9x7|select" in text
     del objective["posterior_temperatures"]
@@ -84,7 +94,8 @@ def test_validation_by_summation_takes_no_samples():
     assert of_validation(GENERATOR, c["objective"]) == (
         "valid_bound|data:tiny|split:valid|points:all|logz:exact|posterior:exact|select:last|recipe:1"
     )
-    assert samples_of(config(TARGET, {"name": "rbm_kl"}), "valid_bound") == 7  # as its results on record say
+    # As its results on record say.
+    assert samples_of(config(TARGET, {"name": "rbm_kl"}), "valid_bound") == 7
 
 
 def test_a_time_has_nothing_of_validation():
@@ -94,8 +105,14 @@ def test_a_time_has_nothing_of_validation():
 
 RULES = [
     (DIRECTED, {"name": "gumbolt", **CHAINS}),
-    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3, "posterior_temperatures": 9}),
-    (POSTERIOR, {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": None, "posterior_temperatures": 9}),
+    (
+        POSTERIOR,
+        {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": 3, "posterior_temperatures": 9},
+    ),
+    (
+        POSTERIOR,
+        {"name": "dvae_sharp_sharp", **CHAINS, "valid_points": None, "posterior_temperatures": 9},
+    ),
     (GENERATOR, {"name": "bit_gibbs"}),
 ]
 
@@ -111,8 +128,16 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
         inner = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *a, **k: seen.update(tell(*a)) or inner(*a, **k))
 
-    spy(methods, "ais", lambda machine, times, chains, *_: {"logz": f"ais-{len(times) - 1}x{chains}"})
-    spy(annealed_posterior, "stream", lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)})
+    spy(
+        methods,
+        "ais",
+        lambda machine, times, chains, *_: {"logz": f"ais-{len(times) - 1}x{chains}"},
+    )
+    spy(
+        annealed_posterior,
+        "stream",
+        lambda m, x, k, steps, *_: {"posterior": f"ais-{steps}x{k}", "points": len(x)},
+    )
     spy(validation, "exact_value", lambda m, x: {"logz": "exact", "posterior": "exact"})
     model = check.tiny(settings, seed=1, scale=0.5)
     x = exact.states(check.VISIBLE)[:10]
@@ -121,7 +146,9 @@ def test_the_signature_is_what_is_done(settings, objective, side, monkeypatch):
     said = of_validation(settings, objective).parts
     assert said["logz"] == seen.get("logz", "exact")
     assert said.get("posterior") == seen.get("posterior")
-    assert said["points"] == ("all" if seen.get("points", len(x)) == len(x) else str(seen["points"]))
+    assert said["points"] == (
+        "all" if seen.get("points", len(x)) == len(x) else str(seen["points"])
+    )
     if not isinstance(model, BoltzmannPosterior) and settings is not GENERATOR:
         assert side == 20 or said["logz"] == "ais-30x40"
 
@@ -130,10 +157,14 @@ def test_the_default_of_the_posteriors_is_that_of_the_validation(monkeypatch):
     taken = []
     inner = annealed_posterior.stream
     monkeypatch.setattr(
-        annealed_posterior, "stream", lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a)
+        annealed_posterior,
+        "stream",
+        lambda m, x, k, steps, *a: taken.append(steps) or inner(m, x, k, 2, *a),
     )
     model = check.tiny(POSTERIOR, seed=1, scale=0.5)
-    validation.validation_bound(model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5})
+    validation.validation_bound(
+        model, exact.states(check.VISIBLE)[:3], 7, 0, {"temperatures": 5, "chains": 5}
+    )
     assert taken == [log_z.VALID_POSTERIOR_TEMPERATURES]
 
 
@@ -142,7 +173,9 @@ def test_all_validation_cases_may_be_annealed():
     model = check.tiny(POSTERIOR, seed=1)
     rule = objectives.build({"name": "dvae_sharp_sharp", "valid_points": None}, model)
     assert rule.validation["points"] is None
-    assert torch.equal(examples.every_nth(torch.arange(5), rule.validation["points"]), torch.arange(5))
+    assert torch.equal(
+        examples.every_nth(torch.arange(5), rule.validation["points"]), torch.arange(5)
+    )
     for points in (0, -1, 2.5, True, "all"):
         with pytest.raises(UserError, match=r"objective\.valid_points"):
             objectives.build({"name": "dvae_sharp_sharp", "valid_points": points}, model)
@@ -180,7 +213,11 @@ def test_the_other_measures_are_always_taken():
     asked = {
         "perplexity",
         "active_units",
-        *(m for m in METRICS if m.startswith(("iw_", "hmc_", "ais_", "imputation", "left_to_right_"))),
+        *(
+            m
+            for m in METRICS
+            if m.startswith(("iw_", "hmc_", "ais_", "imputation", "left_to_right_"))
+        ),
     }
     for measure in set(METRICS) - asked:
         check_measure(measure, c)
@@ -242,5 +279,7 @@ def test_an_annealed_nll_has_its_chains_and_temperatures():
     assert "ais_nll" not in evaluated(config({"name": "sbn", "dims": [5]}, ais_chains=16), "iw_nll")
     assert "|samples:16|temperatures:1000|" in signature(c, "ais_nll", samples_of(c, "ais_nll"))
     assert "temperatures" not in signature(c, "iw_nll", samples_of(c, "iw_nll"))
-    with pytest.raises(UserError, match=r"eval\.ais_chains=null: ais_nll, which this table compares"):
+    with pytest.raises(
+        UserError, match=r"eval\.ais_chains=null: ais_nll, which this table compares"
+    ):
         check_measure("ais_nll", config({"name": "dlgm"}))

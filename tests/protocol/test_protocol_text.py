@@ -11,7 +11,9 @@ import pytest
 from vaebench.protocol.protocol import UNKNOWN, Protocol
 from vaebench.results.stats import Measure
 
-WHOLE = Protocol("iw_nll|data:digits@8f3a12cd|split:test|points:all|samples:10|select:last|recipe:1")
+WHOLE = Protocol(
+    "iw_nll|data:digits@8f3a12cd|split:test|points:all|samples:10|select:last|recipe:1"
+)
 WANTED = Protocol("iw_nll|data:digits|split:test|points:all|samples:10|select:last|recipe:1")
 
 
@@ -21,7 +23,12 @@ def test_its_parts():
     assert WHOLE.parts["samples"] == "10"
     assert WHOLE.cases is None
     assert Protocol("kl|data:digits|points:100|log_z:a:b").parts["log_z"] == "a:b"
-    assert (UNKNOWN.measure, UNKNOWN.data, UNKNOWN.cases, UNKNOWN.of_other_data) == ("", "", None, False)
+    assert (UNKNOWN.measure, UNKNOWN.data, UNKNOWN.cases, UNKNOWN.of_other_data) == (
+        "",
+        "",
+        None,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,8 @@ def test_only_examples_that_both_have_count(tmp_path):
 
 def test_a_single_example_is_not_judged(tmp_path):
     found = paired.compare(
-        write(tmp_path / "a.csv", "A", [1], nll=[1.0]), write(tmp_path / "b.csv", "B", [1], nll=[7.0])
+        write(tmp_path / "a.csv", "A", [1], nll=[1.0]),
+        write(tmp_path / "b.csv", "B", [1], nll=[7.0]),
     )
     assert not found.lines[0].differs
     assert "differ\n" not in paired.render(found).splitlines()[2]
@@ -84,7 +85,9 @@ def test_what_cannot_be_compared_is_refused(change, line, tmp_path):
 
 def test_importance_weighted_numbers_of_unlike_samples_are_not_compared(tmp_path, capsys):
     few = write(tmp_path / "few.csv", "A", [1, 2], samples=20, iw_nll=[5.0, 6.0], bound=[7.0, 8.0])
-    many = write(tmp_path / "many.csv", "A", [1, 2], samples=1000, iw_nll=[4.0, 5.0], bound=[7.0, 8.0])
+    many = write(
+        tmp_path / "many.csv", "A", [1, 2], samples=1000, iw_nll=[4.0, 5.0], bound=[7.0, 8.0]
+    )
     earlier = write(tmp_path / "earlier.csv", "A", [1, 2], iw_nll=[4.0, 5.0], bound=[7.0, 8.0])
     alone = write(tmp_path / "alone.csv", "A", [1, 2], samples=30, iw_nll=[4.0, 5.0])
 
@@ -92,8 +95,13 @@ def test_importance_weighted_numbers_of_unlike_samples_are_not_compared(tmp_path
     assert [pair.name for pair in paired.compare(few, earlier).lines] == ["iw_nll", "bound"]
     assert [pair.name for pair in paired.compare(few, many).lines] == ["bound"]
     assert main(["compare", few, many]) == 0
-    assert "left out: iw_nll, of K=20 in A and of K=1,000 in B, which is not compared" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no number in common but iw_nll, of K=20 in A and of K=30 in B"):
+    assert (
+        "left out: iw_nll, of K=20 in A and of K=1,000 in B, which is not compared"
+        in capsys.readouterr().out
+    )
+    with pytest.raises(
+        UserError, match="no number in common but iw_nll, of K=20 in A and of K=30 in B"
+    ):
         paired.compare(few, alone)
 
 
@@ -109,4 +117,7 @@ def test_the_verb_says_whether_they_differ(tmp_path, capsys):
     assert main(["compare", a, b, "--tol", "3"]) == 2
     capsys.readouterr()
     assert main(["compare", a, str(Path(a).with_name("gone.csv"))]) == 2
-    assert "gone.csv: no such file; vaebench eval RUN --cases FILE.csv writes one like" in capsys.readouterr().err
+    assert (
+        "gone.csv: no such file; vaebench eval RUN --cases FILE.csv writes one like"
+        in capsys.readouterr().err
+    )

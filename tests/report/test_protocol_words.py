@@ -40,19 +40,30 @@ def test_a_cell_has_the_papers_signature_whatever_its_own_evaluation():
         "posterior": "ais-500x4000",
     }
     table = load_table("dvae_sharp_sharp_mcmc")
-    assert parts(table, "MCMC", "test") == {"data": "mnist_static", "split": "test", "points": "all"}
+    assert parts(table, "MCMC", "test") == {
+        "data": "mnist_static",
+        "split": "test",
+        "points": "all",
+    }
 
 
 def test_settings_of_a_column_and_of_an_entry_count():
     """Row, column, then what stands in the one entry; a measure on the validation cases has a split of its own."""
     table = load_table("nvil_mnist")
-    row = replace(table.rows["SBN 200"], entries={"NVIL": ("eval.points=7", "eval.bound_samples=3")})
+    row = replace(
+        table.rows["SBN 200"], entries={"NVIL": ("eval.points=7", "eval.bound_samples=3")}
+    )
     table = replace(table, rows={**table.rows, "SBN 200": row})
     seven = {"data": "mnist_static", "split": "test", "points": "7", "samples": "3"}
     assert parts(table, "SBN 200", "NVIL") == seven
     assert parts(table, "SBN 200", "WS")["points"] == "all"
     validation = replace(table, measure="valid_bound", base=(*table.base, "train.valid_samples=7"))
-    assert parts(validation, "SBN 200", "NVIL") == {**seven, "split": "valid", "points": "all", "samples": "7"}
+    assert parts(validation, "SBN 200", "NVIL") == {
+        **seven,
+        "split": "valid",
+        "points": "all",
+        "samples": "7",
+    }
 
 
 @pytest.mark.parametrize(
@@ -60,9 +71,15 @@ def test_settings_of_a_column_and_of_an_entry_count():
     [
         ([], ""),
         (["eval.logz_temperatures=1000"], "log Z ais-1000x1024, not ais-10000x1024"),
-        (["eval.logz_method=tempering", "eval.logz_sweeps=70"], "log Z tempering-70x1024, not ais-10000x1024"),
+        (
+            ["eval.logz_method=tempering", "eval.logz_sweeps=70"],
+            "log Z tempering-70x1024, not ais-10000x1024",
+        ),
         (["eval.posterior_temperatures=9"], "log Z of the posteriors ais-9x4000, not ais-500x4000"),
-        (["model.latents=20", "eval.points=5"], "test cases 5, not all; log Z exact, not ais-10000x1024"),
+        (
+            ["model.latents=20", "eval.points=5"],
+            "test cases 5, not all; log Z exact, not ais-10000x1024",
+        ),
     ],
 )
 def test_log_z_is_named_where_it_differs(overrides, words):
@@ -98,7 +115,8 @@ def test_a_refined_posterior_is_told_from_others(row, overrides, words):
 def test_a_likelihood_in_bfloat16_is_told_from_others():
     table = load_table("lagging_omniglot")
     said = {
-        c: differing(*made(table, "VAE", c, "paper", "eval.precision=bfloat16")) for c in ("IW", "-ELBO", "KL", "MI")
+        c: differing(*made(table, "VAE", c, "paper", "eval.precision=bfloat16"))
+        for c in ("IW", "-ELBO", "KL", "MI")
     }
     half = "products in bfloat16, not float32"
     assert said == {"IW": half, "-ELBO": half, "KL": "", "MI": ""}
@@ -106,14 +124,21 @@ def test_a_likelihood_in_bfloat16_is_told_from_others():
 
 def test_the_batch_of_a_mutual_information_is_named_where_it_differs():
     table = load_table("lagging_omniglot")
-    assert differing(*made(table, "VAE", "MI", "paper", "eval.mi_batch=32")) == "cases of a batch 32, not 50"
+    assert (
+        differing(*made(table, "VAE", "MI", "paper", "eval.mi_batch=32"))
+        == "cases of a batch 32, not 50"
+    )
 
 
 def test_a_part_that_one_side_lacks_is_no_difference():
     table = load_table("dvae_sharp_sharp_gibbs")
-    old = Protocol("iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1")
+    old = Protocol(
+        "iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:4000|select:valid_bound|recipe:1"
+    )
     assert differing(old, made(table, *GIBBS)[1]) == ""
-    assert differing(old, UNKNOWN) == "", "files of earlier versions do not have the paper's signature"
+    assert differing(old, UNKNOWN) == "", (
+        "files of earlier versions do not have the paper's signature"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- errors

@@ -52,7 +52,12 @@ def test_two_values_of_one_number_are_refused_in_a_file(tmp_path, capsys, row):
     long_frame.write_csv(pd.concat([frame, frame.iloc[:1].assign(value=row["value"] + 1)]), path)
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    for text in (str(path), "SBN 200 / NVIL (preset short) seed 0, bound", str(row["value"]), str(row["value"] + 1)):
+    for text in (
+        str(path),
+        "SBN 200 / NVIL (preset short) seed 0, bound",
+        str(row["value"]),
+        str(row["value"] + 1),
+    ):
         assert text in err
     assert call(capsys, "compare", path, SHORT)[:2] == (2, "")
 
@@ -61,16 +66,32 @@ def test_two_values_of_one_number_are_refused_between_files(tmp_path, capsys, ro
     path = changed(tmp_path, str(row["value"]), str(row["value"] + 1))
     code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, bound stands there twice" in err
+    assert (
+        f"{SHORT}, {path}: nvil_mnist: SBN 200 / NVIL (preset short) seed 0, bound stands there twice"
+        in err
+    )
 
 
 def test_files_of_unlike_protocols_are_told_and_not_judged(tmp_path, capsys):
     """A run that was measured anew with other samples: both numbers are there, and neither has a verdict."""
     path = changed(tmp_path, "|samples:10|", "|samples:5|")
-    asked = ["report", "table=nvil_mnist", "--only", "SBN 200", "--only", "column=NVIL", "--brief", "--from", SHORT]
+    asked = [
+        "report",
+        "table=nvil_mnist",
+        "--only",
+        "SBN 200",
+        "--only",
+        "column=NVIL",
+        "--brief",
+        "--from",
+        SHORT,
+    ]
     assert "measured under" not in call(capsys, *asked)[1]
     out = call(capsys, *asked, "--from", path)[1]
-    assert "no verdict: measured under different protocols (samples:10 against samples:5)" in " ".join(out.split())
+    assert (
+        "no verdict: measured under different protocols (samples:10 against samples:5)"
+        in " ".join(out.split())
+    )
     assert "yes" not in out
 
 
@@ -89,7 +110,9 @@ def test_the_same_twice_is_no_contradiction(tmp_path, capsys):
     assert call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--from", SHORT) == once
 
 
-@pytest.mark.parametrize("path", [p for p in sorted(REFERENCE.glob("*-*.csv")) if p.stem.count("-") == 1], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(REFERENCE.glob("*-*.csv")) if p.stem.count("-") == 1], ids=str
+)
 def test_recorded_results_hold_no_contradiction(path):
     if path.stem != "bench-cpu":
         recorded.read([path])
@@ -99,10 +122,30 @@ def test_recorded_results_hold_no_contradiction(path):
 
 
 def test_report_of_some_recorded_rows(capsys):
-    code, out, err = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--only", "SBN 200", "--format", "csv")
+    code, out, err = call(
+        capsys,
+        "report",
+        "table=nvil_mnist",
+        "--from",
+        SHORT,
+        "--only",
+        "SBN 200",
+        "--format",
+        "csv",
+    )
     assert (code, err) == (0, "")
     assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"SBN 200"}
-    text = call(capsys, "report", "table=nvil_mnist", "--from", SHORT, "--only", "column=WS", "--only", "SBN 200")[1]
+    text = call(
+        capsys,
+        "report",
+        "table=nvil_mnist",
+        "--from",
+        SHORT,
+        "--only",
+        "column=WS",
+        "--only",
+        "SBN 200",
+    )[1]
     assert "125.86" in text
     assert "124.72" not in text
     assert "NADE" not in text
@@ -116,9 +159,13 @@ def test_report_of_rows_that_are_not_recorded(capsys):
 
 
 def test_what_is_said_of_many_files_is_short(capsys):
-    code, _, err = call(capsys, "report", "table=combined_mnist", "--from", "reference", "--only", "DBN 2hl")
+    code, _, err = call(
+        capsys, "report", "table=combined_mnist", "--from", "reference", "--only", "DBN 2hl"
+    )
     assert code == 2
-    assert re.search(r"rbm_mnist-\w+\.csv and \d+ more: nothing of table combined_mnist by that choice", err)
+    assert re.search(
+        r"rbm_mnist-\w+\.csv and \d+ more: nothing of table combined_mnist by that choice", err
+    )
     assert err.count(".csv") == 1
 
 
@@ -134,7 +181,10 @@ def test_compare_of_some_rows(tmp_path, capsys, row):
     assert call(capsys, "compare", SHORT, other)[0] == 1
     assert call(capsys, "compare", SHORT, other, "--only", "SBN 500")[0] == 0
     assert call(capsys, "compare", SHORT, other, "--only", "column=WS")[0] == 0
-    assert call(capsys, "compare", SHORT, other, "--only", "row=SBN 200", "--only", "column=NVIL")[0] == 1
+    assert (
+        call(capsys, "compare", SHORT, other, "--only", "row=SBN 200", "--only", "column=NVIL")[0]
+        == 1
+    )
     code, out, err = call(capsys, "compare", SHORT, other, "--only", "row=SBN 20")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "did you mean 'SBN 200'" in err
@@ -162,10 +212,24 @@ def test_curves_of_recorded_rows(tmp_path, capsys):
     """To the digit those that were recorded, of the rows asked for."""
     file = tmp_path / "c.csv"
     image = tmp_path / "c.svg"
-    asked = ["report", "table=nvil_mnist", "--from", SHORT, "--only", "SBN 200", "--curves", file, "--plot", image]
+    asked = [
+        "report",
+        "table=nvil_mnist",
+        "--from",
+        SHORT,
+        "--only",
+        "SBN 200",
+        "--curves",
+        file,
+        "--plot",
+        image,
+    ]
     assert call(capsys, *asked)[0] == 0
     header, *lines = (REFERENCE / "nvil_mnist-short-curves.csv").read_text().splitlines()
-    assert file.read_text().splitlines() == [header, *(line for line in lines if line.split(",")[1] == "SBN 200")]
+    assert file.read_text().splitlines() == [
+        header,
+        *(line for line in lines if line.split(",")[1] == "SBN 200"),
+    ]
     assert image.read_text().startswith("<?xml")
 
 
@@ -180,7 +244,8 @@ def test_points_of_a_column_that_shares_its_run(capsys):
 
 
 @pytest.mark.parametrize(
-    ("figure", "columns"), [("information", {"kl", "mi", "rest"}), ("units", {"iw_nll", "active_units"})]
+    ("figure", "columns"),
+    [("information", {"kl", "mi", "rest"}), ("units", {"iw_nll", "active_units"})],
 )
 def test_other_figures_of_recorded_rows(figure, columns):
     source = REFERENCE / "lagging_yahoo-small.csv"
@@ -191,7 +256,16 @@ def test_other_figures_of_recorded_rows(figure, columns):
 
 
 def test_curves_of_one_preset_among_several_files(tmp_path, capsys):
-    asked = ["report", "table=nvil_mnist", "--from", SHORT, "--from", TUNED, "--curves", tmp_path / "c.csv"]
+    asked = [
+        "report",
+        "table=nvil_mnist",
+        "--from",
+        SHORT,
+        "--from",
+        TUNED,
+        "--curves",
+        tmp_path / "c.csv",
+    ]
     code, out, err = call(capsys, *asked)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "one preset at a time" in err
@@ -207,7 +281,9 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
     code, out, err = call(capsys, *asked)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "lonely-curves.csv" in err
-    (tmp_path / "lonely-curves.csv").write_text("table,row,column,seed,update\nnvil_mnist,SBN 200,NVIL,0,x\n")
+    (tmp_path / "lonely-curves.csv").write_text(
+        "table,row,column,seed,update\nnvil_mnist,SBN 200,NVIL,0,x\n"
+    )
     code, out, err = call(capsys, *asked)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "missing columns seconds, train_bound, valid_bound" in err
@@ -221,7 +297,17 @@ def test_what_was_not_recorded_is_named(tmp_path, capsys):
 def test_a_figure_names_the_rows_that_have_no_run(figure, tmp_path, capsys):
     """Figures 4 and 5 of He et al. from recorded results: all rows with latents stand there, drawn or by name."""
     path = tmp_path / "x.svg"
-    asked = ["report", "table=lagging_yahoo", "preset=small", "--from", YAHOO, "--figure", figure, "--plot", path]
+    asked = [
+        "report",
+        "table=lagging_yahoo",
+        "preset=small",
+        "--from",
+        YAHOO,
+        "--figure",
+        figure,
+        "--plot",
+        path,
+    ]
     assert call(capsys, *asked)[0] == 0
     drawn, absent = shown_and_absent(path)
     table = catalogue.load("lagging_yahoo")

@@ -15,12 +15,24 @@ COLUMNS = {"IW": "iw_nll", "-ELBO": "bound", "KL": "kl", "MI": "mi_batch", "NLL 
 @pytest.fixture
 def wide(table):
     rows = {
-        "VAE": Row(published={"IW": 329.0, "-ELBO": 329.1, "KL": 0.0, "MI": 0.0}, columns=("IW", "-ELBO", "KL", "MI")),
-        "LSTM-LM": Row(published={"NLL (exact)": 328.0}, columns=("NLL (exact)",), note="no latents"),
-        "SA-VAE": Row(published={"IW": 329.2, "-ELBO": 329.2, "KL": 0.1}, columns=(), source="Kim et al. 2018"),
+        "VAE": Row(
+            published={"IW": 329.0, "-ELBO": 329.1, "KL": 0.0, "MI": 0.0},
+            columns=("IW", "-ELBO", "KL", "MI"),
+        ),
+        "LSTM-LM": Row(
+            published={"NLL (exact)": 328.0}, columns=("NLL (exact)",), note="no latents"
+        ),
+        "SA-VAE": Row(
+            published={"IW": 329.2, "-ELBO": 329.2, "KL": 0.1}, columns=(), source="Kim et al. 2018"
+        ),
         "beta-VAE": Row(published={"IW": 328.7, "KL": 6.3}, columns=("IW", "-ELBO", "KL", "MI")),
     }
-    return replace(table, measure="iw_nll", columns={c: Column(measure=m) for c, m in COLUMNS.items()}, rows=rows)
+    return replace(
+        table,
+        measure="iw_nll",
+        columns={c: Column(measure=m) for c, m in COLUMNS.items()},
+        rows=rows,
+    )
 
 
 @pytest.fixture
@@ -28,10 +40,20 @@ def runs(entry):
     """The rows of some runs of one table row, in all its columns."""
 
     def make(row, columns, **other):
-        numbers = {"iw_nll": [328.99, 329.01], "bound": [329.99, 330.01], "kl": [0.5, 0.7], "mi_batch": [0.1, 0.3]}
+        numbers = {
+            "iw_nll": [328.99, 329.01],
+            "bound": [329.99, 330.01],
+            "kl": [0.5, 0.7],
+            "mi_batch": [0.1, 0.3],
+        }
         numbers |= {"mi": [0.02, 0.04], "nll": [328.09, 328.11]}
         wanted = ["nll"] if row == "LSTM-LM" else [m for m in numbers if m != "nll"]
-        return [e for c in columns for m in wanted for e in entry(row, numbers[m], column=c, metric=m, **other)]
+        return [
+            e
+            for c in columns
+            for m in wanted
+            for e in entry(row, numbers[m], column=c, metric=m, **other)
+        ]
 
     return make
 
@@ -58,7 +80,9 @@ def test_which_tables(table, wide):
 
 def test_a_row_is_a_line(told, runs):
     shared = {"key": "vae"}
-    lines, page = told(runs("VAE", ["IW", "-ELBO", "KL", "MI"], **shared), runs("LSTM-LM", ["NLL (exact)"]))
+    lines, page = told(
+        runs("VAE", ["IW", "-ELBO", "KL", "MI"], **shared), runs("LSTM-LM", ["NLL (exact)"])
+    )
     assert [line["row"] for line in lines] == ["VAE", "LSTM-LM", "SA-VAE", "beta-VAE"]
     vae, lm, literature, missing = lines
     assert vae["IW"] == "329.00 ± 0.01 (329.0)"
@@ -79,7 +103,9 @@ def test_a_row_is_a_line(told, runs):
     assert "preset" not in page.grid.headers
     legend = "IW: IW-NLL, -ELBO: bound, MI: MI (batches), NLL (exact): exact NLL; means over seeds in nats"
     assert page.footnotes[1].startswith(legend)
-    assert page.footnotes[1].endswith("are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact).")
+    assert page.footnotes[1].endswith(
+        "are of IW, -ELBO, NLL (exact). Lower is better in IW, -ELBO, NLL (exact)."
+    )
 
 
 def test_a_row_that_is_trained_for_another_column_is_trained_here(told, wide, runs):
@@ -117,16 +143,23 @@ def test_lines_are_told_apart_by_their_runs_not_by_their_order(told, runs):
 
 
 def test_what_a_row_has_no_column_for_stands_there_all_the_same(told, wide, runs):
-    rows = {"VAE": Row(published={"IW": 329.0, "MI": 0.1}, columns=("IW", "-ELBO")), "other": wide.rows["VAE"]}
+    rows = {
+        "VAE": Row(published={"IW": 329.0, "MI": 0.1}, columns=("IW", "-ELBO")),
+        "other": wide.rows["VAE"],
+    }
     part = replace(wide, rows=rows)
-    lines, _ = told(runs("VAE", ["IW", "-ELBO"], key="a"), runs("other", ["IW", "KL"], key="b"), of=part)
+    lines, _ = told(
+        runs("VAE", ["IW", "-ELBO"], key="a"), runs("other", ["IW", "KL"], key="b"), of=part
+    )
     assert [line["row"] for line in lines] == ["VAE", "other"]
     assert lines[0]["KL"] == "0.60 ± 0.10"
     assert lines[0]["MI"] == "(0.1)"  # published, of a column in which the row is not trained
 
 
 def test_a_verdict_that_only_some_columns_have_is_told_with_their_names(told, runs):
-    part = runs("VAE", ["IW"], key="a") + [{**e, "paper_protocol": False} for e in runs("VAE", ["-ELBO"], key="a")]
+    part = runs("VAE", ["IW"], key="a") + [
+        {**e, "paper_protocol": False} for e in runs("VAE", ["-ELBO"], key="a")
+    ]
     lines, _ = told(part)
     assert lines[0]["verdict"] == "IW yes; -ELBO -"
 
@@ -144,7 +177,9 @@ def test_a_column_without_a_number_and_a_failed_seed(told, runs, failed):
 
 
 def test_without_published_numbers_there_are_no_brackets(told, wide, runs):
-    bare = replace(wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))})
+    bare = replace(
+        wide, rows={"VAE": Row(published={"IW": None, "KL": None}, columns=("IW", "KL"))}
+    )
     negative = [{**e, "value": -0.001} for e in runs("VAE", ["KL"], key="a")]
     lines, page = told(runs("VAE", ["IW"], key="a"), negative, of=bare)
     assert lines[0]["IW"] == "329.00 ± 0.01"
@@ -154,7 +189,10 @@ def test_without_published_numbers_there_are_no_brackets(told, wide, runs):
 
 def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs, entry):
     """Nor a margin, nor a column for them, whether a line is a row or an entry."""
-    for shown, lines in ((wide, runs("VAE", ["IW", "KL"], key="a")), (table, entry("SBN 200", [1.0, 2.0]))):
+    for shown, lines in (
+        (wide, runs("VAE", ["IW", "KL"], key="a")),
+        (table, entry("SBN 200", [1.0, 2.0])),
+    ):
         bare = replace(shown, rows={k: replace(row, published={}) for k, row in shown.rows.items()})
         pages = [table_page.make(t, frame(lines)) for t in (shown, bare)]
         for words in ("verdict", "published", "margin"):
@@ -164,14 +202,24 @@ def test_without_published_numbers_there_is_no_verdict(table, wide, frame, runs,
 
 def test_nothing(told, wide):
     lines, _ = told()
-    assert [line["notes"] for line in lines] == ["not run", "not run [1]", "Kim et al. 2018", "not run"]
+    assert [line["notes"] for line in lines] == [
+        "not run",
+        "not run [1]",
+        "Kim et al. 2018",
+        "not run",
+    ]
     assert told(of=replace(wide, rows={}))[0] == []
 
 
 def test_the_spread_of_the_papers_runs_stands_beside_its_number(told, wide, runs):
     rows = {**wide.rows, "VAE": replace(wide.rows["VAE"], spread={"IW": 0.1, "KL": 0.0})}
-    lines, page = told(runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae"), of=replace(wide, rows=rows))
-    assert (lines[0]["IW"], lines[0]["KL"]) == ("329.00 ± 0.01 (329.0 ± 0.1)", "0.60 ± 0.10 (0.0 ± 0.0)")
+    lines, page = told(
+        runs("VAE", ["IW", "-ELBO", "KL", "MI"], key="vae"), of=replace(wide, rows=rows)
+    )
+    assert (lines[0]["IW"], lines[0]["KL"]) == (
+        "329.00 ± 0.01 (329.0 ± 0.1)",
+        "0.60 ± 0.10 (0.0 ± 0.0)",
+    )
     assert lines[0]["-ELBO"] == "330.00 ± 0.01 (329.1)"
     assert any("standard deviation over the paper's runs" in line for line in page.footnotes)
     assert not any("paper's runs" in line for line in told()[1].footnotes)

@@ -30,7 +30,9 @@ def test_same_results_agree(compared, frame, entry):
     assert "2 of 2 rows agree: |difference| <= 0" in render(c)
 
 
-@pytest.mark.parametrize(("shift", "differs"), [(0.25, False), (-0.25, False), (0.26, True), (-0.26, True)])
+@pytest.mark.parametrize(
+    ("shift", "differs"), [(0.25, False), (-0.25, False), (0.26, True), (-0.26, True)]
+)
 def test_tolerance_on_both_sides(compared, entry, shift, differs):
     a = entry("SBN 200", [113.0])
     b = entry("SBN 200", [113.0 + shift])
@@ -85,7 +87,12 @@ def test_without_any_error_nothing_is_judged(compared, entry):
     a = bound + entry("SBN 200", [20.0], **bare)
     b = bound + entry("SBN 200", [29.0], **bare)
     c = compared(a, b)
-    assert [(r.metric, r.judged, r.within, r.allowed) for r in c.rows][1] == ("kl", False, False, None)
+    assert [(r.metric, r.judged, r.within, r.allowed) for r in c.rows][1] == (
+        "kl",
+        False,
+        False,
+        None,
+    )
     assert not c.differs
     assert "1 of 2 rows agree, 1 not judged (no error is known on either side)" in render(c)
     assert compared(a, b, tol=8.9).differs
@@ -108,7 +115,8 @@ def test_tolerance_is_for_nats_only(compared, entry):
     assert not near.differs
     assert "<= 0.1 nats; in other units the 99.7% interval, by Student's t" in render(near)
     assert compared(several, entry("SBN 200", [27.0, 29.0, 27.0, 29.0], **units), tol=100.0).differs
-    one_seed = compared(several, entry("SBN 200", [21.0], **units))  # a margin in nats says nothing about units
+    # A margin in nats says nothing about units.
+    one_seed = compared(several, entry("SBN 200", [21.0], **units))
     assert one_seed.rows[0].allowed == pytest.approx(half_width([(1 / math.sqrt(3), 3)], LEVEL))
 
 
@@ -135,7 +143,9 @@ def test_number_that_is_not_finite_is_no_agreement(compared, entry):
 def test_nothing_in_common_is_refused(compared, entry):
     a = entry("SBN 200", [113.0])
     b = entry("SBN 500", [113.0], preset="tuned")
-    with pytest.raises(UserError, match=r"no row is in both.*first has nvil_mnist preset=paper, .*preset=tuned"):
+    with pytest.raises(
+        UserError, match=r"no row is in both.*first has nvil_mnist preset=paper, .*preset=tuned"
+    ):
         compared(a, b)
 
 
@@ -153,7 +163,10 @@ def test_unlike_signatures_are_refused(compared, entry):
         compared(a, b)
     line = str(e.value)
     assert "nvil_mnist: SBN 200 / NVIL, bound" in line
-    assert "data:mnist_static@8f3a12cd against data:digits@8f3a12cd; points:all against points:50" in line
+    assert (
+        "data:mnist_static@8f3a12cd against data:digits@8f3a12cd; points:all against points:50"
+        in line
+    )
     assert "\n" not in line
     c = compared(a, b, ignore_protocol=True)
     assert not c.differs
@@ -197,7 +210,11 @@ def test_bad_tolerance(compared, entry, tol):
 
 
 def test_cells_that_share_a_run_are_compared_each(compared, entry):
-    f = [line for c in ("NVIL", "WS") for line in entry("SBN 200", [113.0, 113.2], column=c, key="shared")]
+    f = [
+        line
+        for c in ("NVIL", "WS")
+        for line in entry("SBN 200", [113.0, 113.2], column=c, key="shared")
+    ]
     c = compared(f, f)
     assert [(r.name, r.a.n) for r in c.rows] == [
         ("nvil_mnist: SBN 200 / NVIL", 2),

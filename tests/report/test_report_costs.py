@@ -33,13 +33,20 @@ def run(cell, seconds, updates=4000, status="done", seed=0):
 def test_same_settings_are_averaged():
     cell = make_cell()
     other = make_cell(rate=2e-3)
-    records = [run(cell, 10.0), run(cell, 14.0), run(other, 99.0), run(cell, 1000.0, status="failed")]
+    records = [
+        run(cell, 10.0),
+        run(cell, 14.0),
+        run(other, 99.0),
+        run(cell, 1000.0, status="failed"),
+    ]
     assert estimate(records, cell) == 12.0
 
 
 def test_else_alike_runs_are_scaled_by_updates():
     records = [run(make_cell(), 10.0), run(make_cell(updates=2000), 6.0, updates=2000)]
-    assert estimate(records, make_cell(updates=200000)) == pytest.approx(200000 * (10 / 4000 + 6 / 2000) / 2)
+    assert estimate(records, make_cell(updates=200000)) == pytest.approx(
+        200000 * (10 / 4000 + 6 / 2000) / 2
+    )
 
 
 def test_alike_runs_are_as_large():
@@ -47,7 +54,13 @@ def test_alike_runs_are_as_large():
 
     def sized(rate=1e-3, updates=4000, batch=100, **changes):
         cell = make_cell(updates, rate=rate)
-        model = {"name": "rbm_vae", "latents": 200, "context": "shared", "momentum": 0.99, "init": "fan_in"}
+        model = {
+            "name": "rbm_vae",
+            "latents": 200,
+            "context": "shared",
+            "momentum": 0.99,
+            "init": "fan_in",
+        }
         cell.config["model"] = {k: changes.get(k, v) for k, v in model.items()}
         rule = {"name": "dvae_sharp", "samples": 1, "warmup": 0.3, "stop": True}
         cell.config["objective"] = {k: changes.get(k, v) for k, v in rule.items()}
@@ -55,28 +68,51 @@ def test_alike_runs_are_as_large():
         return cell
 
     cell = sized()
-    for same in ({"rate": 2.0}, {"momentum": 0.5}, {"init": "normal"}, {"warmup": 0.0}, {"stop": False}):
+    for same in (
+        {"rate": 2.0},
+        {"momentum": 0.5},
+        {"init": "normal"},
+        {"warmup": 0.0},
+        {"stop": False},
+    ):
         other = sized(**same)
-        assert estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) == 20.0, same
+        assert (
+            estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) == 20.0
+        ), same
         assert estimate([run(other, 10.0)], sized(updates=8000)) is None, "nothing tells its sizes"
     for unlike in ({"latents": 400}, {"context": "none"}, {"samples": 25}, {"batch": 1000}):
         other = sized(**unlike)
-        assert estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) is None, unlike
+        assert (
+            estimate([{**run(other, 10.0), "config": other.config}], sized(updates=8000)) is None
+        ), unlike
     assert estimate([run(cell, 10.0)], cell) == 10.0, "the same settings, by the key"
 
 
 def test_evaluation_counts_and_is_not_scaled():
     cell = make_cell()
-    records = [{**run(cell, 10.0), "eval_seconds": 4.0}, {**run(cell, 12.0), "eval_seconds": None}, run(cell, 14.0)]
+    records = [
+        {**run(cell, 10.0), "eval_seconds": 4.0},
+        {**run(cell, 12.0), "eval_seconds": None},
+        run(cell, 14.0),
+    ]
     assert estimate(records, cell) == pytest.approx((14 + 12 + 14) / 3)
-    alike = [{**run(make_cell(), 10.0), "eval_seconds": 4.0}, {**run(make_cell(), 20.0), "eval_seconds": float("nan")}]
+    alike = [
+        {**run(make_cell(), 10.0), "eval_seconds": 4.0},
+        {**run(make_cell(), 20.0), "eval_seconds": float("nan")},
+    ]
     assert estimate(alike, make_cell(updates=40000)) == pytest.approx((100 + 4 + 200) / 2)
-    assert estimate([{**run(make_cell(), None), "eval_seconds": 4.0}], make_cell(updates=40000)) is None
+    assert (
+        estimate([{**run(make_cell(), None), "eval_seconds": 4.0}], make_cell(updates=40000))
+        is None
+    )
 
 
 def test_runs_on_another_kind_of_device_tell_nothing():
     cell = make_cell()
-    records = [{**run(cell, 10.0), "device": "cpu (EPYC, 1 thread)"}, {**run(cell, 2.0), "device": "cuda (H200)"}]
+    records = [
+        {**run(cell, 10.0), "device": "cpu (EPYC, 1 thread)"},
+        {**run(cell, 2.0), "device": "cuda (H200)"},
+    ]
     assert [estimate(records, cell, kind) for kind in ("", "cpu", "cuda")] == [6.0, 10.0, 2.0]
     assert estimate(records[:1], cell, "cuda") is None
 
@@ -98,16 +134,40 @@ def test_reference_records(tmp_path, monkeypatch, frame, entry):
     folder = tmp_path
     monkeypatch.setattr(costs.shipped, "folder", lambda: folder)
     shared = entry("SBN 200", [1.0], key="a-b", seconds=10.0)
-    write_csv(frame(shared, entry("SBN 200", [1.0], key="a-b", metric="kl", seconds=10.0)), folder / "one.csv")
-    last = entry("SBN 200", [1.0], first=3, key="a-c", seconds=None, updates=None, eval_seconds=2.5, clock="processor")
+    write_csv(
+        frame(shared, entry("SBN 200", [1.0], key="a-b", metric="kl", seconds=10.0)),
+        folder / "one.csv",
+    )
+    last = entry(
+        "SBN 200",
+        [1.0],
+        first=3,
+        key="a-c",
+        seconds=None,
+        updates=None,
+        eval_seconds=2.5,
+        clock="processor",
+    )
     write_csv(frame(shared, last), folder / "two.csv")
     (folder / "curves.csv").write_text("table,row,update\nt,r,1000\n")
     earlier = read_csv(folder / "one.csv").drop(columns=list(LATER)).to_csv(index=False)
     (folder / "one.csv").write_text(earlier)  # as earlier versions wrote it
     (folder / "README.md").write_text("not a CSV")
     assert reference_records() == [
-        dict(zip(FIELDS, ("a-b", 0, "done", 10.0, None, 200000, "cpu", "", "nvil_mnist", "paper"), strict=True)),
-        dict(zip(FIELDS, ("a-c", 3, "done", None, 2.5, None, "cpu", "processor", "nvil_mnist", "paper"), strict=True)),
+        dict(
+            zip(
+                FIELDS,
+                ("a-b", 0, "done", 10.0, None, 200000, "cpu", "", "nvil_mnist", "paper"),
+                strict=True,
+            )
+        ),
+        dict(
+            zip(
+                FIELDS,
+                ("a-c", 3, "done", None, 2.5, None, "cpu", "processor", "nvil_mnist", "paper"),
+                strict=True,
+            )
+        ),
     ]
 
 
@@ -151,7 +211,12 @@ def test_nothing_recorded():
     cell = make_cell()
     assert estimate([], cell) is None
     assert estimate([run(make_cell(data="mnist_static"), 10.0)], cell) is None
-    assert estimate([run(cell, None), run(cell, float("nan")), {"key": cell.key, "status": "partial"}], cell) is None
+    assert (
+        estimate(
+            [run(cell, None), run(cell, float("nan")), {"key": cell.key, "status": "partial"}], cell
+        )
+        is None
+    )
     assert estimate([run(make_cell(rate=1.0), 10.0, updates=None)], cell) is None
 
 

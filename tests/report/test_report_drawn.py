@@ -24,7 +24,11 @@ def points():
 
 
 def curve(points, name, temperature):
-    return {p["q"]: p["zeta"] for p in points if (p["smoothing"], p["temperature"]) == (name, temperature)}
+    return {
+        p["q"]: p["zeta"]
+        for p in points
+        if (p["smoothing"], p["temperature"]) == (name, temperature)
+    }
 
 
 def test_every_figure_is_drawn_by_a_table_and_every_table_has_its_figure():
@@ -68,14 +72,18 @@ def test_csv_is_the_points(figure):
 
 
 def test_unknown_names():
-    with pytest.raises(UserError, match="unknown format 'pdf': allowed: csv, html, latex, md, text"):
+    with pytest.raises(
+        UserError, match="unknown format 'pdf': allowed: csv, html, latex, md, text"
+    ):
         written([Drawn(FIGURES[0])], "pdf")
     with pytest.raises(UserError, match="unknown figure 'smooting': did you mean 'smoothing'"):
         Drawn(replace(FIGURES[0], drawn="smooting")).page()
 
 
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.name)
-@pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
 def test_images(figure, kind, magic):
     drawn = Drawn(figure)
     image = drawn.image(kind)
@@ -120,7 +128,9 @@ def test_the_short_table_is_the_points(points):
     for i, header in enumerate(grid.headers[2:]):
         q = float(header.removeprefix("q="))
         shown = by_label["spike exponential", "beta 5"][i]
-        assert float(shown) == pytest.approx(curve(points, "spike_exponential", 5.0)[q], abs=5.001e-4)
+        assert float(shown) == pytest.approx(
+            curve(points, "spike_exponential", 5.0)[q], abs=5.001e-4
+        )
         assert float(by_label["logistic", "scale 0.1"][i]) == pytest.approx(
             curve(points, "logistic", 0.1)[q], abs=5.001e-4
         )
@@ -133,7 +143,13 @@ def test_a_panel_for_each_smoothing(points):
     figure = Figure()
     smoothing.draw(figure, points)
     titles = [panel.get_title() for panel in figure.axes]
-    assert titles == ["exponential", "logistic", "spike exponential", "concrete", "piecewise linear"]
+    assert titles == [
+        "exponential",
+        "logistic",
+        "spike exponential",
+        "concrete",
+        "piecewise linear",
+    ]
     for panel in figure.axes:
         step, *curves = panel.get_lines()
         assert list(step.get_xdata()) == [0.75, 0.75]
@@ -142,6 +158,8 @@ def test_a_panel_for_each_smoothing(points):
         for line, text in zip(curves, panel.get_legend().get_texts(), strict=True):
             assert line.get_label() == text.get_text()
             value = float(text.get_text().split()[1])
-            assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == curve(points, name, value)
+            assert dict(zip(line.get_xdata(), line.get_ydata(), strict=True)) == curve(
+                points, name, value
+            )
     assert figure.axes[0].get_ylabel() == "zeta"
     assert all(panel.get_xlabel() == "q" for panel in figure.axes)

@@ -38,13 +38,26 @@ def test_an_impossible_number_is_none_to_quote(told, table, frame, entry):
 
 def test_the_other_seeds_stand(told, entry):
     line, notes = told(entry("SBN 200", [113.09, -626.3, 113.11]))
-    assert (line["ours"], line["seeds"], line["verdict"]) == ("113.10 ± 0.01", "2", "yes, 2 of 3 seeds")
-    assert notes[0] == "[1] bound (seed 1): impossible: -626.30, and of discrete data it is never below 0"
+    assert (line["ours"], line["seeds"], line["verdict"]) == (
+        "113.10 ± 0.01",
+        "2",
+        "yes, 2 of 3 seeds",
+    )
+    assert (
+        notes[0]
+        == "[1] bound (seed 1): impossible: -626.30, and of discrete data it is never below 0"
+    )
 
 
 def test_an_impossible_number_beside_the_measure(told, entry):
-    line, notes = told(entry("SBN 200", [113.0]), entry("SBN 200", [-626.3], metric="iw_nll", samples=1000))
-    assert (line["ours"], line["IW-NLL"], line["verdict"]) == ("113.00 [0.05]", "impossible!", "n=1")
+    line, notes = told(
+        entry("SBN 200", [113.0]), entry("SBN 200", [-626.3], metric="iw_nll", samples=1000)
+    )
+    assert (line["ours"], line["IW-NLL"], line["verdict"]) == (
+        "113.00 [0.05]",
+        "impossible!",
+        "n=1",
+    )
     assert notes[0].startswith("[1] IW-NLL: impossible: -626.30")
 
 
@@ -56,7 +69,10 @@ def test_a_number_that_one_case_decides_is_shown_without_a_verdict(told, entry):
 
 
 def test_what_is_flagged_is_not_ranked(table, frame, entry):
-    rows = [entry(row, [value]) for row, value in (("SBN 200", 113), ("SBN 500", 112), ("fDARN 200", 92))]
+    rows = [
+        entry(row, [value])
+        for row, value in (("SBN 200", 113), ("SBN 500", 112), ("fDARN 200", 92))
+    ]
     assert [len(r.entries) for r in rank(summarize(table, frame(*rows)))] == [3]
     rows[2] = entry("fDARN 200", [92], extra={"one_case": {"case": 3, "value": 1e6, "shift": 100}})
     assert rank(summarize(table, frame(*rows))) == ()
@@ -67,8 +83,17 @@ def test_a_dead_layer_is_marked_and_keeps_its_verdict(told, entry):
         entry("SBN 200", [113.09, 113.11]),
         entry("SBN 200", [44.46], metric="kl", extra={"layers": [31.1, 13.3, 0.06]}),
         entry("SBN 200", [43.46], metric="kl", extra={"layers": [29.1, 14.3, 0.02]}, first=1),
-        entry("SBN 200", [220.0], metric="active_units", extra={"layers": [198, 22, 0]}, unit="units"),
-        entry("SBN 200", [217.0], metric="active_units", extra={"layers": [196, 21, 0]}, unit="units", first=1),
+        entry(
+            "SBN 200", [220.0], metric="active_units", extra={"layers": [198, 22, 0]}, unit="units"
+        ),
+        entry(
+            "SBN 200",
+            [217.0],
+            metric="active_units",
+            extra={"layers": [196, 21, 0]},
+            unit="units",
+            first=1,
+        ),
     )
     assert line["KL"] == "30.1 / 13.8 / 0.04!"
     assert line["active units"] == "197 / 21.5 / 0"
@@ -79,7 +104,8 @@ def test_a_dead_layer_is_marked_and_keeps_its_verdict(told, entry):
 
 def test_a_single_layer_is_shown_as_ever(told, entry):
     line, notes = told(
-        entry("SBN 200", [113.0]), entry("SBN 200", [44.5], metric="kl", extra={"layers": [44.5]}, error=None)
+        entry("SBN 200", [113.0]),
+        entry("SBN 200", [44.5], metric="kl", extra={"layers": [44.5]}, error=None),
     )
     assert line["KL"] == "44.50"
     assert not any(note.startswith(("!", "KL and active")) for note in notes)
@@ -88,7 +114,8 @@ def test_a_single_layer_is_shown_as_ever(told, entry):
 def test_flags_of_a_training_are_said_once(told, entry):
     astray = json.dumps(["baseline: astray"])
     line, notes = told(
-        entry("SBN 200", [113.0], flags=astray), entry("SBN 200", [110.0], metric="iw_nll", flags=astray)
+        entry("SBN 200", [113.0], flags=astray),
+        entry("SBN 200", [110.0], metric="iw_nll", flags=astray),
     )
     assert (line["ours"], line["verdict"], line["notes"]) == ("113.00 [0.05]", "n=1", "[1]")
     assert [note for note in notes if "astray" in note] == ["[1] training: baseline: astray"]

@@ -16,10 +16,19 @@ from vaebench.results.long_frame import csv_text, read_csv
 def filled(frame, entry, failed):
     return frame(
         entry("SBN 200", [113.19, 113.21], preset="tuned", label="tuned"),
-        entry("SBN 200", [110.0, 111.0], metric="iw_nll", samples=1000, preset="tuned", label="tuned"),
+        entry(
+            "SBN 200", [110.0, 111.0], metric="iw_nll", samples=1000, preset="tuned", label="tuned"
+        ),
         failed("SBN 200", 2, preset="tuned", label="tuned"),
         entry("SBN 200", [121.0], column="WS", preset="tuned", label="tuned"),
-        entry("SBN 500", [112.19, 112.21], preset="tuned", label="tuned", pack=5, device="cuda (NVIDIA H200)"),
+        entry(
+            "SBN 500",
+            [112.19, 112.21],
+            preset="tuned",
+            label="tuned",
+            pack=5,
+            device="cuda (NVIDIA H200)",
+        ),
     )
 
 
@@ -69,7 +78,9 @@ def test_text(table, filled):
 
 def test_samples_of_the_importance_weighted_nll(flat, table, entry):
     def rows(row, samples, ess):
-        numbers = entry(row, [109.94], metric="iw_nll", samples=samples, extra={"ess": ess}, error=0.01)
+        numbers = entry(
+            row, [109.94], metric="iw_nll", samples=samples, extra={"ess": ess}, error=0.01
+        )
         return [*entry(row, [113.0]), *numbers]
 
     alike = rows("SBN 200", 1000, 12.0) + rows("SBN 500", 1000, 4.5)
@@ -77,9 +88,15 @@ def test_samples_of_the_importance_weighted_nll(flat, table, entry):
     assert " IW-NLL (K=1000) " in text
     assert "109.94 [0.01]" in text
     assert "[0.01] K=" not in text
-    assert "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, more samples" in text
+    assert (
+        "the smallest mean effective sample size of a row is 4.5 of K=1000; where it is low, more samples"
+        in text
+    )
     assert "errors recorded by the delta method, which are too small" in text
-    jackknife = [{**line, "extra": line["extra"].replace("}", ', "error_by": "jackknife"}')} for line in alike]
+    jackknife = [
+        {**line, "extra": line["extra"].replace("}", ', "error_by": "jackknife"}')}
+        for line in alike
+    ]
     assert "delta method" not in flat(jackknife)
     unlike = flat(rows("SBN 200", 1000, 12.0), rows("SBN 500", 100, 60.0))
     assert " IW-NLL updates " in unlike
@@ -138,7 +155,12 @@ def test_markdown_escapes_pipes(table, filled):
         "| SBN 500 / NVIL | 1 | 1 |",
     ]
     assert len(order) == 2 + 3
-    assert text.index(rows[-1]) < text.index(order[0]) < text.index("Kendall's tau") < text.index("- ours: bound")
+    assert (
+        text.index(rows[-1])
+        < text.index(order[0])
+        < text.index("Kendall's tau")
+        < text.index("- ours: bound")
+    )
     assert r"NADE\_500 \| 100%" in rows[-1]
     assert markdown.escape("a|b\n*c* `d` <e> [1]") == r"a\|b \*c\* \`d\` \<e> \[1\]"
 
@@ -197,9 +219,13 @@ def test_repeated_evaluations_stand_below_the_table(flat, entry):
         {"values": [1, 2], "mean": 112.1, "variance": 0.04},
     ]
     rows = [
-        line for first, f in enumerate(found) for line in entry("SBN 200", [113.0], first=first, extra={"repeats": f})
+        line
+        for first, f in enumerate(found)
+        for line in entry("SBN 200", [113.0], first=first, extra={"repeats": f})
     ]
-    assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in flat(rows)
+    assert "SBN 200, NVIL: 2 evaluations of each of 2 seeds, mean 112.60, variance 0.03." in flat(
+        rows
+    )
     assert "evaluations" not in flat(entry("SBN 200", [113.0, 112.0]))
 
 

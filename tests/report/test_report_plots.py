@@ -21,7 +21,11 @@ HEADER = "update,seconds,train_bound,valid_bound,kl,unit\n"
 
 
 def make_cell(objective="nvil"):
-    config = {"data": {"name": "digits"}, "model": {"name": "sbn", "dims": [200]}, "objective": {"name": objective}}
+    config = {
+        "data": {"name": "digits"},
+        "model": {"name": "sbn", "dims": [200]},
+        "objective": {"name": objective},
+    }
     return Cell("figure", "SBN 200", objective, "paper", config)
 
 
@@ -97,7 +101,9 @@ def test_mean_goes_as_far_as_every_seed(curves):
     assert math.isnan(mean[2000])  # one seed is not finite there
 
 
-@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
 def test_plot(curves, tmp_path, suffix, magic):
     path = tmp_path / "new" / f"figure.{suffix}"
     save_plot("bound", curves, path, "Figure 1 & more")
@@ -106,14 +112,21 @@ def test_plot(curves, tmp_path, suffix, magic):
         first = path.read_bytes()
         save_plot("bound", curves, path, "Figure 1 & more")
         assert path.read_bytes() == first
-        for words in (b"validation bound (nats)", b"parameter updates", b"nvil (mean of 2)", b"wake_sleep"):
+        for words in (
+            b"validation bound (nats)",
+            b"parameter updates",
+            b"nvil (mean of 2)",
+            b"wake_sleep",
+        ):
             assert words in first
 
 
 def test_plot_refuses(curves, tmp_path):
     with pytest.raises(UserError, match="allowed: pdf, png, svg"):
         save_plot("bound", curves, tmp_path / "x.gif", "t")
-    with pytest.raises(UserError, match="nothing to draw: none of these runs has reached a validation"):
+    with pytest.raises(
+        UserError, match="nothing to draw: none of these runs has reached a validation"
+    ):
         save_plot("bound", curves[:0], tmp_path / "x.png", "t")
     with pytest.raises(UserError, match=r"--figure bouns: did you mean .bound"):
         plot("bouns")
@@ -127,7 +140,9 @@ def test_the_names_are_those_that_tables_may_use():
 def test_information_keeps_the_improvements_and_clips(collected, tmp_path):
     head = "update,valid_bound,valid_kl,valid_mi_batch,unit\n"
     lines = ["10,9,0.5,-0.1", "20,9.5,1,0.4", "30,8,2,0.5", "40,8,0.2,0.3", "50,8.5,0.2,0.3"]
-    frame = collected({("vae", 0): head + "".join(f"{line},nats\n" for line in lines)}, "information")
+    frame = collected(
+        {("vae", 0): head + "".join(f"{line},nats\n" for line in lines)}, "information"
+    )
     assert frame[["update", "kl", "mi"]].values.tolist() == [[10, 0.5, 0.0], [30, 2.0, 0.5]]
     assert frame["rest"].tolist() == [0.5, 1.5]
     save_plot("information", frame, tmp_path / "x.svg", "t")
@@ -153,7 +168,18 @@ def test_means(tmp_path, name):
     assert len(plot(name).collect(store, [cell], [4])) == 0
     (place / "means.csv").write_text(MEANS)
     frame = plot(name).collect(store, [cell], [4])
-    assert frame.iloc[2].tolist() == ["figure", "SBN 200", "vae", 4, "valid", 0, "inner", 3, 0.6, 0.3]
+    assert frame.iloc[2].tolist() == [
+        "figure",
+        "SBN 200",
+        "vae",
+        4,
+        "valid",
+        0,
+        "inner",
+        3,
+        0.6,
+        0.3,
+    ]
     save_plot(name, frame, tmp_path / "x.svg", "t")
     drawn = (tmp_path / "x.svg").read_text()
     assert "model's mean" in drawn
@@ -168,12 +194,18 @@ def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, frame, en
 
     def both(row, seed, iw, units, column="NVIL", **more):
         first = {"first": seed, "key": f"{row}-{more.pop('kind', '')}", "column": column, **more}
-        return entry(row, [iw], metric="iw_nll", **first) + entry(row, [units], metric="active_units", **first)
+        return entry(row, [iw], metric="iw_nll", **first) + entry(
+            row, [units], metric="active_units", **first
+        )
 
     lines = (
-        both("SBN 200", 0, 300.0, 4.0) + both("SBN 200", 0, 300.0, 4.0, column="WS") + both("SBN 200", 1, 301.0, 5.0)
+        both("SBN 200", 0, 300.0, 4.0)
+        + both("SBN 200", 0, 300.0, 4.0, column="WS")
+        + both("SBN 200", 1, 301.0, 5.0)
     )
-    lines += both("SBN 500", 0, 310.0, 1.0, status="failed") + both("fDARN 200", 0, 9.0, 1.0, extra={"current": False})
+    lines += both("SBN 500", 0, 310.0, 1.0, status="failed") + both(
+        "fDARN 200", 0, 9.0, 1.0, extra={"current": False}
+    )
     lines += both("SBN 200", 0, 320.0, 6.0, kind="other")
     found = plot("units").from_frame(frame(lines))
     assert found[["row", "seed", "iw_nll", "active_units"]].values.tolist() == [
@@ -184,7 +216,11 @@ def test_units_are_those_of_finished_runs_with_both_measures(tmp_path, frame, en
 
 
 def test_information_has_a_panel_for_each_row_and_no_other():
-    points = [("t", f"row {i}", "IW", 0, update, 9.0, 2.0, 1.0, 1.0) for i in range(5) for update in (10, 20)]
+    points = [
+        ("t", f"row {i}", "IW", 0, update, 9.0, 2.0, 1.0, 1.0)
+        for i in range(5)
+        for update in (10, 20)
+    ]
     columns = ["table", "row", "column", "seed", "update", "valid_bound", "kl", "mi", "rest"]
     figure = Figure()
     plot("information").draw(figure, pd.DataFrame(points, columns=columns))
@@ -194,17 +230,24 @@ def test_information_has_a_panel_for_each_row_and_no_other():
 
 def test_information_leaves_out_runs_without_latents(collected):
     vae = "update,valid_bound,valid_kl,valid_mi_batch\n10,-9,0.5,0.1\n20,-9,0.4,0.2\n"
-    frame = collected({("vae", 0): vae, ("likelihood", 0): "update,valid_bound\n10,-9\n"}, "information")
-    assert frame[["column", "update"]].values.tolist() == [["vae", 10]]  # the second is no improvement
+    frame = collected(
+        {("vae", 0): vae, ("likelihood", 0): "update,valid_bound\n10,-9\n"}, "information"
+    )
+    # The second is no improvement.
+    assert frame[["column", "update"]].values.tolist() == [["vae", 10]]
 
 
 def test_curves_against_cases(collected, tmp_path):
     """Updates times the batch of each cell; drawn as a lower bound, training beside validation."""
     cell = make_cell()
-    cell = Cell(cell.table, cell.row, cell.column, cell.preset, {**cell.config, "train": {"batch": 20}})
+    cell = Cell(
+        cell.table, cell.row, cell.column, cell.preset, {**cell.config, "train": {"batch": 20}}
+    )
     place = Store(tmp_path).run_dir(cell.key, 0)
     place.mkdir(parents=True)
-    (place / "curve.csv").write_text(HEADER + "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n")
+    (place / "curve.csv").write_text(
+        HEADER + "1000,1.5,200,210,5,nats\n2000,3.0,150,160.5,6,nats\n"
+    )
     frame = plot("cases").collect(Store(tmp_path), [cell], [0])
     assert frame["cases"].tolist() == [20_000, 40_000]
     save_plot("cases", frame, tmp_path / "drawn.png", "title")

@@ -32,7 +32,10 @@ def test_entries_are_ranked_as_published_and_as_measured(ranked, entry):
     ]
     assert r.tau == pytest.approx(1 / 3)
     assert [e.n for e in r.entries] == [1, 1, 1]
-    assert "orders of bound, mnist_static, test: 0.33 (3 entries; 1: the same order); one seed each" in r.sentence()
+    assert (
+        "orders of bound, mnist_static, test: 0.33 (3 entries; 1: the same order); one seed each"
+        in r.sentence()
+    )
     more = [entry(e[0]["row"], [e[0]["value"]] * 2, column=e[0]["column"]) for e in entries]
     assert ranked(*more)[0].sentence().endswith("1: the same order)")
     assert "one seed for 1 of the entries" in ranked(*more[:2], entries[2])[0].sentence()
@@ -44,26 +47,43 @@ def test_entries_are_ranked_as_published_and_as_measured(ranked, entry):
 
 def test_a_ranking_holds_one_measure_of_one_split_and_each_run_once(ranked, table, entry):
     ours = {"SBN 200": 114.0, "SBN 500": 115.0, "SBN 200-200": 101.0}
-    table = replace(table, rows={row: Row(published={"NVIL": v, "WS": v + 5}) for row, v in ours.items()})
+    table = replace(
+        table, rows={row: Row(published={"NVIL": v, "WS": v + 5}) for row, v in ours.items()}
+    )
 
     def numbers(column, data="mnist_static", **other):
-        return [entry(row, [v], column=column, data=data, key=f"{data}-{row}", **other) for row, v in ours.items()]
+        return [
+            entry(row, [v], column=column, data=data, key=f"{data}-{row}", **other)
+            for row, v in ours.items()
+        ]
 
     def columns(ranking):
         return [e.name.split(" / ")[1] for e in ranking.entries]
 
     test = numbers("NVIL")
     train = numbers("WS", signature=test[0][0]["signature"].replace("split:test", "split:train"))
-    for other, scope in ((train, "mnist_static, train"), (numbers("WS", data="omniglot"), "omniglot, test")):
+    for other, scope in (
+        (train, "mnist_static, train"),
+        (numbers("WS", data="omniglot"), "omniglot, test"),
+    ):
         found = ranked(*test, *other, of=table)
-        assert [(r.scope, columns(r)) for r in found] == [("mnist_static, test", ["NVIL"] * 3), (scope, ["WS"] * 3)]
-    assert ranked(*test[:2], *train[:2], of=table) == (), "four numbers of two runs are no order of four"
+        assert [(r.scope, columns(r)) for r in found] == [
+            ("mnist_static, test", ["NVIL"] * 3),
+            (scope, ["WS"] * 3),
+        ]
+    assert ranked(*test[:2], *train[:2], of=table) == (), (
+        "four numbers of two runs are no order of four"
+    )
     (once,) = ranked(*test, *numbers("WS"), of=table)  # two columns that show the same runs
     assert columns(once) == ["NVIL"] * 3
 
 
 def test_settings_have_no_common_ranking(ranked, entry):
-    three = [entry("SBN 200", [114.0]), entry("SBN 200", [119.0], column="WS"), entry("SBN 500", [115.0])]
+    three = [
+        entry("SBN 200", [114.0]),
+        entry("SBN 200", [119.0], column="WS"),
+        entry("SBN 500", [115.0]),
+    ]
     tuned = {"preset": "tuned", "label": "tuned", "key": "t"}
     assert len(ranked(*three)) == 1
     assert ranked(*three, entry("SBN 500", [111.0], **tuned)) == ()

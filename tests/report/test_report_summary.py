@@ -18,7 +18,9 @@ def one(table, frame):
     """A function from entries to the one row of the summary that is of SBN 200 / NVIL."""
 
     def make(*entries, of=table):
-        (row,) = [r for r in summarize(of, frame(*entries)) if (r.row, r.column) == ("SBN 200", "NVIL")]
+        (row,) = [
+            r for r in summarize(of, frame(*entries)) if (r.row, r.column) == ("SBN 200", "NVIL")
+        ]
         return row
 
     return make
@@ -59,8 +61,13 @@ def test_one_seed_has_its_monte_carlo_error_and_no_yes(one, entry):
     assert r.iw_nll.error == 0.03
 
 
-def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdict(table, entry, one):
-    columns = {**table.columns, "NVIL": replace(table.columns["NVIL"], indicative="their documents are others")}
+def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdict(
+    table, entry, one
+):
+    columns = {
+        **table.columns,
+        "NVIL": replace(table.columns["NVIL"], indicative="their documents are others"),
+    }
     runs = entry("SBN 200", [113.0, 113.1, 113.2])
     assert (one(runs).verdict, one(runs).comparable) == ("yes", True)
     r = one(runs, of=replace(table, columns=columns))
@@ -68,11 +75,17 @@ def test_a_printed_number_that_is_indicative_stands_beside_ours_without_a_verdic
     assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
     assert "the printed number is indicative, no verdict: their documents are others" in r.footnotes
 
-    unprinted = replace(table, columns=columns, rows={"SBN 200": replace(table.rows["SBN 200"], published={"WS": 1.0})})
+    unprinted = replace(
+        table,
+        columns=columns,
+        rows={"SBN 200": replace(table.rows["SBN 200"], published={"WS": 1.0})},
+    )
     assert not one(runs, of=unprinted).footnotes
 
 
-@pytest.mark.parametrize(("mean", "verdict"), [(113.6, "yes"), (113.7, "no"), (112.6, "yes"), (112.5, "better")])
+@pytest.mark.parametrize(
+    ("mean", "verdict"), [(113.6, "yes"), (113.7, "no"), (112.6, "yes"), (112.5, "better")]
+)
 def test_verdict_at_the_margin_and_its_label(one, entry, mean, verdict):
     values = [mean - 0.02, mean + 0.02]
     assert one(entry("SBN 200", values)).verdict == verdict
@@ -98,13 +111,17 @@ def test_failed_and_unfinished_seeds_are_named_and_left_out(one, entry, failed):
 def test_verdict_names_the_seeds_that_were_lost(one, entry, failed):
     tuned = {"preset": "tuned", "label": "tuned"}
     lost = [failed("SBN 200", 3, **tuned), failed("SBN 200", 4, status="diverged", **tuned)]
-    some = [entry("SBN 200", [113.0, 113.1, 113.2], **tuned), entry("SBN 200", [110.0] * 3, metric="iw_nll", **tuned)]
+    some = [
+        entry("SBN 200", [113.0, 113.1, 113.2], **tuned),
+        entry("SBN 200", [110.0] * 3, metric="iw_nll", **tuned),
+    ]
     assert one(*some, *lost).verdict == "yes, tuned, 3 of 5 seeds"
     assert one(*some).verdict == "yes, tuned"
     assert one(entry("SBN 200", [113.0]), failed("SBN 200", 1)).verdict == "n=1, 1 of 2 seeds"
     off = entry("SBN 200", [113.0, 113.1], paper_protocol=False)
     assert one(off, failed("SBN 200", 2, paper_protocol=False)).verdict == "-"
-    stale = entry("SBN 200", [90.0], first=2, extra={"current": False})  # to be evaluated again: not lost
+    # To be evaluated again: not lost.
+    stale = entry("SBN 200", [90.0], first=2, extra={"current": False})
     assert one(entry("SBN 200", [113.09, 113.11]), stale).verdict == "yes"
 
 
@@ -116,7 +133,11 @@ def test_number_that_is_not_finite_is_named_and_left_out(one, entry):
 
 
 def test_other_data_give_no_verdict_and_say_why(one, entry):
-    r = one(entry("SBN 200", [30.0, 31.0], data="digits", points=100, paper_protocol=False, label="quick"))
+    r = one(
+        entry(
+            "SBN 200", [30.0, 31.0], data="digits", points=100, paper_protocol=False, label="quick"
+        )
+    )
     assert (r.verdict, r.difference, r.comparable) == ("-", None, False)
     assert r.ours.mean == 30.5
     assert r.footnotes == (
@@ -138,14 +159,21 @@ def test_a_seed_under_two_protocols_gives_no_verdict(one, entry):
     both = [entry("SBN 200", [113.05, 113.1], samples=k) for k in (5, 10)]
     r = one(*both)
     assert (r.verdict, r.difference, r.n) == ("-", None, 2)
-    assert r.footnotes == ("no verdict: measured under different protocols (samples:5 against samples:10)",)
+    assert r.footnotes == (
+        "no verdict: measured under different protocols (samples:5 against samples:10)",
+    )
 
 
 def test_unlike_protocols_beside_the_measure_are_named(one, entry):
-    beside = [entry("SBN 200", [110.0], metric="iw_nll", samples=k, first=i) for i, k in enumerate((100, 1000))]
+    beside = [
+        entry("SBN 200", [110.0], metric="iw_nll", samples=k, first=i)
+        for i, k in enumerate((100, 1000))
+    ]
     r = one(entry("SBN 200", [113.05, 113.1]), *beside)
     assert r.verdict == "yes"
-    assert r.footnotes == ("IW-NLL: measured under different protocols (samples:100 against samples:1000)",)
+    assert r.footnotes == (
+        "IW-NLL: measured under different protocols (samples:100 against samples:1000)",
+    )
 
 
 def test_measure_of_another_evaluation_is_not_shown(one, entry):
@@ -191,14 +219,22 @@ def test_estimates_carry_samples_and_effective_samples(one, entry):
 @pytest.mark.parametrize("mean", [15.0, 20.0, 25.0])
 def test_a_measure_that_only_describes_has_a_difference_and_no_verdict(one, table, entry, mean):
     """Less KL is no better than more: a collapsed posterior has none."""
-    table = replace(table, columns={"NVIL": Column(measure="kl")}, rows={"SBN 200": Row(published={"NVIL": 20.0})})
+    table = replace(
+        table,
+        columns={"NVIL": Column(measure="kl")},
+        rows={"SBN 200": Row(published={"NVIL": 20.0})},
+    )
     r = one(entry("SBN 200", [mean - 0.1, mean + 0.1], metric="kl"), of=table)
     assert (r.verdict, r.difference) == ("-", pytest.approx(mean - 20.0))
 
 
 def test_what_has_a_column_of_its_own_does_not_stand_beside(table, frame, entry):
     """Columns that set nothing share their runs; one with settings of its own shows all it has."""
-    columns = {"NVIL": Column(), "KL": Column(measure="kl"), "WS": Column(set=("objective=wake_sleep",))}
+    columns = {
+        "NVIL": Column(),
+        "KL": Column(measure="kl"),
+        "WS": Column(set=("objective=wake_sleep",)),
+    }
     shared = replace(table, columns=columns, rows={"SBN 200": Row(published={})})
     lines = []
     for column in columns:
@@ -236,10 +272,14 @@ def test_where_the_papers_run_diverged(table, frame, entry, failed, seeds, word,
 def test_the_share_of_unknown_words_stands_below_the_report(table, frame, entry):
     """The largest of the rows and seeds; nothing where every word is known."""
     made = frame(
-        entry("SBN 200", [100.0, 101.0], extra={"unknown": 0.031}), entry("SBN 500", [100.0], extra={"unknown": 0.012})
+        entry("SBN 200", [100.0, 101.0], extra={"unknown": 0.031}),
+        entry("SBN 500", [100.0], extra={"unknown": 0.012}),
     )
     lines = footnotes(table, summarize(table, made))
-    assert "<unk>: up to 3.1% of the documents' words are not in the vocabulary and scored as <unk>." in lines
+    assert (
+        "<unk>: up to 3.1% of the documents' words are not in the vocabulary and scored as <unk>."
+        in lines
+    )
 
     known = frame(entry("SBN 200", [100.0], extra={"unknown": 0.0}), entry("SBN 500", [100.0]))
     assert not any("<unk>" in line for line in footnotes(table, summarize(table, known)))
@@ -247,9 +287,15 @@ def test_the_share_of_unknown_words_stands_below_the_report(table, frame, entry)
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("rbm_logz", "less is no better than more"), ("rbm_mnist", "lower is better"), ("nvil_mnist", "lower is better")],
+    [
+        ("rbm_logz", "less is no better than more"),
+        ("rbm_mnist", "lower is better"),
+        ("nvil_mnist", "lower is better"),
+    ],
 )
 def test_lower_is_better_of_numbers_that_judge_a_model(name, words):
     """A log Z that is too small is an annealing that failed."""
-    (legend,) = [line for line in footnotes(catalogue.load_table(name), []) if line.startswith("ours: ")]
+    (legend,) = [
+        line for line in footnotes(catalogue.load_table(name), []) if line.startswith("ours: ")
+    ]
     assert legend.endswith(f"; {words}.")

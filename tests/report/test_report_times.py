@@ -39,9 +39,17 @@ def both(entry):
     """Entries of a row: bounds and times, in their columns."""
 
     def make(row, times, first=0, **other):
-        clock = {"metric": "ms_per_update", "unit": "ms", "error": None, "error_kind": "none", "signature": CLOCK}
+        clock = {
+            "metric": "ms_per_update",
+            "unit": "ms",
+            "error": None,
+            "error_kind": "none",
+            "signature": CLOCK,
+        }
         size = {"points": None, "samples": None, "key": f"key {row}", **other}
-        bounds = entry(row, [111.0 + 0.02 * i for i in range(len(times))], column="bound", first=first, **other)
+        bounds = entry(
+            row, [111.0 + 0.02 * i for i in range(len(times))], column="bound", first=first, **other
+        )
         return [{**r, "key": f"key {row}"} for r in bounds] + entry(
             row, times, column="ms", first=first, **clock | size
         )
@@ -52,7 +60,9 @@ def both(entry):
 @pytest.fixture
 def rows_of(timed, frame):
     """A function from entries to the rows of the column of times."""
-    return lambda *entries, of=timed: [r for r in summarize(of, frame(*entries)) if r.column == "ms"]
+    return lambda *entries, of=timed: [
+        r for r in summarize(of, frame(*entries)) if r.column == "ms"
+    ]
 
 
 def test_a_time_is_shown_and_has_no_verdict(timed, frame, both):
@@ -91,7 +101,8 @@ def test_another_measure_of_a_column_is_named(timed):
 
 def test_the_error_of_the_ratio_is_that_of_both_means(rows_of, both):
     rows = rows_of(both("fast", [19.0, 21.0]), both("slow", [80.0, 80.0]))
-    assert list(ratios("ms", rows)) == ["ms, slow / fast: 4.7 published, 4.0 ± 0.2 ours."]  # 4 (1/20)
+    # 4 (1/20)
+    assert list(ratios("ms", rows)) == ["ms, slow / fast: 4.7 published, 4.0 ± 0.2 ours."]
 
 
 def test_one_row_alone_has_no_ratio_of_ours(rows_of, both):
@@ -109,7 +120,12 @@ def test_times_of_unlike_machines_have_no_ratio(rows_of, both, unlike):
 
 def test_presets_have_ratios_of_their_own(rows_of, both):
     quick = {"preset": "quick", "label": "quick"}
-    entries = [both("fast", [20.0]), both("slow", [80.0]), both("fast", [10.0], **quick), both("slow", [20.0], **quick)]
+    entries = [
+        both("fast", [20.0]),
+        both("slow", [80.0]),
+        both("fast", [10.0], **quick),
+        both("slow", [20.0], **quick),
+    ]
     rows = rows_of(*entries)
     assert list(ratios("ms", rows)) == [
         "ms, slow / fast: 4.7 published, 4.0 ours.",
@@ -125,7 +141,10 @@ def test_without_published_times_there_is_our_ratio(rows_of, timed, both):
 
 def test_shares_of_a_pack_are_not_several_times(frame, both):
     """Seeds side by side have one time between them: its scatter over them says nothing."""
-    alone, packed = (estimate(measured(frame(both("fast", [20.0, 20.0], pack=p)), "ms_per_update")) for p in (1, 2))
+    alone, packed = (
+        estimate(measured(frame(both("fast", [20.0, 20.0], pack=p)), "ms_per_update"))
+        for p in (1, 2)
+    )
     assert (alone.n, alone.se, packed.n, packed.se, packed.error) == (2, 0.0, 2, None, None)
     bound = estimate(measured(frame(both("fast", [20.0, 20.0], pack=2)), "bound"))
     assert bound.se == pytest.approx(0.01)
@@ -139,7 +158,10 @@ def test_compare_never_fails_on_a_time(frame, both, tol):
     a = frame(both("fast", [20.0, 21.0]))
     b = frame(both("fast", [900.0, 901.0]))
     c = compare(a, b, tol)
-    assert [(r.metric, r.judged, r.within) for r in c.rows] == [("bound", True, True), ("ms_per_update", False, False)]
+    assert [(r.metric, r.judged, r.within) for r in c.rows] == [
+        ("bound", True, True),
+        ("ms_per_update", False, False),
+    ]
     assert c.rows[1].allowed is None
     assert not c.differs
     text = compared(c)
@@ -170,10 +192,20 @@ def test_a_bound_without_an_error_is_told_from_a_time(frame, both):
 
 
 def test_columns_that_share_a_run_have_one_curve(tmp_path):
-    config = {**{k: {"name": k} for k in ("data", "model", "objective", "optim")}, "train": {}, "recipe": 1}
-    cells = [Cell("t", row, column, "quick", config) for row in ("a", "b") for column in ("test", "train")]
+    config = {
+        **{k: {"name": k} for k in ("data", "model", "objective", "optim")},
+        "train": {},
+        "recipe": 1,
+    }
+    cells = [
+        Cell("t", row, column, "quick", config)
+        for row in ("a", "b")
+        for column in ("test", "train")
+    ]
     folder = Store(tmp_path).run_dir(cells[0].key, 0)
     folder.mkdir(parents=True)
-    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound,unit\n10,1.0,5,6,nats\n")
+    (folder / "curve.csv").write_text(
+        "update,seconds,train_bound,valid_bound,unit\n10,1.0,5,6,nats\n"
+    )
     found = collect_curves(Store(tmp_path), cells, [0])
     assert found[["row", "column"]].values.tolist() == [["a", "test"], ["b", "test"]]

@@ -62,7 +62,8 @@ def on_a_terminal(*args, **environment):
         ((7.0, 7.0, 7.0), "▁▁▁"),
         ((8.0, 1.0), "█▁"),
         ((1.0, 8.0), "▁█"),
-        ((900.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0), "███▇▆▅▃▂▁"),  # the first one does not make the rest flat
+        # The first one does not make the rest flat.
+        ((900.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0), "███▇▆▅▃▂▁"),
         ((5.0, float("nan"), 1.0), "█▁"),
         ((4.0, 3.0, 2.0, 1.0, 2.0, 3.0, 9.0), "█▆▃▁▃▆█"),  # and a rise at the end is seen
     ],
@@ -157,7 +158,11 @@ def test_a_terminal_gets_both(capsys):
 
 @pytest.mark.parametrize(
     ("environment", "colour", "curve"),
-    [({"NO_COLOR": "1"}, False, True), ({"TERM": "dumb"}, False, True), ({"PYTHONIOENCODING": "ascii"}, True, False)],
+    [
+        ({"NO_COLOR": "1"}, False, True),
+        ({"TERM": "dumb"}, False, True),
+        ({"PYTHONIOENCODING": "ascii"}, True, False),
+    ],
 )
 def test_a_terminal_that_shows_less(environment, colour, curve):
     shown, code = on_a_terminal(*REPORT, "--brief", **environment)
@@ -172,7 +177,8 @@ def test_curves_of_runs_on_their_way(tmp_path):
     assert main(["run", *args]) == 0
     next(tmp_path.glob("runs/*/seed-0/result.json")).unlink()
     curve = next(tmp_path.glob("runs/*/seed-0/curve.csv"))
-    curve.write_text("".join(curve.read_text().splitlines(keepends=True)[:2]))  # one validation of two
+    # One validation of two.
+    curve.write_text("".join(curve.read_text().splitlines(keepends=True)[:2]))
     shown, _ = on_a_terminal("report", *args[:-3], args[-1], "--brief")
     assert "▁ 50 %" in shown
     curve.write_text("update,valid_bound,unit\n1,x,nats\n")
@@ -198,13 +204,18 @@ def test_a_brief_report_has_a_line_for_each_entry_with_runs():
     ]
     assert lines[2].split() == ["row", "column", "published", "ours", "difference", "verdict"]
     said = " ".join(lines[9:])
-    assert said.startswith("not run: SBN 200-200 / NVIL; SBN 200-200 / WS; SBN 200-200-200 / NVIL; and ")
+    assert said.startswith(
+        "not run: SBN 200-200 / NVIL; SBN 200-200 / WS; SBN 200-200-200 / NVIL; and "
+    )
     assert "NADE" not in said, "which is not trained here"
 
 
 def test_a_brief_report_without_any_run_is_what_the_paper_printed():
     table = catalogue.load_table("nvil_mnist")
     frame = recorded.read([SHORT])
-    shown = written([replace(recorded.Files({SHORT: frame}).measured(table), frame=frame[:0])], look=Look(brief=True))
+    shown = written(
+        [replace(recorded.Files({SHORT: frame}).measured(table), frame=frame[:0])],
+        look=Look(brief=True),
+    )
     assert "113.1" in shown
     assert "not run:" not in shown

@@ -37,7 +37,16 @@ def test_a_brief_report_is_the_table_and_its_marks(nvil, short):
 
 
 def test_a_brief_report_of_a_row_is_a_few_lines(capsys):
-    arguments = ["report", "table=nvil_mnist", "--from", str(SHORT), "--only", "SBN 200", "--only", "column=NVIL"]
+    arguments = [
+        "report",
+        "table=nvil_mnist",
+        "--from",
+        str(SHORT),
+        "--only",
+        "SBN 200",
+        "--only",
+        "column=NVIL",
+    ]
     assert main([*arguments, "--brief"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5  # title, blank, header, rule, row
     assert main(arguments) == 0
@@ -70,7 +79,10 @@ def test_a_report_fits_the_terminal(name, monkeypatch, capsys):
     assert main(arguments) == 0
     whole = capsys.readouterr().out
     assert max(map(len, whole.splitlines())) > 120  # a file or a pipe gets every line whole
-    numbers = [f"{v:.2f}" for v in recorded.read([source]).query("seed == 0 and metric == 'bound'")["value"][:3]]
+    numbers = [
+        f"{v:.2f}"
+        for v in recorded.read([source]).query("seed == 0 and metric == 'bound'")["value"][:3]
+    ]
     for columns in (80, 120):
         monkeypatch.setenv("COLUMNS", str(columns))
         assert main(arguments) == 0
@@ -88,7 +100,9 @@ def test_a_file_is_written_as_wide_as_it_is(tmp_path, monkeypatch, capsys):
 
 def test_a_broken_grid_loses_nothing():
     cells = (("a", "1" * 20, "2" * 20, ""), ("b", "3" * 20, "", "some words that say why"))
-    whole = Grid(("row", "first", "second", "notes"), cells, ("left", "right", "right", "left"), leading=1)
+    whole = Grid(
+        ("row", "first", "second", "notes"), cells, ("left", "right", "right", "left"), leading=1
+    )
     text = grid(whole, 40)
     assert max(map(len, text.splitlines())) <= 40
     assert all(part in text for line in cells for part in line)
@@ -111,7 +125,15 @@ def test_results_on_other_data_stand_alone(nvil, short, brief):
     """No published number, literature, margin or ledger beside them; one note says so, in a brief report too."""
     shown = render(nvil, on(short, "text"), brief=brief)
     assert "124.72" in shown
-    for text in ("113.1", "86.3", "published", "margin: 0.5", "initial values", "difference", "verdict says"):
+    for text in (
+        "113.1",
+        "86.3",
+        "published",
+        "margin: 0.5",
+        "initial values",
+        "difference",
+        "verdict says",
+    ):
         assert text not in shown
     assert " ".join(shown.split()).count("data: text, not the paper's mnist_static") == 1
     assert "table=nvil_mnist" in shown

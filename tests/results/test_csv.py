@@ -32,8 +32,14 @@ def frame_with_everything(root):
     s = Store(root)
     odd = cell('NA, "quoted" | 1_000', config=config(recipe=2), published=1 / 3)
     s.write_result(cell().key, 0, result(seconds=0.1 + 0.2))
-    s.write_result(cell().key, 1, result(1, status="diverged", measures=[], updates=None, peak_memory_mb=math.nan))
-    s.write_result(odd.key, 0, result(measures=[measure(value=math.nan), measure(value=1e-300, error=None)]))
+    s.write_result(
+        cell().key,
+        1,
+        result(1, status="diverged", measures=[], updates=None, peak_memory_mb=math.nan),
+    )
+    s.write_result(
+        odd.key, 0, result(measures=[measure(value=math.nan), measure(value=1e-300, error=None)])
+    )
     return s.frame([cell(), odd], [0, 1])
 
 

@@ -35,14 +35,30 @@ def test_numbers_of_one_name_have_the_parts_in_which_their_protocols_differ():
     assert line(("imputation", 10, square), ("imputation", 10, random), ("kl", 10, "")) == (
         "imputation missing:square 1.00, imputation missing:random-0.8 1.00, kl 1.00"
     )
-    assert line(("kl", 10, ""), ("kl", 10, "|precision:bfloat16")) == "kl 1.00, kl precision:bfloat16 1.00"
+    assert (
+        line(("kl", 10, ""), ("kl", 10, "|precision:bfloat16"))
+        == "kl 1.00, kl precision:bfloat16 1.00"
+    )
     assert line(("imputation", 10, square)) == "imputation 1.00"
 
 
 def test_a_line_for_each_measure_with_its_error_its_protocol_and_its_flags():
-    first = {"name": "bound", "value": 22.5, "unit": "nats", "signature": "bound|data:x@1|points:all"}
-    part = {**first, "signature": "bound|data:x@1|points:50", "error": 0.25, "error_kind": "monte carlo", "points": 50}
-    assert lines({"measures": [first]}) == ["  bound              22.500  nats   bound|data:x@1|points:all"]
+    first = {
+        "name": "bound",
+        "value": 22.5,
+        "unit": "nats",
+        "signature": "bound|data:x@1|points:all",
+    }
+    part = {
+        **first,
+        "signature": "bound|data:x@1|points:50",
+        "error": 0.25,
+        "error_kind": "monte carlo",
+        "points": 50,
+    }
+    assert lines({"measures": [first]}) == [
+        "  bound              22.500  nats   bound|data:x@1|points:all"
+    ]
     told = lines({"measures": [first, {**part, "flags": ["odd: too large"]}]})
     assert told == [
         "  of all test cases:",

@@ -32,7 +32,14 @@ LIKELIHOODS = {name for name, metric in METRICS.items() if metric.floor == 0.0}
 
 
 def test_likelihoods_have_a_floor():
-    assert {"bound", "iw_nll", "iw_nll_weighted", "nll", "annealed_nll", "valid_bound"} <= LIKELIHOODS
+    assert {
+        "bound",
+        "iw_nll",
+        "iw_nll_weighted",
+        "nll",
+        "annealed_nll",
+        "valid_bound",
+    } <= LIKELIHOODS
 
 
 @pytest.mark.parametrize("name", sorted(LIKELIHOODS))
@@ -56,7 +63,9 @@ def test_noise_around_nothing_is_possible():
 
 @pytest.mark.parametrize("cases", [1, 2, 40])
 def test_an_error_as_large_as_the_value_excuses_nothing(cases):
-    log_w = -110 + 3 * torch.randn(100, 10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    log_w = -110 + 3 * torch.randn(
+        100, 10_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     log_w[0, :cases] = 7.4e6 / cases
     total = ImportanceSum(10_000, 100)
     total.add(Pass(slice(0, 10_000), 0, [log_w], [torch.zeros_like(log_w)], []))
@@ -64,7 +73,9 @@ def test_an_error_as_large_as_the_value_excuses_nothing(cases):
 
     assert found.nll < -600
     assert found.error > 100
-    assert "impossible" in kinds(measure(value=found.nll, error=found.error, spread=found.case_error))
+    assert "impossible" in kinds(
+        measure(value=found.nll, error=found.error, spread=found.case_error)
+    )
 
 
 def test_no_error_excuses_more_than_a_surprise_of_all_cases_together():
@@ -81,7 +92,9 @@ def test_of_unknown_data_nothing_is_said():
     assert kinds(measure("bound", -50.0, "continuous_things")) == ()
 
 
-@pytest.mark.parametrize("name", sorted(name for name, metric in METRICS.items() if metric.floor is None))
+@pytest.mark.parametrize(
+    "name", sorted(name for name, metric in METRICS.items() if metric.floor is None)
+)
 def test_other_measures_may_have_either_sign(name):
     assert "impossible" not in kinds(measure(name, -0.5))
 
@@ -92,7 +105,9 @@ def test_other_measures_may_have_either_sign(name):
 def test_a_case_that_was_noticed_is_named():
     noticed = {"case": 17, "value": -7_435_000.0, "median": 109.0, "shift": -743.5}
     (flag,) = flags.of_measure(measure(one_case=noticed))
-    assert flag == ("one case: case 17, at -7,435,000.00, moves the mean by -743.50, more than all others together")
+    assert flag == (
+        "one case: case 17, at -7,435,000.00, moves the mean by -743.50, more than all others together"
+    )
 
 
 def test_an_error_over_cases_beyond_the_mean_shows_a_few_cases():
@@ -101,7 +116,9 @@ def test_an_error_over_cases_beyond_the_mean_shows_a_few_cases():
 
 
 def annealed(**extra):
-    return measure("ais_nll", 88.0, **{"ess": 9.0, "chains": 16, "gap": 0.2, "gap_error": 0.05, **extra})
+    return measure(
+        "ais_nll", 88.0, **{"ess": 9.0, "chains": 16, "gap": 0.2, "gap_error": 0.05, **extra}
+    )
 
 
 def test_an_annealed_estimate_says_where_it_failed():
@@ -109,7 +126,10 @@ def test_an_annealed_estimate_says_where_it_failed():
     (flag,) = flags.of_measure(annealed(ess=1.5))
     assert flag == "annealing: the effective number of chains is 1.5 of 16"
     (flag,) = flags.of_measure(annealed(gap=0.7))
-    assert flag == "annealing: from below and from above log p(x) differs by 0.70 nats on cases that the model made"
+    assert (
+        flag
+        == "annealing: from below and from above log p(x) differs by 0.70 nats on cases that the model made"
+    )
     assert kinds(annealed(gap=0.6)) == ()  # within three errors of the limit
     assert "annealing" in flags.FAULTS
     assert kinds(measure("iw_nll", 88.0, ess=1.0, chains=16)) == ()
@@ -152,7 +172,9 @@ def test_a_layer_that_carries_nothing_is_dead(layers, why):
 def test_documents_of_unknown_words_are_flagged_above_a_fifth():
     assert kinds(measure(data="text", unknown=0.2)) == ()
     (flag,) = flags.of_measure(measure(data="text", unknown=0.314))
-    assert flag == "unknown words: 31 % of the words are not in the vocabulary and are scored as <unk>"
+    assert (
+        flag == "unknown words: 31 % of the words are not in the vocabulary and are scored as <unk>"
+    )
     assert not set(flags.kinds([flag])) & set(flags.FAULTS)  # the number itself is right
 
 
@@ -163,8 +185,11 @@ def test_a_model_without_data_has_no_dead_layer():
 def test_a_baseline_that_went_astray_marks_the_run():
     point = {"update": 1000, "train_bound": -100.0, flags.OUTSIDE: 0.0}
     assert flags.of_curve([point, {**point, "update": 2000}]) == ()
-    assert flags.of_curve([{"update": 1000, "train_bound": -100.0}]) == ()  # of a rule that has no such baseline
-    (flag,) = flags.of_curve([point, {**point, "update": 2000, flags.OUTSIDE: 0.02}, {**point, "update": 3000}])
+    # Of a rule that has no such baseline.
+    assert flags.of_curve([{"update": 1000, "train_bound": -100.0}]) == ()
+    (flag,) = flags.of_curve(
+        [point, {**point, "update": 2000, flags.OUTSIDE: 0.02}, {**point, "update": 3000}]
+    )
     assert flag == (
         "baseline: predictions far outside the range of the learning signal, first noticed at the validation of update "
         "2,000, in up to 2 % of the updates between two validations"
@@ -175,13 +200,18 @@ def test_a_baseline_that_went_astray_marks_the_run():
 
 
 def test_what_was_stored_stays_and_is_not_said_twice():
-    stored = Measure.from_dict({**measure(value=-3.0).to_dict(), "flags": ["impossible: as it was said"]})
+    stored = Measure.from_dict(
+        {**measure(value=-3.0).to_dict(), "flags": ["impossible: as it was said"]}
+    )
     assert flags.of_measure(stored) == ("impossible: as it was said",)
     assert Measure.from_dict(json.loads(json.dumps(stored.to_dict()))) == stored
 
 
 def test_flags_of_a_result():
-    result = {"flags": ["baseline: astray"], "measures": [measure(value=-3.0).to_dict(), {"name": "damaged"}, 3]}
+    result = {
+        "flags": ["baseline: astray"],
+        "measures": [measure(value=-3.0).to_dict(), {"name": "damaged"}, 3],
+    }
     found = flags.of_result(result)
     assert [(m, flags.kind_of(f)) for m, f in found] == [("", "baseline"), ("iw_nll", "impossible")]
     assert flags.in_short(found) == "baseline, iw_nll impossible"
@@ -190,7 +220,14 @@ def test_flags_of_a_result():
 
 @pytest.mark.parametrize(
     "extra",
-    [{"one_case": {}}, {"one_case": 3}, {"layers": [None, "a"]}, {"spread": "x"}, {"not_finite": []}, {"density": 0}],
+    [
+        {"one_case": {}},
+        {"one_case": 3},
+        {"layers": [None, "a"]},
+        {"spread": "x"},
+        {"not_finite": []},
+        {"density": 0},
+    ],
     ids=str,
 )
 def test_odd_extras_are_no_error(extra):
@@ -200,8 +237,20 @@ def test_odd_extras_are_no_error(extra):
 
 
 def test_the_column_of_the_long_frame(tmp_path):
-    row = {"table": "t", "row": "a", "column": "b", "status": "done", "metric": "iw_nll", "value": -3.0, "seed": 0}
-    row |= {"signature": "iw_nll|data:digits@1|split:test", "paper_protocol": True, "flags": '["baseline: ä"]'}
+    row = {
+        "table": "t",
+        "row": "a",
+        "column": "b",
+        "status": "done",
+        "metric": "iw_nll",
+        "value": -3.0,
+        "seed": 0,
+    }
+    row |= {
+        "signature": "iw_nll|data:digits@1|split:test",
+        "paper_protocol": True,
+        "flags": '["baseline: ä"]',
+    }
     frame = long_frame.typed([row])
     assert flags.kinds(flags.split(frame["flags"][0])) == ("baseline", "impossible")
     path = tmp_path / "a.csv"
@@ -218,7 +267,15 @@ def test_the_column_of_the_long_frame(tmp_path):
 
 def test_files_of_earlier_versions_are_judged_as_new_ones(tmp_path):
     frame = long_frame.typed(
-        [{"metric": "nll", "value": -3.0, "seed": 0, "signature": "nll|data:digits@1", "paper_protocol": True}]
+        [
+            {
+                "metric": "nll",
+                "value": -3.0,
+                "seed": 0,
+                "signature": "nll|data:digits@1",
+                "paper_protocol": True,
+            }
+        ]
     )
     old = frame.drop(columns="flags")
     path = tmp_path / "old.csv"
@@ -243,6 +300,7 @@ def test_of_the_reference_only_layers_without_kl_are_flagged(path):
             assert line.metric == "kl"
             assert min(map(abs, json.loads(line.extra)["layers"])) < 0.1
         if "annealing" in found:
-            assert line.table in ("rbm_mnist", "rbm_logz", "nvil_documents")  # their findings speak of it
+            # Their findings speak of it.
+            assert line.table in ("rbm_mnist", "rbm_logz", "nvil_documents")
         if set(found) - {"dead layer", "annealing"}:
             assert (line.table, line.row, line.column, line.metric) in known

@@ -17,7 +17,12 @@ def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
     s = Store(tmp_path)
     c = cell(published=113.1, label="quick", paper_protocol=False)
     s.write_result(c.key, 0, result())
-    failed = {"status": "failed", "reason": "RuntimeError:\n  out of memory", "measures": [], "seconds": None}
+    failed = {
+        "status": "failed",
+        "reason": "RuntimeError:\n  out of memory",
+        "measures": [],
+        "seconds": None,
+    }
     s.write_result(c.key, 1, result(1, **failed))
     s.run_dir(c.key, 2).mkdir()
     (s.run_dir(c.key, 2) / "checkpoint.safetensors").touch()
@@ -30,9 +35,19 @@ def test_frame_has_a_row_per_metric_and_one_per_failure(tmp_path):
         (2, "partial", ""),
     ]
     first = f.iloc[0]
-    assert (first["value"], first["error"], first["points"], first["samples"]) == (30.5, 0.05, 297, 10)
+    assert (first["value"], first["error"], first["points"], first["samples"]) == (
+        30.5,
+        0.05,
+        297,
+        10,
+    )
     assert (first["data_hash"], first["torch"], first["commit"]) == ("8f3a12cdef", "2.13", "abc")
-    assert (first["published"], first["paper_protocol"], first["label"], first["pack"]) == (113.1, False, "quick", 2)
+    assert (first["published"], first["paper_protocol"], first["label"], first["pack"]) == (
+        113.1,
+        False,
+        "quick",
+        2,
+    )
     assert json.loads(f["extra"][1]) == {"1": 30.5, "10": 29.5}
     assert f["reason"][2] == "RuntimeError: out of memory"
     assert f["value"].isna().tolist() == [False, False, True, True]

@@ -36,7 +36,13 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def made(tmp_path):
     """A store of 40 runs of all tables."""
-    script = [sys.executable, ROOT / "scripts" / "simulated_store.py", tmp_path / "runs", "--runs", "40"]
+    script = [
+        sys.executable,
+        ROOT / "scripts" / "simulated_store.py",
+        tmp_path / "runs",
+        "--runs",
+        "40",
+    ]
     subprocess.run([*script, "--seeds", "2"], check=True, capture_output=True)
     settle(tmp_path / "runs")
     return Store(tmp_path / "runs")
@@ -77,8 +83,12 @@ def reads(monkeypatch):
     found = []
     result = index.Index._result
     notes = index.Index._notes
-    monkeypatch.setattr(index.Index, "_result", lambda self, *of: found.append(of) or result(self, *of))
-    monkeypatch.setattr(index.Index, "_notes", lambda self, *of: found.append(of[0]) or notes(self, *of))
+    monkeypatch.setattr(
+        index.Index, "_result", lambda self, *of: found.append(of) or result(self, *of)
+    )
+    monkeypatch.setattr(
+        index.Index, "_notes", lambda self, *of: found.append(of[0]) or notes(self, *of)
+    )
     return found
 
 
@@ -123,7 +133,16 @@ def change(how, store):
 
 
 CHANGES = [
-    *("new result", "edited by hand", "gone", "all gone", "another seed", "another cell", "no result", "damaged"),
+    *(
+        "new result",
+        "edited by hand",
+        "gone",
+        "all gone",
+        "another seed",
+        "another cell",
+        "no result",
+        "damaged",
+    ),
     "begun anew for another table",
 ]
 
@@ -169,7 +188,9 @@ def test_without_it_everything_is_read(cache, made, how, monkeypatch):
         path.write_bytes(b"nonsense" * 1000)
     if how == "in use":
         real = sqlite3.connect
-        monkeypatch.setattr(sqlite3, "connect", lambda *of, **more: real(*of, **{**more, "timeout": 0.01}))
+        monkeypatch.setattr(
+            sqlite3, "connect", lambda *of, **more: real(*of, **{**more, "timeout": 0.01})
+        )
         other = sqlite3.connect(path)
         other.execute("begin exclusive")
     assert known(made) == first
@@ -203,7 +224,12 @@ def test_a_store_that_is_not_there_has_no_runs(cache, tmp_path):
 
 def known_of_nothing(store):
     with index.opened(store) as runs:
-        return runs.listing(), runs.others("nvil_mnist", set()), runs.outdated(), runs.costs(["a-b-c"])
+        return (
+            runs.listing(),
+            runs.others("nvil_mnist", set()),
+            runs.outdated(),
+            runs.costs(["a-b-c"]),
+        )
 
 
 def test_lists_reports_and_plans_read_it(cache, made, reads):
@@ -211,7 +237,11 @@ def test_lists_reports_and_plans_read_it(cache, made, reads):
     assert earlier_runs.found_outdated(made, {"a": None}) == ""
     table = json.loads(min(made.root.glob("*/seed-0/config.json")).read_text())["table"]
     with index.opened(made) as runs:
-        cell = next(c for c in cells(load_table(table), load_preset("paper")) if c.key == min(os.listdir(made.root)))
+        cell = next(
+            c
+            for c in cells(load_table(table), load_preset("paper"))
+            if c.key == min(os.listdir(made.root))
+        )
         assert estimate(runs.costs([cell.key]), cell) is not None
     assert sum(other.count for other in stored.others(made, table, set())) > 0
     assert len([r for r in reads if isinstance(r, tuple)]) == 40
@@ -225,4 +255,6 @@ def test_runs_and_presets_of_a_store(made, cache):
 
     with index.opened(made) as runs:
         assert runs.presets() == {"paper", "quick"}
-        assert sorted(runs.runs()) == [(f.parent.name, int(f.name.partition("-")[2])) for f in folders]
+        assert sorted(runs.runs()) == [
+            (f.parent.name, int(f.name.partition("-")[2])) for f in folders
+        ]

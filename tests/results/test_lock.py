@@ -82,7 +82,10 @@ def test_a_lock_says_who_holds_it_and_leaves_nothing(folder):
 def test_one_whose_holder_lives_is_respected(folder, put, silent, changes):
     path = put(silent, **changes)
     before = path.read_text()
-    with pytest.raises(Busy, match=r"another process works on this run \(process \d+ on "), hold(folder):
+    with (
+        pytest.raises(Busy, match=r"another process works on this run \(process \d+ on "),
+        hold(folder),
+    ):
         pass
     assert names(folder) == [".lock"]
     assert path.read_text() == before
@@ -92,10 +95,16 @@ def test_one_whose_holder_lives_is_respected(folder, put, silent, changes):
     ("silent", "changes", "why"),
     [
         (0.0, {"process": gone}, r"process \d+ on \S+ is gone"),
-        (0.0, {"born": "earlier"}, r"process \d+ on \S+ is gone"),  # its number is another process's now
-        (lock.STALE_SECONDS + 60, {"host": "far"}, r"process \d+ on far has shown no sign of life for 11.0 min"),
+        # Its number is another process's now.
+        (0.0, {"born": "earlier"}, r"process \d+ on \S+ is gone"),
+        (
+            lock.STALE_SECONDS + 60,
+            {"host": "far"},
+            r"process \d+ on far has shown no sign of life for 11.0 min",
+        ),
         (lock.STALE_SECONDS + 60, {"space": "pid:[1]"}, "no sign of life for 11.0 min"),
-        (lock.BREAK_SECONDS + 60, {"content": ""}, "it does not say who holds it"),  # of an earlier version
+        # Of an earlier version.
+        (lock.BREAK_SECONDS + 60, {"content": ""}, "it does not say who holds it"),
         (lock.BREAK_SECONDS + 60, {"content": '{"host": 3'}, "it does not say who holds it"),
     ],
 )
@@ -290,7 +299,11 @@ def _break_again_and_again(folder, go, log_file, rounds):
                 _note_turn(log_file, 0.001)
                 taken += 1
                 stale = held.path.with_name("stale")
-                stale.write_text(json.dumps(asdict(replace(held.holder, born="earlier", token=os.urandom(4).hex()))))
+                stale.write_text(
+                    json.dumps(
+                        asdict(replace(held.holder, born="earlier", token=os.urandom(4).hex()))
+                    )
+                )
                 os.replace(stale, held.path)
         except Busy:
             pass

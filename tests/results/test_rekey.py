@@ -45,14 +45,20 @@ def put(store, cell, seed=0, key=OLD, name="older"):
     folder.mkdir(parents=True)
     note = {"config": config, "data_hash": "ab", "row": cell.row, "column": cell.column}
     (folder / "config.json").write_text(json.dumps(note))
-    (folder / "result.json").write_text(json.dumps({"status": "done", "key": key, "config": config, "measures": []}))
+    (folder / "result.json").write_text(
+        json.dumps({"status": "done", "key": key, "config": config, "measures": []})
+    )
     (folder / "checkpoint.safetensors").write_bytes(bytes(range(99)))
     (folder / "curve.csv").write_text("update\n5\n")
     return folder
 
 
 def files(root):
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and p.name != ".lock"}
+    return {
+        str(p.relative_to(root)): p.read_bytes()
+        for p in root.rglob("*")
+        if p.is_file() and p.name != ".lock"
+    }
 
 
 def test_a_run_under_an_earlier_name_is_not_trained_anew(cell, store, capsys):
@@ -60,7 +66,16 @@ def test_a_run_under_an_earlier_name_is_not_trained_anew(cell, store, capsys):
     before = files(store.root)
     for more in ([], ["--dry-run"]):
         code = main(
-            ["run", "table=nvil_mnist", "--only", "SBN 200", "--seeds", "0", f"run.results={store.root}", *more]
+            [
+                "run",
+                "table=nvil_mnist",
+                "--only",
+                "SBN 200",
+                "--seeds",
+                "0",
+                f"run.results={store.root}",
+                *more,
+            ]
         )
         line = capsys.readouterr().err
         assert (code, line.count("\n")) == (2, 1)
@@ -163,9 +178,12 @@ def test_a_kill_at_any_point_loses_nothing(cell, store, monkeypatch, step):
             assert step < 3
         else:
             assert step == 3
-    assert [rekey.rekey(store, found) for found in list(outdated(store))] == ([""] if step < 3 else [])
+    assert [rekey.rekey(store, found) for found in list(outdated(store))] == (
+        [""] if step < 3 else []
+    )
     assert sorted(files(store.root)) == [
-        f"{cell.key}/seed-0/{name}" for name in ("checkpoint.safetensors", "config.json", "curve.csv", "result.json")
+        f"{cell.key}/seed-0/{name}"
+        for name in ("checkpoint.safetensors", "config.json", "curve.csv", "result.json")
     ]
     assert list(outdated(store)) == []
 
@@ -190,7 +208,9 @@ def test_an_empty_folder_is_not_in_the_way(cell, store):
 def test_a_run_in_use_is_left(cell, store):
     put(store, cell)
     with store.lock(OLD, 0):
-        assert [rekey.rekey(store, f) for f in list(outdated(store))] == ["another process works on it"]
+        assert [rekey.rekey(store, f) for f in list(outdated(store))] == [
+            "another process works on it"
+        ]
     assert store.run_dir(OLD, 0).exists()
 
 
@@ -212,10 +232,15 @@ def test_a_run_known_by_its_result_alone_is_found(cell, store):
 
 def test_an_earlier_name_is_refused_with_the_present_one(cell, monkeypatch, capsys):
     monkeypatch.setitem(RENAMED["table"], "older_table", "nvil_mnist")
-    assert unknown("table", "older_table", ["nvil_mnist"]) == "table 'older_table' is called 'nvil_mnist' now"
+    assert (
+        unknown("table", "older_table", ["nvil_mnist"])
+        == "table 'older_table' is called 'nvil_mnist' now"
+    )
     for verb in ("run", "report", "show"):
         assert main([verb, "table=older_table"]) == 2
-        assert capsys.readouterr().err == "vaebench: table 'older_table' is called 'nvil_mnist' now\n"
+        assert (
+            capsys.readouterr().err == "vaebench: table 'older_table' is called 'nvil_mnist' now\n"
+        )
     assert main(["run", "table=nvil_mnist", "objective=older", "--dry-run"]) == 2
     assert capsys.readouterr().err == "vaebench: objective 'older' is called 'nvil' now\n"
     assert unknown("table", "older_table", ["other"]).startswith("unknown table 'older_table': ")
@@ -271,5 +296,7 @@ def test_a_csv_gets_present_keys_and_nothing_else(script, known, tmp_path):
     text = 'row,key,extra\na,mnist_static-sbn200-nvil-48cf3e84c2,"{""x"": 1}"\n"b, c",other-0123456789,\n'
     path.write_text(text)
     assert script.rekey(path, known) == (1, {"other-0123456789"})
-    assert path.read_text() == text.replace("mnist_static-sbn200-nvil-48cf3e84c2", known["48cf3e84c2"])
+    assert path.read_text() == text.replace(
+        "mnist_static-sbn200-nvil-48cf3e84c2", known["48cf3e84c2"]
+    )
     assert script.rekey(path, known) == (0, {"other-0123456789"})

@@ -13,7 +13,9 @@ from vaebench.results import shipped
 
 SHORT = shipped.folder() / "nvil_mnist-short.csv"
 RECORDED = {
-    name: found for name in catalogue.options("table") if (found := shipped.recorded_presets(name, SHORT.parent))
+    name: found
+    for name in catalogue.options("table")
+    if (found := shipped.recorded_presets(name, SHORT.parent))
 }
 
 
@@ -28,15 +30,24 @@ def test_a_file_holds_the_table_and_the_preset_of_its_name():
 
 def test_every_results_csv_is_found():
     """A file under another name would never be read."""
-    with_seconds = [p for p in SHORT.parent.glob("*.csv") if "seconds,eval_seconds" in p.read_text().partition("\n")[0]]
-    assert sorted(with_seconds) == sorted({path for table in RECORDED for path in shipped.files([table])})
+    with_seconds = [
+        p
+        for p in SHORT.parent.glob("*.csv")
+        if "seconds,eval_seconds" in p.read_text().partition("\n")[0]
+    ]
+    assert sorted(with_seconds) == sorted(
+        {path for table in RECORDED for path in shipped.files([table])}
+    )
 
 
 def test_what_is_not_there_is_one_line(monkeypatch):
-    with pytest.raises(UserError, match=r"^reference: no results of dvae_pp_rbm; allowed: .*nvil_mnist"):
+    with pytest.raises(
+        UserError, match=r"^reference: no results of dvae_pp_rbm; allowed: .*nvil_mnist"
+    ):
         shipped.files(["dvae_pp_rbm"])
     with pytest.raises(
-        UserError, match=r"^reference: no results of nvil_mnist with preset=quick: allowed: long, paper"
+        UserError,
+        match=r"^reference: no results of nvil_mnist with preset=quick: allowed: long, paper",
     ):
         shipped.files(["nvil_mnist"], ["quick"])
     monkeypatch.setattr(shipped, "folder", lambda: None)
@@ -51,7 +62,9 @@ def test_a_report_of_the_word_is_that_of_the_files(capsys):
     assert by_word == call(capsys, "report", "table=nvil_mnist", "preset=short", *files)
     assert "SBN 200" in by_word[1]
 
-    code, out, err = call(capsys, "report", "table=nvil_mnist", "preset=quick", "--from", "reference")
+    code, out, err = call(
+        capsys, "report", "table=nvil_mnist", "preset=quick", "--from", "reference"
+    )
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 

@@ -72,7 +72,9 @@ def test_a_shipped_run_is_whole_and_says_what_the_reference_says(run):
     stored = {(name, m.signature): m.value for name, m in measured(run).items()}
     both = set(stored) & set(recorded)
     assert {"bound", "iw_nll", "kl"} <= {name for name, _ in both}
-    assert {name: stored[name] for name in both} == pytest.approx({name: recorded[name] for name in both}, rel=1e-12)
+    assert {name: stored[name] for name in both} == pytest.approx(
+        {name: recorded[name] for name in both}, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.parent.name)
@@ -114,9 +116,18 @@ def test_an_own_run_comes_first(tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["nvil_recipe", "SBN 2"], "no shipped model of that name: allowed: .*; or a name that vaebench ls runs shows"),
-        (["nvil_mnist", "SBN 500"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200'"),
-        (["nvil_variance", "VN"], "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200' literal"),
+        (
+            ["nvil_recipe", "SBN 2"],
+            "no shipped model of that name: allowed: .*; or a name that vaebench ls runs shows",
+        ),
+        (
+            ["nvil_mnist", "SBN 500"],
+            "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200'",
+        ),
+        (
+            ["nvil_variance", "VN"],
+            "no shipped model of that name: allowed: .*nvil_recipe 'SBN 200-200-200' literal",
+        ),
         (
             ["nvil_recipse", "SBN 200-200-200"],
             "'nvil_recipse' is neither a run nor a table: did you mean 'nvil_recipe'",
@@ -128,7 +139,9 @@ def test_an_own_run_comes_first(tmp_path):
 )
 def test_what_means_no_model(words, line, tmp_path):
     if line is None:  # a table with one shipped model
-        assert shipped_models.chosen(tmp_path, words, TABLES) == [run for run in RUNS if named(run)[0] == words[0]]
+        assert shipped_models.chosen(tmp_path, words, TABLES) == [
+            run for run in RUNS if named(run)[0] == words[0]
+        ]
         return
     with pytest.raises(UserError, match=line.replace("'", ".")):
         shipped_models.chosen(tmp_path, words, TABLES)
@@ -147,7 +160,9 @@ def test_a_copy_is_evaluated_and_the_shipped_one_is_not_touched(tmp_path):
     mine = shipped_models.own(run, tmp_path)
 
     assert mine == tmp_path / run.parent.name / run.name
-    assert {path.name: path.read_bytes() for path in mine.iterdir()} == {p.name: p.read_bytes() for p in run.iterdir()}
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == {
+        p.name: p.read_bytes() for p in run.iterdir()
+    }
     (mine / "result.json").write_text("{}")
     assert shipped_models.own(run, tmp_path) == mine
     assert (mine / "result.json").read_text() == "{}"
@@ -168,7 +183,11 @@ def test_measured_again_it_is_what_it_was(run, tmp_path):
     assert cli.main(["eval", *named(run), "eval.iw_samples=null", f"run.results={tmp_path}"]) == 0
 
     result = json.loads((tmp_path / run.parent.name / run.name / "result.json").read_text())
-    (found,) = [m for m in readable_measures(result) if m.name == "bound" and m.signature == stored.signature]
+    (found,) = [
+        m
+        for m in readable_measures(result)
+        if m.name == "bound" and m.signature == stored.signature
+    ]
     assert math.isclose(found.value, stored.value, abs_tol=0.01)
     assert "earlier" not in found.extra
 
@@ -187,7 +206,11 @@ def test_the_page_gives_its_numbers(run):
 def test_the_command_on_the_page_asks_for_this_run(run):
     note, seed = read_note(run)
     text = (ROOT / "docs" / "results.md").read_text()
-    (line,) = [line for line in text.splitlines() if line.startswith(f'| `{note["table"]} "{note["row"]}"` |')]
+    (line,) = [
+        line
+        for line in text.splitlines()
+        if line.startswith(f'| `{note["table"]} "{note["row"]}"` |')
+    ]
     (command,) = re.findall(r"`vaebench run (.*)`", line)
     words = shlex.split(command)
     assert words[-2:] == ["--seeds", str(seed)]
@@ -224,7 +247,8 @@ def test_nothing_goes_on_from_a_shipped_run(tmp_path):
 
 def test_a_checkpoint_whose_last_parameters_are_evaluated_keeps_them(tmp_path):
     run = RUNS[0]
-    best = checkpoint.read(run / "checkpoint.safetensors")  # of a run whose last parameters are evaluated
+    # Of a run whose last parameters are evaluated.
+    best = checkpoint.read(run / "checkpoint.safetensors")
     state = {"model.running": torch.ones(2), "chains": torch.ones(3)}
     ended = Checkpoint(best.params, state, {"momentum": torch.ones(4)}, best.meta)
     checkpoint.write(tmp_path / "checkpoint.safetensors", ended)

@@ -54,7 +54,9 @@ def test_combine_skips_unknown_errors():
 )
 def test_verdict_at_the_edges(mean, expected):
     assert verdict(113.1, [mean - 0.2, mean, mean + 0.2], 0.5, "", True) == expected
-    assert verdict(113.1, [mean - 0.2, mean, mean + 0.2], 0.5, "tuned", True) == f"{expected}, tuned"
+    assert (
+        verdict(113.1, [mean - 0.2, mean, mean + 0.2], 0.5, "tuned", True) == f"{expected}, tuned"
+    )
 
 
 T1 = 12.7062
@@ -93,7 +95,9 @@ def test_a_better_or_a_no_is_wrong_by_chance_in_one_of_twenty_at_most():
     """Over 4,000 tables without any difference: 5 % are told apart, known to 0.35 %; the bar is 4 of these."""
     random = Random(0)
     for n in (2, 3, 5):
-        words = [verdict(0.0, [random.gauss(0, 1) for _ in range(n)], 0.0, "", True) for _ in range(4000)]
+        words = [
+            verdict(0.0, [random.gauss(0, 1) for _ in range(n)], 0.0, "", True) for _ in range(4000)
+        ]
         assert sum(w in ("better", "no") for w in words) / 4000 == pytest.approx(0.05, abs=0.014)
 
 
@@ -102,7 +106,8 @@ def test_half_width_is_that_of_students_and_welchs_t():
     assert half_width([(1.0, 2)]) == pytest.approx(T2, rel=1e-5)
     assert half_width([(1.0, math.inf)]) == pytest.approx(1.95996, rel=1e-5)
     assert half_width([(0.0, 3), (0.0, math.inf)]) == 0.0
-    assert half_width([(1.0, 1), (1.0, 1)]) == pytest.approx(math.sqrt(2) * T2, rel=1e-5)  # together two
+    # Together two.
+    assert half_width([(1.0, 1), (1.0, 1)]) == pytest.approx(math.sqrt(2) * T2, rel=1e-5)
     for a, b in (([1.0, 2.0, 4.0], [0.0, 0.5]), ([1.0, 1.5], [3.0, 9.0, 2.0, 4.0])):
         parts = [(mean_error(v)[2], len(v) - 1) for v in (a, b)]
         interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
@@ -139,7 +144,9 @@ def test_an_interval_covers_as_often_as_it_is_said_to(seeds, runs, ratio, covere
             printed = rng.gauss(0, ratio)
             parts.append((ratio, math.inf))
         elif runs:
-            printed, _, theirs, _ = mean_error([rng.gauss(0, ratio * runs**0.5) for _ in range(runs)])
+            printed, _, theirs, _ = mean_error(
+                [rng.gauss(0, ratio * runs**0.5) for _ in range(runs)]
+            )
             parts.append((theirs, runs - 1))
         inside += abs(mean - printed) < half_width(parts)
     assert abs(inside / repeats - covered) < 4.5 * math.sqrt(covered * (1 - covered) / repeats)
@@ -149,7 +156,8 @@ def test_the_papers_own_spread_enters():
     values = [1.0, 1.02, 0.98]
     assert verdict(0.0, values, 0.5, "", True) == "no"
     assert verdict(0.0, values, 0.5, "", True, 0.0) == "no"
-    assert verdict(0.0, values, 0.5, "", True, 0.52) == "unclear"  # 1.96 * 0.52 > 1: over some runs, taken as one
+    # 1.96 * 0.52 > 1: over some runs, taken as one.
+    assert verdict(0.0, values, 0.5, "", True, 0.52) == "unclear"
     assert verdict(0.0, values, 0.5, "", True, 0.52, 5) == "no"  # 2.78 * 0.52 / sqrt(5) = 0.65
     assert verdict(0.0, values, 0.5, "", True, 0.9, 5) == "unclear"
     assert verdict(0.9, values, 0.5, "", True, 0.3, 5) == "yes"
@@ -188,7 +196,17 @@ def test_verdict_refuses_what_is_not_finite(bad):
 
 
 def test_measure_goes_through_json():
-    m = Measure("iw_nll", 110.25, "nats", 0.03, "monte carlo", 10000, 1000, "iw_nll|data:x", {"1": 113.0, "10": 111.5})
+    m = Measure(
+        "iw_nll",
+        110.25,
+        "nats",
+        0.03,
+        "monte carlo",
+        10000,
+        1000,
+        "iw_nll|data:x",
+        {"1": 113.0, "10": 111.5},
+    )
     assert Measure.from_dict(json.loads(json.dumps(m.to_dict()))) == m
 
 
@@ -199,7 +217,8 @@ def test_measure_from_null_is_nan():
 
 
 @pytest.mark.parametrize(
-    "bad", [{}, {"name": "bound", "unit": "nats"}, {"name": "a", "value": [], "unit": "nats"}, 3, None]
+    "bad",
+    [{}, {"name": "bound", "unit": "nats"}, {"name": "a", "value": [], "unit": "nats"}, 3, None],
 )
 def test_measure_refuses_other_things(bad):
     with pytest.raises(ValueError, match="not a measure"):

@@ -21,11 +21,15 @@ def test_the_status_of_a_run(make_cell, store):
 @pytest.mark.parametrize("lacking", ["bound", "kl", "active_units", "iw_nll"])
 def test_a_finished_run_that_lacks_a_measure_is_only_trained(make_cell, store, lacking):
     cell = make_cell()
-    put_result(store, cell, 0, names=[n for n in ("bound", "kl", "active_units", "iw_nll") if n != lacking])
+    put_result(
+        store, cell, 0, names=[n for n in ("bound", "kl", "active_units", "iw_nll") if n != lacking]
+    )
     assert status(store, cell, 0) == "trained"
 
 
-@pytest.mark.parametrize("asked", [{"iw_samples": 6}, {"bound_samples": 4}, {"points": 3}, {"split": "valid"}], ids=str)
+@pytest.mark.parametrize(
+    "asked", [{"iw_samples": 6}, {"bound_samples": 4}, {"points": 3}, {"split": "valid"}], ids=str
+)
 def test_a_finished_run_evaluated_in_another_way_is_only_trained(make_cell, store, asked):
     cell = make_cell()
     put_result(store, cell, 0)
@@ -46,6 +50,8 @@ def test_fewer_evaluations_than_asked_for_are_none(make_cell, store):
 
 
 def test_measures_that_are_not_asked_for_are_not_missed(make_cell, store):
-    cell = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": None, "bound_samples": 1}})
+    cell = make_cell(
+        {"eval": {**make_cell().config["eval"], "iw_samples": None, "bound_samples": 1}}
+    )
     put_result(store, cell, 0, names=("bound", "kl"))
     assert status(store, cell, 0) == "done"

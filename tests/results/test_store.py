@@ -56,7 +56,15 @@ def test_damaged_result_is_a_warning_and_none(tmp_path, caplog, damage):
 
 
 DEEP = "[" * 100_000
-NOT_RESULTS = ["", "[1, 2]", DEEP, "{}", '{"status": 3}', '{"status": "done", "measures": {}}', b"\xff"]
+NOT_RESULTS = [
+    "",
+    "[1, 2]",
+    DEEP,
+    "{}",
+    '{"status": 3}',
+    '{"status": "done", "measures": {}}',
+    b"\xff",
+]
 
 
 @pytest.mark.parametrize("damage", NOT_RESULTS)
@@ -65,7 +73,9 @@ def test_a_damaged_result_is_kept_aside_when_another_is_written(tmp_path, caplog
     s.write_result("k", 0, result())
     path = s.run_dir("k", 0) / "result.json"
     content = damage if isinstance(damage, bytes) else damage.encode()
-    for number, name in enumerate(["result.json.damaged", "result.json.damaged-2", "result.json.damaged-3"], start=1):
+    for number, name in enumerate(
+        ["result.json.damaged", "result.json.damaged-2", "result.json.damaged-3"], start=1
+    ):
         path.write_bytes(content + b" " * number)
         assert [s.read_result("k", 0) for _ in range(3)] == [None] * 3
         s.write_result("k", 0, result())
@@ -84,7 +94,9 @@ def test_a_result_that_cannot_be_read_is_an_error_and_is_not_replaced(tmp_path, 
     (s.run_dir(c.key, 0) / "result.json").mkdir(parents=True)
     s.write_result(c.key, 1, result(1))
     for act in (s.read_result, lambda *run: s.write_result(*run, result())):
-        with pytest.raises(UserError, match=r"result\.json: cannot be read: Is a directory; nothing was replaced"):
+        with pytest.raises(
+            UserError, match=r"result\.json: cannot be read: Is a directory; nothing was replaced"
+        ):
             act(c.key, 0)
     assert (s.run_dir(c.key, 0) / "result.json").is_dir()
     with pytest.raises(UserError, match="cannot be read"):
@@ -108,7 +120,8 @@ def test_a_result_without_permission_is_not_replaced(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", [f"seed-{2**63}", "seed-" + "9" * 22, "seed-007", "seed-²", "seed-٣", "seed-", "seed-0 (copy)"]
+    "name",
+    [f"seed-{2**63}", "seed-" + "9" * 22, "seed-007", "seed-²", "seed-٣", "seed-", "seed-0 (copy)"],
 )
 def test_a_folder_of_no_seed_is_passed_over(tmp_path, name):
     s = Store(tmp_path)
@@ -138,7 +151,11 @@ def test_threads_lose_nothing(tmp_path):
     s = Store(tmp_path)
     jobs = [(f"key-{i % 4}", i // 4) for i in range(80)]
     with ThreadPoolExecutor(10) as pool:
-        list(pool.map(lambda job: s.write_result(job[0], job[1], {**result(job[1]), "tag": job}), jobs))
+        list(
+            pool.map(
+                lambda job: s.write_result(job[0], job[1], {**result(job[1]), "tag": job}), jobs
+            )
+        )
     found = {(r["key"], r["seed"]): tuple(r["tag"]) for r in s.runs()}
     assert found == {job: job for job in jobs}
     assert [p for p in tmp_path.rglob("*") if p.name.endswith(".tmp")] == []
@@ -218,5 +235,7 @@ def test_listing_runs_imports_neither_pandas_nor_torch(tmp_path):
         "import sys; from vaebench.results.store import Store; assert len(list(Store(sys.argv[1]).runs())) == 1; "
         "print(sorted({'pandas', 'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -18,7 +18,10 @@ CHAINS = {"d": ("dithered", (3, 7, 5)), "u": ("uniform", (4,)), "e": ("dithered"
 def test_kinds_and_shapes():
     """10,000 numbers or more of each kind: means and variances within 4.5 errors (four z, once in 37,000 seeds)."""
     draws = noise.update_block(SHAPES, [0, 1], 0, CPU)
-    assert {k: tuple(v.shape) for k, v in draws.items()} == {"u": (100, 2, 3, 50), "n": (100, 2, 40)}
+    assert {k: tuple(v.shape) for k, v in draws.items()} == {
+        "u": (100, 2, 3, 50),
+        "n": (100, 2, 40),
+    }
     u = draws["u"].double()
     n = draws["n"].double()
     assert u.min() > 0
@@ -33,20 +36,25 @@ def test_uniform_and_normal_numbers_are_torchs_own():
     """Recorded runs were drawn so: one generator for a block, the kinds in their order."""
     draws = noise.update_block(SHAPES, [3], 2, CPU, 4)
     generator = torch.Generator().manual_seed(seeds.derive(3, "noise", 2))
-    assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))  # no exact 0 among them
+    # No exact 0 among them.
+    assert torch.equal(draws["u"][:, 0], torch.rand(4, 3, 50, generator=generator))
     assert torch.equal(draws["n"][:, 0], torch.randn(4, 40, generator=generator))
 
 
 def test_uniform_noise_has_no_zero_and_no_one(monkeypatch):
     """Whatever torch draws: its smallest number, 0, and its largest, 1 - 2^-24, come out strictly inside."""
     for worst in (0.0, 1.0 - 2.0**-24):
-        monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, generator, v=worst: self.fill_(v))
+        monkeypatch.setattr(
+            torch.Tensor, "uniform_", lambda self, generator, v=worst: self.fill_(v)
+        )
         for dtype in (torch.float32, torch.float64):
             u = noise.uniform_(torch.empty(3, dtype=dtype), torch.Generator())
             assert 0 < u.min() <= u.max() < 1
         u = noise.update_block({"u": ("uniform", (5,))}, [0], 0, CPU, 1)["u"]
         assert 0 < u.min() <= u.max() < 1
-    assert torch.equal(noise.inside(torch.tensor([0.0, 2.0**-24, 0.5])), torch.tensor([2.0**-25, 2.0**-24, 0.5]))
+    assert torch.equal(
+        noise.inside(torch.tensor([0.0, 2.0**-24, 0.5])), torch.tensor([2.0**-25, 2.0**-24, 0.5])
+    )
 
 
 def test_dithered_noise_has_no_zero_and_no_one(monkeypatch):
@@ -61,7 +69,11 @@ def test_dithered_noise_has_no_zero_and_no_one(monkeypatch):
                 return np.tile(words, 2 * n).view(np.uint64)
 
         monkeypatch.setattr(np.random, "SFC64", Source)
-        monkeypatch.setattr(torch, "randint", lambda top, shape, generator, d=digit: torch.full(shape, min(d, top - 1)))
+        monkeypatch.setattr(
+            torch,
+            "randint",
+            lambda top, shape, generator, d=digit: torch.full(shape, min(d, top - 1)),
+        )
         u = noise.dithered((2, 3), torch.Generator())
         assert 0 < u.min() <= u.max() < 1
         assert torch.equal(u, torch.full((2, 3), 2.0**-24 if digit == 0 else 1 - 2.0**-24))
@@ -91,7 +103,11 @@ def test_dithered_numbers_are_uniform_in_every_digit():
     whole = digits(u).flatten()
     assert 0 <= whole.min() <= whole.max() < 2**24
     assert torch.all(whole & 1 == 1)
-    for values, digit in ((128, whole >> 1 & 127), (256, whole >> 8 & 255), (256, whole >> 16 & 255)):
+    for values, digit in (
+        (128, whole >> 1 & 127),
+        (256, whole >> 8 & 255),
+        (256, whole >> 16 & 255),
+    ):
         each = len(whole) / values
         counts = torch.bincount(digit, minlength=values).double()
         chi2 = float(((counts - each) ** 2 / each).sum())
@@ -117,7 +133,11 @@ def test_dithered_numbers_share_their_last_byte_among_chains_and_nothing_else():
 
 def test_dithered_blocks_and_seeds_are_independent_of_each_other_and_of_other_noise():
     """100,000 pairs each: no common run of numbers, no correlation, and the names of a block differ."""
-    shapes = {"a": ("dithered", (20, 50, 100)), "b": ("dithered", (20, 50, 100)), "u": ("uniform", (20, 50, 100))}
+    shapes = {
+        "a": ("dithered", (20, 50, 100)),
+        "b": ("dithered", (20, 50, 100)),
+        "u": ("uniform", (20, 50, 100)),
+    }
     first = noise.update_block(shapes, [0, 1], 0, CPU, 1)
     second = noise.update_block(shapes, [0], 1, CPU, 1)
     a = first["a"][0, 0]
@@ -167,7 +187,9 @@ def test_purposes_do_not_share_numbers():
 
 def test_draws_with_replacement_cover_the_cases_evenly():
     """10,000 draws of 10 cases; ten z, above 4.5 by chance once in 15,000 seeds."""
-    order = torch.cat([noise.order_block(10, 20, "replacement", [3], b).reshape(-1) for b in range(5)])
+    order = torch.cat(
+        [noise.order_block(10, 20, "replacement", [3], b).reshape(-1) for b in range(5)]
+    )
     counts = torch.bincount(order, minlength=10)
     assert len(counts) == 10
     assert ((counts - 1000) / (10_000 * 0.1 * 0.9) ** 0.5).abs().max() < 4.5

@@ -21,10 +21,13 @@ def test_the_hash_is_splitmix64():
         v = (v ^ (v >> 27)) * 0x94D049BB133111EB % 2**64
         return v ^ (v >> 31)
 
-    assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF  # the first number of SplitMix64 from 0, as published
+    # The first number of SplitMix64 from 0, as published.
+    assert mixed(0x9E3779B97F4A7C15) == 0xE220A8397B1DCDAF
     found = shuffles.hashed(torch.tensor([0, 5, 2**47]).unsqueeze(1), torch.arange(4))
     for seed, row in zip((0, 5, 2**47), found.tolist(), strict=True):
-        wanted = [mixed((mixed(seed) + (place + 1) * 0x9E3779B97F4A7C15) % 2**64) for place in range(4)]
+        wanted = [
+            mixed((mixed(seed) + (place + 1) * 0x9E3779B97F4A7C15) % 2**64) for place in range(4)
+        ]
         assert [v % 2**64 for v in row] == wanted
 
 
@@ -32,7 +35,9 @@ def test_the_hash_is_splitmix64():
 def test_every_order_is_as_probable_as_the_others(size):
     """A chi-square test with a fixed seed, which fails by chance once in a thousand seeds."""
     documents = 24_000
-    seed = shuffles.seeds_of(noise.fixed({"order": ("uniform", (documents, 2))}, 0, "check")["order"])
+    seed = shuffles.seeds_of(
+        noise.fixed({"order": ("uniform", (documents, 2))}, 0, "check")["order"]
+    )
     group = torch.arange(documents).repeat_interleave(size)
     orders = (shuffles.shuffled(group, seed) % size).reshape(documents, size)
     found = Counter(map(tuple, orders.tolist()))

@@ -45,7 +45,13 @@ def test_each_setting_that_is_built_decides_whether_it_is_recorded():
 def test_what_does_not_decide_it_needs_no_entry():
     table = catalogue.load_table("nvil_mnist")
     preset = catalogue.load_preset("paper")
-    more = ["train.updates=7", "eval.iw_samples=3", "run.jobs=1", "data.held_out=50", "train.valid_every=2"]
+    more = [
+        "train.updates=7",
+        "eval.iw_samples=3",
+        "run.jobs=1",
+        "data.held_out=50",
+        "train.valid_every=2",
+    ]
     assert {accepted.digest(c) for c in compose.cells(table, preset, more)} <= accepted.recorded()
 
 
@@ -55,7 +61,9 @@ def test_settings_that_are_not_recorded_are_built_and_refused(make_cell, monkeyp
     cells = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"))
     tasks.check(cells)
     assert built == []
-    changed = compose.cells(catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"), ["optim.rate=0.123"])
+    changed = compose.cells(
+        catalogue.load_table("nvil_mnist"), catalogue.load_preset("quick"), ["optim.rate=0.123"]
+    )
     tasks.check([*cells, *changed])
     assert built == changed
 
@@ -69,9 +77,18 @@ def test_without_a_record_everything_is_built(monkeypatch, tmp_path):
         accepted.recorded.cache_clear()
 
 
-@pytest.mark.parametrize(("more", "loads"), [((), False), (("train.updates=7",), False), (("optim.rate=0.123",), True)])
+@pytest.mark.parametrize(
+    ("more", "loads"), [((), False), (("train.updates=7",), False), (("optim.rate=0.123",), True)]
+)
 def test_a_plan_of_a_shipped_table_loads_no_torch(tmp_path, more, loads):
-    args = ["run", "table=nvil_mnist", "preset=quick", "--dry-run", f"run.results={tmp_path}", *more]
+    args = [
+        "run",
+        "table=nvil_mnist",
+        "preset=quick",
+        "--dry-run",
+        f"run.results={tmp_path}",
+        *more,
+    ]
     code = f"import sys; from vaebench.cli import main; assert main({args!r}) == 0; print('torch' in sys.modules)"
     code = "import vaebench.running.execute as e; e.DRIVERS = ()\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

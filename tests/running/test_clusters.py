@@ -20,11 +20,18 @@ from pathlib import Path
 import pytest
 from kit.repository import ROOT
 
-NO_SLURM = "" if os.environ.get("SLURM_CONF") and shutil.which("sbatch") else "SLURM_CONF is not set, or no sbatch here"
+NO_SLURM = (
+    ""
+    if os.environ.get("SLURM_CONF") and shutil.which("sbatch")
+    else "SLURM_CONF is not set, or no sbatch here"
+)
 NO_SUBMITIT = "" if importlib.util.find_spec("submitit") else "submitit is not installed"
 NO_RAY = "" if importlib.util.find_spec("ray") else "ray is not installed"
 
-slurm = [pytest.mark.slurm, pytest.mark.skipif(bool(NO_SLURM or NO_SUBMITIT), reason=NO_SLURM or NO_SUBMITIT)]
+slurm = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(bool(NO_SLURM or NO_SUBMITIT), reason=NO_SLURM or NO_SUBMITIT),
+]
 ray = [pytest.mark.ray, pytest.mark.skipif(bool(NO_RAY), reason=NO_RAY)]
 slow = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -32,7 +39,11 @@ SMALL = [
     *("table=nvil_mnist", "preset=quick", "run.engine=plain", "run.device=cpu", "run.jobs=1"),
     *("train.updates=200", "train.valid_every=50", "eval.iw_samples=3", "eval.bound_samples=2"),
 ]
-ROWS = [w for row in ("SBN 200", "SBN 500", "SBN 200-200", "SBN 200-200-200") for w in ("--only", f"row={row}")]
+ROWS = [
+    w
+    for row in ("SBN 200", "SBN 500", "SBN 200-200", "SBN 200-200-200")
+    for w in ("--only", f"row={row}")
+]
 FORTY = [*SMALL, *ROWS, "--seeds", "0-4"]
 SIX = [*SMALL, "--only", "SBN 200", "--seeds", "0-2", "train.updates=2000"]
 
@@ -95,7 +106,11 @@ class Commands:
         (place / "hook" / "sitecustomize.py").write_text(HOOK)
         self.more = [f"run.launcher={launcher}", "run.time_limit=30", "run.grace=60"]
         self.env = {k: v for k, v in os.environ.items() if k != "VAEBENCH_DEBUG"}
-        self.env |= {"PYTHONPATH": f"{place / 'hook'}:{ROOT}", "OMP_NUM_THREADS": "1", "TRAININGS": str(self.log)}
+        self.env |= {
+            "PYTHONPATH": f"{place / 'hook'}:{ROOT}",
+            "OMP_NUM_THREADS": "1",
+            "TRAININGS": str(self.log),
+        }
         self.started: list[subprocess.Popen] = []
         self.count = 0
 
@@ -106,9 +121,22 @@ class Commands:
 
     def start(self, *args: str) -> subprocess.Popen:
         self.count += 1
-        command = [sys.executable, "-m", "vaebench", "run", *args, *self.more, f"run.results={self.results}"]
-        with (self.place / f"{self.count}.out").open("w") as out, (self.place / f"{self.count}.err").open("w") as err:
-            self.started.append(subprocess.Popen(command, stdout=out, stderr=err, env=self.env, cwd=self.place))
+        command = [
+            sys.executable,
+            "-m",
+            "vaebench",
+            "run",
+            *args,
+            *self.more,
+            f"run.results={self.results}",
+        ]
+        with (
+            (self.place / f"{self.count}.out").open("w") as out,
+            (self.place / f"{self.count}.err").open("w") as err,
+        ):
+            self.started.append(
+                subprocess.Popen(command, stdout=out, stderr=err, env=self.env, cwd=self.place)
+            )
         return self.started[-1]
 
     def end(self, process: subprocess.Popen, timeout: float = 900) -> tuple[int, str]:
@@ -213,7 +241,10 @@ def forty(commands, states_of, tmp_path):
 @pytest.mark.parametrize("_", [pytest.param("slurm", marks=[*slurm, *slow])])
 def test_forty_runs_on_slurm_equal_the_serial_ones_bit_for_bit(on_slurm, states_of, tmp_path, _):
     forty(on_slurm, states_of, tmp_path)
-    hosts = {p.read_text().count("Starting with") for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out")}
+    hosts = {
+        p.read_text().count("Starting with")
+        for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out")
+    }
     assert hosts == {1}
 
 
@@ -252,7 +283,10 @@ def asked_for_otherwise(cluster, title, unmet, changed, until):
     code, said = cluster.end(cluster.start(*one))
 
     assert code == 0, said
-    assert f"1 job of an earlier command had not begun and asked for {changed}: handed over anew" in said
+    assert (
+        f"1 job of an earlier command had not begun and asked for {changed}: handed over anew"
+        in said
+    )
     assert len(cluster.trainings()) == 1
     check_none_twice(cluster)
     assert not list(cluster.results.glob(".jobs/*/*/batch.json"))
@@ -286,11 +320,21 @@ def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
     one = [*SMALL, "--only", "SBN 200", "--only", "column=NVIL", "--seeds", "0"]
     code, said = on_slurm.end(on_slurm.start(*one, "--no-eval"))
     assert code == 0, said
-    assert "trained and not evaluated: 1 run; the same command without --no-eval evaluates it" in said
+    assert (
+        "trained and not evaluated: 1 run; the same command without --no-eval evaluates it" in said
+    )
     (folder,) = on_slurm.results.glob("*/seed-0")
     assert json.loads((folder / "result.json").read_text())["status"] == "trained"
 
-    command = [sys.executable, "-m", "vaebench", "eval", str(folder), "eval.iw_samples=3", "eval.bound_samples=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "vaebench",
+        "eval",
+        str(folder),
+        "eval.iw_samples=3",
+        "eval.bound_samples=2",
+    ]
     subprocess.run(command, env=on_slurm.env, cwd=tmp_path, check=True, capture_output=True)
     assert states_of(on_slurm.results) == states_of(serial(tmp_path, one))
 
@@ -299,7 +343,9 @@ def test_trained_on_slurm_and_evaluated_here(on_slurm, states_of, tmp_path, _):
 def test_what_slurm_refuses_is_one_line(on_slurm, _):
     code, said = on_slurm.end(on_slurm.start(*SIX, "run.partition=nowhere"))
     assert code == 2
-    assert re.fullmatch(r"vaebench: Slurm refuses the jobs: sbatch: error: .*partition.*", said.splitlines()[-1])
+    assert re.fullmatch(
+        r"vaebench: Slurm refuses the jobs: sbatch: error: .*partition.*", said.splitlines()[-1]
+    )
     assert not list(on_slurm.results.glob(".jobs/slurm/*"))
 
 
@@ -309,10 +355,15 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
         return sh("squeue", "--me", "-h", "-t", "R", "-o", "%i %N").split("\n")[:-1]
 
     def requeued():
-        return any("Requeued job" in p.read_text() for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out"))
+        return any(
+            "Requeued job" in p.read_text()
+            for p in on_slurm.results.glob(".jobs/slurm/*/*_log.out")
+        )
 
     said = killed_then_interrupted(on_slurm, "Slurm", until)
-    assert re.search(r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said)
+    assert re.search(
+        r"6 jobs go on in Slurm; the same command watches again, scancel \d+ ends them", said
+    )
     assert len(running()) == 2
 
     # A job is told to save, as before its limit, and queued again.
@@ -337,7 +388,10 @@ def test_everything_that_can_go_wrong_on_slurm(on_slurm, states_of, tmp_path, un
     on_slurm.slow(False)
     code, said = on_slurm.end(third)
     assert code == 1
-    assert len(re.findall(r"failed: its job ended without a result: FAILED.*; log: \S+_log.out", said)) >= 1
+    assert (
+        len(re.findall(r"failed: its job ended without a result: FAILED.*; log: \S+_log.out", said))
+        >= 1
+    )
 
     code, said = on_slurm.end(on_slurm.start(*SIX))
     assert code == 0, said

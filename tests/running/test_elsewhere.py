@@ -53,7 +53,9 @@ def test_every_task_is_a_job_and_its_outcomes_come_back(cluster, tasks, said, st
     assert not launched.stopped
     assert engine.closed
     assert list(map(len, engine.batches)) == [3, 1], "a batch has so many jobs at most"
-    assert engine.note["jobs"] == [[[tasks[3].cell.key, 0], [tasks[3].cell.key, 1]]], "before they were handed over"
+    assert engine.note["jobs"] == [[[tasks[3].cell.key, 0], [tasks[3].cell.key, 1]]], (
+        "before they were handed over"
+    )
     assert lines(said)[0].startswith("3 jobs handed to List (batch 1); their logs are in ")
     updates = sum(event.updates for event in said if isinstance(event, Advanced | Spared))
     assert updates == sum(t.cell.train.updates * 2 for t in tasks)
@@ -80,17 +82,23 @@ def test_a_command_that_was_killed_finds_its_jobs_again(cluster, tasks, said):
     first = next(iter(cluster.known))
     cluster.work(first)
     again = Listed(cluster, in_a_while())
-    launched = launch(again, tasks[1:], said)  # the first task is finished: a command does not ask for it any more
+    # The first task is finished: a command does not ask for it any more.
+    launched = launch(again, tasks[1:], said)
     assert again.batches == []
     assert statuses(launched) == [entry for entry in DONE if entry[0] != 20]
-    assert lines(said) == ["3 jobs of an earlier command in List: waited for, not handed over again"]
+    assert lines(said) == [
+        "3 jobs of an earlier command in List: waited for, not handed over again"
+    ]
 
 
 def test_only_what_is_not_in_flight_is_handed_over(cluster, tasks, said):
     killed(cluster, [replace(tasks[0], seeds=(0,)), tasks[1]])
     again = Listed(cluster, in_a_while())
     assert statuses(launch(again, tasks[:3], said)) == [entry for entry in DONE if entry[0] != 35]
-    assert [(t.cell.train.updates, t.seeds) for batch in again.batches for t in batch] == [(20, (1,)), (30, (0, 1))]
+    assert [(t.cell.train.updates, t.seeds) for batch in again.batches for t in batch] == [
+        (20, (1,)),
+        (30, (0, 1)),
+    ]
 
 
 def test_what_waits_and_asks_for_something_else_is_handed_over_anew(cluster, tasks, said, store):
@@ -142,7 +150,9 @@ def test_a_job_that_begins_while_it_is_taken_back_goes_on(cluster, tasks, said):
     assert lines(said) == ["1 job of an earlier command in List: waited for, not handed over again"]
 
 
-def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(cluster, tasks, said, store):
+def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(
+    cluster, tasks, said, store
+):
     class Left(BaseException):
         pass
 
@@ -169,11 +179,15 @@ def test_a_command_whose_job_another_takes_back_waits_for_the_one_in_its_place(c
 
     assert len(engine.batches) == len(other.batches) == len(other.cancelled) == 1
     assert engine.cancelled == []
-    assert lines(said)[1:] == ["1 job of an earlier command in List: waited for, not handed over again"]
+    assert lines(said)[1:] == [
+        "1 job of an earlier command in List: waited for, not handed over again"
+    ]
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
 
 
-def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(cluster, tasks, said, store):
+def test_a_note_of_an_earlier_version_says_nothing_of_what_was_asked_for(
+    cluster, tasks, said, store
+):
     killed(cluster, tasks[:1], starts=WAITS, gpus=8)
     (note,) = store.root.glob(".jobs/listed/*/batch.json")
     note.write_text(json.dumps(json.loads(note.read_text())["jobs"]))
@@ -191,17 +205,23 @@ def test_jobs_that_ended_with_their_command_are_handed_over_anew(cluster, tasks,
     assert list((store.root / ".jobs" / "listed").iterdir()) == []
 
 
-def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluated(cluster, tasks, said, store):
+def test_a_job_in_flight_with_another_evaluation_is_waited_for_and_then_evaluated(
+    cluster, tasks, said, store
+):
     killed(cluster, tasks[:1])
     cell = tasks[0].cell
-    other = replace(cell, config={**cell.config, "eval": {**cell.config["eval"], "bound_samples": 2}})
+    other = replace(
+        cell, config={**cell.config, "eval": {**cell.config["eval"], "bound_samples": 2}}
+    )
     again = Listed(cluster, in_a_while())
     assert statuses(launch(again, [Task(other, (0, 1))], said)) == DONE[:2]
     assert len(again.batches) == 1 or [len(b) for b in again.batches] == [1, 1]
     assert all(record(store, c, s).status == "done" for c in (cell, other) for s in (0, 1))
 
 
-def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(cluster, tasks, said, store):
+def test_a_job_in_flight_that_only_trains_is_waited_for_and_then_evaluated(
+    cluster, tasks, said, store
+):
     killed(cluster, [replace(tasks[0], evaluate=False)])
     again = Listed(cluster, in_a_while())
     assert statuses(launch(again, tasks[:1], said)) == DONE[:2]
@@ -274,7 +294,9 @@ def test_ctrl_c_stops_the_jobs_of_an_engine_that_ends_with_the_command(cluster, 
     assert launched.line.startswith("interrupted; the state is saved")
 
 
-def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_command(cluster, tasks, said, monkeypatch):
+def test_ctrl_c_begins_nothing_that_waits_in_an_engine_that_ends_with_the_command(
+    cluster, tasks, said, monkeypatch
+):
     monkeypatch.setattr(elsewhere, "GONE_SECONDS", 1000.0)  # nor is a job waited for that is gone
     stop = ctrl_c()
 

@@ -32,9 +32,14 @@ def finished(make_cell, store):
     """A task whose run is done already, so that a child needs no torch for it."""
 
     def make(updates, **task):
-        cell = make_cell({"train.updates": updates, "eval": {**make_cell().config["eval"], "iw_samples": None}})
+        cell = make_cell(
+            {"train.updates": updates, "eval": {**make_cell().config["eval"], "iw_samples": None}}
+        )
         cell.config["eval"]["bound_samples"] = 1
-        found = [Measure(n, 1.0, "nats", signature=signature(cell.config, n, 1)).to_dict() for n in ("bound", "kl")]
+        found = [
+            Measure(n, 1.0, "nats", signature=signature(cell.config, n, 1)).to_dict()
+            for n in ("bound", "kl")
+        ]
         store.write_result(cell.key, 0, {"status": "done", "measures": found})
         return Task(cell, (0,), **task)
 
@@ -61,7 +66,10 @@ def meanwhile():
     def start(function, children=2):
         def wait():
             end = time.monotonic() + 60
-            while len(found := multiprocessing.active_children()) < children and time.monotonic() < end:
+            while (
+                len(found := multiprocessing.active_children()) < children
+                and time.monotonic() < end
+            ):
                 time.sleep(0.01)
             function([p.pid for p in found])
 
@@ -85,15 +93,22 @@ def test_a_child_that_dies_takes_nothing_with_it_but_its_task(finished, run_all,
         *((n, 0, "done") for n in (1, 2, 3, 4)),
         *((n, s, "failed") for n in (1003, 1000 + signal.SIGKILL) for s in (0, 1)),
     ]
-    reasons = {o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"}
-    assert reasons[1003] == "its process ended with code 3; run again to go on from the last checkpoint"
+    reasons = {
+        o.task.cell.config["train"]["updates"]: o.reason for o in outcomes if o.status == "failed"
+    }
+    assert (
+        reasons[1003]
+        == "its process ended with code 3; run again to go on from the last checkpoint"
+    )
     assert "was killed by signal 9 (out of memory?); run again" in reasons[1009]
     told = [event for event in said if isinstance(event, Outcome)]
     assert statuses(told) == statuses(outcomes)
     assert multiprocessing.active_children() == []
 
 
-def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(finished, run_all, store, meanwhile):
+def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_completes(
+    finished, run_all, store, meanwhile
+):
     a = finished(1, wait=True)
     b = finished(2, wait=True)
     held = [store.lock(t.cell.key, 0) for t in (a, b)]
@@ -112,7 +127,9 @@ def test_a_child_that_is_killed_from_outside_is_reported_and_its_sibling_complet
     assert sorted(o.status for o in outcomes) == ["done", "failed"]
 
 
-def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(finished, run_all, fatal, store, meanwhile):
+def test_fail_fast_lets_what_runs_end_and_begins_nothing_new(
+    finished, run_all, fatal, store, meanwhile
+):
     first = finished(1, wait=True)
     later = [finished(n) for n in (2, 3, 4)]
     held = store.lock(first.cell.key, 0)
@@ -136,15 +153,21 @@ def test_a_signal_stops_the_children_and_leaves_none(finished, run_all, store, m
         meanwhile(lambda children: os.kill(os.getpid(), signal.SIGINT))
         outcomes, stopped = run_all(tasks, 2)
     assert stopped
-    assert [o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])] == tasks[:2]
-    assert {o.status for o in outcomes} <= {"busy", "interrupted"}, "it waited, or had not begun yet"
+    assert [
+        o.task for o in sorted(outcomes, key=lambda o: o.task.cell.config["train"]["updates"])
+    ] == tasks[:2]
+    assert {o.status for o in outcomes} <= {"busy", "interrupted"}, (
+        "it waited, or had not begun yet"
+    )
     assert multiprocessing.active_children() == []
 
 
 def test_when_the_time_is_over_the_children_are_stopped(finished, said, store, capfd):
     tasks = [finished(n, wait=True) for n in (1, 2, 3)]
     with store.lock(tasks[0].cell.key, 0), store.lock(tasks[1].cell.key, 0):
-        launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(tasks, said.append)
+        launched = choose(RunSettings(), 2, 3, until=time.monotonic() + 1.0).launch(
+            tasks, said.append
+        )
     assert (launched.stopped, launched.late) == (False, True)
     assert {o.status for o in launched.outcomes} <= {"busy", "interrupted"}
     assert stop.LATE in capfd.readouterr().err

@@ -27,7 +27,9 @@ from vaebench.work.events import Advanced, Spared, Working, training
 @pytest.fixture
 def outcome(make_cell):
     def make(seed, status="done", reason="", seconds=1.0, value=None, cell=None):
-        return Outcome(Task(cell or make_cell(), (seed,)), seed, Status(status), reason, seconds, value)
+        return Outcome(
+            Task(cell or make_cell(), (seed,)), seed, Status(status), reason, seconds, value
+        )
 
     return make
 
@@ -55,7 +57,8 @@ def test_a_flagged_run_is_told_with_its_flags(outcome):
 def test_the_measure_of_a_cell_has_its_name(outcome, make_cell):
     cell = make_cell()
     told = [
-        replace(outcome(s, value=v, cell=cell), measure=m) for s, v, m in ((0, 90.0, "iw_nll"), (1, 92.0, "iw_nll"))
+        replace(outcome(s, value=v, cell=cell), measure=m)
+        for s, v, m in ((0, 90.0, "iw_nll"), (1, 92.0, "iw_nll"))
     ]
     assert summary(told) == "done (seeds 0,1) IW-NLL 91.00 in 2.0 s"
     mixed = [*told, replace(outcome(2, value=500.0, cell=cell), measure="bound")]

@@ -20,17 +20,24 @@ def test_a_larger_budget_goes_on_from_the_smaller_run(
     small = [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)]
     run(sizes[90], (0, 1))
     assert trained_from == [0, 30]
-    one_go = make_cell({"train.updates": 90, "train.select": select, "run.results": str(tmp_path / "one go")})
+    one_go = make_cell(
+        {"train.updates": 90, "train.select": select, "run.results": str(tmp_path / "one go")}
+    )
     run(one_go, (0, 1))
     for seed in (0, 1):
-        longer, direct = (Store(root).run_dir(one_go.key, seed) for root in (tmp_path / "runs", tmp_path / "one go"))
+        longer, direct = (
+            Store(root).run_dir(one_go.key, seed)
+            for root in (tmp_path / "runs", tmp_path / "one go")
+        )
         assert state_of(longer) == state_of(direct)
     assert [files_in(store.run_dir(sizes[30].key, s)) for s in (0, 1)] == small
     run(sizes[60])
     assert trained_from == [0, 30, 0, 30], "a run that went further is no beginning"
 
 
-def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(make_cell, run, load_bits, trained_from):
+def test_a_larger_budget_goes_on_from_the_run_that_got_furthest(
+    make_cell, run, load_bits, trained_from
+):
     for n in (15, 45, 30):
         run(make_cell({"train.updates": n}))
     assert trained_from == [0, 15, 15]
@@ -52,14 +59,18 @@ def test_another_budget_goes_on_from_a_run_that_is_not_finished(
     assert state_of(store.run_dir(cell.key, 0)) == state_of(one)
 
 
-def test_a_run_that_ended_between_validations_is_no_beginning(make_cell, run, load_bits, trained_from):
+def test_a_run_that_ended_between_validations_is_no_beginning(
+    make_cell, run, load_bits, trained_from
+):
     run(make_cell({"train.updates": 15}))
     run(make_cell({"train.updates": 40}))
     run(make_cell({"train.updates": 60}))
     assert trained_from == [0, 15, 15], "not from 40, where the longer run has no validation"
 
 
-def test_a_run_that_stopped_early_stands_for_any_larger_budget(make_cell, run, load_bits, store, trained_from):
+def test_a_run_that_stopped_early_stands_for_any_larger_budget(
+    make_cell, run, load_bits, store, trained_from
+):
     run(make_cell({**EARLY, "train.updates": 50}))
     large = make_cell({**EARLY, "train.updates": 900})
     assert run(large) == ["done"]
@@ -90,7 +101,9 @@ def test_runs_of_other_settings_are_never_mixed(make_cell, run, load_bits, train
     assert trained_from == [0, 0]
 
 
-def test_where_data_are_looked_for_and_how_it_is_run_make_no_other_run(make_cell, run, load_bits, trained_from):
+def test_where_data_are_looked_for_and_how_it_is_run_make_no_other_run(
+    make_cell, run, load_bits, trained_from
+):
     data = {"name": "bits", "held_out": None, "held_out_seed": 0, "mirror": "/elsewhere"}
     run(make_cell({"data": data, "run.threads": 1, "run.pack": 1, "train.updates": 30}))
     run(make_cell({"train.updates": 60}))
@@ -119,9 +132,18 @@ def spoil(store, cell, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["config.json", "checkpoint.safetensors", "best.safetensors", "other data", "best of another update", "no best"],
+    [
+        "config.json",
+        "checkpoint.safetensors",
+        "best.safetensors",
+        "other data",
+        "best of another update",
+        "no best",
+    ],
 )
-def test_a_smaller_run_that_is_damaged_is_passed_over(make_cell, run, load_bits, store, trained_from, how):
+def test_a_smaller_run_that_is_damaged_is_passed_over(
+    make_cell, run, load_bits, store, trained_from, how
+):
     run(make_cell({"train.updates": 15}))
     run(make_cell({"train.updates": 30}))
     spoil(store, make_cell({"train.updates": 30}), how)
@@ -129,7 +151,9 @@ def test_a_smaller_run_that_is_damaged_is_passed_over(make_cell, run, load_bits,
     assert trained_from == [0, 15, 15]
 
 
-def test_a_smaller_run_in_somebodys_hands_is_passed_over(make_cell, run, load_bits, store, trained_from):
+def test_a_smaller_run_in_somebodys_hands_is_passed_over(
+    make_cell, run, load_bits, store, trained_from
+):
     small = make_cell({"train.updates": 30})
     run(small)
     with store.lock(small.key, 0):
@@ -144,7 +168,9 @@ def test_what_looks_at_its_budget_never_goes_on_from_a_smaller_one(
     from vaebench.objectives import OBJECTIVES
     from vaebench.optim import OPTIMS
 
-    monkeypatch.setattr(OBJECTIVES["nvil"] if part == "objective" else OPTIMS["sgd"], "budget_free", False)
+    monkeypatch.setattr(
+        OBJECTIVES["nvil"] if part == "objective" else OPTIMS["sgd"], "budget_free", False
+    )
     run(make_cell({"train.updates": 30}))
     run(make_cell({"train.updates": 60}))
     assert trained_from == [0, 0]
@@ -182,7 +208,9 @@ def test_what_is_spared_and_what_is_done_add_up(make_cell, load_bits):
     assert sum(total.values()) == 50
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_is_new(make_cell, run, load_bits, store):
+def test_a_checkpoint_of_an_earlier_version_goes_on_with_what_is_new(
+    make_cell, run, load_bits, store
+):
     """Its curve lacks the columns that were added since."""
     cell = make_cell({"train.updates": 30, "objective.decay": 0.8})
     assert run(cell) == ["done"]

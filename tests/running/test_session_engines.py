@@ -18,7 +18,9 @@ def stopped_once(make_cell, changes):
 
 
 @needs_numba
-def test_a_run_goes_on_with_the_engine_that_it_began_with(make_cell, run, load_bits, store, states_of, tmp_path):
+def test_a_run_goes_on_with_the_engine_that_it_began_with(
+    make_cell, run, load_bits, store, states_of, tmp_path
+):
     stopped_once(make_cell, {"run.engine": "kernel"})
     cell = make_cell({"run.engine": "auto"})  # which takes the plain engine for so few updates
     assert run(cell) == ["done"]
@@ -33,10 +35,15 @@ def test_another_engine_that_is_asked_for_is_said(make_cell, run, load_bits, sto
     cell = make_cell({"run.engine": "plain"})
     assert run(cell) == ["done"]
     assert result_of(store, cell)["engine"] == "plain"
-    assert "began with the engine kernel, goes on with plain: the same in law, not bit for bit" in caplog.text
+    assert (
+        "began with the engine kernel, goes on with plain: the same in law, not bit for bit"
+        in caplog.text
+    )
 
 
-def test_a_machine_without_numba_says_so_and_goes_on(make_cell, run, load_bits, store, caplog, monkeypatch):
+def test_a_machine_without_numba_says_so_and_goes_on(
+    make_cell, run, load_bits, store, caplog, monkeypatch
+):
     monkeypatch.setattr(session.kernels, "missing", lambda: "No module named 'numba'")
     cell = make_cell({"run.engine": "kernel"})
     assert run(cell) == ["done"]
@@ -45,7 +52,9 @@ def test_a_machine_without_numba_says_so_and_goes_on(make_cell, run, load_bits, 
 
 
 @pytest.mark.parametrize("engine", ["plain", "auto"])
-def test_the_plain_engine_forbids_kernels_everywhere(make_cell, run, load_bits, monkeypatch, engine):
+def test_the_plain_engine_forbids_kernels_everywhere(
+    make_cell, run, load_bits, monkeypatch, engine
+):
     seen = {}
 
     def watched(name):

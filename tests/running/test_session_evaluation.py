@@ -58,14 +58,18 @@ def test_select_last_evaluates_the_last_parameters(make_cell, run, load_bits, st
     values = {"valid_bound": None, "last": None}
     for select in values:
         script = iter([5.0, 6.0, 7.0, 8.0])
-        monkeypatch.setattr(bookkeeping, "validation", lambda *a, script=script: {"valid_bound": next(script)})
+        monkeypatch.setattr(
+            bookkeeping, "validation", lambda *a, script=script: {"valid_bound": next(script)}
+        )
         cell = make_cell({"train.select": select})
         run(cell)
         values[select] = measures(result_of(store, cell))
         assert result_of(store, cell)["best_update"] == 15
     monkeypatch.undo()
     assert all(f"select:{select}" in s for select, found in values.items() for s in found)
-    assert {round(v, 6) for v in values["last"].values()} != {round(v, 6) for v in values["valid_bound"].values()}
+    assert {round(v, 6) for v in values["last"].values()} != {
+        round(v, 6) for v in values["valid_bound"].values()
+    }
 
 
 def test_evaluating_a_run_in_the_middle_of_its_training_leaves_it_to_be_gone_on_with(
@@ -91,7 +95,9 @@ def test_evaluating_a_diverged_run_leaves_it_diverged(make_cell, run, load_bits,
     state = checkpoint.read(path)
     state.meta.update(update=state.meta["update"] - 1, status="running")
     checkpoint.write(path, state)
-    store.write_result(cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []})
+    store.write_result(
+        cell.key, 0, {**result, "status": "diverged", "reason": "nan", "measures": []}
+    )
     (again,) = Session(cell, store, [0]).evaluate_only(nobody)
     assert again["status"] == "diverged"
     assert again["measures"]
@@ -109,7 +115,9 @@ def test_the_validation_bound_is_that_of_the_evaluated_parameters(
     assert next(m["value"] for m in measures if m["name"] == "valid_bound") == expected
 
 
-def test_a_stop_after_the_training_leaves_the_evaluation_for_later(make_cell, run, load_bits, store, trained_from):
+def test_a_stop_after_the_training_leaves_the_evaluation_for_later(
+    make_cell, run, load_bits, store, trained_from
+):
     cell = make_cell()
     stop = []
 
@@ -124,18 +132,26 @@ def test_a_stop_after_the_training_leaves_the_evaluation_for_later(make_cell, ru
     assert trained_from == [0]
 
 
-def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validation(make_cell, load_bits, store):
+def test_a_run_that_is_not_to_be_evaluated_is_trained_and_told_with_its_validation(
+    make_cell, load_bits, store
+):
     cell = make_cell()
     (outcome,) = work(Task(cell, (0,), evaluate=False))
     found = result_of(store, cell)
     validation = {m["name"]: m["value"] for m in found["measures"]}["valid_bound"]
-    assert (outcome.status, outcome.measure, outcome.value) == ("trained", "valid_bound", validation)
+    assert (outcome.status, outcome.measure, outcome.value) == (
+        "trained",
+        "valid_bound",
+        validation,
+    )
     assert found["status"] == "trained"
     assert {m["name"] for m in found["measures"]} <= {"valid_bound", "ms_per_update", "hours"}
     assert status(store, cell, 0) == "trained"
     written = (store.run_dir(cell.key, 0) / "result.json").read_bytes()
     assert [o.status for o in work(Task(cell, (0,), evaluate=False))] == ["trained"]
-    assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == written, "there was nothing to do"
+    assert (store.run_dir(cell.key, 0) / "result.json").read_bytes() == written, (
+        "there was nothing to do"
+    )
 
 
 def test_an_evaluation_some_other_time_ends_in_the_same_bits(

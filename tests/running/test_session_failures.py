@@ -11,7 +11,9 @@ from vaebench.running.tasks import Task, work
 from vaebench.training.programs import NotCompiled
 
 
-def test_a_run_of_other_data_is_refused_in_one_line_and_left_alone(make_cell, load_bits, store, grey):
+def test_a_run_of_other_data_is_refused_in_one_line_and_left_alone(
+    make_cell, load_bits, store, grey
+):
     cell = make_cell()
     work(Task(cell, (0,)))
     (store.run_dir(cell.key, 0) / "result.json").unlink()
@@ -106,7 +108,9 @@ def test_an_evaluation_that_fails_is_recorded_and_made_up_for(
     assert trained_from == [0]
 
 
-def test_a_new_evaluation_that_fails_leaves_the_finished_result(make_cell, run, load_bits, store, evaluation_fails):
+def test_a_new_evaluation_that_fails_leaves_the_finished_result(
+    make_cell, run, load_bits, store, evaluation_fails
+):
     cell = make_cell()
     more = make_cell({"eval": {**make_cell().config["eval"], "iw_samples": 9}})
     run(cell)
@@ -116,7 +120,9 @@ def test_a_new_evaluation_that_fails_leaves_the_finished_result(make_cell, run, 
     assert result_of(store, cell) == before
 
 
-def test_training_that_fails_leaves_the_seeds_beside_it(make_cell, run, load_bits, store, monkeypatch):
+def test_training_that_fails_leaves_the_seeds_beside_it(
+    make_cell, run, load_bits, store, monkeypatch
+):
     cell = make_cell()
     run(cell, (0,))
     (store.run_dir(cell.key, 0) / "result.json").unlink()
@@ -133,7 +139,9 @@ def test_training_that_fails_leaves_the_seeds_beside_it(make_cell, run, load_bit
 
 
 @pytest.mark.parametrize(("stop", "status"), [(True, "interrupted"), (False, "failed")])
-def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(make_cell, run, load_bits, monkeypatch, stop, status):
+def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(
+    make_cell, run, load_bits, monkeypatch, stop, status
+):
     """Ctrl-C in a terminal reaches the C++ compiler as well."""
 
     def broken(*args):
@@ -146,7 +154,9 @@ def test_a_compiler_that_is_stopped_with_the_rest_is_no_failure(make_cell, run, 
     assert run(make_cell(), (0,)) == ["done"]
 
 
-def test_with_debug_an_unexpected_error_is_raised(make_cell, load_bits, evaluation_fails, monkeypatch):
+def test_with_debug_an_unexpected_error_is_raised(
+    make_cell, load_bits, evaluation_fails, monkeypatch
+):
     monkeypatch.setenv("VAEBENCH_DEBUG", "1")
     evaluation_fails({0})
     with pytest.raises(RuntimeError, match="luck"):

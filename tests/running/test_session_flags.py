@@ -25,7 +25,8 @@ def test_a_baseline_that_went_astray_marks_the_run(make_cell, run, load_bits, st
     assert "validation of update 15," in flag
     frame = store.frame([cell], [0])
     assert all("baseline" in marks for marks in frame["flags"])
-    assert [o.flags for o in work(Task(cell, (0,)))] == ["baseline"]  # as it is told when it is met again
+    # As it is told when it is met again.
+    assert [o.flags for o in work(Task(cell, (0,)))] == ["baseline"]
 
 
 def test_a_healthy_run_has_no_flags(make_cell, run, load_bits, store):
@@ -37,7 +38,9 @@ def test_a_healthy_run_has_no_flags(make_cell, run, load_bits, store):
     assert {line.split(",")[place] for line in lines[1:]} == {"0.0"}
 
 
-def test_an_impossible_validation_is_flagged_where_it_is_stored(make_cell, run, load_bits, store, monkeypatch):
+def test_an_impossible_validation_is_flagged_where_it_is_stored(
+    make_cell, run, load_bits, store, monkeypatch
+):
     from vaebench.data import DATA, Digits
 
     monkeypatch.setitem(DATA, "bits", Digits)  # a name under which binary images are known

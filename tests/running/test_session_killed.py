@@ -73,7 +73,9 @@ def test_the_variant_that_stops_early_does_so(make_cell, run, load_bits, store):
     assert {result_of(store, cell, s)["stopped_early"] for s in (0, 1)} == {True}
 
 
-def test_a_run_that_is_killed_again_and_again_gets_there(make_cell, run, dying, load_bits, states_of, tmp_path):
+def test_a_run_that_is_killed_again_and_again_gets_there(
+    make_cell, run, dying, load_bits, states_of, tmp_path
+):
     whole = make_cell({"run.results": str(tmp_path / "whole")})
     run(whole, (0, 1))
     dying(5)  # time for a first validation of one seed

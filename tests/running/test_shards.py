@@ -17,7 +17,9 @@ from vaebench.running.execute import Shard, plan
 def cells(make_cell):
     """Six cells; the last one is the third again, evaluated in another way, as another table may ask."""
     found = [make_cell({"train.updates": n}) for n in range(10, 15)]
-    again = make_cell({"train.updates": 12, "eval": {**found[2].config["eval"], "bound_samples": 7}})
+    again = make_cell(
+        {"train.updates": 12, "eval": {**found[2].config["eval"], "bound_samples": 7}}
+    )
     return [*found, again]
 
 
@@ -31,7 +33,9 @@ def test_shares_are_disjoint_and_complete_and_none_is_much_larger(store, cells, 
     whole = runs(plan(store, wanted))
     shares = [runs(plan(store, wanted, shard=Shard(k + 1, of))) for k in range(of)]
     assert sorted(run for share in shares for run in share) == sorted(whole)
-    assert all(share == [run for run in whole if run in share] for share in shares), "in the order of the command"
+    assert all(share == [run for run in whole if run in share] for share in shares), (
+        "in the order of the command"
+    )
     trained = [{(c, s) for c, s in share if c != id(cells[-1])} for share in shares]
     assert max(map(len, trained)) - min(map(len, trained)) <= 1
 
@@ -70,7 +74,9 @@ def test_a_share_without_runs_does_nothing(tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("text", ["", "3", "0/8", "9/8", "3/0", "a/b", "3/8/2", "-1/8", "1/99999999999999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "3", "0/8", "9/8", "3/0", "a/b", "3/8/2", "-1/8", "1/99999999999999999999"]
+)
 def test_anything_else_is_refused(text):
     with pytest.raises(UserError, match="write the number of a share"):
         Shard.read(text)

@@ -12,7 +12,14 @@ from vaebench.running.shipped_settings import with_settings
 
 def record(cell, **changes):
     """A run of ``cell`` as a results CSV tells of it."""
-    known = {"key": cell.key, "seed": 0, "status": "done", "seconds": 600.0, "eval_seconds": 60.0, "updates": 2995}
+    known = {
+        "key": cell.key,
+        "seed": 0,
+        "status": "done",
+        "seconds": 600.0,
+        "eval_seconds": 60.0,
+        "updates": 2995,
+    }
     return {**known, "device": "cpu", "table": cell.table, "preset": cell.preset, **changes}
 
 
@@ -20,7 +27,9 @@ def record(cell, **changes):
 def chosen():
     """The first cell of darn_mnist at 5 and at 100 passes."""
     table = load_table("darn_mnist")
-    return [cells(table, load_preset(name), only=["row=fDARN 400"])[0] for name in ("short", "paper")]
+    return [
+        cells(table, load_preset(name), only=["row=fDARN 400"])[0] for name in ("short", "paper")
+    ]
 
 
 def test_passes_are_scaled_by_passes(chosen):
@@ -33,11 +42,15 @@ def test_passes_are_scaled_by_passes(chosen):
 def test_sizes_are_known_again(chosen):
     """Another batch is another size, though a key does not show it."""
     short, _ = chosen
-    other = cells(load_table("darn_mnist"), load_preset("paper"), ["train.batch=50"], ["row=fDARN 400"])[0]
+    other = cells(
+        load_table("darn_mnist"), load_preset("paper"), ["train.batch=50"], ["row=fDARN 400"]
+    )[0]
     assert estimate(with_settings([record(short)], [other]), other) is None
 
 
-@pytest.mark.parametrize("changes", [{"table": "gone"}, {"preset": "gone"}, {"key": "mnist_static-fdarn400-mdl-0"}])
+@pytest.mark.parametrize(
+    "changes", [{"table": "gone"}, {"preset": "gone"}, {"key": "mnist_static-fdarn400-mdl-0"}]
+)
 def test_what_no_preset_makes_stays_as_it_is(chosen, changes):
     short, paper = chosen
     lost = record(short, **changes)

@@ -96,7 +96,14 @@ def test_what_slurm_is_asked_for(monkeypatch, tmp_path):
 
     text = _make_sbatch_string("x", tmp_path, map_count=20, **Slurm(settings)._parameters("b", 20))
     for line in (
-        *("job-name=vaebench-b", "partition=gpu", "time=90", "signal=USR2@60", "cpus-per-task=4", "gpus-per-node=1"),
+        *(
+            "job-name=vaebench-b",
+            "partition=gpu",
+            "time=90",
+            "signal=USR2@60",
+            "cpus-per-task=4",
+            "gpus-per-node=1",
+        ),
         *("mem=8GB", "array=0-19%5", "account=ml", "exclusive", "requeue"),
     ):
         assert f"#SBATCH --{line}\n" in text

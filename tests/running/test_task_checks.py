@@ -21,7 +21,9 @@ from vaebench.training.batches import Batches
 from vaebench.training.build import too_short
 
 
-def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(make_cell, load_bits, monkeypatch):
+def test_a_device_or_data_that_are_not_there_stop_everything_before_it_runs(
+    make_cell, load_bits, monkeypatch
+):
     with pytest.raises(UserError, match="cuda:99"):
         preflight([make_cell(), make_cell({"run.device": "cuda:99"})])
 
@@ -43,17 +45,29 @@ EONADE = {
 @pytest.mark.parametrize(
     ("settings", "updates", "unit", "said"),
     [
-        (LADDER, 3, "epochs", "objective.lower=3: the first 3 epochs train a part .*, and there are 3 epochs"),
+        (
+            LADDER,
+            3,
+            "epochs",
+            "objective.lower=3: the first 3 epochs train a part .*, and there are 3 epochs",
+        ),
         (LADDER, 4, "epochs", ""),
         (LADDER, 9, "updates", "objective.lower=3: the first 3 epochs .* 9 updates"),
         (LADDER, 10, "updates", ""),
-        (EONADE, 40, "updates", r"objective.pretraining=20: the first 40 updates .* 40 updates \(train"),
+        (
+            EONADE,
+            40,
+            "updates",
+            r"objective.pretraining=20: the first 40 updates .* 40 updates \(train",
+        ),
         (EONADE, 41, "updates", ""),
         (EONADE, 13, "epochs", "objective.pretraining=20: the first 40 updates .* 13 epochs"),
         (EONADE, 14, "epochs", ""),
     ],
 )
-def test_a_budget_that_ends_before_the_last_part_is_told(make_cell, load_bits, caplog, settings, updates, unit, said):
+def test_a_budget_that_ends_before_the_last_part_is_told(
+    make_cell, load_bits, caplog, settings, updates, unit, said
+):
     """Passes are of 30 cases by 10: three updates."""
     cell = make_cell({**settings, "train.updates": updates, "train.unit": unit, "train.batch": 10})
     preflight([make_cell(), cell])
@@ -69,11 +83,18 @@ def test_shipped_budgets_end_after_the_last_part_has_begun(name):
 
 
 def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cell, load_bits):
-    with pytest.raises(UserError, match=r"data=bits has no documents, which model=text_vae needs; allowed.*: sbn"):
+    with pytest.raises(
+        UserError, match=r"data=bits has no documents, which model=text_vae needs; allowed.*: sbn"
+    ):
         preflight([make_cell(), make_cell({"model": {"name": "text_vae"}})])
-    with pytest.raises(UserError, match=r"train.order=lengths: for documents only, and data=bits has none"):
+    with pytest.raises(
+        UserError, match=r"train.order=lengths: for documents only, and data=bits has none"
+    ):
         preflight([make_cell({"train.order": "lengths"})])
-    with pytest.raises(UserError, match=r"data=text has documents, which model=sbn cannot read; allowed.*: text_vae"):
+    with pytest.raises(
+        UserError,
+        match=r"data=text has documents, which model=sbn cannot read; allowed.*: text_vae",
+    ):
         models.check_data("sbn", "text", Kind.TOKENS)
 
 
@@ -90,7 +111,9 @@ def test_data_that_the_model_cannot_read_stop_everything_before_it_runs(make_cel
     ],
     ids=str,
 )
-def test_a_cell_that_cannot_be_built_is_named_without_any_data(make_cell, monkeypatch, setting, value, words):
+def test_a_cell_that_cannot_be_built_is_named_without_any_data(
+    make_cell, monkeypatch, setting, value, words
+):
     def load(config, **kw):
         raise DataError("nothing there")
 
@@ -109,7 +132,9 @@ def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell
     built = []
     build = models.build
     monkeypatch.setattr(
-        models, "build", lambda config, info: built.append((config["dims"], info.size)) or build(config, info)
+        models,
+        "build",
+        lambda config, info: built.append((config["dims"], info.size)) or build(config, info),
     )
     cells = [
         make_cell(),
@@ -123,7 +148,8 @@ def test_checking_builds_what_is_distinct_once_and_as_wide_as_the_data(make_cell
 
 def test_checking_takes_no_memory(make_cell):
     with pytest.raises(
-        UserError, match=r"a model of 200,002,070,000,414 parameters .*; allowed: at most 1,000,000,000"
+        UserError,
+        match=r"a model of 200,002,070,000,414 parameters .*; allowed: at most 1,000,000,000",
     ):
         check([make_cell({"model.dims": [10**7, 10**7]})])  # 400 terabytes
     with torch.device("meta"):

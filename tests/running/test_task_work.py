@@ -26,7 +26,10 @@ def test_what_somebody_finished_since_it_was_planned_is_not_run_again(make_cell,
     put_result(store, cell, 0)
     put_result(store, cell, 1, "diverged")
     said = []
-    outcomes = work(Task(cell, (0, 1, 2)), lambda event: said.append(event) if isinstance(event, Outcome) else None)
+    outcomes = work(
+        Task(cell, (0, 1, 2)),
+        lambda event: said.append(event) if isinstance(event, Outcome) else None,
+    )
     assert [(o.seed, o.status) for o in outcomes] == [(0, "done"), (1, "diverged"), (2, "done")]
     assert (outcomes[0].value, outcomes[1].reason) == (1.0, "why")
     assert said == outcomes
@@ -87,7 +90,9 @@ def test_a_task_that_waits_takes_what_the_other_left(make_cell, load_bits, store
     waiting.join(20)
     thread.join(20)
     assert [(o.status, o.value) for o in outcomes] == [("done", 1.0)]
-    assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists(), "the other had finished it"
+    assert not (store.run_dir(cell.key, 0) / "checkpoint.safetensors").exists(), (
+        "the other had finished it"
+    )
 
 
 def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypatch):
@@ -99,7 +104,9 @@ def test_a_task_that_waits_can_be_stopped(make_cell, load_bits, store, monkeypat
     assert outcome.status == "busy"
 
 
-def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(make_cell, load_bits, store):
+def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(
+    make_cell, load_bits, store
+):
     cell = make_cell()
     path = store.run_dir(cell.key, 1) / ".lock"
 
@@ -119,7 +126,9 @@ def test_a_task_whose_lock_was_taken_stops_and_leaves_its_runs_to_the_other(make
 
 def test_a_task_that_is_stopped_before_it_began_touches_nothing(make_cell, load_bits, tmp_path):
     outcomes = work(Task(make_cell(), (0, 1)), should_stop=lambda: True)
-    assert [(o.status, o.reason) for o in outcomes] == [("interrupted", "stopped before it began")] * 2
+    assert [(o.status, o.reason) for o in outcomes] == [
+        ("interrupted", "stopped before it began")
+    ] * 2
     assert list(tmp_path.iterdir()) == []
 
 
@@ -177,7 +186,9 @@ def test_a_full_disk_fails_in_one_line_and_a_rerun_completes(
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
 
-def test_a_full_disk_leaves_finished_results_whole(make_cell, load_bits, store, state_of, monkeypatch):
+def test_a_full_disk_leaves_finished_results_whole(
+    make_cell, load_bits, store, state_of, monkeypatch
+):
     cell = make_cell()
     work(Task(cell, (0,)))
     before = state_of(store.run_dir(cell.key, 0))
@@ -192,7 +203,9 @@ def test_a_full_disk_leaves_finished_results_whole(make_cell, load_bits, store, 
     assert state_of(store.run_dir(cell.key, 0)) == before
 
 
-def test_a_diverged_run_is_recorded_and_its_neighbour_trained(make_cell, load_bits, store, monkeypatch):
+def test_a_diverged_run_is_recorded_and_its_neighbour_trained(
+    make_cell, load_bits, store, monkeypatch
+):
     real = Pack.advance
 
     def advance(self, *args):

@@ -31,12 +31,19 @@ def test_cells_that_share_a_run_come_once_unless_they_evaluate_it_in_other_ways(
 @pytest.mark.parametrize(
     ("unit", "updates", "share"), [("updates", 60, 0.5), ("updates", 20, 1.0), ("epochs", 8, 0.75)]
 )
-def test_what_is_behind_a_partial_run_is_read_from_its_curve(make_cell, store, unit, updates, share):
+def test_what_is_behind_a_partial_run_is_read_from_its_curve(
+    make_cell, store, unit, updates, share
+):
     cell = make_cell({"train.updates": updates, "train.unit": unit, "train.valid_every": 3})
     folder = store.run_dir(cell.key, 0)
     assert runner.share_done(store, cell, 0) == 0
     folder.mkdir(parents=True)
-    for text, expected in (("", 0), ("update,seconds\n", 0), ("update,seconds\n15,0.1\n30,0.2\n", share), ("\0\n", 0)):
+    for text, expected in (
+        ("", 0),
+        ("update,seconds\n", 0),
+        ("update,seconds\n15,0.1\n30,0.2\n", share),
+        ("\0\n", 0),
+    ):
         (folder / "curve.csv").write_text(text)
         assert runner.share_done(store, cell, 0) == expected
 

@@ -30,10 +30,14 @@ def finished(root: Path, cell: Cell, seed: int, value: float) -> None:
     """A finished run whose bound is ``value``, with a curve of two points."""
     runs = Store(root)
     measure = Measure("bound", value, "nats", signature="x")
-    runs.write_result(cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]})
+    runs.write_result(
+        cell.key, seed, {"status": "done", "reason": "", "measures": [measure.to_dict()]}
+    )
     folder = runs.run_dir(cell.key, seed)
     lines = [f"{u},1.5,{value + 0.1},{value},nats" for u in (10, 20)]
-    (folder / "curve.csv").write_text("\n".join(["update,seconds,train_bound,valid_bound,unit", *lines]) + "\n")
+    (folder / "curve.csv").write_text(
+        "\n".join(["update,seconds,train_bound,valid_bound,unit", *lines]) + "\n"
+    )
 
 
 def collected(script, tmp_path, results):
@@ -61,7 +65,9 @@ def test_runs_of_two_places_come_together(script, tmp_path):
     assert curves[["row", "column", "seed", "update"]].values.tolist() == [
         [c.row, c.column, s, u] for c, s, _ in wanted for u in (10, 20)
     ]
-    assert curves["valid_bound"].tolist() == pytest.approx([v for _, _, v in wanted for _ in range(2)], abs=1e-12)
+    assert curves["valid_bound"].tolist() == pytest.approx(
+        [v for _, _, v in wanted for _ in range(2)], abs=1e-12
+    )
 
 
 def test_what_the_table_no_longer_trains_so_goes(script, tmp_path, monkeypatch):
@@ -104,7 +110,9 @@ def training(root: Path, cell: Cell, seed: int, points: str) -> None:
     """A run that has not ended: curve and ``points`` of posterior means, and no result."""
     folder = Store(root).run_dir(cell.key, seed)
     folder.mkdir(parents=True)
-    (folder / "curve.csv").write_text("update,seconds,train_bound,valid_bound,unit\n10,1.5,99.1,99.0,nats\n")
+    (folder / "curve.csv").write_text(
+        "update,seconds,train_bound,valid_bound,unit\n10,1.5,99.1,99.0,nats\n"
+    )
     (folder / "means.csv").write_text(points)
 
 
@@ -123,7 +131,10 @@ def test_points_of_a_figure_are_of_runs_that_ended(script, tmp_path, monkeypatch
     drawn = []
     monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
     points = "split,update,kind,case,model,encoder\nvalid,0,,3,0.500000,-0.100000\n"
-    first, second = (next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r)) for r in ("basic", "aggr"))
+    first, second = (
+        next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r))
+        for r in ("basic", "aggr")
+    )
     finished(tmp_path / "a", first, 0, 37.0)
     (Store(tmp_path / "a").run_dir(first.key, 0) / "means.csv").write_text(points)
     finished(tmp_path / "a", second, 1, 37.0)
@@ -143,7 +154,10 @@ def test_a_figure_of_curves_is_drawn_of_both(script, tmp_path, monkeypatch):
         script.collect(Store(tmp_path / results), "nvil_variance", "short")
     assert len(drawn) == 2
     curves = drawn[1]
-    assert all(pd.api.types.is_numeric_dtype(curves[c]) for c in ("seed", "update", "train_bound", "valid_bound"))
+    assert all(
+        pd.api.types.is_numeric_dtype(curves[c])
+        for c in ("seed", "update", "train_bound", "valid_bound")
+    )
     assert len(curves) == 6
     from matplotlib.figure import Figure
 
@@ -158,8 +172,15 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
     drawn = []
     monkeypatch.setattr(script, "save_plot", lambda name, frame, path, title: drawn.append(frame))
     header = "split,update,kind,case,model,encoder"
-    first, second = (next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r)) for r in ("basic", "aggr"))
-    for results, cell, seed, x in (("a", first, 0, 0.5), ("b", second, 0, 0.25), ("b", first, 1, 0.125)):
+    first, second = (
+        next(c for c in cells_of("lagging_synthetic") if c.row.startswith(r))
+        for r in ("basic", "aggr")
+    )
+    for results, cell, seed, x in (
+        ("a", first, 0, 0.5),
+        ("b", second, 0, 0.25),
+        ("b", first, 1, 0.125),
+    ):
         finished(tmp_path / results, cell, seed, 37.0)
         folder = Store(tmp_path / results).run_dir(cell.key, seed)
         (folder / "means.csv").write_text(f"{header}\nvalid,0,,3,{x:.6f},-0.100000\n")
@@ -167,7 +188,10 @@ def test_other_figures_keep_what_they_have_of_the_first_seed(script, tmp_path, m
         script.collect(Store(tmp_path / results), "lagging_synthetic", "short")
     path = tmp_path / "reference" / "lagging_synthetic-short-means.csv"
     found = pd.read_csv(path)
-    assert found[["row", "seed", "model"]].values.tolist() == [[first.row, 0, 0.5], [second.row, 0, 0.25]]
+    assert found[["row", "seed", "model"]].values.tolist() == [
+        [first.row, 0, 0.5],
+        [second.row, 0, 0.25],
+    ]
     assert drawn[-1]["model"].tolist() == [0.5, 0.25]
 
 
@@ -192,11 +216,16 @@ def test_flagged_runs_are_refused_unless_asked_for(script, tmp_path, capsys):
     finished(tmp_path / "a", first, 1, 101.0)
     finished(tmp_path / "a", second, 0, 90.0)
     assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short") == 1
-    assert f"{first.row} / {first.column} seed 0 not taken: training: baseline: astray" in capsys.readouterr().err
+    assert (
+        f"{first.row} / {first.column} seed 0 not taken: training: baseline: astray"
+        in capsys.readouterr().err
+    )
     wanted = [(first.row, first.column, 1, 101.0), (second.row, second.column, 0, 90.0)]
     assert values(reference(tmp_path)) == wanted
     curves = pd.read_csv(tmp_path / "reference" / "nvil_mnist-short-curves.csv")
-    assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {w[:3] for w in wanted}
+    assert {*zip(curves["row"], curves["column"], curves["seed"], strict=True)} == {
+        w[:3] for w in wanted
+    }
 
     assert script.collect(Store(tmp_path / "a"), "nvil_mnist", "short", flagged=True) == 0
     frame = reference(tmp_path)
@@ -211,12 +240,17 @@ def test_a_run_that_is_flagged_leaves_what_the_file_has_of_it(script, tmp_path):
     marked(tmp_path / "b", first, 0, "baseline: astray")
     finished(tmp_path / "b", first, 1, 101.0)
     assert script.collect(Store(tmp_path / "b"), "nvil_mnist", "short") == 1
-    assert values(reference(tmp_path)) == [(first.row, first.column, 0, 100.0), (first.row, first.column, 1, 101.0)]
+    assert values(reference(tmp_path)) == [
+        (first.row, first.column, 0, 100.0),
+        (first.row, first.column, 1, 101.0),
+    ]
     assert reference(tmp_path)["flags"].tolist() == ["", ""]
 
 
 @pytest.mark.parametrize(("table", "refused"), [("nvil_mnist", 1), ("lagging_synthetic", 0)])
-def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(script, tmp_path, table, refused):
+def test_a_layer_without_kl_is_refused_where_it_is_not_what_the_table_measures(
+    script, tmp_path, table, refused
+):
     cell = cells_of(table)[0]
     finished(tmp_path / "a", cell, 0, 100.0)
     runs = Store(tmp_path / "a")

@@ -26,13 +26,22 @@ def test_the_committed_numbers_are_those_of_the_curves(script, name: str) -> Non
 def test_when_equal_rates_are_where_the_literal_ones_end(row: str) -> None:
     """The finding has the first update after which the median of five validations is at the best of the others'."""
     curves = pd.read_csv(REFERENCE / "nvil_recipe-paper-curves.csv")
-    runs = {c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")}
+    runs = {
+        c: curves[(curves["row"] == row) & (curves["column"] == c)] for c in ("literal", "equal")
+    }
     medians = {c: run["valid_bound"].rolling(5).median() for c, run in runs.items()}
     there = medians["equal"] <= medians["literal"].min()
     update = int(runs["equal"].loc[there.idxmax(), "update"])
-    findings = yaml.safe_load((ROOT / "conf" / "table" / "nvil_recipe.yaml").read_text(encoding="utf-8"))["findings"]
-    (found,) = [f["found"] for f in findings if f["topic"].startswith(f"{row} after 10,000,000 updates")]
-    assert f"equal ones were after {update:,} updates (medians of five validations, the best so far)" in found
+    findings = yaml.safe_load(
+        (ROOT / "conf" / "table" / "nvil_recipe.yaml").read_text(encoding="utf-8")
+    )["findings"]
+    (found,) = [
+        f["found"] for f in findings if f["topic"].startswith(f"{row} after 10,000,000 updates")
+    ]
+    assert (
+        f"equal ones were after {update:,} updates (medians of five validations, the best so far)"
+        in found
+    )
 
 
 def test_the_slope_is_that_of_least_squares(script) -> None:
@@ -45,7 +54,9 @@ def test_the_slope_is_that_of_least_squares(script) -> None:
 
 
 @pytest.mark.parametrize(("memory", "low", "high"), [(0.0, 0.85, 1.1), (0.4, 0.8, 1.1)])
-def test_the_robust_error_is_that_of_repeats(script, memory: float, low: float, high: float) -> None:
+def test_the_robust_error_is_that_of_repeats(
+    script, memory: float, low: float, high: float
+) -> None:
     """Neighbours correlated by 0.4: the plain error is 0.65 of what repeats show, the robust one nearly all of it."""
     rng = np.random.default_rng(1)
     updates = np.arange(1, 201) * 10_000.0
@@ -68,7 +79,9 @@ def test_phases_are_read_off_the_curve(script, monkeypatch) -> None:
         ("aggressive", "IW", 0, u, 40.0, *rest, 1)
         for u, rest in enumerate([(28, 1.0, 1.1), (30, 0.8, 0.95), (0, 0.9, 1.0)])
     ]
-    rows += [("VAE", "IW", 0, u, 40.0, np.nan, noise, 0.0, 0) for u, noise in enumerate((-0.1, 0.0, 0.1))]
+    rows += [
+        ("VAE", "IW", 0, u, 40.0, np.nan, noise, 0.0, 0) for u, noise in enumerate((-0.1, 0.0, 0.1))
+    ]
     frame = pd.DataFrame(rows, columns=columns)
     monkeypatch.setattr(script, "curves", lambda name: frame)
     (line, _) = script.phases().to_dict("records")

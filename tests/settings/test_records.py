@@ -25,14 +25,28 @@ from vaebench.settings.whole_cell import NULLABLE
 def test_a_record_has_what_its_section_says_and_the_rest_by_default(cell, name):
     """The defaults of the records are those of conf/, as far as its options have them."""
     record = SECTIONS[name]
-    section = {k: tuple(v) if isinstance(v, list) else v for k, v in cell[name].items() if k != "name"}
+    section = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in cell[name].items() if k != "name"
+    }
     assert set(section) <= {f.name for f in dataclasses.fields(record)} | {"content"}
-    assert dataclasses.asdict(record.of({})).items() >= {k: v for k, v in section.items() if k != "iw_samples"}.items()
-    changed = {"train": {"batch": 7}, "data": {"mirror": "x"}, "eval": {"points": 7}, "run": {"pack": 2}}[name]
+    assert (
+        dataclasses.asdict(record.of({})).items()
+        >= {k: v for k, v in section.items() if k != "iw_samples"}.items()
+    )
+    changed = {
+        "train": {"batch": 7},
+        "data": {"mirror": "x"},
+        "eval": {"points": 7},
+        "run": {"pack": 2},
+    }[name]
     assert record.of({**section, **changed, "name": "x"}) == record(**{**section, **changed})
 
 
-CLASSES = {"model": models.model_class, "objective": objectives.OBJECTIVES.get, "optim": optim.OPTIMS.get}
+CLASSES = {
+    "model": models.model_class,
+    "objective": objectives.OBJECTIVES.get,
+    "optim": optim.OPTIMS.get,
+}
 
 
 def options():
@@ -46,7 +60,8 @@ def test_settings_of_a_component_are_the_arguments_of_its_constructor_with_their
     for cls in reversed(CLASSES[group](name).__mro__):  # one may pass on what its parents take
         hints |= typing.get_type_hints(vars(cls).get("__init__", object.__init__))
     for key, default in settings_of(defaults.of_option(group, name)).items():
-        if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):  # how its parameters begin
+        # How its parameters begin.
+        if group == "model" and key in ("init", "init_scale", *TEXT_KEYS):
             continue
         assert key in hints, key
         of = hints[key]

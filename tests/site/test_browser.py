@@ -10,7 +10,13 @@ import subprocess
 
 import pytest
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-logging=stderr"]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--enable-logging=stderr",
+]
 
 PROBE = """
 <script>
@@ -116,7 +122,9 @@ def test_a_press_on_a_name_hides_its_lines(folder, tmp_path):
     button.click();
     return [before, ...hidden, lines(), button.getAttribute("aria-pressed")];"""
 
-    before, after, pressed, again, last = found_in(folder / "table/lagging_synthetic.html", 1200, body, tmp_path)
+    before, after, pressed, again, last = found_in(
+        folder / "table/lagging_synthetic.html", 1200, body, tmp_path
+    )
 
     assert after < before == again
     assert (pressed, last) == ("false", "true")

@@ -7,7 +7,10 @@ from vaebench.site import leaderboard, sources
 
 
 def test_a_board_has_one_kind_of_number_and_each_model_once():
-    results = [sources.of_files(catalogue.load(name), ["reference"]) for name in ("nvil_mnist", "nvil_recipe")]
+    results = [
+        sources.of_files(catalogue.load(name), ["reference"])
+        for name in ("nvil_mnist", "nvil_recipe")
+    ]
 
     boards = leaderboard.boards(results)
 
@@ -17,7 +20,9 @@ def test_a_board_has_one_kind_of_number_and_each_model_once():
         assert len({p.key for p in board.places}) == len(board.places)
         means = [p.number.mean for p in board.places]
         assert means == sorted(means)
-    bounds = [b for b in boards if b.data.startswith("mnist_static@") and b.kind.startswith("bound,")]
+    bounds = [
+        b for b in boards if b.data.startswith("mnist_static@") and b.kind.startswith("bound,")
+    ]
     apart = [p.key for b in bounds for p in b.places if "samples 10" not in b.kind]
     assert apart
     assert all("-mdl-" in key for key in apart)  # deterministic codes, of which one sample is exact

@@ -45,7 +45,9 @@ def test_the_figures_of_a_table(folder):
     dots, *curves = Page(folder / "table/nvil_recipe.html").specs
     published, ours = dots["data"]
     frame = long_frame.read_csv(shipped.folder() / "nvil_recipe-paper.csv")
-    (value,) = frame[(frame["row"] == "SBN 200") & (frame["column"] == "equal") & (frame["metric"] == "bound")]["value"]
+    (value,) = frame[
+        (frame["row"] == "SBN 200") & (frame["column"] == "equal") & (frame["metric"] == "bound")
+    ]["value"]
 
     place = ours["y"].index("SBN 200 / equal (paper)")
     assert ours["x"][place] == pytest.approx(value - 113.1, abs=1e-3)
@@ -71,7 +73,9 @@ def test_a_run_page(folder):
 
 def test_names_cannot_become_markup(folder):
     for path in folder.rglob("*.html"):
-        for script in re.findall(r'<script type="application/json">(.*?)</script>', path.read_text(), re.S):
+        for script in re.findall(
+            r'<script type="application/json">(.*?)</script>', path.read_text(), re.S
+        ):
             assert "<" not in script
 
 
@@ -83,4 +87,8 @@ def test_names_of_files():
 def test_what_is_not_known_of_an_unfinished_run_is_left_out(unknown):
     assert build._count(unknown) == build._time(unknown) == build._shown(unknown) == ""
     assert build._shown(float("inf")) == "inf"
-    assert (build._count(10_000_000.0), build._time(90.0), build._shown(0.5)) == ("10,000,000", "90 s", "0.5")
+    assert (build._count(10_000_000.0), build._time(90.0), build._shown(0.5)) == (
+        "10,000,000",
+        "90 s",
+        "0.5",
+    )

@@ -24,9 +24,18 @@ from vaebench.work import steps
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["table=nvil_recip", "--from", "reference"], "table=nvil_recip: did you mean 'nvil_recipe'?"),
-        (["run.results=nowhere"], "nowhere: no results of these tables; --from reference shows those shipped"),
-        (["--from", "reference", "--samples"], "site --from: there are no runs to read; leave out --samples"),
+        (
+            ["table=nvil_recip", "--from", "reference"],
+            "table=nvil_recip: did you mean 'nvil_recipe'?",
+        ),
+        (
+            ["run.results=nowhere"],
+            "nowhere: no results of these tables; --from reference shows those shipped",
+        ),
+        (
+            ["--from", "reference", "--samples"],
+            "site --from: there are no runs to read; leave out --samples",
+        ),
         (["--from", "gone.csv"], "gone.csv"),
         (["preset=short"], "site does not take 'preset=short'"),
         (["--from", "reference", "--output", "file"], "--output file: not a folder"),
@@ -53,10 +62,22 @@ def test_the_runs_of_a_folder(tmp_path, capsys):
 
     assert main(["site", "table=nvil_mnist", runs, "--output", str(tmp_path / "none")]) == 2
     assert (
-        "no results of these tables; 10 runs with other settings or of other tables left out" in capsys.readouterr().err
+        "no results of these tables; 10 runs with other settings or of other tables left out"
+        in capsys.readouterr().err
     )
 
-    assert main(["site", "table=dvae_sharp_sharp_toy,nvil_mnist", runs, "--output", str(tmp_path / "site")]) == 0
+    assert (
+        main(
+            [
+                "site",
+                "table=dvae_sharp_sharp_toy,nvil_mnist",
+                runs,
+                "--output",
+                str(tmp_path / "site"),
+            ]
+        )
+        == 0
+    )
 
     assert "with other settings or of other tables left out" in capsys.readouterr().err
     text = (tmp_path / "site/table/dvae_sharp_sharp_toy.html").read_text()
@@ -69,7 +90,11 @@ def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
     """Damaged: a warning, and its run has a page all the same. Infinite: these points alone."""
     root = tmp_path / "runs"
     script = [sys.executable, Path(__file__).parents[2] / "scripts/simulated_store.py", root]
-    subprocess.run([*script, "--runs", "2", "--seeds", "2", "--validations", "5"], check=True, capture_output=True)
+    subprocess.run(
+        [*script, "--runs", "2", "--seeds", "2", "--validations", "5"],
+        check=True,
+        capture_output=True,
+    )
     damaged, infinite = sorted(root.glob("*/seed-*/curve.csv"))
     damaged.write_text(damaged.read_text() + "no number,0,0\n")
     header, *lines = infinite.read_text().splitlines()
@@ -92,7 +117,14 @@ def test_a_curve_that_cannot_be_drawn_is_left_out(tmp_path, caplog):
 
 
 def test_pages_that_would_be_the_same_keep_their_time(tmp_path):
-    words = ["site", "table=dvae_sharp_sharp_toy,lagging_yelp", "--from", "reference", "--output", str(tmp_path)]
+    words = [
+        "site",
+        "table=dvae_sharp_sharp_toy,lagging_yelp",
+        "--from",
+        "reference",
+        "--output",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     for path in files:
@@ -123,7 +155,19 @@ def test_it_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(steps, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
 
-    assert main(["site", "table=nvil_recipe,lagging_yelp", "--from", "reference", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "site",
+                "table=nvil_recipe,lagging_yelp",
+                "--from",
+                "reference",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
 
     told = capsys.readouterr().err
     assert "\nsite: tables read 1/2, " in told
@@ -132,7 +176,19 @@ def test_it_says_how_far_it_is(tmp_path, capsys, monkeypatch):
 
 
 def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
-    assert main(["site", "table=lagging_yelp,nvil_recipe", "--from", "reference", "--output", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "site",
+                "table=lagging_yelp,nvil_recipe",
+                "--from",
+                "reference",
+                "--output",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
 
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("site:")] == [
         "site: tables read 0/2"
@@ -141,7 +197,13 @@ def test_without_a_terminal_it_says_so_once_a_minute(tmp_path, capsys):
 
 def test_samples_of_a_run_are_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
-    few = ["preset=quick", "train.updates=2", "train.valid_every=1", "run.engine=plain", "model.dims=[3]"]
+    few = [
+        "preset=quick",
+        "train.updates=2",
+        "train.valid_every=1",
+        "run.engine=plain",
+        "model.dims=[3]",
+    ]
     one = ["table=nvil_mnist", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
     assert main(["run", *one, *few, "eval.iw_samples=2", f"run.results={tmp_path / 'runs'}"]) == 0
     (run,) = (tmp_path / "runs").glob("*/seed-0")

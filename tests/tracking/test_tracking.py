@@ -97,7 +97,9 @@ def test_every_point_is_told_once_and_the_result_last(tracked, listener, store):
 
         final = store.read_result(cell.key, seed)
         assert told[-2][3] == "done"
-        assert {m.name: m.value for m in told[-2][4]} == {m["name"]: m["value"] for m in final["measures"]}
+        assert {m.name: m.value for m in told[-2][4]} == {
+            m["name"]: m["value"] for m in final["measures"]
+        }
 
 
 def test_a_run_that_goes_on_tells_the_new_points_alone(tracked, listener):
@@ -178,14 +180,23 @@ def test_grid_puts_four_images_a_line():
 
     found = grid(x, (2, 1))
 
-    assert found.tolist() == [[1, 0, 2, 0, 3, 0, 4], [1, 0, 2, 0, 3, 0, 4], [0] * 7, [5, *[0] * 6], [5, *[0] * 6]]
+    assert found.tolist() == [
+        [1, 0, 2, 0, 3, 0, 4],
+        [1, 0, 2, 0, 3, 0, 4],
+        [0] * 7,
+        [5, *[0] * 6],
+        [5, *[0] * 6],
+    ]
 
 
 def test_jsonl_writes_one_object_a_line(tracked, store):
     cell = tracked()
     work(Task(cell, (0,)))
 
-    lines = [json.loads(line) for line in (store.run_dir(cell.key, 0) / "track.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (store.run_dir(cell.key, 0) / "track.jsonl").read_text().splitlines()
+    ]
 
     assert [line["update"] for line in lines if line["event"] == "point"] == VALIDATED
     assert lines[0]["config"] == cell.config
@@ -195,12 +206,16 @@ def test_jsonl_writes_one_object_a_line(tracked, store):
 
 
 def test_tensorboard_reads_the_curve_back(tracked, store, tmp_path):
-    pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'vaebench[tensorboard]'")
+    pytest.importorskip(
+        "tensorboard", reason="tensorboard is not installed: pip install 'vaebench[tensorboard]'"
+    )
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     work(Task(tracked({"run.track": ["tensorboard"]}), (0,)))
 
-    events = EventAccumulator(str(tmp_path / "tensorboard" / "bits_table" / "SBN-4" / "NVIL" / "seed-0"))
+    events = EventAccumulator(
+        str(tmp_path / "tensorboard" / "bits_table" / "SBN-4" / "NVIL" / "seed-0")
+    )
     events.Reload()
     assert [e.step for e in events.Scalars("curve/valid_bound")] == VALIDATED
     assert "samples" in events.Tags()["images"]
@@ -210,8 +225,12 @@ def test_tensorboard_reads_the_curve_back(tracked, store, tmp_path):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_keeps_a_run_that_goes_on_in_one_place(tracked, tmp_path, monkeypatch, make_cell):
-    pytest.importorskip("sqlalchemy", reason="mlflow is not installed: pip install 'vaebench[mlflow]'")
-    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'vaebench[mlflow]'")
+    pytest.importorskip(
+        "sqlalchemy", reason="mlflow is not installed: pip install 'vaebench[mlflow]'"
+    )
+    mlflow = pytest.importorskip(
+        "mlflow", reason="mlflow is not installed: pip install 'vaebench[mlflow]'"
+    )
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     cell = tracked({"run.track": ["mlflow"]})
     asked = iter(range(1000))
@@ -242,11 +261,18 @@ def test_wandb_offline_writes_a_folder(tracked, tmp_path, monkeypatch, store, ca
     assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
 
 
-def test_a_package_that_is_not_here_is_named_before_anything_is_written(tracked, monkeypatch, tmp_path):
-    monkeypatch.setitem(tracking.TRACKERS, "wandb", ("vaebench.tracking.wandb", "WeightsAndBiases", "no_such_package"))
+def test_a_package_that_is_not_here_is_named_before_anything_is_written(
+    tracked, monkeypatch, tmp_path
+):
+    monkeypatch.setitem(
+        tracking.TRACKERS,
+        "wandb",
+        ("vaebench.tracking.wandb", "WeightsAndBiases", "no_such_package"),
+    )
 
     with pytest.raises(
-        UserError, match=r"run.track=wandb: no_such_package is not installed; pip install 'vaebench\[wandb\]'"
+        UserError,
+        match=r"run.track=wandb: no_such_package is not installed; pip install 'vaebench\[wandb\]'",
     ):
         tasks.check([tracked({"run.track": ["jsonl", "wandb"]})])
     assert not (tmp_path / "runs").exists()
@@ -264,7 +290,8 @@ def test_the_setting_names_each_tracker_once():
 
 
 @pytest.mark.parametrize(
-    ("text", "folder"), [("SBN 200-200", "SBN-200-200"), ("a/b: c", "a-b-c"), ("..", "-"), ("", "-")]
+    ("text", "folder"),
+    [("SBN 200-200", "SBN-200-200"), ("a/b: c", "a-b-c"), ("..", "-"), ("", "-")],
 )
 def test_names_of_folders(text, folder):
     assert as_folder(text) == folder

@@ -25,7 +25,11 @@ def test_buckets_are_full_and_of_neighbouring_lengths():
 
 
 def test_lengths():
-    assert lengths_of(torch.tensor([[1, 7, 2, 0], [1, 2, 0, 0], [1, 7, 7, 2]])).tolist() == [3, 2, 4]
+    assert lengths_of(torch.tensor([[1, 7, 2, 0], [1, 2, 0, 0], [1, 7, 7, 2]])).tolist() == [
+        3,
+        2,
+        4,
+    ]
 
 
 @pytest.mark.parametrize("order", ["lengths", "buckets"])
@@ -33,14 +37,19 @@ def test_a_pass_has_every_fixed_batch_once_in_an_order_of_its_own(order):
     b = Batches(10, 2, order, LENGTHS)
     fixed = {tuple(t) for t in b.fixed.tolist()}
     assert b.per_epoch == len(fixed) == {"lengths": 6, "buckets": 5}[order]
-    seen = torch.cat([b.block([3, 4], i, 4) for i in range(6)])  # blocks do not meet the ends of passes
+    # Blocks do not meet the ends of passes.
+    seen = torch.cat([b.block([3, 4], i, 4) for i in range(6)])
     assert seen.shape == (24, 2, 2)
     for r in range(2):
-        passes = [[tuple(t) for t in seen[e * b.per_epoch : (e + 1) * b.per_epoch, r].tolist()] for e in range(4)]
+        passes = [
+            [tuple(t) for t in seen[e * b.per_epoch : (e + 1) * b.per_epoch, r].tolist()]
+            for e in range(4)
+        ]
         assert all(set(p) == fixed and len(p) == b.per_epoch for p in passes)
         assert len({tuple(p) for p in passes}) > 1
     assert not torch.equal(seen[:, 0], seen[:, 1])
-    assert torch.equal(seen[:, 1:], torch.cat([b.block([4], i, 4) for i in range(6)]))  # alone as beside others
+    # Alone as beside others.
+    assert torch.equal(seen[:, 1:], torch.cat([b.block([4], i, 4) for i in range(6)]))
 
 
 @pytest.mark.parametrize("order", ["replacement", "shuffle"])
@@ -52,7 +61,9 @@ def test_other_orders_are_as_before(order):
     assert b.per_epoch == 4
 
 
-@pytest.mark.parametrize(("order", "kinds"), [("lengths", 6), ("buckets", 5), ("replacement", None)])
+@pytest.mark.parametrize(
+    ("order", "kinds"), [("lengths", 6), ("buckets", 5), ("replacement", None)]
+)
 def test_extra_batches_are_uniform_and_a_function_of_their_place(order, kinds):
     b = Batches(10, 2, order, LENGTHS)
     assert torch.equal(b.any(1, 2, 3), b.any(1, 2, 3))

@@ -21,7 +21,12 @@ STATE = Checkpoint(
     {"model.p.w": torch.arange(6.0).reshape(2, 3) / 7, "baseline.0.b": torch.tensor(1 / 3)},
     {"mean": torch.tensor([1e-30, -0.0])},
     {"step": torch.tensor(3)},
-    {"update": 7, "best_bound": -1 / 3, "curve": [{"valid_bound": -0.1 - 0.2}], "sums": {"bound": 1e300}},
+    {
+        "update": 7,
+        "best_bound": -1 / 3,
+        "curve": [{"valid_bound": -0.1 - 0.2}],
+        "sums": {"bound": 1e300},
+    },
 )
 
 
@@ -100,7 +105,15 @@ def damage(path, kind):
         path.write_bytes(whole[:kind] if isinstance(kind, int) else CONTENT[kind])
 
 
-KINDS = [*CONTENT, "pickle", "torch pickle", "another program's", "odd names", "odd part", "damaged meta"]
+KINDS = [
+    *CONTENT,
+    "pickle",
+    "torch pickle",
+    "another program's",
+    "odd names",
+    "odd part",
+    "damaged meta",
+]
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "missing", 1, 8, 100, -1])
@@ -168,7 +181,9 @@ def test_a_file_without_a_checksum_is_of_an_earlier_version_and_is_read(path):
     assert torch.equal(back.params["model.p.w"], STATE.params["model.p.w"])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64, torch.int16, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float64, torch.int16, torch.uint8, torch.bool]
+)
 def test_the_checksum_knows_every_type_and_shape(tmp_path, dtype):
     for n, shape in enumerate([(), (0,), (2, 3)]):
         path = tmp_path / f"{n}.safetensors"

@@ -40,7 +40,9 @@ def clock(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(Pack, "advance", takes(lambda pack, index, *rest: UPDATE * len(index), Pack.advance))
+    monkeypatch.setattr(
+        Pack, "advance", takes(lambda pack, index, *rest: UPDATE * len(index), Pack.advance)
+    )
     monkeypatch.setattr(bookkeeping, "validation", takes(VALIDATION, bookkeeping.validation))
     monkeypatch.setattr(train.noise, "update_block", takes(NOISE, train.noise.update_block))
     still = types.SimpleNamespace(process_time=lambda: now.at, monotonic=lambda: now.at)
@@ -58,7 +60,8 @@ def go(make_config, splits, tmp_path):
         left = iter(range(1, 1000))
         with contextlib.suppress(Interrupted):
             train.train(
-                *(make_config(), splits, stand, torch.device("cpu"), "plain"), should_stop=lambda: next(left) == stop
+                *(make_config(), splits, stand, torch.device("cpu"), "plain"),
+                should_stop=lambda: next(left) == stop,
             )
         return stand
 
@@ -111,7 +114,11 @@ def test_a_result_has_the_time_and_evaluating_again_keeps_it(make_cell, store, l
     cell = make_cell()
     work(Task(cell, (0,)))
     (m,) = measures(store, cell, "ms_per_update")
-    assert (m["value"], m["unit"], m["extra"]) == (1000 + 1000 * 3 * NOISE / 50, "ms", {"timed_updates": 50})
+    assert (m["value"], m["unit"], m["extra"]) == (
+        1000 + 1000 * 3 * NOISE / 50,
+        "ms",
+        {"timed_updates": 50},
+    )
     assert m["signature"].startswith("ms_per_update|data:bits@")
     assert m["error"] is None
     work(Task(make_cell({"eval": {**cell.config["eval"], "split": "train"}}), (0,)))
@@ -132,11 +139,15 @@ def test_a_run_without_a_clock_has_no_time(make_cell, store, load_bits, monkeypa
 def columns(make_cell):
     """Three columns of one row: the test images, the training images, the time."""
     ev = make_cell().config["eval"]
-    test, train_, time = (make_cell({"eval": {**ev, "split": s}}, column=s) for s in ("test", "train", "test"))
+    test, train_, time = (
+        make_cell({"eval": {**ev, "split": s}}, column=s) for s in ("test", "train", "test")
+    )
     return [test, train_, replace(time, column="time", measure="ms_per_update", published=22.0)]
 
 
-def test_the_first_column_trains_and_the_second_only_evaluates(columns, store, load_bits, monkeypatch):
+def test_the_first_column_trains_and_the_second_only_evaluates(
+    columns, store, load_bits, monkeypatch
+):
     assert len({c.key for c in columns}) == 1
     test, other, time = columns
     assert [len(pending(store, some, [0])) for some in ([test, time], columns)] == [1, 2]
@@ -147,7 +158,9 @@ def test_the_first_column_trains_and_the_second_only_evaluates(columns, store, l
     assert work(Task(other, (0,)))[0].status == "done"
     assert [status(store, c, 0) for c in columns] == ["done", "done", "done"]
     assert pending(store, columns, [0]) == []
-    assert (store.run_dir(test.key, 0) / "config.json").read_text() == note, "it says for what the run was trained"
+    assert (store.run_dir(test.key, 0) / "config.json").read_text() == note, (
+        "it says for what the run was trained"
+    )
 
 
 def test_each_column_has_its_own_measures(columns, store, load_bits):
@@ -158,16 +171,26 @@ def test_each_column_has_its_own_measures(columns, store, load_bits):
     usual = {"bound", "kl", "active_units", "iw_nll", "valid_bound"}
     assert found == {"test": usual, "train": usual, "time": {"ms_per_update"}}
     assert not frame["extra"].str.contains("current").any()
-    splits = {(r.column, r.signature.split("|split:")[1].split("|")[0]) for r in frame.itertuples() if r.unit == "nats"}
+    splits = {
+        (r.column, r.signature.split("|split:")[1].split("|")[0])
+        for r in frame.itertuples()
+        if r.unit == "nats"
+    }
     assert splits == {("test", "test"), ("train", "train"), ("test", "valid"), ("train", "valid")}
     assert frame[frame["metric"] == "bound"]["value"].nunique() == 2
     assert frame[frame["metric"] == "bound"]["points"].tolist() == [9, 30]
     assert frame[frame["column"] == "time"]["published"].tolist() == [22.0]
-    alone = store.frame(columns[:1], [0])  # the other evaluation is nobody's: it is shown, and not current
-    assert alone[alone["metric"] == "bound"]["extra"].str.contains("current").tolist() == [True, False]
+    # The other evaluation is nobody's: it is shown, and not current.
+    alone = store.frame(columns[:1], [0])
+    assert alone[alone["metric"] == "bound"]["extra"].str.contains("current").tolist() == [
+        True,
+        False,
+    ]
 
 
-def test_a_column_of_times_without_one_has_a_row_that_says_so(columns, store, load_bits, monkeypatch):
+def test_a_column_of_times_without_one_has_a_row_that_says_so(
+    columns, store, load_bits, monkeypatch
+):
     monkeypatch.setattr(RunState, "ms_per_update", None)
     work(Task(columns[0], (0,)))
     frame = store.frame(columns[2:], [0])
@@ -222,7 +245,8 @@ def test_the_seconds_of_a_block_of_work_are_by_its_clock():
 
 
 @pytest.mark.parametrize(
-    ("began", "goes_on", "known"), [(1, 1, "processor"), (1, 2, ""), (2, 1, ""), (2, 2, ""), (None, 1, "")]
+    ("began", "goes_on", "known"),
+    [(1, 1, "processor"), (1, 2, ""), (2, 1, ""), (2, 2, ""), (None, 1, "")],
 )
 def test_seconds_of_several_clocks_have_none(go, clock, threads, began, goes_on, known):
     """Number of threads before and after a stop; None: of a run of an earlier version, which did not say."""

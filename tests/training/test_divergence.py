@@ -16,11 +16,16 @@ from vaebench.training.engines import Pack
 from vaebench.training.run_state import RunState, progress_of
 
 
-def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_checkpoint(go, poison, params_of, tmp_path):
+def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_checkpoint(
+    go, poison, params_of, tmp_path
+):
     poison(0, after=35)
     (seed,) = go()
     assert seed.status == "diverged"
-    assert seed.reason == "the training bound is not finite at update 45; the checkpoint is of update 30"
+    assert (
+        seed.reason
+        == "the training bound is not finite at update 45; the checkpoint is of update 30"
+    )
     assert progress_of(tmp_path / "run/seed-0", 0).update == 30
     assert all(bool(torch.isfinite(v).all()) for v in params_of("run").values())
 
@@ -30,7 +35,9 @@ def test_a_training_bound_that_is_not_finite_is_the_end_and_keeps_the_last_check
     [({"name": "vae"}, math.nan), ({"name": "vae"}, 3e38), (REFINED, math.nan)],
     ids=["VAE, NaN", "VAE, overflow", "SA-VAE, NaN"],
 )
-def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(go, monkeypatch, params_of, tmp_path, objective, value):
+def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(
+    go, monkeypatch, params_of, tmp_path, objective, value
+):
     """A parameter that is none, or whose products overflow: found in the block, and nothing of it is saved.
 
     Another try from the checkpoint, without the fault, ends as if there had been none.
@@ -48,7 +55,10 @@ def test_in_bfloat16_what_is_not_finite_is_found_and_not_saved(go, monkeypatch, 
         m.setattr(Pack, "advance", advance)
         (seed,) = go(changes)
     assert seed.status == "diverged"
-    assert re.fullmatch(r"the training bound is not finite at update \d+; the checkpoint is of update 8", seed.reason)
+    assert re.fullmatch(
+        r"the training bound is not finite at update \d+; the checkpoint is of update 8",
+        seed.reason,
+    )
     assert progress_of(tmp_path / "run/seed-0", 0).update == 8
     assert all(bool(torch.isfinite(v).all()) for v in params_of("run").values())
     (seed,) = go(changes)
@@ -64,7 +74,9 @@ def test_an_absurd_rate_diverges_before_there_is_a_checkpoint(go, tmp_path):
     assert not seed.best.exists()
 
 
-def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(go, monkeypatch, tmp_path):
+def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(
+    go, monkeypatch, tmp_path
+):
     real = Pack.seed
 
     def seed_of(self, r):
@@ -83,7 +95,9 @@ def test_a_parameter_that_is_not_finite_is_found_where_the_bound_hides_it(go, mo
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_a_state_that_is_not_finite_is_not_saved_between_validations(go, monkeypatch, tmp_path, part):
+def test_a_state_that_is_not_finite_is_not_saved_between_validations(
+    go, monkeypatch, tmp_path, part
+):
     """The last good checkpoint stays, in the parameters' case and in the running statistics'."""
     real = Pack.seed
     calls = []
@@ -111,7 +125,10 @@ def test_a_validation_bound_that_is_not_finite_is_the_end(go, scripted, value, t
     scripted({0: [5.0, value]})
     (seed,) = go()
     assert (seed.status, seed.best_update) == ("diverged", 15)
-    assert seed.reason == "the validation bound is not finite at update 30; the checkpoint is of update 15"
+    assert (
+        seed.reason
+        == "the validation bound is not finite at update 30; the checkpoint is of update 15"
+    )
     assert progress_of(tmp_path / "run/seed-0", 0).curve == seed.curve
     assert len(seed.curve) == 1
 
@@ -137,7 +154,10 @@ def test_a_diverged_seed_diverges_again_from_its_checkpoint(go, monkeypatch):
     monkeypatch.setattr(Pack, "advance", advance)
     for _ in range(2):
         (seed,) = go(report=lambda update, shown: at.__setitem__(0, update))
-        assert seed.reason == "the training bound is not finite at update 40; the checkpoint is of update 30"
+        assert (
+            seed.reason
+            == "the training bound is not finite at update 40; the checkpoint is of update 30"
+        )
 
 
 def test_sums_are_kept_over_updates_until_the_validation(tmp_path):
@@ -155,7 +175,9 @@ def test_sums_of_a_block_that_diverged_are_not_booked(tmp_path, bad):
     assert (s.status, s.update, s.count, s.seconds) == ("diverged", 4, 4, 0.5)
     assert s.sums == {"bound": -8.0, "other": 1.0}
     _account(s, {"bound": -1.0, "other": 1.0}, 2, 8, 0.25)
-    assert (s.status, s.update, s.sums["bound"]) == ("diverged", 4, -8.0), "and nothing is booked afterwards"
+    assert (s.status, s.update, s.sums["bound"]) == ("diverged", 4, -8.0), (
+        "and nothing is booked afterwards"
+    )
 
 
 def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypatch):
@@ -163,9 +185,13 @@ def test_the_mean_of_the_training_bound_is_over_the_interval_alone(go, monkeypat
 
     def advance(self, index, noise, binarize, first, only):
         sums = real(self, index, noise, binarize, first, only)
-        return {k: torch.full_like(v, -float(sum(range(at[0] + 1, at[0] + len(index) + 1)))) for k, v in sums.items()}
+        return {
+            k: torch.full_like(v, -float(sum(range(at[0] + 1, at[0] + len(index) + 1))))
+            for k, v in sums.items()
+        }
 
     at = [0]
     monkeypatch.setattr(Pack, "advance", advance)
     (seed,) = go({"train.updates": 45}, report=lambda update, shown: at.__setitem__(0, update))
-    assert [p["train_bound"] for p in seed.curve] == [8.0, 23.0, 38.0]  # means of 1..15, 16..30, 31..45
+    # Means of 1..15, 16..30, 31..45.
+    assert [p["train_bound"] for p in seed.curve] == [8.0, 23.0, 38.0]

@@ -38,7 +38,9 @@ def test_without_patience_training_never_stops_early(go, scripted):
     assert (seed.update, seed.best_update, seed.stalled) == (120, 15, 7)
 
 
-def test_a_seed_that_stopped_stays_as_it_is_while_its_pack_goes_on(go, scripted, state_of, tmp_path):
+def test_a_seed_that_stopped_stays_as_it_is_while_its_pack_goes_on(
+    go, scripted, state_of, tmp_path
+):
     changes = {"train.updates": 90, "train.patience": 1}
     script = {0: [5.0, 6.0], 1: [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]}
     scripted(script)
@@ -63,7 +65,11 @@ def test_a_run_that_stopped_early_is_not_gone_on_with(go, scripted, tmp_path):
 def test_a_pack_ends_with_its_last_seed(go, scripted):
     scripted({0: [5.0, 6.0], 1: [5.0, 6.0]})
     seen = []
-    go({"train.updates": 10_000, "train.patience": 1}, seeds=(0, 1), report=lambda update, shown: seen.append(update))
+    go(
+        {"train.updates": 10_000, "train.patience": 1},
+        seeds=(0, 1),
+        report=lambda update, shown: seen.append(update),
+    )
     assert seen[-1] == 30
 
 
@@ -86,5 +92,11 @@ def test_a_checkpoint_that_lacks_a_parameter_is_not_evaluated(make_config, split
     params = params_of("run")
     assert load_model(make_config(), splits.info, checkpoint.Checkpoint(params))
     gone = next(k for k in params if k.startswith("model.p"))
-    with pytest.raises(UserError, match=f"does not fit its settings: it lacks {gone.removeprefix('model.')}"):
-        load_model(make_config(), splits.info, checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}))
+    with pytest.raises(
+        UserError, match=f"does not fit its settings: it lacks {gone.removeprefix('model.')}"
+    ):
+        load_model(
+            make_config(),
+            splits.info,
+            checkpoint.Checkpoint({k: v for k, v in params.items() if k != gone}),
+        )

@@ -52,7 +52,9 @@ def test_what_is_not_worth_compiling_is_compiled_only_if_told(equipped):
         ("auto", 2_000_000, GPU, True, "compiled"),
     ],
 )
-def test_choice_of_engine_without_kernels_for_what_is_trained(equipped, setting, updates, device, compiler, engine):
+def test_choice_of_engine_without_kernels_for_what_is_trained(
+    equipped, setting, updates, device, compiler, engine
+):
     equipped(compiler)
     assert choice.choose_engine(setting, updates, device) == (engine, "")
 
@@ -72,17 +74,23 @@ def test_choice_of_engine_without_kernels_for_what_is_trained(equipped, setting,
         ("kernel", 100, GPU, "", "packed", "there is none for this cell"),
     ],
 )
-def test_choice_of_engine_where_there_are_kernels(equipped, setting, updates, device, lack, engine, said):
+def test_choice_of_engine_where_there_are_kernels(
+    equipped, setting, updates, device, lack, engine, said
+):
     equipped(lack=lack)
     assert choice.choose_engine(setting, updates, device, kernel=True) == (engine, said)
 
 
 def test_a_kernel_asked_for_where_there_is_none_is_said(equipped):
-    assert choice.choose_engine("kernel", 100, CPU, kernel=False) == ("plain", "there is none for this cell")
+    assert choice.choose_engine("kernel", 100, CPU, kernel=False) == (
+        "plain",
+        "there is none for this cell",
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "there"), [(Kind.BITS, True), (Kind.GREY, True), (Kind.COUNTS, True), (Kind.REAL, False)]
+    ("kind", "there"),
+    [(Kind.BITS, True), (Kind.GREY, True), (Kind.COUNTS, True), (Kind.REAL, False)],
 )
 def test_belief_nets_have_kernels_for_bits_and_for_counts(kind, there):
     cell = {"model": {"name": "sbn"}, "objective": {"name": "nvil"}, "optim": {"name": "sgd"}}
@@ -91,7 +99,12 @@ def test_belief_nets_have_kernels_for_bits_and_for_counts(kind, there):
 
 
 def test_the_engines_that_a_run_can_go_on_with(equipped):
-    assert [choice.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [True, False, True, True]
+    assert [choice.usable(e, CPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
     assert [choice.usable(e, GPU, True) for e in ("plain", "packed", "compiled", "kernel")] == [
         False,
         True,
@@ -115,7 +128,11 @@ class Recorder(Objective):
 
     def forward(self, state, batch, noise):
         new = {"last": batch.x.mean() + 0 * state["last"]}
-        return -self.p, new, {"bound": batch.x.mean() + noise["e"].mean(), "rows": batch.rows.float().sum()}
+        return (
+            -self.p,
+            new,
+            {"bound": batch.x.mean() + noise["e"].mean(), "rows": batch.rows.float().sum()},
+        )
 
 
 def pack_of(data, engine, seeds=2, kind=Kind.BITS):
@@ -128,7 +145,8 @@ def pack_of(data, engine, seeds=2, kind=Kind.BITS):
 def test_every_update_gets_its_own_cases_and_noise_and_metrics_are_summed(engine):
     data = torch.arange(6, dtype=torch.uint8).reshape(6, 1)
     pack = pack_of(data, engine)
-    index = torch.tensor([[[0, 1], [2, 3]], [[4, 4], [5, 1]], [[0, 0], [5, 5]]])  # (updates, seeds, batch)
+    # (updates, seeds, batch)
+    index = torch.tensor([[[0, 1], [2, 3]], [[4, 4], [5, 1]], [[0, 0], [5, 5]]])
     noise = {"e": torch.tensor([[[0.5], [1.0]], [[0.25], [0.0]], [[0.0], [2.0]]])}
     sums = pack.advance(index, noise, None)
     assert sums["bound"].tolist() == [0.5 + 4 + 0 + 0.75, 2.5 + 3 + 5 + 3.0]
@@ -152,7 +170,12 @@ def test_grey_cases_are_binarized_anew_by_their_noise(engine):
 def test_cases_that_are_not_grey_enter_as_they_are():
     pack = pack_of(torch.tensor([[0, 3]], dtype=torch.uint8), "plain", seeds=1)
     assert (
-        float(pack.advance(torch.zeros(1, 1, 1, dtype=torch.int64), {"e": torch.zeros(1, 1, 1)}, None)["bound"]) == 1.5
+        float(
+            pack.advance(
+                torch.zeros(1, 1, 1, dtype=torch.int64), {"e": torch.zeros(1, 1, 1)}, None
+            )["bound"]
+        )
+        == 1.5
     )
 
 
@@ -172,7 +195,9 @@ def test_parameter_names_map_to_their_groups():
 def test_the_objective_in_the_pack_keeps_its_values():
     """Its own parameters give structure only; training must not leak into them."""
     rule = Recorder()
-    pack = fast.Pack(rule, SGD(0.5), [{"p": torch.ones(())}], [{"last": torch.zeros(())}], [{}], torch.ones(1, 1))
+    pack = fast.Pack(
+        rule, SGD(0.5), [{"p": torch.ones(())}], [{"last": torch.zeros(())}], [{}], torch.ones(1, 1)
+    )
     pack.advance(torch.zeros(2, 1, 1, dtype=torch.int64), {"e": torch.zeros(2, 1, 1)}, None)
     assert float(rule.p.detach()) == 0.0
     assert float(pack.seed(0)[0]["p"]) == 2.0
@@ -207,7 +232,9 @@ def test_rows_of_cases_follow_their_cases_and_the_clock_tells_the_update(engine)
     rule = Diary()
     states = [rule.state(cases=4) for _ in range(2)]
     params = [{"p": torch.zeros(())} for _ in range(2)]
-    pack = fast.Pack(rule, SGD(0.5), params, states, [{}] * 2, torch.zeros(4, 1), engine=engine, updates=40)
+    pack = fast.Pack(
+        rule, SGD(0.5), params, states, [{}] * 2, torch.zeros(4, 1), engine=engine, updates=40
+    )
     index = torch.tensor([[[0, 1], [3, 2]], [[1, 2], [3, 0]]])  # (updates, seeds, batch)
     pack.advance(index, {}, None, first=9)
     one, other = (pack.seed(r)[1] for r in range(2))

@@ -28,8 +28,15 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(go, state_of, tmp_path, vari
     for stop_at in (1, 3, 4, 6):
         folder = f"stopped {stop_at}"
         calls = iter(range(1, 100))
-        with pytest.raises(Interrupted, match=r"stopped at update \d+; the state is saved") as caught:
-            go(changes, seeds=(0, 1), folder=folder, should_stop=lambda calls=calls, n=stop_at: next(calls) >= n)
+        with pytest.raises(
+            Interrupted, match=r"stopped at update \d+; the state is saved"
+        ) as caught:
+            go(
+                changes,
+                seeds=(0, 1),
+                folder=folder,
+                should_stop=lambda calls=calls, n=stop_at: next(calls) >= n,
+            )
         for seed in (0, 1):
             saved = progress_of(tmp_path / folder / f"seed-{seed}", seed).update
             assert f"stopped at update {saved};" in str(caught.value)
@@ -67,7 +74,9 @@ def test_what_is_compared_depends_on_the_noise(go, state_of, tmp_path):
     assert len({s[key] for s in states}) == 3
 
 
-def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(go, state_of, tmp_path, monkeypatch):
+def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(
+    go, state_of, tmp_path, monkeypatch
+):
     changes = {"train.updates": 90, "train.valid_every": 45}
     go(changes, folder="whole")
     monkeypatch.setattr(bookkeeping, "SAVE_SECONDS", -1.0)
@@ -82,7 +91,9 @@ def test_between_validations_the_state_is_saved_and_goes_on_bit_for_bit(go, stat
         go(changes, report=die)
     assert at == [20, 40, 45, 60]
     saved = progress_of(tmp_path / "run/seed-0", 0)
-    assert (saved.update, saved.count) == (60, 15), "saved within an interval, with what is being averaged"
+    assert (saved.update, saved.count) == (60, 15), (
+        "saved within an interval, with what is being averaged"
+    )
     assert saved.sums["bound"] < 0
     go(changes)
     assert state_of(tmp_path / "run/seed-0") == state_of(tmp_path / "whole/seed-0")
@@ -108,7 +119,9 @@ def test_the_best_is_written_before_the_checkpoint_that_speaks_of_it(go, monkeyp
 
     monkeypatch.setattr(checkpoint, "write", write)
     go({"train.updates": 15}, seeds=(0, 1))
-    assert order == [(f"seed-{s}", f"{kind}.safetensors") for s in (0, 1) for kind in ("best", "checkpoint")]
+    assert order == [
+        (f"seed-{s}", f"{kind}.safetensors") for s in (0, 1) for kind in ("best", "checkpoint")
+    ]
 
 
 def test_stopping_does_not_wait_for_the_end_of_a_block(go, tmp_path):
@@ -149,7 +162,9 @@ def old(path):
     found = checkpoint.read(path)
     del found.meta["version"]
     found.meta["best_bound"] = -found.meta["best_bound"]
-    found.meta["curve"] = [{k: -v if k in BOUNDS else v for k, v in p.items()} for p in found.meta["curve"]]
+    found.meta["curve"] = [
+        {k: -v if k in BOUNDS else v for k, v in p.items()} for p in found.meta["curve"]
+    ]
     checkpoint.write(path, found)
 
 
@@ -168,7 +183,8 @@ def test_a_run_of_an_older_version_goes_on_bit_for_bit(go, state_of, tmp_path, s
     ours = state_of(folder)
     whole = state_of(tmp_path / "whole" / "seed-0")
     for state in (ours, whole):
-        assert state.pop("best meta")["update"] == 15  # written before the stop, and of it the update alone is read
+        # Written before the stop, and of it the update alone is read.
+        assert state.pop("best meta")["update"] == 15
     assert ours == whole
 
 

@@ -31,7 +31,10 @@ BATCH = 5
 
 CASES = [
     ({"name": "sbn", "dims": [4, 6]}, {"name": "nvil", "baseline_units": 7}),
-    ({"name": "sbn", "dims": [4, 70], "posterior": "autoregressive"}, {"name": "nvil", "baseline_units": 7}),
+    (
+        {"name": "sbn", "dims": [4, 70], "posterior": "autoregressive"},
+        {"name": "nvil", "baseline_units": 7},
+    ),
     ({"name": "darn", "dims": [6]}, {"name": "wake_sleep"}),
     ({"name": "linear_gaussian", "dims": [3]}, {"name": "iw_bound", "samples": 4}),
 ]
@@ -48,7 +51,9 @@ def exact_products():
 
 
 def objective_of(model, objective):
-    return objectives.build(objective, models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE))))
+    return objectives.build(
+        objective, models.build(model, DataInfo(torch.linspace(0.2, 0.7, VISIBLE)))
+    )
 
 
 def pack_of(config, device, engine, kind=Kind.BITS):
@@ -61,9 +66,13 @@ def pack_of(config, device, engine, kind=Kind.BITS):
         params = {k: v.detach().clone().to(device) for k, v in rule.named_parameters()}
         state = {k: v.to(device) for k, v in rule.state().items()}
         parts.append((params, state, update.state(params)))
-    grey = torch.randint(0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    grey = torch.randint(
+        0, 256, (50, VISIBLE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     data = grey if kind is Kind.GREY else (grey > 127).to(torch.uint8)
-    return fast.Pack(rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), kind, engine)
+    return fast.Pack(
+        rule.to(device), update, *map(list, zip(*parts, strict=True)), data.to(device), kind, engine
+    )
 
 
 def advance(pack, rows):
@@ -71,8 +80,14 @@ def advance(pack, rows):
     device = pack.data.device
     draws = noise.update_block(pack.objective.noise(BATCH), SEEDS, 0, CPU)
     order = noise.order_block(len(pack.data), BATCH, "replacement", SEEDS, 0)
-    grey = noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device) if pack.kind is Kind.GREY else None
-    return pack.advance(order[rows].to(device), {k: v[rows].to(device) for k, v in draws.items()}, grey)
+    grey = (
+        noise.binarize_block((BATCH, VISIBLE), SEEDS, 0, CPU)[rows].to(device)
+        if pack.kind is Kind.GREY
+        else None
+    )
+    return pack.advance(
+        order[rows].to(device), {k: v[rows].to(device) for k, v in draws.items()}, grey
+    )
 
 
 def assert_same(pack, reference, exactly=False):
@@ -83,7 +98,10 @@ def assert_same(pack, reference, exactly=False):
             assert part.keys() == other.keys()
             for name, v in part.items():
                 torch.testing.assert_close(
-                    v.cpu(), other[name].cpu(), msg=lambda m, name=name, r=r: f"seed {r}, {name}: {m}", **limits
+                    v.cpu(),
+                    other[name].cpu(),
+                    msg=lambda m, name=name, r=r: f"seed {r}, {name}: {m}",
+                    **limits,
                 )
 
 
@@ -119,7 +137,9 @@ def test_the_compiled_step_too(config):
 
 
 def test_cases_binarized_at_each_visit():
-    gpu, cpu = (pack_of(CASES[0], d, e, Kind.GREY) for d, e in (("cuda", "packed"), ("cpu", "plain")))
+    gpu, cpu = (
+        pack_of(CASES[0], d, e, Kind.GREY) for d, e in (("cuda", "packed"), ("cpu", "plain"))
+    )
     for rows in (slice(0, 20), slice(20, 25)):
         advance(gpu, rows)
         advance(cpu, rows)
@@ -155,7 +175,13 @@ def test_replays_are_repeatable_and_a_resumed_pack_goes_on_exactly():
     assert torch.equal(first["bound"], second["bound"])
     assert_same(one, other, exactly=True)
     parts = [other.seed(r) for r in range(len(SEEDS))]
-    resumed = fast.Pack(other.objective, other.optim, *map(list, zip(*parts, strict=True)), other.data, engine="packed")
+    resumed = fast.Pack(
+        other.objective,
+        other.optim,
+        *map(list, zip(*parts, strict=True)),
+        other.data,
+        engine="packed",
+    )
     advance(one, slice(20, 40))
     advance(resumed, slice(20, 40))
     assert_same(one, resumed, exactly=True)
@@ -187,7 +213,10 @@ def test_autoregressive_sampling_is_that_of_the_cpu(n):
 def test_passes_of_any_size_give_the_same_nll():
     model = check.tiny(check.MODELS["SBN 2-3"], 1, "cuda").requires_grad_(False)
     x = check.exact.states(check.VISIBLE).repeat(20, 1).cuda()
-    results = [importance(model, x, 230, 0, chunk=c, batch=b) for c, b in ((None, None), (10, 100), (70, 300))]
+    results = [
+        importance(model, x, 230, 0, chunk=c, batch=b)
+        for c, b in ((None, None), (10, 100), (70, 300))
+    ]
     for r in results[1:]:
         assert r.nll == pytest.approx(results[0].nll, rel=1e-10)
     wanted = -float(check.exact.log_evidence(model, x).mean())
@@ -198,4 +227,6 @@ def test_every_line_of_the_check_agrees():
     """The same lines as on the CPU; a GPU's generator draws other numbers, so these are other seeds."""
     lines = list(check.run(device="cuda"))
     assert len(lines) > 70
-    assert [f"{line.name}: z = {line.z:.1f}, worst {line.worst:.1f}" for line in lines if not line.ok] == []
+    assert [
+        f"{line.name}: z = {line.z:.1f}, worst {line.worst:.1f}" for line in lines if not line.ok
+    ] == []

@@ -65,7 +65,8 @@ def go():
 def test_the_first_update_is_on_the_batch_in_hand_and_the_others_on_random_ones(go):
     calls, batches = go([1.0] * 4, inner_fixed=4)
     assert [c[0] for c in calls] == [[0, 1], *(batches.any(3, 7, n).tolist() for n in (1, 2, 3))]
-    assert all(c[2:] == (7, INNER) for c in calls)  # the clock, and so the weight of the KL, stands still
+    # The clock, and so the weight of the KL, stands still.
+    assert all(c[2:] == (7, INNER) for c in calls)
 
 
 def test_every_inner_update_has_noise_of_its_own_that_only_its_place_decides(go):

@@ -75,7 +75,10 @@ def test_an_error_of_the_compiler_is_one_line(monkeypatch):
 
         return call
 
-    for error, kind in ((broken("C++ compile error\n" + "int x;" * 999), NotCompiled), (KeyError("w"), KeyError)):
+    for error, kind in (
+        (broken("C++ compile error\n" + "int x;" * 999), NotCompiled),
+        (KeyError("w"), KeyError),
+    ):
         monkeypatch.setattr(torch, "compile", partial(fails, error=error))
         programs = Programs(Scale(2.0, 1.0).step, {})
         with pytest.raises(kind) as told:

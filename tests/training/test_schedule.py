@@ -27,7 +27,11 @@ def test_every_update_is_made_once_and_whatever_is_due_ends_a_stretch(plan):
         assert s.length > 0
         assert s.block * block + s.offset == s.first
         assert s.offset + s.length <= block
-        due = {n for n in range(s.first + 1, s.end + 1) if n % every == 0 or n == updates or n in wanted}
+        due = {
+            n
+            for n in range(s.first + 1, s.end + 1)
+            if n % every == 0 or n == updates or n in wanted
+        }
         assert due <= {s.end}
         assert s.validate == (s.end % every == 0 or s.end == updates)
         assert s.snapshot == (s.end in wanted)
@@ -45,7 +49,10 @@ def test_a_plan_goes_on_from_the_end_of_any_stretch(plan, number):
 
 
 def test_an_example():
-    found = [(s.first, s.length, s.block, s.offset, s.snapshot, s.validate) for s in schedule(0, 25, 10, 12, [4])]
+    found = [
+        (s.first, s.length, s.block, s.offset, s.snapshot, s.validate)
+        for s in schedule(0, 25, 10, 12, [4])
+    ]
     assert found == [
         (0, 4, 0, 0, True, False),
         (4, 6, 0, 4, False, False),

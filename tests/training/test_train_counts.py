@@ -77,7 +77,16 @@ def test_a_pack_is_its_seeds_and_the_packed_engine_the_plain_one(go, objective):
             torch.testing.assert_close(parameters(other)[key], value, rtol=1e-4, atol=1e-6)
 
 
-TABLE = ["table=nvil_documents", "preset=quick", "--seeds", "0", "--only", "row=SBN 50", "--only", "column=20 News log"]
+TABLE = [
+    "table=nvil_documents",
+    "preset=quick",
+    "--seeds",
+    "0",
+    "--only",
+    "row=SBN 50",
+    "--only",
+    "column=20 News log",
+]
 
 
 @pytest.fixture
@@ -85,7 +94,10 @@ def files(tmp_path):
     (tmp_path / "train.feat").write_text("1 1:2 3:1\n" * 200)
     (tmp_path / "test.feat").write_text("1 1:2\n2 3:1 2:4\n")
     (tmp_path / "words.txt").write_text("a 1\nb 1\nc 1\n")
-    return {k: tmp_path / f for k, f in (("train", "train.feat"), ("test", "test.feat"), ("vocabulary", "words.txt"))}
+    return {
+        k: tmp_path / f
+        for k, f in (("train", "train.feat"), ("test", "test.feat"), ("vocabulary", "words.txt"))
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,7 +109,9 @@ def files(tmp_path):
         ("2 4:1", "test.feat: line 3 has the word '4', but the vocabulary has the words 1 to 3"),
     ],
 )
-def test_bad_counts_are_one_line_and_nothing_is_written(files, tmp_path, monkeypatch, capsys, line, says):
+def test_bad_counts_are_one_line_and_nothing_is_written(
+    files, tmp_path, monkeypatch, capsys, line, says
+):
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
     with open(files["test"], "a", encoding="utf-8") as f:
         f.write(f"{line}\n")
@@ -111,7 +125,12 @@ def test_bad_counts_are_one_line_and_nothing_is_written(files, tmp_path, monkeyp
 
 
 def test_a_run_draws_no_images_of_counts(tmp_path, capsys):
-    few = ["train.updates=20", "train.valid_every=20", "eval.iw_samples=5", f"run.results={tmp_path}/runs"]
+    few = [
+        "train.updates=20",
+        "train.valid_every=20",
+        "eval.iw_samples=5",
+        f"run.results={tmp_path}/runs",
+    ]
     assert main(["run", *TABLE, *few]) == 0
     assert "perplexity per document" in capsys.readouterr().out
     (folder,) = (tmp_path / "runs").glob("toy_counts-*/seed-0")

@@ -46,7 +46,9 @@ def go(splits, tmp_path):
             config[group][name] = value
         where = tmp_path / folder
         where.mkdir(exist_ok=True)
-        (seed,) = train.train(config, splits, [progress_of(where, 0)], CPU, "plain", should_stop=stop)
+        (seed,) = train.train(
+            config, splits, [progress_of(where, 0)], CPU, "plain", should_stop=stop
+        )
         return seed
 
     return run
@@ -62,7 +64,12 @@ def same(a: RunState, b: RunState) -> None:
             assert all(torch.equal(mine[k], theirs[k]) for k in mine), (path, part)
     curves = [[{k: v for k, v in p.items() if k != "seconds"} for p in s.curve] for s in (a, b)]
     assert curves[0] == curves[1]
-    assert (a.update, a.status, a.reason, a.best_update) == (b.update, b.status, b.reason, b.best_update)
+    assert (a.update, a.status, a.reason, a.best_update) == (
+        b.update,
+        b.status,
+        b.reason,
+        b.best_update,
+    )
 
 
 def test_a_pass_is_the_unit(go, splits):
@@ -70,13 +77,16 @@ def test_a_pass_is_the_unit(go, splits):
     seed = go()
     assert [p["update"] for p in seed.curve] == [per, 2 * per, 3 * per]
     assert seed.status == "trained"
-    assert {"valid_mi_batch", "valid_mi", "valid_kl", "train_inner", "train_kl"} <= set(seed.curve[0])
+    assert {"valid_mi_batch", "valid_mi", "valid_kl", "train_inner", "train_kl"} <= set(
+        seed.curve[0]
+    )
 
 
 def test_the_aggressive_phase_has_inner_updates_and_ends(go):
     whole = go("on", objective__mi_start=-9.0, train__updates=2)
     assert 4 <= whole.curve[0]["train_inner"] <= 7  # two windows of two at least
-    never = go("off", objective__mi_start=1e9, train__updates=2)  # the first mutual information is a fall
+    # The first mutual information is a fall.
+    never = go("off", objective__mi_start=1e9, train__updates=2)
     assert never.curve[0]["train_inner"] == whole.curve[0]["train_inner"]
     assert never.curve[1]["train_inner"] == 0
     assert float(checkpoint.read(never.last).state["aggressive"]) == 0.0
@@ -95,7 +105,9 @@ def test_an_update_proper_of_the_phase_moves_the_generator_alone(go, monkeypatch
 
     monkeypatch.setattr(train.Pack, "advance", advance)
     go(train__updates=1, objective__inner_fixed=2)
-    assert [s[1:] for s in seen[:3]] == [(("posterior",), {"posterior"})] * 2 + [(("model",), {"model"})]
+    assert [s[1:] for s in seen[:3]] == [(("posterior",), {"posterior"})] * 2 + [
+        (("model",), {"model"})
+    ]
     assert [s[0] for s in seen[:6]] == [0, 0, 0, 1, 1, 1]
 
 
@@ -114,7 +126,9 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
     """Scripted validations: the second and third are worse than the first, so the parameters of the first come back."""
     script = iter([5.0, 6.0, 7.0])
     found = {"valid_mi_batch": 0.0}
-    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **found})
+    monkeypatch.setattr(
+        bookkeeping, "validation", lambda *a: {"valid_bound": next(script), **found}
+    )
     seed = go(objective__name="aggressive")
     best = checkpoint.read(seed.best)
     last = checkpoint.read(seed.last)
@@ -126,22 +140,33 @@ def test_after_a_fall_of_the_rates_training_goes_on_from_the_best(go, monkeypatc
 
 def test_the_last_fall_is_the_end(go, monkeypatch):
     script = iter([5.0, 6.0, 7.0])
-    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0})
+    monkeypatch.setattr(
+        bookkeeping, "validation", lambda *a: {"valid_bound": next(script), "valid_mi_batch": 0.0}
+    )
     seed = go(optim__decays=1)
-    assert (seed.status, seed.reason) == ("trained", "the rates have fallen as often as they may (1)")
+    assert (seed.status, seed.reason) == (
+        "trained",
+        "the rates have fallen as often as they may (1)",
+    )
     assert len(seed.curve) == 2
 
 
 def test_a_fall_at_the_best_itself_needs_no_reading(go, monkeypatch):
-    monkeypatch.setattr("vaebench.optim.ClippedSGD.validated", lambda self, s, loss, n: (s, Verdict(reload=True)))
-    monkeypatch.setattr(bookkeeping, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0})
+    monkeypatch.setattr(
+        "vaebench.optim.ClippedSGD.validated", lambda self, s, loss, n: (s, Verdict(reload=True))
+    )
+    monkeypatch.setattr(
+        bookkeeping, "validation", lambda *a: {"valid_bound": -1.0 - a[4], "valid_mi_batch": 0.0}
+    )
     whole = go()
     assert whole.best_update == whole.update
 
 
 def test_images_have_no_lengths(tmp_path):
     config = copy.deepcopy(CONFIG)
-    with pytest.raises(UserError, match=r"train\.order=lengths: for documents only, and data=blank has none"):
+    with pytest.raises(
+        UserError, match=r"train\.order=lengths: for documents only, and data=blank has none"
+    ):
         build.batches_of(config, data.load({"name": "blank", "held_out": None, "held_out_seed": 0}))
 
 
@@ -169,7 +194,10 @@ def test_snapshots_change_nothing_and_survive_a_kill(go, monkeypatch):
     kept = go("kept", train__snapshots=[0, 1, 4])
     same(whole, kept)
     unbroken = go("unbroken", train__snapshots=[0, 1, 4])
-    one, other = ([(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)] for s in (kept, unbroken))
+    one, other = (
+        [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
+        for s in (kept, unbroken)
+    )
     assert len(one) == 6
     assert one == other
 
@@ -186,7 +214,10 @@ def test_a_snapshot_is_what_the_update_left_even_if_the_best_came_back(go):
             go(f"part{calls}", stop=lambda left=left: next(left), **usual)
         part = go(f"part{calls}", **usual)
         same(whole, part)
-        kept = [[(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)] for s in (whole, part)]
+        kept = [
+            [(n, kind, path.read_bytes()) for n, kind, path in snapshots_of(s)]
+            for s in (whole, part)
+        ]
         assert kept[0] == kept[1]
 
 

@@ -31,7 +31,9 @@ def test_a_belief_net_learns_more_than_the_mean_image(column, tmp_path):
     settings = ["train.updates=3000", "train.valid_every=1000"]
     (cell,) = compose.cells(table, preset, settings, ["row=SBN 200", f"column={column}"])
     splits = data.load(cell.config["data"])
-    (seed,) = train.train(cell.config, splits, [RunState(0, tmp_path)], torch.device("cpu"), "plain")
+    (seed,) = train.train(
+        cell.config, splits, [RunState(0, tmp_path)], torch.device("cpu"), "plain"
+    )
     assert seed.status == "trained"
 
     model = load_model(cell.config, splits.info, evaluated_checkpoint(seed, "valid_bound"))

@@ -28,7 +28,9 @@ def conf(conf, tmp_path, monkeypatch):
 def runs(conf, tmp_path):
     """Runs of the small table's first row: NVIL at seeds 0 and 7, wake-sleep at seed 0."""
     root = tmp_path / "runs"
-    nvil, ws = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200"])
+    nvil, ws = cells(
+        catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200"]
+    )
     store_run(root, nvil, 0, 113.2)
     store_run(root, nvil, 7, 113.4)
     store_run(root, ws, 0, 120.75)
@@ -45,7 +47,9 @@ def results(tmp_path):
 def log(tmp_path):
     """(code that notes, function that reads the notes)"""
     path = tmp_path / "log"
-    return LOG.format(path=str(path)), lambda: path.read_text().splitlines() if path.exists() else []
+    return LOG.format(
+        path=str(path)
+    ), lambda: path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture(scope="session")

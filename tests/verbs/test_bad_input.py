@@ -14,11 +14,29 @@ from kit.runs import TINY
 
 from vaebench import cli
 
-RUN = ["run", "table=nvil_mnist", "preset=quick", "--only", "SBN 200", "--seeds", "0", "run.results=runs", "run.jobs=1"]
+RUN = [
+    "run",
+    "table=nvil_mnist",
+    "preset=quick",
+    "--only",
+    "SBN 200",
+    "--seeds",
+    "0",
+    "run.results=runs",
+    "run.jobs=1",
+]
 LONG = 300 * "a"
 """No file has so long a name."""
 
-IMAGES = ["run", "table=lagging_omniglot", "preset=quick", "--only", "row=SA-VAE", "run.results=runs", "run.jobs=1"]
+IMAGES = [
+    "run",
+    "table=lagging_omniglot",
+    "preset=quick",
+    "--only",
+    "row=SA-VAE",
+    "run.results=runs",
+    "run.jobs=1",
+]
 
 ARGUMENTS: list[tuple[list[str], str]] = [
     # Verbs, options and arguments.
@@ -41,7 +59,10 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["run", "table=nvil_mnist", "preset=quik"], "did you mean 'quick'"),
     (["run", "table=nvil_mnist", "preset="], "unknown preset"),
     (["run", "table=nvil_mnist", "presett=quick"], "did you mean 'preset'"),
-    (["sample", "nvil_mnsit", "fDARN 200"], "'nvil_mnsit' is neither a run nor a table: did you mean 'nvil_mnist'"),
+    (
+        ["sample", "nvil_mnsit", "fDARN 200"],
+        "'nvil_mnsit' is neither a run nor a table: did you mean 'nvil_mnist'",
+    ),
     (["sample", "nowhere", "fDARN 200"], "2 runs given; allowed: one"),
     (["eval", "nvil_mnsit", "fDARN 200"], "did you mean 'nvil_mnist'"),
     # Rows, columns and seeds.
@@ -101,11 +122,20 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     ([*RUN, "eval.bound_samples=1e12"], "1,000,000"),
     # Options and what is built of them.
     ([*RUN, "train.precision=float16"], "float32 or bfloat16"),
-    ([*RUN, "train.precision=bfloat16"], "train.precision=bfloat16: for models of images and of documents only"),
+    (
+        [*RUN, "train.precision=bfloat16"],
+        "train.precision=bfloat16: for models of images and of documents only",
+    ),
     ([*IMAGES, "eval.precision=float16"], "float32 or bfloat16"),
-    ([*RUN, "eval=image", "eval.precision=bfloat16"], "eval.precision=bfloat16: for models of images only"),
+    (
+        [*RUN, "eval=image", "eval.precision=bfloat16"],
+        "eval.precision=bfloat16: for models of images only",
+    ),
     ([*RUN, "eval.precision=bfloat16"], "unknown key 'eval.precision' of eval=bound10"),
-    ([*IMAGES, "train.precision=bfloat16", "objective.gradient=faithful"], "objective.gradient=faithful"),
+    (
+        [*IMAGES, "train.precision=bfloat16", "objective.gradient=faithful"],
+        "objective.gradient=faithful",
+    ),
     ([*RUN, "model=nope"], "unknown model 'nope'"),
     ([*RUN, "model.dims=[]"], "layer sizes"),
     ([*RUN, "model.dims=200"], "a list of whole numbers"),
@@ -119,7 +149,10 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     ([*RUN, "data=nope"], "unknown data 'nope'"),
     ([*RUN, "data=text"], "data.train=FILE"),
     ([*RUN, "data=text", "data.train=none", "data.valid=none", "data.test=none"], "no such file"),
-    ([*RUN, "data=text", "data.train=folder", "data.valid=folder", "data.test=folder"], "a folder, expected a file"),
+    (
+        [*RUN, "data=text", "data.train=folder", "data.valid=folder", "data.test=folder"],
+        "a folder, expected a file",
+    ),
     ([*RUN, "data.held_out=5000"], "from 1 to 1496"),
     ([*RUN, "data=mnist_static", "data.mirror=none"], "the mirror none is not a folder"),
     ([*RUN, "data=mnist_static", "data.mirror=file"], "the mirror file is not a folder"),
@@ -162,7 +195,10 @@ ARGUMENTS: list[tuple[list[str], str]] = [
     (["compare", LONG, "reference"], f"{LONG}: File name too long"),
     (["report", "table=nvil_mnist", "--from", LONG], f"{LONG}: File name too long"),
     (["data", "get", "digits", f"data.mirror={LONG}"], f"{LONG}: File name too long"),
-    ([*RUN, "data=text", f"data.train={LONG}", "data.valid=x", "data.test=x"], f"{LONG}: File name too long"),
+    (
+        [*RUN, "data=text", f"data.train={LONG}", "data.valid=x", "data.test=x"],
+        f"{LONG}: File name too long",
+    ),
 ]
 
 
@@ -243,9 +279,24 @@ def sound(folder: Path) -> None:
         (replaced("config.json", b"{"), "eval", [], "not a run of vaebench, or a damaged one"),
         (replaced("config.json", b"[]"), "sample", [], "not a run of vaebench, or a damaged one"),
         (replaced("config.json", None), "eval", [], "no run"),
-        (cut("checkpoint.safetensors"), "eval", [], "checkpoint.safetensors: not a usable checkpoint"),
-        (cut("checkpoint.safetensors"), "sample", [], "checkpoint.safetensors: not a usable checkpoint"),
-        (replaced("checkpoint.safetensors", b""), "eval", [], "checkpoint.safetensors: not a usable checkpoint"),
+        (
+            cut("checkpoint.safetensors"),
+            "eval",
+            [],
+            "checkpoint.safetensors: not a usable checkpoint",
+        ),
+        (
+            cut("checkpoint.safetensors"),
+            "sample",
+            [],
+            "checkpoint.safetensors: not a usable checkpoint",
+        ),
+        (
+            replaced("checkpoint.safetensors", b""),
+            "eval",
+            [],
+            "checkpoint.safetensors: not a usable checkpoint",
+        ),
         (replaced("checkpoint.safetensors", None), "eval", [], "nothing is trained there yet"),
         (replaced("checkpoint.safetensors", None), "sample", [], "nothing is trained there yet"),
         (cut("best.safetensors"), "eval", [], "best.safetensors: not a usable checkpoint"),

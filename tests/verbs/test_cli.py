@@ -48,14 +48,26 @@ def raising(error):
         (Interrupted(), 130, "vaebench: interrupted\n"),
         (KeyboardInterrupt(), 130, "vaebench: interrupted\n"),
         (BrokenPipeError(), 1, ""),
-        (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "vaebench: a/b: Permission denied\n"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", b"aa"), 2, "vaebench: aa: File name too long\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a/b"),
+            2,
+            "vaebench: a/b: Permission denied\n",
+        ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", b"aa"),
+            2,
+            "vaebench: aa: File name too long\n",
+        ),
         (
             OSError(errno.EIO, "Input/output error", "a"),
             1,
             "vaebench: OSError: [Errno 5] Input/output error: 'a' (set VAEBENCH_DEBUG=1 for the traceback)\n",
         ),
-        (ValueError("odd\nthing"), 1, "vaebench: ValueError: odd thing (set VAEBENCH_DEBUG=1 for the traceback)\n"),
+        (
+            ValueError("odd\nthing"),
+            1,
+            "vaebench: ValueError: odd thing (set VAEBENCH_DEBUG=1 for the traceback)\n",
+        ),
     ],
 )
 def test_errors_are_one_line_and_a_code(conf, verb, capsys, error, code, line):
@@ -96,21 +108,57 @@ def test_the_code_of_a_verb_is_passed_on(conf, verb, capsys, value, code):
         (["report", "table=small", "--seeds", "x"], ["--seeds", "'x'"]),
         (["report", "table=small", "optim.rat=1"], ["did you mean 'optim.rate'"]),
         (["report", "table=small", "--from", "none.csv"], ["none.csv: no such file"]),
-        (["report", "table=small", "--from", "none.csv", "optim.rate=1"], ["does not take 'optim.rate=1'"]),
-        (["report", "table=small", "--from", "none.csv", "--plot", "a.png"], ["none.csv: no such file"]),
+        (
+            ["report", "table=small", "--from", "none.csv", "optim.rate=1"],
+            ["does not take 'optim.rate=1'"],
+        ),
+        (
+            ["report", "table=small", "--from", "none.csv", "--plot", "a.png"],
+            ["none.csv: no such file"],
+        ),
         (["report", "table=small", "--plot", "a.gif"], ["a.gif"]),
-        (["run", "table=drawing", "--only", "row=one"], ["drawing", "drawn from formulas", "leave out --only"]),
-        (["run", "table=drawing", "--seeds", "0"], ["drawing", "drawn from formulas", "leave out --seeds"]),
-        (["run", "table=drawing", "optim.rate=1"], ["drawing", "does not take 'optim.rate=1'", "run.results="]),
-        (["run", "table=misdrawn"], ["misdrawn", "unknown figure 'smoothign'", "did you mean 'smoothing'"]),
-        (["run", "table=drawn_rows"], ["drawn_rows", "rows: a drawn figure trains nothing", "leave it out"]),
-        (["run", "table=drawn_number"], ["drawn_number", "drawn: expected the name of a figure, found 3"]),
-        (["report", "table=drawing", "--only", "row=one"], ["drawn from formulas", "leave out --only"]),
+        (
+            ["run", "table=drawing", "--only", "row=one"],
+            ["drawing", "drawn from formulas", "leave out --only"],
+        ),
+        (
+            ["run", "table=drawing", "--seeds", "0"],
+            ["drawing", "drawn from formulas", "leave out --seeds"],
+        ),
+        (
+            ["run", "table=drawing", "optim.rate=1"],
+            ["drawing", "does not take 'optim.rate=1'", "run.results="],
+        ),
+        (
+            ["run", "table=misdrawn"],
+            ["misdrawn", "unknown figure 'smoothign'", "did you mean 'smoothing'"],
+        ),
+        (
+            ["run", "table=drawn_rows"],
+            ["drawn_rows", "rows: a drawn figure trains nothing", "leave it out"],
+        ),
+        (
+            ["run", "table=drawn_number"],
+            ["drawn_number", "drawn: expected the name of a figure, found 3"],
+        ),
+        (
+            ["report", "table=drawing", "--only", "row=one"],
+            ["drawn from formulas", "leave out --only"],
+        ),
         (["report", "table=drawing", "model=sbn"], ["does not take 'model=sbn'"]),
-        (["report", "table=drawing", "--from", "none.csv"], ["drawn from formulas", "leave out --from"]),
+        (
+            ["report", "table=drawing", "--from", "none.csv"],
+            ["drawn from formulas", "leave out --from"],
+        ),
         (["report", "table=drawing,small", "--format", "csv"], ["drawing", "one table at a time"]),
-        (["report", "table=small,drawing", "--curves", "a.csv"], ["drawing", "one table at a time"]),
-        (["report", "table=drawing", "--curves", "a.csv", "--plot", "a.gif"], ["a.gif", "allowed: pdf, png, svg"]),
+        (
+            ["report", "table=small,drawing", "--curves", "a.csv"],
+            ["drawing", "one table at a time"],
+        ),
+        (
+            ["report", "table=drawing", "--curves", "a.csv", "--plot", "a.gif"],
+            ["a.gif", "allowed: pdf, png, svg"],
+        ),
         (["doctor", "table=small"], ["does not take 'table=small'"]),
     ],
 )
@@ -158,7 +206,12 @@ def test_options_and_overrides_in_any_order(conf, verb, capsys):
         parser.add_argument("--seeds")
 
     verb(lambda args: seen.append((args.overrides, args.seeds)), configure)
-    for line in ("a=1 --seeds 0-2 b=2", "--seeds 0-2 a=1 b=2", "a=1 b=2 --seeds 0-2", "a=1 --debug b=2 --seeds=0-2"):
+    for line in (
+        "a=1 --seeds 0-2 b=2",
+        "--seeds 0-2 a=1 b=2",
+        "a=1 b=2 --seeds 0-2",
+        "a=1 --debug b=2 --seeds=0-2",
+    ):
         assert call(capsys, *("bench " + line).split())[0] == 0
     assert seen == [(["a=1", "b=2"], "0-2")] * 4
 
@@ -178,7 +231,9 @@ sys.exit(main(["bench"]))
 """
     done = python(code)
     assert (done.returncode, done.stdout) == (0, "result\n")
-    assert done.stderr == "vaebench: saved\nvaebench: warning: two lines\nvaebench: warning: careful\n"
+    assert (
+        done.stderr == "vaebench: saved\nvaebench: warning: two lines\nvaebench: warning: careful\n"
+    )
 
 
 def test_version(capsys):
@@ -189,7 +244,11 @@ def test_version(capsys):
 
 def test_module_runs():
     done = subprocess.run(
-        [sys.executable, "-m", "vaebench", "--version"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "vaebench", "--version"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stdout.split()[0]) == (0, "vaebench")
 
@@ -201,7 +260,9 @@ def test_help_lists_every_verb(capsys):
     assert call(capsys)[0] == 2
 
 
-@pytest.mark.parametrize("verb", ["ls", "show", "report", "compare", "data", "doctor", "completion"])
+@pytest.mark.parametrize(
+    "verb", ["ls", "show", "report", "compare", "data", "doctor", "completion"]
+)
 def test_help_of_a_verb_has_examples(capsys, verb):
     code, out, err = call(capsys, verb, "--help")
     assert (code, err) == (0, "")
@@ -219,7 +280,11 @@ def test_examples_are_understood():
             continue
         module = importlib.import_module(f"vaebench.verbs.{verb}")
         for example in examples:
-            words = shlex.split(example.replace('"$(vaebench ', "").replace(')"', "").removeprefix("eval completion"))
+            words = shlex.split(
+                example.replace('"$(vaebench ', "")
+                .replace(')"', "")
+                .removeprefix("eval completion")
+            )
             parser = cli._configured(cli.Parser(prog="x"), module)
             parser.parse_intermixed_args(words[1:] if words[0] == verb else words)
             tried += 1

@@ -17,7 +17,9 @@ def test_compare(runs, tmp_path, capsys):
     report = ["report", "table=small", f"run.results={runs}", "--format", "csv", "--output"]
     call(capsys, *report, a)
     assert call(capsys, "compare", a, a)[0] == 0
-    ws = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200", "column=WS"])[0]
+    ws = cells(
+        catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200", "column=WS"]
+    )[0]
     store_run(runs, ws, 0, 121.75)
     call(capsys, *report, b)
     code, out, _ = call(capsys, "compare", a, b)

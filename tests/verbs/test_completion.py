@@ -30,7 +30,20 @@ def complete(line, conf, tmp_path):
         ("vaebench report table=sm", ["table=small"]),
         (
             "vaebench report table=small preset=",
-            [f"preset={p}" for p in ("equal", "long", "paper", "quick", "short", "small", "tenth", "tuned", "twice")],
+            [
+                f"preset={p}"
+                for p in (
+                    "equal",
+                    "long",
+                    "paper",
+                    "quick",
+                    "short",
+                    "small",
+                    "tenth",
+                    "tuned",
+                    "twice",
+                )
+            ],
         ),
         ("vaebench report table=small objective=w", ["objective=wake_sleep"]),
         ("vaebench report table=small data=mnist_s", ["data=mnist_static"]),

@@ -35,7 +35,9 @@ def test_data_get(conf, tmp_path, capsys, monkeypatch):
         return types.SimpleNamespace(path=Path("x.h5"))
 
     monkeypatch.setattr(data, "get", get)
-    code, out, err = call(capsys, "data", "get", "mnist_static", "mnist_dynamic", f"data.mirror={tmp_path}")
+    code, out, err = call(
+        capsys, "data", "get", "mnist_static", "mnist_dynamic", f"data.mirror={tmp_path}"
+    )
     assert (code, err) == (1, "vaebench: mnist_static: no source has a good copy\n")
     assert out == "mnist_dynamic: ready in x.h5\n"
     assert asked == [("mnist_static", str(tmp_path)), ("mnist_dynamic", str(tmp_path))]

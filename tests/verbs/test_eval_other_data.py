@@ -37,7 +37,9 @@ def files(tmp_path_factory):
     for name, (train, valid, test) in sets.items():
         shape = (8, -1)
         arrays = {"train": train, "valid": valid, "test": test}
-        np.savez(folder / f"{name}.npz", **{k: x.reshape(len(x), *shape) for k, x in arrays.items()})
+        np.savez(
+            folder / f"{name}.npz", **{k: x.reshape(len(x), *shape) for k, x in arrays.items()}
+        )
     return {name: ["data=images", f"data.train={folder / name}.npz"] for name in sets}
 
 
@@ -51,13 +53,17 @@ def by_data(root, name):
     return [m for m in found if name in m["signature"]]
 
 
-def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_protocol(trained, files, capsys):
+def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_protocol(
+    trained, files, capsys
+):
     own = {m["name"]: m for m in by_data(trained, "data:digits@") if "split:test" in m["signature"]}
     assert cli.main(["eval", str(folder_of(trained)), *files["same_test"]]) == 0
     other = {m["name"]: m for m in by_data(trained, "data:images@")}
     assert set(other) == set(own)
     for name, m in other.items():
-        assert m["value"] == own[name]["value"], "the mean that the model subtracts is that of its training data"
+        assert m["value"] == own[name]["value"], (
+            "the mean that the model subtracts is that of its training data"
+        )
         parts = Protocol(m["signature"]).parts
         before = Protocol(own[name]["signature"]).parts
         assert parts.pop("trained") == before.pop("data")
@@ -69,7 +75,16 @@ def test_the_same_cases_behind_another_name_have_the_same_numbers_under_another_
 
 
 def test_other_data_are_in_no_row_and_have_no_verdict(trained, files, tmp_path, capsys):
-    report = ["report", *TINY[:2], "--only", "SBN 200", "--only", "column=NVIL", *TINY[8:], f"run.results={trained}"]
+    report = [
+        "report",
+        *TINY[:2],
+        "--only",
+        "SBN 200",
+        "--only",
+        "column=NVIL",
+        *TINY[8:],
+        f"run.results={trained}",
+    ]
 
     def shown():
         capsys.readouterr()
@@ -110,7 +125,10 @@ def test_a_run_that_is_only_trained_stays_so(tmp_path, files, capsys):
     assert cli.main(args) == 0
     result = json.loads((folder_of(tmp_path) / "result.json").read_text())
     assert result["status"] == "done"
-    assert {m["signature"].split("|")[1].split("@")[0] for m in result["measures"]} == {"data:digits", "data:images"}
+    assert {m["signature"].split("|")[1].split("@")[0] for m in result["measures"]} == {
+        "data:digits",
+        "data:images",
+    }
 
 
 def test_the_same_data_are_its_own(trained, capsys):
@@ -140,7 +158,10 @@ def test_the_same_test_cases_compare_whatever_else_was_held_out(trained, tmp_pat
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["data=digits_grey"], "data=digits_grey: intensity for examples; allowed: bits, as in digits"),
+        (
+            ["data=digits_grey"],
+            "data=digits_grey: intensity for examples; allowed: bits, as in digits",
+        ),
         (["data=toy_text"], "data=toy_text: documents for examples; allowed: bits, as in digits"),
         (["data=blank"], "data=blank: examples of 1 x 1; allowed: 8 x 8, as in digits"),
         (["wide"], "data=images: examples of 8 x 16; allowed: 8 x 8, as in digits"),
@@ -162,13 +183,24 @@ def test_what_the_model_cannot_read_is_one_line(trained, files, words, part, cap
 
 
 def test_documents_need_the_same_vocabulary(tmp_path, capsys):
-    texts = {"train": "a b c\nb a\nc b a\n", "valid": "a c\n", "test": "c a b\n", "more": "b\n", "others": "x y\n"}
+    texts = {
+        "train": "a b c\nb a\nc b a\n",
+        "valid": "a c\n",
+        "test": "c a b\n",
+        "more": "b\n",
+        "others": "x y\n",
+    }
     for name, text in texts.items():
         (tmp_path / f"{name}.txt").write_text(text * 20)
     place = {name: f"{tmp_path / name}.txt" for name in texts}
 
     def words(train, test):
-        return ["data=text", f"data.train={place[train]}", f"data.valid={place['valid']}", f"data.test={place[test]}"]
+        return [
+            "data=text",
+            f"data.train={place[train]}",
+            f"data.valid={place['valid']}",
+            f"data.test={place[test]}",
+        ]
 
     run = [
         "run",
@@ -191,6 +223,9 @@ def test_documents_need_the_same_vocabulary(tmp_path, capsys):
 
 def test_another_kind_is_refused_before_data_are_read(trained, capsys, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data were loaded"))
-    for words, part in ((["data=mnist_static"], "examples of 28 x 28"), (["data=yahoo"], "documents for examples")):
+    for words, part in (
+        (["data=mnist_static"], "examples of 28 x 28"),
+        (["data=yahoo"], "documents for examples"),
+    ):
         assert cli.main(["eval", str(folder_of(trained)), *words]) == 2
         assert part in capsys.readouterr().err

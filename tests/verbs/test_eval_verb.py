@@ -13,8 +13,22 @@ import pytest
 from vaebench import cli
 from vaebench.results.store import Store
 
-TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "model.dims=[5]"]
-FEW = ["train.updates=40", "train.valid_every=20", "eval.iw_samples=10", "run.jobs=1", "run.engine=plain"]
+TINY = [
+    "table=nvil_mnist",
+    "preset=quick",
+    "--only",
+    "row=SBN 200",
+    "--only",
+    "column=NVIL",
+    "model.dims=[5]",
+]
+FEW = [
+    "train.updates=40",
+    "train.valid_every=20",
+    "eval.iw_samples=10",
+    "run.jobs=1",
+    "run.engine=plain",
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +46,25 @@ def measures(root: Path, seed: int) -> dict[str, list[dict]]:
     return out
 
 
-def test_new_samples_are_added_and_the_old_kept(trained: Path, capsys: pytest.CaptureFixture) -> None:
+def test_new_samples_are_added_and_the_old_kept(
+    trained: Path, capsys: pytest.CaptureFixture
+) -> None:
     folder = next(trained.glob("*/seed-0"))
     before = measures(trained, 0)["iw_nll"]
-    weights = (folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes()
+    weights = (
+        (folder / "best.safetensors").read_bytes(),
+        (folder / "checkpoint.safetensors").read_bytes(),
+    )
     assert cli.main(["eval", str(folder), "eval.iw_samples=30"]) == 0
     after = {m["samples"]: m for m in measures(trained, 0)["iw_nll"]}
     assert set(after) == {10, 30}
     assert after[10]["value"] == before[0]["value"]
     # The first samples are the same ones, so the nested curve at 10 is the earlier estimate.
     assert after[30]["extra"]["curve"]["10"] == pytest.approx(before[0]["value"], abs=1e-9)
-    assert weights == ((folder / "best.safetensors").read_bytes(), (folder / "checkpoint.safetensors").read_bytes())
+    assert weights == (
+        (folder / "best.safetensors").read_bytes(),
+        (folder / "checkpoint.safetensors").read_bytes(),
+    )
     assert "iw_nll" in capsys.readouterr().out
 
 
@@ -64,7 +86,9 @@ def test_a_name_means_all_its_seeds(trained: Path) -> None:
         (["RUN", "eval=bound11"], "bound10"),
     ],
 )
-def test_wrong_words_are_one_line(trained: Path, words: list[str], part: str, capsys: pytest.CaptureFixture) -> None:
+def test_wrong_words_are_one_line(
+    trained: Path, words: list[str], part: str, capsys: pytest.CaptureFixture
+) -> None:
     folder = next(trained.glob("*/seed-1"))
     before = (folder / "result.json").read_bytes()
     words = [str(folder) if w == "RUN" else w for w in words]
@@ -75,10 +99,27 @@ def test_wrong_words_are_one_line(trained: Path, words: list[str], part: str, ca
     assert (folder / "result.json").read_bytes() == before
 
 
-def test_bfloat16_is_another_number_beside_the_first(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_bfloat16_is_another_number_beside_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     """Of a run by a version that knew of no precision too; a report shows the number that its settings ask for."""
-    words = ["table=lagging_mnist", "preset=quick", "--only", "row=VAE", "--only", "column=IW", "--seeds", "0"]
-    words += ["train.updates=2", "train.valid_every=2", "eval.points=4", "eval.iw_samples=3", f"run.results={tmp_path}"]
+    words = [
+        "table=lagging_mnist",
+        "preset=quick",
+        "--only",
+        "row=VAE",
+        "--only",
+        "column=IW",
+        "--seeds",
+        "0",
+    ]
+    words += [
+        "train.updates=2",
+        "train.valid_every=2",
+        "eval.points=4",
+        "eval.iw_samples=3",
+        f"run.results={tmp_path}",
+    ]
     assert cli.main(["run", *words, "run.jobs=1", "run.engine=plain"]) == 0
     (folder,) = tmp_path.glob("*/seed-0")
     note = json.loads((folder / "config.json").read_text())
@@ -87,7 +128,10 @@ def test_bfloat16_is_another_number_beside_the_first(tmp_path: Path, capsys: pyt
 
     assert cli.main(["eval", str(folder), "eval.precision=bfloat16"]) == 0
     found = measures(tmp_path, 0)
-    kept = {"bfloat16" if "precision:bfloat16" in m["signature"] else "float32": m["value"] for m in found["iw_nll"]}
+    kept = {
+        "bfloat16" if "precision:bfloat16" in m["signature"] else "float32": m["value"]
+        for m in found["iw_nll"]
+    }
     assert set(kept) == {"float32", "bfloat16"}
     assert len(found["kl"]) == 1
     capsys.readouterr()
@@ -96,7 +140,9 @@ def test_bfloat16_is_another_number_beside_the_first(tmp_path: Path, capsys: pyt
     for precision in ("float32", "bfloat16"):
         assert cli.main(["report", *words, f"eval.precision={precision}", "--format", "csv"]) == 0
         lines = csv.DictReader(capsys.readouterr().out.splitlines())
-        current = [line for line in lines if line["metric"] == "iw_nll" and "current" not in line["extra"]]
+        current = [
+            line for line in lines if line["metric"] == "iw_nll" and "current" not in line["extra"]
+        ]
         values[precision] = [float(line["value"]) for line in current]
     assert values == {precision: [value] for precision, value in kept.items()}
 
@@ -139,7 +185,9 @@ def test_check_prints_exact_estimate_error_and_z(
     assert "2 of 3 agree" in shown.out
 
 
-def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_copies_beside_the_seeds_are_no_seeds(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     shutil.copytree(trained / name / "seed-0", tmp_path / name / "seed-old")
@@ -152,8 +200,12 @@ def test_copies_beside_the_seeds_are_no_seeds(trained: Path, tmp_path: Path, cap
     )
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"run": {}}, "row": "a", "column": "b"}'])
-def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"config": {"run": {}}, "row": "a", "column": "b"}']
+)
+def test_a_damaged_note_is_one_line(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, content: str
+) -> None:
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     (tmp_path / name / "seed-0" / "config.json").write_text(content)
@@ -165,14 +217,20 @@ def test_a_damaged_note_is_one_line(trained: Path, tmp_path: Path, capsys: pytes
         assert "not a run of vaebench, or a damaged one" in said
 
 
-def test_what_is_wrong_with_one_run_does_not_keep_the_others(trained: Path, tmp_path: Path, capsys) -> None:
+def test_what_is_wrong_with_one_run_does_not_keep_the_others(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
     """A kept measure that was not finite is null in the file, or cannot be read; a run that somebody holds is busy."""
     name = next(trained.iterdir()).name
     shutil.copytree(trained / name, tmp_path / name)
     folders = [tmp_path / name / f"seed-{n}" for n in (0, 1)]
     result = json.loads((folders[1] / "result.json").read_text())
     kept = next(m for m in result["measures"] if m["name"] == "iw_nll")
-    kept |= {"value": None, "samples": 7, "signature": kept["signature"].replace("samples:10|", "samples:7|")}
+    kept |= {
+        "value": None,
+        "samples": 7,
+        "signature": kept["signature"].replace("samples:10|", "samples:7|"),
+    }
     result["measures"].append({"name": "bound"})
     (folders[1] / "result.json").write_text(json.dumps(result))
     with Store(tmp_path).lock(name, 0):
@@ -218,7 +276,10 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_evaluated(
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
         assert cli.main(["eval", str(folder)]) == 2
-        assert f"{folder / name}: not a usable checkpoint (its content does not fit" in capsys.readouterr().err
+        assert (
+            f"{folder / name}: not a usable checkpoint (its content does not fit"
+            in capsys.readouterr().err
+        )
         assert (folder / "result.json").read_bytes() == before
         (folder / name).write_bytes(whole)
 
@@ -229,10 +290,15 @@ def test_cases_are_what_the_measures_are_means_of(trained: Path, tmp_path: Path)
     stored = {(m["name"], m["samples"]): m for some in measures(trained, 0).values() for m in some}
     words = ["eval.iw_samples=10", "eval.points=17"]
     assert cli.main(["eval", str(folder), *words, "--cases", str(tmp_path / "a.csv")]) == 0
-    assert cli.main(["eval", str(folder), "eval.iw_samples=10", "--cases", str(tmp_path / "all.csv")]) == 0
+    assert (
+        cli.main(["eval", str(folder), "eval.iw_samples=10", "--cases", str(tmp_path / "all.csv")])
+        == 0
+    )
     assert (folder / "result.json").read_bytes() == before
 
-    some, every = (list(csv.DictReader((tmp_path / f).read_text().splitlines())) for f in ("a.csv", "all.csv"))
+    some, every = (
+        list(csv.DictReader((tmp_path / f).read_text().splitlines())) for f in ("a.csv", "all.csv")
+    )
     for name, samples in (("iw_nll", 10), ("bound", 10), ("kl", 10)):
         mean = sum(float(row[name]) for row in every) / len(every)
         assert mean == pytest.approx(stored[name, samples]["value"], abs=1e-6)
@@ -244,7 +310,9 @@ def test_cases_are_what_the_measures_are_means_of(trained: Path, tmp_path: Path)
     assert cli.main(["compare", str(tmp_path / "a.csv"), str(tmp_path / "a.csv")]) == 0
 
 
-def test_cases_of_several_runs_are_refused(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_cases_of_several_runs_are_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     name = next(trained.iterdir()).name
     words = ["eval", name, f"run.results={trained}", "--cases", str(tmp_path / "x.csv")]
     assert cli.main(words) == 2
@@ -252,7 +320,9 @@ def test_cases_of_several_runs_are_refused(trained: Path, tmp_path: Path, capsys
     assert not (tmp_path / "x.csv").exists()
 
 
-def test_an_evaluation_of_fewer_cases_is_marked_as_such(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_evaluation_of_fewer_cases_is_marked_as_such(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     run = [*TINY, *FEW, f"run.results={tmp_path / 'runs'}"]
     assert cli.main(["run", *run, "--seeds", "0"]) == 0
     folder = next((tmp_path / "runs").glob("*/seed-0"))
@@ -275,7 +345,10 @@ def test_an_evaluation_of_fewer_cases_is_marked_as_such(tmp_path: Path, capsys: 
     assert "; of 7 cases: bound " in line
 
     more = "eval.points=7"
-    assert cli.main(["report", *run, more, "--format", "csv", "--output", str(tmp_path / "few.csv")]) == 0
+    assert (
+        cli.main(["report", *run, more, "--format", "csv", "--output", str(tmp_path / "few.csv")])
+        == 0
+    )
     assert cli.main(["report", *run, "--format", "csv", "--output", str(tmp_path / "all.csv")]) == 0
     capsys.readouterr()
     assert cli.main(["compare", str(tmp_path / "few.csv"), str(tmp_path / "few.csv")]) == 0
@@ -286,13 +359,17 @@ def test_an_evaluation_of_fewer_cases_is_marked_as_such(tmp_path: Path, capsys: 
     assert "points:7 against points:all" in capsys.readouterr().err
 
 
-def test_more_cases_than_there_are_are_all_of_them(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_more_cases_than_there_are_are_all_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     root = f"run.results={tmp_path}"
     assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=7"]) == 0
     capsys.readouterr()
     assert cli.main(["ls", "runs", root]) == 0
     assert re.search(r"  of 7 cases: bound .*; of training: valid_bound ", capsys.readouterr().out)
-    assert cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=100000", "--force"]) == 0
+    assert (
+        cli.main(["run", *TINY, *FEW, root, "--seeds", "0", "eval.points=100000", "--force"]) == 0
+    )
     capsys.readouterr()
     assert cli.main(["ls", "runs", root]) == 0
     assert "cases" not in capsys.readouterr().out

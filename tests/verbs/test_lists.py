@@ -42,11 +42,16 @@ def test_a_run_names_its_cell_and_what_was_changed(made, monkeypatch, capsys):
 @pytest.mark.parametrize("preset", ["quick", "paper"])
 def test_a_report_without_runs_hints_at_those_with_other_settings(made, preset, capsys):
     """And the command that it gives shows them."""
-    code, _, err = call(capsys, "report", "table=nvil_mnist", f"preset={preset}", "--brief", f"run.results={made}")
+    code, _, err = call(
+        capsys, "report", "table=nvil_mnist", f"preset={preset}", "--brief", f"run.results={made}"
+    )
     nothing, hint = err.splitlines()
     assert code == 0
     assert f"no runs of nvil_mnist with preset={preset}" in nothing
-    assert "1 run with other settings: model.dims=[5] train.updates=2 train.valid_every=2; vaebench report" in hint
+    assert (
+        "1 run with other settings: model.dims=[5] train.updates=2 train.valid_every=2; vaebench report"
+        in hint
+    )
     command = shlex.split(hint.partition("; ")[2].removesuffix(" shows it"))
     code, out, err = call(capsys, *command[1:], "--brief")
     assert (code, err) == (0, "")
@@ -116,7 +121,10 @@ def test_a_mirror_that_is_not_there_is_named(how, tmp_path, monkeypatch, capsys)
     code, out, _ = call(capsys, "doctor", *given)
     name = "data.mirror" if how == "option" else "VAEBENCH_MIRROR"
     assert code == 1
-    assert f"FAIL  mirror: {gone} is not a folder, so nothing can be fetched; correct or unset {name}" in out
+    assert (
+        f"FAIL  mirror: {gone} is not a folder, so nothing can be fetched; correct or unset {name}"
+        in out
+    )
     for verb in (["ls", "data"], ["data", "ls"], ["data", "verify"]):
         code, _, err = call(capsys, *verb, *given)
         assert (code, err) == (0, f"vaebench: warning: the mirror {gone} is not a folder\n")
@@ -138,11 +146,15 @@ def test_a_read_only_folder_under_eval_is_one_line(made, monkeypatch, capsys):
     assert err == f"vaebench: {folder}: cannot be written: Read-only file system\n"
 
 
-@pytest.mark.parametrize("odd", [{}, {"name": "bound"}, {"name": "bound", "unit": "nats", "value": 10**400}, 3])
+@pytest.mark.parametrize(
+    "odd", [{}, {"name": "bound"}, {"name": "bound", "unit": "nats", "value": 10**400}, 3]
+)
 def test_a_measure_that_cannot_be_read_is_left_out(capsys, tmp_path, odd):
     good = {"name": "kl", "unit": "nats", "value": 1.5, "error": None}
     unknown = {"name": "bound", "unit": "nats", "value": None}
-    Store(tmp_path).write_result("a-b-0123456789", 0, {"status": "done", "measures": [odd, good, unknown]})
+    Store(tmp_path).write_result(
+        "a-b-0123456789", 0, {"status": "done", "measures": [odd, good, unknown]}
+    )
     code, out, _ = call(capsys, "ls", "runs", f"run.results={tmp_path}")
     assert code == 0
     assert out.rstrip().endswith("kl 1.50, bound ?")

@@ -48,7 +48,11 @@ def test_ls_runs(runs, capsys):
 
 
 def test_ls_runs_shows_flags_first(runs, capsys):
-    (cell,) = cells(catalogue.load_table("small"), catalogue.load_preset("paper"), only=["SBN 200", "column=NVIL"])
+    (cell,) = cells(
+        catalogue.load_table("small"),
+        catalogue.load_preset("paper"),
+        only=["SBN 200", "column=NVIL"],
+    )
     store_run(runs, cell, 7, -626.3)
     _, out, _ = call(capsys, "ls", "runs", f"run.results={runs}")
     lines = out.splitlines()
@@ -56,10 +60,22 @@ def test_ls_runs_shows_flags_first(runs, capsys):
     assert "flagged: bound impossible; bound -626.30(0.10)" in out
 
 
-@pytest.mark.parametrize("what", ["tables", "models", "objectives", "presets", "data", "runs", "shipped"])
+@pytest.mark.parametrize(
+    "what", ["tables", "models", "objectives", "presets", "data", "runs", "shipped"]
+)
 def test_ls_imports_nothing_heavy(what, runs):
     arguments = ["ls", what, *([f"run.results={runs}"] if what == "runs" else [])]
-    heavy = {"torch", "hydra", "omegaconf", "pandas", "h5py", "scipy", "sklearn", "matplotlib", "argcomplete"}
+    heavy = {
+        "torch",
+        "hydra",
+        "omegaconf",
+        "pandas",
+        "h5py",
+        "scipy",
+        "sklearn",
+        "matplotlib",
+        "argcomplete",
+    }
     done = python(f"main({arguments!r}); print({heavy!r} & set(sys.modules), file=sys.stderr)")
     assert done.stdout
     assert done.stderr == "set()\n"

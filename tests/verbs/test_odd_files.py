@@ -19,7 +19,17 @@ from vaebench.errors import UserError
 from vaebench.protocol.signature import signature
 from vaebench.report.costs import estimate
 from vaebench.results import flags
-from vaebench.results.long_frame import COLUMNS, FLAG, NUMBER, SEED, TEXT, WHOLE, csv_text, read_csv, typed
+from vaebench.results.long_frame import (
+    COLUMNS,
+    FLAG,
+    NUMBER,
+    SEED,
+    TEXT,
+    WHOLE,
+    csv_text,
+    read_csv,
+    typed,
+)
 from vaebench.results.stats import Measure
 from vaebench.results.status import Status, record
 from vaebench.results.store import Store, read_note
@@ -34,13 +44,23 @@ FEW = settings(
 )
 
 NUMBERS = st.one_of(
-    st.integers(), st.integers(min_value=10**300, max_value=10**320), st.floats(), st.sampled_from([True, -1, 0, 2**63])
+    st.integers(),
+    st.integers(min_value=10**300, max_value=10**320),
+    st.floats(),
+    st.sampled_from([True, -1, 0, 2**63]),
 )
 LEAVES = st.one_of(
-    st.none(), st.booleans(), NUMBERS, st.text(max_size=5), st.sampled_from(["${x", "${data.name}", "\0"])
+    st.none(),
+    st.booleans(),
+    NUMBERS,
+    st.text(max_size=5),
+    st.sampled_from(["${x", "${data.name}", "\0"]),
 )
 JSON = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
 )
 
 
@@ -53,9 +73,23 @@ def cell() -> Cell:
 @pytest.fixture(scope="module")
 def result(cell: Cell) -> dict:
     """A good one."""
-    extra = {"ess": 5.0, "repeats": {"values": [1.0, 2.0], "mean": 1.5, "variance": 0.5}, "log_z_error": 0.1}
+    extra = {
+        "ess": 5.0,
+        "repeats": {"values": [1.0, 2.0], "mean": 1.5, "variance": 0.5},
+        "log_z_error": 0.1,
+    }
     measures = [
-        Measure(name, 1.0, "nats", 0.1, "monte carlo", 10, n, signature(cell.config, name, n, "ab"), extra).to_dict()
+        Measure(
+            name,
+            1.0,
+            "nats",
+            0.1,
+            "monte carlo",
+            10,
+            n,
+            signature(cell.config, name, n, "ab"),
+            extra,
+        ).to_dict()
         for name, n in (("bound", 10), ("iw_nll", 100), ("kl", 10))
     ]
     return {
@@ -78,7 +112,13 @@ def refused(call, *arguments) -> tuple[object, str]:
 
 def places(content: object, here: tuple = ()) -> list[tuple]:
     """Where something stands in nested JSON, the whole included."""
-    inside = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    inside = (
+        content.items()
+        if isinstance(content, dict)
+        else enumerate(content)
+        if isinstance(content, list)
+        else ()
+    )
     return [here, *(place for key, value in inside for place in places(value, (*here, key)))]
 
 
@@ -128,7 +168,8 @@ def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
     found, line = refused(read_note, folder)
     if not line and run_key(found[0]["config"]) == cell.key:  # otherwise it is refused for its name
         refused(reevaluated, found[0]["config"], [])
-    assert cli.main(["eval", str(folder), f"run.results={tmp_path}"]) in (1, 2)  # nothing is trained there
+    # Nothing is trained there.
+    assert cli.main(["eval", str(folder), f"run.results={tmp_path}"]) in (1, 2)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "VAEBENCH_DEBUG" not in said, "an error that nobody foresaw"
@@ -138,13 +179,23 @@ def test_any_note_of_a_run_is_read_or_refused(cell, tmp_path, capsys, data):
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=8)
 INT64 = st.integers(min_value=-(2**63), max_value=2**63 - 1)
-VALUES = {NUMBER: st.none() | st.floats(), WHOLE: st.none() | INT64, SEED: INT64, FLAG: st.booleans()}
+VALUES = {
+    NUMBER: st.none() | st.floats(),
+    WHOLE: st.none() | INT64,
+    SEED: INT64,
+    FLAG: st.booleans(),
+}
 FLAGS = st.lists(TEXTS, max_size=2).map(flags.join)
-ROWS = st.fixed_dictionaries({name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()} | {"flags": FLAGS})
+ROWS = st.fixed_dictionaries(
+    {name: VALUES.get(kind, TEXTS) for name, kind in COLUMNS.items()} | {"flags": FLAGS}
+)
 
 
 @FEW
-@given(rows=st.lists(ROWS, max_size=4), extra=st.dictionaries(st.text(max_size=5), st.integers(), max_size=2))
+@given(
+    rows=st.lists(ROWS, max_size=4),
+    extra=st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+)
 def test_any_frame_survives_its_csv(tmp_path, rows, extra):
     from pandas.testing import assert_frame_equal
 
@@ -156,11 +207,18 @@ def test_any_frame_survives_its_csv(tmp_path, rows, extra):
 @FEW
 @given(data=st.data())
 def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data):
-    frame = typed([{"row": "a", "seed": i, "value": 0.5, "paper_protocol": True, "extra": "{}"} for i in range(3)])
+    frame = typed(
+        [
+            {"row": "a", "seed": i, "value": 0.5, "paper_protocol": True, "extra": "{}"}
+            for i in range(3)
+        ]
+    )
     whole = csv_text(frame).encode()
     place = data.draw(st.integers(0, len(whole)))
     length = data.draw(st.integers(0, 20))
-    damage = data.draw(st.binary(max_size=10) | st.text(max_size=10).map(lambda t: t.encode(errors="replace")))
+    damage = data.draw(
+        st.binary(max_size=10) | st.text(max_size=10).map(lambda t: t.encode(errors="replace"))
+    )
     path = Path(tmp_path / "x.csv")
     path.write_bytes(whole[:place] + damage + whole[place + length :])
     found, line = refused(read_csv, path)
@@ -170,7 +228,9 @@ def test_any_damage_to_a_csv_is_read_over_or_refused_by_one_line(tmp_path, data)
 @FEW
 @given(value=LEAVES | JSON, column=st.sampled_from(list(COLUMNS)))
 def test_any_cell_of_a_csv_is_read_or_named(tmp_path, value, column):
-    frame = typed([{"row": "a", "seed": 1, "value": 0.5, "paper_protocol": True, "extra": "{}"}]).astype(object)
+    frame = typed(
+        [{"row": "a", "seed": 1, "value": 0.5, "paper_protocol": True, "extra": "{}"}]
+    ).astype(object)
     frame.loc[0, column] = json.dumps(value)
     (tmp_path / "x.csv").write_text(frame.to_csv(index=False))
     _, line = refused(read_csv, tmp_path / "x.csv")

@@ -33,7 +33,9 @@ def root(tmp_path_factory):
 def test_each_result_is_opened_once(root, capsys, monkeypatch, command):
     opened: Counter[str] = Counter()
     real = result_file._content
-    monkeypatch.setattr(result_file, "_content", lambda path: opened.update([str(path)]) or real(path))
+    monkeypatch.setattr(
+        result_file, "_content", lambda path: opened.update([str(path)]) or real(path)
+    )
     words = () if command[0] == "ls" else (*TINY, "--only", "column=WS")
     assert cli.main([*command, *words, f"run.results={root}"]) == 0
     assert sorted(opened.values()) == [1, 1]

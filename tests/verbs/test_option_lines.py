@@ -14,7 +14,10 @@ WHOLE = "a whole number from"
 LARGEST = "9,223,372,036,854,775,807"
 
 LINES = {
-    ("run", "--minutes"): ("a number above 0 and below 1,000,000", ["0", "-1", "nan", "inf", "1e6", "soon", ""]),
+    ("run", "--minutes"): (
+        "a number above 0 and below 1,000,000",
+        ["0", "-1", "nan", "inf", "1e6", "soon", ""],
+    ),
     ("compare", "--tol"): ("a number of nats from 0", ["-0.1", "nan", "inf", "x"]),
     ("bench", "--seconds"): ("a finite number above 0", ["0", "-1", "nan", "inf", "x", ""]),
     ("bench", "--pack"): (f"{WHOLE} 1 to 10,000", ["0", "2.5", "999999999", "x", "1e400"]),
@@ -25,7 +28,10 @@ LINES = {
     ("reconstruct", "--test"): (f"{WHOLE} 1 to 1,000,000,000", ["0", "x"]),
     ("reconstruct", "--path"): (f"{WHOLE} 2 to 1,000,000,000", ["1", "x"]),
     ("reconstruct", "--code"): ("mean or sample", ["mode", "", "1"]),
-    ("reconstruct", "--impute"): ("square or a number above 0 and below 1", ["0", "1", "nan", "circle"]),
+    ("reconstruct", "--impute"): (
+        "square or a number above 0 and below 1",
+        ["0", "1", "nan", "circle"],
+    ),
 }
 """Verb and option: what the line says is allowed, and values that are refused."""
 
@@ -35,12 +41,22 @@ for verb in ("sample", "reconstruct"):
     LINES[verb, "--longest"] = (f"{WHOLE} 1 to 100,000", ["0", "100001", "x"])
 
 TAKEN = [
-    *(("run", "--minutes", "90", 90), ("run", "--minutes", "0.5", 0.5), ("compare", "--tol", "0", 0)),
+    *(
+        ("run", "--minutes", "90", 90),
+        ("run", "--minutes", "0.5", 0.5),
+        ("compare", "--tol", "0", 0),
+    ),
     *(("bench", "--pack", "1e3", 1000), ("sample", "--seed", "9223372036854775807", 2**63 - 1)),
     *(("reconstruct", "--impute", "square", "square"), ("reconstruct", "--impute", ".25", 0.25)),
     *(("sample", "--around", "0", 0), ("reconstruct", "--code", "mean", "mean")),
 ]
-REQUIRED = {"run": [], "compare": ["a.csv", "b.csv"], "bench": [], "sample": ["RUN"], "reconstruct": ["RUN"]}
+REQUIRED = {
+    "run": [],
+    "compare": ["a.csv", "b.csv"],
+    "bench": [],
+    "sample": ["RUN"],
+    "reconstruct": ["RUN"],
+}
 
 
 def parser_of(verb):

@@ -31,7 +31,9 @@ def drawn(path) -> np.ndarray:
 def made(monkeypatch):
     """What the verbs take for a trained run: a model by hand, and twelve test images of 2x2, one after the other."""
     x = np.array([[(n >> (3 - i)) & 1 for i in range(4)] for n in range(12)], dtype=np.uint8)
-    run = Trained(Signs(scale=(0.5, 1.0, 2.0, 0.25)), make_splits("squares", x, x, x, (2, 2)), {}, 1)
+    run = Trained(
+        Signs(scale=(0.5, 1.0, 2.0, 0.25)), make_splits("squares", x, x, x, (2, 2)), {}, 1
+    )
     monkeypatch.setattr(generated, "trained", lambda args: run)
     return run
 
@@ -68,7 +70,9 @@ def test_missing_pixels_are_filled_in_row_by_row(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["reconstruct", "RUN", "--test", "3", "--impute", "square"]) == 0
     found = drawn(tmp_path / "imputations.png")
-    images = np.array([[found[3 * r : 3 * r + 2, 3 * c : 3 * c + 2].ravel() for c in range(8)] for r in range(3)])
+    images = np.array(
+        [[found[3 * r : 3 * r + 2, 3 * c : 3 * c + 2].ravel() for c in range(8)] for r in range(3)]
+    )
     assert images[:, 0].tolist() == made.splits.test[[0, 4, 8]].tolist()
     assert np.allclose(images[:, 1, 0], 0.5, atol=0.01)
     assert (images[:, :, 1:] == images[:, :1, 1:]).all()
@@ -114,7 +118,8 @@ def test_latents_are_traversed(made, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["sample", "RUN", "--traverse", "2", "--steps", "3", "--around", "5"]) == 0
     assert (
-        "latents row by row, with the variance of their posterior mean: 2 (4.36), 1 (0.97)" in capsys.readouterr().err
+        "latents row by row, with the variance of their posterior mean: 2 (4.36), 1 (0.97)"
+        in capsys.readouterr().err
     )
     found = drawn(tmp_path / "traversal.png")
     assert found.shape == (5, 8)
@@ -128,9 +133,17 @@ def test_latents_are_traversed(made, tmp_path, capsys, monkeypatch):
 
 def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["sample", "RUN", "--manifold", "--steps", "2", "--around", "5", "--output", "x.png"]) == 0
+    assert (
+        main(["sample", "RUN", "--manifold", "--steps", "2", "--around", "5", "--output", "x.png"])
+        == 0
+    )
     found = drawn(tmp_path / "x.png")
-    corner = {(0, 0): [[0, 0], [1, 1]], (0, 3): [[0, 1], [1, 1]], (3, 0): [[0, 0], [0, 1]], (3, 3): [[0, 1], [0, 1]]}
+    corner = {
+        (0, 0): [[0, 0], [1, 1]],
+        (0, 3): [[0, 1], [1, 1]],
+        (3, 0): [[0, 0], [0, 1]],
+        (3, 3): [[0, 1], [0, 1]],
+    }
     for (top, left), wanted in corner.items():
         assert found[top : top + 2, left : left + 2].tolist() == wanted
 
@@ -141,17 +154,38 @@ def test_a_plane_of_two_latents(made, tmp_path, monkeypatch):
         (["reconstruct", "--test", "0"], "--test 0: allowed: a whole number from 1"),
         (["reconstruct", "--test", "13"], "--test 13: allowed: a whole number from 1 to 12"),
         (["reconstruct", "--impute", "0.5"], "--impute: of images of the test set, with --test N"),
-        (["reconstruct", "--test", "3", "--impute", "1"], "--impute 1: allowed: square or a number above 0 and below"),
-        (["reconstruct", "--test", "3", "--impute", "0.5", "--output", "x.txt"], "--impute: draws a picture"),
+        (
+            ["reconstruct", "--test", "3", "--impute", "1"],
+            "--impute 1: allowed: square or a number above 0 and below",
+        ),
+        (
+            ["reconstruct", "--test", "3", "--impute", "0.5", "--output", "x.txt"],
+            "--impute: draws a picture",
+        ),
         (["reconstruct", "--test", "3", "--path", "4"], "--path: of documents from standard input"),
-        (["reconstruct", "--test", "9999"], "--test 9999: 19,998 images; a picture holds 10,000 at most"),
-        (["sample", "--number", "10001", "--output", "x.png"], "--number 10001: 10,001 images; a picture holds"),
+        (
+            ["reconstruct", "--test", "9999"],
+            "--test 9999: 19,998 images; a picture holds 10,000 at most",
+        ),
+        (
+            ["sample", "--number", "10001", "--output", "x.png"],
+            "--number 10001: 10,001 images; a picture holds",
+        ),
         (["sample", "--traverse", "5"], "5 latents to move: the model has 4"),
         (["sample", "--traverse", "0"], "--traverse 0: allowed: a whole number from 1 to 100"),
-        (["sample", "--traverse", "2", "--steps", "1"], "--steps 1: allowed: a whole number from 2 to 100"),
-        (["sample", "--traverse", "2", "--around", "12"], "image 12: allowed: a whole number from 0 to 11"),
+        (
+            ["sample", "--traverse", "2", "--steps", "1"],
+            "--steps 1: allowed: a whole number from 2 to 100",
+        ),
+        (
+            ["sample", "--traverse", "2", "--around", "12"],
+            "image 12: allowed: a whole number from 0 to 11",
+        ),
         (["sample", "--traverse", "2", "--manifold"], "one of them at a time"),
-        (["sample", "--traverse", "2", "--number", "3"], "--number: --traverse and --manifold draw as many"),
+        (
+            ["sample", "--traverse", "2", "--number", "3"],
+            "--number: --traverse and --manifold draw as many",
+        ),
         (["sample", "--steps", "3"], "--steps: goes with --traverse or --manifold"),
         (["sample", "--around", "0"], "--around: goes with --traverse or --manifold"),
         (["sample", "--traverse", "2", "--how", "beam"], "--how: for documents"),

@@ -18,28 +18,46 @@ def test_report_takes_all_seeds_found(runs, capsys):
 
 
 def test_report_of_rows(runs, capsys):
-    out = call(capsys, "report", "table=small", f"run.results={runs}", "--format", "csv", "--only", "column=WS")[1]
+    out = call(
+        capsys,
+        "report",
+        "table=small",
+        f"run.results={runs}",
+        "--format",
+        "csv",
+        "--only",
+        "column=WS",
+    )[1]
     assert len(out.splitlines()) == 2
     assert ",WS," in out
 
 
 def test_report_without_runs_says_how_to_make_them(conf, tmp_path, capsys):
-    code, out, err = call(capsys, "report", "table=small", "preset=tuned", f"run.results={tmp_path}/none")
+    code, out, err = call(
+        capsys, "report", "table=small", "preset=tuned", f"run.results={tmp_path}/none"
+    )
     assert code == 0
     assert "113.1" in out
     assert err.count("\n") == 1
     assert "vaebench run table=small preset=tuned" in err
 
 
-@pytest.mark.parametrize("files", [["--curves"], ["--plot"], ["--format", "csv", "--output"]], ids=lambda f: f[0])
+@pytest.mark.parametrize(
+    "files", [["--curves"], ["--plot"], ["--format", "csv", "--output"]], ids=lambda f: f[0]
+)
 def test_report_without_runs_writes_no_file_of_theirs(conf, tmp_path, capsys, files):
     """One line says so, and its command keeps the settings that were changed."""
     changed = ["optim.rate=1e-2", f"run.results={tmp_path}/none"]
     file = tmp_path / ("out.png" if files == ["--plot"] else "out.csv")
-    code, out, err = call(capsys, "report", "table=small", "preset=tuned", *changed, *files, str(file))
+    code, out, err = call(
+        capsys, "report", "table=small", "preset=tuned", *changed, *files, str(file)
+    )
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "no runs of small with preset=tuned optim.rate=1e-2 in" in err
-    assert f"vaebench run table=small preset=tuned {' '.join(changed)} makes them; nothing was written" in err
+    assert (
+        f"vaebench run table=small preset=tuned {' '.join(changed)} makes them; nothing was written"
+        in err
+    )
     assert not file.exists()
 
 
@@ -58,16 +76,33 @@ def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsy
     (conf / "table" / "other.yaml").write_text(SMALL)
     file = tmp_path / "all.csv"
     assert (
-        call(capsys, "report", "table=small", f"run.results={runs}", "--format", "csv", "--output", str(file))[0] == 0
+        call(
+            capsys,
+            "report",
+            "table=small",
+            f"run.results={runs}",
+            "--format",
+            "csv",
+            "--output",
+            str(file),
+        )[0]
+        == 0
     )
     direct = call(capsys, "report", "table=small", f"run.results={runs}")[1]
     assert call(capsys, "report", "table=small", "--from", str(file)) == (0, direct, "")
     assert call(capsys, "report", "table=small", "preset=paper", "--from", str(file))[1] == direct
-    assert call(capsys, "report", "table=small", "--from", str(file), "--from", str(file)) == (0, direct, "")
+    assert call(capsys, "report", "table=small", "--from", str(file), "--from", str(file)) == (
+        0,
+        direct,
+        "",
+    )
     for asked in (["preset=tuned"], ["--seeds", "5"]):
         code, out, err = call(capsys, "report", "table=small", *asked, "--from", str(file))
         assert (code, out) == (2, "")
-        assert "nothing of table small by that preset and seeds; there are preset paper: seeds 0, 7" in err
+        assert (
+            "nothing of table small by that preset and seeds; there are preset paper: seeds 0, 7"
+            in err
+        )
     assert "113.20" in call(capsys, "report", "table=small", "--seeds", "0", "--from", str(file))[1]
     code, _, err = call(capsys, "report", "table=other", "--from", str(file))
     assert (code, "no rows of table other" in err) == (2, True)
@@ -75,7 +110,16 @@ def test_report_from_a_csv_is_the_report_of_the_runs(runs, conf, tmp_path, capsy
 
 def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, capsys):
     file = tmp_path / "all.csv"
-    call(capsys, "report", "table=small", f"run.results={runs}", "--format", "csv", "--output", str(file))
+    call(
+        capsys,
+        "report",
+        "table=small",
+        f"run.results={runs}",
+        "--format",
+        "csv",
+        "--output",
+        str(file),
+    )
     file.write_text(file.read_text().replace("small,SBN 200,", "small,SBN 999,", 1))
     code, _, err = call(capsys, "report", "table=small", "--from", str(file))
     assert (code, err.count("\n")) == (0, 1)
@@ -84,7 +128,10 @@ def test_rows_of_a_csv_that_the_table_does_not_have_are_named(runs, tmp_path, ca
 
 def test_a_report_of_some_entries_says_nothing_of_the_others(runs, capsys):
     asked = ["report", "table=small", f"run.results={runs}"]
-    whole, some = (call(capsys, *asked, *more)[1] for more in ([], ["--only", "SBN 200", "--only", "column=NVIL"]))
+    whole, some = (
+        call(capsys, *asked, *more)[1]
+        for more in ([], ["--only", "SBN 200", "--only", "column=NVIL"])
+    )
     assert "113.30" in some
     assert ("not run" in whole, "not run" in some) == (True, False)
     assert ("NADE 500" in whole, "NADE 500" in some) == (True, False)
@@ -108,13 +155,23 @@ def test_report_writes_curves_and_plots(runs, tmp_path, capsys):
     )
     curves = tmp_path / "c.csv"
     plot = tmp_path / "p.svg"
-    arguments = ["report", "table=small", f"run.results={runs}", "--curves", str(curves), "--plot", str(plot)]
+    arguments = [
+        "report",
+        "table=small",
+        f"run.results={runs}",
+        "--curves",
+        str(curves),
+        "--plot",
+        str(plot),
+    ]
     assert call(capsys, *arguments)[0] == 0
     assert curves.read_text().splitlines()[1] == "small,SBN 200,NVIL,0,10,1.0,120.5,121.5"
     assert plot.read_text().startswith("<?xml")
 
 
 def test_report_that_cannot_be_written_is_one_line(runs, tmp_path, capsys):
-    code, _, err = call(capsys, "report", "table=small", f"run.results={runs}", "--output", str(tmp_path))
+    code, _, err = call(
+        capsys, "report", "table=small", f"run.results={runs}", "--output", str(tmp_path)
+    )
     assert (code, err.count("\n")) == (2, 1)
     assert "cannot write" in err

@@ -9,19 +9,32 @@ import signal
 from kit.snippets import HOLD, MORE_SAMPLES, TWO_CELLS, checkpoints, times
 
 
-def test_ten_commands_on_one_folder_do_every_run_once(vaebench, results, expected, states_of, tmp_path, log):
+def test_ten_commands_on_one_folder_do_every_run_once(
+    vaebench, results, expected, states_of, tmp_path, log
+):
     commands = [vaebench("run", *TWO_CELLS, results, code=log[0]) for _ in range(10)]
     ended = [c.wait() for c in commands]
     assert [code for code, _, _ in ended] == [0] * 10, [err for _, _, err in ended]
     assert states_of(tmp_path / "runs") == expected
     lines = log[1]()
-    assert len(lines) == len(set(lines)) == 8, "4 runs, each trained once from its beginning and evaluated once"
+    assert len(lines) == len(set(lines)) == 8, (
+        "4 runs, each trained once from its beginning and evaluated once"
+    )
     assert sum("waiting for" in err for _, _, err in ended) >= 1
     assert len({out for _, out, _ in ended}) == 1, "and all show the same table"
 
 
-def test_a_run_whose_holder_is_killed_is_taken_over(vaebench, results, until, expected, states_of, tmp_path, log):
-    holder = vaebench("run", *TWO_CELLS, results, "--only", "column=NVIL", code=HOLD.format(until=False, seconds=60))
+def test_a_run_whose_holder_is_killed_is_taken_over(
+    vaebench, results, until, expected, states_of, tmp_path, log
+):
+    holder = vaebench(
+        "run",
+        *TWO_CELLS,
+        results,
+        "--only",
+        "column=NVIL",
+        code=HOLD.format(until=False, seconds=60),
+    )
     until(lambda: len(checkpoints(tmp_path)) == 2)
     heir = vaebench("run", *TWO_CELLS, results, code=log[0])
     until(lambda: "waiting for 2 runs that another process works on" in heir.err)
@@ -30,10 +43,14 @@ def test_a_run_whose_holder_is_killed_is_taken_over(vaebench, results, until, ex
     code, _, err = heir.wait()
     assert code == 0, err
     assert states_of(tmp_path / "runs") == expected
-    assert [line.split()[3] != "0" for line in log[1]() if line.startswith("train") and "nvil" in line] == [True, True]
+    assert [
+        line.split()[3] != "0" for line in log[1]() if line.startswith("train") and "nvil" in line
+    ] == [True, True]
 
 
-def test_training_now_and_evaluating_later_is_the_same_run(vaebench, results, expected, states_of, tmp_path):
+def test_training_now_and_evaluating_later_is_the_same_run(
+    vaebench, results, expected, states_of, tmp_path
+):
     def out_and_err(*more):
         code, out, err = vaebench("run", *TWO_CELLS, results, *more).wait()
         assert code == 0, err
@@ -41,7 +58,10 @@ def test_training_now_and_evaluating_later_is_the_same_run(vaebench, results, ex
 
     out, err = out_and_err("--no-eval")
     assert "2 trained" in out
-    assert "trained and not evaluated: 4 runs; the same command without --no-eval evaluates them" in err
+    assert (
+        "trained and not evaluated: 4 runs; the same command without --no-eval evaluates them"
+        in err
+    )
     for more, words in (
         (["--no-eval"], "to do: nothing"),
         ([], "to do: the evaluation of 4 trained runs"),
@@ -52,7 +72,9 @@ def test_training_now_and_evaluating_later_is_the_same_run(vaebench, results, ex
     assert states_of(tmp_path / "runs") == expected
 
 
-def test_what_is_finished_is_skipped_and_new_evaluations_need_no_training(vaebench, whole, tmp_path, log):
+def test_what_is_finished_is_skipped_and_new_evaluations_need_no_training(
+    vaebench, whole, tmp_path, log
+):
     root = tmp_path / "runs"
     shutil.copytree(whole[0], root)
     before = times(root)
@@ -68,11 +90,15 @@ def test_what_is_finished_is_skipped_and_new_evaluations_need_no_training(vaeben
         p: t for p, t in before.items() if p.suffix == ".safetensors"
     }
     for path in root.glob("*/seed-*/result.json"):
-        found = [m["samples"] for m in json.loads(path.read_text())["measures"] if m["name"] == "iw_nll"]
+        found = [
+            m["samples"] for m in json.loads(path.read_text())["measures"] if m["name"] == "iw_nll"
+        ]
         assert sorted(found) == [10, 20]
 
 
-def test_a_larger_budget_goes_on_from_the_smaller_one(vaebench, results, whole, expected, states_of, tmp_path, log):
+def test_a_larger_budget_goes_on_from_the_smaller_one(
+    vaebench, results, whole, expected, states_of, tmp_path, log
+):
     args = [*TWO_CELLS, results, "--only", "column=NVIL"]
     assert vaebench("run", *args, "train.updates=80").wait()[0] == 0
     code, _, err = vaebench("run", *args, code=log[0]).wait()
@@ -80,14 +106,22 @@ def test_a_larger_budget_goes_on_from_the_smaller_one(vaebench, results, whole, 
     assert [line.split()[3] for line in log[1]() if line.startswith("train")] == ["80", "80"]
     states = states_of(tmp_path / "runs")
     assert len(states) == 4, "the smaller run's folders stay"
-    assert {k: v for k, v in states.items() if k in expected} == {k: v for k, v in expected.items() if "nvil" in k[0]}
+    assert {k: v for k, v in states.items() if k in expected} == {
+        k: v for k, v in expected.items() if "nvil" in k[0]
+    }
 
 
 def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
     """Both tables in one command; of the second table's cells one is the first's, and is evaluated otherwise."""
     code = log[0] + MORE_SAMPLES
     root = tmp_path / "runs"
-    args = ["table=nvil_mnist,nvil_autoreg,more_samples", *TWO_CELLS[1:], f"run.results={root}", "--seeds", "0"]
+    args = [
+        "table=nvil_mnist,nvil_autoreg,more_samples",
+        *TWO_CELLS[1:],
+        f"run.results={root}",
+        "--seeds",
+        "0",
+    ]
     shown = vaebench("run", *args, "--dry-run", code=code).wait()[1]
     assert shown.count("1 new") == 6
     assert shown.endswith("to do: 3 runs of unknown cost (nothing like them is recorded)\n")
@@ -105,4 +139,6 @@ def test_tables_that_share_runs_train_them_once(vaebench, whole, tmp_path, log):
     assert (rc, again, err) == (0, out, ""), "one command was enough"
     assert log[1]() == lines
     assert vaebench("run", *args, "--force", code=code).wait()[0] == 0
-    assert sorted(log[1]()) == sorted(lines * 2), "thrown away and trained once, not once for each table"
+    assert sorted(log[1]()) == sorted(lines * 2), (
+        "thrown away and trained once, not once for each table"
+    )

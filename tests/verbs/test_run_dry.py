@@ -55,7 +55,21 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_pat
     out = shown("0-2")
     lines = [line.split() for line in out.splitlines()]
     assert lines[2] == ["SBN", "200", "NVIL", "0,1,2", "2", "done,", "1", "new", "120", "50", "s"]
-    assert lines[3] == ["SBN", "200", "WS", "0,1,2", "1", "done,", "1", "new,", "1", "partial", "120", "50", "s"]
+    assert lines[3] == [
+        "SBN",
+        "200",
+        "WS",
+        "0,1,2",
+        "1",
+        "done,",
+        "1",
+        "new,",
+        "1",
+        "partial",
+        "120",
+        "50",
+        "s",
+    ]
     # a new NVIL run, a new one of WS, and two thirds of the third
     assert out.endswith("to do: about 2.2 min of one process for 3 runs\n")
     assert shown("0", "--force").endswith("to do: about 1.7 min of one process for 2 runs\n")
@@ -75,14 +89,26 @@ def test_a_dry_run_tells_what_is_done_and_what_the_rest_will_cost(whole, tmp_pat
 @pytest.mark.parametrize(
     ("table", "wrong", "says"),
     [
-        ("dvae_sharp_sharp_main", "objective.beta=-1", "MNIST 100+100 K=1 / DVAE##: objective.beta=-1"),
+        (
+            "dvae_sharp_sharp_main",
+            "objective.beta=-1",
+            "MNIST 100+100 K=1 / DVAE##: objective.beta=-1",
+        ),
         (
             "dvae_sharp_sharp_main",
             "objective.prior_chains=0",
             "objective.prior_chains=0: must be a whole number from 1",
         ),
-        ("dvae_pp_rbm", "model.latents=7", "model.latents=7: must be a whole number of bits that groups=2 divides"),
-        ("dvae_pp_smoothing,dvae_pp_rbm", "optim.epsilon=-1", "optim.epsilon=-1.0: must be a positive number"),
+        (
+            "dvae_pp_rbm",
+            "model.latents=7",
+            "model.latents=7: must be a whole number of bits that groups=2 divides",
+        ),
+        (
+            "dvae_pp_smoothing,dvae_pp_rbm",
+            "optim.epsilon=-1",
+            "optim.epsilon=-1.0: must be a positive number",
+        ),
         ("nvil_mnist", "model.init=zeros", "SBN 200 / NVIL: model.init='zeros'"),
         (
             "dvae_sharp_sharp_main",

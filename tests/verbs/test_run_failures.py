@@ -13,8 +13,17 @@ from vaebench.cli import main
 from vaebench.running import execute
 
 
-def test_an_absurd_rate_is_reported_again_without_training_until_forced(vaebench, results, tmp_path, log):
-    args = [*TWO_CELLS, results, "--only", "column=NVIL", "optim.rate=1e38", "optim.posterior_rate=1e18"]
+def test_an_absurd_rate_is_reported_again_without_training_until_forced(
+    vaebench, results, tmp_path, log
+):
+    args = [
+        *TWO_CELLS,
+        results,
+        "--only",
+        "column=NVIL",
+        "optim.rate=1e38",
+        "optim.posterior_rate=1e18",
+    ]
     code, out, err = vaebench("run", *args, code=log[0]).wait()
     assert code == 1
     bad = [line for line in err.splitlines() if line.startswith("vaebench: ")]
@@ -36,7 +45,9 @@ def test_an_absurd_rate_is_reported_again_without_training_until_forced(vaebench
     assert [line.split()[3] for line in log[1]()] == ["0"] * 4
 
 
-def test_a_cell_that_fails_is_told_at_the_end_and_the_others_complete(vaebench, results, expected, states_of, tmp_path):
+def test_a_cell_that_fails_is_told_at_the_end_and_the_others_complete(
+    vaebench, results, expected, states_of, tmp_path
+):
     code, out, err = vaebench("run", *TWO_CELLS, results, code=BROKEN).wait()
     assert code == 1
     reason = "RuntimeError: a cell is broken"
@@ -61,7 +72,9 @@ def test_fail_fast_begins_nothing_new(vaebench, results, tmp_path):
     assert len(list((tmp_path / "runs").glob("*/seed-*"))) == 2
 
 
-def test_a_full_disk_is_one_line_and_a_rerun_completes(vaebench, results, expected, states_of, tmp_path):
+def test_a_full_disk_is_one_line_and_a_rerun_completes(
+    vaebench, results, expected, states_of, tmp_path
+):
     code, _, err = vaebench("run", *TWO_CELLS, results, code=FULL).wait()
     assert code == 1
     assert "Traceback" not in err
@@ -76,7 +89,11 @@ def test_a_full_disk_is_one_line_and_a_rerun_completes(vaebench, results, expect
 
 @pytest.mark.parametrize(
     ("below", "why"),
-    [("", "not a folder"), ("/deeper/still", "{taken} is not a folder"), ("/x", "{taken} is not a folder")],
+    [
+        ("", "not a folder"),
+        ("/deeper/still", "{taken} is not a folder"),
+        ("/x", "{taken} is not a folder"),
+    ],
 )
 def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys, below, why):
     (tmp_path / "taken").write_text("a file")
@@ -91,11 +108,16 @@ def test_a_file_in_the_place_of_the_results_folder_is_one_line(tmp_path, capsys,
 def test_a_results_folder_for_reading_alone_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(execute.os, "access", lambda place, *_, **__: Path(place) != tmp_path)
     assert main(["run", *TWO_CELLS, f"run.results={tmp_path}"]) == 2
-    assert capsys.readouterr() == ("", f"vaebench: run.results={tmp_path}: nothing can be written there\n")
+    assert capsys.readouterr() == (
+        "",
+        f"vaebench: run.results={tmp_path}: nothing can be written there\n",
+    )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_checkpoint_is_one_line_until_forced(vaebench, whole, expected, states_of, tmp_path):
+def test_a_damaged_checkpoint_is_one_line_until_forced(
+    vaebench, whole, expected, states_of, tmp_path
+):
     shutil.copytree(whole[0], tmp_path / "runs")
     folder = next((tmp_path / "runs").glob("*nvil*")) / "seed-0"
     (folder / "result.json").unlink()
@@ -114,9 +136,19 @@ def test_a_damaged_checkpoint_is_one_line_until_forced(vaebench, whole, expected
 
 def test_a_run_that_diverges_as_the_papers_did_is_no_failure(tmp_path, capsys):
     """And one that the paper's did not is."""
-    steep = ["optim.posterior_rate=1e12", "optim.clip=null", "run.jobs=1", f"run.results={tmp_path}", "--seeds", "0"]
+    steep = [
+        "optim.posterior_rate=1e12",
+        "optim.clip=null",
+        "run.jobs=1",
+        f"run.results={tmp_path}",
+        "--seeds",
+        "0",
+    ]
     for row, code in (("50x", 0), ("4x", 1)):
-        assert main(["run", "table=lagging_rates", "preset=quick", "--only", f"row={row}", *steep]) == code
+        assert (
+            main(["run", "table=lagging_rates", "preset=quick", "--only", f"row={row}", *steep])
+            == code
+        )
         said = capsys.readouterr()
         assert "diverged" in said.out
         assert ("vaebench: lagging_rates" in said.err) == bool(code)

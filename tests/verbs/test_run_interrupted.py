@@ -17,8 +17,11 @@ from vaebench.cli import main
 def killed_at_random(vaebench, args, kills, rng, seconds):
     """Start a command again and again and kill it at random moments; how many kills found it at work."""
     found = 0
-    for i in range(kills):  # the first ones early, in case the machine was slower when ``seconds`` were taken
-        command = vaebench("run", *args, code="import vaebench.training.bookkeeping as t; t.SAVE_SECONDS = 0.0")
+    # The first ones early, in case the machine was slower when ``seconds`` were taken.
+    for i in range(kills):
+        command = vaebench(
+            "run", *args, code="import vaebench.training.bookkeeping as t; t.SAVE_SECONDS = 0.0"
+        )
         time.sleep(rng.uniform(0.05, 0.25) * min(i + 1, 3) * seconds)
         found += command.running()
         with contextlib.suppress(ProcessLookupError):
@@ -38,13 +41,17 @@ def test_a_command_killed_at_random_moments_ends_as_if_nothing_had_been(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("more", [[], ["train.order=shuffle", "train.valid_every=70"], ["run.jobs=2"]], ids=str)
+@pytest.mark.parametrize(
+    "more", [[], ["train.order=shuffle", "train.valid_every=70"], ["run.jobs=2"]], ids=str
+)
 def test_twenty_kills(vaebench, results, states_of, tmp_path, more):
     args = [*TWO_CELLS, "train.updates=3000", *more]
     began = time.monotonic()
     assert vaebench("run", *args, f"run.results={tmp_path / 'whole'}").wait()[0] == 0
     rng = random.Random(1)
-    assert killed_at_random(vaebench, [*args, results], 20, rng, min((time.monotonic() - began) / 8, 8.0))
+    assert killed_at_random(
+        vaebench, [*args, results], 20, rng, min((time.monotonic() - began) / 8, 8.0)
+    )
     assert vaebench("run", *args, results).wait(300)[0] == 0
     assert states_of(tmp_path / "runs") == states_of(tmp_path / "whole")
 
@@ -61,7 +68,9 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
     lines = err.splitlines()
     assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
     assert lines[1] == "vaebench: saving the state and stopping; once more to end at once"
-    assert lines[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    assert (
+        lines[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    )
     assert "Traceback" not in err
     assert "not run" in out, "the table as far as it goes"
     assert command.survivors() == []
@@ -73,7 +82,8 @@ def test_a_signal_saves_says_so_and_the_same_command_goes_on(
 
 
 def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
-    deaf = HOLD.format(until=False, seconds=300)  # longer than any wait here, however busy the machine
+    # Longer than any wait here, however busy the machine.
+    deaf = HOLD.format(until=False, seconds=300)
     command = vaebench("run", *TWO_CELLS, results, code=deaf)
     until(lambda: len(checkpoints(tmp_path)) == 2)
     command.signal(signal.SIGINT)
@@ -88,9 +98,12 @@ def test_a_second_ctrl_c_ends_at_once(vaebench, results, until, tmp_path):
 
 
 @pytest.mark.slow
-def test_several_jobs_stop_together_and_leave_no_orphans(vaebench, results, until, states_of, tmp_path):
+def test_several_jobs_stop_together_and_leave_no_orphans(
+    vaebench, results, until, states_of, tmp_path
+):
     """Interrupted as by a terminal while the children start; killed outright; then stopped once more, and finished."""
-    longer = [*TWO_CELLS, "train.updates=2000"]  # so that no process ends its training before it is told to stop
+    # So that no process ends its training before it is told to stop.
+    longer = [*TWO_CELLS, "train.updates=2000"]
     jobs = [*longer, "run.jobs=2", results]
     first = vaebench("run", *jobs)
     until(lambda: len(first.survivors()) > 2)
@@ -109,19 +122,31 @@ def test_several_jobs_stop_together_and_leave_no_orphans(vaebench, results, unti
     go.touch()
     until(lambda: second.survivors() == [])
     begun = r"SBN 200 / (NVIL|WS) seeds 0,1: training, update [0-9,]+ of 2,000"
-    assert all(re.fullmatch(begun, line) for line in second.err.splitlines()), "they say nothing of their end"
-    assert list((tmp_path / "runs").glob("*/*/result.json")) == [], "they stopped, and did not go on to the end"
+    assert all(re.fullmatch(begun, line) for line in second.err.splitlines()), (
+        "they say nothing of their end"
+    )
+    assert list((tmp_path / "runs").glob("*/*/result.json")) == [], (
+        "they stopped, and did not go on to the end"
+    )
 
     go.unlink()
     before = [p.stat().st_mtime_ns for p in sorted(checkpoints(tmp_path))]
     third = vaebench("run", *jobs, child=hold)
-    until(lambda: all(p.stat().st_mtime_ns > b for p, b in zip(sorted(checkpoints(tmp_path)), before, strict=True)))
+    until(
+        lambda: all(
+            p.stat().st_mtime_ns > b
+            for p, b in zip(sorted(checkpoints(tmp_path)), before, strict=True)
+        )
+    )
     third.signal_all(signal.SIGTERM)
     until(lambda: "once more to end at once" in third.err)
     go.touch()
     code, _, err = third.wait()
     assert code == 130
-    assert err.splitlines()[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    assert (
+        err.splitlines()[-1]
+        == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    )
     assert "Traceback" not in err
     until(lambda: third.survivors() == [])
 
@@ -137,7 +162,10 @@ def test_a_command_whose_time_is_over_saves_and_the_same_command_goes_on(
     slow = HOLD.format(until=False, seconds=3)
     code, out, err = vaebench("run", *TWO_CELLS, results, "--minutes", "0.03", code=slow).wait()
     assert code == 0, err
-    assert "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same command goes on from here" in err
+    assert (
+        "0.03 minutes are over, the state is saved: 4 of 4 runs left; the same command goes on from here"
+        in err
+    )
     assert "SBN 200" in out, "the table as far as it goes"
     code, _, err = vaebench("run", *TWO_CELLS, results, "--minutes", "90").wait()
     assert (code, "over" in err) == (0, False), err

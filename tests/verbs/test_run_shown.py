@@ -19,7 +19,9 @@ def test_the_table_goes_to_stdout_and_all_else_to_stderr(whole):
     assert out.startswith("Belief nets on binarized MNIST")
     assert "[1/2]" not in out
     lines = err.splitlines()
-    assert len(lines) == 4, "a line when a cell begins and one when it ends, and no bar where there is no terminal"
+    assert len(lines) == 4, (
+        "a line when a cell begins and one when it ends, and no bar where there is no terminal"
+    )
     assert lines[0] == "SBN 200 / NVIL seeds 0,1: training, update 0 of 120"
     assert lines[1].startswith("[1/2] nvil_mnist: SBN 200 / NVIL: done (seeds 0,1) bound ")
     assert lines[2] == "SBN 200 / WS seeds 0,1: training, update 0 of 120"
@@ -81,13 +83,17 @@ def test_on_a_terminal_there_is_one_bar_and_it_goes(vaebench, terminal, results)
 
 
 def test_ctrl_c_on_a_terminal(vaebench, terminal, results, until, tmp_path):
-    command = vaebench("run", *TWO_CELLS, results, tty=terminal.name, code=HOLD.format(until=False, seconds=2))
+    command = vaebench(
+        "run", *TWO_CELLS, results, tty=terminal.name, code=HOLD.format(until=False, seconds=2)
+    )
     until(lambda: len(checkpoints(tmp_path)) == 2)
     terminal.type(b"\x03")
     assert terminal.watch(command) == 130
     shown = terminal.shown
     assert "vaebench: saving the state and stopping; once more to end at once\r\n" in shown
-    assert shown.endswith("vaebench: interrupted; the state is saved, the same command goes on from here\r\n")
+    assert shown.endswith(
+        "vaebench: interrupted; the state is saved, the same command goes on from here\r\n"
+    )
     assert "Traceback" not in shown
 
 
@@ -95,7 +101,16 @@ def test_it_runs_as_a_module_in_a_fresh_interpreter(results, tmp_path):
     """The one test that pays for its own imports."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     env["VAEBENCH_DATA"] = str(tmp_path / "data")
-    command = [sys.executable, "-m", "vaebench", "run", *TWO_CELLS, results, "--only", "column=NVIL"]
+    command = [
+        sys.executable,
+        "-m",
+        "vaebench",
+        "run",
+        *TWO_CELLS,
+        results,
+        "--only",
+        "column=NVIL",
+    ]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Belief nets on binarized MNIST")

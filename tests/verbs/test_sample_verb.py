@@ -31,8 +31,23 @@ def runs(tmp_path_factory):
     for table, only in RUNS.items():
         root = tmp_path_factory.mktemp(table)
         picked = [word for o in only for word in ("--only", o)]
-        short = ["train.updates=20", "train.valid_every=10", "eval.points=5", "eval.iw_samples=2", "run.jobs=1"]
-        args = ["run", f"table={table}", "preset=quick", "--seeds", "0", *picked, *short, f"run.results={root}"]
+        short = [
+            "train.updates=20",
+            "train.valid_every=10",
+            "eval.points=5",
+            "eval.iw_samples=2",
+            "run.jobs=1",
+        ]
+        args = [
+            "run",
+            f"table={table}",
+            "preset=quick",
+            "--seeds",
+            "0",
+            *picked,
+            *short,
+            f"run.results={root}",
+        ]
         assert main(args) == 0
         (found[table],) = root.glob("*/seed-0")
     return found
@@ -50,7 +65,10 @@ def test_documents(runs, capsys, monkeypatch, tmp_path):
     assert len(lines) == 3
     assert all(len(line.split()) <= 4 for line in lines)
     feed(monkeypatch, b"the cat sat\nnobody knows this word\n")
-    assert main(["reconstruct", folder, "--output", str(tmp_path / "new/again.txt"), "--how", "beam"]) == 0
+    assert (
+        main(["reconstruct", folder, "--output", str(tmp_path / "new/again.txt"), "--how", "beam"])
+        == 0
+    )
     assert len((tmp_path / "new/again.txt").read_text().splitlines()) == 2
     feed(monkeypatch, b"the cat sat\na dog\nthe red ship\n")
     assert main(["reconstruct", folder, "--path", "4", "--code", "sample"]) == 0
@@ -64,7 +82,10 @@ def test_documents(runs, capsys, monkeypatch, tmp_path):
 def test_images(runs, capsys, monkeypatch, tmp_path):
     folder = runs["nvil_mnist"]
     capsys.readouterr()
-    assert main(["sample", folder.parent.name, f"run.results={folder.parent.parent}", "--number", "4"]) == 0
+    assert (
+        main(["sample", folder.parent.name, f"run.results={folder.parent.parent}", "--number", "4"])
+        == 0
+    )
     text = capsys.readouterr().out
     assert [len(line) for line in text.splitlines()] == [64] * 4
     feed(monkeypatch, text.encode())
@@ -72,7 +93,10 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
     again = capsys.readouterr().out.splitlines()
     assert len(again) == 4
     assert set("".join(again)) == {"0", "1"}
-    assert main(["reconstruct", str(folder), "--test", "3", "--output", str(tmp_path / "pairs.txt")]) == 0
+    assert (
+        main(["reconstruct", str(folder), "--test", "3", "--output", str(tmp_path / "pairs.txt")])
+        == 0
+    )
     assert [len(line) for line in (tmp_path / "pairs.txt").read_text().splitlines()] == [129] * 3
     assert main(["sample", str(folder), "--output", str(tmp_path / "x.png")]) == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -81,7 +105,12 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("table", "wrong", "given", "says"),
     [
-        ("lagging_yahoo", ["sample", "--number", "0"], b"", "--number 0: allowed: a whole number from 1"),
+        (
+            "lagging_yahoo",
+            ["sample", "--number", "0"],
+            b"",
+            "--number 0: allowed: a whole number from 1",
+        ),
         ("lagging_yahoo", ["sample", "--how", "best"], b"", "allowed: beam, greedy, sample"),
         ("lagging_yahoo", ["sample", "--seed", "-1"], b"", "--seed -1"),
         ("lagging_yahoo", ["sample", "train.batch=3"], b"", "a trained run has its settings"),
@@ -90,10 +119,30 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ("lagging_yahoo", ["reconstruct"], b"the cat\n\nsat\n", "line 2 is empty"),
         ("lagging_yahoo", ["reconstruct"], b"the cat\n\xff\n", "line 2 is not UTF-8"),
         ("lagging_yahoo", ["reconstruct"], b"1\tthe cat\n", "line 1 has a tab"),
-        ("lagging_yahoo", ["reconstruct", "--code", "mode"], b"the cat\n", "--code mode: allowed: mean or sample"),
-        ("lagging_yahoo", ["reconstruct", "--path", "3"], b"the cat\n", "--path: needs two documents"),
-        ("lagging_yahoo", ["reconstruct", "--path", "1"], b"a\nb\n", "--path 1: allowed: a whole number from 2"),
-        ("nvil_mnist", ["reconstruct"], b"0101\n", "line 1: expected 64 characters 0 or 1, found 4"),
+        (
+            "lagging_yahoo",
+            ["reconstruct", "--code", "mode"],
+            b"the cat\n",
+            "--code mode: allowed: mean or sample",
+        ),
+        (
+            "lagging_yahoo",
+            ["reconstruct", "--path", "3"],
+            b"the cat\n",
+            "--path: needs two documents",
+        ),
+        (
+            "lagging_yahoo",
+            ["reconstruct", "--path", "1"],
+            b"a\nb\n",
+            "--path 1: allowed: a whole number from 2",
+        ),
+        (
+            "nvil_mnist",
+            ["reconstruct"],
+            b"0101\n",
+            "line 1: expected 64 characters 0 or 1, found 4",
+        ),
         (
             "nvil_mnist",
             ["reconstruct"],
@@ -103,10 +152,20 @@ def test_images(runs, capsys, monkeypatch, tmp_path):
         ("nvil_mnist", ["reconstruct", "--path", "3"], b"0\n1\n", "--path: for documents"),
         ("nvil_mnist", ["sample", "--how", "beam"], b"", "--how: for documents"),
         ("nvil_mnist", ["sample", "--traverse", "2"], b"", "SBN has no Gaussian latents of images"),
-        ("nvil_mnist", ["reconstruct", "--test", "2", "--code", "mean"], b"", "SBN has no mean of the codes"),
+        (
+            "nvil_mnist",
+            ["reconstruct", "--test", "2", "--code", "mean"],
+            b"",
+            "SBN has no mean of the codes",
+        ),
         ("lagging_yahoo", ["sample", "--traverse", "1"], b"", "--traverse: for images"),
         ("lagging_yahoo", ["sample", "--manifold"], b"", "--manifold: for images"),
-        ("lagging_yahoo", ["reconstruct", "--test", "2", "--path", "3"], b"", "--path: of documents"),
+        (
+            "lagging_yahoo",
+            ["reconstruct", "--test", "2", "--path", "3"],
+            b"",
+            "--path: of documents",
+        ),
     ],
 )
 def test_what_is_refused(runs, capsys, monkeypatch, table, wrong, given, says):
@@ -141,7 +200,9 @@ def test_a_run_in_training_is_not_told_to_start_anew(runs, capsys, monkeypatch):
     """The best checkpoint is written before the other one: in between they do not fit together."""
 
     def apart(*_):
-        raise UserError("of update 14, but the best by the checkpoint is 8; with --force it starts anew")
+        raise UserError(
+            "of update 14, but the best by the checkpoint is 8; with --force it starts anew"
+        )
 
     monkeypatch.setattr(trained_run, "evaluated_checkpoint", apart)
     folder = runs["nvil_mnist"]
@@ -155,7 +216,12 @@ def test_a_run_in_training_is_not_told_to_start_anew(runs, capsys, monkeypatch):
 
 
 def test_too_many_training_cases_are_refused_before_anything_is_written(tmp_path, capsys):
-    wanted = ["table=lagging_trajectory", "preset=quick", "train.cases=99999", f"run.results={tmp_path}/runs"]
+    wanted = [
+        "table=lagging_trajectory",
+        "preset=quick",
+        "train.cases=99999",
+        f"run.results={tmp_path}/runs",
+    ]
     assert main(["run", *wanted]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -176,13 +242,37 @@ def test_an_image_that_is_not_drawn_does_not_become_text(name):
     ("table", "words", "says"),
     [
         ("aevb_bound", ["sample", "--traverse", "4"], "4 latents to move: the model has 3"),
-        ("aevb_bound", ["sample", "--traverse", "2", "--around", "-1"], "--around -1: allowed: a whole number from 0"),
-        ("aevb_bound", ["sample", "--manifold", "--around", "300"], "image 300: allowed: a whole number from 0 to 299"),
-        ("aevb_bound", ["reconstruct", "--test", "301"], "--test 301: allowed: a whole number from 1 to 300"),
-        ("aevb_bound", ["sample", "--longest", "3"], "--longest: for documents, and digits has none"),
+        (
+            "aevb_bound",
+            ["sample", "--traverse", "2", "--around", "-1"],
+            "--around -1: allowed: a whole number from 0",
+        ),
+        (
+            "aevb_bound",
+            ["sample", "--manifold", "--around", "300"],
+            "image 300: allowed: a whole number from 0 to 299",
+        ),
+        (
+            "aevb_bound",
+            ["reconstruct", "--test", "301"],
+            "--test 301: allowed: a whole number from 1 to 300",
+        ),
+        (
+            "aevb_bound",
+            ["sample", "--longest", "3"],
+            "--longest: for documents, and digits has none",
+        ),
         ("nvil_mnist", ["sample", "--traverse", "2"], "SBN has no Gaussian latents of images"),
-        ("nvil_mnist", ["reconstruct", "--path", "2"], "--path: for documents, and digits has none"),
-        ("lagging_yahoo", ["sample", "--steps", "3", "--manifold"], "--manifold: for images, and toy_text has none"),
+        (
+            "nvil_mnist",
+            ["reconstruct", "--path", "2"],
+            "--path: for documents, and digits has none",
+        ),
+        (
+            "lagging_yahoo",
+            ["sample", "--steps", "3", "--manifold"],
+            "--manifold: for images, and toy_text has none",
+        ),
         (
             "lagging_yahoo",
             ["sample", "--output", "x.png"],

@@ -8,7 +8,16 @@ import time
 
 from vaebench.results import run_files
 
-TINY = ["table=nvil_mnist", "preset=quick", "--only", "row=SBN 200", "--only", "column=NVIL", "--seeds", "0"]
+TINY = [
+    "table=nvil_mnist",
+    "preset=quick",
+    "--only",
+    "row=SBN 200",
+    "--only",
+    "column=NVIL",
+    "--seeds",
+    "0",
+]
 TINY += ["model.dims=[5]", "train.updates=100", "train.valid_every=50", "eval.iw_samples=200"]
 TINY += ["run.jobs=1", "run.engine=plain"]
 
@@ -25,7 +34,11 @@ w.draws = draws
 
 def measures(root):
     (path,) = root.glob("*/seed-0/result.json")
-    return {m["signature"]: m for m in json.loads(path.read_text())["measures"] if m["unit"] not in ("ms", "h")}
+    return {
+        m["signature"]: m
+        for m in json.loads(path.read_text())["measures"]
+        if m["unit"] not in ("ms", "h")
+    }
 
 
 def stopped(command, until, number):
@@ -43,8 +56,13 @@ def test_an_evaluation_at_the_end_of_a_run(vaebench, until, tmp_path):
     whole = tmp_path / "whole"
     root = tmp_path / "runs"
     assert vaebench("run", *TINY, f"run.results={whole}").wait()[0] == 0
-    at, err = stopped(vaebench("run", *TINY, f"run.results={root}", code=SLOW), until, signal.SIGTERM)
-    assert err.splitlines()[-1] == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    at, err = stopped(
+        vaebench("run", *TINY, f"run.results={root}", code=SLOW), until, signal.SIGTERM
+    )
+    assert (
+        err.splitlines()[-1]
+        == "vaebench: interrupted; the state is saved, the same command goes on from here"
+    )
     assert "evaluating seed 0: posterior samples 3/" in err
     assert " left\n" in err, "a time left"
     (kept,) = root.glob(f"*/seed-0/{run_files.EVALUATION}")
@@ -65,11 +83,15 @@ def test_an_evaluation_of_a_stored_run(vaebench, until, tmp_path):
     assert (code, err) == (0, f"{whole}: an evaluation of unknown cost\n")
     at, err = stopped(vaebench(*more, str(folder), code=SLOW), until, signal.SIGINT)
     last = err.splitlines()[-1]
-    assert last.startswith("vaebench: interrupted: the evaluation of seed 0 stopped at posterior samples ")
+    assert last.startswith(
+        "vaebench: interrupted: the evaluation of seed 0 stopped at posterior samples "
+    )
     assert last.endswith("; what it has found is kept, the same command goes on from here")
     assert (folder / run_files.EVALUATION).stat().st_mtime - at < 2
     before = json.loads((folder / "result.json").read_text())
-    assert "190" not in {str(m["samples"]) for m in before["measures"]}, "nothing is recorded of half an evaluation"
+    assert "190" not in {str(m["samples"]) for m in before["measures"]}, (
+        "nothing is recorded of half an evaluation"
+    )
     code, _, err = vaebench(*more, str(folder)).wait()
     assert code == 0, err
     assert measures(roots[1]) == measures(roots[0])

@@ -19,7 +19,11 @@ MESSAGES = "vaebench: cannot write to the standard output: "
 
 def shell(line: str, **env: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a line of shell, in which ``vaebench`` is this checkout's."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("VAEBENCH_", "PYTHON", "LC_", "LANG"))}
+    environment = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("VAEBENCH_", "PYTHON", "LC_", "LANG"))
+    }
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
     line = line.replace("vaebench", COMMAND, 1)
     done = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, timeout=60)
@@ -34,13 +38,21 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full o
     [
         ("vaebench ls presets >&-", 1, "", f"{MESSAGES}it is closed\n"),
         ("vaebench --help >&-", 1, "", f"{MESSAGES}it is closed\n"),
-        pytest.param("vaebench ls presets >/dev/full", 1, "", f"{MESSAGES}No space left on device\n", marks=FULL),
+        pytest.param(
+            "vaebench ls presets >/dev/full",
+            1,
+            "",
+            f"{MESSAGES}No space left on device\n",
+            marks=FULL,
+        ),
         ("vaebench ls nothing 2>&-", 2, "", ""),  # and nothing of the message among the results
         pytest.param("vaebench ls nothing 2>/dev/full", 2, "", "", marks=FULL),
         ("vaebench ls presets >&- 2>&- <&-", 1, "", ""),
     ],
 )
-def test_a_stream_that_takes_nothing_is_one_line_at_most(line: str, code: int, out: str, err: str) -> None:
+def test_a_stream_that_takes_nothing_is_one_line_at_most(
+    line: str, code: int, out: str, err: str
+) -> None:
     assert shell(line) == (code, out, err)
 
 
@@ -59,7 +71,12 @@ with streams.safe():
     file = open({str(tmp_path / "a")!r}, "w")
     os._exit(file.fileno())
 """
-    assert subprocess.run([sys.executable, "-c", code], close_fds=True, preexec_fn=_close_all).returncode > 2
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], close_fds=True, preexec_fn=_close_all
+        ).returncode
+        > 2
+    )
 
 
 def _close_all() -> None:
@@ -79,7 +96,8 @@ def test_ascii_output_has_the_nearest_characters(env: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"), [("1 ± 2", "1 +- 2"), ("Pérez", "Perez"), ("中", "\\u4e2d"), ("\udcff", "\\udcff")]
+    ("text", "plain"),
+    [("1 ± 2", "1 +- 2"), ("Pérez", "Perez"), ("中", "\\u4e2d"), ("\udcff", "\\udcff")],
 )
 def test_nearest_characters(text: str, plain: str) -> None:
     with streams.safe():
@@ -109,7 +127,9 @@ from vaebench.__main__ import main
 sys.exit(main())
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "vaebench: interrupted\n")
 
 
@@ -126,7 +146,11 @@ sys.exit(main(["bench"]))
 
 @pytest.mark.parametrize(
     ("then", "code", "line"),
-    [("pass", 1, ""), ("raise KeyboardInterrupt", 130, "vaebench: interrupted\n"), ("print('x' * 10**6)", 1, "")],
+    [
+        ("pass", 1, ""),
+        ("raise KeyboardInterrupt", 130, "vaebench: interrupted\n"),
+        ("print('x' * 10**6)", 1, ""),
+    ],
 )
 def test_a_closed_pipe_is_silent(then, code, line):
     reading, writing = os.pipe()
@@ -137,7 +161,9 @@ def test_a_closed_pipe_is_silent(then, code, line):
 
 
 @FULL
-@pytest.mark.parametrize(("then", "code", "word"), [("pass", 1, "No space left"), ("raise ValueError(7)", 1, "7")])
+@pytest.mark.parametrize(
+    ("then", "code", "word"), [("pass", 1, "No space left"), ("raise ValueError(7)", 1, "7")]
+)
 def test_a_full_disk_under_stdout_is_one_line(then, code, word):
     with open("/dev/full", "w") as full:
         done = python(BENCH.format(then), stdout=full)

@@ -35,7 +35,12 @@ def test_what_is_kept_in_the_middle_of_a_step_is_the_state_before_it():
     ):
         summed(Box(value=0.0), 5, 3)
     (loop,) = kept
-    assert (loop.path, loop.at, loop.total, loop.state) == ("/0:numbers", 1, 5, {"value": 1.0 / 7 + 2.0 / 7})
+    assert (loop.path, loop.at, loop.total, loop.state) == (
+        "/0:numbers",
+        1,
+        5,
+        {"value": 1.0 / 7 + 2.0 / 7},
+    )
     with Work(kept=kept):
         assert summed(Box(value=0.0), 5, 3) == whole
     longer = summed(Box(value=0.0), 6, 3)
@@ -49,7 +54,10 @@ def test_loops_of_one_name_are_told_apart():
 
     for at in range(1, 24):
         kept = []
-        with pytest.raises(Interrupted), Work(Stopping(at), keep=lambda loops, seconds, kept=kept: kept.extend(loops)):
+        with (
+            pytest.raises(Interrupted),
+            Work(Stopping(at), keep=lambda loops, seconds, kept=kept: kept.extend(loops)),
+        ):
             job()
         with Work(kept=kept):
             assert job() == [summed(Box(value=float(i)), 4) for i in range(3)], at
@@ -70,7 +78,9 @@ def test_it_keeps_every_minute_and_tells_counts_and_the_time_left(monkeypatch):
     kept = []
     told = []
     monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
-    with Work(keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append):
+    with Work(
+        keep=lambda loops, seconds: kept.append((loops[0].at, seconds)), spent=5.0, tell=told.append
+    ):
         for i in steps.steps("numbers", 800, Box(value=0)):
             now[0] = (i + 1) * 0.25
     assert kept == [(241, 65.25), (482, 125.5), (723, 185.75)]

@@ -85,14 +85,18 @@ def load_model(path: Path | str) -> nn.Module:
     if not isinstance(content, dict) or not {"format", "model", "state_dict"} <= set(content):
         raise UserError(f"{path}: not a model that vaebench exported")
     if content["format"] != FORMAT:
-        raise UserError(f"{path}: written in format {content['format']} by vaebench {content.get('vaebench')}")
+        raise UserError(
+            f"{path}: written in format {content['format']} by vaebench {content.get('vaebench')}"
+        )
 
     state = content["state_dict"]
     model = models.build(content["model"], _info_of(content))
     try:
         model.load_state_dict(state)
     except RuntimeError as e:
-        raise UserError(f"{path}: its state does not fit its settings: {' '.join(str(e).split())}") from None
+        raise UserError(
+            f"{path}: its state does not fit its settings: {' '.join(str(e).split())}"
+        ) from None
 
     refinement.restore(model, content.get("refinement"))
     return model

@@ -132,7 +132,9 @@ class Run:
         from vaebench.running.reevaluate import in_own_runs, opened, stored
         from vaebench.work.events import nobody
 
-        asked = stored(self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)])
+        asked = stored(
+            self.folder, self._note, self.seed, [*overrides, *words.overrides("eval", settings)]
+        )
         root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
         run = in_own_runs(asked, root)
         self.folder = run.folder
@@ -163,7 +165,9 @@ class Run:
             return self._texts(generation.drawn(self.model, n, seed, decoding))
         return _bits(generation.drawn_images(self.model, n, seed))
 
-    def reconstruct(self, x: np.ndarray | Tensor | Sequence[str], *, seed: int = 0) -> np.ndarray | list[str]:
+    def reconstruct(
+        self, x: np.ndarray | Tensor | Sequence[str], *, seed: int = 0
+    ) -> np.ndarray | list[str]:
         """Cases through the posterior and back.
 
         Args:

@@ -60,7 +60,9 @@ def table(name: str, *overrides: str, preset: str = "paper") -> Reproduction | D
     if isinstance(exhibit, Table):
         return Reproduction(exhibit, catalogue.load_preset(preset), asked.overrides)
     if asked.overrides:
-        raise UserError(f"{name}: drawn from formulas, without settings; leave out {asked.overrides[0]}")
+        raise UserError(
+            f"{name}: drawn from formulas, without settings; leave out {asked.overrides[0]}"
+        )
     return Drawing(exhibit)
 
 
@@ -127,7 +129,9 @@ class Reproduction:
 
     def cells(self, rows: Names = None, columns: Names = None) -> list[Cell]:
         """The cells of some rows and columns, each with its whole configuration. UserError for an unknown name."""
-        return compose.cells(self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns))
+        return compose.cells(
+            self.table, self.preset, (ONE_PROCESS, *self.overrides), words.only(rows, columns)
+        )
 
     def run(
         self,
@@ -179,7 +183,9 @@ class Reproduction:
             log.warning("%s seed %d %s: %s", o.task.cell, o.seed, o.status, o.reason)
         if launched.stopped:
             raise KeyboardInterrupt(launched.line.replace("the same command", "the same call"))
-        for line in told(todo, launched, minutes, "the same call", "the same call with evaluate=True"):
+        for line in told(
+            todo, launched, minutes, "the same call", "the same call with evaluate=True"
+        ):
             log.warning("%s", line)
         return store.frame(chosen, wanted)
 
@@ -191,7 +197,9 @@ class Reproduction:
         folders = (store.run_dir(cell.key, seed) for cell in chosen for seed in wanted)
         return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
-    def results(self, rows: Names = None, columns: Names = None, seeds: Seeds = None) -> pd.DataFrame:
+    def results(
+        self, rows: Names = None, columns: Names = None, seeds: Seeds = None
+    ) -> pd.DataFrame:
         """The results there are, a line per run and metric.
 
         Args:
@@ -228,7 +236,11 @@ class Reproduction:
 
         chosen = {(cell.row, cell.column) for cell in self.cells(rows, columns)}
         narrow = rows is not None or columns is not None
-        shown = self.table.narrowed(sorted(chosen, key=self.table.trained().index)) if narrow else self.table
+        shown = (
+            self.table.narrowed(sorted(chosen, key=self.table.trained().index))
+            if narrow
+            else self.table
+        )
         frame = self.results(rows, columns, seeds) if results is None else results
         return report.render(shown, frame, format)
 
@@ -279,7 +291,9 @@ class Drawing:
 
     def run(self, *_: object, **__: object) -> NoReturn:
         """Raises UserError: there is nothing to train."""
-        raise UserError(f"{self.name}: drawn from formulas, nothing is trained; results() has its points")
+        raise UserError(
+            f"{self.name}: drawn from formulas, nothing is trained; results() has its points"
+        )
 
     cells = runs = run
 

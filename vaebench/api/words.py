@@ -31,7 +31,9 @@ def overrides(group: str, settings: Mapping[str, Any]) -> list[str]:
 
 def only(rows: str | Iterable[str] | None, columns: str | Iterable[str] | None) -> list[str]:
     """The choice of rows and columns as ``--only`` takes it; None chooses all of them."""
-    return [f"row={name}" for name in _several(rows)] + [f"column={name}" for name in _several(columns)]
+    return [f"row={name}" for name in _several(rows)] + [
+        f"column={name}" for name in _several(columns)
+    ]
 
 
 def seeds(chosen: int | Iterable[int] | None) -> str | None:

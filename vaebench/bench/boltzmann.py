@@ -28,7 +28,10 @@ FAMILIES: Families = {
     "RBM prior 100+100, DVAE": ({"name": "rbm_vae"}, {"name": "dvae"}),
     "RBM prior 100+100, DVAE++": ({"name": "rbm_vae"}, {"name": "dvae_pp"}),
     "RBM prior 100+100, DVAE#": ({"name": "rbm_vae"}, {"name": "dvae_sharp"}),
-    "RBM prior 100+100, DVAE#, Gaussian": ({"name": "rbm_vae_gaussian"}, {"name": "dvae_sharp_gaussian"}),
+    "RBM prior 100+100, DVAE#, Gaussian": (
+        {"name": "rbm_vae_gaussian"},
+        {"name": "dvae_sharp_gaussian"},
+    ),
     "RBM prior 100+100, GumBolt": ({"name": "rbm_vae"}, {"name": "gumbolt"}),
     "RBM prior 100+100, PWL": ({"name": "rbm_vae"}, {"name": "pwl"}),
     "RBM posterior 100+100, DVAE##": ({"name": "rbm_posterior"}, {"name": "dvae_sharp_sharp"}),
@@ -58,7 +61,9 @@ class Annealing(NamedTuple):
     chains: int
 
 
-ANNEALINGS = {"log Z of an RBM 100+100, 1,000 temperatures, 1,024 chains": Annealing(100, 1000, 1024)}
+ANNEALINGS = {
+    "log Z of an RBM 100+100, 1,000 temperatures, 1,024 chains": Annealing(100, 1000, 1024)
+}
 """As it is done at every validation."""
 
 
@@ -87,7 +92,11 @@ def costs(
     where they run, among all the rest.
     """
     parts = {engine: _parts(model, objective, seeds, engine, device) for engine in engines}
-    took = iter(in_turns([work for works in parts.values() for work in works], seconds, device, LEAST_ROUNDS))
+    took = iter(
+        in_turns(
+            [work for works in parts.values() for work in works], seconds, device, LEAST_ROUNDS
+        )
+    )
     out = {}
     for engine, works in parts.items():
         whole, *rest = (1e3 / seeds * median(next(took)) for _ in works)
@@ -111,7 +120,11 @@ def _parts(
         return [update]
     shapes = {k: v for k, v in whole.draws(BATCH).items() if k in whole.objective.chain_noise}
     draw = partial(_draw, shapes, list(range(seeds)), device)
-    return [update, partial(advance, pack(prior_chains=1, prior_sweeps=1), length=1, batch=BATCH), draw]
+    return [
+        update,
+        partial(advance, pack(prior_chains=1, prior_sweeps=1), length=1, batch=BATCH),
+        draw,
+    ]
 
 
 def _draw(shapes: noise.Shapes, seeds: list[int], device: torch.device, number: int) -> None:
@@ -156,7 +169,9 @@ def _name_of(rule: torch.nn.Module, layer: torch.nn.Module) -> str:
     return next(name for name, module in rule.named_modules() if module is layer)
 
 
-def run(families: Families, device: torch.device, seconds: float, packed: int, record: Record) -> Iterator[str]:
+def run(
+    families: Families, device: torch.device, seconds: float, packed: int, record: Record
+) -> Iterator[str]:
     """A line for each family. They are not worth compiling: packed on a GPU, else plain and by kernels."""
     on_cpu = device.type == "cpu"
     seeds, engine = (1, "plain") if on_cpu else (packed, "packed")
@@ -167,14 +182,20 @@ def run(families: Families, device: torch.device, seconds: float, packed: int, r
     yield "x: of the plain engine's time. products: an update's matrix products alone, by the library"
     yield f"{'':42}{engine:>10}{'chains':>14}{'noise':>8}{'kernel':>18}{'chains':>18}{'products':>10}"
     for name, (model, objective) in families.items():
-        kernel = with_kernels and has_kernel({"model": model, "objective": objective, "optim": {"name": "adam"}})
-        found = costs(model, objective, seeds, (engine, "kernel") if kernel else (engine,), device, seconds)
+        kernel = with_kernels and has_kernel(
+            {"model": model, "objective": objective, "optim": {"name": "adam"}}
+        )
+        found = costs(
+            model, objective, seeds, (engine, "kernel") if kernel else (engine,), device, seconds
+        )
         numbers: dict[str, float] = {}
         for key, cost in found.items():
             own = {k if key == engine else f"kernel {k}": v for k, v in cost._asdict().items()}
             numbers |= {k: v for k, v in own.items() if not math.isnan(v)}
         if on_cpu:
-            numbers["products"] = _floor(make_pack(model, objective, 1, "plain", device), seconds, device)
+            numbers["products"] = _floor(
+                make_pack(model, objective, 1, "plain", device), seconds, device
+            )
         record({"family": name, "unit": "ms per update and seed", **numbers})
         yield f"{name:42}" + _cells(numbers)
 
@@ -204,9 +225,15 @@ def _anneal(rbm: RBM, size: Annealing, wanted: bool, number: int) -> None:
         logz.ais(rbm, size.temperatures, size.chains, number, base="uniform")
 
 
-def annealing(sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record) -> Iterator[str]:
+def annealing(
+    sizes: dict[str, Annealing], device: torch.device, seconds: float, record: Record
+) -> Iterator[str]:
     """A line for each annealing of log Z from the uniform distribution up; the best of rounds that take turns."""
-    engines = {"plain": False, "kernel": True} if device.type == "cpu" and not kernels.missing() else {"plain": False}
+    engines = (
+        {"plain": False, "kernel": True}
+        if device.type == "cpu" and not kernels.missing()
+        else {"plain": False}
+    )
     yield "milliseconds of annealing; x: of the plain code's time"
     yield f"{'':60}" + "".join(f"{name:>18}" for name in engines)
     for name, size in sizes.items():

@@ -38,8 +38,14 @@ FAMILIES: Families = {
     "fDARN 50, documents, NVIL": ({"name": "fdarn", "dims": [50]}, {"name": "nvil"}),
     "SBN 50, documents, wake-sleep": ({"name": "sbn", "dims": [50]}, {"name": "wake_sleep"}),
     "DocNADE 50, likelihood": ({"name": "doc_nade"}, {"name": "ordered_likelihood"}),
-    "DocNADE 50, softmax, likelihood": ({"name": "doc_nade", "output": "softmax"}, {"name": "ordered_likelihood"}),
-    "Replicated Softmax 50, CD-1": ({"name": "replicated_softmax"}, {"name": "contrastive_divergence"}),
+    "DocNADE 50, softmax, likelihood": (
+        {"name": "doc_nade", "output": "softmax"},
+        {"name": "ordered_likelihood"},
+    ),
+    "Replicated Softmax 50, CD-1": (
+        {"name": "replicated_softmax"},
+        {"name": "contrastive_divergence"},
+    ),
     "LDA 50, variational Bayes": ({"name": "lda"}, {"name": "topic_posterior"}),
 }
 
@@ -53,7 +59,9 @@ def documents() -> torch.Tensor:
     return torch.from_numpy(np.stack(counts).astype(np.uint8))
 
 
-def packs_of(model: dict[str, Any], objective: dict[str, Any], device: torch.device) -> dict[str, fast.Pack]:
+def packs_of(
+    model: dict[str, Any], objective: dict[str, Any], device: torch.device
+) -> dict[str, fast.Pack]:
     """A pack of one seed for each engine that is worth its while here, the plain one first."""
     data = documents()
     info = DataInfo(data.float().mean(0).numpy(), Kind.COUNTS, longest=WORDS)
@@ -67,7 +75,9 @@ def packs_of(model: dict[str, Any], objective: dict[str, Any], device: torch.dev
         engines.append("kernel")
 
     start = {"init": "normal", "init_scale": 0.01}
-    return {e: pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=e) for e in engines}
+    return {
+        e: pack_of(rule, data, DESCENT, start, device, kind=Kind.COUNTS, engine=e) for e in engines
+    }
 
 
 def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
@@ -75,7 +85,9 @@ def scored(pack: fast.Pack, count: int, number: int = 0) -> None:
     exact_value(pack.objective.model, pack.data[:count])
 
 
-def run(families: Families, device: torch.device, seconds: float, record: Record = lambda found: None) -> Iterator[str]:
+def run(
+    families: Families, device: torch.device, seconds: float, record: Record = lambda found: None
+) -> Iterator[str]:
     """A heading and a line per family. The engines take turns; medians."""
     yield f"milliseconds per update of {BATCH} counted documents of {WORDS} words, and per document of an NLL or bound"
     yield f"{'':42}" + "".join(f"{engine:>10}" for engine in ENGINES) + f"{'document':>18}"
@@ -85,7 +97,9 @@ def run(families: Families, device: torch.device, seconds: float, record: Record
         found: dict[str, Any] = {"family": name, "unit": "ms"}
         for engine, times in zip(packs, in_turns(works, seconds, device), strict=True):
             found[engine] = 1e3 * median(times) / LENGTH
-        line = f"{name:42}" + "".join(f"{found[e]:>10,.2f}" if e in found else f"{'':10}" for e in ENGINES)
+        line = f"{name:42}" + "".join(
+            f"{found[e]:>10,.2f}" if e in found else f"{'':10}" for e in ENGINES
+        )
 
         last = list(packs.values())[-1]
         if isinstance(last.objective.model, (ExactModel, BoundedModel)):

@@ -40,7 +40,9 @@ DLGM = {"name": "dlgm", "nonlinearity": "relu"}
 FAMILIES = {
     "VAE 500, 20 latents": Family(VAE, {"name": "vae"}, {"name": "adagrad", "rate": 0.02}, 100),
     "DLGM, diagonal, 200 latents": Family(DLGM, {"name": "free_energy"}, ADAM, 200),
-    "DLGM, rank one, 200 latents": Family({**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, ADAM, 200),
+    "DLGM, rank one, 200 latents": Family(
+        {**DLGM, "covariance": "rank_one"}, {"name": "free_energy"}, ADAM, 200
+    ),
     "IWAE, K = 5, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 5}, ADAM, 20),
     "IWAE, K = 50, 50 latents": Family(IWAE, {"name": "iw_bound", "samples": 50}, ADAM, 20),
 }
@@ -61,7 +63,9 @@ def blocks(pack: fast.Pack, batch: int, number: int) -> None:
 
 def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable[[int], object]]:
     """Name -> a function that makes ``LENGTH`` updates, given the number of the block."""
-    make = partial(make_pack, family.model, family.objective, 1, device=device, descent=family.optim)
+    make = partial(
+        make_pack, family.model, family.objective, 1, device=device, descent=family.optim
+    )
     start = make("plain")
     found: dict[str, Callable[[int], object]] = {"plain": partial(blocks, start, family.batch)}
     if choice.compiler_found():
@@ -79,7 +83,9 @@ def works(family: Family, device: torch.device, jax: bool) -> dict[str, Callable
 
     found["PyTorch loop"] = by_torch
     if jax:
-        found["JAX loop"] = jax_gaussian.updates(loss_of(family, jax_gaussian.library()), params, *given, LENGTH)
+        found["JAX loop"] = jax_gaussian.updates(
+            loss_of(family, jax_gaussian.library()), params, *given, LENGTH
+        )
     return found
 
 
@@ -92,7 +98,13 @@ def run(
 ) -> Iterator[str]:
     """A heading and a line per family; what stands in a line is measured in turns."""
     yield "milliseconds per update, noise included, beside loops as users would write them"
-    heads = ["plain", "compiled", "PyTorch loop", *(["JAX loop"] if jax else []), "ours / best loop"]
+    heads = [
+        "plain",
+        "compiled",
+        "PyTorch loop",
+        *(["JAX loop"] if jax else []),
+        "ours / best loop",
+    ]
     yield f"{'':42}" + "".join(f"{h:>18}" for h in heads)
     for name, family in families.items():
         todo = works(family, device, jax)

@@ -26,7 +26,12 @@ LIBRARY = Library(
 
 
 def updates(
-    loss: Loss, params: dict[str, Tensor], optim: dict[str, Any], data: Tensor, batch: int, noise: tuple[int, int]
+    loss: Loss,
+    params: dict[str, Tensor],
+    optim: dict[str, Any],
+    data: Tensor,
+    batch: int,
+    noise: tuple[int, int],
 ) -> Callable[[int], None]:
     """A function that makes one update; ``noise``: samples of a case, and latents. Changes ``params``."""
     leaves = {k: v.requires_grad_() for k, v in params.items()}

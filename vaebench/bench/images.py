@@ -79,7 +79,9 @@ class Literal(nn.Module):
         self.maps = maps
         self.encoder = ResNet((SIDE, SIDE), 2 * latents, (64, 64, 64), 512) if latents else None
         self.code = nn.Linear(latents, maps * SIDE * SIDE) if latents else None
-        self.first = nn.Sequential(Masked(1 + maps, channels, 7, True), nn.BatchNorm2d(channels), nn.ELU())
+        self.first = nn.Sequential(
+            Masked(1 + maps, channels, 7, True), nn.BatchNorm2d(channels), nn.ELU()
+        )
         self.blocks = nn.ModuleList([Block(channels, k) for k in KERNELS[1:]])
         self.skips = nn.ModuleList([Block(channels, k) for k in KERNELS[1:-1]])
         self.head = nn.Sequential(
@@ -105,7 +107,9 @@ class Literal(nn.Module):
     def loss(self, x: Tensor) -> Tensor:
         """What an update goes down, ()."""
         if self.encoder is None:
-            return F.binary_cross_entropy_with_logits(self.decode(x, None), x, reduction="sum") / len(x)
+            return F.binary_cross_entropy_with_logits(
+                self.decode(x, None), x, reduction="sum"
+            ) / len(x)
         mean, log_var = self.encoder(x.view(-1, 1, SIDE, SIDE), {}).chunk(2, -1)
         z = mean + torch.exp(0.5 * log_var) * torch.randn_like(mean)
         kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(-1)
@@ -128,18 +132,26 @@ class Literal(nn.Module):
 
 def images(count: int) -> Tensor:
     """Random images (count, 784), uint8, as dense as MNIST's."""
-    return torch.from_numpy((np.random.default_rng(0).random((count, SIDE * SIDE)) < 0.13).astype(np.uint8))
+    return torch.from_numpy(
+        (np.random.default_rng(0).random((count, SIDE * SIDE)) < 0.13).astype(np.uint8)
+    )
 
 
 def make_pack(
-    model: dict[str, Any], objective: dict[str, Any], engine: str, precision: str, device: torch.device
+    model: dict[str, Any],
+    objective: dict[str, Any],
+    engine: str,
+    precision: str,
+    device: torch.device,
 ) -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of images."""
     info = DataInfo(np.full(SIDE * SIDE, 0.13), shape=(SIDE, SIDE))
     rule = objectives.build(objective, models.build(model, info))
     descent = {"name": "clipped_adam", "rate": 1e-3}
     start = {"init": "glorot", "init_scale": 0.1}
-    return pack_of(rule, images(10 * BATCH), descent, start, device, engine=engine, precision=precision)
+    return pack_of(
+        rule, images(10 * BATCH), descent, start, device, engine=engine, precision=precision
+    )
 
 
 def scored(pack: fast.Pack, number: int = 0) -> None:
@@ -163,7 +175,11 @@ def convolutions(model: Literal, x: Tensor) -> float:
         if isinstance(layer, nn.Conv2d):
             shapes.append((layer, given[0].shape))
 
-    hooks = [layer.register_forward_hook(note) for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [
+        layer.register_forward_hook(note)
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
     model.loss(x)
     for hook in hooks:
         hook.remove()
@@ -171,15 +187,21 @@ def convolutions(model: Literal, x: Tensor) -> float:
     total = 0.0
     for layer, shape in shapes:
         given = torch.randn(shape).contiguous(memory_format=torch.channels_last).requires_grad_()
-        weight = layer.weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = (
+            layer.weight.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        )
         out = F.conv2d(given, weight, padding=layer.padding)
         grad = torch.ones_like(out)
 
-        total += milliseconds(partial(_there_and_back, given, weight, grad, layer.padding), 0.0, x.device)
+        total += milliseconds(
+            partial(_there_and_back, given, weight, grad, layer.padding), 0.0, x.device
+        )
     return total
 
 
-def _there_and_back(given: Tensor, weight: Tensor, grad: Tensor, padding: str | tuple[int, ...], number: int) -> None:
+def _there_and_back(
+    given: Tensor, weight: Tensor, grad: Tensor, padding: str | tuple[int, ...], number: int
+) -> None:
     torch.autograd.grad(F.conv2d(given, weight, padding=padding), (given, weight), grad)
 
 
@@ -190,7 +212,10 @@ def milliseconds(work: Callable[[int], None], seconds: float, device: torch.devi
 
 
 def run(
-    families: dict[str, Any], device: torch.device, seconds: float, record: Record = lambda found: None
+    families: dict[str, Any],
+    device: torch.device,
+    seconds: float,
+    record: Record = lambda found: None,
 ) -> Iterator[str]:
     """A heading and a line per family."""
     cpu = device.type == "cpu"
@@ -200,7 +225,10 @@ def run(
     engines.append((engines[-1][0], "bfloat16"))
     yield f"milliseconds per update of {BATCH} images, and per image of its NLL: {SAMPLES} samples, or exact"
     yield "literal: the same networks in PyTorch's own layers. convolutions: these alone. x: of literal's"
-    labels = [engine if precision == "float32" else f"{engine} {precision}" for engine, precision in engines]
+    labels = [
+        engine if precision == "float32" else f"{engine} {precision}"
+        for engine, precision in engines
+    ]
     heads = ["literal", *labels, *(["convolutions"] if cpu else [])]
     yield f"{'':42}" + "".join(f"{h:>24}" for h in heads)
     for name, (model, objective) in families.items():
@@ -214,8 +242,13 @@ def run(
         found = {"update literal": step, "image literal": score}
         for label, (engine, precision) in zip(labels, engines, strict=True):
             pack = make_pack(model, objective, engine, precision, device)
-            found[f"update {label}"] = milliseconds(partial(advance, pack, length=1, batch=BATCH), seconds, device)
-            with kernels.use(engine == "kernel"), torch.autocast(device.type, torch.bfloat16, precision != "float32"):
+            found[f"update {label}"] = milliseconds(
+                partial(advance, pack, length=1, batch=BATCH), seconds, device
+            )
+            with (
+                kernels.use(engine == "kernel"),
+                torch.autocast(device.type, torch.bfloat16, precision != "float32"),
+            ):
                 found[f"image {label}"] = milliseconds(partial(scored, pack), seconds, device)
         if cpu:
             found["update convolutions"] = convolutions(literal, x)
@@ -224,6 +257,10 @@ def run(
             cells = []
             for head in heads:
                 value = found.get(f"{what} {head}")
-                ratio = "" if head == "literal" or value is None else f" (x{value / found[f'{what} literal']:.2f})"
+                ratio = (
+                    ""
+                    if head == "literal" or value is None
+                    else f" (x{value / found[f'{what} literal']:.2f})"
+                )
                 cells.append("-" if value is None else f"{value:,.0f}{ratio}")
             yield f"{f'{name}, {what}':42}" + "".join(f"{c:>24}" for c in cells)

@@ -43,7 +43,11 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "SBN 200-200-200, IW-NLL": {"name": "sbn", "dims": [200, 200, 200]},
     "fDARN 200, IW-NLL": {"name": "fdarn", "dims": [200]},
     "DARN 200, IW-NLL": {"name": "darn", "dims": [200]},
-    "SBN 200, autoregressive posterior, IW-NLL": {"name": "sbn", "dims": [200], "posterior": "autoregressive"},
+    "SBN 200, autoregressive posterior, IW-NLL": {
+        "name": "sbn",
+        "dims": [200],
+        "posterior": "autoregressive",
+    },
 }
 """Name -> model."""
 
@@ -68,7 +72,11 @@ def products(model: BeliefNet, device: torch.device) -> Callable[[int], None]:
     full = partial(torch.full, fill_value=0.5, device=device)
     chains = [units.autoregressive for units in [*list(model.p)[1:], *model.q]]
     weights_ = [*(units.weight for units in [*model.p, *list(model.q)[1:]]), *chains]
-    work = [(full((SAMPLES, w.shape[1])), w.mT, full((SAMPLES, w.shape[0]))) for w in weights_ if w is not None]
+    work = [
+        (full((SAMPLES, w.shape[1])), w.mT, full((SAMPLES, w.shape[0])))
+        for w in weights_
+        if w is not None
+    ]
 
     def multiply(number: int = 0) -> None:
         for _ in range(REPEATS):
@@ -91,7 +99,11 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
     compiles and does not count.
     """
     model = make_model(config, device)
-    x = (torch.rand(CASES, VISIBLE, generator=torch.Generator().manual_seed(1)) < 0.13).to(torch.uint8).to(device)
+    x = (
+        (torch.rand(CASES, VISIBLE, generator=torch.Generator().manual_seed(1)) < 0.13)
+        .to(torch.uint8)
+        .to(device)
+    )
     many = -(-weights.WORTH_KERNELS // CASES)
     multiply = products(model, device)
     # What is done in a turn, and how many thousand samples of a case that is.
@@ -102,9 +114,12 @@ def milliseconds(config: dict[str, Any], device: torch.device, seconds: float) -
     if weights.by_kernel(model, x, many):
         turns["kernel"] = partial(score, model, x, many, True), CASES * many / SAMPLES
 
-    took = in_turns([work for work, _ in turns.values()], seconds * len(turns), device, LEAST_ROUNDS)
+    took = in_turns(
+        [work for work, _ in turns.values()], seconds * len(turns), device, LEAST_ROUNDS
+    )
     return {
-        name: 1e3 * min(times) / thousands for times, (name, (_, thousands)) in zip(took, turns.items(), strict=True)
+        name: 1e3 * min(times) / thousands
+        for times, (name, (_, thousands)) in zip(took, turns.items(), strict=True)
     }
 
 
@@ -122,6 +137,8 @@ def run(
         found = milliseconds(config, device, seconds)
         best = found.get("kernel", found["plain"])
         rate = found["products"] / best
-        record({"family": name, "unit": f"ms for {SAMPLES:,} samples of a case", **found, "rate": rate})
+        record(
+            {"family": name, "unit": f"ms for {SAMPLES:,} samples of a case", **found, "rate": rate}
+        )
         kernel = f"{found['kernel']:,.2f}" if "kernel" in found else "-"
         yield f"{name:42}{found['plain']:>10,.2f}{kernel:>10}{found['products']:>10,.2f}{rate:>8.0%}"

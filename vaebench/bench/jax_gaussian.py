@@ -53,7 +53,9 @@ def updates(
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, moments[1], g)
         scale = jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
         root = jnp.sqrt(1 - 0.999**t) * 1e-8
-        p = jax.tree.map(lambda p, m, v: p - rate * scale * m / (jnp.sqrt(v) + root), p, first, second)
+        p = jax.tree.map(
+            lambda p, m, v: p - rate * scale * m / (jnp.sqrt(v) + root), p, first, second
+        )
         return p, (first, second)
 
     def adagrad(p, g, squares, t):

@@ -53,7 +53,13 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         "prior": jnp.zeros(sizes[-1]),
         "q": [(draw(10 + i, sizes[i], sizes[i + 1]), jnp.zeros(sizes[i + 1])) for i in layers],
         "c": [
-            (draw(20 + i, sizes[i], HIDDEN), jnp.zeros(HIDDEN), draw(30 + i, HIDDEN, 1), jnp.zeros(1)) for i in layers
+            (
+                draw(20 + i, sizes[i], HIDDEN),
+                jnp.zeros(HIDDEN),
+                draw(30 + i, HIDDEN, 1),
+                jnp.zeros(1),
+            )
+            for i in layers
         ],
     }
     rates = {"p": RATE, "prior": RATE, "q": RATE / 5, "c": RATE}
@@ -90,7 +96,10 @@ def updates(dims: list[int], data: Any, batch: int, length: int) -> Callable[[in
         keys = jax.random.split(key, len(dims) + 1)
         x = x_all[jax.random.randint(keys[0], (batch,), 0, len(x_all))]
         gradient, (state, bound) = jax.grad(loss, has_aux=True)(params, state, x, keys[1:])
-        descend = {k: jax.tree.map(lambda p, g, r=rates[k]: p - r * g, params[k], gradient[k]) for k in params}
+        descend = {
+            k: jax.tree.map(lambda p, g, r=rates[k]: p - r * g, params[k], gradient[k])
+            for k in params
+        }
         return (descend, state), bound
 
     block = jax.jit(lambda carry, key: jax.lax.scan(update, carry, jax.random.split(key, length)))

@@ -20,7 +20,16 @@ from vaebench.bench import images as bench_images
 from vaebench.bench import importance as bench_importance
 from vaebench.bench import jax_loop as bench_jax
 from vaebench.bench import text as bench_text
-from vaebench.bench.packs import BATCH, VISIBLE, Families, Record, advance, in_turns, make_pack, wait
+from vaebench.bench.packs import (
+    BATCH,
+    VISIBLE,
+    Families,
+    Record,
+    advance,
+    in_turns,
+    make_pack,
+    wait,
+)
 from vaebench.errors import UserError, nearest
 from vaebench.models.base import BoltzmannPrior, EnergyModel
 from vaebench.models.belief_net import BeliefNet
@@ -43,9 +52,15 @@ FAMILIES: Families = {
         {"name": "sbn", "dims": [200], "posterior": "autoregressive"},
         {"name": "nvil"},
     ),
-    "linear-Gaussian 50, ELBO": ({"name": "linear_gaussian", "dims": [50]}, {"name": "iw_bound", "samples": 1}),
+    "linear-Gaussian 50, ELBO": (
+        {"name": "linear_gaussian", "dims": [50]},
+        {"name": "iw_bound", "samples": 1},
+    ),
     "VAE 500-20, wake-sleep": ({"name": "gaussian_vae"}, {"name": "wake_sleep"}),
-    "VAE 100-3, Monte Carlo EM": ({"name": "gaussian_vae", "latents": 3, "encoder": [100]}, {"name": "mcem"}),
+    "VAE 100-3, Monte Carlo EM": (
+        {"name": "gaussian_vae", "latents": 3, "encoder": [100]},
+        {"name": "mcem"},
+    ),
     "mixture of 500 Bernoullis, EM": ({"name": "bernoulli_mixture"}, {"name": "em"}),
     "EoNADE 500-500, order-agnostic": ({"name": "eonade"}, {"name": "order_agnostic"}),
     "MADE 500, likelihood": ({"name": "made"}, {"name": "likelihood"}),
@@ -77,7 +92,8 @@ def floor(pack: fast.Pack, seconds: float) -> float:
     rule = pack.objective
     device = pack.data.device
     sleep = isinstance(rule, WakeSleep)
-    shapes: list[tuple[int, int, int, int]] = []  # inputs, outputs, times forwards, times for the gradient
+    # Inputs, outputs, times forwards, times for the gradient.
+    shapes: list[tuple[int, int, int, int]] = []
     if not isinstance(rule.model, BeliefNet):
         raise TypeError(f"{type(rule.model).__name__} is no belief net")
     for units in [*rule.model.p, *rule.model.q]:
@@ -93,7 +109,9 @@ def floor(pack: fast.Pack, seconds: float) -> float:
         weights = full((outputs, inputs))
         deltas = full((BATCH, outputs))
         gradient = torch.empty_like(weights)
-        work += [(x, weights.mT, deltas.clone())] * forwards + [(deltas.mT, x, gradient)] * backwards
+        work += [(x, weights.mT, deltas.clone())] * forwards + [
+            (deltas.mT, x, gradient)
+        ] * backwards
 
     def products(number: int) -> None:
         for _ in range(noise.BLOCK):
@@ -180,7 +198,12 @@ def run(
 
 
 def updates_per_second(
-    families: dict[str, Any], device: torch.device, seconds: float, packed: int, record: Record, jax: bool = False
+    families: dict[str, Any],
+    device: torch.device,
+    seconds: float,
+    packed: int,
+    record: Record,
+    jax: bool = False,
 ) -> Iterator[str]:
     """The section of the models that are updated hundreds of times in a second, beside a plain autograd loop."""
     yield f"updates per second and seed, batch {BATCH}, {VISIBLE} visible units"
@@ -191,7 +214,12 @@ def updates_per_second(
         engines += [("compiled", n) for n in dict.fromkeys((1, packed))]
     if device.type == "cpu" and not kernels.missing():
         engines.append(("kernel", 1))
-    heads = ["plain", *(f"{engine} {n}" for engine, n in engines), "products", *(["jax"] if jax else [])]
+    heads = [
+        "plain",
+        *(f"{engine} {n}" for engine, n in engines),
+        "products",
+        *(["jax"] if jax else []),
+    ]
     widths = [26 if head.startswith("kernel") else 18 for head in heads]
     yield f"{'':42}" + "".join(f"{h:>{w}}" for h, w in zip(heads, widths, strict=True))
     for name, (model, objective) in families.items():

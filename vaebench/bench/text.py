@@ -43,7 +43,11 @@ SIZES: dict[str, Size] = {
 
 FAMILIES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "text VAE, synthetic": ("synthetic", {"name": "text_vae"}, {"name": "vae"}),
-    "text VAE, synthetic, inner update": ("synthetic", {"name": "text_vae"}, {"name": "aggressive"}),
+    "text VAE, synthetic, inner update": (
+        "synthetic",
+        {"name": "text_vae"},
+        {"name": "aggressive"},
+    ),
     "SA-VAE, synthetic": ("synthetic", {"name": "text_vae"}, {"name": "semi_amortised"}),
     "LSTM-LM, synthetic": ("synthetic", {"name": "text_lm"}, {"name": "likelihood"}),
     "text VAE, Yahoo": ("Yahoo", {"name": "text_vae"}, {"name": "vae"}),
@@ -60,12 +64,19 @@ def documents(size: Size, count: int) -> torch.Tensor:
 
 
 def make_pack(
-    size: Size, model: dict[str, Any], objective: dict[str, Any], device: torch.device, precision: str = "float32"
+    size: Size,
+    model: dict[str, Any],
+    objective: dict[str, Any],
+    device: torch.device,
+    precision: str = "float32",
 ) -> fast.Pack:
     """A pack of one seed, initialised as in the paper, on ten batches of documents."""
-    settings = {k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"}
+    settings = {
+        k: v for k, v in size.model.items() if k != "latents" or model["name"] == "text_vae"
+    }
     rule = objectives.build(
-        objective, models.build({**model, **settings}, DataInfo(np.full(size.vocabulary, 1e-3), Kind.TOKENS))
+        objective,
+        models.build({**model, **settings}, DataInfo(np.full(size.vocabulary, 1e-3), Kind.TOKENS)),
     )
     descent = {"name": "clipped_sgd", "rate": 1.0}
     start = {"init": "text", "init_scale": 0.01, "embedding_scale": 0.1}
@@ -84,26 +95,46 @@ def evaluated(pack: fast.Pack, count: int, number: int = 0) -> None:
 
 
 def run(
-    families: dict[str, Any], device: torch.device, seconds: float, record: Record = lambda found: None
+    families: dict[str, Any],
+    device: torch.device,
+    seconds: float,
+    record: Record = lambda found: None,
 ) -> Iterator[str]:
     """A heading and a line per family."""
     cuda = device.type == "cuda"
     yield "milliseconds per update, and per document of its NLL: 500 importance samples, or exact without latents"
     yield "bfloat16: an update with train.precision=bfloat16; x: of that in float32, with which it takes turns"
-    yield "pass: over all training documents, in updates of one length" + (", memory: most of it" if cuda else "")
+    yield "pass: over all training documents, in updates of one length" + (
+        ", memory: most of it" if cuda else ""
+    )
     heads = f"{'':42}{'update':>10}{'bfloat16':>18}{'document':>18}{'pass (s)':>12}"
     yield heads + (f"{'memory (MiB)':>14}" if cuda else "")
     for name, (key, model, objective) in families.items():
         size = SIZES[key]
         if cuda:
             torch.cuda.reset_peak_memory_stats(device)
-        packs = [make_pack(size, model, objective, device, precision) for precision in ("float32", "bfloat16")]
+        packs = [
+            make_pack(size, model, objective, device, precision)
+            for precision in ("float32", "bfloat16")
+        ]
         count = 32 if key == "synthetic" else 1
-        updates = in_turns([partial(advance, pack, length=1, batch=size.batch) for pack in packs], 2 * seconds, device)
+        updates = in_turns(
+            [partial(advance, pack, length=1, batch=size.batch) for pack in packs],
+            2 * seconds,
+            device,
+        )
         step, half = (1e3 * median(times) for times in updates)
         (times,) = in_turns([partial(evaluated, packs[0], count)], seconds, device)
         scored = 1e3 * median(times) / count
-        record({"family": name, "unit": "ms", "update": step, "update bfloat16": half, "document": scored})
+        record(
+            {
+                "family": name,
+                "unit": "ms",
+                "update": step,
+                "update bfloat16": half,
+                "document": scored,
+            }
+        )
         line = f"{name:42}{step:>10,.1f}{f'{half:,.1f} (x{half / step:.2f})':>18}{scored:>18,.1f}"
         line += f"{step * size.documents / size.batch / 1e3:>12,.0f}"
         yield line + (f"{torch.cuda.max_memory_allocated(device) / 2**20:>14,.0f}" if cuda else "")

@@ -31,12 +31,16 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
     """Annealing both ways and tempering against enumeration. Strongly coupled, so that one sweep is far from enough."""
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((side,), (side,), (side, side))
-    rbm = RBM(*(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes))
+    rbm = RBM(
+        *(1.5 * torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes)
+    )
     wanted = float(boltzmann_exact.log_z(rbm))
     found = logz.ais(rbm, 100, 2000, 0, base="uniform", reverse=True)
     yield Line("log Z, 6+6: annealed", wanted, float(found.value), float(found.error))
     if found.upper is not None and found.upper_error is not None:
-        yield Line("log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error))
+        yield Line(
+            "log Z, 6+6: annealed, from above", wanted, float(found.upper), float(found.upper_error)
+        )
     found = logz.parallel_tempering(rbm, 150, 100, 0, base="uniform", pilot=20)
     yield Line("log Z, 6+6: tempered", wanted, float(found.value), float(found.error))
 
@@ -44,13 +48,18 @@ def log_z(device: str | torch.device = "cpu", side: int = 6) -> Iterator[Line]:
 def boltzmann_posterior(device: str | torch.device = "cpu") -> Iterator[Line]:
     """A Boltzmann posterior for every case, annealed: its NLL both ways, and the bound."""
     ((name, settings),) = RBMPosteriorVAE.tiny.items()
-    model = of_kind(RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3))
+    model = of_kind(
+        RBMPosteriorVAE, tiny({"name": "rbm_posterior", **settings}, 7, device, scale=0.3)
+    )
     every = exact.states(VISIBLE).to(device)
     total = annealed_posterior.AnnealedSum(len(every), 4000, device, log_z=prior_log_z(model))
     for part in annealed_posterior.stream(model, every, 4000, 30, 0):
         total.add(part)
     wanted = -float(exact.log_evidence(model, every).detach().mean())
-    for measure, w in (("IW-NLL", total.plain.result()), ("IW-NLL, AIS-weighted", total.weighted.result())):
+    for measure, w in (
+        ("IW-NLL", total.plain.result()),
+        ("IW-NLL, AIS-weighted", total.weighted.result()),
+    ):
         yield Line(f"{name}: {measure}, 4,000 samples", wanted, w.nll, w.error)
 
 
@@ -61,7 +70,9 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     no part in it. The last group's bits are followed by nothing, so their zeta is not needed.
     """
     model = tiny({**MODELS["RBM prior 2+2"], "groups": groups}, 8, device)
-    rule = objectives.build({"name": "dvae_pp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model)
+    rule = objectives.build(
+        {"name": "dvae_pp", "beta": 5.0, "samples": DRAWS, "prior_chains": 1}, model
+    )
     if not isinstance(rule, DVAEPlusPlus):
         raise TypeError(f"{type(rule).__name__} is no DVAEPlusPlus")
     x = exact.states(VISIBLE)[5:6].to(device)
@@ -69,7 +80,10 @@ def smoothed_kl(groups: int, device: str | torch.device = "cpu", grid: int = 100
     with torch.no_grad():
         draws = double(noise.fixed(rule.posterior_noise(1), 0, "check", device=device))
         zeta, logits = rule.infer(rule.model.encode(x), draws, None)
-        values = rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0] + missing
+        values = (
+            rule.kl(zeta, [v.expand_as(z) for v, z in zip(logits, zeta, strict=True)])[:, 0]
+            + missing
+        )
         wanted = _hard_kl(rule, x, grid) + missing
 
     if groups == 1:  # a closed form, the same for every sample

@@ -18,7 +18,15 @@ from vaebench.check import images as check_images
 from vaebench.check import tractable as check_tractable
 from vaebench.check.gradients import gradients
 from vaebench.check.line import Line, mean_line
-from vaebench.check.tiny import DRAWS, MODELS, VISIBLE, ancestral_samples, of_kind, prior_log_z, tiny
+from vaebench.check.tiny import (
+    DRAWS,
+    MODELS,
+    VISIBLE,
+    ancestral_samples,
+    of_kind,
+    prior_log_z,
+    tiny,
+)
 from vaebench.dists import autoregressive
 from vaebench.estimators import exact
 from vaebench.estimators.importance_weighted import importance
@@ -49,7 +57,9 @@ def run(device: str | torch.device = "cpu") -> Iterator[Line]:
     for name in ("SBN 4", "SBN 2-2-3", "SBN 2-3, autoregressive posterior", "fDARN 4"):
         yield from gradients(f"NVIL, {name}", "nvil", {}, tiny(MODELS[name], 2, device))
     for variant, settings in NVIL_VARIANTS.items():
-        yield from gradients(f"NVIL ({variant}), SBN 2-3", "nvil", settings, tiny(MODELS["SBN 2-3"], 3, device))
+        yield from gradients(
+            f"NVIL ({variant}), SBN 2-3", "nvil", settings, tiny(MODELS["SBN 2-3"], 3, device)
+        )
     for name in ("SBN 2-3", "DARN 4"):
         yield from gradients(f"wake-sleep, {name}", "wake_sleep", {}, tiny(MODELS[name], 4, device))
     for name in ("SBN 4", "DARN 4"):
@@ -76,9 +86,15 @@ def densities(name: str, model: SampledPosterior) -> Iterator[Line]:
         yield ancestral_samples(name, model, log_p.exp(), DRAWS)
 
     missing = prior_log_z(model)
-    repeated = every[5:6].expand(DRAWS // 10, -1)  # one case many times: its samples are independent draws
-    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)]) - missing
-    yield mean_line(f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w)
+    # One case many times: its samples are independent draws.
+    repeated = every[5:6].expand(DRAWS // 10, -1)
+    log_w = (
+        torch.cat([part.log_w.reshape(-1) for part in stream(model, repeated.double(), 10, 0)])
+        - missing
+    )
+    yield mean_line(
+        f"{name}: one-sample bound", float(exact.elbo(model, every[5:6]).detach()), log_w
+    )
     yield mean_line(f"{name}: importance weight", float(log_p[5].exp()), log_w.exp())
     iw = importance(model, every[5:6].expand(200, -1), 1000, 0, log_z=missing)
     yield Line(f"{name}: IW-NLL, 1,000 samples", -float(log_p[5]), iw.nll, iw.error)
@@ -89,21 +105,33 @@ def _posterior_sums(model: SampledPosterior, x: Tensor) -> float:
     return float(model.log_posterior(z, x).detach().exp().sum())
 
 
-def sampling(device: str | torch.device = "cpu", units: int = 130, cases: int = 100) -> Iterator[Line]:
+def sampling(
+    device: str | torch.device = "cpu", units: int = 130, cases: int = 100
+) -> Iterator[Line]:
     """Autoregressive samples, solved as a fixed point block by block, are those drawn unit after unit."""
     generator = torch.Generator().manual_seed(seeds.derive(0, "check"))
     shapes = ((cases, units), (units, units), (cases, units))
-    a, weight, normal = (torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes)
+    a, weight, normal = (
+        torch.randn(s, generator=generator, dtype=torch.float64).to(device) for s in shapes
+    )
     uniform = torch.special.ndtr(normal)
-    same = autoregressive.sample(a, weight, uniform) == autoregressive_sample_by_units(a, weight, uniform)
-    yield Line("autoregressive sampling: share of right units", 1.0, float(same.double().mean()), 0.0)
+    same = autoregressive.sample(a, weight, uniform) == autoregressive_sample_by_units(
+        a, weight, uniform
+    )
+    yield Line(
+        "autoregressive sampling: share of right units", 1.0, float(same.double().mean()), 0.0
+    )
 
 
 def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
     """The importance-weighted and ELBO machinery on a model whose answers are closed forms."""
     model = of_kind(LinearGaussian, tiny({"name": "linear_gaussian", "dims": [2]}, 5, device))
-    x = torch.randn(1, VISIBLE, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(device)
-    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)])
+    x = torch.randn(1, VISIBLE, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(
+        device
+    )
+    log_w = torch.cat(
+        [part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 0)]
+    )
     yield mean_line("linear-Gaussian: one-sample bound", float(model.elbo(x).detach()), log_w)
     with torch.no_grad():  # a posterior wide enough for weights of finite variance
         model.q["weight"].zero_()
@@ -112,9 +140,17 @@ def linear_gaussian(device: str | torch.device = "cpu") -> Iterator[Line]:
         model.p["weight"].mul_(0.5)
         model.p["log_sd"].fill_(0.0)
 
-    log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)])
-    yield mean_line("linear-Gaussian: importance weight", float(model.log_evidence(x).detach().exp()), log_w.exp())
-    yield from gradients("ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model)
+    log_w = torch.cat(
+        [part.log_w.reshape(-1) for part in stream(model, x.expand(DRAWS // 10, -1), 10, 1)]
+    )
+    yield mean_line(
+        "linear-Gaussian: importance weight",
+        float(model.log_evidence(x).detach().exp()),
+        log_w.exp(),
+    )
+    yield from gradients(
+        "ELBO, linear-Gaussian", "iw_bound", {"samples": 1, "reduce": "sum"}, model
+    )
 
 
 def autoregressive_sample_by_units(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:

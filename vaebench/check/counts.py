@@ -44,7 +44,9 @@ def _of(name: str, model: BeliefNet) -> Iterator[Line]:
     log_p = exact.log_evidence(model, every)
     yield Line(f"{name}: sum of p over token sequences", 1.0, float(log_p.exp().sum()), 0.0)
 
-    probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(every.device)
+    probe = torch.randn(WORDS, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
+        every.device
+    )
     shapes = model.dream_noise(DRAWS)
     draws = double(noise.fixed(shapes, 0, "check", device=every.device))
     dream, _ = model.dream(every[:1].expand(DRAWS, -1), draws)

@@ -35,7 +35,9 @@ X = torch.tensor([[1, 4, 5, 2, 0], [1, 5, 5, 5, 2], [1, 4, 2, 0, 0], [1, 4, 5, 5
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
     x = X.to(device)
-    by_word, together = _sums(of_kind(TextLM, _tiny({"name": "text_lm", **TextLM.tiny["LSTM-LM"]}, device)))
+    by_word, together = _sums(
+        of_kind(TextLM, _tiny({"name": "text_lm", **TextLM.tiny["LSTM-LM"]}, device))
+    )
     yield Line("LSTM-LM: sum of p(x), up to 3 words", by_word, together, 0.0)
     model = of_kind(TextVAE, _tiny({"name": "text_vae", **TextVAE.tiny["text VAE"]}, device))
     grid = torch.arange(-8, 8, 0.005, dtype=torch.float64, device=device)
@@ -54,7 +56,9 @@ def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     yield from _information(model, x, mean, sd, grid)
 
 
-def _information(model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor) -> Iterator[Line]:
+def _information(
+    model: TextVAE, x: Tensor, mean: Tensor, sd: Tensor, grid: Tensor
+) -> Iterator[Line]:
     """The four documents many times over: their mixture is that of the four."""
     each = torch.distributions.Normal(mean[:, None], sd[:, None]).log_prob(grid)
     mixture = torch.logsumexp(each, 0) - np.log(len(x))

@@ -54,7 +54,9 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
     sums: dict[str, _Moments] = {}
     for g in sampled_gradients(rule, state, x):
         for group, v in g.items():
-            own = sums.setdefault(group, _Moments(torch.zeros_like(v[0]), torch.zeros_like(v[0]), []))
+            own = sums.setdefault(
+                group, _Moments(torch.zeros_like(v[0]), torch.zeros_like(v[0]), [])
+            )
             own.total.add_(v.sum(0))
             own.square.add_((v**2).sum(0))
             direction = wanted[group] / wanted[group].norm().clamp(min=1e-12)
@@ -65,7 +67,9 @@ def gradients(name: str, objective: str, settings: dict[str, Any], model: Model)
         error = ((square / DRAWS - mean**2).clamp(min=0) / DRAWS).sqrt()
         free = error > 1e-12
         z = (mean - wanted[group])[free] / error[free]
-        line = mean_line(f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected))
+        line = mean_line(
+            f"{name}: gradient, {group}", float(wanted[group].norm()), torch.cat(projected)
+        )
         yield Line(line.name, line.exact, line.estimate, line.error, z.cpu())
 
 
@@ -74,7 +78,10 @@ def frozen_state(rule: Objective) -> dict[str, Tensor]:
     state = {k: v.double() for k, v in rule.state().items()}
     if "variance" in state:
         n = len(state["mean"])
-        state = {"mean": -torch.arange(1.0, n + 1).double(), "variance": torch.linspace(4.0, 9.0, n).double()}
+        state = {
+            "mean": -torch.arange(1.0, n + 1).double(),
+            "variance": torch.linspace(4.0, 9.0, n).double(),
+        }
         if isinstance(rule, NVIL):
             rule.decay = 1.0
     return {k: v.to(next(rule.parameters()).device) for k, v in state.items()}
@@ -111,7 +118,9 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
     if isinstance(rule, NVIL):
         values = _grad(rule, exact.elbo(rule.model, x).sum())
         for i in range(rule.model.layers):
-            scale = state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
+            scale = (
+                state["variance"][i].sqrt().clamp(min=1.0) if rule.variance_normalization else 1.0
+            )
             for k in values:
                 if k.startswith(f"model.q.{i}."):
                     values[k] = values[k] / scale
@@ -143,7 +152,10 @@ def exact_gradients(rule: Objective, state: dict[str, Tensor], x: Tensor) -> dic
 def _grad(rule: nn.Module, value: Tensor) -> dict[str, Tensor]:
     named = dict(rule.named_parameters())
     g = torch.autograd.grad(value, list(named.values()), allow_unused=True)
-    return {k: torch.zeros_like(p) if v is None else v for (k, p), v in zip(named.items(), g, strict=True)}
+    return {
+        k: torch.zeros_like(p) if v is None else v
+        for (k, p), v in zip(named.items(), g, strict=True)
+    }
 
 
 def _baseline_gradients(rule: NVIL, state: dict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
@@ -174,7 +186,13 @@ def _code_gradients(rule: MDL, x: Tensor) -> dict[str, Tensor]:
     the exact gradient of the entropy.
     """
     model = rule.model
-    h = exact.latent_states(model)[0].to(x.device).expand(-1, len(x), -1).contiguous().requires_grad_()
+    h = (
+        exact.latent_states(model)[0]
+        .to(x.device)
+        .expand(-1, len(x), -1)
+        .contiguous()
+        .requires_grad_()
+    )
     (slopes,) = torch.autograd.grad(model.log_joint(x, [h]).sum(), h)
     q = torch.sigmoid(model.q[0].logits(x - model.mean))
     with torch.no_grad():

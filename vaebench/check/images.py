@@ -29,12 +29,16 @@ SIDE = 2
 
 def lines(device: str | torch.device = "cpu") -> Iterator[Line]:
     """All lines, some seconds."""
-    every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device)
+    every = torch.tensor(
+        list(itertools.product([0.0, 1.0], repeat=SIDE**2)), dtype=torch.float64, device=device
+    )
     gated = {"name": "pixel_cnn", **PixelCNN.tiny["PixelCNN, masked"], "decoder": "gated"}
     exact = of_kind(PixelCNN, _tiny(gated, device))
     yield Line("PixelCNN, gated: sum of p(x)", 1.0, float(exact.score(every).exp().sum()), 0.0)
 
-    model = of_kind(ImageVAE, _tiny({"name": "image_vae", **ImageVAE.tiny["image VAE"], "latents": 1}, device))
+    model = of_kind(
+        ImageVAE, _tiny({"name": "image_vae", **ImageVAE.tiny["image VAE"], "latents": 1}, device)
+    )
     yield from _against_quadrature("image VAE", model, every[5:6])
     model.refinement = Refinement(Steps(5), batch=DRAWS)
     yield from _against_quadrature("SA-VAE", model, every[5:6])
@@ -48,10 +52,13 @@ def _against_quadrature(name: str, model: ImageVAE, x: Tensor) -> Iterator[Line]
 
     many = x.expand(DRAWS, -1)
     posterior = model.posterior(many)
-    log_q = torch.distributions.Normal(posterior.mean[0, 0], torch.exp(posterior.log_var[0, 0] / 2)).log_prob(grid)
+    log_q = torch.distributions.Normal(
+        posterior.mean[0, 0], torch.exp(posterior.log_var[0, 0] / 2)
+    ).log_prob(grid)
     bound = float((log_q.exp() * (log_p - log_q)).sum() * STEP)
 
-    if model.refinement is None:  # the samples of the steps differ from place to place, and so would the posteriors
+    # The samples of the steps differ from place to place, and so would the posteriors.
+    if model.refinement is None:
         log_w = torch.cat([part.log_w.reshape(-1) for part in stream(model, many, 10, 0)])
         yield mean_line(f"{name}: one-sample bound", bound, log_w)
     iw = importance(model, many[:20], 1000, 0)

@@ -36,7 +36,11 @@ class Line:
     def z(self) -> float:
         """(estimate - exact) / error."""
         if not self.error or self.error < ROUNDING * max(1.0, abs(self.exact)):
-            return 0.0 if math.isclose(self.estimate, self.exact, rel_tol=1e-6, abs_tol=1e-9) else math.inf
+            return (
+                0.0
+                if math.isclose(self.estimate, self.exact, rel_tol=1e-6, abs_tol=1e-9)
+                else math.inf
+            )
         return (self.estimate - self.exact) / self.error
 
     @property

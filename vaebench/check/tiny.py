@@ -44,7 +44,9 @@ def tiny_models(wanted: Callable[[type[Model]], bool]) -> dict[str, dict[str, An
     }
 
 
-def built(config: dict[str, Any], info: DataInfo, seed: int, scale: float, device: str | torch.device) -> Model:
+def built(
+    config: dict[str, Any], info: DataInfo, seed: int, scale: float, device: str | torch.device
+) -> Model:
     """A model with parameters N(0, scale^2), in float64."""
     model = models.build(config, info).double()
     randomize(model, seed, scale)
@@ -67,13 +69,19 @@ def double(draws: dict[str, Tensor]) -> dict[str, Tensor]:
 def ancestral_samples(name: str, model: Ancestral, p: Tensor, draws: int) -> Line:
     """Samples of a model of few bits against the probabilities ``p`` of ``exact.states``: a random function's mean."""
     bits = len(p).bit_length() - 1
-    x, _ = model.sample_joint(double(noise.fixed(model.joint_noise(draws), 0, "check", device=p.device)))
-    probe = torch.randn(len(p), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(p.device)
+    x, _ = model.sample_joint(
+        double(noise.fixed(model.joint_noise(draws), 0, "check", device=p.device))
+    )
+    probe = torch.randn(len(p), generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
+        p.device
+    )
     place = (x.long() << torch.arange(bits, device=p.device)).sum(-1)
     return mean_line(f"{name}: ancestral samples", float((p * probe).sum()), probe[place])
 
 
-def tiny(config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8) -> Model:
+def tiny(
+    config: dict[str, Any], seed: int = 0, device: str | torch.device = "cpu", scale: float = 0.8
+) -> Model:
     """A model with VISIBLE visible units and parameters N(0, scale^2), in float64."""
     return built(config, DataInfo(torch.linspace(0.2, 0.7, VISIBLE).numpy()), seed, scale, device)
 
@@ -84,6 +92,8 @@ def prior_log_z(model: LatentModel) -> float:
 
 
 MODELS = tiny_models(
-    lambda cls: cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
+    lambda cls: (
+        cls.facts.latent == "binary" and issubclass(cls, SampledPosterior) and cls is not RBMTarget
+    )
 )
 """Tiny models of binary units that can be enumerated: all of some data whose posterior can be sampled."""

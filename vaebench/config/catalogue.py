@@ -37,7 +37,9 @@ def load(name: str) -> Table | Figure:
     found = _exhibit(name)
     for preset in found.presets if isinstance(found, Table) else ():
         if preset not in options("preset"):
-            raise UserError(f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}")
+            raise UserError(
+                f"table {name}: presets.{preset}: no such preset: {nearest(preset, options('preset'))}"
+            )
     if isinstance(found, Table):
         _check_links(found)
     return found
@@ -45,7 +47,10 @@ def load(name: str) -> Table | Figure:
 
 def _check_links(table: Table) -> None:
     """Refuse a row ``trained_by`` an entry that is missing, measures something else, or is trained elsewhere itself."""
-    others = {name: _exhibit(name) for name in dict.fromkeys(entry.table for entry in table.links.values())}
+    others = {
+        name: _exhibit(name)
+        for name in dict.fromkeys(entry.table for entry in table.links.values())
+    }
     for (row, column), entry in table.links.items():
         at = f"table {table.name}: rows.{row}.trained_by.{column}: "
         other = others[entry.table]
@@ -53,7 +58,9 @@ def _check_links(table: Table) -> None:
         if not isinstance(other, Table) or (entry.row, entry.column) not in entries:
             raise UserError(f"{at}{entry.table} trains no {entry.row!r} in {entry.column!r}")
         if (entry.row, entry.column) in other.links:
-            raise UserError(f"{at}{entry} is itself trained by {other.links[entry.row, entry.column]}; name that")
+            raise UserError(
+                f"{at}{entry} is itself trained by {other.links[entry.row, entry.column]}; name that"
+            )
         here = table.measure_of(column)
         there = other.measure_of(entry.column)
         if here != there:
@@ -89,14 +96,18 @@ def _with_shared_settings(value: Any, where: str) -> Any:
 
 def _with_shared(entries: Any, group: str, where: str) -> Any:
     """A list with what conf/<group>/ holds in the place of every ``shared: FAMILY/KEY``; anything else as it is."""
-    if not isinstance(entries, list) or not any(isinstance(entry, dict) and "shared" in entry for entry in entries):
+    if not isinstance(entries, list) or not any(
+        isinstance(entry, dict) and "shared" in entry for entry in entries
+    ):
         return entries
     filled = []
     for i, entry in enumerate(entries, start=1):
         if isinstance(entry, dict) and "shared" in entry:
             at = f"{where} entry {i}"
             if len(entry) > 1:
-                raise UserError(f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}")
+                raise UserError(
+                    f"{at}: shared: stands alone; leave out {', '.join(k for k in entry if k != 'shared')}"
+                )
             entry = _shared(group, str(entry["shared"]), at)
         filled.append(entry)
     return filled
@@ -106,10 +117,14 @@ def _shared(group: str, name: str, at: str) -> Any:
     """The entry FAMILY/KEY of conf/<group>/."""
     family, _, key = name.partition("/")
     if family not in options(group):
-        raise UserError(f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options(group))}")
+        raise UserError(
+            f"{at}: shared: {name!r}: no family {family!r}: {nearest(family, options(group))}"
+        )
     entries = _family(group, family, conf_dir())
     if key not in entries:
-        raise UserError(f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in entries])}")
+        raise UserError(
+            f"{at}: shared: no entry {name!r}: {nearest(name, [f'{family}/{k}' for k in entries])}"
+        )
     return entries[key]
 
 

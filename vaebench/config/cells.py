@@ -109,7 +109,9 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
 def _chosen(section: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What one section of a configuration adds to its identity."""
     option = str(settings.get("name"))
-    usual = defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
+    usual = (
+        defaults.of_section("train") if section == "train" else defaults.of_option(section, option)
+    )
     # An option's name is no default, and its version counts from 1, whatever the present one is.
     usual = {**usual, "name": None, VERSION: 1}
     out = {}

@@ -31,14 +31,25 @@ def _overrides(prefix: str) -> Iterator[str]:
 
 def keys() -> list[str]:
     """Dotted keys of a cell: of cell.yaml, and of every option of every group."""
-    sections: list[tuple[str, dict[str, Any]]] = [(name, defaults.of_section(name)) for name in ("train", "run")]
-    sections += [(group, catalogue.load_yaml(group, name)) for group in GROUPS for name in catalogue.options(group)]
+    sections: list[tuple[str, dict[str, Any]]] = [
+        (name, defaults.of_section(name)) for name in ("train", "run")
+    ]
+    sections += [
+        (group, catalogue.load_yaml(group, name))
+        for group in GROUPS
+        for name in catalogue.options(group)
+    ]
     return sorted({f"{name}.{key}" for name, section in sections for key in settings_of(section)})
 
 
 def entries(prefix: str, line: str) -> list[str]:
     """``row=`` and ``column=`` of the tables named on a command line."""
-    words = [word for table in _tables(line) for r, c in table.trained() for word in (f"row={r}", f"column={c}")]
+    words = [
+        word
+        for table in _tables(line)
+        for r, c in table.trained()
+        for word in (f"row={r}", f"column={c}")
+    ]
     return [word for word in dict.fromkeys(words) if word.startswith(prefix)]
 
 

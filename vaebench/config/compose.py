@@ -24,7 +24,9 @@ from vaebench.settings.records import EvalSettings
 from vaebench.settings.whole_cell import check_cell
 
 
-def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Sequence[str] = ()) -> list[Cell]:
+def cells(
+    table: Table, preset: Preset, overrides: Sequence[str] = (), only: Sequence[str] = ()
+) -> list[Cell]:
     """The trained cells of a table in its order, each with its whole configuration, checked.
 
     ``only`` picks cells: ``row=SBN 200`` or ``SBN 200`` rows, ``column=NVIL`` columns; several rows are a union, and
@@ -35,7 +37,9 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
         refuse_prefix(override)
         key = override.partition("=")[0]
         if key == "recipe":
-            raise UserError(f"{override}: the recipe number belongs to the table; no override changes it")
+            raise UserError(
+                f"{override}: the recipe number belongs to the table; no override changes it"
+            )
 
     if preset.name not in catalogue.presets_of(table):
         raise UserError(
@@ -50,7 +54,9 @@ def cells(table: Table, preset: Preset, overrides: Sequence[str] = (), only: Seq
     # An entry from another table has the settings of that one, its recipe and its part of the preset among them.
     entries = picked(table, only)
     links = {entry: table.links[entry] for entry in entries if entry in table.links}
-    others = {name: catalogue.load_table(name) for name in {there.table for there in links.values()}}
+    others = {
+        name: catalogue.load_table(name) for name in {there.table for there in links.values()}
+    }
 
     made = []
     for row, column in entries:
@@ -124,7 +130,9 @@ def reevaluated(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
         refuse_prefix(text)
         key, _, value = text.partition("=")
         if key == "eval":
-            config["eval"] = section_of("eval", known_option("", "eval", value), str(catalogue.conf_dir()))
+            config["eval"] = section_of(
+                "eval", known_option("", "eval", value), str(catalogue.conf_dir())
+            )
         elif key.startswith(("eval.", "run.")) or key == "data.mirror":
             _fill_in(config["eval"], key)
             values.append(("", key, text))
@@ -174,7 +182,9 @@ def _fill_in(settings: dict[str, Any], key: str) -> None:
             settings[name] = getattr(EvalSettings, name)
 
 
-def _label(config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str) -> str:
+def _label(
+    config: dict[str, Any], as_preset: dict[str, Any], as_paper: dict[str, Any], label: str
+) -> str:
     """'' for what the paper trains, else the preset's label, 'modified' if the user's overrides change it, or both."""
     trained, by_preset, by_paper = (canonical(identity(c)) for c in (config, as_preset, as_paper))
     if trained == by_paper:
@@ -196,7 +206,9 @@ Setting = tuple[str, str]
 """(where it stands, with a colon; '' for the user's own; the override)"""
 
 
-def _settings(preset: Preset, table: Table, row: str, column: str, user: Sequence[Setting] = ()) -> tuple[Setting, ...]:
+def _settings(
+    preset: Preset, table: Table, row: str, column: str, user: Sequence[Setting] = ()
+) -> tuple[Setting, ...]:
     """Every override of a cell, the later ones stronger."""
     at = f"table {table.name}: "
 
@@ -208,14 +220,18 @@ def _settings(preset: Preset, table: Table, row: str, column: str, user: Sequenc
         yield from tag(f"preset {preset.name}: ", preset.set)
         yield from tag(f"{at}columns.{column}: ", table.columns[column].set)
         yield from tag(f"{at}rows.{row}: ", table.rows[row].set)
-        yield from tag(f"{at}rows.{row}.entries.{column}: ", table.rows[row].entries.get(column, ()))
+        yield from tag(
+            f"{at}rows.{row}.entries.{column}: ", table.rows[row].entries.get(column, ())
+        )
         special = table.presets.get(preset.name)
         if special:
             inside = f"{at}presets.{preset.name}."
             yield from tag(f"{inside}set: ", special.set)
             yield from tag(f"{inside}columns.{column}: ", special.columns.get(column, ()))
             for name in ("*", column):
-                yield from tag(f"{inside}rows.{row}.{name}: ", special.rows.get(row, {}).get(name, ()))
+                yield from tag(
+                    f"{inside}rows.{row}.{name}: ", special.rows.get(row, {}).get(name, ())
+                )
         yield from user
         yield at, f"recipe={table.recipe}"
 
@@ -240,7 +256,9 @@ def _resolved(settings: tuple[Setting, ...], conf: str) -> dict[str, Any]:
             values.append((where, key, text))
 
     for group, option in choices.items():
-        _refuse_left_over(group, option, own.get(group) or primary_sections(conf)[group]["name"], values, conf)
+        _refuse_left_over(
+            group, option, own.get(group) or primary_sections(conf)[group]["name"], values, conf
+        )
 
     config = overlay(sections(tuple(sorted(choices.items())), conf), values)
     check_cell(config)
@@ -252,7 +270,9 @@ class _LeftOver(UserError):
     """An option that the user chose lacks what the table sets of its own option."""
 
 
-def _refuse_left_over(group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str) -> None:
+def _refuse_left_over(
+    group: str, chosen: str, own: str, values: Sequence[tuple[str, str, str]], conf: str
+) -> None:
     """Refuse an option that has not all settings which table and preset give to their own option in its place.
 
     Args:
@@ -271,7 +291,9 @@ def _refuse_left_over(group: str, chosen: str, own: str, values: Sequence[tuple[
     there = {key: where.removesuffix(": ") for where, key, _ in values if where and key in of_own}
     lacking = [key for key in there if key not in _keys(group, chosen, conf)]
     if lacking:
-        able = [name for name in catalogue.options(group) if there.keys() <= _keys(group, name, conf)]
+        able = [
+            name for name in catalogue.options(group) if there.keys() <= _keys(group, name, conf)
+        ]
         raise _LeftOver(
             f"{group}={chosen} has no {lacking[0]}, which {there[lacking[0]]} sets for {group}={own}; "
             f"options with all that is set here: {', '.join(able)}"

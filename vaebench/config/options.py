@@ -17,7 +17,10 @@ from vaebench.settings.renamed import unknown
 @lru_cache(maxsize=256)
 def sections(choices: tuple[tuple[str, str], ...], conf: str) -> dict[str, Any]:
     """The primary config with the options chosen, (group, name) each, in the place of its own; shared, not changed."""
-    return {**primary_sections(conf), **{group: section_of(group, name, conf) for group, name in choices}}
+    return {
+        **primary_sections(conf),
+        **{group: section_of(group, name, conf) for group, name in choices},
+    }
 
 
 @lru_cache(maxsize=16)
@@ -42,14 +45,17 @@ def section_of(group: str, name: str, conf: str) -> dict[str, Any]:
 
     path = Path(conf) / group / f"{name}.yaml"
     try:
-        section = OmegaConf.to_container(OmegaConf.load(path))  # reads 1e-4 as a number, which plain YAML does not
+        # Reads 1e-4 as a number, which plain YAML does not.
+        section = OmegaConf.to_container(OmegaConf.load(path))
     except (YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
 
     if "${" in str(section):
         raise UserError(f"{path}: interpolations have no part here; write the values themselves")
     if not isinstance(section, dict) or "defaults" in section:
-        raise UserError(f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)")
+        raise UserError(
+            f"{path}: expected the settings of {group}={name}, all in this file (no defaults list)"
+        )
     return cast(dict[str, Any], section)
 
 

@@ -46,7 +46,9 @@ def exhibit(name: str, content: dict[str, Any]) -> Table | Figure:
 def _figure(raw: dict[str, Any], at: str) -> Figure:
     for key in TRAINING:
         if key in raw:
-            raise UserError(f"{at}: {key}: a drawn figure trains nothing and has none; leave it out")
+            raise UserError(
+                f"{at}: {key}: a drawn figure trains nothing and has none; leave it out"
+            )
     figure: Figure = _build(Figure, raw, at)
     _check_texts(figure, ("title", "paper", "where"), at)
     if not isinstance(figure.drawn, str) or not figure.drawn:
@@ -89,7 +91,9 @@ def preset(name: str, content: dict[str, Any]) -> Preset:
 
 
 def _check_scalars(table: Table, at: str) -> None:
-    _check_texts(table, ("title", "paper", "where", "measure", "margin_why", "kind", "published_csv"), at)
+    _check_texts(
+        table, ("title", "paper", "where", "measure", "margin_why", "kind", "published_csv"), at
+    )
     if table.kind not in ("table", "figure"):
         raise UserError(f"{at}: kind {table.kind!r}: {nearest(table.kind, ['table', 'figure'])}")
     if table.figure not in PLOTS:
@@ -98,7 +102,9 @@ def _check_scalars(table: Table, at: str) -> None:
         raise UserError(f"{at}: recipe: expected a whole number from 1, found {table.recipe!r}")
     runs = table.published_runs
     if runs is not None and (type(runs) is not int or runs < 2):
-        raise UserError(f"{at}: published_runs: expected a whole number from 2, or nothing, found {runs!r}")
+        raise UserError(
+            f"{at}: published_runs: expected a whole number from 2, or nothing, found {runs!r}"
+        )
     if not is_number(table.margin) or table.margin < 0:
         raise UserError(f"{at}: margin: expected a number of nats from 0, found {table.margin!r}")
 
@@ -113,7 +119,9 @@ def _column(value: Any, where: str) -> Column:
     value = mapping(value, where)
     value["set"] = _strings(value.get("set", []), f"{where}.set")
     if value.get("measure", "") not in ("", *METRICS):
-        raise UserError(f"{where}.measure {value['measure']!r}: {nearest(str(value['measure']), METRICS)}")
+        raise UserError(
+            f"{where}.measure {value['measure']!r}: {nearest(str(value['measure']), METRICS)}"
+        )
     column: Column = _build(Column, value, where)
     _check_texts(column, ("note", "published", "indicative"), where)
     return column
@@ -134,7 +142,9 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     value["entries"] = {c: _strings(v, f"{where}.entries.{c}") for c, v in entries.items()}
     for c in entries:
         if c not in (columns if chosen is None else chosen):
-            raise UserError(f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}")
+            raise UserError(
+                f"{where}.entries: {c!r} is not trained here: {nearest(c, chosen or columns)}"
+            )
 
     value["published"] = mapping(value.get("published"), f"{where}.published")
     for c, number in value["published"].items():
@@ -144,7 +154,9 @@ def _row(value: Any, columns: dict[str, Column], where: str) -> Row:
     value["spread"] = mapping(value.get("spread"), f"{where}.spread")
     for c, number in value["spread"].items():
         if value["published"].get(c) is None:
-            raise UserError(f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}")
+            raise UserError(
+                f"{where}.spread: {c!r} has no published number: {nearest(c, value['published'])}"
+            )
         if not is_number(number) or number < 0:
             raise UserError(f"{where}.spread.{c}: expected a number from 0, found {number!r}")
 
@@ -162,17 +174,25 @@ def _links(row: dict[str, Any], columns: dict[str, Column], where: str) -> dict[
         here = f"{where}.trained_by.{c}"
         chosen = row.get("columns")
         if c not in (columns if chosen is None else chosen):
-            raise UserError(f"{here}: not trained here: {nearest(c, columns if chosen is None else chosen)}")
+            raise UserError(
+                f"{here}: not trained here: {nearest(c, columns if chosen is None else chosen)}"
+            )
         if row["set"] or columns[c].set or c in row["entries"]:
-            raise UserError(f"{here}: settings are those of the other table; this row and this column have none")
+            raise UserError(
+                f"{here}: settings are those of the other table; this row and this column have none"
+            )
         found[c] = _build(Entry, place, here)
         for f in fields(Entry):
             if not isinstance(getattr(found[c], f.name), str):
-                raise UserError(f"{here}.{f.name}: expected a name, found {getattr(found[c], f.name)!r}")
+                raise UserError(
+                    f"{here}.{f.name}: expected a name, found {getattr(found[c], f.name)!r}"
+                )
     return found
 
 
-def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], where: str) -> TablePreset:
+def _table_preset(
+    value: Any, columns: dict[str, Column], rows: dict[str, Row], where: str
+) -> TablePreset:
     value = mapping(value, where)
     value["set"] = _strings(value.get("set", []), f"{where}.set")
     value["seeds"] = _seeds(value.get("seeds"), where)
@@ -180,7 +200,10 @@ def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], 
     per_column = mapping(value.get("columns"), f"{where}.columns")
     value["columns"] = {c: _strings(v, f"{where}.columns.{c}") for c, v in per_column.items()}
     value["rows"] = {
-        r: {c: _strings(v, f"{where}.rows.{r}.{c}") for c, v in mapping(entry, f"{where}.rows.{r}").items()}
+        r: {
+            c: _strings(v, f"{where}.rows.{r}.{c}")
+            for c, v in mapping(entry, f"{where}.rows.{r}").items()
+        }
         for r, entry in mapping(value.get("rows"), f"{where}.rows").items()
     }
 
@@ -192,7 +215,9 @@ def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], 
             raise UserError(f"{where}.rows: unknown row {r!r}: {nearest(r, rows)}")
         for c in entry:
             if c != "*" and c not in columns:
-                raise UserError(f"{where}.rows.{r}: unknown column {c!r}: {nearest(c, [*columns, '*'])}")
+                raise UserError(
+                    f"{where}.rows.{r}: unknown column {c!r}: {nearest(c, [*columns, '*'])}"
+                )
 
     return _build(TablePreset, value, where)
 
@@ -200,13 +225,17 @@ def _table_preset(value: Any, columns: dict[str, Column], rows: dict[str, Row], 
 def _entries(cls: type, entries: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(entries or [], list):
         raise UserError(f"{where}: expected a list of entries, found {entries!r}")
-    return tuple(_build(cls, entry, f"{where} entry {i}") for i, entry in enumerate(entries or [], start=1))
+    return tuple(
+        _build(cls, entry, f"{where} entry {i}") for i, entry in enumerate(entries or [], start=1)
+    )
 
 
 def _build(cls: type, content: Any, where: str) -> Any:
     """A dataclass from a mapping, with an error line for every key that is missing or unknown."""
     if not isinstance(content, dict):
-        raise UserError(f"{where}: expected a mapping with {', '.join(f.name for f in fields(cls))}")
+        raise UserError(
+            f"{where}: expected a mapping with {', '.join(f.name for f in fields(cls))}"
+        )
     names = {f.name for f in fields(cls)}
     for key in content:
         if key not in names:
@@ -229,7 +258,9 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
 
 def _strings(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise UserError(f"{where}: expected a list of overrides such as [optim.rate=3e-4], found {value!r}")
+        raise UserError(
+            f"{where}: expected a list of overrides such as [optim.rate=3e-4], found {value!r}"
+        )
     return tuple(value)
 
 

@@ -36,7 +36,9 @@ def parse(arguments: Sequence[str]) -> Selection:
         if argument in catalogue.options("table"):
             raise UserError(f"{argument!r} is not an override: did you mean 'table={argument}'?")
         if not equals or not key.strip():
-            raise UserError(f"{argument!r} is not an override: write key=value, such as table=NAME or optim.rate=3e-4")
+            raise UserError(
+                f"{argument!r} is not an override: write key=value, such as table=NAME or optim.rate=3e-4"
+            )
         if key == "table":
             tables += [name.strip() for name in value.split(",") if name.strip()]
         elif key == "preset":
@@ -48,7 +50,9 @@ def parse(arguments: Sequence[str]) -> Selection:
     if not tables:
         keys = [text.partition("=")[0] for text in overrides]
         mistyped = next((key for key in keys if likely(key, ["table"], TYPO)), "")
-        hint = f"unknown key {mistyped!r}: did you mean 'table'? " if mistyped else "no table given: "
+        hint = (
+            f"unknown key {mistyped!r}: did you mean 'table'? " if mistyped else "no table given: "
+        )
         raise UserError(f"{hint}write table=NAME; {nearest('', known)}")
 
     for name in tables:
@@ -56,7 +60,9 @@ def parse(arguments: Sequence[str]) -> Selection:
             raise UserError(unknown("table", name, known))
 
     if preset not in catalogue.options("preset"):
-        raise UserError(f"unknown preset {preset!r}: {nearest(preset, catalogue.options('preset'))}")
+        raise UserError(
+            f"unknown preset {preset!r}: {nearest(preset, catalogue.options('preset'))}"
+        )
 
     return Selection(tuple(dict.fromkeys(tables)), preset, tuple(overrides))
 
@@ -72,14 +78,22 @@ def seeds(table: Table, preset: Preset, given: str | None) -> list[int]:
     found: dict[int, None] = {}
     for part in given.split(","):
         first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
-            raise UserError(f"--seeds {given!r}: write whole numbers and ranges, such as 0-4 or 0,2,5 or 0-2,7")
+        if not (first.isascii() and first.isdigit()) or (
+            dash and not (last.isascii() and last.isdigit())
+        ):
+            raise UserError(
+                f"--seeds {given!r}: write whole numbers and ranges, such as 0-4 or 0,2,5 or 0-2,7"
+            )
         low = _seed(first)
         high = _seed(last or first)
         if high < low:
-            raise UserError(f"--seeds {given!r}: the range {part.strip()} runs backwards; write {high}-{low}")
+            raise UserError(
+                f"--seeds {given!r}: the range {part.strip()} runs backwards; write {high}-{low}"
+            )
         if high > LARGEST_SEED:
-            raise UserError(f"--seeds {given!r}: allowed: whole numbers from 0 to {LARGEST_SEED} (2^63 - 1)")
+            raise UserError(
+                f"--seeds {given!r}: allowed: whole numbers from 0 to {LARGEST_SEED} (2^63 - 1)"
+            )
         if high - low + len(found) >= MAX_SEEDS:
             raise UserError(f"--seeds {given!r}: more than {MAX_SEEDS} seeds")
         found.update(dict.fromkeys(range(low, high + 1)))
@@ -102,8 +116,14 @@ def picked(table: Table, only: Sequence[str]) -> list[tuple[str, str]]:
             raise UserError(f"table {table.name} has no {kind} {name!r}: {nearest(name, known)}")
         (rows if kind == "row" else columns).add(name)
 
-    pairs = [(r, c) for r, c in table.trained() if (not rows or r in rows) and (not columns or c in columns)]
+    pairs = [
+        (r, c)
+        for r, c in table.trained()
+        if (not rows or r in rows) and (not columns or c in columns)
+    ]
     if not pairs:
         chosen = ", ".join(only) or "its rows"
-        raise UserError(f"table {table.name}: nothing is trained for {chosen}; see: vaebench show table={table.name}")
+        raise UserError(
+            f"table {table.name}: nothing is trained for {chosen}; see: vaebench show table={table.name}"
+        )
     return pairs

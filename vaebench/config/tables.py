@@ -217,7 +217,12 @@ class Table(Exhibit):
 
     def trained(self) -> list[tuple[str, str]]:
         """(row, column) of every cell that is trained here, in the order of the table."""
-        return [(r, c) for r, row in self.rows.items() for c in self.columns if row.columns is None or c in row.columns]
+        return [
+            (r, c)
+            for r, row in self.rows.items()
+            for c in self.columns
+            if row.columns is None or c in row.columns
+        ]
 
     def in_its_words(self, preset: Preset) -> Preset:
         """A preset as this table describes it."""
@@ -227,12 +232,19 @@ class Table(Exhibit):
     @property
     def links(self) -> dict[tuple[str, str], Entry]:
         """(row, column) of every entry that another table trains, and which one that is."""
-        return {(name, c): there for name, row in self.rows.items() for c, there in row.trained_by.items()}
+        return {
+            (name, c): there
+            for name, row in self.rows.items()
+            for c, there in row.trained_by.items()
+        }
 
     @property
     def printed(self) -> bool:
         """Whether the paper prints what a run can be held against: a number, or that its own run diverged."""
-        return any(row.diverges or any(v is not None for v in row.published.values()) for row in self.rows.values())
+        return any(
+            row.diverges or any(v is not None for v in row.published.values())
+            for row in self.rows.values()
+        )
 
     def narrowed(self, entries: Iterable[tuple[str, str]]) -> Table:
         """The same table with these trained entries, (row, column), alone: without the others and the literature."""

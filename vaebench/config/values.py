@@ -50,7 +50,9 @@ def _place(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
 def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, Any]) -> None:
     group = key.partition(".")[0]
     if group == "hydra":
-        raise UserError(f"{where}{key}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")
+        raise UserError(
+            f"{where}{key}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate"
+        )
     if key in known:
         if group in GROUPS and key == f"{group}.name":
             raise UserError(f"{where}{key} follows from the chosen option: write {group}=NAME")
@@ -63,17 +65,23 @@ def _known_key(where: str, key: str, known: dict[str, Any], defaults: dict[str, 
     settings = [k for k in known if k.rpartition(".")[2] not in OF_OPTION]
     of_group = [k for k in settings if k.partition(".")[0] == group]
     if key in defaults:
-        raise UserError(f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}")
+        raise UserError(
+            f"{where}{key} has keys of its own, set one at a time: {', '.join(of_group)}"
+        )
     option = f" of {group}={defaults[group]['name']}" if group in GROUPS else ""
     if of_group:
         raise UserError(f"{where}unknown key {key!r}{option}: {nearest(key, of_group)}")
     # The group itself is wrong or left out: the last part of the key is the best clue.
     same_end = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     if same_end:
-        raise UserError(f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?")
+        raise UserError(
+            f"{where}unknown key {key!r}: did you mean {' or '.join(map(repr, same_end))}?"
+        )
     words = ("table", "preset", *GROUPS)
     hint = likely(key, words, TYPO) or likely(key, settings)
-    raise UserError(f"{where}unknown key {key!r}: {hint.strip() or 'allowed groups: ' + ', '.join(defaults)}")
+    raise UserError(
+        f"{where}unknown key {key!r}: {hint.strip() or 'allowed groups: ' + ', '.join(defaults)}"
+    )
 
 
 def _read(where: str, key: str, text: str) -> Any:
@@ -91,7 +99,9 @@ def _read(where: str, key: str, text: str) -> Any:
         why = " ".join(str(e).split()).partition(" expecting {")[0]
         raise UserError(f"{where}cannot read the value {raw!r} of {key}: {why}") from None
     except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
-        raise UserError(f"{where}cannot read the value {shortened(raw)!r} of {key}: too long") from None
+        raise UserError(
+            f"{where}cannot read the value {shortened(raw)!r} of {key}: too long"
+        ) from None
 
     if override.is_sweep_override():
         if key in WITH_COMMAS:
@@ -134,4 +144,6 @@ def refuse_prefix(argument: str) -> None:
             f"{argument}: the prefixes +, ++ and ~ have no part here; write key=value, and null for nothing"
         )
     if argument.partition("=")[0].strip().startswith("hydra."):
-        raise UserError(f"{argument}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate")
+        raise UserError(
+            f"{argument}: Hydra's own settings have no part here; set keys of a cell, such as optim.rate"
+        )

@@ -40,7 +40,15 @@ if TYPE_CHECKING:
 DATA: dict[str, type[Loader]] = {
     cls.name: cls
     for cls in (
-        *(MnistStatic, MnistDynamic, Omniglot, OmniglotReconstructed, Caltech101Silhouettes, Digits, Blank),
+        *(
+            MnistStatic,
+            MnistDynamic,
+            Omniglot,
+            OmniglotReconstructed,
+            Caltech101Silhouettes,
+            Digits,
+            Blank,
+        ),
         *(MnistGrey, FreyFace, DigitsGrey),
         OwnImages,
         *(Yahoo, YahooSmall, Yelp, SyntheticText, ToyText, OwnText),
@@ -63,7 +71,9 @@ def settle(config: Mapping[str, Any]) -> dict[str, Any]:
     return _class(config.get("name")).settle(config)
 
 
-def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None) -> Splits:
+def load(
+    config: Mapping[str, Any], mirror: str | Path | None = None, root: str | Path | None = None
+) -> Splits:
     """The splits of a cell's ``data`` group: {name, held_out, held_out_seed}, perhaps {mirror}, and what others it has.
 
     Prepared first where that has not been done, from the mirror, the cache or the network. ``held_out`` null keeps the
@@ -84,7 +94,9 @@ def load(config: Mapping[str, Any], mirror: str | Path | None = None, root: str 
     return with_entries(splits, config["entries"])
 
 
-def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path | None = None) -> None:
+def check(
+    config: Mapping[str, Any], cases: int | None = None, root: str | Path | None = None
+) -> None:
     """Refuse what ``load`` would refuse, from what is known of a data set without reading or fetching it.
 
     Args:
@@ -104,7 +116,10 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
     if loader.sizes:
         from vaebench.data.splits import check_cases
 
-        check_cases(cases, loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out))
+        check_cases(
+            cases,
+            loader.sizes["train"] + (0 if held_out is None else loader.sizes["valid"] - held_out),
+        )
 
     if entries is not None and loader.entries is not None:
         from vaebench.data.text.tokens import check_entries
@@ -117,7 +132,8 @@ def check(config: Mapping[str, Any], cases: int | None = None, root: str | Path 
         from vaebench.data.prepare import prepared_path
 
         if not prepared_path(loader, cache_root(root)).is_file():
-            fetch(next(iter(loader.sources.values())), mirror, cache_root(root))  # refuses the mirror
+            # Refuses the mirror.
+            fetch(next(iter(loader.sources.values())), mirror, cache_root(root))
 
 
 def get(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> Status:
@@ -131,7 +147,9 @@ def get(name: str, mirror: str | Path | None = None, root: str | Path | None = N
     return status_of(loader, *places)
 
 
-def verify(name: str, mirror: str | Path | None = None, root: str | Path | None = None) -> list[Check]:
+def verify(
+    name: str, mirror: str | Path | None = None, root: str | Path | None = None
+) -> list[Check]:
     """Hold every local file of a data set, and its prepared file, against its SHA-256; nothing is written or fetched.
 
     One Check per file; ``str(check)`` is a line for people. Raises UserError for an unknown name.

@@ -40,7 +40,9 @@ class DataInfo:
         if not self.shape:
             set_field(self, "shape", (len(self.mean),))
         if math.prod(self.shape) != len(self.mean):
-            raise ValueError(f"examples of shape {self.shape} beside a mean of {len(self.mean)} numbers")
+            raise ValueError(
+                f"examples of shape {self.shape} beside a mean of {len(self.mean)} numbers"
+            )
 
     @property
     def size(self) -> int:

@@ -60,7 +60,9 @@ class Check:
     detail: str = ""
 
     def __str__(self) -> str:
-        return f"{self.data}: {self.file}: {self.state}" + (f": {self.detail}" if self.detail else "")
+        return f"{self.data}: {self.file}: {self.state}" + (
+            f": {self.detail}" if self.detail else ""
+        )
 
 
 def lines(found: Iterable[Status]) -> list[tuple[str, ...]]:
@@ -76,8 +78,12 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     if loader.asks:
         return Status(loader.name, loader.asks, loader.asks, True, None, 0)
     sources = loader.sources.values()
-    copies = {s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources}
-    cached = {p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))}
+    copies = {
+        s.name: local_copies(s, mirror, root) or local_archives(s, mirror, root) for s in sources
+    }
+    cached = {
+        p for s in sources for p in (*local_copies(s, None, root), *local_archives(s, None, root))
+    }
     path = prepared_path(loader, root) if loader.kept else None
     if path is not None and not loader.sources and not path.is_file():
         path = None  # nothing is missing: it is made when it is first needed
@@ -85,13 +91,22 @@ def status_of(loader: Loader, mirror: Path | None, root: Path) -> Status:
     if path is not None and ready:
         cached.add(path)
     present = tuple(name for name, found in copies.items() if found)
-    return Status(loader.name, tuple(copies), present, ready, path, sum(p.stat().st_size for p in cached))
+    return Status(
+        loader.name, tuple(copies), present, ready, path, sum(p.stat().st_size for p in cached)
+    )
 
 
 def verify_one(loader: Loader, mirror: Path | None, root: Path) -> list[Check]:
     """Every local copy of the needed files, then the prepared file, each read through and held against its SHA-256."""
     if loader.asks:
-        return [Check(loader.name, ", ".join(loader.asks), "absent", "your own files, checked whenever they are read")]
+        return [
+            Check(
+                loader.name,
+                ", ".join(loader.asks),
+                "absent",
+                "your own files, checked whenever they are read",
+            )
+        ]
 
     checks = []
     for source in loader.sources.values():

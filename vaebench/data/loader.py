@@ -10,7 +10,8 @@ from vaebench.data.files.sources import Source
 from vaebench.data.kinds import Kind
 from vaebench.errors import UserError
 
-if TYPE_CHECKING:  # numpy is loaded with the first array, so that listing the data sets starts at once
+# numpy is loaded with the first array, so that listing the data sets starts at once.
+if TYPE_CHECKING:
     import numpy as np
 
     from vaebench.data.splits import Splits
@@ -71,7 +72,9 @@ class Loader:
         if held_out is not None and self.sizes:
             pool = self.sizes["train"] + self.sizes["valid"]
             if not 1 <= held_out < pool:
-                raise UserError(f"data.held_out={held_out!r}: allowed: null, or a whole number from 1 to {pool - 1}")
+                raise UserError(
+                    f"data.held_out={held_out!r}: allowed: null, or a whole number from 1 to {pool - 1}"
+                )
 
     def arrays(self, files: dict[str, Path]) -> dict[str, np.ndarray]:
         """The canonical arrays, 'train', 'valid' and 'test' among them, from the checked files of ``sources``."""
@@ -98,7 +101,11 @@ class GreyLoader(Loader):
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {"train": self.rows["train"] - self.valid, "valid": self.valid, "test": self.rows["test"]}
+        return {
+            "train": self.rows["train"] - self.valid,
+            "valid": self.valid,
+            "test": self.rows["test"],
+        }
 
 
 class PooledLoader(Loader):

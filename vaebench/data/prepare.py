@@ -38,7 +38,9 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
     if not loader.kept:
         return loader.arrays({})
     path = prepared_path(loader, root)
-    if path.is_file() and not isinstance(found := read(loader, path, contents(loader, mirror, root)), str):
+    if path.is_file() and not isinstance(
+        found := read(loader, path, contents(loader, mirror, root)), str
+    ):
         return found
     from filelock import FileLock
 
@@ -55,18 +57,23 @@ def prepare(loader: Loader, mirror: Path | None, root: Path) -> dict[str, np.nda
         lock.release()
 
 
-def _prepare_locked(loader: Loader, path: Path, mirror: Path | None, root: Path) -> dict[str, np.ndarray]:
+def _prepare_locked(
+    loader: Loader, path: Path, mirror: Path | None, root: Path
+) -> dict[str, np.ndarray]:
     if path.is_file():  # perhaps prepared by another process while this one waited
         found = read(loader, path, contents(loader, mirror, root))
         if not isinstance(found, str):
             return found
         log.warning("%s: %s; preparing it anew", path, found)
 
-    for left in path.parent.glob(f".{path.stem}.*.tmp"):  # of a process that was killed: the lock is ours
+    # Of a process that was killed: the lock is ours.
+    for left in path.parent.glob(f".{path.stem}.*.tmp"):
         left.unlink(missing_ok=True)
     files = {key: fetch(source, mirror, root) for key, source in loader.sources.items()}
     arrays = loader.arrays(files)
-    made_of = {s.name: digest_of(files[k], s.unzipped) for k, s in loader.sources.items() if not s.digest}
+    made_of = {
+        s.name: digest_of(files[k], s.unzipped) for k, s in loader.sources.items() if not s.digest
+    }
     write(loader, arrays, path, made_of)
     return arrays
 
@@ -87,7 +94,9 @@ def contents(loader: Loader, mirror: Path | None, root: Path) -> dict[str, str]:
     return found
 
 
-def read(loader: Loader, path: Path, here: dict[str, str] | None = None) -> dict[str, np.ndarray] | str:
+def read(
+    loader: Loader, path: Path, here: dict[str, str] | None = None
+) -> dict[str, np.ndarray] | str:
     """The arrays in a prepared file, or, where they cannot be used, a few words that say why.
 
     ``here``: the ``contents`` on this machine that it should have been made of.
@@ -97,7 +106,9 @@ def read(loader: Loader, path: Path, here: dict[str, str] | None = None) -> dict
     try:
         # never changed in place, so HDF5's own lock, which fails on some file systems, is not needed
         with h5py.File(path, "r", locking=False) as file:
-            if file.attrs["version"] != loader.version or json.loads(file.attrs["sources"]) != _sources(loader):
+            if file.attrs["version"] != loader.version or json.loads(
+                file.attrs["sources"]
+            ) != _sources(loader):
                 return "prepared by another version"
             made_of = json.loads(file.attrs["content"]) if "content" in file.attrs else {}
             for name, digest in (here or {}).items():
@@ -114,7 +125,9 @@ def read(loader: Loader, path: Path, here: dict[str, str] | None = None) -> dict
     return arrays
 
 
-def write(loader: Loader, arrays: dict[str, np.ndarray], path: Path, made_of: dict[str, str] | None = None) -> None:
+def write(
+    loader: Loader, arrays: dict[str, np.ndarray], path: Path, made_of: dict[str, str] | None = None
+) -> None:
     """Write the prepared file whole or not at all. Raises DataError when it cannot be written.
 
     ``made_of``: the SHA-256 of the files used for which none was known beforehand.
@@ -133,7 +146,9 @@ def _hdf5(loader: Loader, arrays: dict[str, np.ndarray], made_of: dict[str, str]
     with h5py.File(loader.stem, "w", driver="core", backing_store=False) as file:
         for key, array in arrays.items():
             chunks = (min(_ROWS if array.ndim > 1 else _NUMBERS, len(array)), *array.shape[1:])
-            file.create_dataset(key, data=array, chunks=chunks, compression="gzip", compression_opts=4)
+            file.create_dataset(
+                key, data=array, chunks=chunks, compression="gzip", compression_opts=4
+            )
         file.attrs["name"] = loader.name
         file.attrs["version"] = loader.version
         file.attrs["sha256"] = json.dumps({key: array_hash(array) for key, array in arrays.items()})

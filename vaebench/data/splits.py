@@ -50,7 +50,9 @@ class Splits:
     @property
     def picture(self) -> tuple[int, int]:
         """Height and width of a picture of an example; what is no image stands in one row."""
-        return (self.shape[0], self.shape[1]) if len(self.shape) == 2 else (1, math.prod(self.shape))
+        return (
+            (self.shape[0], self.shape[1]) if len(self.shape) == 2 else (1, math.prod(self.shape))
+        )
 
     @property
     def tokens(self) -> bool:
@@ -78,7 +80,12 @@ def array_hash(array: np.ndarray) -> str:
 
 
 def make_splits(
-    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], kind: Kind = Kind.BITS
+    name: str,
+    train: np.ndarray,
+    valid: np.ndarray,
+    test: np.ndarray,
+    shape: tuple[int, ...],
+    kind: Kind = Kind.BITS,
 ) -> Splits:
     """Splits of bits or grey levels with their mean and hashes filled in."""
     top = 255 if kind is Kind.GREY else 1
@@ -89,11 +96,18 @@ def make_splits(
 
 
 def make_intensity_splits(
-    name: str, train: np.ndarray, valid: np.ndarray, test: np.ndarray, shape: tuple[int, ...], top: int = 255
+    name: str,
+    train: np.ndarray,
+    valid: np.ndarray,
+    test: np.ndarray,
+    shape: tuple[int, ...],
+    top: int = 255,
 ) -> Splits:
     """Splits of intensities, levels / ``top`` as float32, from levels (n, d) uint8 of 0 to ``top``."""
     mean = (train.sum(axis=0, dtype=np.int64) / (top * len(train))).astype(np.float32)
-    train, valid, test = (levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test))
+    train, valid, test = (
+        levels.astype(np.float32) / np.float32(top) for levels in (train, valid, test)
+    )
     hashes = {"train": array_hash(train), "valid": array_hash(valid), "test": array_hash(test)}
     return Splits(name, train, valid, test, Kind.INTENSITY, mean, hashes, shape)
 
@@ -138,7 +152,9 @@ def held_out_mask(pool: int, n: int, seed: int) -> np.ndarray:
     Raises UserError unless 1 <= n < pool and the seed is a whole number from 0.
     """
     if type(n) is not int or not 1 <= n < pool:
-        raise UserError(f"data.held_out={n!r}: allowed: null, or a whole number from 1 to {pool - 1}")
+        raise UserError(
+            f"data.held_out={n!r}: allowed: null, or a whole number from 1 to {pool - 1}"
+        )
     if type(seed) is not int or seed < 0:
         raise UserError(f"data.held_out_seed={seed!r}: allowed: a whole number from 0")
     mask = np.zeros(pool, dtype=bool)

@@ -49,7 +49,9 @@ def sample(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
     flat = uniform.reshape(-1, uniform.shape[-1])
     # A program that is written down runs where there is no operator of ours.
     solve = _rounds if torch.compiler.is_exporting() else _solve
-    return solve(a.reshape(flat.shape).contiguous(), weight.contiguous(), flat.contiguous()).reshape(uniform.shape)
+    return solve(
+        a.reshape(flat.shape).contiguous(), weight.contiguous(), flat.contiguous()
+    ).reshape(uniform.shape)
 
 
 def _rounds(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
@@ -84,7 +86,9 @@ def _(a: Tensor, weight: Tensor, uniform: Tensor) -> Tensor:
 
 
 @_solve.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], a: Tensor, weight: Tensor, uniform: Tensor) -> tuple[Tensor, int]:
+def _(
+    info: Any, in_dims: tuple[int | None, ...], a: Tensor, weight: Tensor, uniform: Tensor
+) -> tuple[Tensor, int]:
     def lead(x: Tensor, dim: int | None) -> Tensor:
         return x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
 

@@ -89,11 +89,17 @@ def sample(rbm: RBM, u: Tensor, u_other: Tensor) -> tuple[Tensor, Tensor]:
     n = small.b1.shape[-1]
     if n > MAX_UNITS:
         raise ValueError(f"a side of {n} units cannot be tabulated; allowed: {MAX_UNITS}")
-    table = torch.cat([_log_weights(small, *piece)[0] for piece in _pieces(small, None)], -1).double()
+    table = torch.cat(
+        [_log_weights(small, *piece)[0] for piece in _pieces(small, None)], -1
+    ).double()
     edges = torch.softmax(table, -1).cumsum(-1)
     # The last edge is 1 only to rounding: noise above it must not pick a state beyond the last.
-    number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(max=2**n - 1)
-    first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(small.b1.dtype)
+    number = torch.searchsorted(edges, u.movedim(0, -1).double().contiguous(), right=True).clamp(
+        max=2**n - 1
+    )
+    first = ((number.movedim(-1, 0)[..., None] >> torch.arange(n, device=u.device)) & 1).to(
+        small.b1.dtype
+    )
     other = (inside(u_other) > torch.sigmoid(-small.logits2(first))).to(first.dtype)
     return (first, other) if small.b1.shape == rbm.b1.shape else (other, first)
 
@@ -102,7 +108,9 @@ def _small_first(rbm: RBM) -> RBM:
     """The machine with its smaller side first; the same when both are equal."""
     n1, n2 = rbm.w.shape[-2:]
     if min(n1, n2) > MAX_SIDE:
-        raise ValueError(f"{n1} + {n2} units cannot be enumerated; allowed: {MAX_SIDE} on the smaller side")
+        raise ValueError(
+            f"{n1} + {n2} units cannot be enumerated; allowed: {MAX_SIDE} on the smaller side"
+        )
     return rbm if n1 <= n2 else rbm.swap()
 
 

@@ -32,7 +32,12 @@ def slopes(log_density: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def transition(
-    log_density: LogDensity, z: Tensor, step: Tensor | float, leaps: int, momentum: Tensor, uniform: Tensor
+    log_density: LogDensity,
+    z: Tensor,
+    step: Tensor | float,
+    leaps: int,
+    momentum: Tensor,
+    uniform: Tensor,
 ) -> Moved:
     """One transition, which leaves the density invariant, whatever the step.
 

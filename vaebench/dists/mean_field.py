@@ -18,7 +18,9 @@ ITERATIONS = 5
 """As many as the authors took."""
 
 
-def log_partition(rbm: RBM, evidence1: Tensor, evidence2: Tensor, iterations: int = ITERATIONS) -> Tensor:
+def log_partition(
+    rbm: RBM, evidence1: Tensor, evidence2: Tensor, iterations: int = ITERATIONS
+) -> Tensor:
     """A lower bound of log Zhat, (k, batch), nats, for evidence (k, batch, n) added to the biases of one machine.
 
     log Zhat >= -E(m) + Lambda.m + H(m) for the means m of any factorial distribution over the bits. From m = 1/2 come
@@ -37,4 +39,6 @@ def log_partition(rbm: RBM, evidence1: Tensor, evidence2: Tensor, iterations: in
         logit1 = fixed.logits1(m2) + e1
         m1 = torch.sigmoid(logit1)
     entropy = -bernoulli.log_prob(m1, logit1) - bernoulli.log_prob(m2, logit2)
-    return rbm.negative_energy(m1, m2) + (evidence1 * m1).sum(-1) + (evidence2 * m2).sum(-1) + entropy
+    return (
+        rbm.negative_energy(m1, m2) + (evidence1 * m1).sum(-1) + (evidence2 * m2).sum(-1) + entropy
+    )

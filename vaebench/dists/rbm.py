@@ -94,7 +94,12 @@ class RBM(NamedTuple):
         Noise by its digits is for the kernels, of a single machine; where they do not take it, it is put together.
         Returns the new (z1, z2). No gradient passes. Raises ValueError without a sweep.
         """
-        if isinstance(u2, Digits) and isinstance(u1, Digits) and kernels.fits(self.w) and kernels.allowed():
+        if (
+            isinstance(u2, Digits)
+            and isinstance(u1, Digits)
+            and kernels.fits(self.w)
+            and kernels.allowed()
+        ):
             from vaebench.kernels.machine import Machine
 
             return Machine(*self.detach()).gibbs(z1.detach(), u2, u1)
@@ -102,7 +107,9 @@ class RBM(NamedTuple):
         u2 = u2.uniforms() if isinstance(u2, Digits) else u2
         u1 = u1.uniforms() if isinstance(u1, Digits) else u1
         if len(u2) != len(u1) or len(u1) < 1:
-            raise ValueError(f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1")
+            raise ValueError(
+                f"noise for {len(u2)} and {len(u1)} sweeps: both sides need the same number, at least 1"
+            )
         if kernels.few(self.w, z1) and kernels.allowed():
             from vaebench.kernels.case_chains import gibbs
 
@@ -122,7 +129,9 @@ def _affine(bias: Tensor, z: Tensor, w: Tensor) -> Tensor:
     if bias.dim() == 1:
         return product(z, w.mT, bias) if z.dim() == 2 else z @ w + bias
     if z.dim() != bias.dim() + 1:
-        raise ValueError(f"samples {tuple(z.shape)} of machines {tuple(bias.shape[:-1])} need the shape (k, *batch, n)")
+        raise ValueError(
+            f"samples {tuple(z.shape)} of machines {tuple(bias.shape[:-1])} need the shape (k, *batch, n)"
+        )
     return (z.movedim(0, -2) @ w).movedim(-2, 0) + bias
 
 

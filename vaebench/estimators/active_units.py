@@ -26,7 +26,9 @@ class ActiveUnits(Sums):
     threshold. The covariance over cases of the means of two halves of the samples has no such bias, so it is used.
     """
 
-    def __init__(self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, cases: int, samples: int, sizes: list[int], device: torch.device | str = "cpu"
+    ) -> None:
         if samples < 2:
             raise ValueError("active units need at least 2 samples per case")
         self.cases = cases

@@ -46,7 +46,10 @@ class Annealing:
 
     def betas(self) -> list[float]:
         """From 0 to 1, closer together at the ends: a sigmoid of even steps."""
-        ends = [1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures))) for t in range(self.temperatures + 1)]
+        ends = [
+            1 / (1 + math.exp(4 * (1 - 2 * t / self.temperatures)))
+            for t in range(self.temperatures + 1)
+        ]
         low = ends[0]
         high = ends[-1]
         return [(v - low) / (high - low) for v in ends]
@@ -148,7 +151,9 @@ def log_evidence(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> Annea
         if number < len(parts):
             some = parts[number]
             filled = torch.cat([some, some[-1:].expand(CASES - len(some), -1)])
-            weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[:, : len(some)]
+            weights = lower(model, filled, seeds.derive(seed, "anneal", number), how)[
+                :, : len(some)
+            ]
             done.found = [*done.found, weights]
         else:
             done.found = [*done.found, gaps(model, seeds.derive(seed, "made_case"), how)]
@@ -176,7 +181,9 @@ def _at_the_prior(model: Dreaming, x: Tensor, chains: int, seed: int, run: int) 
     return torch.cat([layer[0] for layer in z], -1).unflatten(0, (chains, len(x)))
 
 
-def _drawn(model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int) -> dict[str, Tensor]:
+def _drawn(
+    model: LatentModel, x: Tensor, chains: int, seed: int, run: int, t: int
+) -> dict[str, Tensor]:
     """The noise of a temperature: momenta and uniforms."""
     n = sum(model.sizes[1:])
     shapes = {"momentum": ("normal", (chains, len(x), n)), "accept": ("uniform", (chains, len(x)))}
@@ -194,15 +201,25 @@ def _tuned_steps(model: Dreaming, x: Tensor, seed: int, how: Annealing) -> list[
         length = at.lengths[-1]
         drawn = _drawn(model, x, how.chains, seed, 0, t + 1)
         density = target.at(betas[t + 1])
-        z, accepted = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+        z, accepted = hmc.transition(
+            density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+        )
         at.z = z
-        at.lengths = [*at.lengths, hmc.tuned(length, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED)]
+        at.lengths = [
+            *at.lengths,
+            hmc.tuned(length, accepted.mean(0).unsqueeze(-1), how.acceptance, SPEED),
+        ]
     found: list[Tensor] = at.lengths[:-1]
     return found
 
 
 def _along(
-    target: Target, z: Tensor, seed: int, how: Annealing, lengths: list[Tensor], backwards: bool = False
+    target: Target,
+    z: Tensor,
+    seed: int,
+    how: Annealing,
+    lengths: list[Tensor],
+    backwards: bool = False,
 ) -> Tensor:
     """The log-weights of chains from ``z`` along all temperatures, forwards or backwards."""
     betas = how.betas()
@@ -216,11 +233,15 @@ def _along(
         gap = betas[t] - betas[t - 1]
         if backwards:
             # An exact sample at beta_t stays one; its weight to the next lower temperature.
-            moved, _ = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+            moved, _ = hmc.transition(
+                density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+            )
             weight = -gap * target.parts(moved)[0].double()
         else:
             weight = gap * target.parts(at.z)[0].double()
-            moved, _ = hmc.transition(density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"])
+            moved, _ = hmc.transition(
+                density, at.z, length, how.leaps, drawn["momentum"], drawn["accept"]
+            )
         at.z = moved
         at.total = at.total + weight
     total: Tensor = at.total

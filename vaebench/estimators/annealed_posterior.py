@@ -75,7 +75,16 @@ def stream(
         cases = slice(start, min(start + batch, len(x)))
         xs = x[cases].to(model.mean.dtype)
         rbm = model.posterior(xs)
-        found = ais(rbm, temperatures, chains, seed, keep=True, first=start, purpose=purpose, max_floats=max_floats)
+        found = ais(
+            rbm,
+            temperatures,
+            chains,
+            seed,
+            keep=True,
+            first=start,
+            purpose=purpose,
+            max_floats=max_floats,
+        )
         if found.z1 is None or found.z2 is None or found.log_w is None:
             raise RuntimeError("the annealing has not kept its states")
 
@@ -88,7 +97,9 @@ def stream(
             log_q = rbm.negative_energy(z1, z2).double() - found.value
             z = [torch.cat([z1, z2], -1)]
             log_p = model.log_joint_terms(xs, z)
-            yield AnnealedPass(cases, first, log_p, [log_q], z, error=found.error, log_a=log_a[rows])
+            yield AnnealedPass(
+                cases, first, log_p, [log_q], z, error=found.error, log_a=log_a[rows]
+            )
 
 
 class AnnealedSum(Sums):
@@ -114,12 +125,16 @@ class AnnealedSum(Sums):
     def add(self, part: Pass) -> None:
         """Take the first samples of ``part`` that are asked for, and the weights of all."""
         if not isinstance(part, AnnealedPass):
-            raise TypeError("samples of a Boltzmann posterior come with the weights of their annealing")
+            raise TypeError(
+                "samples of a Boltzmann posterior come with the weights of their annealing"
+            )
         self.plain.add(part)
         self.plain.annealing.add(part.log_a, part.first, part.cases)
         self.plain.sd[part.cases] = part.error.double()
         # log_q + log a in the place of log_q: importance weights against states that come with weights.
-        self.weighted.add(Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z))
+        self.weighted.add(
+            Pass(part.cases, part.first, part.log_p, [*part.log_q, -part.log_a], part.z)
+        )
         for i in range(part.cases.start, min(part.cases.stop, self.shown)):
             self.states[i].append(part.z[0][:, i - part.cases.start])
 
@@ -148,7 +163,12 @@ class _Plain(ImportanceSum):
         w = self.groups.groups
         a = self.annealing.groups
         left = jackknife.left_out(w, self.samples) + jackknife.left_out(a, self.chains)
-        whole = torch.logsumexp(w, 0) - math.log(self.samples) + torch.logsumexp(a, 0) - math.log(self.chains)
+        whole = (
+            torch.logsumexp(w, 0)
+            - math.log(self.samples)
+            + torch.logsumexp(a, 0)
+            - math.log(self.chains)
+        )
         return jackknife.jackknife(left, whole, self.samples)
 
 

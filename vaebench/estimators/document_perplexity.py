@@ -38,7 +38,11 @@ def per_document(nll: Tensor, tokens: Tensor, variance: Tensor | None = None) ->
         variance: Of every ``nll``, (n,), nats^2; None where it is unknown or there is none.
     """
     rate = nll.double() / tokens
-    error = None if variance is None else float((variance.double() / tokens.double() ** 2).sum().sqrt()) / len(rate)
+    error = (
+        None
+        if variance is None
+        else float((variance.double() / tokens.double() ** 2).sum().sqrt()) / len(rate)
+    )
     case_error = float(rate.std()) / math.sqrt(len(rate)) if len(rate) > 1 else None
     return _exp(float(rate.mean()), error, case_error)
 

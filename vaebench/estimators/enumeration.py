@@ -77,5 +77,7 @@ def exact_value(model: Model, x: Tensor) -> float:
         return -float(model.evidence_bound(x).mean())
     log_p = known(model, x)
     if log_p is None:
-        raise ValueError(f"{type(model).__name__} has no exact value, and there are no settings for its log Z")
+        raise ValueError(
+            f"{type(model).__name__} has no exact value, and there are no settings for its log Z"
+        )
     return -float(log_p.mean())

@@ -46,7 +46,9 @@ def _mean(weight: Tensor, values: Tensor) -> Tensor:
 def log_z(model: LatentModel, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
     """What log P(x, h) and log Q(h | x) lack, () and (batch,), exact and differentiable; 0 where they lack nothing."""
     prior = boltzmann_exact.log_z(model.prior()) if isinstance(model, BoltzmannPrior) else 0.0
-    return prior, boltzmann_exact.log_z(model.posterior(x)) if isinstance(model, BoltzmannPosterior) else 0.0
+    return prior, boltzmann_exact.log_z(model.posterior(x)) if isinstance(
+        model, BoltzmannPosterior
+    ) else 0.0
 
 
 def log_evidence(model: LatentModel, x: Tensor) -> Tensor:

@@ -47,7 +47,9 @@ class Chains:
 
 
 @torch.no_grad()
-def log_evidence(model: SampledPosterior, x: Tensor, seed: int, how: Chains = Chains()) -> tuple[Tensor, Tensor]:
+def log_evidence(
+    model: SampledPosterior, x: Tensor, seed: int, how: Chains = Chains()
+) -> tuple[Tensor, Tensor]:
     """The estimate of log p(x) of every case, (n,), nats, float64, and the mean acceptance of its chain, (n,).
 
     Args:
@@ -63,14 +65,20 @@ def log_evidence(model: SampledPosterior, x: Tensor, seed: int, how: Chains = Ch
     return torch.cat(values), torch.cat(accepted)
 
 
-def _some(model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chains) -> tuple[Tensor, Tensor]:
+def _some(
+    model: SampledPosterior, x: Tensor, seed: int, number: int, how: Chains
+) -> tuple[Tensor, Tensor]:
     """Of a hundred cases, the ``number``-th."""
     batch = len(x)
     n = model.sizes[1]
     density = lambda z: model.log_joint(x, [z.unsqueeze(0)])[0]  # noqa: E731
 
     def drawn(t: int) -> dict[str, Tensor]:
-        shapes = {"p": ("normal", (CASES, n)), "u": ("uniform", (CASES,)), "length": ("uniform", (CASES, 1))}
+        shapes = {
+            "p": ("normal", (CASES, n)),
+            "u": ("uniform", (CASES,)),
+            "length": ("uniform", (CASES, 1)),
+        }
         found = noise.fixed(shapes, seed, "hmc", number, t, device=x.device)
         return {name: v[:batch].to(x.dtype) for name, v in found.items()}
 
@@ -107,5 +115,7 @@ def fitted(samples: Tensor) -> torch.distributions.MultivariateNormal:
     covariance = away.mT @ away / (len(samples) - 1)
     n = samples.shape[-1]
     scale = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
-    jitter = JITTER * scale[:, None, None] * torch.eye(n, dtype=samples.dtype, device=samples.device)
+    jitter = (
+        JITTER * scale[:, None, None] * torch.eye(n, dtype=samples.dtype, device=samples.device)
+    )
     return torch.distributions.MultivariateNormal(mean, covariance + jitter, validate_args=False)

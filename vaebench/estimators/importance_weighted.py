@@ -48,7 +48,9 @@ class ImportanceSum(Sums):
     ``groups`` has the sums of groups of samples, from which the error is taken.
     """
 
-    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
+    def __init__(
+        self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0
+    ) -> None:
         self.cases = cases
         self.samples = samples
         self.log_z = log_z
@@ -66,11 +68,15 @@ class ImportanceSum(Sums):
         cases = part.cases
         self.groups.add(log_w, part.first, cases)
         done = 0
-        for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [part.first + len(log_w)]:
+        for k in [p for p in self.points if part.first < p < part.first + len(log_w)] + [
+            part.first + len(log_w)
+        ]:
             piece = log_w[done : k - part.first]
             done = k - part.first
             self.log_sum[cases] = torch.logaddexp(self.log_sum[cases], torch.logsumexp(piece, 0))
-            self.log_square[cases] = torch.logaddexp(self.log_square[cases], torch.logsumexp(2 * piece, 0))
+            self.log_square[cases] = torch.logaddexp(
+                self.log_square[cases], torch.logsumexp(2 * piece, 0)
+            )
             if k in self.at:
                 self.at[k][cases] = self.log_sum[cases] - math.log(k)
 
@@ -86,7 +92,9 @@ class ImportanceSum(Sums):
         """The estimate. Raises RuntimeError when a case has not had all its samples."""
         log_p = self.at[self.samples]
         if torch.isnan(log_p).any() and not torch.isnan(self.log_sum).any():
-            raise RuntimeError(f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples")
+            raise RuntimeError(
+                f"{int(torch.isnan(log_p).sum())} cases had fewer than {self.samples} samples"
+            )
         ess = self.each_ess()
         return Importance(
             nll=float(-log_p.mean()) + self.log_z,

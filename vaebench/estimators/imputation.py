@@ -43,7 +43,10 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     size = math.prod(shape)
     if kind == "random":
         blocks = range(-(-cases // CASES))
-        drawn = [noise.fixed({"u": ("uniform", (CASES, size))}, seed, "missing", number)["u"] for number in blocks]
+        drawn = [
+            noise.fixed({"u": ("uniform", (CASES, size))}, seed, "missing", number)["u"]
+            for number in blocks
+        ]
         return torch.cat(drawn)[:cases] < share
 
     if len(shape) < 2:
@@ -56,7 +59,9 @@ def missing(kind: str, share: float, shape: tuple[int, ...], cases: int, seed: i
     return hidden.flatten().expand(cases, -1)
 
 
-def states(model: Decoding, x: Tensor, hidden: Tensor, count: int, seed: int, *index: int) -> Iterator[Tensor]:
+def states(
+    model: Decoding, x: Tensor, hidden: Tensor, count: int, seed: int, *index: int
+) -> Iterator[Tensor]:
     """The images of the chain, (n, d) each: at the start, then after each of ``count`` steps.
 
     Args:
@@ -73,7 +78,10 @@ def states(model: Decoding, x: Tensor, hidden: Tensor, count: int, seed: int, *i
     yield v
     for t in range(1, count + 1):
         shapes = {**model.posterior_noise(1, len(x)), **uniform}
-        drawn = {k: e.to(x.dtype) for k, e in noise.fixed(shapes, seed, "impute", *index, t, device=x.device).items()}
+        drawn = {
+            k: e.to(x.dtype)
+            for k, e in noise.fixed(shapes, seed, "impute", *index, t, device=x.device).items()
+        }
         pixels = drawn.pop("pixels")
         with torch.no_grad():
             z = model.posterior(v).sample(1, drawn)
@@ -82,7 +90,9 @@ def states(model: Decoding, x: Tensor, hidden: Tensor, count: int, seed: int, *i
         yield v
 
 
-def errors(model: Decoding, x: Tensor, hidden: Tensor, count: int, chains: int, seed: int) -> Tensor:
+def errors(
+    model: Decoding, x: Tensor, hidden: Tensor, count: int, chains: int, seed: int
+) -> Tensor:
     """The share of the missing pixels that are wrong, (chains, count + 1, n): at the start and after each step.
 
     A case of which nothing is missing has none wrong. Within a ``steps.Work`` it can be stopped, and gone on with.

@@ -29,7 +29,9 @@ class LogSums(Gathered):
     """Log-sum-exp of the weights of every group, streamed: ``groups`` (g, cases), float64, and samples seen."""
 
     def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu") -> None:
-        self.groups = torch.full((min(GROUPS, samples), cases), -math.inf, dtype=torch.float64, device=device)
+        self.groups = torch.full(
+            (min(GROUPS, samples), cases), -math.inf, dtype=torch.float64, device=device
+        )
 
     def add(self, log_w: Tensor, first: int, cases: slice) -> None:
         """Take log-weights (k, batch) of the samples from number ``first`` on, of these cases."""

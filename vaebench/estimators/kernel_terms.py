@@ -61,7 +61,9 @@ def table_of(weight: Tensor | None) -> Table:
     words = words_of(parents)
     # torch aligns its memory to whole cache lines, without which every load would touch two.
     values = torch.zeros(-(-units // scores.STRIP) * words * scores.WORD).numpy()
-    scores.fill_table(values, weight.detach().contiguous().view(-1).numpy(), parents, units, 1, parents)
+    scores.fill_table(
+        values, weight.detach().contiguous().view(-1).numpy(), parents, units, 1, parents
+    )
     return Table(values, words)
 
 
@@ -73,7 +75,12 @@ class Chain:
         self.stride = words_of(units) * LANES
         lower = strictly_lower(weight.detach())
         self.table = table_of(lower)
-        self.source = torch.nn.functional.pad(lower.mT, (0, self.stride - units)).contiguous().view(-1).numpy()
+        self.source = (
+            torch.nn.functional.pad(lower.mT, (0, self.stride - units))
+            .contiguous()
+            .view(-1)
+            .numpy()
+        )
 
 
 class Layer:

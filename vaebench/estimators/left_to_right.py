@@ -29,7 +29,9 @@ def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
     The words of a document come in a random order. Numbers are a function of the seed and the place of a document.
     """
     topics = model.mean_topics().double().cpu()
-    made = noise.fixed({"order": ("uniform", (len(x), 2)), "particles": ("uniform", (len(x), 2))}, seed, "eval")
+    made = noise.fixed(
+        {"order": ("uniform", (len(x), 2)), "particles": ("uniform", (len(x), 2))}, seed, "eval"
+    )
     order, own = (shuffles.seeds_of(made[name]) for name in ("order", "particles"))
 
     found = Box(log_p=torch.zeros(len(x), dtype=torch.float64))
@@ -43,7 +45,9 @@ def log_evidence(model: LDA, x: Tensor, particles: int, seed: int) -> Tensor:
     return found.log_p.to(x.device)
 
 
-def of_words(word: Tensor, first: Tensor, topics: Tensor, alpha: float, particles: int, seeds: Tensor) -> Tensor:
+def of_words(
+    word: Tensor, first: Tensor, topics: Tensor, alpha: float, particles: int, seeds: Tensor
+) -> Tensor:
     """The estimates of documents as words in a row, (documents,).
 
     Args:
@@ -66,7 +70,9 @@ def of_words(word: Tensor, first: Tensor, topics: Tensor, alpha: float, particle
     return torch.stack([_of_document(own, by_word, alpha, particles, seed) for own, seed in each])
 
 
-def _of_document(word: Tensor, topics: Tensor, alpha: float, particles: int, seed: Tensor) -> Tensor:
+def _of_document(
+    word: Tensor, topics: Tensor, alpha: float, particles: int, seed: Tensor
+) -> Tensor:
     """The estimate of one document, (), with ``topics`` (V, topics)."""
     length = len(word)
     count = topics.shape[1]
@@ -85,7 +91,9 @@ def _of_document(word: Tensor, topics: Tensor, alpha: float, particles: int, see
         probability = (n + alpha) @ topics[word[i]]
         total = total + torch.log(probability.mean() / (i + count * alpha))
 
-        at = (torch.arange(particles) + shuffles.uniforms(choice, torch.tensor(i)).double()) / particles
+        at = (
+            torch.arange(particles) + shuffles.uniforms(choice, torch.tensor(i)).double()
+        ) / particles
         running = probability.cumsum(0)
         source = torch.searchsorted(running, at * running[-1], right=True).clamp(max=particles - 1)
         z = z[source]
@@ -100,4 +108,8 @@ def _drawn(weights: Tensor, streams: Tensor, place: int) -> Tensor:
     """A topic of each particle, (particles,), by ``weights`` (particles, topics)."""
     u = shuffles.uniforms(streams, torch.tensor(place)).double().unsqueeze(-1)
     running = weights.cumsum(-1)
-    return torch.searchsorted(running, u * running[:, -1:], right=True).squeeze(-1).clamp(max=weights.shape[-1] - 1)
+    return (
+        torch.searchsorted(running, u * running[:, -1:], right=True)
+        .squeeze(-1)
+        .clamp(max=weights.shape[-1] - 1)
+    )

@@ -36,7 +36,9 @@ def masked_nll(model: Model, x: Tensor, samples: int, seed: int, purpose: str) -
     for start in range(0, len(x), CASES):
         part = x[start : start + CASES].to(model.mean.dtype)
         for sample in range(samples):
-            drawn = noise.fixed(mask_noise(len(part), d), seed, purpose, start // CASES, sample, device=x.device)
+            drawn = noise.fixed(
+                mask_noise(len(part), d), seed, purpose, start // CASES, sample, device=x.device
+            )
             log_p = model.order_agnostic(part, observed(drawn).to(part.dtype))
             total += float(log_p.sum(dtype=torch.float64))
     return -total / (len(x) * samples)

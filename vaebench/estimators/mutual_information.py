@@ -43,7 +43,9 @@ def batchwise(p: Posteriors, parts: Sequence[Tensor]) -> Information:
     log b. ValueError for batches that do not hold each case once.
     """
     each = p.expected_log_own() - p.log_aggregate(parts)
-    return Information(*mean_and_error(each), sum(len(part) * math.log(len(part)) for part in parts) / len(p), each)
+    return Information(
+        *mean_and_error(each), sum(len(part) * math.log(len(part)) for part in parts) / len(p), each
+    )
 
 
 def whole_set(p: Posteriors, log_q: Tensor | None = None) -> Information:

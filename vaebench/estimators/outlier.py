@@ -45,4 +45,11 @@ def noticed(each: Tensor) -> dict[str, Any]:
     others[case] = 0.0
     if not bool(largest > others.sum()) or abs(shift) < LEAST_SHIFT:
         return {}
-    return {"one_case": {"case": case, "value": float(each[case]), "median": float(median), "shift": shift}}
+    return {
+        "one_case": {
+            "case": case,
+            "value": float(each[case]),
+            "median": float(median),
+            "shift": shift,
+        }
+    }

@@ -22,7 +22,13 @@ STEP = 0.1
 
 @torch.no_grad()
 def posterior_mean(
-    model: Model, x: Tensor, *, low: float = LOW, high: float = HIGH, step: float = STEP, chunk: int | None = None
+    model: Model,
+    x: Tensor,
+    *,
+    low: float = LOW,
+    high: float = HIGH,
+    step: float = STEP,
+    chunk: int | None = None,
 ) -> Tensor:
     """E[z | x] under p(z | x) of every case of ``x`` (n, d), for a scalar z: (n,), float64.
 
@@ -33,7 +39,9 @@ def posterior_mean(
     """
     model = _check(model)
     if not (step > 0 and high - low >= step):
-        raise UserError(f"a grid from {low} to {high} with step {step}: allowed: at least two points")
+        raise UserError(
+            f"a grid from {low} to {high} with step {step}: allowed: at least two points"
+        )
     points = int((high - low) / step + 1 + 1e-6)
     grid = low + step * torch.arange(points, dtype=torch.float64, device=x.device)
     out = torch.empty(len(x), dtype=torch.float64, device=x.device)
@@ -41,7 +49,11 @@ def posterior_mean(
         log_p = torch.empty(points, len(xs), dtype=torch.float64, device=x.device)
         for first in range(0, points, size):
             tick()
-            z = grid[first : first + size].to(model.mean.dtype)[:, None, None].expand(-1, len(xs), 1)
+            z = (
+                grid[first : first + size]
+                .to(model.mean.dtype)[:, None, None]
+                .expand(-1, len(xs), 1)
+            )
             log_p[first : first + size] = total(model.score_terms(xs, [z])).double()
         out[cases] = torch.softmax(log_p, 0).mT @ grid
     return out
@@ -61,5 +73,7 @@ def scalar(model: Model) -> bool:
 
 def _check(model: Model) -> GaussianPosterior:
     if not (isinstance(model, GaussianPosterior) and scalar(model)):
-        raise UserError(f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1")
+        raise UserError(
+            f"{type(model).__name__}: posterior means are drawn for one Gaussian latent, model.latents=1"
+        )
     return model

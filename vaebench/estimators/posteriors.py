@@ -88,7 +88,9 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
     centre = mean.mean(0)
 
     # z'Pz - 2 z'Pm + m'Pm loses digits where its terms are far greater than their sum.
-    largest = torch.maximum((z - centre).square().amax(0), (mean - centre).square().amax(0)) * precision.amax(0)
+    largest = torch.maximum(
+        (z - centre).square().amax(0), (mean - centre).square().amax(0)
+    ) * precision.amax(0)
     if float(largest.max()) > LOSS:
         each = BLOCK // (len(mean) * z.shape[1])
         density = _direct
@@ -106,7 +108,11 @@ def log_mixture(z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
 
 
 def _expanded(z: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
-    quadratic = z.square() @ precision.mT - 2 * z @ (mean * precision).mT + (mean.square() * precision).sum(-1)
+    quadratic = (
+        z.square() @ precision.mT
+        - 2 * z @ (mean * precision).mT
+        + (mean.square() * precision).sum(-1)
+    )
     return -0.5 * quadratic.clamp(min=0)
 
 
@@ -143,7 +149,11 @@ class Gather(Sums):
 
 @torch.no_grad()
 def posteriors(
-    model: GaussianPosterior, x: Tensor, seed: int, purpose: str = "eval", known: Posteriors | None = None
+    model: GaussianPosterior,
+    x: Tensor,
+    seed: int,
+    purpose: str = "eval",
+    known: Posteriors | None = None,
 ) -> Posteriors:
     """The posteriors of the cases ``x`` (n, d) by the encoder alone, with the samples that come first in a stream.
 

@@ -58,7 +58,13 @@ def optimum(log_p: bytes, n1: int, n2: int, starts: int = STARTS) -> float:
     generator = np.random.default_rng(0)
     scales = np.geomspace(0.1, 3.0, starts)
     found = [
-        minimize(kl, s * generator.standard_normal(features.shape[1]), jac=True, method="L-BFGS-B", options=OPTIONS).fun
+        minimize(
+            kl,
+            s * generator.standard_normal(features.shape[1]),
+            jac=True,
+            method="L-BFGS-B",
+            options=OPTIONS,
+        ).fun
         for s in scales
     ]
     return float(min(found))

@@ -39,7 +39,9 @@ class BoundSum(Sums):
     ``log_z`` is what the log-prior lacks: it is subtracted from the bound and added to the KL, once.
     """
 
-    def __init__(self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0) -> None:
+    def __init__(
+        self, cases: int, samples: int, device: torch.device | str = "cpu", *, log_z: float = 0.0
+    ) -> None:
         self.cases = cases
         self.samples = samples
         self.log_z = log_z
@@ -60,7 +62,10 @@ class BoundSum(Sums):
         if exact is None:
             log_w = part.log_w[:k]
             # log_p holds the data term first, then one prior term for each term of log_q.
-            ratios = [q[:k].double() - p[:k].double() for p, q in zip(part.log_p[1:], part.log_q, strict=True)]
+            ratios = [
+                q[:k].double() - p[:k].double()
+                for p, q in zip(part.log_p[1:], part.log_q, strict=True)
+            ]
             kl = [ratio.sum() for ratio in ratios]
             case_kl = total([ratio.sum(0) for ratio in ratios])
         else:
@@ -100,11 +105,19 @@ class BoundSum(Sums):
         kl = [float(v) / (self.cases * self.samples) for v in self.kl]
         if kl:
             kl[-1] += self.log_z
-        return Bound(float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples, self.analytic)
+        return Bound(
+            float(mean.mean()) - self.log_z, error, kl, self.cases, self.samples, self.analytic
+        )
 
 
 def bound(
-    model: Model, x: Tensor, samples: int, seed: int, purpose: str = "eval", *, log_z: float | None = None
+    model: Model,
+    x: Tensor,
+    samples: int,
+    seed: int,
+    purpose: str = "eval",
+    *,
+    log_z: float | None = None,
 ) -> Bound:
     """The bound of a model, in nats: negative for discrete data.
 

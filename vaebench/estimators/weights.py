@@ -107,7 +107,11 @@ def cases_of(model: Model, x: Tensor) -> Tensor:
 
 def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     """Whether kernels give the terms of ``samples`` samples of the cases ``x``: of belief nets of bits, on the CPU."""
-    if type(model) not in (SBN, FDARN, DARN) or len(x) * samples < WORTH_KERNELS or not kernels.allowed():
+    if (
+        type(model) not in (SBN, FDARN, DARN)
+        or len(x) * samples < WORTH_KERNELS
+        or not kernels.allowed()
+    ):
         return False
     fits = (
         isinstance(model, BeliefNet)
@@ -119,7 +123,9 @@ def by_kernel(model: Model, x: Tensor, samples: int) -> bool:
     return fits and bool(((x == 0) | (x == 1)).all())
 
 
-Scored = Callable[[Tensor, int, dict[str, Tensor], Posterior], tuple[list[Tensor], list[Tensor], Sequence[Tensor]]]
+Scored = Callable[
+    [Tensor, int, dict[str, Tensor], Posterior], tuple[list[Tensor], list[Tensor], Sequence[Tensor]]
+]
 """``terms`` of a model."""
 
 
@@ -166,7 +172,9 @@ Plan = Iterator[tuple[slice, int, Tensor]]
 """Groups of cases: their positions, how many samples of each at a time, and the cases as the model takes them."""
 
 
-def plan(model: Model, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None) -> Plan:
+def plan(
+    model: Model, x: Tensor, samples: int, chunk: int | None = None, batch: int | None = None
+) -> Plan:
     """The cases ``x`` (n, d) in groups that fit the memory budget with ``chunk`` of the ``samples`` at a time."""
     for group in _groups(model, x, samples, chunk, batch):
         yield group.cases, group.size, _taken(model, x, group)
@@ -180,7 +188,9 @@ class Group(NamedTuple):
     width: int | None = None
 
 
-def _groups(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+def _groups(
+    model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
+) -> Iterator[Group]:
     kind = documents if model.facts.reads_documents else vectors
     return kind(model, x, samples, chunk, batch)
 
@@ -192,7 +202,9 @@ def _taken(model: Model, x: Tensor, group: Group) -> Tensor:
     return x[group.cases, : group.width]
 
 
-def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+def vectors(
+    model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
+) -> Iterator[Group]:
     """Groups of ``batch`` cases; it and ``chunk`` are rounded down to whole grains, of which there is at least one.
 
     Where posteriors are refined in batches, the groups are whole batches in the place of whole grains.
@@ -204,14 +216,18 @@ def vectors(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int
         batch = CASES * (10 if device.type == "cuda" else 1)
     batch = whole_batches(model, batch, CASES)
     if chunk is None:
-        chunk = max(SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES))
+        chunk = max(
+            SAMPLES, min(samples, BUDGET // (batch * widest) if device.type == "cuda" else SAMPLES)
+        )
     chunk = max(SAMPLES, chunk // SAMPLES * SAMPLES)
     for start in range(0, n, batch):
         cases = slice(start, min(start + batch, n))
         yield Group(cases, chunk)
 
 
-def documents(model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None) -> Iterator[Group]:
+def documents(
+    model: Model, x: Tensor, samples: int, chunk: int | None, batch: int | None
+) -> Iterator[Group]:
     """Groups of neighbouring documents, without the columns in which all are padding.
 
     As many as ``TOKENS`` allows, in whole grains where these are allowed, so that no noise is drawn twice; in whole
@@ -247,7 +263,13 @@ def _fitting(tokens: list[int], limit: int) -> int:
 
 
 def draws(
-    model: SampledPosterior, cases: slice, first: int, k: int, seed: int, purpose: str, device: torch.device
+    model: SampledPosterior,
+    cases: slice,
+    first: int,
+    k: int,
+    seed: int,
+    purpose: str,
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Posterior noise of the samples ``first`` ... ``first`` + k - 1 of these cases; ``first`` begins a grain."""
     columns = [
@@ -259,7 +281,13 @@ def draws(
 
 
 def _column(
-    model: SampledPosterior, g: int, start: int, stop: int, seed: int, purpose: str, device: torch.device
+    model: SampledPosterior,
+    g: int,
+    start: int,
+    stop: int,
+    seed: int,
+    purpose: str,
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Grains ``start`` ... ``stop`` - 1 of the ``g``-th hundred cases, one after the other."""
     shapes = model.posterior_noise(SAMPLES, CASES)
@@ -267,7 +295,10 @@ def _column(
         rows = [noise.fixed(shapes, seed, purpose, g, b, device=device) for b in range(start, stop)]
         return {name: _joined([r[name] for r in rows], 0) for name in shapes}
 
-    whole = {n: torch.empty((stop - start) * SAMPLES, *shape[1:], device=device) for n, (_, shape) in shapes.items()}
+    whole = {
+        n: torch.empty((stop - start) * SAMPLES, *shape[1:], device=device)
+        for n, (_, shape) in shapes.items()
+    }
     for b in range(start, stop):
         place = slice((b - start) * SAMPLES, (b - start + 1) * SAMPLES)
         noise.fixed_({name: v[place] for name, v in whole.items()}, seed, purpose, g, b)

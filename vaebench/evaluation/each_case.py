@@ -16,7 +16,9 @@ from vaebench.models.base import Model
 
 
 @torch.no_grad()
-def each_case(model: Model, x: Tensor, settings: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
+def each_case(
+    model: Model, x: Tensor, settings: dict[str, Any], seed: int
+) -> dict[str, np.ndarray]:
     """What the measures of an evaluation are means of, with the same noise.
 
     Args:
@@ -46,7 +48,9 @@ def each_case(model: Model, x: Tensor, settings: dict[str, Any], seed: int) -> d
     if weights is not None:
         found |= {"iw_nll": weights.each(), "ess": weights.each_ess()}
     if not found:
-        raise UserError(f"{type(model).__name__} has no bound and no likelihood that is known of each case")
+        raise UserError(
+            f"{type(model).__name__} has no bound and no likelihood that is known of each case"
+        )
     return {name: v.double().cpu().numpy() for name, v in found.items()}
 
 

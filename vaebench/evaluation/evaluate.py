@@ -39,11 +39,19 @@ def cases(splits: Splits, settings: dict[str, Any]) -> Tensor:
 
 def places(splits: Splits, settings: dict[str, Any]) -> np.ndarray:
     """Their positions in the split, (n,)."""
-    return examples.every_nth(np.arange(len(getattr(splits, settings["split"]))), settings["points"])
+    return examples.every_nth(
+        np.arange(len(getattr(splits, settings["split"]))), settings["points"]
+    )
 
 
 def evaluate(
-    model: Model, x: Tensor, config: dict[str, Any], data_hash: str, seed: int, *, chunk: int | None = None
+    model: Model,
+    x: Tensor,
+    config: dict[str, Any],
+    data_hash: str,
+    seed: int,
+    *,
+    chunk: int | None = None,
 ) -> list[Measure]:
     """All measures that apply to ``model``, on the cases ``x`` (n, d); those of the registry, in its order.
 
@@ -72,7 +80,10 @@ def _unknown(x: Tensor) -> float:
     """The share of unknown words in documents (n, d), with a warning where it is large."""
     share = unknown_share(x.cpu().numpy())
     if share > flags.MOST_UNKNOWN:
-        log.warning("%.0f %% of the words to be scored are not in the vocabulary: they count as <unk>", 100 * share)
+        log.warning(
+            "%.0f %% of the words to be scored are not in the vocabulary: they count as <unk>",
+            100 * share,
+        )
     return share
 
 
@@ -85,7 +96,9 @@ def _signed(measure: Measure, cases: int, config: dict[str, Any], data_hash: str
 
 def _measured(job: Job, chunk: int | None) -> list[Measure]:
     files = dict.fromkeys(file for metric in METRICS.values() for file in metric.files)
-    metrics: list[Metric[Any]] = [import_module(f"vaebench.metrics.{file}").METRIC for file in files]
+    metrics: list[Metric[Any]] = [
+        import_module(f"vaebench.metrics.{file}").METRIC for file in files
+    ]
     gathered = [(metric, metric.collect(job)) for metric in metrics if metric.applies(job)]
     streamed = [sums for _, sums in gathered if isinstance(sums, Sums)]
     if streamed:

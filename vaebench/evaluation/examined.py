@@ -26,7 +26,9 @@ class Examined(NamedTuple):
     own: bool
 
 
-def other_data(config: dict[str, Any], trained_on: Splits, settings: Mapping[str, Any], splits: Splits) -> Examined:
+def other_data(
+    config: dict[str, Any], trained_on: Splits, settings: Mapping[str, Any], splits: Splits
+) -> Examined:
     """Other data for a model; its own if they turn out to be the same.
 
     Args:
@@ -43,7 +45,9 @@ def other_data(config: dict[str, Any], trained_on: Splits, settings: Mapping[str
     _refuse_unlike(trained_on, splits)
     name = f"{trained_on.name}@{trained_on.hash[:8]}"
     train = {**config["train"], "cases": None}  # a part of the training cases that were its own
-    return Examined(splits, {**config, "data": dict(settings), "train": train, TRAINED_ON: name}, own=False)
+    return Examined(
+        splits, {**config, "data": dict(settings), "train": train, TRAINED_ON: name}, own=False
+    )
 
 
 def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -58,7 +62,9 @@ def check_kind(own: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """
     classes = [DATA.get(settings["name"]) for settings in (own, other)]
     if all(classes):
-        _refuse_kind(*(cls.of(settings) for cls, settings in zip(classes, (own, other), strict=True) if cls))
+        _refuse_kind(
+            *(cls.of(settings) for cls, settings in zip(classes, (own, other), strict=True) if cls)
+        )
 
 
 class _Known(Protocol):
@@ -75,7 +81,9 @@ class _Known(Protocol):
 def _refuse_kind(own: _Known, other: _Known) -> None:
     asked = f"data={other.name}"
     if own.kind.seen is not other.kind.seen:
-        found, wanted = ("documents" if d.kind is Kind.TOKENS else str(d.kind.seen) for d in (other, own))
+        found, wanted = (
+            "documents" if d.kind is Kind.TOKENS else str(d.kind.seen) for d in (other, own)
+        )
         raise UserError(f"{asked}: {found} for examples; allowed: {wanted}, as in {own.name}")
     if own.kind is not Kind.TOKENS and own.shape and other.shape and own.shape != other.shape:
         found, wanted = (" x ".join(map(str, d.shape)) for d in (other, own))

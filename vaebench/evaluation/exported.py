@@ -43,7 +43,9 @@ def write(path: Path, trained: Trained, folder: Path) -> None:
         "run": folder.resolve().parent.name,
         "seed": int(folder.resolve().name.removeprefix("seed-")),
         "update": trained.update,
-        "state_dict": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+        "state_dict": {
+            name: value.detach().cpu().clone() for name, value in model.state_dict().items()
+        },
     }
 
     # A refined posterior belongs to the model, yet not to its state.

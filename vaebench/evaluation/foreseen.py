@@ -26,7 +26,9 @@ def makes(config: Mapping[str, Any]) -> Literal["images", "documents"] | None:
         return None
     data = DATA.get(config["data"]["name"])
     if data is not None and data.kind is Kind.COUNTS:
-        raise UserError(f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts")
+        raise UserError(
+            f"{data.name} has documents as counts; allowed: runs on images of zeros and ones, or on texts"
+        )
     return "documents" if model.reads_documents else "images"
 
 

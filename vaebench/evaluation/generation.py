@@ -67,7 +67,11 @@ class Decoding:
             return self._some(model, None, None) * rows
         found: list[Document] = []
         for number, part in enumerate(torch.arange(rows).split(TOGETHER)):
-            u = _noise((len(part), self.longest), seed, "made_case", model, number) if self.how == "sample" else None
+            u = (
+                _noise((len(part), self.longest), seed, "made_case", model, number)
+                if self.how == "sample"
+                else None
+            )
             found += self._some(model, None if z is None else z[part], u)
         return found
 
@@ -103,10 +107,14 @@ def codes(model: Model, x: Tensor, seed: int, mean: bool) -> Tensor:
     if not (model.facts.reads_documents and isinstance(model, GaussianPosterior)):
         raise UserError(f"{type(model).__name__} has no codes of documents")
     parts = [model.posterior(part) for part in x.split(whole_batches(model, TOGETHER))]
-    q = Gaussian(torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts]))
+    q = Gaussian(
+        torch.cat([part.mean for part in parts]), torch.cat([part.log_var for part in parts])
+    )
     if mean:
         return q.mean
-    draws = noise.fixed(model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device)
+    draws = noise.fixed(
+        model.posterior_noise(1, len(x)), seed, "made_code", device=model.mean.device
+    )
     return q.sample(1, draws)[0][0]
 
 
@@ -122,13 +130,17 @@ def paths(z: Tensor, points: int) -> Tensor:
 
 def has_means(model: Model) -> TypeGuard[GaussianPosterior | DLGM]:
     """Whether the codes are one layer of Gaussian latents whose posterior mean is known without samples."""
-    return isinstance(model, GaussianPosterior) or (isinstance(model, DLGM) and len(model.sizes) == 2)
+    return isinstance(model, GaussianPosterior) or (
+        isinstance(model, DLGM) and len(model.sizes) == 2
+    )
 
 
 @torch.no_grad()
 def posterior_means(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
     """Means of q(z | x) of the cases ``x`` (n, d), (n, latents), found part by part; see ``has_means``."""
-    return torch.cat([model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))])
+    return torch.cat(
+        [model.posterior(part).mean for part in x.split(whole_batches(model, TOGETHER))]
+    )
 
 
 @torch.no_grad()
@@ -139,7 +151,9 @@ def drawn_images(model: Model, number: int, seed: int) -> Tensor:
     """
     if isinstance(model, Ancestral) and model.draws_bits:
         shapes = model.joint_noise(number)
-        return model.sample_joint(noise.fixed(shapes, seed, "made_code", device=model.mean.device))[0]
+        return model.sample_joint(noise.fixed(shapes, seed, "made_code", device=model.mean.device))[
+            0
+        ]
     if not (isinstance(model, BoltzmannPrior) and isinstance(model, BinaryVisibles)):
         raise UserError(f"{type(model).__name__} makes no images of zeros and ones")
 
@@ -162,21 +176,29 @@ def images_again(model: Model, x: Tensor, seed: int, mean: bool = False) -> Tens
 
     Raises UserError for a model without codes of such cases, or without means of them.
     """
-    if not (isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits):
+    if not (
+        isinstance(model, LatentModel) and isinstance(model, BinaryVisibles) and model.draws_bits
+    ):
         raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
     if mean and not isinstance(model, GaussianPosterior):
-        raise UserError(f"{type(model).__name__} has no mean of the codes of an image, whose latents are bits")
+        raise UserError(
+            f"{type(model).__name__} has no mean of the codes of an image, whose latents are bits"
+        )
 
     if mean:
         z = [posterior_means(model, x).unsqueeze(0)]
     elif isinstance(model, BoltzmannPosterior):
         machine = model.posterior(x)
-        z = _settled(machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed)
+        z = _settled(
+            machine, _noise((1, *machine.b1.shape), seed, "made_start", model).round(), seed
+        )
     elif not isinstance(model, SampledPosterior):
         raise UserError(f"{type(model).__name__} has no posterior to draw codes from")
     else:
         shapes = model.posterior_noise(1, len(x))
-        z = model.sample_posterior(x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device))
+        z = model.sample_posterior(
+            x, 1, noise.fixed(shapes, seed, "made_code", device=model.mean.device)
+        )
     return model.sample_visible(z, _noise((1, *x.shape), seed, "made_case", model))[0]
 
 
@@ -191,7 +213,11 @@ def imputed_images(model: Model, x: Tensor, hidden: Tensor, seed: int) -> Tensor
 
     Raises UserError for a model without codes of images of zeros and ones.
     """
-    if not (isinstance(model, SampledPosterior) and isinstance(model, BinaryVisibles) and model.draws_bits):
+    if not (
+        isinstance(model, SampledPosterior)
+        and isinstance(model, BinaryVisibles)
+        and model.draws_bits
+    ):
         raise UserError(f"{type(model).__name__} has no codes of images of zeros and ones")
     walk = list(imputation.states(cast(imputation.Decoding, model), x, hidden, IMPUTED[-1], seed))
     return torch.stack([x, torch.where(hidden, 0.5, x), *(walk[step] for step in IMPUTED)], 1)
@@ -203,11 +229,23 @@ def _settled(machine: RBM, z1: Tensor, seed: int) -> list[Tensor]:
     z2 = z1
     for block in range(-(-SWEEPS // BLOCK)):
         sweeps = min(BLOCK, SWEEPS - block * BLOCK)
-        shapes = {"u2": ("uniform", (sweeps, *z1.shape[:-1], n2)), "u1": ("uniform", (sweeps, *z1.shape))}
+        shapes = {
+            "u2": ("uniform", (sweeps, *z1.shape[:-1], n2)),
+            "u1": ("uniform", (sweeps, *z1.shape)),
+        }
         u = noise.fixed(shapes, seed, "made_chain", block)
         z1, z2 = machine.gibbs(z1, u["u2"], u["u1"])
     return [z1, z2]
 
 
-def _noise(shape: tuple[int, ...], seed: int, purpose: str, model: Model, *index: int, kind: str = "uniform") -> Tensor:
-    return noise.fixed({"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device)["u"]
+def _noise(
+    shape: tuple[int, ...],
+    seed: int,
+    purpose: str,
+    model: Model,
+    *index: int,
+    kind: str = "uniform",
+) -> Tensor:
+    return noise.fixed(
+        {"u": (kind, tuple(shape))}, seed, purpose, *index, device=model.mean.device
+    )["u"]

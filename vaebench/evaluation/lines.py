@@ -28,7 +28,9 @@ def lines_of(stream: Iterable[bytes]) -> list[str]:
         try:
             line = raw.decode("utf-8").strip()
         except UnicodeDecodeError as e:
-            raise UserError(f"input: line {number} is not UTF-8 text (byte 0x{raw[e.start]:02x})") from None
+            raise UserError(
+                f"input: line {number} is not UTF-8 text (byte 0x{raw[e.start]:02x})"
+            ) from None
         if not line:
             raise UserError(f"input: line {number} is empty; expected one case a line")
         found.append(line)
@@ -42,7 +44,9 @@ def read_documents(lines: list[str], trained: Trained) -> Tensor:
     """Documents (n, d) of token numbers. Raises UserError for a tab, which would be a label's."""
     for number, line in enumerate(lines, start=1):
         if "\t" in line:
-            raise UserError(f"input: line {number} has a tab, expected a document alone, without a label")
+            raise UserError(
+                f"input: line {number} has a tab, expected a document alone, without a label"
+            )
     return tokens_of(lines, trained.splits.vocabulary)
 
 
@@ -52,8 +56,14 @@ def read_images(lines: list[str], trained: Trained) -> Tensor:
     for number, line in enumerate(lines, start=1):
         odd = next((i for i, c in enumerate(line) if c not in "01"), None)
         if len(line) != wanted or odd is not None:
-            found = f"{len(line)} characters" if odd is None else f"{line[odd]!r} at character {odd + 1}"
-            raise UserError(f"input: line {number}: expected {wanted} characters 0 or 1, found {found}")
+            found = (
+                f"{len(line)} characters"
+                if odd is None
+                else f"{line[odd]!r} at character {odd + 1}"
+            )
+            raise UserError(
+                f"input: line {number}: expected {wanted} characters 0 or 1, found {found}"
+            )
     return torch.tensor([[float(c) for c in line] for line in lines])
 
 

@@ -37,7 +37,10 @@ class Partial:
             if found.meta["signature"] != self.signature:
                 return [], 0.0
             tensors = found.state
-            loops = [Kept(v["path"], v["at"], v["total"], _unpacked(v["state"], tensors)) for v in found.meta["loops"]]
+            loops = [
+                Kept(v["path"], v["at"], v["total"], _unpacked(v["state"], tensors))
+                for v in found.meta["loops"]
+            ]
             return loops, float(found.meta["seconds"])
         except (UserError, KeyError, TypeError, ValueError, OSError):
             return [], 0.0
@@ -72,7 +75,8 @@ def _packed(value: Any, tensors: dict[str, Tensor], prefix: str) -> Any:
 
     if isinstance(value, Tensor):
         name = f"{prefix}{len(tensors)}"
-        tensors[name] = value.detach().to("cpu", copy=True)  # views of one storage cannot be saved as they are
+        # Views of one storage cannot be saved as they are.
+        tensors[name] = value.detach().to("cpu", copy=True)
         return {"tensor": name, "device": str(value.device)}
 
     if isinstance(value, slice):

@@ -31,7 +31,9 @@ POINTS = 500
 """Cases, spread evenly over the split ``eval.means``, as many as in the paper."""
 
 
-def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Model, update: int) -> None:
+def write_means(
+    folder: Path, config: dict[str, Any], splits: Splits, model: Model, update: int
+) -> None:
     """Write ``means.csv`` for a run with snapshots whose evaluated ``model``, of so many updates, has a scalar latent.
 
     It is left as it is where it holds just these parameters: the numbers depend on nothing else. Raises UserError for a
@@ -55,7 +57,9 @@ def write_means(folder: Path, config: dict[str, Any], splits: Splits, model: Mod
         if number < len(kept):
             one = other
             put(one, _snapshot(kept[number].path))
-        means = zip(cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True)
+        means = zip(
+            cases, posterior_mean(one, x).tolist(), encoder_mean(one, x).tolist(), strict=True
+        )
         lines.found += [(*wanted[number], case, f"{a:.6f}", f"{b:.6f}") for case, a, b in means]
 
     text = io.StringIO()

@@ -61,7 +61,9 @@ def moved(
     Raises:
         UserError: For another model, for more latents than it has, or a case that is not there.
     """
-    drawn = (means and isinstance(model, MeanVisibles)) or (isinstance(model, BinaryVisibles) and model.draws_bits)
+    drawn = (means and isinstance(model, MeanVisibles)) or (
+        isinstance(model, BinaryVisibles) and model.draws_bits
+    )
     if not (has_means(model) and drawn):
         wanted = "images" if means else "images of zeros and ones"
         raise UserError(f"{type(model).__name__} has no Gaussian latents of {wanted}")
@@ -96,7 +98,9 @@ def activity(model: GaussianPosterior | DLGM, x: Tensor) -> Tensor:
     Reference: Burda, Grosse & Salakhutdinov 2016, section 5.1.
     """
     if len(x) < 2:
-        raise UserError("the most active latents are those whose posterior mean varies most: needs two cases at least")
+        raise UserError(
+            "the most active latents are those whose posterior mean varies most: needs two cases at least"
+        )
     return variances(posterior_means(model, every_nth(x, CASES)))
 
 
@@ -140,5 +144,7 @@ def images(model: Model, codes: Tensor, pixels: int, seed: int, means: bool = Fa
     if means and isinstance(model, MeanVisibles):
         return model.visible_mean([codes])
     assert isinstance(model, BinaryVisibles)
-    uniform = noise.fixed({"u": ("uniform", (1, 1, pixels))}, seed, "made_case", device=codes.device)["u"]
+    uniform = noise.fixed(
+        {"u": ("uniform", (1, 1, pixels))}, seed, "made_case", device=codes.device
+    )["u"]
     return model.sample_visible([codes], uniform.expand(*codes.shape[:2], pixels))

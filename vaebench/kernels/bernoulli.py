@@ -58,7 +58,11 @@ def sample_row(a, at, units, noise, noise_at, ints, list_at):
     logs, waiting = 0.0, 0
     for c in range(0, units, LANES):
         logits = load(a, at + c)
-        uniform = load(noise, noise_at + c) if c + LANES <= units else load_first(noise, noise_at + c, units - c)
+        uniform = (
+            load(noise, noise_at + c)
+            if c + LANES <= units
+            else load_first(noise, noise_at + c, units - c)
+        )
         q, factor = sigmoid(logits)
         bits = less(uniform, q)
         store(a, at + c, sub(choose(bits, one, zero), q))
@@ -112,7 +116,11 @@ def log_prob_row(a, at, units, ints, begin, end, rate):
 def draw_row(a, at, units, noise, noise_at, ints, list_at):
     """As ``sample_row``, where neither log-probability nor gradient is asked for: the logits stay."""
     for c in range(0, units, LANES):
-        uniform = load(noise, noise_at + c) if c + LANES <= units else load_first(noise, noise_at + c, units - c)
+        uniform = (
+            load(noise, noise_at + c)
+            if c + LANES <= units
+            else load_first(noise, noise_at + c, units - c)
+        )
         q, _ = sigmoid(load(a, at + c))
         bits = less(uniform, q)
         if c + LANES > units:

@@ -36,9 +36,17 @@ def fill_table(table, matrix, rows, columns):
             store(table, place, zero)
             for bit in range(4):
                 row = group * 4 + bit
-                added = load_first(matrix, row * columns + c * LANES, columns - c * LANES) if row < rows else zero
+                added = (
+                    load_first(matrix, row * columns + c * LANES, columns - c * LANES)
+                    if row < rows
+                    else zero
+                )
                 for i in range(1 << bit):
-                    store(table, place + ((1 << bit) + i) * LANES, add(added, load(table, place + i * LANES)))
+                    store(
+                        table,
+                        place + ((1 << bit) + i) * LANES,
+                        add(added, load(table, place + i * LANES)),
+                    )
 
 
 @kernel

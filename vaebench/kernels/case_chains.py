@@ -13,7 +13,18 @@ from torch import Tensor
 
 from vaebench.kernels.chains import rises
 from vaebench.kernels.compiler import kernel
-from vaebench.kernels.vectors import LANES, add, choose, fma, load, load_first, load_row, splat, store_row, total
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    fma,
+    load,
+    load_first,
+    load_row,
+    splat,
+    store_row,
+    total,
+)
 
 
 @kernel
@@ -69,7 +80,9 @@ def gibbs_each(w, b1, b2, z1, z2, chains, batch, n1, n2, u2, u1, sweeps, listed,
                     store_row(z1, at1 + r, choose(bits, one, zero), n1 - r)
 
 
-def gibbs(b1: Tensor, b2: Tensor, w: Tensor, z1: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+def gibbs(
+    b1: Tensor, b2: Tensor, w: Tensor, z1: Tensor, u2: Tensor, u1: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sweeps of chains from ``z1`` (k, batch, n1), zeros and ones; the new (z1, z2), float32.
 
     Biases (batch, n), couplings (batch, n1, n2), noise (sweeps, k, batch, n).

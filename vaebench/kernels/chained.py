@@ -10,7 +10,18 @@ from numba import float32
 
 from vaebench.kernels.compiler import kernel
 from vaebench.kernels.rows import add_rows
-from vaebench.kernels.vectors import LANES, add, choose, fma, load, load_first, log, splat, store, sub
+from vaebench.kernels.vectors import (
+    LANES,
+    add,
+    choose,
+    fma,
+    load,
+    load_first,
+    log,
+    splat,
+    store,
+    sub,
+)
 
 STEP = 4 * LANES
 """Columns of a strip."""

@@ -53,7 +53,22 @@ def _half(raw: Callable) -> Callable:
 
     @kernel
     def half(
-        table, given, words, chains, drawn, units, bias, field, scale, noise, at, stride, factor, low, low_at, tail
+        table,
+        given,
+        words,
+        chains,
+        drawn,
+        units,
+        bias,
+        field,
+        scale,
+        noise,
+        at,
+        stride,
+        factor,
+        low,
+        low_at,
+        tail,
     ):
         scales, factors = splat(float32(scale)), splat(float32(factor))
         strips = -(-units // LANES)
@@ -116,8 +131,42 @@ def _gibbs(half: Callable) -> Callable:
         for s in range(sweeps):
             at2, at1 = s * chains * n2, s * chains * n1
             low_at2, low_at1 = s * row2, s * row1
-            half(table2, z1, words1, chains, z2, n2, bias2, field2, 1.0, u2, at2, n2, factor, low2, low_at2, tail)
-            half(table1, z2, words2, chains, z1, n1, bias1, field1, 1.0, u1, at1, n1, factor, low1, low_at1, tail)
+            half(
+                table2,
+                z1,
+                words1,
+                chains,
+                z2,
+                n2,
+                bias2,
+                field2,
+                1.0,
+                u2,
+                at2,
+                n2,
+                factor,
+                low2,
+                low_at2,
+                tail,
+            )
+            half(
+                table1,
+                z2,
+                words2,
+                chains,
+                z1,
+                n1,
+                bias1,
+                field1,
+                1.0,
+                u1,
+                at1,
+                n1,
+                factor,
+                low1,
+                low_at1,
+                tail,
+            )
 
     return gibbs
 
@@ -148,7 +197,9 @@ def weigh(table, given, words, chains, units, bias, field, slopes, low, high, su
         for k in range(chains):
             total_field = add(f, sum_rows(table, strip, words, given, k * words))
             before, after = fma(lows, total_field, b), fma(highs, total_field, b)
-            rise = sub(choose(less(zero, after), after, zero), choose(less(zero, before), before, zero))
+            rise = sub(
+                choose(less(zero, after), after, zero), choose(less(zero, before), before, zero)
+            )
             at = 48 * k
             store(sums, at, add(load(sums, at), rise))
             store(sums, at + 16, mul(load(sums, at + 16), add(one, exp_minus_abs(before))))

@@ -134,7 +134,15 @@ class NormElu(torch.autograd.Function):
         slope = scale.detach() * root
         offset = shift.detach() - mean * slope
         out = torch.empty_like(x)
-        activate(_flat(x), _flat_residual(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+        activate(
+            _flat(x),
+            _flat_residual(residual, x),
+            rows,
+            channels,
+            slope.numpy(),
+            offset.numpy(),
+            _flat(out),
+        )
 
         ctx.save_for_backward(x, out, mean, root, slope)
         ctx.added = residual is not None
@@ -158,7 +166,17 @@ class NormElu(torch.autograd.Function):
         level = dshift / rows
         # Without a residual nobody needs g any more.
         dx = torch.empty_like(x) if ctx.added else g
-        through(_flat(g), _flat(x), rows, channels, slope.numpy(), mean.numpy(), pull.numpy(), level.numpy(), _flat(dx))
+        through(
+            _flat(g),
+            _flat(x),
+            rows,
+            channels,
+            slope.numpy(),
+            mean.numpy(),
+            pull.numpy(),
+            level.numpy(),
+            _flat(dx),
+        )
         return dx, g if ctx.added else None, dscale * root, dshift, None
 
 
@@ -187,7 +205,15 @@ def affine_elu(x: Tensor, residual: Tensor | None, slope: Tensor, offset: Tensor
     channels = x.shape[1]
     out = torch.empty_like(x)
     rows = x.numel() // channels
-    activate(_flat(x), _flat_residual(residual, x), rows, channels, slope.numpy(), offset.numpy(), _flat(out))
+    activate(
+        _flat(x),
+        _flat_residual(residual, x),
+        rows,
+        channels,
+        slope.numpy(),
+        offset.numpy(),
+        _flat(out),
+    )
     return out
 
 

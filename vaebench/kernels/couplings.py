@@ -46,7 +46,9 @@ def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, s
         first = k * row + n1 + n2
         for c in range(0, size, LANES):
             left = size - c
-            store_row(mean, c, fma(share, load_row(raw, first + c, left), load_row(mean, c, left)), left)
+            store_row(
+                mean, c, fma(share, load_row(raw, first + c, left), load_row(mean, c, left)), left
+            )
     for k in range(batch):
         first = k * row + n1 + n2
         for c in range(0, size, LANES):
@@ -75,7 +77,24 @@ def forward(raw, batch, n1, n2, scale, shift, epsilon, factor, mean, variance, s
 
 
 @kernel
-def backward(raw, batch, n1, n2, epsilon, factor, mean, variance, slope, dw, db1, db2, draw, dscale, dshift, pull):
+def backward(
+    raw,
+    batch,
+    n1,
+    n2,
+    epsilon,
+    factor,
+    mean,
+    variance,
+    slope,
+    dw,
+    db1,
+    db2,
+    draw,
+    dscale,
+    dshift,
+    pull,
+):
     """Gradients of ``raw``, scale and shift from those of the machines; ``db2`` (batch, n2 padded).
 
     Of a coupling let x be less its mean and g the gradient of J. Then dshift = factor sum g,
@@ -84,7 +103,11 @@ def backward(raw, batch, n1, n2, epsilon, factor, mean, variance, slope, dw, db1
     """
     width, size = -(-n2 // LANES) * LANES, n1 * n2
     row = n1 + n2 + size
-    share, factors, epsilons = splat(float32(1 / batch)), splat(float32(factor)), splat(float32(epsilon))
+    share, factors, epsilons = (
+        splat(float32(1 / batch)),
+        splat(float32(factor)),
+        splat(float32(epsilon)),
+    )
     two, four = splat(float32(-2)), splat(float32(4))
     for k in range(batch):
         for i in range(n1):
@@ -130,9 +153,24 @@ class Couplings(torch.autograd.Function):
         batch = len(raw)
         raw = raw.contiguous()
         mean, variance, slope = (torch.zeros(n1 * n2) for _ in range(3))
-        b1, b2, w = torch.empty(batch, n1), padded(torch.zeros(batch, n2)), torch.empty(batch, n1, n2)
+        b1, b2, w = (
+            torch.empty(batch, n1),
+            padded(torch.zeros(batch, n2)),
+            torch.empty(batch, n1, n2),
+        )
         units = (_row(v) for v in (mean, variance, slope, w, b1))
-        forward(_row(raw), batch, n1, n2, _row(scale), _row(shift), epsilon, factor, *units, b2.reshape(-1))
+        forward(
+            _row(raw),
+            batch,
+            n1,
+            n2,
+            _row(scale),
+            _row(shift),
+            epsilon,
+            factor,
+            *units,
+            b2.reshape(-1),
+        )
 
         ctx.save_for_backward(raw, mean, variance, slope)
         ctx.settings = batch, n1, n2, epsilon, factor
@@ -143,7 +181,9 @@ class Couplings(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, db1, db2, dw, *_):
         raw, mean, variance, slope = ctx.saved_tensors
-        draw, dscale, dshift, pull = (v(like) for v, like in ((torch.empty_like, raw), *[(torch.zeros_like, mean)] * 3))
+        draw, dscale, dshift, pull = (
+            v(like) for v, like in ((torch.empty_like, raw), *[(torch.zeros_like, mean)] * 3)
+        )
         given = (_row(dw.contiguous()), _row(db1.contiguous()), padded(db2).reshape(-1))
         wanted = (_row(v) for v in (draw, dscale, dshift, pull))
         backward(_row(raw), *ctx.settings, _row(mean), _row(variance), _row(slope), *given, *wanted)

@@ -68,7 +68,9 @@ def add_parents(theta, work, ints, block, parents, batch, hidden, scratch):
     ones, width = parents[ONES], block[WIDTH]
     if hidden:
         rows = block[PARENTS]
-        add_many_rows(work, logits, stride, theta, weights, stride, ints, ones, batch, width, rows, scratch)
+        add_many_rows(
+            work, logits, stride, theta, weights, stride, ints, ones, batch, width, rows, scratch
+        )
     else:
         add_rows(work, logits, stride, theta, weights, stride, ints, ones, 0, batch, 0, width)
 
@@ -100,7 +102,9 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
     noise_at = block[NOISE] + step * block[NOISE_STEP]
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
+        sample_chain(
+            work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
+        )
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -110,7 +114,9 @@ def sample_layer(theta, work, ints, block, layer, noise, step, batch, thresholds
 
 
 @kernel
-def dream_layer(theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass):
+def dream_layer(
+    theta, work, ints, block, layer, seen, noise, step, batch, thresholds, scratch, mass
+):
     """As ``sample_layer``, of dreams: their logits stand behind those of the cases, and nothing else is asked for.
 
     A dreamt document has as many tokens as the case in its place, of which ``seen`` has the lists. ``mass``: room for
@@ -121,7 +127,9 @@ def dream_layer(theta, work, ints, block, layer, seen, noise, step, batch, thres
     noise_at = block[NOISE] + step * block[NOISE_STEP]
     if block[CHAIN] >= 0:
         chain = theta, block[CHAIN], block[CHAIN_STRIDE]
-        sample_chain(work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch)
+        sample_chain(
+            work, first, stride, chain, noise, noise_at, batch, units, thresholds, ints, scratch
+        )
     at = layer[ONES_AT]
     for b in range(batch):
         ints[layer[ONES] + 2 * b] = at
@@ -188,4 +196,6 @@ def learn(theta, work, ints, block, layer, parents, batch):
         learn_chain(chain, work, deltas, stride, ints, layer[CASES], block[UNITS])
     if block[PARENTS]:
         weights, cases = block[WEIGHT], parents[CASES]
-        add_rows(theta, weights, stride, work, deltas, stride, ints, cases, 0, block[PARENTS], 0, width)
+        add_rows(
+            theta, weights, stride, work, deltas, stride, ints, cases, 0, block[PARENTS], 0, width
+        )

@@ -48,10 +48,17 @@ class Noise(NamedTuple):
 def laid_out(u: tuple[Tensor, Tensor] | Tensor) -> Noise:
     """Noise (..., k, n) as uniforms, or as upper digits (..., k, n), int16, and lower digits (..., 1, n)."""
     if isinstance(u, Tensor):
-        return Noise(u.to(torch.float32).contiguous().numpy().reshape(-1), 1.0, _zeros(row_of(u.shape[-1])), 0)
+        return Noise(
+            u.to(torch.float32).contiguous().numpy().reshape(-1),
+            1.0,
+            _zeros(row_of(u.shape[-1])),
+            0,
+        )
     high, low = u
     rows = F.pad(low.flatten(0, -2), (0, row_of(low.shape[-1]) - low.shape[-1]), value=0.5)
-    return Noise(high.contiguous().numpy().reshape(-1), 2.0**-16, rows.numpy().reshape(-1), rows.shape[-1])
+    return Noise(
+        high.contiguous().numpy().reshape(-1), 2.0**-16, rows.numpy().reshape(-1), rows.shape[-1]
+    )
 
 
 class Machine:
@@ -64,7 +71,9 @@ class Machine:
     packed = staticmethod(packed)
     unpacked = staticmethod(unpacked)
 
-    def __init__(self, b1: Tensor, b2: Tensor, w: Tensor, d1: Tensor | None = None, d2: Tensor | None = None) -> None:
+    def __init__(
+        self, b1: Tensor, b2: Tensor, w: Tensor, d1: Tensor | None = None, d2: Tensor | None = None
+    ) -> None:
         if not kernels.fits(w):
             raise ValueError(f"no kernel for couplings {tuple(w.shape)} of {w.dtype} on {w.device}")
         self.n1, self.n2 = w.shape
@@ -96,7 +105,9 @@ class Machine:
         )
         return unpacked(state1, k, self.n1), unpacked(state2, k, self.n2)
 
-    def half2(self, state1: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0) -> np.ndarray:
+    def half2(
+        self, state1: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0
+    ) -> np.ndarray:
         """Bits of side 2 of every chain given those of side 1, as words, at a scale.
 
         The noise of the first chain begins ``at``, that of the next ones ``stride`` further each, lower digits at
@@ -108,7 +119,9 @@ class Machine:
         _run_half(given, u, at, stride, low_at)
         return drawn
 
-    def half1(self, state2: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0) -> np.ndarray:
+    def half1(
+        self, state2: np.ndarray, scale: float, u: Noise, at: int, stride: int, low_at: int = 0
+    ) -> np.ndarray:
         """Bits of side 1 of every chain given those of side 2, as words; see ``half2``."""
         k = len(state2) // self.words2
         drawn = np.empty(k * self.words1, np.uint16)
@@ -125,7 +138,9 @@ class Machine:
         if len(self._sums) < 48 * k:
             self._sums = _zeros(48 * k)
         given = self.table2, state1, self.words1, k
-        chains.weigh(*given, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w)
+        chains.weigh(
+            *given, self.n2, self.bias2, self.field2, self._slopes, low, high, self._sums, log_w
+        )
 
 
 def _run_half(given: tuple, u: Noise, at: int, stride: int, low_at: int) -> None:

@@ -50,7 +50,9 @@ def move(a, at, weight, row, units, step):
     factor = splat(step)
     for j in range(0, units, LANES):
         left = units - j
-        store_row(a, at + j, fma(factor, load_row(weight, row + j, left), load_row(a, at + j, left)), left)
+        store_row(
+            a, at + j, fma(factor, load_row(weight, row + j, left), load_row(a, at + j, left)), left
+        )
 
 
 @kernel
@@ -85,7 +87,9 @@ def through(dh, h, da, at, units):
         left = units - j
         v = load_row(h, at + j, left)
         slope = mul(v, sub(one, v))
-        store_row(da, at + j, fma(load_row(dh, at + j, left), slope, load_row(da, at + j, left)), left)
+        store_row(
+            da, at + j, fma(load_row(dh, at + j, left), slope, load_row(da, at + j, left)), left
+        )
         store_row(dh, at + j, zero, left)
 
 
@@ -137,7 +141,9 @@ class Logits(torch.autograd.Function):
         a = hidden.detach().repeat(rows, 1)
         found = torch.empty(rows, pixels)
         arrays = [_flat(v) for v in (x, weight, output)]
-        drives(*arrays, rows, pixels, units, _flat(a), np.empty(rows * units, np.float32), _flat(found))
+        drives(
+            *arrays, rows, pixels, units, _flat(a), np.empty(rows * units, np.float32), _flat(found)
+        )
 
         ctx.save_for_backward(x, weight, output, a)
         return found
@@ -154,7 +160,9 @@ class Logits(torch.autograd.Function):
         doutput = torch.zeros(pixels, units)
         arrays = [_flat(v) for v in (x, weight, output, g.contiguous())]
         work = [np.empty(rows * units, np.float32), np.zeros(rows * units, np.float32)]
-        gradients(*arrays, rows, pixels, units, _flat(a), *work, _flat(da), _flat(dweight), _flat(doutput))
+        gradients(
+            *arrays, rows, pixels, units, _flat(a), *work, _flat(da), _flat(dweight), _flat(doutput)
+        )
         return None, dweight, da.sum(0), doutput
 
 

@@ -101,7 +101,11 @@ def nvil(
     layers, batch = len(units) - 1, rows.shape[1]
     thresholds, scratch = places
     log_p, log_q = np.empty((layers + 1, batch)), np.empty((layers, batch))
-    predicted, signals, overlaps = np.zeros(batch), np.empty((layers, batch)), np.empty(batch, np.float32)
+    predicted, signals, overlaps = (
+        np.zeros(batch),
+        np.empty((layers, batch)),
+        np.empty(batch, np.float32),
+    )
     square = (mean.astype(np.float64) ** 2).sum()
     begin_centring(theta, work, blocks[0], mean)
     bound, outside = 0.0, 0.0
@@ -113,8 +117,22 @@ def nvil(
         # Up: one sample of each layer, the baselines' hidden units beside it.
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
-            sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, log_q[i])
+            infer_logits(
+                theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch
+            )
+            sample_layer(
+                theta,
+                work,
+                ints,
+                block,
+                units[i + 1],
+                noise,
+                t,
+                batch,
+                thresholds,
+                scratch,
+                log_q[i],
+            )
 
         # Down: what the generative model says of each layer.
         for i in range(layers + 1):
@@ -146,7 +164,12 @@ def nvil(
         for i in range(layers):
             block = blocks[i]
             for b in range(batch):
-                scale_row(work, block[DELTA] + b * block[STRIDE], block[HIDDEN], rates[POSTERIOR] * signals[i, b])
+                scale_row(
+                    work,
+                    block[DELTA] + b * block[STRIDE],
+                    block[HIDDEN],
+                    rates[POSTERIOR] * signals[i, b],
+                )
             if block[HIDDEN] < block[WIDTH]:
                 baseline_deltas(theta, work, block, batch, signals[i], rates[BASELINE])
             if i == 0:

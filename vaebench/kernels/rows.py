@@ -54,7 +54,9 @@ RESIDENT = 96
 
 
 @kernel
-def add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, start, stop):
+def add_rows(
+    to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, start, stop
+):
     """Add rows of ``source`` to the rows ``first`` ... ``last`` of ``to``, in the columns ``start`` ... ``stop``.
 
     Row r of an array lies at its ``at`` + r ``stride``. Row s of ``to`` gets the rows in list s of those at ``bounds``.
@@ -62,20 +64,41 @@ def add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bound
     """
     c = start
     while c + 128 <= stop:
-        _strip_128(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
+        _strip_128(
+            to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c
+        )
         c += 128
     if c + 64 <= stop:
-        _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
+        _strip_64(
+            to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c
+        )
         c += 64
     if c + 32 <= stop:
-        _strip_32(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
+        _strip_32(
+            to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c
+        )
         c += 32
     if c + 16 <= stop:
-        _strip_16(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c)
+        _strip_16(
+            to, to_at, to_stride, source, source_at, source_stride, ints, bounds, first, last, c
+        )
 
 
 @kernel
-def add_many_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, lists, width, rows, scratch):
+def add_many_rows(
+    to,
+    to_at,
+    to_stride,
+    source,
+    source_at,
+    source_stride,
+    ints,
+    bounds,
+    lists,
+    width,
+    rows,
+    scratch,
+):
     """As ``add_rows``, where the rising lists name many of the ``rows`` rows: these are taken in parts.
 
     A part of a strip stays in the first cache while every list passes over it. ``scratch``: a place in ``ints`` for the
@@ -97,7 +120,9 @@ def add_many_rows(to, to_at, to_stride, source, source_at, source_stride, ints, 
             at = scratch + 2 * part * lists
             _strip_64(to, to_at, to_stride, source, source_at, source_stride, ints, at, 0, lists, c)
         c += 64
-    add_rows(to, to_at, to_stride, source, source_at, source_stride, ints, bounds, 0, lists, c, width)
+    add_rows(
+        to, to_at, to_stride, source, source_at, source_stride, ints, bounds, 0, lists, c, width
+    )
 
 
 @kernel

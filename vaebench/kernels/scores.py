@@ -154,7 +154,9 @@ def end(memory, logs):
 
 
 @kernel
-def score(memory, logs, first, units, base, stride, cycle, table, words, parents, chain, bits, bits_cycle):
+def score(
+    memory, logs, first, units, base, stride, cycle, table, words, parents, chain, bits, bits_cycle
+):
     """Log-probabilities, nats, of the units' values ``bits`` in the rows from ``first`` on, as many as ``logs`` has.
 
     Args:
@@ -177,7 +179,13 @@ def score(memory, logs, first, units, base, stride, cycle, table, words, parents
             for r in range(rows):
                 logits = load(memory, r * STRIP + half - c)
                 factor = add(one, exp_minus_abs(logits))
-                account(memory, (rows + r) * STRIP, logits, np.int64(bits[i * own + half // LANES]), factor)
+                account(
+                    memory,
+                    (rows + r) * STRIP,
+                    logits,
+                    np.int64(bits[i * own + half // LANES]),
+                    factor,
+                )
                 i += 1
                 if i == bits_cycle:
                     i = 0
@@ -209,7 +217,11 @@ def sample(memory, logs, first, units, base, stride, cycle, table, words, parent
         for half in range(c, min(c + STRIP, own * LANES), LANES):
             for r in range(rows):
                 place = (first + r) * units + half
-                uniform = load(noise, place) if half + LANES <= units else load_first(noise, place, units - half)
+                uniform = (
+                    load(noise, place)
+                    if half + LANES <= units
+                    else load_first(noise, place, units - half)
+                )
                 logits = load(memory, r * STRIP + half - c)
                 q, factor = sigmoid(logits)
                 fired = less(uniform, q)
@@ -221,7 +233,22 @@ def sample(memory, logs, first, units, base, stride, cycle, table, words, parent
 
 
 @kernel
-def sample_chained(memory, logs, first, units, base, stride, cycle, table, words, parents, noise, bits, chain, rooms):
+def sample_chained(
+    memory,
+    logs,
+    first,
+    units,
+    base,
+    stride,
+    cycle,
+    table,
+    words,
+    parents,
+    noise,
+    bits,
+    chain,
+    rooms,
+):
     """As ``sample``, of autoregressive units, which take turns.
 
     Args:

@@ -83,7 +83,9 @@ def number(typing, a, at):
     """
 
     def generate(context, builder, sig, args):
-        return builder.sext(builder.load(_place(context, builder, sig, args), align=4), ir.IntType(64))
+        return builder.sext(
+            builder.load(_place(context, builder, sig, args), align=4), ir.IntType(64)
+        )
 
     return types.int64(a, types.intp), generate
 
@@ -140,7 +142,9 @@ def _call(builder, name: str, *args):
     """A function of LLVM that takes and gives vectors of one type, such as llvm.fma."""
     kind = args[0].type
     suffix = f"v{LANES}f32"
-    declared = builder.module.declare_intrinsic(f"llvm.{name}.{suffix}", fnty=ir.FunctionType(kind, [kind] * len(args)))
+    declared = builder.module.declare_intrinsic(
+        f"llvm.{name}.{suffix}", fnty=ir.FunctionType(kind, [kind] * len(args))
+    )
     return builder.call(declared, args)
 
 
@@ -161,7 +165,9 @@ def splat(typing, x):
     """A vector of equal floats."""
 
     def generate(context, builder, sig, args):
-        one = builder.insert_element(ir.Constant(_WIDE, ir.Undefined), args[0], ir.Constant(_INT, 0))
+        one = builder.insert_element(
+            ir.Constant(_WIDE, ir.Undefined), args[0], ir.Constant(_INT, 0)
+        )
         return builder.shuffle_vector(one, ir.Constant(_WIDE, ir.Undefined), _ints(0))
 
     return _V(types.float32), generate
@@ -193,7 +199,9 @@ def load_first(typing, a, at, count):
         place = builder.bitcast(_place(context, builder, sig, args), _WIDE.as_pointer())
         kind = ir.FunctionType(_WIDE, [_WIDE.as_pointer(), _INT, _MASK, _WIDE])
         declared = builder.module.declare_intrinsic(f"llvm.masked.load.v{LANES}f32.p0", fnty=kind)
-        return builder.call(declared, [place, ir.Constant(_INT, 4), _mask(builder, args[2]), _all(0.0)])
+        return builder.call(
+            declared, [place, ir.Constant(_INT, 4), _mask(builder, args[2]), _all(0.0)]
+        )
 
     return _V(a, types.intp, types.intp), generate
 
@@ -438,10 +446,19 @@ def exp_minus_abs(typing, v):
         whole = builder.fsub(shifted, magic)
         f = _fma(builder, whole, _all(-0.693359375), x)
         f = _fma(builder, whole, _all(2.12194440e-4), f)
-        coefficients = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+        coefficients = (
+            1.9875691500e-4,
+            1.3981999507e-3,
+            8.3334519073e-3,
+            4.1665795894e-2,
+            1.6666665459e-1,
+            0.5,
+        )
         value = _polynomial(builder, f, coefficients)
         value = _fma(builder, value, builder.fmul(f, f), builder.fadd(f, _all(1.0)))
-        exponent = builder.shl(builder.add(builder.bitcast(shifted, _WIDE_INT), _ints(127)), _ints(23))
+        exponent = builder.shl(
+            builder.add(builder.bitcast(shifted, _WIDE_INT), _ints(127)), _ints(23)
+        )
         value = builder.fmul(value, builder.bitcast(exponent, _WIDE))
         return builder.select(seen, value, _all(0.0))
 
@@ -461,7 +478,13 @@ def log(typing, v):
         k = builder.sitofp(k, _WIDE)
         x = builder.fsub(m, _all(1.0))
         coefficients = (
-            *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
+            *(
+                7.0376836292e-2,
+                -1.1514610310e-1,
+                1.1676998740e-1,
+                -1.2420140846e-1,
+                1.4249322787e-1,
+            ),
             *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
         )
         square = builder.fmul(x, x)

@@ -21,7 +21,9 @@ from vaebench.kernels.layout import MODEL, POSTERIOR, SIZE
 
 
 @kernel
-def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places):
+def wake_sleep(
+    theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise, mean, rates, places
+):
     """Updates by wake-sleep, one for each of ``rows`` (updates, batch); returns the sum of their mean bounds, nats.
 
     ``units`` are the lists of the cases and their samples, ``dreamt`` those of as many dreams. The bounds of a layer's
@@ -40,8 +42,12 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         list_overlaps(mean, ints, units[0], overlaps)
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch)
-            sample_layer(theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, logs)
+            infer_logits(
+                theta, work, ints, block, units[i], batch, i == 0, overlaps, square, scratch
+            )
+            sample_layer(
+                theta, work, ints, block, units[i + 1], noise, t, batch, thresholds, scratch, logs
+            )
             bound -= logs.mean()
 
         # The generative model, from the top down: what it dreams, and what it says of the samples.
@@ -58,7 +64,9 @@ def wake_sleep(theta, work, ints, blocks, units, dreamt, ones, ends, rows, noise
         list_overlaps(mean, ints, dreamt[0], overlaps)
         for i in range(layers):
             block = blocks[i]
-            infer_logits(theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square, scratch)
+            infer_logits(
+                theta, work, ints, block, dreamt[i], batch, i == 0, overlaps, square, scratch
+            )
             drive_layer(theta, work, ints, block, dreamt[i + 1], batch, scratch, rates[POSTERIOR])
 
         for i in range(layers + 1):

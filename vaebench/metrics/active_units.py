@@ -36,7 +36,11 @@ class Active(Metric[ActiveUnits | ActiveMeans]):
         else:
             active = collected.result()
         samples = job.settings["bound_samples"]
-        return [job.measure("active_units", sum(active), None, samples, unit="units", layers=active, **settings)]
+        return [
+            job.measure(
+                "active_units", sum(active), None, samples, unit="units", layers=active, **settings
+            )
+        ]
 
 
 METRIC = Active()

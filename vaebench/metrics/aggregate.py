@@ -31,7 +31,13 @@ class Aggregate(Metric[Gather]):
         return [
             job.measure("mi", mi.value, mi.error, None, each=mi.each, ceiling=mi.ceiling),
             job.measure(
-                "aggregate_kl", kl.value, kl.error, None, each=kl.each, direct=kl.direct, direct_error=kl.direct_error
+                "aggregate_kl",
+                kl.value,
+                kl.error,
+                None,
+                each=kl.each,
+                direct=kl.direct,
+                direct_error=kl.direct_error,
             ),
         ]
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, cast
 
-from vaebench.estimators.annealed_evidence import Annealed, Annealing, Dreaming, log_evidence, log_mean
+from vaebench.estimators.annealed_evidence import (
+    Annealed,
+    Annealing,
+    Dreaming,
+    log_evidence,
+    log_mean,
+)
 from vaebench.estimators.jackknife import group_sums, variance
 from vaebench.metrics.base import Metric
 from vaebench.metrics.job import Job
@@ -24,7 +30,12 @@ class AnnealedNLL(Metric[Annealed]):
         """Models of vectors with real latents whose prior is sampled at once, where chains are asked for."""
         model = job.model
         real = model.facts.latent == "gaussian" and not model.facts.reads_documents
-        return bool(job.settings.get("ais_chains")) and real and isinstance(model, LatentModel) and _dreams(model)
+        return (
+            bool(job.settings.get("ais_chains"))
+            and real
+            and isinstance(model, LatentModel)
+            and _dreams(model)
+        )
 
     def collect(self, job: Job) -> Annealed:
         """The weights of all chains of every case."""

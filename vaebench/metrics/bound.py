@@ -28,8 +28,12 @@ class Bound(Metric[BoundSum]):
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [
             job.with_log_z("bound", -b.value, b.error, b.samples, each=collected.each()),
-            job.with_log_z("kl", sum(b.kl), None, b.samples, each=collected.each_kl(), layers=b.kl, **how),
-            *document_perplexity.measures(job, collected.each(), collected.variance(), b.samples, names),
+            job.with_log_z(
+                "kl", sum(b.kl), None, b.samples, each=collected.each_kl(), layers=b.kl, **how
+            ),
+            *document_perplexity.measures(
+                job, collected.each(), collected.variance(), b.samples, names
+            ),
         ]
 
 

@@ -22,7 +22,12 @@ POOLED_IW = "iw_pooled_perplexity"
 
 
 def measures(
-    job: Job, nll: Tensor, variance: Tensor | None, samples: int | None, names: tuple[str, str], **more: Any
+    job: Job,
+    nll: Tensor,
+    variance: Tensor | None,
+    samples: int | None,
+    names: tuple[str, str],
+    **more: Any,
 ) -> list[Measure]:
     """Both perplexities of a job on documents as counts; none on other examples.
 
@@ -43,5 +48,7 @@ def measures(
     for name, perplexity, of_case in zip(names, (per_document, pooled), each, strict=True):
         p = perplexity(nll, tokens, variance)
         extra = {**of_tokens, "spread": p.case_error, **more}
-        found.append(job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra))
+        found.append(
+            job.measure(name, p.value, p.error, samples, unit="per token", each=of_case, **extra)
+        )
     return found

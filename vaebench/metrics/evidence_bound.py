@@ -27,7 +27,9 @@ class EvidenceBound(Metric[Tensor]):
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """``spread``: the standard error of the mean over examples."""
         value = -float(collected.mean())
-        bound = job.measure("bound", value, None, None, each=-collected, spread=case_error(collected))
+        bound = job.measure(
+            "bound", value, None, None, each=-collected, spread=case_error(collected)
+        )
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [bound, *document_perplexity.measures(job, -collected, None, None, names)]
 

@@ -25,7 +25,9 @@ class ExactKL(Metric[dict[str, float]]):
     def measures(self, job: Job, collected: dict[str, float]) -> list[Measure]:
         """Both."""
         return [
-            job.measure("exact_kl", collected["exact_kl"], None, None, least=collected["kl_optimum"]),
+            job.measure(
+                "exact_kl", collected["exact_kl"], None, None, least=collected["kl_optimum"]
+            ),
             job.measure("kl_gap", collected["gap"], None, None),
         ]
 

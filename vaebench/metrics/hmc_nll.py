@@ -17,7 +17,11 @@ class HMCNLL(Metric[tuple[Tensor, Tensor]]):
     def applies(self, job: Job) -> bool:
         """Models of vectors with a Gaussian posterior, where samples are asked for."""
         wanted = job.settings.get("hmc_samples")
-        return bool(wanted) and isinstance(job.model, GaussianPosterior) and not job.model.facts.reads_documents
+        return (
+            bool(wanted)
+            and isinstance(job.model, GaussianPosterior)
+            and not job.model.facts.reads_documents
+        )
 
     def collect(self, job: Job) -> tuple[Tensor, Tensor]:
         """log p(x) of every case and the acceptance of its chain, (n,) each."""
@@ -29,7 +33,11 @@ class HMCNLL(Metric[tuple[Tensor, Tensor]]):
         values, accepted = collected
         samples = job.settings["hmc_samples"]
         acceptance = float(accepted.mean())
-        return [job.measure("hmc_nll", -float(values.mean()), None, samples, each=-values, acceptance=acceptance)]
+        return [
+            job.measure(
+                "hmc_nll", -float(values.mean()), None, samples, each=-values, acceptance=acceptance
+            )
+        ]
 
 
 METRIC = HMCNLL()

@@ -40,7 +40,13 @@ class ImportanceNLL(Metric[ImportanceSum]):
 
 def details(w: Importance) -> dict[str, object]:
     """What a result keeps beside the value and its error."""
-    return {"curve": w.curve, "ess": w.ess, "ess_min": w.ess_min, "spread": w.case_error, "error_by": "jackknife"}
+    return {
+        "curve": w.curve,
+        "ess": w.ess,
+        "ess_min": w.ess_min,
+        "spread": w.case_error,
+        "error_by": "jackknife",
+    }
 
 
 METRIC = ImportanceNLL()

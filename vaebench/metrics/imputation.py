@@ -20,16 +20,24 @@ class Imputation(Metric[Tensor]):
     def applies(self, job: Job) -> bool:
         """Models of bits with a posterior that is sampled at once, where it is asked for."""
         model = job.model
-        decodes = isinstance(model, SampledPosterior) and isinstance(model, BinaryVisibles) and model.draws_bits
+        decodes = (
+            isinstance(model, SampledPosterior)
+            and isinstance(model, BinaryVisibles)
+            and model.draws_bits
+        )
         return bool(job.settings.get("imputation")) and decodes
 
     def collect(self, job: Job) -> Tensor:
         """Shares of wrong pixels, (chains, steps + 1, n)."""
         settings = EvalSettings.of(job.settings)
         kind = str(settings.imputation)
-        hidden = missing(kind, settings.missing, job.model.info.shape, len(job.x), job.seed).to(job.x.device)
+        hidden = missing(kind, settings.missing, job.model.info.shape, len(job.x), job.seed).to(
+            job.x.device
+        )
         count = settings.imputation_steps
-        return errors(cast(Decoding, job.model), job.x, hidden, count, settings.imputation_chains, job.seed)
+        return errors(
+            cast(Decoding, job.model), job.x, hidden, count, settings.imputation_chains, job.seed
+        )
 
     def measures(self, job: Job, collected: Tensor) -> list[Measure]:
         """Per cent of the missing pixels, mean over cases; the error is that over the chains."""

@@ -46,7 +46,9 @@ class Job:
         """Whether the posterior of every case is a Boltzmann machine, unnormalised."""
         return isinstance(self.model, BoltzmannPosterior)
 
-    def stream(self, samples: int, chunk: int | None = None, state: Stateful | None = None) -> Iterator[weights.Pass]:
+    def stream(
+        self, samples: int, chunk: int | None = None, state: Stateful | None = None
+    ) -> Iterator[weights.Pass]:
         """``samples`` of the posterior of every case; ``chunk`` of them at a time, for speed only.
 
         ``state``: what the caller gathers from them, so that a stream which was stopped can be gone on with.
@@ -60,7 +62,13 @@ class Job:
         if not isinstance(self.model, SampledPosterior):
             raise TypeError(f"{type(self.model).__name__} has no posterior to be sampled")
         return weights.stream(
-            self.model, self.x, samples, self.seed, chunk=chunk, state=state, precision=self.precision
+            self.model,
+            self.x,
+            samples,
+            self.seed,
+            chunk=chunk,
+            state=state,
+            precision=self.precision,
         )
 
     @property
@@ -85,9 +93,20 @@ class Job:
         """
         if each is not None:
             extra |= noticed(each)
-        return Measure(name, value, unit, error, "none" if error is None else "monte carlo", None, samples, extra=extra)
+        return Measure(
+            name,
+            value,
+            unit,
+            error,
+            "none" if error is None else "monte carlo",
+            None,
+            samples,
+            extra=extra,
+        )
 
-    def with_log_z(self, name: str, value: float, error: float | None, samples: int, **extra: Any) -> Measure:
+    def with_log_z(
+        self, name: str, value: float, error: float | None, samples: int, **extra: Any
+    ) -> Measure:
         """The same for a value in which the prior's log Z stands, if it lacks one."""
         if self.normaliser:
             extra["log_z_error"] = float(self.normaliser.error)

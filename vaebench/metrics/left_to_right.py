@@ -31,7 +31,14 @@ class LeftToRight(Metric[Tensor]):
         """``spread``: the standard error of the mean over documents. Its Monte Carlo error is seen by repeats alone."""
         particles = job.settings["particles"]
         value = -float(collected.mean())
-        nll = job.measure("left_to_right_nll", value, None, particles, each=-collected, spread=case_error(collected))
+        nll = job.measure(
+            "left_to_right_nll",
+            value,
+            None,
+            particles,
+            each=-collected,
+            spread=case_error(collected),
+        )
         return [nll, *document_perplexity.measures(job, -collected, None, particles, NAMES)]
 
 

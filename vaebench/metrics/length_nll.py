@@ -68,7 +68,11 @@ class LengthNLL(Metric[Annealed]):
         cases = len(nll)
         trust: dict[str, Any] = {"lengths": len(found.value), "method": found.method}
         if found.ess is not None:
-            trust |= {"chains": found.chains, "ess": float(found.ess.min()), "ess_mean": float(found.ess.mean())}
+            trust |= {
+                "chains": found.chains,
+                "ess": float(found.ess.min()),
+                "ess_mean": float(found.ess.mean()),
+            }
         if found.upper is not None and found.upper_error is not None:
             gap, gap_error = _largest_gap(found.upper - found.value, found.error, found.upper_error)
             trust |= {"gap": gap, "gap_error": gap_error}
@@ -76,7 +80,11 @@ class LengthNLL(Metric[Annealed]):
         own = {"spread": case_error(nll), "log_z_error": error, **trust}
         out = [job.measure("annealed_nll", float(nll.mean()), 0.0, None, each=nll, **own)]
 
-        if found.upper is not None and found.upper_error is not None and found.upper_ess is not None:
+        if (
+            found.upper is not None
+            and found.upper_error is not None
+            and found.upper_ess is not None
+        ):
             above = collected.free_energy + collected.of_documents(found.upper)
             error = float(collected.variance(found.upper_error).sum().sqrt() / cases)
             more: dict[str, Any] = {"upper_exact": bool(found.upper_exact), "log_z_error": error}
@@ -118,13 +126,19 @@ def annealed(
             known = by_length.exact(model, lengths)
         except ValueError as e:
             raise UserError(f"eval.logz_method=exact: {e}; allowed: auto, ais") from None
-        return Annealed(torch.cat(energies), LogZ(known, torch.zeros_like(known), "enumeration"), place)
+        return Annealed(
+            torch.cat(energies), LogZ(known, torch.zeros_like(known), "enumeration"), place
+        )
 
     if method != "ais":
         raise UserError(f"eval.logz_method={method}: not for documents; allowed: auto, exact, ais")
 
     times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
-    base = log_shares(model.mean) if settings["logz_base"] == "base_rate" else torch.zeros_like(model.mean)
+    base = (
+        log_shares(model.mean)
+        if settings["logz_base"] == "base_rate"
+        else torch.zeros_like(model.mean)
+    )
     how = Annealing(times, settings["logz_chains"], base)
     log_z = by_length.ais(model, lengths, how, seed, reverse=reverse, purpose=purpose)
     return Annealed(torch.cat(energies), log_z, place)

@@ -43,11 +43,15 @@ def estimate(
         times = SPACINGS[settings["logz_spacing"]](settings["logz_temperatures"])
         return logz.ais(rbm, times, chains, seed, base=base, reverse=reverse, purpose=purpose)
     if method == "tempering":
-        return logz.parallel_tempering(rbm, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose)
+        return logz.parallel_tempering(
+            rbm, settings["logz_sweeps"], chains, seed, base=base, purpose=purpose
+        )
     try:
         return logz.exact(rbm)
     except ValueError as e:
-        raise UserError(f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering") from None
+        raise UserError(
+            f"eval.logz_method={settings['logz_method']}: {e}; allowed: auto, ais, tempering"
+        ) from None
 
 
 CASES = 1000
@@ -58,7 +62,12 @@ SMOOTHING = 0.05
 
 
 def of_data(
-    model: BinaryRBM, settings: dict[str, Any], seed: int, *, reverse: bool | Tensor = False, purpose: str = "logz"
+    model: BinaryRBM,
+    settings: dict[str, Any],
+    seed: int,
+    *,
+    reverse: bool | Tensor = False,
+    purpose: str = "logz",
 ) -> LogZ:
     """log Z of a machine over the data, by ``logz_base`` from the uniform distribution or from that of the base rates.
 
@@ -85,7 +94,9 @@ def of_prior(
     base: Base = "uniform"
     if isinstance(model, DBN):
         parts = x.split(CASES)
-        mean = torch.stack([torch.sigmoid(model.encode(part.to(model.mean.dtype))).sum(0) for part in parts]).sum(0)
+        mean = torch.stack(
+            [torch.sigmoid(model.encode(part.to(model.mean.dtype))).sum(0) for part in parts]
+        ).sum(0)
         base = _base(mean / len(x), settings)
     return estimate(model.prior(), settings, seed, reverse=reverse, purpose=purpose, base=base)
 

@@ -38,8 +38,13 @@ class Normaliser(Metric[LogZ]):
             extra |= {"upper": float(found.upper), "upper_error": float(found.upper_error)}
             extra["upper_exact"] = found.upper_exact is not False
         if found.swap_rates:
-            extra |= {"swap_rates": found.swap_rates[0].tolist(), "temperatures": found.temperatures[0].tolist()}
-        return [Measure("log_z", float(found.value), "nats", float(found.error), "log Z", extra=extra)]
+            extra |= {
+                "swap_rates": found.swap_rates[0].tolist(),
+                "temperatures": found.temperatures[0].tolist(),
+            }
+        return [
+            Measure("log_z", float(found.value), "nats", float(found.error), "log Z", extra=extra)
+        ]
 
 
 METRIC = Normaliser()

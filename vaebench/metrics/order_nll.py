@@ -30,7 +30,9 @@ class OrderNLL(Metric[Tensor]):
         """``error``: what the choice of the orders leaves. ``spread``: the standard error of the mean over examples."""
         each = -collected.mean(0)
         error = orders.mean_error(collected)
-        nll = job.measure("nll", float(each.mean()), error, None, each=each, spread=case_error(each))
+        nll = job.measure(
+            "nll", float(each.mean()), error, None, each=each, spread=case_error(each)
+        )
         variance = collected.var(0) / len(collected) if len(collected) > 1 else None
         names = document_perplexity.PER_DOCUMENT, document_perplexity.POOLED
         return [nll, *document_perplexity.measures(job, each, variance, None, names)]

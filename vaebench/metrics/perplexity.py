@@ -9,11 +9,15 @@ from vaebench.metrics.job import Job
 from vaebench.results.stats import Measure
 
 
-def measure(job: Job, nll: float, error: float | None, samples: int | None, each: Tensor | None = None) -> Measure:
+def measure(
+    job: Job, nll: float, error: float | None, samples: int | None, each: Tensor | None = None
+) -> Measure:
     """The Measure of a job whose mean NLL per document is known; ``samples`` per document, None for an exact NLL.
 
     ``each``: the NLL of every document, (n,), nats.
     """
     found = perplexity(nll, error, job.x)
     extra = {"tokens": found.tokens, "tokens_per_case": found.tokens / len(job.x)}
-    return job.measure("perplexity", found.value, found.error, samples, unit="per token", each=each, **extra)
+    return job.measure(
+        "perplexity", found.value, found.error, samples, unit="per token", each=each, **extra
+    )

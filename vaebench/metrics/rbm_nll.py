@@ -96,7 +96,15 @@ class RBMNLL(Metric[Annealed]):
 
         return [
             *out,
-            job.measure("annealed_nll_reverse", energy + upper, 0.0, None, log_z=upper, log_z_error=error, **more),
+            job.measure(
+                "annealed_nll_reverse",
+                energy + upper,
+                0.0,
+                None,
+                log_z=upper,
+                log_z_error=error,
+                **more,
+            ),
             _log_z("log_z_reverse", upper, error, **more),
         ]
 
@@ -115,7 +123,9 @@ def _trust(found: LogZ) -> dict[str, Any]:
 @torch.no_grad()
 def free_energies(model: BinaryRBM, x: Tensor) -> Tensor:
     """F of the cases ``x`` (n, d), (n,), float64."""
-    return torch.cat([model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)])
+    return torch.cat(
+        [model.free_energy(part.to(model.mean.dtype)).double() for part in x.split(CASES)]
+    )
 
 
 @torch.no_grad()

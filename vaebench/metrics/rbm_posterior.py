@@ -29,18 +29,34 @@ class AnnealedNLL(Metric[AnnealedSum]):
     def measures(self, job: Job, collected: AnnealedSum) -> list[Measure]:
         """Beside the first the error of log Z of a case's posterior, mean and largest, and counts of modes."""
         if not isinstance(job.model, RBMPosteriorVAE):
-            raise TypeError(f"{type(job.model).__name__} has no Boltzmann posterior beside such a prior")
+            raise TypeError(
+                f"{type(job.model).__name__} has no Boltzmann posterior beside such a prior"
+            )
         plain = collected.plain
         weighted = collected.weighted
         first = plain.result()
         second = weighted.result()
         sd = plain.sd
-        annealing = {"posterior_log_z_error": float(sd.mean()), "posterior_log_z_error_max": float(sd.max())}
-        extra: dict[str, Any] = {**details(first), **annealing, "modes": collected.modes(job.model, job.x)}
+        annealing = {
+            "posterior_log_z_error": float(sd.mean()),
+            "posterior_log_z_error_max": float(sd.max()),
+        }
+        extra: dict[str, Any] = {
+            **details(first),
+            **annealing,
+            "modes": collected.modes(job.model, job.x),
+        }
         return [
-            job.with_log_z("iw_nll", first.nll, first.error, first.samples, each=plain.each(), **extra),
             job.with_log_z(
-                "iw_nll_weighted", second.nll, second.error, second.samples, each=weighted.each(), **details(second)
+                "iw_nll", first.nll, first.error, first.samples, each=plain.each(), **extra
+            ),
+            job.with_log_z(
+                "iw_nll_weighted",
+                second.nll,
+                second.error,
+                second.samples,
+                each=weighted.each(),
+                **details(second),
             ),
         ]
 

@@ -46,7 +46,9 @@ def validation(
     return found
 
 
-def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings: Mapping[str, Any]) -> float:
+def validation_bound(
+    model: Model, x: Tensor, samples: int, seed: int, settings: Mapping[str, Any]
+) -> float:
     """Mean over the cases ``x`` (n, d) of what selects the checkpoint, positive nats, lower is better.
 
     Normalised models: the bound with ``samples`` samples of each case, by its one-sample terms. Models that lack the
@@ -59,16 +61,26 @@ def validation_bound(model: Model, x: Tensor, samples: int, seed: int, settings:
     """
     if settings.get("masked"):
         return masked_nll(model, x, samples, seed, "valid")
-    if settings.get("exact") or (isinstance(model, BoltzmannPrior) and "temperatures" not in settings):
+    if settings.get("exact") or (
+        isinstance(model, BoltzmannPrior) and "temperatures" not in settings
+    ):
         return exact_value(model, x)
 
     if isinstance(model, ReplicatedSoftmax):
-        given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
+        given = {
+            "logz_temperatures": settings["temperatures"],
+            "logz_chains": settings["chains"],
+            **BASE_RATE,
+        }
         energies, log_z_of, length = annealed(model, x, given, seed, purpose="valid_logz")
         return float((energies + log_z_of.value[length]).mean())
 
     if isinstance(model, BinaryRBM):
-        given = {"logz_temperatures": settings["temperatures"], "logz_chains": settings["chains"], **BASE_RATE}
+        given = {
+            "logz_temperatures": settings["temperatures"],
+            "logz_chains": settings["chains"],
+            **BASE_RATE,
+        }
         found = log_zs.of_data(model, given, seed, purpose="valid_logz")
         return float(free_energies(model, x).mean() + found.value)
 

@@ -43,7 +43,9 @@ def build(config: dict[str, Any], info: DataInfo) -> Model:
         UserError: If the model or a key is unknown, or a value is refused.
     """
     cls = model_class(config["name"])
-    settings = {k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)}
+    settings = {
+        k: v for k, v in settings_of(config).items() if k not in ("init", "init_scale", *TEXT_KEYS)
+    }
     try:
         model = cls(info, **settings)
     except TypeError as e:

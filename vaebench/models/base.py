@@ -110,7 +110,9 @@ class ExactModel(Model):
     """Examples that ``score`` takes at a time."""
 
     @abstractmethod
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x), (batch,), nats, differentiable.
 
         Args:
@@ -124,7 +126,9 @@ class ExactModel(Model):
         """``log_evidence`` of any number of examples, in any dtype, without gradient and in bounded memory, (n,)."""
         if self.facts.reads_documents:
             return torch.cat([self.log_evidence(part) for part in x.split(self.SCORED)])
-        return torch.cat([self.log_evidence(part.to(self.mean.dtype)) for part in x.split(self.SCORED)])
+        return torch.cat(
+            [self.log_evidence(part.to(self.mean.dtype)) for part in x.split(self.SCORED)]
+        )
 
 
 class EnergyModel(Model):
@@ -194,7 +198,9 @@ class Ensemble(ExactModel):
         Where ``members`` are numbered off the number may be a tensor, ().
         """
 
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x) by the first member, (batch,), nats, differentiable."""
         return self.log_member(x, 0)
 

@@ -118,7 +118,9 @@ class Words(Units):
     @property
     def uniforms_like_data(self) -> int:
         if not self.longest:
-            raise ValueError("documents like those of the data: the tokens of the longest are not known")
+            raise ValueError(
+                "documents like those of the data: the tokens of the longest are not known"
+            )
         return self.longest
 
 
@@ -150,13 +152,19 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def __init__(self, info: DataInfo, dims: Sequence[int], posterior: str = "factorial") -> None:
         dims = list(dims) if isinstance(dims, (list, tuple)) else dims
-        if not isinstance(dims, list) or not dims or not all(type(n) is int and n > 0 for n in dims):
+        if (
+            not isinstance(dims, list)
+            or not dims
+            or not all(type(n) is int and n > 0 for n in dims)
+        ):
             raise UserError(
                 f"model.dims={dims}: must be a list of layer sizes from 1, deepest first, such as [200,200]"
             )
 
         if self.max_layers and len(dims) > self.max_layers:
-            raise UserError(f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer")
+            raise UserError(
+                f"model.dims={dims}: {type(self).__name__} has {self.max_layers} latent layer"
+            )
         if posterior not in POSTERIORS:
             raise UserError(f"model.posterior={posterior!r}: {nearest(str(posterior), POSTERIORS)}")
         super().__init__(info, dims[::-1])
@@ -164,7 +172,9 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         chained = posterior == "autoregressive"
         layer = Thresholded if posterior == "deterministic" else Units
         hidden = [Units(self.sizes[i + 1], self.sizes[i], chained=False) for i in range(1, n)]
-        self.p = layer_list([self._visibles(), *hidden, Units(0, self.sizes[n], self.chained_prior)])
+        self.p = layer_list(
+            [self._visibles(), *hidden, Units(0, self.sizes[n], self.chained_prior)]
+        )
         self.q = layer_list([layer(self.sizes[i], self.sizes[i + 1], chained) for i in range(n)])
 
     def _visibles(self) -> Units:
@@ -226,7 +236,9 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """log P(h_{i-1} | h_i) for i = 1..n, then log P(h_n), each (k, batch), nats."""
-        return [units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)]
+        return [
+            units.log_prob(h, v) for units, h, v in zip(self.p, [x, *z], [*z, None], strict=True)
+        ]
 
     def sample_visible(self, z: Sequence[Tensor], uniform: Tensor) -> Tensor:
         """Samples of P(x | h), bits of the shape of ``uniform`` (k, batch, d)."""
@@ -263,7 +275,9 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         z = {"z1": (noise["u1"] > 0.5).to(x.dtype)}
 
         def encode(x: Tensor, *u: Tensor) -> tuple[Tensor, ...]:
-            drawn = self.sample_posterior(x, 1, {f"q{i}": v.unsqueeze(0) for i, v in enumerate(u, start=1)})
+            drawn = self.sample_posterior(
+                x, 1, {f"q{i}": v.unsqueeze(0) for i, v in enumerate(u, start=1)}
+            )
             return tuple(layer[0] for layer in drawn)
 
         def decode(z1: Tensor, x: Tensor | None = None) -> Tensor:
@@ -278,7 +292,9 @@ class BeliefNet(SampledPosterior, Ancestral, BinaryVisibles):
         seen = {} if first.autoregressive is None else {"x": x}
         given = "" if first.autoregressive is None else " given the pixels before each"
         return {
-            "encoder": Program(encode, {"x": x, **above}, "a sample of every latent layer, z1 next to the data"),
+            "encoder": Program(
+                encode, {"x": x, **above}, "a sample of every latent layer, z1 next to the data"
+            ),
             "decoder": Program(decode, {**z, **seen}, f"logits of x{given}"),
             "sample": Program(draw, noise, "x drawn from the model"),
         }

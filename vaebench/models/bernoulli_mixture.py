@@ -39,13 +39,17 @@ class BernoulliMixture(ExactModel, Ancestral):
         super().__init__(info)
         self.components = validate.whole("model.components", components)
         d = info.size
-        self.p = nn.ParameterDict({"logits": torch.zeros(components, d), "log_weights": torch.zeros(components)})
+        self.p = nn.ParameterDict(
+            {"logits": torch.zeros(components, d), "log_weights": torch.zeros(components)}
+        )
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, component), (batch, components), nats."""
         return log_joint(x, self.p["logits"], self.p["log_weights"])
 
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x), (batch,), nats, differentiable."""
         return torch.logsumexp(self.log_joint(x), -1)
 

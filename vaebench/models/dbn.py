@@ -38,7 +38,9 @@ class DBN(BoltzmannPrior, SampledPosterior, BinaryVisibles):
 
     def __init__(self, info: DataInfo, dims: Sequence[int]) -> None:
         if len(dims) != 2 or min(dims) < 1:
-            raise UserError(f"model.dims={list(dims)}: allowed: two numbers of units, such as [500,2000]")
+            raise UserError(
+                f"model.dims={list(dims)}: allowed: two numbers of units, such as [500,2000]"
+            )
         super().__init__(info, dims)
         d, n1, n2 = self.sizes
         self.p = nn.ParameterDict(

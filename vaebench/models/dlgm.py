@@ -30,7 +30,9 @@ INPUT_NOISES = ("none", "bit_flip", "dropout")
 class Generator(nn.Module):
     """The generative half: T_0, the T_l between stochastic layers, and the G_l."""
 
-    def __init__(self, visible: Heads, between: Iterable[Heads], noise: Iterable[nn.Linear]) -> None:
+    def __init__(
+        self, visible: Heads, between: Iterable[Heads], noise: Iterable[nn.Linear]
+    ) -> None:
         super().__init__()
         self.visible = visible
         self.between = layer_list(between)
@@ -104,7 +106,10 @@ class DLGM(GaussianLayersModel):
         self.visible_bias = check_visible_bias(visible_bias)
 
         d = self.sizes[0]
-        between_layers = [Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity) for i in range(len(layers) - 1)]
+        between_layers = [
+            Heads(layers[i + 1], inner, {"h": layers[i]}, nonlinearity)
+            for i in range(len(layers) - 1)
+        ]
         self.p = Generator(
             Heads(layers[0], above, {"logits": d}, nonlinearity),
             between_layers,
@@ -133,11 +138,15 @@ class DLGM(GaussianLayersModel):
         """q(xi | x) of the examples ``x`` (batch, d); ``drop``: noise on the input, for training."""
         if drop and self.input_noise != "none":
             hit = drop["drop_input"] < self.noise_rate
-            x = torch.where(hit, 1 - x if self.input_noise == "bit_flip" else torch.zeros_like(x), x)
+            x = torch.where(
+                hit, 1 - x if self.input_noise == "bit_flip" else torch.zeros_like(x), x
+            )
         outputs = self.q(x)
         step = self.moments
         parts = [outputs[i : i + step] for i in range(0, len(outputs), step)]
-        return GaussianLayers([Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts])
+        return GaussianLayers(
+            [Layer(part[0], part[1], part[2] if self.rank_one else None) for part in parts]
+        )
 
     # ------------------------------------------------------------------------------------------------ generator
 
@@ -161,7 +170,9 @@ class DLGM(GaussianLayersModel):
 
     def programs(self, x: Tensor) -> dict[str, Program]:
         """Encoder and decoder."""
-        layers = {f"z{i}": torch.zeros(len(x), n, dtype=x.dtype) for i, n in enumerate(self.sizes[1:], 1)}
+        layers = {
+            f"z{i}": torch.zeros(len(x), n, dtype=x.dtype) for i, n in enumerate(self.sizes[1:], 1)
+        }
 
         def encode(x: Tensor) -> tuple[Tensor, ...]:
             return tuple(self.q(x))
@@ -169,9 +180,13 @@ class DLGM(GaussianLayersModel):
         def decode(*z: Tensor) -> Tensor:
             return self.logits(z)
 
-        moments = "mean, log of the precision's diagonal" + (" and its vector" if self.rank_one else "")
+        moments = "mean, log of the precision's diagonal" + (
+            " and its vector" if self.rank_one else ""
+        )
         return {
-            "encoder": Program(encode, {"x": x}, f"{moments}, layer after layer, z1 next to the data"),
+            "encoder": Program(
+                encode, {"x": x}, f"{moments}, layer after layer, z1 next to the data"
+            ),
             "decoder": Program(decode, layers, "logits of x"),
         }
 

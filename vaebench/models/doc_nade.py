@@ -59,18 +59,28 @@ class DocNADE(OrderedModel):
     """That ``score`` takes at a time."""
 
     def __init__(
-        self, info: DataInfo, dims: Sequence[int] = (50,), output: str = "tree", activation: str = "sigmoid"
+        self,
+        info: DataInfo,
+        dims: Sequence[int] = (50,),
+        output: str = "tree",
+        activation: str = "sigmoid",
     ) -> None:
         if len(dims) != 1:
-            raise UserError(f"model.dims={list(dims)}: allowed: one number of hidden units, such as [50]")
+            raise UserError(
+                f"model.dims={list(dims)}: allowed: one number of hidden units, such as [50]"
+            )
         super().__init__(info)
         units = validate.whole("model.dims", dims[0])
         validate.one_of("model.output", output, ("tree", "softmax"))
         validate.one_of("model.activation", activation, ACTIVATIONS)
         self.activation = activation
         rates = info.mean / max(float(info.mean.sum()), 1e-30)
-        out = WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
-        words = nn.ParameterDict({"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)})
+        out = (
+            WordTree(rates, units) if output == "tree" else Softmax(torch.from_numpy(rates), units)
+        )
+        words = nn.ParameterDict(
+            {"embedding": torch.zeros(info.size, units), "bias": torch.zeros(units)}
+        )
         self.p = nn.ModuleDict({"words": words, "output": out})
 
     def order_noise(self, batch: int) -> Shapes:
@@ -81,7 +91,9 @@ class DocNADE(OrderedModel):
         """Words of each document, (batch,)."""
         return x.sum(-1)
 
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p of the words of each document in the order of the noise ``order``, or a fixed one, (batch,), nats.
 
         Args:
@@ -163,7 +175,9 @@ class _Loops(torch.autograd.Function):
         ctx.tanh = tanh
         embedding, hidden, weight, bias, word, first, path, turn = tensors
         out = embedding.new_empty(len(first) - 1)
-        arrays = [v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)]
+        arrays = [
+            v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
+        ]
         doc_nade.log_probabilities(*arrays, tanh, out.numpy())
         return out
 
@@ -173,9 +187,13 @@ class _Loops(torch.autograd.Function):
         from vaebench.kernels import doc_nade
 
         embedding, hidden, weight, bias, word, first, path, turn = ctx.saved_tensors
-        arrays = [v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)]
+        arrays = [
+            v.detach().numpy() for v in (word, first, embedding, hidden, weight, bias, path, turn)
+        ]
         found = [torch.zeros_like(v) for v in (embedding, hidden, weight, bias)]
-        doc_nade.derivatives(*arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in found))
+        doc_nade.derivatives(
+            *arrays, ctx.tanh, slopes[0].contiguous().numpy(), *(v.numpy() for v in found)
+        )
         return (*found, None, None, None, None, None)
 
 

@@ -52,7 +52,9 @@ class EoNADE(Ensemble, Ancestral):
     PIXELS: ClassVar[int] = 16
     """Pixels whose hidden units are computed at once where a likelihood is evaluated."""
 
-    def __init__(self, info: DataInfo, units: int = 500, layers: int = 2, squeeze: float = 1e-4) -> None:
+    def __init__(
+        self, info: DataInfo, units: int = 500, layers: int = 2, squeeze: float = 1e-4
+    ) -> None:
         super().__init__(info)
         validate.whole("model.units", units)
         self.layers = validate.whole("model.layers", layers)

@@ -12,7 +12,15 @@ from vaebench.data.info import DataInfo
 from vaebench.data.kinds import Kind
 from vaebench.dists import bernoulli, gaussian
 from vaebench.errors import UserError
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, MeanVisibles, Moments, Program, Tiny
+from vaebench.models.base import (
+    Ancestral,
+    BinaryVisibles,
+    GaussianPosterior,
+    MeanVisibles,
+    Moments,
+    Program,
+    Tiny,
+)
 from vaebench.models.posterior import Noise
 from vaebench.models.visible_bias import VisibleBias, check_visible_bias
 from vaebench.nn.batch_norm import Tape
@@ -48,7 +56,12 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
     facts = FAMILIES["gaussian_vae"]
     tiny: ClassVar[Tiny] = {
         "VAE 4-3-2": {"latents": 2, "encoder": [4, 3], "nonlinearity": "softplus"},
-        "VAE 3-2, Gaussian": {"latents": 2, "encoder": [3], "decoder": [4, 3], "likelihood": "gaussian"},
+        "VAE 3-2, Gaussian": {
+            "latents": 2,
+            "encoder": [3],
+            "decoder": [4, 3],
+            "likelihood": "gaussian",
+        },
         "VAE 1, cross-entropy": {"latents": 1, "encoder": [], "likelihood": "cross_entropy"},
     }
 
@@ -119,7 +132,11 @@ class GaussianVAE(VisibleBias, GaussianPosterior, Ancestral, BinaryVisibles, Mea
             outputs = self.p(z)
             return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
-        gives = "logits of the mean of x, and its log-variance" if self.likelihood == "gaussian" else "logits of x"
+        gives = (
+            "logits of the mean of x, and its log-variance"
+            if self.likelihood == "gaussian"
+            else "logits of x"
+        )
         return {
             "encoder": Program(self.encode, {"x": x}, "mean and log-variance of z"),
             "decoder": Program(decode, {"z": z}, gives),

@@ -61,8 +61,14 @@ class UpwardPosterior(Posterior):
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
         """log q(z_1 | x), log q(z_2 | z_1), ..., (k, batch) each, nats."""
-        moments = [self.first, *(encoder(below) for encoder, below in zip(self.others, z[:-1], strict=True))]
-        return [gaussian.log_prob(here, mean, 0.5 * log_var) for here, (mean, log_var) in zip(z, moments, strict=True)]
+        moments = [
+            self.first,
+            *(encoder(below) for encoder, below in zip(self.others, z[:-1], strict=True)),
+        ]
+        return [
+            gaussian.log_prob(here, mean, 0.5 * log_var)
+            for here, (mean, log_var) in zip(z, moments, strict=True)
+        ]
 
 
 class HierarchicalVAE(GaussianLayersModel):
@@ -107,7 +113,9 @@ class HierarchicalVAE(GaussianLayersModel):
         super().__init__(info, layers)
         units = validate.sizes("model.hidden", hidden)[::-1]
         if len(units) != len(layers):
-            raise UserError(f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}")
+            raise UserError(
+                f"model.hidden={list(hidden)}: must be as many numbers as model.dims={list(dims)}"
+            )
         validate.whole("model.depth", depth, least=0)
         validate.one_of("model.nonlinearity", nonlinearity, NONLINEARITIES)
         self.visible_bias = check_visible_bias(visible_bias)
@@ -119,7 +127,9 @@ class HierarchicalVAE(GaussianLayersModel):
             Heads(layers[0], widths[0], {"logits": self.sizes[0]}, nonlinearity),
             [Heads(layers[i], widths[i], moments[i - 1], nonlinearity) for i in above],
         )
-        self.q = Encoders(Heads(self.sizes[i], widths[i], moments[i], nonlinearity) for i in range(len(layers)))
+        self.q = Encoders(
+            Heads(self.sizes[i], widths[i], moments[i], nonlinearity) for i in range(len(layers))
+        )
 
     @property
     def visible(self) -> Heads:
@@ -164,8 +174,12 @@ class HierarchicalVAE(GaussianLayersModel):
         for i in range(1, len(layers)):
             up = moments(self.q.layers[i])
             down = moments(self.p.between[i - 1])
-            found[f"encoder{i + 1}"] = Program(up, {"z": layers[i - 1]}, f"mean and log-variance of z{i + 1}")
-            found[f"decoder{i + 1}"] = Program(down, {"z": layers[i]}, f"mean and log-variance of z{i}")
+            found[f"encoder{i + 1}"] = Program(
+                up, {"z": layers[i - 1]}, f"mean and log-variance of z{i + 1}"
+            )
+            found[f"decoder{i + 1}"] = Program(
+                down, {"z": layers[i]}, f"mean and log-variance of z{i}"
+            )
         return found
 
     # -------------------------------------------------------------------------------------------------- samples

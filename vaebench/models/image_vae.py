@@ -16,7 +16,14 @@ from vaebench.data.info import DataInfo
 from vaebench.dists import bernoulli
 from vaebench.errors import UserError
 from vaebench.models import images
-from vaebench.models.base import Ancestral, BinaryVisibles, GaussianPosterior, Moments, Program, Tiny
+from vaebench.models.base import (
+    Ancestral,
+    BinaryVisibles,
+    GaussianPosterior,
+    Moments,
+    Program,
+    Tiny,
+)
 from vaebench.models.posterior import Noise
 from vaebench.nn.batch_norm import Tape, name_norms
 from vaebench.nn.resnet import ResNet
@@ -49,7 +56,13 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
 
     facts = FAMILIES["image_vae"]
     tiny: ClassVar[Tiny] = {
-        "image VAE": {"latents": 2, "channels": 4, "kernels": [3, 3], "encoder_channels": [3], "features": 4}
+        "image VAE": {
+            "latents": 2,
+            "channels": 4,
+            "kernels": [3, 3],
+            "encoder_channels": [3],
+            "features": 4,
+        }
     }
     kernel_layers = True
 
@@ -106,7 +119,9 @@ class ImageVAE(GaussianPosterior, Ancestral, BinaryVisibles):
 
         return {
             "encoder": Program(self.encode, {"x": x}, "mean and log-variance of z"),
-            "decoder": Program(decode, {"x": x, "z": z}, "logits of every pixel given those before it, and z"),
+            "decoder": Program(
+                decode, {"x": x, "z": z}, "logits of every pixel given those before it, and z"
+            ),
         }
 
     # -------------------------------------------------------------------------------------------------- samples

@@ -34,7 +34,12 @@ def image_shape(info: DataInfo) -> tuple[int, int]:
 
 
 def build_decoder(
-    info: DataInfo, latents: int, decoder: str, maps: int, channels: int | None, kernels: Sequence[int]
+    info: DataInfo,
+    latents: int,
+    decoder: str,
+    maps: int,
+    channels: int | None,
+    kernels: Sequence[int],
 ) -> ImageDecoder:
     """The decoder of a model's settings; see ``ImageVAE``."""
     validate.one_of("model.decoder", decoder, DECODERS)

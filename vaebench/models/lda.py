@@ -124,7 +124,9 @@ class Topics(nn.Module):
         """Set random counts: a Gamma of a whole shape is a sum of exponentials."""
         self.counts.zero_()
         for _ in range(self.SHAPE):
-            self.counts.add_(torch.empty_like(self.counts).exponential_(self.SHAPE, generator=generator))
+            self.counts.add_(
+                torch.empty_like(self.counts).exponential_(self.SHAPE, generator=generator)
+            )
 
 
 def shares(x: Tensor, gamma: Tensor, topics: Tensor) -> Tensor:

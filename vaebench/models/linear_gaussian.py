@@ -26,14 +26,24 @@ class LinearGaussian(SampledPosterior, Ancestral):
     reparameterised = True
 
     def __init__(self, info: DataInfo, dims: Sequence[int]) -> None:
-        if not isinstance(dims, (list, tuple)) or len(dims) != 1 or type(dims[0]) is not int or dims[0] < 1:
-            raise UserError(f"model.dims={dims}: linear_gaussian takes one latent layer, such as [2]")
+        if (
+            not isinstance(dims, (list, tuple))
+            or len(dims) != 1
+            or type(dims[0]) is not int
+            or dims[0] < 1
+        ):
+            raise UserError(
+                f"model.dims={dims}: linear_gaussian takes one latent layer, such as [2]"
+            )
         super().__init__(info, dims)
         d, n = self.sizes
         self.p = nn.ParameterDict(
-            {"weight": torch.zeros(d, n), "bias": torch.zeros(d), "log_sd": torch.zeros(1)}  # (d, n), (d,), (1,)
+            # (d, n), (d,), (1,)
+            {"weight": torch.zeros(d, n), "bias": torch.zeros(d), "log_sd": torch.zeros(1)}
         )
-        self.q = nn.ParameterDict({"weight": torch.zeros(n, d), "bias": torch.zeros(n), "log_sd": torch.zeros(n)})
+        self.q = nn.ParameterDict(
+            {"weight": torch.zeros(n, d), "bias": torch.zeros(n), "log_sd": torch.zeros(n)}
+        )
 
     def posterior_noise(self, k: int, batch: int) -> Shapes:
         """Noise of ``sample_posterior``: standard normals (k, batch, n)."""
@@ -44,7 +54,9 @@ class LinearGaussian(SampledPosterior, Ancestral):
         return {f"p{i}": ("normal", (batch, n)) for i, n in enumerate(self.sizes)}
 
     def _posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"]), self.q["log_sd"]
+        return nn.functional.linear(x - self.mean, self.q["weight"], self.q["bias"]), self.q[
+            "log_sd"
+        ]
 
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k reparameterised samples of Q(z | x): [z] with z (k, batch, n)."""
@@ -58,7 +70,10 @@ class LinearGaussian(SampledPosterior, Ancestral):
         """[log p(x | z), log p(z)], each (k, batch), nats."""
         decoded = nn.functional.linear(z[0], self.p["weight"], self.p["bias"])
         zero = torch.zeros((), dtype=z[0].dtype, device=z[0].device)
-        return [gaussian.log_prob(x, decoded, self.p["log_sd"]), gaussian.log_prob(z[0], zero, zero)]
+        return [
+            gaussian.log_prob(x, decoded, self.p["log_sd"]),
+            gaussian.log_prob(z[0], zero, zero),
+        ]
 
     def sample_joint(self, noise: Noise) -> tuple[Tensor, list[Tensor]]:
         """Ancestral samples: x (batch, d) and [z (1, batch, n)]."""
@@ -86,7 +101,9 @@ class LinearGaussian(SampledPosterior, Ancestral):
         """Exact log p(x) = log N(x; b, W W^T + s^2 I), (batch,), nats."""
         w = self.p["weight"]
         d = self.sizes[0]
-        cov = w @ w.T + torch.exp(2 * self.p["log_sd"]) * torch.eye(d, dtype=w.dtype, device=w.device)
+        cov = w @ w.T + torch.exp(2 * self.p["log_sd"]) * torch.eye(
+            d, dtype=w.dtype, device=w.device
+        )
         chol = torch.linalg.cholesky(cov)
         r = torch.linalg.solve_triangular(chol, (x - self.p["bias"]).T, upper=False)
         return -0.5 * (r * r).sum(0) - chol.diagonal().log().sum() - 0.5 * d * math.log(2 * math.pi)
@@ -98,7 +115,9 @@ class LinearGaussian(SampledPosterior, Ancestral):
         log_s = self.p["log_sd"]
         d = self.sizes[0]
         t2 = torch.exp(2 * log_t)
-        misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (w.square() * t2).sum()
+        misfit = (x - nn.functional.linear(mean, w, self.p["bias"])).square().sum(-1) + (
+            w.square() * t2
+        ).sum()
         data = -0.5 * misfit * torch.exp(-2 * log_s) - d * log_s - 0.5 * d * math.log(2 * math.pi)
         kl = 0.5 * (mean.square() + t2 - 1 - 2 * log_t).sum(-1)
         return data - kl

@@ -79,8 +79,12 @@ class MADE(Ensemble, Ancestral):
             self.p["direct"] = torch.zeros(d, d)
 
         drawn = [mask_degrees(d, units, layers, mask_seed, member) for member in range(masks)]
-        self.register_buffer("positions", torch.stack([positions for positions, _ in drawn]), persistent=False)
-        self.register_buffer("degrees", torch.stack([degrees for _, degrees in drawn]), persistent=False)
+        self.register_buffer(
+            "positions", torch.stack([positions for positions, _ in drawn]), persistent=False
+        )
+        self.register_buffer(
+            "degrees", torch.stack([degrees for _, degrees in drawn]), persistent=False
+        )
 
     def logits(self, x: Tensor, member: int | Tensor) -> Tensor:
         """Logits of every pixel given those before it in the order of a member, (batch, d); ``x`` (batch, d)."""
@@ -95,7 +99,9 @@ class MADE(Ensemble, Ancestral):
             hidden = torch.relu(F.linear(hidden, weight, self.p[f"hidden{layer}"]))
             before = degrees[layer]
 
-        logits = F.linear(hidden, self.p["output"] * (positions.unsqueeze(-1) > before), self.p["bias"])
+        logits = F.linear(
+            hidden, self.p["output"] * (positions.unsqueeze(-1) > before), self.p["bias"]
+        )
         if "direct" in self.p:
             logits = logits + F.linear(x, self.p["direct"] * (positions.unsqueeze(-1) > positions))
         return logits
@@ -114,7 +120,9 @@ class MADE(Ensemble, Ancestral):
         uniform = inside(noise["p0"])
         x = torch.zeros_like(uniform)
         for pixel in self.positions[0].argsort().tolist():
-            x[:, pixel] = (uniform[:, pixel] < torch.sigmoid(self.logits(x, 0)[:, pixel])).to(x.dtype)
+            x[:, pixel] = (uniform[:, pixel] < torch.sigmoid(self.logits(x, 0)[:, pixel])).to(
+                x.dtype
+            )
         return x, []
 
 

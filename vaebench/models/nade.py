@@ -90,7 +90,9 @@ class NADE(ExactModel, Ancestral):
         sums = running_sum.logits(x, self.p["weight"], self.p["hidden"], self.output)
         return sums + self.p["bias"]
 
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x), (batch,), nats, differentiable in the parameters."""
         ordered = x[:, self.order]
         return bernoulli.log_prob(ordered, self.logits(ordered))

@@ -36,7 +36,9 @@ class PixelCNN(ExactModel, Ancestral):
         self.p = images.build_decoder(info, 0, decoder, 1, channels, kernels)
         name_norms(self)
 
-    def log_evidence(self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None) -> Tensor:
+    def log_evidence(
+        self, x: Tensor, drop: Noise | None = None, tape: Tape | None = None
+    ) -> Tensor:
         """log p(x), (batch,), nats, differentiable; with a tape by the statistics of the batch. No dropout."""
         return bernoulli.log_prob(x, self.p(x, None, tape))[0]
 

@@ -93,7 +93,8 @@ class GaussianLayers(Posterior):
     def sample(self, k: int, noise: Noise) -> list[Tensor]:
         """Gradients pass to all that a layer has. Noise ``q1``, ``q2``, ...: standard normals (k, batch, n)."""
         return [
-            q.mean + precision_gaussian.transform(q.log_d, q.u, noise[f"q{i}"]) for i, q in enumerate(self.layers, 1)
+            q.mean + precision_gaussian.transform(q.log_d, q.u, noise[f"q{i}"])
+            for i, q in enumerate(self.layers, 1)
         ]
 
     def log_prob_terms(self, z: Sequence[Tensor]) -> list[Tensor]:
@@ -106,7 +107,10 @@ class GaussianLayers(Posterior):
 
     def exact_kl(self) -> list[Tensor]:
         """``kl_terms`` in float64."""
-        doubles = [Layer(q.mean.double(), q.log_d.double(), None if q.u is None else q.u.double()) for q in self.layers]
+        doubles = [
+            Layer(q.mean.double(), q.log_d.double(), None if q.u is None else q.u.double())
+            for q in self.layers
+        ]
         return GaussianLayers(doubles).kl_terms()
 
 

@@ -37,7 +37,11 @@ class BinaryRBM(EnergyModel):
         super().__init__(info)
         d = info.size
         self.p = nn.ParameterDict(
-            {"visible": torch.zeros(d), "hidden": torch.zeros(units), "weight": torch.zeros(d, units)}
+            {
+                "visible": torch.zeros(d),
+                "hidden": torch.zeros(units),
+                "weight": torch.zeros(d, units),
+            }
         )
 
     def machine(self) -> RBM:
@@ -55,7 +59,10 @@ class BinaryRBM(EnergyModel):
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
         """Uniforms (steps, batch, units) and (steps, batch, d)."""
         d, units = self.p["weight"].shape
-        return {"hidden": ("dithered", (steps, batch, units)), "visible": ("dithered", (steps, batch, d))}
+        return {
+            "hidden": ("dithered", (steps, batch, units)),
+            "visible": ("dithered", (steps, batch, d)),
+        }
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:

@@ -41,11 +41,18 @@ class RBMGenerator(RBMPriorModel, SampledPosterior):
     tiny: ClassVar[Tiny] = {"RBM generator 2+2": {"latents": 4, "layers": 1, "units": 3}}
 
     def __init__(
-        self, info: DataInfo, latents: int = 16, layers: int = 2, units: int = 200, momentum: float = 0.99
+        self,
+        info: DataInfo,
+        latents: int = 16,
+        layers: int = 2,
+        units: int = 200,
+        momentum: float = 0.99,
     ) -> None:
         most = boltzmann_exact.MAX_UNITS
         if type(latents) is not int or not 2 <= latents <= most:
-            raise UserError(f"model.latents={latents!r}: the posterior is enumerated; allowed: 2 to {most} bits")
+            raise UserError(
+                f"model.latents={latents!r}: the posterior is enumerated; allowed: 2 to {most} bits"
+            )
         super().__init__(info, [latents], units, layers, layers, momentum)
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None
         name_norms(self)

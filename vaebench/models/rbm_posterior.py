@@ -34,7 +34,9 @@ class Encoder(nn.Module):
     ``from_spins`` turns them into those of bits.
     """
 
-    def __init__(self, inputs: int, sides: tuple[int, int], units: int, layers: int, momentum: float) -> None:
+    def __init__(
+        self, inputs: int, sides: tuple[int, int], units: int, layers: int, momentum: float
+    ) -> None:
         super().__init__()
         self.n1, self.n2 = sides
         self.net = NormalizedTanhNet(inputs, units, layers, momentum)
@@ -80,9 +82,16 @@ class RBMPosteriorVAE(RBMPriorModel, BoltzmannPosterior):
     tiny: ClassVar[Tiny] = {"RBM posterior 2+3": {"latents": 5, "layers": 1, "units": 3}}
 
     def __init__(
-        self, info: DataInfo, latents: int = 200, layers: int = 2, units: int = 200, momentum: float = 0.99
+        self,
+        info: DataInfo,
+        latents: int = 200,
+        layers: int = 2,
+        units: int = 200,
+        momentum: float = 0.99,
     ) -> None:
-        super().__init__(info, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum)
+        super().__init__(
+            info, [validate.whole("model.latents", latents, 2)], units, layers, layers, momentum
+        )
         self.q = Encoder(info.size, (latents // 2, latents - latents // 2), units, layers, momentum)
         name_norms(self)
 

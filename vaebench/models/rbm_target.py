@@ -61,16 +61,25 @@ class RBMTarget(SampledPosterior):
         weights: str = "equal",
         low: float = 0.1,
     ) -> None:
-        for key, value, least in (("side", side, 1), ("components", components, 1), ("mixture", mixture, 0)):
+        for key, value, least in (
+            ("side", side, 1),
+            ("components", components, 1),
+            ("mixture", mixture, 0),
+        ):
             validate.whole(f"model.{key}", value, least)
         if side > MOST_BITS:
-            raise UserError(f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated")
+            raise UserError(
+                f"model.side={side}: must be at most {MOST_BITS}, for every state is tabulated"
+            )
         validate.one_of("model.weights", weights, WEIGHTS)
         validate.between("model.low", low)
 
         super().__init__(info, [2 * side])
         self.side = side
-        shapes = {"pattern": ("uniform", (components, 2 * side)), "weights": ("uniform", (components,))}
+        shapes = {
+            "pattern": ("uniform", (components, 2 * side)),
+            "weights": ("uniform", (components,)),
+        }
         made = draws.fixed(shapes, mixture, "init", 1)  # index 0 gives initial parameters
 
         high = (made["pattern"] < 0.5).double()
@@ -106,7 +115,9 @@ class RBMTarget(SampledPosterior):
     def sample_posterior(self, x: Tensor, k: int, noise: Noise) -> list[Tensor]:
         """k independent exact samples of q beside each case: [z (k, batch, 2 side)]."""
         lead = noise["q1"].shape
-        flat = boltzmann_exact.sample(self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side))
+        flat = boltzmann_exact.sample(
+            self.machine(), noise["q1"].reshape(-1), noise["q2"].reshape(-1, self.side)
+        )
         return [torch.cat(flat, -1).reshape(*lead, -1)]
 
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
@@ -114,7 +125,9 @@ class RBMTarget(SampledPosterior):
         whole = torch.cat(list(z), -1)
         z1, z2 = (v.reshape(-1, self.side) for v in whole.split(self.side, -1))
         rbm = self.machine()
-        return [(rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(whole.shape[:-1])]
+        return [
+            (rbm.negative_energy(z1, z2) - boltzmann_exact.log_z(rbm)).reshape(whole.shape[:-1])
+        ]
 
     def log_joint_terms(self, x: Tensor, z: Sequence[Tensor]) -> list[Tensor]:
         """[0, log p(z)], each (k, batch), nats: the data have no part in it."""

@@ -35,7 +35,9 @@ class Decoder(nn.Module):
 
     offset: Tensor
 
-    def __init__(self, mean: Tensor, latents: int, units: int, layers: int, momentum: float) -> None:
+    def __init__(
+        self, mean: Tensor, latents: int, units: int, layers: int, momentum: float
+    ) -> None:
         super().__init__()
         self.net = NormalizedTanhNet(latents, units, layers, momentum)
         self.output = nn.Linear(self.net.outputs, mean.numel())
@@ -48,7 +50,9 @@ class Decoder(nn.Module):
 class Generator(nn.Module):
     """The generative half: p(z) a Boltzmann machine, p(x | z) factorial Bernoulli."""
 
-    def __init__(self, mean: Tensor, latents: int, units: int, layers: int, momentum: float) -> None:
+    def __init__(
+        self, mean: Tensor, latents: int, units: int, layers: int, momentum: float
+    ) -> None:
         super().__init__()
         self.prior = RBMPrior(latents)
         self.decoder = Decoder(mean, latents, units, layers, momentum)
@@ -61,11 +65,21 @@ class RBMPriorModel(BoltzmannPrior, BinaryVisibles):
     """
 
     def __init__(
-        self, info: DataInfo, groups: Sequence[int], units: int, layers: int, decoder_layers: int, momentum: float
+        self,
+        info: DataInfo,
+        groups: Sequence[int],
+        units: int,
+        layers: int,
+        decoder_layers: int,
+        momentum: float,
     ) -> None:
         super().__init__(info, groups)
         latents = sum(groups)
-        for key, value, least in (("latents", latents, 2), ("units", units, 1), ("layers", layers, 0)):
+        for key, value, least in (
+            ("latents", latents, 2),
+            ("units", units, 1),
+            ("layers", layers, 0),
+        ):
             validate.whole(f"model.{key}", value, least)
         validate.share("model.momentum", momentum)
         self.p = Generator(self.mean, latents, units, decoder_layers, momentum)
@@ -103,7 +117,10 @@ class Inference(nn.Module):
     """The inference network: a net that all groups share, if there is one, a net for each group, and its output."""
 
     def __init__(
-        self, context: NormalizedTanhNet | None, nets: Iterable[NormalizedTanhNet], outputs: Iterable[nn.Linear]
+        self,
+        context: NormalizedTanhNet | None,
+        nets: Iterable[NormalizedTanhNet],
+        outputs: Iterable[nn.Linear],
     ) -> None:
         super().__init__()
         self.context = context
@@ -122,8 +139,21 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     facts = FAMILIES["rbm_vae"]
     tiny: ClassVar[Tiny] = {
         "RBM prior 2+2, one group": {"latents": 4, "groups": 1, "layers": 1, "units": 3},
-        "RBM prior 2+2, no context": {"latents": 4, "groups": 2, "layers": 0, "units": 3, "context": "none"},
-        "RBM prior 2+2": {"latents": 4, "groups": 2, "layers": 1, "units": 3, "context": "shared", "momentum": 0.8},
+        "RBM prior 2+2, no context": {
+            "latents": 4,
+            "groups": 2,
+            "layers": 0,
+            "units": 3,
+            "context": "none",
+        },
+        "RBM prior 2+2": {
+            "latents": 4,
+            "groups": 2,
+            "layers": 1,
+            "units": 3,
+            "context": "shared",
+            "momentum": 0.8,
+        },
     }
 
     def __init__(
@@ -136,8 +166,16 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         context: str = "shared",
         momentum: float = 0.99,
     ) -> None:
-        if type(latents) is not int or type(groups) is not int or groups < 1 or latents < 2 or latents % groups:
-            raise UserError(f"model.latents={latents!r}: must be a whole number of bits that groups={groups!r} divides")
+        if (
+            type(latents) is not int
+            or type(groups) is not int
+            or groups < 1
+            or latents < 2
+            or latents % groups
+        ):
+            raise UserError(
+                f"model.latents={latents!r}: must be a whole number of bits that groups={groups!r} divides"
+            )
         validate.one_of("model.context", context, CONTEXTS)
         size = latents // groups
         super().__init__(info, [size] * groups, units, layers, layers, momentum)
@@ -160,7 +198,9 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
         centred = x - self.mean
         return centred if self.q.context is None else self.q.context(centred, tape)
 
-    def group_logits(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+    def group_logits(
+        self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None
+    ) -> Tensor:
         """Logits of q(z_i | x, z_<i): (batch, n) for the first group, (k, batch, n) for the others.
 
         ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, bits or values between 0 and 1.
@@ -184,4 +224,8 @@ class RBMVAE(RBMPriorModel, SampledPosterior):
     def log_posterior_terms(self, z: Sequence[Tensor], x: Tensor) -> list[Tensor]:
         """log q(z | x) as one term (the prior does not fall into groups), (k, batch), nats."""
         seen = self.encode(x)
-        return [total([bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z))])]
+        return [
+            total(
+                [bernoulli.log_prob(z[i], self.group_logits(i, seen, z[:i])) for i in range(len(z))]
+            )
+        ]

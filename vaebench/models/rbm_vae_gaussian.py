@@ -49,14 +49,18 @@ class RBMVAEGaussian(RBMVAE):
     """
 
     facts = FAMILIES["rbm_vae_gaussian"]
-    tiny: ClassVar[Tiny] = {"RBM prior 2+2, Gaussian": {"latents": 4, "groups": 2, "layers": 1, "units": 3}}
+    tiny: ClassVar[Tiny] = {
+        "RBM prior 2+2, Gaussian": {"latents": 4, "groups": 2, "layers": 1, "units": 3}
+    }
     q: MixtureInference
 
     def __init__(self, info: DataInfo, *args: Any, **settings: Any) -> None:
         super().__init__(info, *args, **settings)
         self.q = MixtureInference(self.q, self.sizes[1])
 
-    def group_mixture(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None) -> Tensor:
+    def group_mixture(
+        self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None = None
+    ) -> Tensor:
         """Logits of q, delta and sigma of group i, stacked: (3, batch, n) for the first, (3, k, batch, n) for others.
 
         ``seen`` is ``encode``'s; ``before`` the groups below, (k, batch, n) each, any real values.

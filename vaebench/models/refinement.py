@@ -136,7 +136,9 @@ class Refinement:
             for k in range(self.steps.count)
         ]
         ends = []
-        for part, mean, log_var in zip(*(v.split(self.batch) for v in (x, found.mean, found.log_var)), strict=True):
+        for part, mean, log_var in zip(
+            *(v.split(self.batch) for v in (x, found.mean, found.log_var)), strict=True
+        ):
             draws = [Draws(normal[:, : len(part)].to(mean.dtype), {}) for normal in normals]
             ends.append(refine(model, part, (mean, log_var), draws, 1.0, self.steps).end)
         mean, log_var = (torch.cat(parts).detach() for parts in zip(*ends, strict=True))

@@ -67,7 +67,10 @@ class ReplicatedSoftmax(EnergyModel):
     def gibbs_noise(self, steps: int, batch: int) -> Shapes:
         """Uniforms (steps, batch, units), and two for the words of each document, (steps, batch, 2)."""
         units = len(self.p.hidden)
-        return {"hidden": ("uniform", (steps, batch, units)), "words": ("uniform", (steps, batch, 2))}
+        return {
+            "hidden": ("uniform", (steps, batch, units)),
+            "words": ("uniform", (steps, batch, 2)),
+        }
 
     @torch.no_grad()
     def gibbs(self, x: Tensor, noise: Noise) -> Tensor:
@@ -96,7 +99,9 @@ class Parameters(nn.Module):
         self.visible = nn.Parameter(torch.zeros(info.size))
         self.hidden = nn.Parameter(torch.zeros(units))
         self.weight = nn.Parameter(torch.zeros(info.size, units))
-        self.register_buffer("start_visible", log_shares(torch.from_numpy(info.mean)), persistent=False)
+        self.register_buffer(
+            "start_visible", log_shares(torch.from_numpy(info.mean)), persistent=False
+        )
 
     def start(self, generator: torch.Generator) -> None:
         """Set the visible biases to the words' shares; the generator is not used."""

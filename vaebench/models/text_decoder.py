@@ -53,7 +53,10 @@ class TextDecoder(nn.Module):
         for key, rate in (("dropout_in", dropout_in), ("dropout_out", dropout_out)):
             validate.share(f"model.{key}", rate)
         validate.flag("model.frozen_last_row", frozen_last_row)
-        self.rates = {"drop_in": (float(dropout_in), embedding), "drop_out": (float(dropout_out), units)}
+        self.rates = {
+            "drop_in": (float(dropout_in), embedding),
+            "drop_out": (float(dropout_out), units),
+        }
         self.frozen = vocabulary - 1 if frozen_last_row else None
         self.embedding = nn.Parameter(torch.zeros(vocabulary, embedding))
         self.lstm = LSTM(embedding + latents, units)
@@ -62,7 +65,9 @@ class TextDecoder(nn.Module):
 
     def dropout_noise(self, batch: int, width: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of ``drop`` for documents up to ``width`` tokens: uniforms, of the rates that are not 0."""
-        return {k: ("uniform", (batch, width - 1, n)) for k, (rate, n) in self.rates.items() if rate}
+        return {
+            k: ("uniform", (batch, width - 1, n)) for k, (rate, n) in self.rates.items() if rate
+        }
 
     def first_state(self, rows: int, z: Tensor | None) -> State:
         """State before the first word, each (rows, units), for codes ``z`` (rows, n)."""
@@ -83,7 +88,9 @@ class TextDecoder(nn.Module):
         h, _ = self.lstm(x, self.first_state(words.shape[0], z))
         return F.linear(h, self.output).transpose(0, 1)
 
-    def log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None = None) -> Tensor:
+    def log_likelihood(
+        self, documents: Documents, z: Tensor | None, drop: Drop | None = None
+    ) -> Tensor:
         """log p(document | z), (k, batch), nats, summed over words and ``</s>``. ``z`` (k, batch, n) or None, k = 1.
 
         ``drop``: uniforms as ``dropout_noise`` names them, or longer ones; a unit is kept where they reach the rate,
@@ -96,25 +103,32 @@ class TextDecoder(nn.Module):
         with products_in("float32", device):
             return self._log_likelihood(documents, z, drop, half)
 
-    def _log_likelihood(self, documents: Documents, z: Tensor | None, drop: Drop | None, half: bool) -> Tensor:
+    def _log_likelihood(
+        self, documents: Documents, z: Tensor | None, drop: Drop | None, half: bool
+    ) -> Tensor:
         tokens = documents.tokens.t()
         steps = documents.steps
         k, batch = (1, tokens.shape[1]) if z is None else z.shape[:2]
-        x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)  # (steps, batch, embedding)
+        # (steps, batch, embedding)
+        x = F.embedding(tokens[:-1], self.embedding, padding_idx=self.frozen)
         x = self._dropped("drop_in", x, drop)
         if z is not None:
             if k > 1:
                 x = x.unsqueeze(1).expand(-1, k, -1, -1).flatten(1, 2)
             x = torch.cat([x, z.reshape(1, k * batch, -1).expand(steps, -1, -1)], -1)
 
-        h, _ = self.lstm(x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1)))
+        h, _ = self.lstm(
+            x, self.first_state(batch, None if z is None else z.reshape(k * batch, -1))
+        )
         h = self._dropped("drop_out", h.unflatten(1, (k, batch)), drop).reshape(-1, self.lstm.units)
         targets = tokens[1:].unsqueeze(1).expand(-1, k, -1).reshape(-1)
         if documents.even:
             terms = log_probs(h, self.output, targets, half)
         else:  # the softmax is most of the work, so padding has no part in it
             real = (targets != PAD).nonzero().squeeze(1)
-            found = log_probs(h.index_select(0, real), self.output, targets.index_select(0, real), half)
+            found = log_probs(
+                h.index_select(0, real), self.output, targets.index_select(0, real), half
+            )
             terms = found.new_zeros(len(targets)).index_put((real,), found)
         return terms.view(steps, k, batch).sum(0)
 
@@ -151,13 +165,18 @@ class TextDecoder(nn.Module):
             if chosen is not prepared:
                 counts = (longs - 1).tolist()
                 tokens = documents.tokens[chosen, : counts[0] + 1].t()
-                inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))  # (steps, group, 4 units)
+                # (steps, group, 4 units)
+                inputs = self.lstm.input_gates(F.embedding(tokens[:-1], self.embedding))
                 prepared = chosen
             codes = None if z is None else z[first : first + rows, chosen].transpose(0, 1)
-            scored.out[first : first + rows, chosen] = self._score_group(tokens[1:], inputs, counts, codes).t()
+            scored.out[first : first + rows, chosen] = self._score_group(
+                tokens[1:], inputs, counts, codes
+            ).t()
         return scored.out
 
-    def _score_group(self, targets: Tensor, inputs: Tensor, counts: list[int], z: Tensor | None) -> Tensor:
+    def _score_group(
+        self, targets: Tensor, inputs: Tensor, counts: list[int], z: Tensor | None
+    ) -> Tensor:
         """log p of documents, longest first, and samples ``z`` (documents, k, n): (documents, k).
 
         ``targets`` (steps, documents); ``inputs``: the words' part of the gates; ``counts``: steps of every document.

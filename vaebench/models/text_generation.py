@@ -42,7 +42,9 @@ class Document:
 
 def greedy(model: TextModel, z: Tensor | None, longest: int) -> list[Document]:
     """For every code the document that takes the most probable word at every step; one document without codes."""
-    return _by_words(model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1))
+    return _by_words(
+        model, z, 1 if z is None else len(z), longest, lambda t, log_p: log_p.argmax(-1)
+    )
 
 
 def sample(model: TextModel, z: Tensor | None, uniform: Tensor) -> list[Document]:
@@ -84,7 +86,11 @@ def beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> list[D
 
 @torch.no_grad()
 def _by_words(
-    model: TextModel, z: Tensor | None, rows: int, longest: int, choose: Callable[[int, Tensor], Tensor]
+    model: TextModel,
+    z: Tensor | None,
+    rows: int,
+    longest: int,
+    choose: Callable[[int, Tensor], Tensor],
 ) -> list[Document]:
     """``choose(t, log_p)`` picks the next word of every row from log-probabilities (rows, V)."""
     state = model.p.first_state(rows, z)
@@ -118,7 +124,9 @@ def _beam(model: TextModel, z: Tensor | None, width: int, longest: int) -> Docum
     best: Document | None = None
 
     for _ in range(longest):
-        after, state = model.p.next_word(word, None if z is None else z.expand(len(word), -1), state)
+        after, state = model.p.next_word(
+            word, None if z is None else z.expand(len(word), -1), state
+        )
         every = (scores.unsqueeze(1) + after).flatten()
         scores, place = every.topk(min(width, len(every)))
         parent = place // after.shape[1]

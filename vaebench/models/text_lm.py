@@ -39,7 +39,9 @@ class TextLM(ExactModel):
         frozen_last_row: bool = False,
     ) -> None:
         super().__init__(info)
-        self.p = TextDecoder(info.size, 0, embedding, units, dropout_in, dropout_out, frozen_last_row)
+        self.p = TextDecoder(
+            info.size, 0, embedding, units, dropout_in, dropout_out, frozen_last_row
+        )
 
     def dropout_noise(self, batch: int, width: int) -> Shapes:
         """Noise of ``drop`` for documents (batch, width): uniforms ``drop_in`` and ``drop_out``, where there is any."""
@@ -55,7 +57,9 @@ class TextLM(ExactModel):
         def decode(x: Tensor) -> Tensor:
             return self.p.logits(x, None)
 
-        return {"decoder": Program(decode, {"x": x}, "logits of every next word given those before it")}
+        return {
+            "decoder": Program(decode, {"x": x}, "logits of every next word given those before it")
+        }
 
     @torch.no_grad()
     def score(self, x: Tensor) -> Tensor:

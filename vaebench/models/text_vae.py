@@ -68,7 +68,9 @@ class TextVAE(GaussianPosterior):
     ) -> None:
         super().__init__(info, [validate.whole("model.latents", latents)])
         vocabulary = info.size
-        self.p = TextDecoder(vocabulary, latents, embedding, units, dropout_in, dropout_out, frozen_last_row)
+        self.p = TextDecoder(
+            vocabulary, latents, embedding, units, dropout_in, dropout_out, frozen_last_row
+        )
         self.q = TextEncoder(vocabulary, embedding, units, 2 * latents)
 
     # ------------------------------------------------------------------------------------------------ posterior
@@ -89,7 +91,9 @@ class TextVAE(GaussianPosterior):
         return {
             "encoder": Program(encode, {"x": x}, "mean and log-variance of z"),
             "decoder": Program(
-                self.p.logits, {"x": x, "z": z}, "logits of every next word given z and those before it"
+                self.p.logits,
+                {"x": x, "z": z},
+                "logits of every next word given z and those before it",
             ),
         }
 

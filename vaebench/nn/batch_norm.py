@@ -67,7 +67,9 @@ def initial(model: nn.Module, prefix: str) -> dict[str, Tensor]:
     }
 
 
-def running(model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape) -> dict[str, Tensor]:
+def running(
+    model: nn.Module, prefix: str, state: dict[str, Tensor], tape: Tape
+) -> dict[str, Tensor]:
     """The entries of ``initial`` after the batch on the tape: momentum * old + (1 - momentum) * batch's.
 
     Layers that have written nothing on the tape are left out: they have not been used.

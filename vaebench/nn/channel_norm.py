@@ -25,7 +25,9 @@ class ChannelNorm(BatchNorm):
     def forward(self, x: Tensor, tape: Tape | None = None) -> Tensor:
         """Normalise ``x`` (batch, channels, h, w)."""
         if tape is None:
-            return F.batch_norm(x, self.mean, self.variance, self.scale, self.shift, False, 0.0, self.epsilon)
+            return F.batch_norm(
+                x, self.mean, self.variance, self.scale, self.shift, False, 0.0, self.epsilon
+            )
 
         # With a momentum of 1 the averages that PyTorch writes are the statistics of this batch alone.
         mean = torch.zeros_like(self.mean)
@@ -45,8 +47,15 @@ class ChannelNorm(BatchNorm):
         """Whether loops of our own can be taken: one thread of a CPU, full vectors, no gradient without a batch."""
         if tape is None and torch.is_grad_enabled():
             return False
-        fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.shape[1] % 16 == 0
-        bare = not torch.compiler.is_compiling() and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        fits = (
+            x.device.type == "cpu"
+            and x.dtype in (torch.float32, torch.bfloat16)
+            and x.shape[1] % 16 == 0
+        )
+        bare = (
+            not torch.compiler.is_compiling()
+            and not torch._C._functorch.is_functorch_wrapped_tensor(x)
+        )
         alone = torch.get_num_threads() == 1
         return fits and bare and alone and self.scale.dtype == torch.float32 and kernels.allowed()
 

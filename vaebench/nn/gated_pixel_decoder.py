@@ -55,13 +55,19 @@ class GatedLayer(nn.Module):
         normal_(self.horizontal, generator)
 
     def forward(
-        self, vertical: Tensor, horizontal: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+        self,
+        vertical: Tensor,
+        horizontal: Tensor,
+        tape: Tape | None = None,
+        above: RowsAbove | None = None,
     ) -> tuple[Tensor, Tensor]:
         over, left = self.convolved(vertical, horizontal, above)
         vertical, out = self.gates(over, left, tape)
         return vertical, out + horizontal
 
-    def convolved(self, vertical: Tensor, horizontal: Tensor, above: RowsAbove | None = None) -> tuple[Tensor, Tensor]:
+    def convolved(
+        self, vertical: Tensor, horizontal: Tensor, above: RowsAbove | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Both stacks by their filters, (batch, 2 channels, h, w) each."""
         over = F.conv2d(padded(vertical, self.margin, self, above), self.vertical)
         left = F.conv2d(F.pad(horizontal, (self.margin, 0, 0, 0)), self.horizontal)
@@ -131,7 +137,9 @@ class GatedPixelDecoder(ImageDecoder):
             raise ValueError("this decoder takes no code")
         return self.first.code(maps)
 
-    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
+    def hidden(
+        self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> Tensor:
         """The horizontal stack behind all layers, (rows, channels, h, w)."""
         top, left = first.chunk(2, 1)
         vertical, horizontal = self.first.gates(top, left, tape)

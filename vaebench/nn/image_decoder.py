@@ -59,7 +59,9 @@ class ImageDecoder(nn.Module):
         """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
         raise NotImplementedError
 
-    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
+    def hidden(
+        self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> Tensor:
         """What the last layers are given, (rows, channels, h, w), from what the first one was (rows, ..., h, w)."""
         raise NotImplementedError
 
@@ -80,12 +82,15 @@ class ImageDecoder(nn.Module):
             raise ValueError("this decoder takes no code")
         return self.maps_part(self.code(z).view(-1, self.maps, *self.shape))
 
-    def rest(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
+    def rest(
+        self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> Tensor:
         """Logits (rows, h w), float32 at least, from what the first layer was given (rows, channels, h, w).
 
         The last convolution is never in half precision: a likelihood sums its 784 logits.
         """
-        first = first.contiguous(memory_format=torch.channels_last)  # about a quarter faster on a CPU
+        # About a quarter faster on a CPU.
+        first = first.contiguous(memory_format=torch.channels_last)
         last = self.head_norm.elu(self.head(self.hidden(first, tape, above)), tape)
         with torch.autocast(last.device.type, enabled=False):
             return self.output(last.to(self.output.weight.dtype)).flatten(1)

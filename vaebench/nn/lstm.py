@@ -50,13 +50,17 @@ class LSTM(nn.Module):
                 return self._fused(x, *state)
         if not x.is_cuda:
             return self._fused(x, *state)
-        with warnings.catch_warnings():  # it copies the four into one piece, which is nothing beside the rest
-            warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
+        # It copies the four into one piece, which is nothing beside the rest.
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="RNN module weights are not part of single contiguous"
+            )
             return self._fused(x, *state)
 
     def _fused(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, State]:
         weights: list[Tensor] = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        training = torch.is_grad_enabled()  # cuDNN gives gradients in that mode only; there is no dropout in here
+        # cuDNN gives gradients in that mode only; there is no dropout in here.
+        training = torch.is_grad_enabled()
         start = [h.unsqueeze(0), c.unsqueeze(0)]
         out, h, c = torch.lstm(x, start, weights, True, 1, 0.0, training, False, False)
         return out, (h[0], c[0])

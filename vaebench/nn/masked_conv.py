@@ -81,7 +81,9 @@ class MaskedConv(nn.Module):
         self.inputs = inputs
         self.middle = kernel // 2
         self.weight = nn.Parameter(torch.zeros(outputs, inputs + free, kernel, kernel))
-        self.register_buffer("mask", mask_of(kernel, centre)[: self.middle + 1].clone(), persistent=False)
+        self.register_buffer(
+            "mask", mask_of(kernel, centre)[: self.middle + 1].clone(), persistent=False
+        )
 
     def start(self, generator: torch.Generator) -> None:
         """Initial weights: N(0, 2 / (kernel^2 outputs)), masked taps counted (He et al. 2019, their code)."""

@@ -65,11 +65,15 @@ class Heads(nn.Module):
         nonlinearity: Of the hidden units, one of ``NONLINEARITIES``.
     """
 
-    def __init__(self, inputs: int, hidden: Sequence[int], heads: dict[str, int], nonlinearity: str) -> None:
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], heads: dict[str, int], nonlinearity: str
+    ) -> None:
         super().__init__()
         widths = [inputs, *hidden]
         self.hidden = layer_list([nn.Linear(a, b) for a, b in pairwise(widths)])
-        self.heads = layer_dict({name: nn.Linear(widths[-1], units) for name, units in heads.items()})
+        self.heads = layer_dict(
+            {name: nn.Linear(widths[-1], units) for name, units in heads.items()}
+        )
         self.nonlinearity = NONLINEARITIES[nonlinearity]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -31,7 +31,9 @@ class Bottleneck(nn.Module):
         self.widen = Conv(inner, channels, 1)
         self.widen_norm = ChannelNorm(channels)
 
-    def forward(self, x: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> Tensor:
         hidden = self.narrow_norm.elu(self.narrow(x), tape)
         hidden = self.masked_norm.elu(self.masked(hidden, above), tape)
         return self.widen_norm.elu(self.widen(hidden), tape, residual=x)
@@ -79,7 +81,9 @@ class PixelDecoder(ImageDecoder):
         """What the maps of a code (rows, maps, h, w) give to the first layer, (rows, channels, h, w)."""
         return self.first.around(maps)
 
-    def hidden(self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None) -> Tensor:
+    def hidden(
+        self, first: Tensor, tape: Tape | None = None, above: RowsAbove | None = None
+    ) -> Tensor:
         """The trunk behind all blocks, (rows, channels, h, w)."""
         trunk = self.first_norm.elu(first, tape)
         seen = [trunk]

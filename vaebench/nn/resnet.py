@@ -17,7 +17,9 @@ from vaebench.nn.masked_conv import normal_
 class Conv(nn.Module):
     """A convolution without bias: (batch, inputs, h, w) -> (batch, outputs, h', w')."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.padding = padding
@@ -66,10 +68,14 @@ class ResNet(nn.Module):
     Reference: He et al. 2019, appendix B, and the layers of their code; 752,448 parameters for 28x28 and 64 outputs.
     """
 
-    def __init__(self, shape: tuple[int, int], outputs: int, channels: tuple[int, ...], features: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], outputs: int, channels: tuple[int, ...], features: int
+    ) -> None:
         super().__init__()
         widths = [1, *channels]
-        self.blocks = layer_list([ResidualBlock(a, b, stride=2) for a, b in zip(widths, channels, strict=False)])
+        self.blocks = layer_list(
+            [ResidualBlock(a, b, stride=2) for a, b in zip(widths, channels, strict=False)]
+        )
 
         height, width = shape
         for _ in channels:

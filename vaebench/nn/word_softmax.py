@@ -36,7 +36,9 @@ def log_probs(h: Tensor, weight: Tensor, words: Tensor, half: bool = False) -> T
     ``half``: whether the products are bfloat16; softmaxes, their logarithms and sums are float32 all the same.
     """
     if h.is_cuda or len(weight) <= SMALL or second_order.is_wanted():
-        logits = F.linear(h.bfloat16(), weight.bfloat16()).to(h.dtype) if half else F.linear(h, weight)
+        logits = (
+            F.linear(h.bfloat16(), weight.bfloat16()).to(h.dtype) if half else F.linear(h, weight)
+        )
         return -F.cross_entropy(logits, words, reduction="none")
     more = -len(h) % FULL
     apply: Callable[..., Tensor] = _LogProbs.apply
@@ -65,12 +67,15 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, h: Tensor, weight: Tensor, words: Tensor, half: bool) -> Tensor:
         a, b = (h.bfloat16(), weight.bfloat16()) if half else (h, weight)
-        within = [[product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)]
+        within = [
+            [product(part, block).to(h.dtype) for block in b.split(WORDS)] for part in a.split(ROWS)
+        ]
         sums = torch.cat([torch.stack([_softmax_(logits) for logits in row]) for row in within], 1)
         total = torch.logsumexp(sums, 0)
         ctx.half = half
         ctx.save_for_backward(h, weight, words, sums - total, *(p for row in within for p in row))
-        return ((h * weight[words]).sum(1) - total).clamp_(max=0)  # logits of thousands are rounded by more
+        # Logits of thousands are rounded by more.
+        return ((h * weight[words]).sum(1) - total).clamp_(max=0)
 
     @staticmethod
     @once_differentiable
@@ -84,7 +89,14 @@ class _LogProbs(torch.autograd.Function):
         factors = (shares.exp() * -grad).split(ROWS, 1)
         left = iter(within)
 
-        rows = zip(h.split(ROWS), to_h.split(ROWS), factors, words.split(ROWS), grad.split(ROWS), strict=True)
+        rows = zip(
+            h.split(ROWS),
+            to_h.split(ROWS),
+            factors,
+            words.split(ROWS),
+            grad.split(ROWS),
+            strict=True,
+        )
         for part, to_part, row, own, own_grad in rows:
             units = part.to(dtype).mT.contiguous()
             for number, ((block, to_block), factor) in enumerate(zip(blocks, row, strict=True)):

@@ -92,10 +92,14 @@ class Aggressive(VAE):
     ) -> None:
         super().__init__(model, **rest)
         if not self.validation["watch"]:
-            raise UserError("objective.watch=false: the mutual information at validations ends the aggressive phase")
+            raise UserError(
+                "objective.watch=false: the mutual information at validations ends the aggressive phase"
+            )
         self.window = validate.whole("objective.inner_window", inner_window)
         self.most = validate.whole("objective.inner_most", inner_most)
-        self.fixed = None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
+        self.fixed = (
+            None if inner_fixed is None else validate.whole("objective.inner_fixed", inner_fixed)
+        )
         self.strict = validate.flag("objective.inner_strict", inner_strict)
         self.best = validate.flag("objective.mi_best", mi_best)
         validate.one_of("objective.mi_of", mi_of, MI_OF)
@@ -113,7 +117,11 @@ class Aggressive(VAE):
 
     def inner_loop(self, state: dict[str, Tensor]) -> Window | None:
         """Of the aggressive phase only."""
-        return Window(self.window, self.most, self.strict, self.fixed) if state["aggressive"] > 0 else None
+        return (
+            Window(self.window, self.most, self.strict, self.fixed)
+            if state["aggressive"] > 0
+            else None
+        )
 
     def moves(self, state: dict[str, Tensor]) -> tuple[str, ...] | None:
         """The generative model alone in the aggressive phase, then both."""
@@ -127,5 +135,9 @@ class Aggressive(VAE):
         before = float(state["mi"])
         fell = now < before
         falls = float(state["falls"]) + fell
-        new = {"aggressive": float(falls < self.falls), "mi": max(now, before) if self.best else now, "falls": falls}
+        new = {
+            "aggressive": float(falls < self.falls),
+            "mi": max(now, before) if self.best else now,
+            "falls": falls,
+        }
         return {**state, **{k: torch.as_tensor(v).to(state[k]) for k, v in new.items()}}

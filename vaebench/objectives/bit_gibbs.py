@@ -47,7 +47,11 @@ class BitGibbs(Objective):
     kernel = "chains"
 
     def __init__(
-        self, model: RBMGenerator, sweeps: int = 10, weight_decay: float = 1e-4, statistics: str = "running"
+        self,
+        model: RBMGenerator,
+        sweeps: int = 10,
+        weight_decay: float = 1e-4,
+        statistics: str = "running",
     ) -> None:
         super().__init__()
         validate.one_of("objective.statistics", statistics, STATISTICS)
@@ -84,7 +88,9 @@ class BitGibbs(Objective):
         with torch.no_grad():
             z = sweep_bits(lambda v: log_joint(x, v), z, noise["posterior"])
         layers = [z.unsqueeze(0)]
-        log_p = self.model.log_likelihood(x, layers, tape) + rbm.negative_energy(*self.model.sides(layers))
+        log_p = self.model.log_likelihood(x, layers, tape) + rbm.negative_energy(
+            *self.model.sides(layers)
+        )
         bound = (log_p - boltzmann_exact.log_z(rbm)).mean()
         decay = penalty(self.model, self.weight_decay)
         new = {"posterior": z.to(state["posterior"].dtype), **self.averages(state, tape)}
@@ -93,7 +99,10 @@ class BitGibbs(Objective):
     def _statistics(self, state: dict[str, Tensor], z: Tensor) -> batch_norm.Tape:
         if self.statistics == "running":
             norms = [m.path for m in batch_norm.layers(self.model)]
-            return {path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"]) for path in norms}
+            return {
+                path: (state[f"model.{path}.mean"], state[f"model.{path}.variance"])
+                for path in norms
+            }
         tape: batch_norm.Tape = {}
         self.model.decode([z], tape)
         return tape

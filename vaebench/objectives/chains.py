@@ -46,7 +46,9 @@ def check_sweeps(discrete: int, relaxed: int) -> None:
     validate.whole("objective.relaxed_sweeps", relaxed)
 
 
-def relaxed_sweeps(rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor) -> Relaxed:
+def relaxed_sweeps(
+    rbm: RBM, z1: Tensor, relax: smoothing.Smoothing, u2: Tensor, u1: Tensor
+) -> Relaxed:
     """t relaxed sweeps from ``z1`` (k, *batch, n1); noise ``u2`` (t, k, *batch, n2), ``u1`` (t, k, *batch, n1)."""
     zeta1 = z1
     for v2, v1 in zip(u2.unbind(), u1.unbind(), strict=True):

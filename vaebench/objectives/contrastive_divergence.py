@@ -53,7 +53,8 @@ class ContrastiveDivergence(Objective):
     model: EnergyModel
 
     block = 1  # hundreds of chains, perhaps of many steps
-    worth_compiling = False  # nor are there kernels: with sides of hundreds of units the library's products are faster
+    # Nor are there kernels: with sides of hundreds of units the library's products are faster.
+    worth_compiling = False
 
     def __init__(
         self,
@@ -69,7 +70,9 @@ class ContrastiveDivergence(Objective):
         if grow is not None and not (is_number(grow) and grow > 0):
             raise UserError(f"objective.grow={grow!r}: must be a number of passes above 0, or null")
         if chains is not None and not model.draws_bits:
-            raise UserError(f"objective.chains={chains!r}: for models of bits only; allowed here: null")
+            raise UserError(
+                f"objective.chains={chains!r}: for models of bits only; allowed here: null"
+            )
 
         self.model = model
         self.plain_only = model.ragged
@@ -108,7 +111,11 @@ class ContrastiveDivergence(Objective):
 
     def length(self, batch: Batch) -> Tensor | int:
         """k at this update, see ``chain_length``."""
-        return self.steps if self.grow is None else chain_length(told(batch.passes), self.grow, self.steps)
+        return (
+            self.steps
+            if self.grow is None
+            else chain_length(told(batch.passes), self.grow, self.steps)
+        )
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
@@ -131,7 +138,11 @@ class ContrastiveDivergence(Objective):
 
 def readable(v: Tensor) -> bool:
     """Whether a number can be read within a step: it is on the CPU, and nobody maps or compiles the step."""
-    return not (torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(v) or v.is_cuda)
+    return not (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.is_functorch_wrapped_tensor(v)
+        or v.is_cuda
+    )
 
 
 def chain_length(passes: Tensor, grow: float, most: int) -> Tensor | int:
@@ -140,7 +151,9 @@ def chain_length(passes: Tensor, grow: float, most: int) -> Tensor | int:
     return int(k) if readable(k) else k
 
 
-def chain_ends(gibbs: Callable[[Tensor, State], Tensor], x: Tensor, k: Tensor | int, noise: State, most: int) -> Tensor:
+def chain_ends(
+    gibbs: Callable[[Tensor, State], Tensor], x: Tensor, k: Tensor | int, noise: State, most: int
+) -> Tensor:
     """Where chains from ``x`` (chains, d) stand after ``k`` steps, (chains, d).
 
     ``gibbs`` takes as many steps as its noise has rows; ``noise`` has ``most``.

@@ -49,4 +49,6 @@ def strengths(objective: Objective) -> dict[str, float]:
     if not objective.weight_decay:
         return {}
     decayed = {id(p) for p in objective.model.decayed()}
-    return {name: objective.weight_decay for name, p in objective.named_parameters() if id(p) in decayed}
+    return {
+        name: objective.weight_decay for name, p in objective.named_parameters() if id(p) in decayed
+    }

@@ -57,7 +57,9 @@ class DirectedObjective(RBMPriorObjective):
     def posterior_noise(self, batch: int) -> Shapes:
         """Uniforms (per unit, k, batch, n) for each group."""
         lead = (self.relax.uniforms, self.samples, batch)
-        return {f"q{i}": ("uniform", (*lead, n)) for i, n in enumerate(self.model.sizes[1:], start=1)}
+        return {
+            f"q{i}": ("uniform", (*lead, n)) for i, n in enumerate(self.model.sizes[1:], start=1)
+        }
 
     def group(self, i: int, seen: Tensor, before: Sequence[Tensor], tape: Tape | None) -> Tensor:
         """What the i-th group is drawn from: its logits, (k, batch, n), given the groups below, (k, batch, n) each."""
@@ -67,7 +69,9 @@ class DirectedObjective(RBMPriorObjective):
         """Smoothed samples (k, batch, n) of what ``group`` gives, from uniforms ``u`` (per unit, k, batch, n)."""
         return self.relax.sample(group, u)
 
-    def infer(self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None) -> tuple[list[Tensor], list[Tensor]]:
+    def infer(
+        self, seen: Tensor, noise: dict[str, Tensor], tape: Tape | None
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Smoothed samples of every group, (k, batch, n), and the ``group`` that each was drawn from.
 
         ``seen`` is the model's ``encode`` of the cases.
@@ -87,7 +91,9 @@ class DirectedObjective(RBMPriorObjective):
         """Minus the groups' entropies, plus the energy with biases at the means and pairs at the values given."""
         rbm = self.model.prior()
         mean1, mean2 = self.model.sides([torch.sigmoid(v) for v in logits])
-        energy = (mean1 * rbm.b1).sum(-1) + (mean2 * rbm.b2).sum(-1) + ((pair1 @ rbm.w) * pair2).sum(-1)
+        energy = (
+            (mean1 * rbm.b1).sum(-1) + (mean2 * rbm.b2).sum(-1) + ((pair1 @ rbm.w) * pair2).sum(-1)
+        )
         return -energy - sum(bernoulli.entropy(v) for v in logits)
 
     def gain(
@@ -106,7 +112,9 @@ class WeightedObjective(DirectedObjective):
     ``estimator`` of the bound's gradient, without effect on one sample: doubly_reparameterized or plain.
     """
 
-    def __init__(self, model: RBMVAE, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any) -> None:
+    def __init__(
+        self, model: RBMVAE, relax: Smoothing, estimator: str = weighted.ESTIMATORS[0], **more: Any
+    ) -> None:
         super().__init__(model, relax, **more)
         self.estimator = weighted.check(estimator)
 

@@ -31,13 +31,17 @@ class DVAE(DirectedObjective):
     relax: SpikeExponential
 
     def __init__(self, model: RBMVAE, beta: float | None = None, **more: Any) -> None:
-        super().__init__(model, relaxation("spike_exponential", beta, ("spike_exponential",)), **more)
+        super().__init__(
+            model, relaxation("spike_exponential", beta, ("spike_exponential",)), **more
+        )
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         sides = self.model.sides
         rbm = self.model.prior().detach()
         fixed = [v.detach() for v in logits]
-        z1, z2 = sides([self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])])
+        z1, z2 = sides(
+            [self.relax.active(v.detach()) for v in zeta[:-1]] + [torch.sigmoid(fixed[-1])]
+        )
         (l1, l2), (off1, off2) = sides(fixed), sides([torch.sigmoid(-v) for v in fixed])
         # d/dl of what each unit contributes. Given the groups below, -H(q) - h.q has the slope q (1 - q) (l - h).
         slope1 = torch.sigmoid(l1) * (off1 * (l1 - rbm.b1) - (1.0 - z1) * (z2 @ rbm.w.mT))

@@ -25,13 +25,18 @@ class DVAEPlusPlus(DirectedObjective):
 
     relax: Overlapping
 
-    def __init__(self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any) -> None:
+    def __init__(
+        self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any
+    ) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         sides = self.model.sides
         pair1, pair2 = sides([torch.sigmoid(v) for v in logits])
         if len(zeta) > 1:
-            posterior = [torch.sigmoid(self.relax.posterior_logit(z, v)) for z, v in zip(zeta, logits, strict=True)]
+            posterior = [
+                torch.sigmoid(self.relax.posterior_logit(z, v))
+                for z, v in zip(zeta, logits, strict=True)
+            ]
             pair1 = sides(posterior)[0]
         return self.expected_kl(logits, pair1, pair2)

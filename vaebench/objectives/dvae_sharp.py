@@ -26,7 +26,9 @@ class DVAESharp(WeightedObjective):
 
     relax: Overlapping
 
-    def __init__(self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any) -> None:
+    def __init__(
+        self, model: RBMVAE, smoothing: str = "exponential", beta: float | None = None, **more: Any
+    ) -> None:
         super().__init__(model, relaxation(smoothing, beta, OVERLAPPING), **more)
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
@@ -34,5 +36,10 @@ class DVAESharp(WeightedObjective):
 
     def log_prior_ratio(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         evidence = [self.relax.log_ratio(z) for z in zeta]
-        log_q = [(F.softplus(v + e) - F.softplus(v)).sum(-1) for v, e in zip(logits, evidence, strict=True)]
-        return mean_field.log_partition(self.model.prior(), *self.model.sides(evidence)) - sum(log_q)
+        log_q = [
+            (F.softplus(v + e) - F.softplus(v)).sum(-1)
+            for v, e in zip(logits, evidence, strict=True)
+        ]
+        return mean_field.log_partition(self.model.prior(), *self.model.sides(evidence)) - sum(
+            log_q
+        )

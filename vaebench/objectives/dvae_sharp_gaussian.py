@@ -58,7 +58,9 @@ class DVAESharpGaussian(WeightedObjective):
     model: RBMVAEGaussian
     relax: Gaussian
 
-    def __init__(self, model: RBMVAEGaussian, beta: float = 30.0, refresh: int = 1000, **more: Any) -> None:
+    def __init__(
+        self, model: RBMVAEGaussian, beta: float = 30.0, refresh: int = 1000, **more: Any
+    ) -> None:
         # Without couplings S = beta I: the smoothing is then N(z, 1 / beta), unit by unit.
         super().__init__(model, relaxation("gaussian", beta, ("gaussian",)), **more)
         self.refresh = validate.whole("objective.refresh", refresh)
@@ -102,7 +104,10 @@ class DVAESharpGaussian(WeightedObjective):
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
             own = mixtures if estimator == "plain" else self.frozen(seen, z, tape)
-            log_q = sum(gaussian_mixture_log_density(v, *m.unbind()).sum(-1) for v, m in zip(z, own, strict=True))
+            log_q = sum(
+                gaussian_mixture_log_density(v, *m.unbind()).sum(-1)
+                for v, m in zip(z, own, strict=True)
+            )
             log_p = log_density(self.model.prior(), state["lambda"], *self.model.sides(z))
             return self.model.log_likelihood(x, z, tape), log_p - log_q
 

@@ -100,10 +100,14 @@ class DVAESharpSharp(RBMPriorObjective):
         gain, bound = rule(x, weight, rbm.detach(), end, tape)
         return gain - weight * log_z, bound, {"posterior": kept}
 
-    def _one(self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape) -> tuple[Tensor, Tensor]:
+    def _one(
+        self, x: Tensor, weight: Tensor, stopped: RBM, end: chains.Relaxed, tape: Tape
+    ) -> tuple[Tensor, Tensor]:
         likelihood = self.model.log_likelihood(x, [end.zeta1, end.zeta2], tape)
         z1 = end.mean1 if self.rao_blackwell else end.zeta1
-        kl = stopped.negative_energy(z1, end.zeta2) - self.model.prior().negative_energy(z1, end.zeta2)
+        kl = stopped.negative_energy(z1, end.zeta2) - self.model.prior().negative_energy(
+            z1, end.zeta2
+        )
         return (likelihood - weight * kl).mean(0), (likelihood - kl).mean(0)
 
     def _several(
@@ -112,6 +116,8 @@ class DVAESharpSharp(RBMPriorObjective):
         prior = self.model.prior()
 
         def terms(z: list[Tensor]) -> tuple[Tensor, Tensor]:
-            return self.model.log_likelihood(x, z, tape), prior.negative_energy(*z) - stopped.negative_energy(*z)
+            return self.model.log_likelihood(x, z, tape), prior.negative_energy(
+                *z
+            ) - stopped.negative_energy(*z)
 
         return weighted.bound(terms, [end.zeta1, end.zeta2], weight)

@@ -110,7 +110,10 @@ class EM(Objective):
         rows = torch.arange(self.model.components, device=x.device) % len(x)
         centre = self.model.mean.clamp(EDGE, 1 - EDGE)
         means = (1 - self.shrink) * x[rows] + self.shrink * centre
-        return {"logits": torch.logit(means) + jitter, "log_weights": torch.zeros_like(jitter[:, 0])}
+        return {
+            "logits": torch.logit(means) + jitter,
+            "log_weights": torch.zeros_like(jitter[:, 0]),
+        }
 
     def maximised(self, counts: Tensor, sums: Tensor) -> State:
         """The M-step: parameters from how many examples each component has, and how often each pixel is on in them."""

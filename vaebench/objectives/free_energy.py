@@ -42,7 +42,10 @@ class FreeEnergy(Objective):
 
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of the posterior samples, and on the recognition network's input."""
-        return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
+        return {
+            **self.model.posterior_noise(self.samples, batch),
+            **self.model.dropout_noise(batch, width),
+        }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""

@@ -101,7 +101,9 @@ class Greedy(Objective):
 
     def _lower(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
         """Loss and mean -F of the machine over the data."""
-        return self._contrast(self.model.lower(), batch.x, told(batch.passes), noise["h1"], noise["x"])
+        return self._contrast(
+            self.model.lower(), batch.x, told(batch.passes), noise["h1"], noise["x"]
+        )
 
     def _upper(self, batch: Batch, noise: State) -> tuple[Tensor, Tensor]:
         """The same of the machine over h1 and h2, on samples of h1."""
@@ -110,7 +112,9 @@ class Greedy(Objective):
         passes = told(batch.passes) - self.passes
         return self._contrast(self.model.prior(), h1, passes, noise["h2"], noise["h1"])
 
-    def _contrast(self, rbm: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor) -> tuple[Tensor, Tensor]:
+    def _contrast(
+        self, rbm: RBM, x: Tensor, passes: Tensor, u2: Tensor, u1: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Loss and mean -F of a machine on its side 1 ``x`` (batch, n1), after so many passes of its own."""
         k = self.steps if self.grow is None else chain_length(passes, self.grow, self.steps)
 

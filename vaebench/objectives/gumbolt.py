@@ -30,7 +30,9 @@ class DiscretePlugIn(WeightedObjective):
         super().__init__(model, relax, **more)
         groups = len(model.sizes) - 1
         if groups > 1 and groups % 2:
-            raise UserError(f"model.groups={groups}: GumBolt and PWL take 1 group or an even number")
+            raise UserError(
+                f"model.groups={groups}: GumBolt and PWL take 1 group or an even number"
+            )
 
     def kl(self, zeta: list[Tensor], logits: list[Tensor]) -> Tensor:
         half = len(zeta) // 2
@@ -58,6 +60,8 @@ class PWL(DiscretePlugIn):
 
     tiny = (FEW_CHAINS,)
 
-    def __init__(self, model: RBMVAE, beta: float | None = None, stop_slope: bool = False, **more: Any) -> None:
+    def __init__(
+        self, model: RBMVAE, beta: float | None = None, stop_slope: bool = False, **more: Any
+    ) -> None:
         relax = relaxation("piecewise_linear", beta, ("piecewise_linear",), stop_slope=stop_slope)
         super().__init__(model, relax, **more)

@@ -36,7 +36,11 @@ class IWBound(Objective):
     model: SampledPosterior
 
     def __init__(
-        self, model: SampledPosterior, samples: int = 1, reduce: str = "mean", average: str = "inside"
+        self,
+        model: SampledPosterior,
+        samples: int = 1,
+        reduce: str = "mean",
+        average: str = "inside",
     ) -> None:
         super().__init__()
         self.model = model

@@ -21,19 +21,27 @@ class KLWeight:
     update uses it. An epoch is so many updates as cases / batch, fractions counted.
     """
 
-    def __init__(self, final: float, start: float | None, warmup: float, unit: str, slope: str) -> None:
+    def __init__(
+        self, final: float, start: float | None, warmup: float, unit: str, slope: str
+    ) -> None:
         if not is_number(final) or final < 0:
-            raise UserError(f"objective.kl_weight={final!r}: must be a number from 0 (an autoencoder)")
+            raise UserError(
+                f"objective.kl_weight={final!r}: must be a number from 0 (an autoencoder)"
+            )
         self.final = float(final)
         if start is not None and (not is_number(start) or not 0 <= start <= final):
-            raise UserError(f"objective.kl_start={start!r}: must be null or a number from 0 to kl_weight ({final})")
+            raise UserError(
+                f"objective.kl_start={start!r}: must be null or a number from 0 to kl_weight ({final})"
+            )
         if unit not in UNITS:
             raise UserError(f"objective.kl_unit={unit!r}: allowed: {', '.join(UNITS)}")
         if slope not in SLOPES:
             raise UserError(f"objective.kl_slope={slope!r}: allowed: {', '.join(SLOPES)}")
         self.start = start
         self.unit = unit
-        self.slope = (final - (start or 0.0) * (slope == "rest")) / positive("objective.kl_warmup", warmup)
+        self.slope = (final - (start or 0.0) * (slope == "rest")) / positive(
+            "objective.kl_warmup", warmup
+        )
 
     def at(self, batch: Batch) -> Tensor:
         """The weight in an update, (): ``batch`` tells the updates before it and the passes over the data with it."""

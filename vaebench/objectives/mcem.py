@@ -72,7 +72,10 @@ class MCEM(Objective):
         """The chains at samples of the prior, and the first step."""
         generator = torch.Generator().manual_seed(seeds.derive(seed, "chains"))
         z = torch.randn(cases, self.model.sizes[1], generator=generator)
-        return {"z": z.to(self.model.mean), "step": torch.tensor(self.first_step).to(self.model.mean)}
+        return {
+            "z": z.to(self.model.mean),
+            "step": torch.tensor(self.first_step).to(self.model.mean),
+        }
 
     def draws(self, batch: int, width: int) -> Shapes:
         """Momenta and uniforms of the transitions, and a posterior sample of each case for the bound."""
@@ -87,7 +90,9 @@ class MCEM(Objective):
         step = state["step"]
         accepted = []
         for momentum, uniform in zip(noise["momentum"], noise["accept"], strict=True):
-            z, probability = hmc.transition(self._density(x), z, step, self.leaps, momentum, uniform)
+            z, probability = hmc.transition(
+                self._density(x), z, step, self.leaps, momentum, uniform
+            )
             accepted.append(probability.mean())
             step = hmc.tuned(step, accepted[-1], self.acceptance, self.SPEED)
 
@@ -95,8 +100,15 @@ class MCEM(Objective):
         posterior = self.model.posterior(x)
         gain = (self.model.log_joint(x, found) + posterior.log_prob(found)).mean()
         loss = -gain + penalty(self.model, self.weight_decay) if self.weight_decay else -gain
-        told = {"bound": self._bound(x, posterior, noise), "acceptance": torch.stack(accepted).mean()}
-        return loss, {"z": z.detach(), "step": step.detach()}, {k: v.detach() for k, v in told.items()}
+        told = {
+            "bound": self._bound(x, posterior, noise),
+            "acceptance": torch.stack(accepted).mean(),
+        }
+        return (
+            loss,
+            {"z": z.detach(), "step": step.detach()},
+            {k: v.detach() for k, v in told.items()},
+        )
 
     def _density(self, x: Tensor) -> hmc.LogDensity:
         """log p(x, z) of codes (batch, n)."""

@@ -51,7 +51,9 @@ class MDL(Objective):
     @staticmethod
     def trains(model: Model) -> bool:
         """Belief nets without an autoregressive coder, where a gradient would pass through all bits after a bit."""
-        return isinstance(model, BeliefNet) and all(units.autoregressive is None for units in model.q)
+        return isinstance(model, BeliefNet) and all(
+            units.autoregressive is None for units in model.q
+        )
 
     def noise(self, batch: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Noise of one code of every example."""

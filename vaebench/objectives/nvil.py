@@ -54,7 +54,11 @@ class NVIL(Objective):
         self.decay = decay
         self.baseline_units = baseline_units
         self.reduce = reduction.check(reduce)
-        self.baseline = layer_list([TanhNet(n, baseline_units) for n in model.sizes[:-1]]) if input_baseline else None
+        self.baseline = (
+            layer_list([TanhNet(n, baseline_units) for n in model.sizes[:-1]])
+            if input_baseline
+            else None
+        )
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -129,7 +133,9 @@ class NVIL(Objective):
         predicted = None
         if self.baseline is not None:
             inputs = self.model.posterior_inputs(x, z)
-            predicted = torch.stack([c(v).reshape(-1) for c, v in zip(self.baseline, inputs, strict=True)])
+            predicted = torch.stack(
+                [c(v).reshape(-1) for c, v in zip(self.baseline, inputs, strict=True)]
+            )
         s, new_state = self.center(raw, predicted, state)
 
         gain = sum(log_p) + (s * torch.cat(log_q)).sum(0, keepdim=True)

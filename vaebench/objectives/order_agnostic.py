@@ -53,7 +53,9 @@ class OrderAgnostic(Objective):
         self.reduce = reduction.check(reduce)
         self.pretraining = validate.whole("objective.pretraining", pretraining, 0)
         shallower = model.layers - 1 if pretraining else 0
-        self.shallower = nn.ParameterList([torch.zeros_like(model.p["output"]) for _ in range(shallower)])
+        self.shallower = nn.ParameterList(
+            [torch.zeros_like(model.p["output"]) for _ in range(shallower)]
+        )
 
     @staticmethod
     def trains(model: Model) -> bool:
@@ -63,7 +65,9 @@ class OrderAgnostic(Objective):
     @staticmethod
     def first_parts(objective: dict[str, Any], model: dict[str, Any]) -> Parts:
         """Those of the nets that lack layers."""
-        return Parts("objective.pretraining", (model["layers"] - 1) * objective["pretraining"], "updates")
+        return Parts(
+            "objective.pretraining", (model["layers"] - 1) * objective["pretraining"], "updates"
+        )
 
     def groups(self) -> dict[str, str]:
         """One parameter group, of the model and of the weights that pretraining leaves behind."""
@@ -77,7 +81,11 @@ class OrderAgnostic(Objective):
         """One pure step; see the package docstring."""
         x = batch.x
         seen = observed(noise).to(x.dtype)
-        log_p = self._log_likelihood(x, seen, batch.update) if len(self.shallower) else self._by_net(0, x, seen)
+        log_p = (
+            self._log_likelihood(x, seen, batch.update)
+            if len(self.shallower)
+            else self._by_net(0, x, seen)
+        )
         return -reduction.over_cases(log_p, self.reduce), state, {"bound": log_p.detach().mean()}
 
     def _by_net(self, place: int, x: Tensor, seen: Tensor) -> Tensor:

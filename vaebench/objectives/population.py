@@ -48,7 +48,8 @@ def reweight(rbm: RBM, z1: Tensor, kept: Tensor, u: Tensor) -> tuple[Tensor, Ten
     """
     count = len(z1)
     log_w = torch.log_softmax(kept - rbm.detach().free_energy1(z1), 0)
-    due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)  # sum w^2 is one over the effective number of chains
+    # Sum w^2 is one over the effective number of chains.
+    due = torch.logsumexp(2 * log_w, 0) > math.log(2 / count)
     chosen = torch.where(due, parents(log_w, u), torch.arange(count, device=z1.device))
     return z1[chosen], torch.where(due, 0.0, log_w + math.log(count))
 

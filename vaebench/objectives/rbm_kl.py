@@ -74,7 +74,9 @@ class RBMKL(Objective):
         """Uniforms (sweeps, batch, n) for each side, discrete sweeps first, then relaxed ones."""
         rbm = self.model.machine()
         lead = (self.discrete_sweeps + self.relaxed_sweeps, batch)
-        return {f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, rbm.b2), (1, rbm.b1))}
+        return {
+            f"side{i}": ("uniform", (*lead, b.shape[-1])) for i, b in ((2, rbm.b2), (1, rbm.b1))
+        }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring."""
@@ -83,10 +85,14 @@ class RBMKL(Objective):
             rbm, state["chains"], self.relax, self.discrete_sweeps, noise["side2"], noise["side1"]
         )
         stopped = rbm.detach()
-        bound = (self.model.target(z1, z2) - stopped.negative_energy(z1, z2)).mean() + boltzmann_exact.log_z(stopped)
+        bound = (
+            self.model.target(z1, z2) - stopped.negative_energy(z1, z2)
+        ).mean() + boltzmann_exact.log_z(stopped)
         if self.gradient == "exact":
             loss = self.model.kl()
         else:
             side1 = end.mean1 if self.rao_blackwell else end.zeta1
-            loss = (stopped.negative_energy(side1, end.zeta2) - self.model.target(side1, end.zeta2)).mean()
+            loss = (
+                stopped.negative_energy(side1, end.zeta2) - self.model.target(side1, end.zeta2)
+            ).mean()
         return loss, {"chains": z1.to(state["chains"].dtype)}, {"bound": bound.detach()}

@@ -77,7 +77,13 @@ class RBMPriorObjective(Objective):
         raise NotImplementedError
 
     def gain(
-        self, x: Tensor, weight: Tensor, log_z: Tensor, state: State, noise: State, tape: batch_norm.Tape
+        self,
+        x: Tensor,
+        weight: Tensor,
+        log_z: Tensor,
+        state: State,
+        noise: State,
+        tape: batch_norm.Tape,
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """What is maximised for each case, (batch,), its one-sample bound without log Z, (batch,), and new state.
 
@@ -106,11 +112,19 @@ class RBMPriorObjective(Objective):
         lead = (self.prior_sweeps, self.prior_chains)
         sides = dict(zip(self.chain_noise, (rbm.b2.shape[-1], rbm.b1.shape[-1]), strict=True))
         more: Shapes = {"prior_parents": ("uniform", (1,))} if self.reweighted else {}
-        return {**{k: ("dithered", (*lead, n)) for k, n in sides.items()}, **self.posterior_noise(batch), **more}
+        return {
+            **{k: ("dithered", (*lead, n)) for k, n in sides.items()},
+            **self.posterior_noise(batch),
+            **more,
+        }
 
     def kl_weight(self, progress: Tensor) -> Tensor:
         """Weight of the KL at a share of the budget."""
-        return torch.clamp(progress / self.warmup, max=1.0) if self.warmup else torch.ones_like(progress)
+        return (
+            torch.clamp(progress / self.warmup, max=1.0)
+            if self.warmup
+            else torch.ones_like(progress)
+        )
 
     def follow(self, rbm: RBM, state: State, noise: State) -> tuple[Tensor, dict[str, Tensor]]:
         """``log_z`` as ``gain`` takes it, and the new state of the chains that have followed the machine."""
@@ -133,7 +147,11 @@ class RBMPriorObjective(Objective):
         weight = self.kl_weight(told(batch.progress))
         gain, bound, more = self.gain(batch.x, weight, log_z, state, noise, tape)
         new = {**chains, **self.averages(state, tape), **more}
-        return penalty(self.model, self.weight_decay) - gain.mean(), new, {"bound": bound.detach().mean()}
+        return (
+            penalty(self.model, self.weight_decay) - gain.mean(),
+            new,
+            {"bound": bound.detach().mean()},
+        )
 
 
 def rate_of_log_z(rbm: RBM, z1: Tensor, z2: Tensor, log_w: Tensor | None = None) -> Tensor:

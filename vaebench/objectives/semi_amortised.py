@@ -70,11 +70,15 @@ class SemiAmortised(VAE):
         super().__init__(model, **rest)
         validate.one_of("objective.gradient", gradient, GRADIENTS)
         if not is_number(svi_momentum) or not 0 <= svi_momentum < 1:
-            raise UserError(f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1")
+            raise UserError(
+                f"objective.svi_momentum={svi_momentum!r}: must be at least 0 and below 1"
+            )
         self.gradient = gradient
         if gradient != "exact":
             self.alone = True  # it calls autograd by itself, which no map over seeds goes through
-            self.no_half = f"objective.gradient={gradient} takes differences, which its rounding hides"
+            self.no_half = (
+                f"objective.gradient={gradient} takes differences, which its rounding hides"
+            )
         self.reach = validate.positive("objective.svi_reach", svi_reach)
         self.steps = Steps(
             validate.whole("objective.svi_steps", svi_steps),
@@ -86,7 +90,9 @@ class SemiAmortised(VAE):
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of the samples of every step and of the bound, and of dropout in each of these K + 1 passes."""
         once = super().draws(batch, width)
-        of_steps = {f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()}
+        of_steps = {
+            f"svi{k}.{name}": v for k in range(self.steps.count) for name, v in once.items()
+        }
         return {**of_steps, **once}
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
@@ -107,26 +113,36 @@ class SemiAmortised(VAE):
             new |= self.averages(new, tape)
         return found.loss + self.penalty(), new, self.metrics(found)
 
-    def _unrolled(self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]) -> Elbo:
+    def _unrolled(
+        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
+    ) -> Elbo:
         with second_order.wanted():
             start = self.model.encode(x, tapes[-1])
-            path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1], differentiable=True)
+            path = refine(
+                self.model, x, start, draws, weight, self.steps, tapes[:-1], differentiable=True
+            )
             return elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
 
-    def _by_differences(self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]) -> Elbo:
+    def _by_differences(
+        self, x: Tensor, draws: list[Draws], last: Draws, weight: Tensor, tapes: list[Tape]
+    ) -> Elbo:
         """The loss with a gradient that was found step by step, from the last one back.
 
         What is returned has the value of the loss, and the gradient as that of a sum of products with it.
         """
         start = self.model.encode(x, tapes[-1])
-        theta: list[Tensor] = [p for name, p in self.model.named_parameters() if name.startswith("p.")]
+        theta: list[Tensor] = [
+            p for name, p in self.model.named_parameters() if name.startswith("p.")
+        ]
         path = refine(self.model, x, start, draws, weight, self.steps, tapes[:-1])
         found = elbo(self.model, x, Gaussian(*path.end), last, weight, tapes[-1])
         grads = torch.autograd.grad(found.loss, [*path.end, *theta])
         back = self._faithful if self.gradient == "faithful" else self._central
         to_start, to_theta = back(x, path, draws, weight, theta, list(grads[:2]), list(grads[2:]))
 
-        products = [(p * g).sum() for p, g in zip((*start, *theta), (*to_start, *to_theta), strict=True)]
+        products = [
+            (p * g).sum() for p, g in zip((*start, *theta), (*to_start, *to_theta), strict=True)
+        ]
         linear = torch.stack(products).sum()
         return found._replace(loss=found.loss.detach() + linear - linear.detach())
 
@@ -174,7 +190,10 @@ class SemiAmortised(VAE):
                 up, theta_up = self._shifted(x, path, k, u, r, draws, weight, theta)
                 down, theta_down = self._shifted(x, path, k, u, -r, draws, weight, theta)
                 a = [v - (g - h) / (2 * r) for v, g, h in zip(a, up, down, strict=True)]
-                to_theta = [v - (g - h) / (2 * r) for v, g, h in zip(to_theta, theta_up, theta_down, strict=True)]
+                to_theta = [
+                    v - (g - h) / (2 * r)
+                    for v, g, h in zip(to_theta, theta_up, theta_down, strict=True)
+                ]
             p = [steps.momentum * v for v in p]
         return a, to_theta
 
@@ -216,9 +235,13 @@ class SemiAmortised(VAE):
             there = joint[:2]
             theta_there = joint[2:]
 
-            change = clipped_jointly([(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip)
+            change = clipped_jointly(
+                [(g - h) / r for g, h in zip(theta_there, theta_here, strict=True)], steps.clip
+            )
             to_theta = [v - d for v, d in zip(to_theta, change, strict=True)]
-            a = clipped_jointly([v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip)
+            a = clipped_jointly(
+                [v - (g - h) / r for v, g, h in zip(a, there, here, strict=True)], steps.clip
+            )
             p = [steps.momentum * v for v in p]
         return a, to_theta
 

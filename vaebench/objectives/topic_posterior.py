@@ -49,7 +49,12 @@ class TopicPosterior(Objective):
     validation = MappingProxyType({"exact": True})
 
     def __init__(
-        self, model: LDA, decay: float = 0.7, offset: float = 10.0, iterations: int = 100, tolerance: float = 1e-3
+        self,
+        model: LDA,
+        decay: float = 0.7,
+        offset: float = 10.0,
+        iterations: int = 100,
+        tolerance: float = 1e-3,
     ) -> None:
         super().__init__()
         self.model = model
@@ -114,7 +119,9 @@ class _Ascent(torch.autograd.Function):
     """The mean bound of a batch, (), and lambda' (topics, V). A library is asked, so there is nothing to derive."""
 
     @staticmethod
-    def forward(counts: Tensor, x: Tensor, cases: Tensor, rule: TopicPosterior) -> tuple[Tensor, Tensor]:
+    def forward(
+        counts: Tensor, x: Tensor, cases: Tensor, rule: TopicPosterior
+    ) -> tuple[Tensor, Tensor]:
         counts = counts.detach()
         weight = dirichlet.expected_log(counts).exp()
         x = x.to(counts.dtype)

@@ -78,14 +78,19 @@ class VAE(Objective):
 
     def draws(self, batch: int, width: int) -> Shapes:
         """Noise of K posterior samples per case, and of dropout where the model has it."""
-        return {**self.model.posterior_noise(self.samples, batch), **self.model.dropout_noise(batch, width)}
+        return {
+            **self.model.posterior_noise(self.samples, batch),
+            **self.model.dropout_noise(batch, width),
+        }
 
     def forward(self, state: State, batch: Batch, noise: State) -> Step:
         """One pure step; see the package docstring. ``loss`` in the metrics is what is minimised."""
         x = batch.x
         tape: Tape = {}
         q = self.model.posterior(x, tape)
-        found = elbo(self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape, self.sampled_kl)
+        found = elbo(
+            self.model, x, q, drawn(noise, len(x)), self.weight.at(batch), tape, self.sampled_kl
+        )
         loss = found.loss + self.penalty()
         return loss, {**state, **self.averages(state, tape)}, self.metrics(found)
 
@@ -102,5 +107,7 @@ class VAE(Objective):
 
 def drawn(noise: dict[str, Tensor], batch: int, prefix: str = "") -> Draws:
     """One evaluation's part of the noise of a step, under names that begin with ``prefix``, for so many examples."""
-    drop = {k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")}
+    drop = {
+        k.removeprefix(prefix): v[:batch] for k, v in noise.items() if k.startswith(f"{prefix}drop")
+    }
     return Draws(noise[f"{prefix}q1"][:, :batch], drop)

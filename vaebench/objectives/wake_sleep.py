@@ -42,7 +42,11 @@ class WakeSleep(Objective):
     @staticmethod
     def trains(model: Model) -> bool:
         """Models that dream, whose posterior gives every dream a probability, one by one."""
-        sampled = isinstance(model, Ancestral) and isinstance(model, SampledPosterior) and not model.deterministic
+        sampled = (
+            isinstance(model, Ancestral)
+            and isinstance(model, SampledPosterior)
+            and not model.deterministic
+        )
         return sampled and not batch_norm.layers(model)
 
     def groups(self) -> dict[str, str]:

@@ -55,7 +55,9 @@ def bound(
     if estimator == "plain":
         likelihood, ratio = terms(list(z))
         log_w = likelihood + gamma * ratio
-        return torch.logsumexp(log_w, 0) - math.log(len(log_w)), (likelihood + ratio).detach().mean(0)
+        return torch.logsumexp(log_w, 0) - math.log(len(log_w)), (likelihood + ratio).detach().mean(
+            0
+        )
 
     if estimator != "doubly_reparameterized":
         raise ValueError(f"estimator {estimator!r} is not one of {ESTIMATORS}")

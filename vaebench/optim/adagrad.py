@@ -28,7 +28,11 @@ class Adagrad(Optimiser):
     adds_decay = True
 
     def __init__(
-        self, rate: float, posterior_rate: float | None = None, epsilon: float = 1e-10, initial: float = 0.0
+        self,
+        rate: float,
+        posterior_rate: float | None = None,
+        epsilon: float = 1e-10,
+        initial: float = 0.0,
     ) -> None:
         self.rates = rates_of(rate, posterior=posterior_rate, baseline=None)
         self.epsilon = positive("optim.epsilon", epsilon)
@@ -57,7 +61,8 @@ class Adagrad(Optimiser):
                 [update.params[name] for name in chosen],
                 [update.grads[name].contiguous() for name in chosen],
                 [update.state[f"squares/{name}"] for name in chosen],
-                [torch.zeros(()) for _ in chosen],  # counts, of which nothing depends without a decay of the rate
+                # Counts, of which nothing depends without a decay of the rate.
+                [torch.zeros(()) for _ in chosen],
                 fused=True,
                 has_sparse_grad=False,
                 differentiable=False,

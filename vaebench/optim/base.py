@@ -38,7 +38,9 @@ class Update(NamedTuple):
 
     def moving(self) -> list[str]:
         """Names of the parameters that move."""
-        return [name for name in self.params if self.only is None or self.group_of[name] in self.only]
+        return [
+            name for name in self.params if self.only is None or self.group_of[name] in self.only
+        ]
 
 
 class Verdict(NamedTuple):
@@ -117,10 +119,15 @@ def rates_of(rate: float, **groups: float | None) -> dict[str, float]:
     Raises:
         UserError: If one is not a finite number above 0.
     """
-    rates = {group: float(rate if value is None else value) for group, value in {"model": rate, **groups}.items()}
+    rates = {
+        group: float(rate if value is None else value)
+        for group, value in {"model": rate, **groups}.items()
+    }
     for group, value in rates.items():
         if not (math.isfinite(value) and value > 0):
-            raise UserError(f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0")
+            raise UserError(
+                f"optim: the rate of group {group!r} is {value!r}; it must be a number above 0"
+            )
     return rates
 
 
@@ -128,7 +135,9 @@ def refuse_unrated(name: str, rates: Mapping[str, float], update: Update) -> Non
     """Raise UserError, for the optimiser of that name, if a parameter group has no rate."""
     unknown = {update.group_of[parameter] for parameter in update.params} - set(rates)
     if unknown:
-        raise UserError(f"optim={name} has no rate for the parameters of {', '.join(sorted(unknown))}")
+        raise UserError(
+            f"optim={name} has no rate for the parameters of {', '.join(sorted(unknown))}"
+        )
 
 
 def across(seeds: Tensor, p: Tensor) -> Tensor:
@@ -143,7 +152,9 @@ def with_decay(grads: Tensors, params: Tensors, decay: Mapping[str, float]) -> T
     return {**grads, **{name: grads[name].add(params[name], alpha=v) for name, v in decay.items()}}
 
 
-def alike(names: Iterable[str], rates: Mapping[str, float], update: Update) -> dict[tuple[float, float], list[str]]:
+def alike(
+    names: Iterable[str], rates: Mapping[str, float], update: Update
+) -> dict[tuple[float, float], list[str]]:
     """(rate, decay) -> the parameters that share both, which one fused step can take together."""
     out: dict[tuple[float, float], list[str]] = {}
     for name in names:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import torch
 
-from vaebench.optim.base import Optimiser, Tensors, Update, Verdict, across, rates_of, refuse_unrated
+from vaebench.optim.base import (
+    Optimiser,
+    Tensors,
+    Update,
+    Verdict,
+    across,
+    rates_of,
+    refuse_unrated,
+)
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.moments import Moments
 from vaebench.optim.plateau import Plateau

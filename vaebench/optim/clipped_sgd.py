@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from vaebench.optim.base import Optimiser, Tensors, Update, Verdict, across, rates_of, refuse_unrated
+from vaebench.optim.base import (
+    Optimiser,
+    Tensors,
+    Update,
+    Verdict,
+    across,
+    rates_of,
+    refuse_unrated,
+)
 from vaebench.optim.clipping import joint_scale
 from vaebench.optim.plateau import Plateau
 from vaebench.settings.validate import positive
@@ -42,7 +50,9 @@ class ClippedSGD(Optimiser):
         refuse_unrated("clipped_sgd", self.rates, update)
         scale = update.state["factor"] * joint_scale(list(update.grads.values()), self.clip)
         kinds = {p.dtype for p in update.params.values()}
-        steps = {(g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds}
+        steps = {
+            (g, kind): (-rate * scale).to(kind) for g, rate in self.rates.items() for kind in kinds
+        }
         for name in update.moving():
             p = update.params[name]
             step = steps[update.group_of[name], p.dtype]

@@ -31,7 +31,9 @@ class Moments:
 
     def state(self, params: Tensors) -> Tensors:
         """Both moments at 0 beside every parameter."""
-        return {f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()}
+        return {
+            f"{m}/{k}": torch.zeros_like(v) for m in ("first", "second") for k, v in params.items()
+        }
 
     def corrected(self, rate: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """The rate after ``count`` updates, and what is added to the root, for moments that began at 0.
@@ -44,5 +46,9 @@ class Moments:
     def step(self, state: Tensors, name: str, gradient: Tensor, least: Tensor) -> Tensor:
         """Take note of a gradient (seeds, ...), and the step without its rate; ``least`` (seeds,) of ``corrected``."""
         first = state[f"first/{name}"].lerp_(gradient, 1 - self.beta1)
-        second = state[f"second/{name}"].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        second = (
+            state[f"second/{name}"]
+            .mul_(self.beta2)
+            .addcmul_(gradient, gradient, value=1 - self.beta2)
+        )
         return first / (second.sqrt() + across(least, gradient))

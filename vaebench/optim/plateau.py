@@ -24,7 +24,13 @@ class Plateau:
     """The rule and its settings; where a seed stands is in the optimiser's state."""
 
     def __init__(
-        self, patience: int, first: int, factor: float, decays: int, reload: bool, lowest: bool = False
+        self,
+        patience: int,
+        first: int,
+        factor: float,
+        decays: int,
+        reload: bool,
+        lowest: bool = False,
     ) -> None:
         self.patience = whole("optim.patience", patience)
         self.decays = whole("optim.decays", decays)
@@ -40,7 +46,9 @@ class Plateau:
 
     def after(self, state: Tensors, loss: float, validation: int) -> tuple[Tensors, Verdict]:
         """New state after the ``validation``-th validation, from 0, with ``loss``, and what is to be done."""
-        factor, bar, stalled, falls = (float(state[k]) for k in ("factor", "bar", "stalled", "falls"))
+        factor, bar, stalled, falls = (
+            float(state[k]) for k in ("factor", "bar", "stalled", "falls")
+        )
         verdict = Verdict()
         if loss > bar:
             stalled += 1
@@ -49,7 +57,11 @@ class Plateau:
                 stalled = 0.0
                 falls = falls + 1
                 bar = bar if self.lowest else loss
-                over = f"the rates have fallen as often as they may ({self.decays})" if falls >= self.decays else ""
+                over = (
+                    f"the rates have fallen as often as they may ({self.decays})"
+                    if falls >= self.decays
+                    else ""
+                )
                 verdict = Verdict(self.reload, over)
         else:
             bar = loss

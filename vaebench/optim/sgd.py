@@ -15,7 +15,9 @@ class SGD(Optimiser):
 
     tiny = ({"rate": 0.05},)
 
-    def __init__(self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None) -> None:
+    def __init__(
+        self, rate: float, posterior_rate: float | None = None, baseline_rate: float | None = None
+    ) -> None:
         self.rates = rates_of(
             rate,
             posterior=rate / 5 if posterior_rate is None else posterior_rate,

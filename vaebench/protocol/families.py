@@ -67,17 +67,27 @@ FAMILIES: dict[str, Family] = {
     "fdarn": Family("belief_net.FDARN", takes=(Kind.BITS, Kind.COUNTS)),
     "darn": Family("belief_net.DARN"),
     "linear_gaussian": Family(
-        "linear_gaussian.LinearGaussian", latent="gaussian", takes=(Kind.BITS, Kind.REAL), density=True
+        "linear_gaussian.LinearGaussian",
+        latent="gaussian",
+        takes=(Kind.BITS, Kind.REAL),
+        density=True,
     ),
     "rbm_vae": Family("rbm_vae.RBMVAE", unnormalised=("prior",)),
     "rbm_vae_gaussian": Family("rbm_vae_gaussian.RBMVAEGaussian", unnormalised=("prior",)),
     "rbm_generator": Family("rbm_generator.RBMGenerator", unnormalised=("prior",)),
     "rbm_posterior": Family("rbm_posterior.RBMPosteriorVAE", unnormalised=("prior", "posterior")),
     "rbm_target": Family("rbm_target.RBMTarget"),
-    "text_vae": Family("text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True, half=("train",)),
-    "image_vae": Family("image_vae.ImageVAE", latent="gaussian", encoded=True, half=("train", "eval")),
+    "text_vae": Family(
+        "text_vae.TextVAE", latent="gaussian", takes=(Kind.TOKENS,), encoded=True, half=("train",)
+    ),
+    "image_vae": Family(
+        "image_vae.ImageVAE", latent="gaussian", encoded=True, half=("train", "eval")
+    ),
     "gaussian_vae": Family(
-        "gaussian_vae.GaussianVAE", latent="gaussian", takes=(Kind.BITS, Kind.INTENSITY), encoded=True
+        "gaussian_vae.GaussianVAE",
+        latent="gaussian",
+        takes=(Kind.BITS, Kind.INTENSITY),
+        encoded=True,
     ),
     "dlgm": Family("dlgm.DLGM", latent="gaussian"),
     "hierarchical_vae": Family("hierarchical_vae.HierarchicalVAE", latent="gaussian"),

@@ -15,7 +15,9 @@ MAX_SIDE = 20
 
 
 LOG_Z_DEFAULTS: dict[str, Any] = {
-    f.name: f.default for f in fields(EvalSettings) if f.name.startswith("logz") or f.name == "posterior_temperatures"
+    f.name: f.default
+    for f in fields(EvalSettings)
+    if f.name.startswith("logz") or f.name == "posterior_temperatures"
 }
 """Settings of log Z where the ``eval`` option has none."""
 
@@ -76,7 +78,11 @@ def _log_z_part(config: dict[str, Any], settings: dict[str, Any]) -> str:
     steps = {"ais": "logz_temperatures", "tempering": "logz_sweeps"}.get(method)
     if not steps:
         return f"logz:{method}"
-    unusual = [settings[key] for key in ("logz_base", "logz_spacing") if settings[key] != LOG_Z_DEFAULTS[key]]
+    unusual = [
+        settings[key]
+        for key in ("logz_base", "logz_spacing")
+        if settings[key] != LOG_Z_DEFAULTS[key]
+    ]
     return "-".join([f"logz:{method}", f"{settings[steps]}x{settings['logz_chains']}", *unusual])
 
 
@@ -87,7 +93,10 @@ def _validation_parts(config: dict[str, Any], without: tuple[str, ...]) -> list[
         return []
     if "valid_temperatures" not in rule:
         return ["logz:exact", "posterior:exact"]
-    settings = {"logz_temperatures": rule["valid_temperatures"], "logz_chains": rule["valid_chains"]}
+    settings = {
+        "logz_temperatures": rule["valid_temperatures"],
+        "logz_chains": rule["valid_chains"],
+    }
     if family(config).base_rates:
         settings |= BASE_RATE
     parts = [_log_z_part(config, settings)]
@@ -114,7 +123,10 @@ def check_log_z(config: dict[str, Any]) -> None:
     if base != "uniform" and not family(config).base_rates:
         able = ", ".join(name for name, facts in FAMILIES.items() if facts.base_rates)
         raise UserError(f"eval.logz_base={base}: for the models {able} only; allowed here: uniform")
-    if not ("prior" in without or "evidence" in without) or config["eval"].get("logz_method") != "exact":
+    if (
+        not ("prior" in without or "evidence" in without)
+        or config["eval"].get("logz_method") != "exact"
+    ):
         return
     side = side_of(config)
     if side > MAX_SIDE:

@@ -34,7 +34,15 @@ class Metric:
 def _of_tokens(heading: str, files: tuple[str, ...], samples: str) -> Metric:
     """A perplexity of documents as counts, of which ``eval`` says how many ``samples`` it takes."""
     of_machines = "length_nll" in files  # whose log Z enters it
-    return Metric(heading, files, ("eval", samples), log_z=of_machines, likelihood=True, floor=1.0, unit="per token")
+    return Metric(
+        heading,
+        files,
+        ("eval", samples),
+        log_z=of_machines,
+        likelihood=True,
+        floor=1.0,
+        unit="per token",
+    )
 
 
 DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound", "length_nll")
@@ -42,35 +50,68 @@ DOCUMENTS = ("bound", "exact_nll", "order_nll", "evidence_bound", "length_nll")
 
 METRICS: dict[str, Metric] = {
     "bound": Metric(
-        "bound", ("bound", "evidence_bound"), ("eval", "bound_samples"), log_z=True, likelihood=True, floor=0.0
+        "bound",
+        ("bound", "evidence_bound"),
+        ("eval", "bound_samples"),
+        log_z=True,
+        likelihood=True,
+        floor=0.0,
     ),
     "iw_nll": Metric(
-        "IW-NLL", ("importance", "rbm_posterior"), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
+        "IW-NLL",
+        ("importance", "rbm_posterior"),
+        ("eval", "iw_samples"),
+        log_z=True,
+        likelihood=True,
+        floor=0.0,
     ),
     "iw_nll_weighted": Metric(
-        "IW-NLL, AIS-weighted", ("rbm_posterior",), ("eval", "iw_samples"), log_z=True, likelihood=True, floor=0.0
+        "IW-NLL, AIS-weighted",
+        ("rbm_posterior",),
+        ("eval", "iw_samples"),
+        log_z=True,
+        likelihood=True,
+        floor=0.0,
     ),
-    "ais_nll": Metric("AIS-NLL", ("annealed_nll",), ("eval", "ais_chains"), least=2, likelihood=True, floor=0.0),
+    "ais_nll": Metric(
+        "AIS-NLL", ("annealed_nll",), ("eval", "ais_chains"), least=2, likelihood=True, floor=0.0
+    ),
     "hmc_nll": Metric("HMC-NLL", ("hmc_nll",), ("eval", "hmc_samples"), least=2),
     "nll": Metric("exact NLL", ("exact_nll", "order_nll"), likelihood=True, floor=0.0),
     "left_to_right_nll": Metric(
         "left-to-right NLL", ("left_to_right",), ("eval", "particles"), likelihood=True, floor=0.0
     ),
-    "annealed_nll": Metric("annealed NLL", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0),
+    "annealed_nll": Metric(
+        "annealed NLL", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0
+    ),
     "annealed_nll_reverse": Metric(
         "annealed NLL, reverse", ("rbm_nll", "length_nll"), log_z=True, likelihood=True, floor=0.0
     ),
     "kl": Metric("KL", ("bound",), ("eval", "bound_samples"), log_z=True, descriptive=True),
     "exact_kl": Metric("exact KL", ("exact_kl",)),
     "kl_gap": Metric("above least KL", ("exact_kl",)),
-    "active_units": Metric("active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True),
-    "perplexity": Metric("perplexity", ("importance", "exact_nll"), ("eval", "iw_samples"), likelihood=True, floor=1.0),
+    "active_units": Metric(
+        "active units", ("active_units",), ("eval", "bound_samples"), least=2, descriptive=True
+    ),
+    "perplexity": Metric(
+        "perplexity",
+        ("importance", "exact_nll"),
+        ("eval", "iw_samples"),
+        likelihood=True,
+        floor=1.0,
+    ),
     "document_perplexity": _of_tokens("perplexity per document", DOCUMENTS, "bound_samples"),
     "pooled_perplexity": _of_tokens("pooled perplexity", DOCUMENTS, "bound_samples"),
-    "iw_document_perplexity": _of_tokens("IW perplexity per document", ("importance",), "iw_samples"),
+    "iw_document_perplexity": _of_tokens(
+        "IW perplexity per document", ("importance",), "iw_samples"
+    ),
     "iw_pooled_perplexity": _of_tokens("IW pooled perplexity", ("importance",), "iw_samples"),
-    "left_to_right_perplexity": _of_tokens("left-to-right perplexity per document", ("left_to_right",), "particles"),
-    "left_to_right_pooled_perplexity": _of_tokens("left-to-right pooled perplexity", ("left_to_right",), "particles"),
+    "left_to_right_perplexity": _of_tokens(
+        "left-to-right perplexity per document", ("left_to_right",), "particles"
+    ),
+    "left_to_right_pooled_perplexity": _of_tokens(
+        "left-to-right pooled perplexity", ("left_to_right",), "particles"
+    ),
     "mi_batch": Metric("MI (batches)", ("mutual_information",), descriptive=True),
     "mi": Metric("MI (whole set)", ("aggregate",), descriptive=True),
     "aggregate_kl": Metric("KL(q(z)||p)", ("aggregate",), descriptive=True),

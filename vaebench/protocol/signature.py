@@ -73,7 +73,8 @@ def evaluated(config: dict[str, Any], measure: str) -> list[str]:
             names.append("log_z")
     else:
         names = ["bound", "kl"]
-        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):  # a variance over cases
+        # A variance over cases.
+        if ev["points"] != 1 and (ev["bound_samples"] > 1 or model.encoded):
             names.append("active_units")
         if ev["iw_samples"]:
             names.append("iw_nll")
@@ -116,10 +117,14 @@ def check_precision(config: dict[str, Any]) -> None:
     """Refuse an ``eval.precision`` by which the model is not evaluated. Raises UserError."""
     precision = config["eval"].get("precision", FLOAT32)
     if precision != FLOAT32 and "eval" not in family(config).half:
-        raise UserError(f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}")
+        raise UserError(
+            f"eval.precision={precision}: for models of images only; allowed here: {FLOAT32}"
+        )
 
 
-def signature(config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None) -> Protocol:
+def signature(
+    config: dict[str, Any], measure: str, samples: int | None, data_hash: str | None = None
+) -> Protocol:
     """The protocol of a measure: two numbers may be compared when their signatures are equal.
 
     For example ``iw_nll|data:mnist_static@8f3a12cd|split:test|points:all|samples:1000|select:valid_bound|recipe:1``.
@@ -136,7 +141,11 @@ def signature(config: dict[str, Any], measure: str, samples: int | None, data_ha
     """
     data = config["data"]
     ev = config["eval"]
-    split, points = ("valid", valid_points(config)) if measure.startswith("valid_") else (ev["split"], ev["points"])
+    split, points = (
+        ("valid", valid_points(config))
+        if measure.startswith("valid_")
+        else (ev["split"], ev["points"])
+    )
     name = data["name"] + (f"@{data_hash[:8]}" if data_hash else "")
     if is_timing(measure):
         return Protocol(f"{measure}|data:{name}|recipe:{config['recipe']}")
@@ -199,10 +208,16 @@ def refinement(config: dict[str, Any]) -> str:
     objective = config.get("objective", {})
     if not objective.get("svi_steps"):
         return ""
-    unusual = [f"{key}={shown(objective[key])}" for key, usual in REFINEMENT.items() if objective[key] != usual]
+    unusual = [
+        f"{key}={shown(objective[key])}"
+        for key, usual in REFINEMENT.items()
+        if objective[key] != usual
+    ]
     return ",".join([str(objective["svi_steps"]), *unusual])
 
 
 def valid_points(config: dict[str, Any]) -> int | None:
     """Cases a validation takes, evenly spread; None: all. Only where each has a posterior to be annealed fewer."""
-    return config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
+    return (
+        config.get("objective", {}).get("valid_points") if "posterior" in lacking(config) else None
+    )

@@ -23,18 +23,29 @@ def legend(table: Table, unit: str) -> str:
     measures = {c: table.measure_of(c) for c in table.columns}
     judged = [c for c, m in measures.items() if not (is_descriptive(m) or is_timing(m))]
     what = ", ".join(f"{c}: {heading(m)}" for c, m in measures.items() if c != heading(m))
-    brackets = f", the published number in brackets; verdicts are of {', '.join(judged)}" if table.printed else ""
+    brackets = (
+        f", the published number in brackets; verdicts are of {', '.join(judged)}"
+        if table.printed
+        else ""
+    )
     return f"{what}{'; ' if what else ''}means over seeds in {unit}{brackets}. Lower is better in {', '.join(judged)}."
 
 
-def records(table: Table, rows: list[ReportRow], marks: dict[str, int]) -> tuple[list[dict[str, str]], tuple[str, ...]]:
+def records(
+    table: Table, rows: list[ReportRow], marks: dict[str, int]
+) -> tuple[list[dict[str, str]], tuple[str, ...]]:
     """A line for every row and setting, header -> text, and the headers that stay whatever is below them.
 
     A column has the measured number and, in brackets, the published one.
     """
     samples = cells.one_samples(rows)
     columns = list(dict.fromkeys([*table.columns, *(r.column for r in rows)]))
-    shown = {h: "" for r in rows for h, text in cells.beside(r, samples).items() if text and h not in columns}
+    shown = {
+        h: ""
+        for r in rows
+        for h, text in cells.beside(r, samples).items()
+        if text and h not in columns
+    }
 
     out = []
     for entries in _lines(rows):

@@ -19,7 +19,11 @@ MARK = "!"
 def places(table: Table, column: str) -> int:
     """Decimals of the published numbers of a column: the most that a number of the same measure has."""
     measure = table.measure_of(column)
-    every = ((c, v) for row in table.rows.values() for c, v in (*row.published.items(), *row.spread.items()))
+    every = (
+        (c, v)
+        for row in table.rows.values()
+        for c, v in (*row.published.items(), *row.spread.items())
+    )
     return decimals(v for c, v in every if table.measure_of(c) == measure)
 
 
@@ -77,9 +81,12 @@ def _by_layer(metric: str, e: Estimate) -> str:
     """``31.1 / 13.3 / 0.06!``: each latent layer, the one next to the data first; dead ones are marked."""
     if metric != "kl":
         return " / ".join(f"{v:g}" if v == round(v) else f"{v:.1f}" for v in e.layers)
-    parts = [f"{v:.1f}" if abs(v) >= 10 else f"{round(v, 2) + 0.0:.2f}" for v in e.layers]  # no minus before 0.00
+    # No minus before 0.00.
+    parts = [f"{v:.1f}" if abs(v) >= 10 else f"{round(v, 2) + 0.0:.2f}" for v in e.layers]
     marks = [MARK if flags.is_dead(v) else "" for v in e.layers]
-    return " / ".join(f"{part}{mark}" for part, mark in zip(parts, marks, strict=True)) + (MARK if e.faulty else "")
+    return " / ".join(f"{part}{mark}" for part, mark in zip(parts, marks, strict=True)) + (
+        MARK if e.faulty else ""
+    )
 
 
 def _plain(e: Estimate) -> str:
@@ -131,7 +138,9 @@ def cost(row: ReportRow) -> dict[str, str]:
     return {
         "updates": "" if row.updates is None else f"{row.updates:,.0f}",
         "time": "" if row.seconds is None else duration(row.seconds),
-        "device": "; ".join(dict.fromkeys(d.split()[0] for d in row.device.split(";") if d.strip())),
+        "device": "; ".join(
+            dict.fromkeys(d.split()[0] for d in row.device.split(";") if d.strip())
+        ),
     }
 
 

@@ -15,7 +15,15 @@ from vaebench.report import text
 from vaebench.report.cells import number
 from vaebench.report.page import Grid
 from vaebench.report.protocol import unlike
-from vaebench.report.select import Estimate, Record, averaged, estimated, kinds, only_current, records
+from vaebench.report.select import (
+    Estimate,
+    Record,
+    averaged,
+    estimated,
+    kinds,
+    only_current,
+    records,
+)
 from vaebench.results.stats import combine, half_width
 from vaebench.settings import options
 
@@ -94,7 +102,11 @@ class Comparison:
 
 
 def compare(
-    a: pd.DataFrame, b: pd.DataFrame, tol: float | None = None, ignore_protocol: bool = False, common: bool = False
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    tol: float | None = None,
+    ignore_protocol: bool = False,
+    common: bool = False,
 ) -> Comparison:
     """Compare two long frames by (table, row, column, metric), each aggregated over its finished seeds.
 
@@ -152,7 +164,9 @@ def _parts(frame: pd.DataFrame, by: list[str]) -> dict[Name, list[Record]]:
 
     entries = _places(tuple(str(row[name]) for name in by) for row in rows)
     metrics = _places(row["metric"] for row in rows)
-    return dict(sorted(parts.items(), key=lambda part: (entries[part[0][:-1]], metrics[part[0][-1]])))
+    return dict(
+        sorted(parts.items(), key=lambda part: (entries[part[0][:-1]], metrics[part[0][-1]]))
+    )
 
 
 def _places(names: Iterable[T]) -> dict[T, int]:
@@ -174,7 +188,11 @@ def _numbers(parts: dict[Name, list[Record]], side: str) -> dict[Name, list[Reco
 
 
 def _row(
-    name: Name, a: list[Record] | None, b: list[Record] | None, tol: float | None, ignore_protocol: bool
+    name: Name,
+    a: list[Record] | None,
+    b: list[Record] | None,
+    tol: float | None,
+    ignore_protocol: bool,
 ) -> ComparedRow:
     *cell, metric = name
     if a is None or b is None:
@@ -202,7 +220,9 @@ def _row(
         allowed = max(FLOOR, _width(left, right), _margin(cell[0]) if nats and single else 0.0)
 
     difference = right.mean - left.mean
-    return ComparedRow(_name(cell), metric, left, right, difference, error, allowed, protocols, _settings(a, b))
+    return ComparedRow(
+        _name(cell), metric, left, right, difference, error, allowed, protocols, _settings(a, b)
+    )
 
 
 def _width(*sides: Estimate) -> float:
@@ -220,7 +240,9 @@ def _margin(table: str) -> float:
 def _settings(a: list[Record], b: list[Record]) -> str:
     """``presets: paper against tuned``, ``labels: none against modified``, or the keys, where the sides differ."""
     for column in ("preset", "label"):
-        left, right = (" and ".join(sorted({row[column] or "none" for row in side})) for side in (a, b))
+        left, right = (
+            " and ".join(sorted({row[column] or "none" for row in side})) for side in (a, b)
+        )
         if left != right:
             return f"{column}s: {left} against {right}"
     left = a[0]["key"]
@@ -290,7 +312,9 @@ def _rule(comparison: Comparison) -> str:
     both = [(r.a, r.b) for r in comparison.rows if r.a and r.b and not is_timing(r.metric)]
     if comparison.tol is not None:
         other = any(a.unit != "nats" or b.unit != "nats" for a, b in both)
-        return f"|difference| <= {comparison.tol:g}" + (f" nats; in other units {errors}" if other else "")
+        return f"|difference| <= {comparison.tol:g}" + (
+            f" nats; in other units {errors}" if other else ""
+        )
     single = any(a.unit == b.unit == "nats" and 1 in (a.n, b.n) for a, b in both)
     margin = (
         "; with a single seed on a side at least the table's margin, because the spread over seeds is unknown"

@@ -16,11 +16,24 @@ from vaebench.results.long_frame import lacking
 from vaebench.results.store import Store
 from vaebench.settings.kinds import is_number
 
-FIELDS = ("key", "seed", "status", "seconds", "eval_seconds", "updates", "device", "clock", "table", "preset")
+FIELDS = (
+    "key",
+    "seed",
+    "status",
+    "seconds",
+    "eval_seconds",
+    "updates",
+    "device",
+    "clock",
+    "table",
+    "preset",
+)
 """What is known of a shipped run: its costs, and by which table and preset it was made."""
 
 
-def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True) -> float | None:
+def estimate(
+    recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", evaluate: bool = True
+) -> float | None:
     """Seconds per seed of a cell.
 
     Args:
@@ -50,7 +63,9 @@ def estimate(recorded: Iterable[dict[str, Any]], cell: Cell, kind: str = "", eva
         evaluated = _known(r.get("eval_seconds")) if evaluate else 0.0
         if r["key"] in keys:
             same.append((training + evaluated, r))
-        elif (theirs := _budget(cost(r), unit)) and _alike(cost(r), key, sizes_here, "dims" in cell.config["model"]):
+        elif (theirs := _budget(cost(r), unit)) and _alike(
+            cost(r), key, sizes_here, "dims" in cell.config["model"]
+        ):
             alike.append((training / theirs * updates + evaluated, r))
     return _mean(same or alike)
 
@@ -99,7 +114,9 @@ def reference_records() -> list[dict[str, Any]]:
 
 def _mean(timed: list[tuple[float, dict[str, Any]]]) -> float | None:
     """The mean of the seconds that the records beside them tell of."""
-    best = [seconds for seconds, record in timed if record.get("clock")] or [seconds for seconds, _ in timed]
+    best = [seconds for seconds, record in timed if record.get("clock")] or [
+        seconds for seconds, _ in timed
+    ]
     return math.fsum(best) / len(best) if best else None
 
 

@@ -44,7 +44,9 @@ def _(table: Table) -> Iterator[str]:
         place = shipped.folder("published") or Path("results", "published")
         yield f"numbers  {place / table.published_csv}, as published"
     yield from ("", "columns")
-    yield aligned([(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  ")
+    yield aligned(
+        [(c, _words(col.set), _column_remarks(col)) for c, col in table.columns.items()], "  "
+    )
     yield from ("", "rows")
     yield aligned([("", "overrides", "trained", "published", ""), *_rows(table)], "  ")
     yield from ("", "presets")
@@ -66,7 +68,11 @@ def _remarks(table: Exhibit) -> Iterator[str]:
         yield from ("", "findings: what this project's own runs show")
     for i, finding in enumerate(table.findings, start=1):
         yield f"  {i}. {finding.topic}"
-        for name, text in (("found", finding.found), ("in", finding.evidence), ("read", finding.reading)):
+        for name, text in (
+            ("found", finding.found),
+            ("in", finding.evidence),
+            ("read", finding.reading),
+        ):
             if text:
                 yield from _wrapped(text, f"     {name:<6} ")
 
@@ -96,7 +102,9 @@ def _column_remarks(column: Column) -> str:
 
 def _published(row: Row) -> str:
     sds = {c: f" ± {sd}" for c, sd in row.spread.items()}
-    printed = (f"{c} {'(curve)' if v is None else v}{sds.get(c, '')}" for c, v in row.published.items())
+    printed = (
+        f"{c} {'(curve)' if v is None else v}{sds.get(c, '')}" for c, v in row.published.items()
+    )
     return ", ".join(printed) or "-"
 
 
@@ -131,4 +139,6 @@ def _words(overrides: Sequence[str]) -> str:
 
 
 def _wrapped(text: str, head: str) -> list[str]:
-    return textwrap.wrap(" ".join(str(text).split()), 110, initial_indent=head, subsequent_indent=" " * len(head))
+    return textwrap.wrap(
+        " ".join(str(text).split()), 110, initial_indent=head, subsequent_indent=" " * len(head)
+    )

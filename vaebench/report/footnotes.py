@@ -79,7 +79,9 @@ def error_of_one_seed(summary: Summary) -> Iterator[str]:
     """``113.25 [0.05]``."""
     found = {e.error_kind for e in summary.estimates if e.n == 1 and e.own_error is not None}
     if found:
-        kinds = " or ".join(sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in found))
+        kinds = " or ".join(
+            sorted({"monte carlo": "Monte Carlo"}.get(kind, kind) for kind in found)
+        )
         yield (
             f"[..] after a number: one seed; the {kinds} error of its evaluation, which says nothing about the spread "
             "over seeds."
@@ -225,9 +227,15 @@ def lost_seeds(summary: Summary) -> Iterator[str]:
 def presets(summary: Summary) -> Iterator[str]:
     """What the presets are of which there are runs."""
     for name, label in sorted({(r.preset, r.label) for r in summary.rows if r.preset}):
-        about = summary.table.in_its_words(load_preset(name)).about if name in options("preset") else ""
+        about = (
+            summary.table.in_its_words(load_preset(name)).about if name in options("preset") else ""
+        )
         extra = summary.table.presets[name].note if name in summary.table.presets else ""
-        recipe = f"not the paper's recipe, so a verdict says {label!r}" if label and summary.table.printed else ""
+        recipe = (
+            f"not the paper's recipe, so a verdict says {label!r}"
+            if label and summary.table.printed
+            else ""
+        )
         yield f"preset {name}: {'; '.join(filter(None, (about, extra, recipe))) or 'see its file'}."
 
 
@@ -245,7 +253,9 @@ def recorded_time(summary: Summary) -> Iterator[str]:
         pack = max(r.pack or 1 for r in summary.rows)
         beside = f"; up to {pack} seeds ran side by side" if pack > 1 else ""
         devices = "; ".join(sorted({r.device for r in summary.rows if r.device}))
-        how = ", of some rows ".join(HOW_TIMED[by_processor] for by_processor in sorted(clocks, reverse=True))
+        how = ", of some rows ".join(
+            HOW_TIMED[by_processor] for by_processor in sorted(clocks, reverse=True)
+        )
         yield f"time: {how}, mean over seeds{beside}{f' ({devices})' if devices else ''}."
 
 

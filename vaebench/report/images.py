@@ -29,7 +29,9 @@ def kind_of(path: Path) -> str:
     """The kind of image a file name asks for, one of SUFFIXES. Raises UserError for any other."""
     kind = path.suffix.lstrip(".").lower()
     if kind not in SUFFIXES:
-        raise UserError(f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: {nearest(kind, SUFFIXES)}")
+        raise UserError(
+            f"{path}: cannot draw to {path.suffix or 'a name without suffix'!r}: {nearest(kind, SUFFIXES)}"
+        )
     return kind
 
 

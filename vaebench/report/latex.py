@@ -16,7 +16,8 @@ ESCAPES = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "±": r"$\pm$",
-        "[": "{[}",  # at the start of a table row a bare bracket would be the option of the line break before it
+        # At the start of a table row a bare bracket would be the option of the line break before it.
+        "[": "{[}",
         "]": "{]}",
         **{c: f"\\{c}" for c in "{}$&#_%"},
     }
@@ -25,7 +26,12 @@ ESCAPES = str.maketrans(
 
 def write(page: Page) -> str:
     r"""A table float; ``\usepackage{booktabs}`` is all it needs."""
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(page.title)}}}", *_tabular(page.grid)]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape(page.title)}}}",
+        *_tabular(page.grid),
+    ]
     for section in page.sections:
         lines += ["", r"\bigskip", *_tabular(section.grid), "", escape(section.sentence)]
 

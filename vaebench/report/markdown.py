@@ -21,7 +21,11 @@ def write(page: Page) -> str:
 
 def _table(grid: Grid) -> list[str]:
     rule = ["---:" if side == "right" else "---" for side in grid.sides]
-    return [_line(map(escape, grid.headers)), _line(rule), *(_line(map(escape, line)) for line in grid.lines)]
+    return [
+        _line(map(escape, grid.headers)),
+        _line(rule),
+        *(_line(map(escape, line)) for line in grid.lines),
+    ]
 
 
 def _line(cells: Iterable[str]) -> str:

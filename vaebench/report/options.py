@@ -38,12 +38,16 @@ def check(
     if figure is not None:
         plots.plot(figure)
         if not (plot or curves):
-            raise UserError("--figure: says what --plot draws and --curves writes; give one of them")
+            raise UserError(
+                "--figure: says what --plot draws and --curves writes; give one of them"
+            )
 
     tables = [e for e in exhibits if isinstance(e, Table)]
     drawn = ", ".join(e.name for e in exhibits if isinstance(e, Figure))
     if drawn and figure is not None:
-        raise UserError(f"{drawn}: drawn from formulas, there is one figure of it; leave out --figure")
+        raise UserError(
+            f"{drawn}: drawn from formulas, there is one figure of it; leave out --figure"
+        )
     if drawn and sources:
         raise UserError(f"{drawn}: drawn from formulas, without results to read; leave out --from")
 
@@ -52,6 +56,10 @@ def check(
     if format == "html" or plot:
         raise UserError("--format html and --plot take one table at a time")
     if drawn and (curves or format == "csv"):
-        raise UserError(f"{drawn}: the CSV of a drawn figure has columns of its own; one table at a time")
+        raise UserError(
+            f"{drawn}: the CSV of a drawn figure has columns of its own; one table at a time"
+        )
     if curves and figure is None and len({t.figure for t in tables}) > 1:
-        raise UserError("--curves of tables with different figures: one table at a time, or say which with --figure")
+        raise UserError(
+            "--curves of tables with different figures: one table at a time, or say which with --figure"
+        )

@@ -34,7 +34,12 @@ SAMPLES = "iw_samples"
 
 
 def csv_text(
-    run: str, data: str, split: str, places: np.ndarray, columns: Mapping[str, np.ndarray], samples: int | None = None
+    run: str,
+    data: str,
+    split: str,
+    places: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+    samples: int | None = None,
 ) -> str:
     """A line for each case.
 
@@ -48,7 +53,9 @@ def csv_text(
     """
     import pandas as pd
 
-    known: dict[str, np.ndarray | int] = {name: columns[name] for name in NUMBERS if name in columns}
+    known: dict[str, np.ndarray | int] = {
+        name: columns[name] for name in NUMBERS if name in columns
+    }
     if "iw_nll" in known and samples is not None:
         known[SAMPLES] = samples
     frame = pd.DataFrame({"run": run, "data": data[:16], "split": split, "case": places, **known})
@@ -127,10 +134,14 @@ def compare(first: str, second: str) -> Pairs:
 
     both = a.merge(b, on="case", suffixes=(" a", " b"))
     unlike = _unlike(a, b)
-    names = [name for name in NUMBERS[:3] if f"{name} a" in both and not (unlike and name == "iw_nll")]
+    names = [
+        name for name in NUMBERS[:3] if f"{name} a" in both and not (unlike and name == "iw_nll")
+    ]
     if not len(both) or not names:
         what = "case" if not len(both) else "number"
-        raise UserError(f"{first} and {second} have no {what} in common{f' but {unlike}' if unlike else ''}")
+        raise UserError(
+            f"{first} and {second} have no {what} in common{f' but {unlike}' if unlike else ''}"
+        )
     lines = tuple(_pair(name, both[f"{name} a"], both[f"{name} b"]) for name in names)
     return Pairs(str(a["run"].iloc[0]), str(b["run"].iloc[0]), len(both), lines, unlike)
 
@@ -161,8 +172,14 @@ def _read(path: str) -> pd.DataFrame:
 
     known = [name for name in (*NUMBERS, SAMPLES) if name in frame]
     numbers = frame[["case", *known]].apply(pd.to_numeric, errors="coerce")
-    if not len(frame) or numbers.isna().any(axis=None) or not numbers.abs().lt(math.inf).all(axis=None):
-        raise UserError(f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one")
+    if (
+        not len(frame)
+        or numbers.isna().any(axis=None)
+        or not numbers.abs().lt(math.inf).all(axis=None)
+    ):
+        raise UserError(
+            f"{path}: not a file of cases, or damaged; eval RUN --cases FILE.csv writes one"
+        )
     of_run = [*NAMES[:3], *(name for name in known if name == SAMPLES)]
     if frame["case"].duplicated().any() or any(frame[name].nunique() != 1 for name in of_run):
         raise UserError(f"{path}: a case stands there twice, or several runs do; expected one run")

@@ -47,18 +47,35 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
                     counted[cell.key, a.seed] = "unknown" if cost is None else "known"
                     known_total += (cost or 0.0) * share
                 elif (
-                    not share and not a.known.status.ends(plan.evaluate) and (runner.unit(cell), a.seed) not in counted
+                    not share
+                    and not a.known.status.ends(plan.evaluate)
+                    and (runner.unit(cell), a.seed) not in counted
                 ):
                     seconds = evaluation(alike, cell, kind)
-                    counted[runner.unit(cell), a.seed] = "evaluation" if seconds else "evaluation of unknown cost"
+                    counted[runner.unit(cell), a.seed] = (
+                        "evaluation" if seconds else "evaluation of unknown cost"
+                    )
                     evaluations += seconds or 0.0
 
             budget = cell.train
-            updates = str(budget.updates) if budget.unit == "updates" else f"{budget.updates} {budget.unit}"
+            updates = (
+                str(budget.updates)
+                if budget.unit == "updates"
+                else f"{budget.updates} {budget.unit}"
+            )
             states = [a.known.status for a in asked]
             count = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
             seeds = ",".join(str(a.seed) for a in asked)
-            rows.append((cell.row, cell.column, seeds, count, updates, "?" if cost is None else duration(cost)))
+            rows.append(
+                (
+                    cell.row,
+                    cell.column,
+                    seeds,
+                    count,
+                    updates,
+                    "?" if cost is None else duration(cost),
+                )
+            )
         lines.append(f"{name} preset={cell.preset}\n{aligned(rows, '  ')}")
 
     left = _to_do(list(counted.values()), duration(known_total), duration(evaluations))
@@ -67,7 +84,11 @@ def describe(plan: Plan, force: bool, shipped: Iterable[dict[str, Any]]) -> str:
 
 def _recorded(plan: Plan, shipped: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """What is recorded of runs with the data, model and objective of a cell, by the part of the key that names them."""
-    known = {(asked.cell.key, asked.seed): asked.known.result for asked in plan.asked if asked.known.result}
+    known = {
+        (asked.cell.key, asked.seed): asked.known.result
+        for asked in plan.asked
+        if asked.known.result
+    }
     with index.opened(plan.store, known) as runs:
         here = runs.costs(asked.cell.key for asked in plan.asked)
     found: dict[str, list[dict[str, Any]]] = {}
@@ -90,8 +111,12 @@ def _to_do(runs: list[str], known: str, evaluations: str) -> str:
 
     parts = several("known", f"about {known} of one process for {{count}} run{{s}}")
     parts += several("unknown", "{count} run{s} of unknown cost (nothing like {them} is recorded)")
-    parts += several("evaluation", f"the evaluation of {{count}} trained run{{s}} (about {evaluations})")
-    parts += several("evaluation of unknown cost", "the evaluation of {count} trained run{s} (of unknown cost)")
+    parts += several(
+        "evaluation", f"the evaluation of {{count}} trained run{{s}} (about {evaluations})"
+    )
+    parts += several(
+        "evaluation of unknown cost", "the evaluation of {count} trained run{s} (of unknown cost)"
+    )
     return ", and ".join(parts) or "nothing"
 
 

@@ -50,7 +50,11 @@ def unlike(protocols: Iterable[str]) -> str:
     first, *others = map(Protocol, dict.fromkeys(protocols) or [""])
     for other in others:
         pair = first.parts, other.parts
-        names = [name for name in dict.fromkeys([*pair[0], *pair[1]]) if pair[0].get(name) != pair[1].get(name)]
+        names = [
+            name
+            for name in dict.fromkeys([*pair[0], *pair[1]])
+            if pair[0].get(name) != pair[1].get(name)
+        ]
         sides = [[f"{name}:{parts.get(name, '(none)')}" for parts in pair] for name in names]
         return "; ".join(" against ".join(side) for side in sides)
     return ""

@@ -41,14 +41,23 @@ class Ranking:
         text = f"Kendall's tau of the two orders of {what}: {tau} ({len(self.entries)} entries; 1: the same order)"
         single = sum(e.n == 1 for e in self.entries)
         if single:
-            which = "one seed each" if single == len(self.entries) else f"one seed for {single} of the entries"
+            which = (
+                "one seed each"
+                if single == len(self.entries)
+                else f"one seed for {single} of the entries"
+            )
             text += f"; {which}: the order within the error of the seeds is not known"
         return text
 
     def section(self) -> Section:
         """The two orders beside each other, for a page."""
         lines = tuple((e.name, str(e.published_rank), str(e.our_rank)) for e in self.entries)
-        grid = Grid(("order, lowest first", "published", "ours"), lines, ("left", "right", "right"), leading=1)
+        grid = Grid(
+            ("order, lowest first", "published", "ours"),
+            lines,
+            ("left", "right", "right"),
+            leading=1,
+        )
         return Section(grid, self.sentence())
 
 
@@ -63,7 +72,12 @@ def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
     """
     kinds: dict[tuple[str, str], list[ReportRow]] = {}
     for row in rows:
-        if row.ours and row.published is not None and row.comparable and not is_descriptive(row.measure):
+        if (
+            row.ours
+            and row.published is not None
+            and row.comparable
+            and not is_descriptive(row.measure)
+        ):
             kinds.setdefault((row.measure, row.scope), []).append(row)
     return tuple(r for same in kinds.values() if (r := _rank(same)))
 
@@ -71,7 +85,8 @@ def rank(rows: list[ReportRow]) -> tuple[Ranking, ...]:
 def _rank(rows: list[ReportRow]) -> Ranking | None:
     """One ranking of ``rows``, which are of one kind."""
     settings = {(r.preset, r.label) for r in rows}
-    rows = list({r.key: r for r in reversed(rows)}.values())[::-1]  # of columns that show one run, the first
+    # Of columns that show one run, the first.
+    rows = list({r.key: r for r in reversed(rows)}.values())[::-1]
     if len(rows) < ENOUGH or len(settings) > 1:
         return None
     from scipy.stats import kendalltau, rankdata

@@ -39,7 +39,9 @@ def read(paths: Sequence[Path | str]) -> pd.DataFrame:
     return Files({str(path): long_frame.read_csv(path) for path in paths}).frame
 
 
-def in_place(sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None) -> list[str]:
+def in_place(
+    sources: Sequence[str], tables: Collection[str], presets: Collection[str] | None = None
+) -> list[str]:
     """The files that ``sources`` name, where the word ``reference`` stands for the shipped results.
 
     Args:
@@ -56,7 +58,9 @@ def in_place(sources: Sequence[str], tables: Collection[str], presets: Collectio
             out += map(str, shipped.files(tables, presets))
             continue
         if not Path(source).exists() and (hint := likely(source, [shipped.WORD])):
-            raise UserError(f"{source}: no such file; {hint}allowed: files, or {shipped.WORD}, the shipped results")
+            raise UserError(
+                f"{source}: no such file; {hint}allowed: files, or {shipped.WORD}, the shipped results"
+            )
         out.append(source)
     return out
 
@@ -68,7 +72,9 @@ def read_pair(first: str, second: str) -> list[pd.DataFrame]:
         UserError: As ``read`` and ``in_place`` do, and if both are the word.
     """
     if first == second == shipped.WORD:
-        raise UserError(f"{shipped.WORD} is the shipped results on both sides; name a file of your own on one of them")
+        raise UserError(
+            f"{shipped.WORD} is the shipped results on both sides; name a file of your own on one of them"
+        )
     if first == shipped.WORD:
         return read_pair(second, first)[::-1]
 
@@ -90,10 +96,16 @@ def _of_tables(frame: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for name in dict.fromkeys(mine["table"]):
         table = catalogue.load(name) if name in catalogue.options("table") else None
-        lines = under_own_names(frame, table) if isinstance(table, Table) else frame[frame["table"] == name]
+        lines = (
+            under_own_names(frame, table)
+            if isinstance(table, Table)
+            else frame[frame["table"] == name]
+        )
         links = {(name, *link) for link in table.links} if isinstance(table, Table) else set()
         foreign = links - entries
-        parts.append(lines[[line not in foreign for line in lines[ENTRY].itertuples(index=False, name=None)]])
+        parts.append(
+            lines[[line not in foreign for line in lines[ENTRY].itertuples(index=False, name=None)]]
+        )
     return pd.concat(parts)
 
 
@@ -110,7 +122,9 @@ def refuse_conflicts(frame: pd.DataFrame, where: str) -> None:
             continue
         first = twice.iloc[0]
         alike = twice[(twice[names] == first[names]).all(axis=1)]
-        values = " and ".join(", ".join(f"{c} {r[c]}" for c in what) for r in alike[what].to_dict("records"))
+        values = " and ".join(
+            ", ".join(f"{c} {r[c]}" for c in what) for r in alike[what].to_dict("records")
+        )
         cell = f"{first['table']}: {first['row']} / {first['column']} (preset {first['preset']}) seed {first['seed']}"
         cell += f", {first['metric']}" if "metric" in names else ""
         others = twice[names].drop_duplicates().shape[0] - 1
@@ -128,7 +142,9 @@ def narrowed_alike(frames: Sequence[pd.DataFrame], only: Sequence[str]) -> list[
     for text in only:
         kind, name = entry_named(text, known["row"])
         if name not in known[kind]:
-            raise UserError(f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}")
+            raise UserError(
+                f"--only: no file has the {kind} {name!r}: {nearest(name, known[kind])}"
+            )
         chosen[kind].add(name)
     return [_of(frame, chosen) for frame in frames]
 
@@ -200,15 +216,25 @@ class Files:
         if seeds is not None:
             frame = frame[frame["seed"].isin(seeds)]
         if entries is not None:
-            frame = frame[[pair in entries for pair in zip(frame["row"], frame["column"], strict=True)]]
+            frame = frame[
+                [pair in entries for pair in zip(frame["row"], frame["column"], strict=True)]
+            ]
         if not len(frame):
             what = "preset and seeds" if entries is None else "choice, preset and seeds"
-            raise UserError(f"{self.where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}")
+            raise UserError(
+                f"{self.where}: nothing of table {table.name} by that {what}; there are {_contents(whole)}"
+            )
 
         shown = table if entries is None else table.narrowed(entries)
         name = figure or table.figure
         chosen = frame.reset_index(drop=True)
-        return Measured(shown, chosen, name, lambda: self.points(name, chosen, table), lambda: self.trails(chosen))
+        return Measured(
+            shown,
+            chosen,
+            name,
+            lambda: self.points(name, chosen, table),
+            lambda: self.trails(chosen),
+        )
 
     def left_out(self, shown: Measured) -> Iterator[str]:
         """A line for results of which the table knows nothing."""
@@ -225,7 +251,9 @@ class Files:
         for path, part in self.parts.items():
             with contextlib.suppress(UserError):
                 frame = _read(_beside(Path(path), ("curves",)), ("update", "valid_bound"))
-                keys = dict(zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True))
+                keys = dict(
+                    zip(part[ENTRY].itertuples(index=False, name=None), part["key"], strict=True)
+                )
                 for entry, curves in frame.groupby(ENTRY, sort=False):
                     key = keys.get(entry, "")
                     if key in wanted and key not in found:
@@ -260,7 +288,9 @@ class Files:
             )
 
         runs = _runs(chosen, "preset", "key", "seed")
-        sources = [path for path, part in self.parts.items() if runs & _runs(part, "preset", "key", "seed")]
+        sources = [
+            path for path, part in self.parts.items() if runs & _runs(part, "preset", "key", "seed")
+        ]
         beside = [_read(_beside(Path(path), found.files), found.columns) for path in sources]
         frame = pd.concat(beside, ignore_index=True).drop_duplicates()
 
@@ -271,7 +301,10 @@ class Files:
             whole = under_own_names(whole, table)
         keys = dict(zip(whole[RUN].itertuples(index=False, name=None), whole["key"], strict=True))
         wanted = _runs(chosen, "key", "row", "seed")
-        kept = [(keys.get(run), run[1], run[3]) in wanted for run in frame[RUN].itertuples(index=False, name=None)]
+        kept = [
+            (keys.get(run), run[1], run[3]) in wanted
+            for run in frame[RUN].itertuples(index=False, name=None)
+        ]
         return found.shown(frame[kept].reset_index(drop=True))
 
 
@@ -287,7 +320,11 @@ def under_own_names(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     there = set(zip(own["row"], own["column"], strict=True))
     parts = [own]
     for (row, column), entry in table.links.items():
-        alike = (frame["table"] == entry.table) & (frame["row"] == entry.row) & (frame["column"] == entry.column)
+        alike = (
+            (frame["table"] == entry.table)
+            & (frame["row"] == entry.row)
+            & (frame["column"] == entry.column)
+        )
         if (row, column) not in there and alike.any():
             parts.append(frame[alike].assign(table=table.name, row=row, column=column))
     return pd.concat(parts) if len(parts) > 1 else own
@@ -308,7 +345,9 @@ def _contents(frame: pd.DataFrame) -> str:
     parts = []
     for preset, part in frame.groupby("preset", sort=False):
         found = sorted(set(part["seed"]))
-        parts.append(f"preset {preset}: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}")
+        parts.append(
+            f"preset {preset}: seed{'s' if len(found) > 1 else ''} {', '.join(map(str, found))}"
+        )
     return "; ".join(parts)
 
 

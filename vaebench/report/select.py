@@ -151,7 +151,9 @@ def estimated(rows: Sequence[Record]) -> Estimate:
     kind = str(first["error_kind"])
     known = n == 1 and kind != "none" and own == own
     samples = {row["samples"] for row in rows}
-    extras: list[dict[str, Any]] = [json.loads(row["extra"]) if row["extra"] else {} for row in rows]
+    extras: list[dict[str, Any]] = [
+        json.loads(row["extra"]) if row["extra"] else {} for row in rows
+    ]
     methods = {str(extra.get("error_by", "")) for extra in extras}
     return Estimate(
         mean=mean,

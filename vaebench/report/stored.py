@@ -64,7 +64,9 @@ def notices(
     if files and not any(len(m.frame) for m in measured):
         raise UserError(f"{_no_runs(cells[0], overrides)}; nothing was written")
     return [
-        line for m, some in zip(measured, cells, strict=True) for line in _notices(some, overrides, len(m.frame) > 0)
+        line
+        for m, some in zip(measured, cells, strict=True)
+        for line in _notices(some, overrides, len(m.frame) > 0)
     ]
 
 
@@ -78,8 +80,12 @@ def _notices(cells: list[Cell], overrides: Sequence[str], found: bool) -> Iterat
 
     hidden = others(store, cells[0].table, {cell.key for cell in cells})
     if found:
-        hidden = [o for o in hidden if o.preset == cells[0].preset and o.changed != cells[0].changed]
-    yield from lines(cells[0].table, hidden, [text for text in overrides if text.startswith("run.results=")])
+        hidden = [
+            o for o in hidden if o.preset == cells[0].preset and o.changed != cells[0].changed
+        ]
+    yield from lines(
+        cells[0].table, hidden, [text for text in overrides if text.startswith("run.results=")]
+    )
 
 
 def _no_runs(cells: list[Cell], overrides: Sequence[str]) -> str:

@@ -132,7 +132,9 @@ class Summary:
     def unit(self) -> str:
         """That of the table's measure."""
         known = METRICS[self.table.measure].unit if self.table.measure in METRICS else "nats"
-        return next((r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), known)
+        return next(
+            (r.ours.unit for r in self.rows if r.ours and r.measure == self.table.measure), known
+        )
 
 
 def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
@@ -148,7 +150,9 @@ def summarize(table: Table, frame: pd.DataFrame) -> list[ReportRow]:
     for name, row in table.rows.items():
         note = (row.note,) if row.note else ()
         for column in [*table.columns, *(c for c in row.published if c not in table.columns)]:
-            printed = ReportRow(name, column, row.published.get(column), row.spread.get(column), footnotes=note)
+            printed = ReportRow(
+                name, column, row.published.get(column), row.spread.get(column), footnotes=note
+            )
             runs = found.get((name, column), []) if (name, column) in trained else []
             if runs:
                 rows += [_trained(table, name, column, part) for part in runs]
@@ -182,7 +186,12 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
     protocol_is_papers = all(run["paper_protocol"] for run in runs)
     indicative = table.columns[column].indicative if published is not None else ""
     of_paper = protocol_is_papers and not indicative
-    comparable = of_paper and measure not in found.mixed and not is_timing(measure) and not (ours and ours.faulty)
+    comparable = (
+        of_paper
+        and measure not in found.mixed
+        and not is_timing(measure)
+        and not (ours and ours.faulty)
+    )
     lost = _seeds(found.taken[measure]) - _seeds(averaged)
     if printed.diverges:
         word = _divergence(runs, first["label"]) if of_paper else "-"
@@ -190,7 +199,15 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         judged = comparable and not is_descriptive(measure)
         values = ours.values if ours else ()
         published_sd = printed.spread.get(column)
-        word = verdict(published, values, table.margin, first["label"], judged, published_sd, table.published_runs)
+        word = verdict(
+            published,
+            values,
+            table.margin,
+            first["label"],
+            judged,
+            published_sd,
+            table.published_runs,
+        )
         word += _survivors(runs, lost) if word != "-" else ""
 
     # What must be said of this row alone.
@@ -218,7 +235,11 @@ def _trained(table: Table, row: str, column: str, runs: Sequence[Record]) -> Rep
         measure=measure,
         key=first["key"],
         scope=_scope(signatures[0]) if signatures else "",
-        lost={m: of for m, rows in found.taken.items() if m not in found.estimates and (of := _lost(rows))},
+        lost={
+            m: of
+            for m, rows in found.taken.items()
+            if m not in found.estimates and (of := _lost(rows))
+        },
     )
 
 
@@ -246,7 +267,9 @@ def _numbers(table: Table, row: str, column: str, runs: Sequence[Record]) -> _Nu
     found = {m: taken(runs, m) for m in shown}
     numbers = {m: averaged(rows) for m, rows in found.items()}
     estimates = {m: e for m, rows in numbers.items() if (e := estimate(rows))}
-    mixed = {m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))}
+    mixed = {
+        m: words for m, rows in found.items() if (words := unlike(r["signature"] for r in rows))
+    }
     return _Numbers(found, numbers, estimates, mixed)
 
 
@@ -273,7 +296,9 @@ def _cost(runs: Sequence[Record]) -> _Cost:
     )
 
 
-def _unlike(table: Table, measure: str, found: _Numbers, papers_protocol: bool, indicative: str) -> Iterator[str]:
+def _unlike(
+    table: Table, measure: str, found: _Numbers, papers_protocol: bool, indicative: str
+) -> Iterator[str]:
     """Why numbers of an entry do not compare: with the printed one, or with one another.
 
     Args:
@@ -336,7 +361,11 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
     lines = []
     for (metric, flag), some in seeds.items():
         distinct = list(dict.fromkeys(some))
-        which = f" (seed{'s' if len(distinct) > 1 else ''} {', '.join(map(str, distinct))})" if several else ""
+        which = (
+            f" (seed{'s' if len(distinct) > 1 else ''} {', '.join(map(str, distinct))})"
+            if several
+            else ""
+        )
         lines.append(f"{heading(metric) if metric else 'training'}{which}: {flag}")
     return lines
 
@@ -344,7 +373,9 @@ def _flagged(runs: Sequence[Record], found: Mapping[str, Sequence[Record]]) -> l
 def _in_other_columns(table: Table, row: str, column: str) -> set[str]:
     """Measures of the same runs, evaluated alike, that have columns of their own, and so need not stand beside this."""
     mine = table.columns[column].set
-    here = [c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine]
+    here = [
+        c for r, c in table.trained() if r == row and c != column and table.columns[c].set == mine
+    ]
     return {table.measure_of(c) for c in here}
 
 
@@ -367,7 +398,9 @@ def _survivors(runs: Iterable[Record], lost: set[int]) -> str:
     return f", {len(tried) - len(gone)} of {len(tried)} seeds" if gone else ""
 
 
-def _status(measure: str, runs: Sequence[Record], numbers: Sequence[Record], lost: set[int]) -> tuple[str, list[str]]:
+def _status(
+    measure: str, runs: Sequence[Record], numbers: Sequence[Record], lost: set[int]
+) -> tuple[str, list[str]]:
     """What became of the seeds that are not in the mean, and why, in words.
 
     Args:
@@ -383,7 +416,9 @@ def _status(measure: str, runs: Sequence[Record], numbers: Sequence[Record], los
         some = [run for run in seeds if run["status"] == status]
         if some:
             parts.append(f"{len(some)} {status}")
-            reasons += [f"seed {run['seed']} {status}: {run['reason']}" for run in some if run["reason"]]
+            reasons += [
+                f"seed {run['seed']} {status}: {run['reason']}" for run in some if run["reason"]
+            ]
 
     done = [run for run in seeds if run["status"] == "done"]
     without = len(done) - len(numbers)

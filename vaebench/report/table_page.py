@@ -54,14 +54,19 @@ def make(
     without = ""
     if brief:
         rows, without = _with_runs(rows, by_row=across.fits(table))
-    marks = {note: i for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)}
+    marks = {
+        note: i
+        for i, note in enumerate(dict.fromkeys(n for row in rows for n in row.footnotes), start=1)
+    }
     above = [text for text in (without, of_other_data) if text]
     return Page(
         title=table.caption,
         grid=grid(table, rows, marks, trails),
         sections=() if brief else tuple(ranking.section() for ranking in rank(rows)),
         marks=(*above, *(f"[{i}] {note}" for note, i in marks.items())),
-        notes=() if brief else tuple(dict.fromkeys((*footnotes(table, rows), *([LEGEND] if trails else [])))),
+        notes=()
+        if brief
+        else tuple(dict.fromkeys((*footnotes(table, rows), *([LEGEND] if trails else [])))),
     )
 
 
@@ -73,7 +78,9 @@ def _with_runs(rows: list[ReportRow], by_row: bool) -> tuple[list[ReportRow], st
     found = [row for row in rows if row.key]
     if not found:
         return rows, ""
-    names = (row.row if by_row else f"{row.row} / {row.column}" for row in rows if row.status == NOT_RUN)
+    names = (
+        row.row if by_row else f"{row.row} / {row.column}" for row in rows if row.status == NOT_RUN
+    )
     others = list(dict.fromkeys(names))
     more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
     return found, f"not run: {'; '.join(others[:FEW])}{more}" if others else ""
@@ -137,4 +144,8 @@ def _records(
         }
         for row in rows
     ]
-    return records, ("row", "column", *(("published", "ours", "difference", "verdict") if table.printed else ("ours",)))
+    return records, (
+        "row",
+        "column",
+        *(("published", "ours", "difference", "verdict") if table.printed else ("ours",)),
+    )

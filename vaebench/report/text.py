@@ -32,7 +32,9 @@ def write(page: Page, width: int | None = None, colour: bool = False) -> str:
 
     if page.footnotes:
         most = min(WIDTH, width or WIDTH)
-        blocks.append("\n".join(textwrap.fill(note, most, subsequent_indent="  ") for note in page.footnotes))
+        blocks.append(
+            "\n".join(textwrap.fill(note, most, subsequent_indent="  ") for note in page.footnotes)
+        )
     return "\n\n".join(blocks) + "\n"
 
 
@@ -49,14 +51,21 @@ def grid(whole: Grid, width: int | None = None, colour: bool = False) -> str:
     """
 
     def finished(text: str, columns: Sequence[int]) -> str:
-        return colours.grid(text, [whole.headers[i] for i in columns]) if colour and whole.lines else text
+        return (
+            colours.grid(text, [whole.headers[i] for i in columns])
+            if colour and whole.lines
+            else text
+        )
 
     every = range(len(whole.headers))
     text = _ruled(whole, every, whole.lines)
     if width is None or _width(text) <= width:
         return finished(text, every)
 
-    lines = [tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line) for line in whole.lines]
+    lines = [
+        tuple(textwrap.fill(cell, WORDS) if len(cell) > WORDS else cell for cell in line)
+        for line in whole.lines
+    ]
     leading = list(range(whole.leading))
     parts = [leading]
     for column in range(whole.leading, len(whole.headers)):

@@ -51,7 +51,11 @@ def ratios(column: str, rows: list[ReportRow]) -> Iterator[str]:
 
 
 def _published(base: ReportRow, r: ReportRow) -> str:
-    return f"{r.published / base.published:.1f} published" if base.published and r.published is not None else ""
+    return (
+        f"{r.published / base.published:.1f} published"
+        if base.published and r.published is not None
+        else ""
+    )
 
 
 def _ours(base: ReportRow, r: ReportRow) -> str:

@@ -37,5 +37,8 @@ def _table(grid: Grid) -> list[str]:
 
 
 def _line(tag: str, cells: Iterable[str], sides: Iterable[str]) -> str:
-    inner = (f'<{tag} class="{side}">{escape(text)}</{tag}>' for text, side in zip(cells, sides, strict=True))
+    inner = (
+        f'<{tag} class="{side}">{escape(text)}</{tag}>'
+        for text, side in zip(cells, sides, strict=True)
+    )
     return f"<tr>{''.join(inner)}</tr>"

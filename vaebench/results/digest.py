@@ -52,7 +52,9 @@ def evaluations(measures: Iterable[Measure]) -> list[tuple[str, list[Measure]]]:
     """
     groups: dict[str, list[Measure]] = {"": []}
     for m in sorted(measures, key=_of_training):
-        groups.setdefault(m.signature.taken_on(math.nan if m.points is None else m.points), []).append(m)
+        groups.setdefault(
+            m.signature.taken_on(math.nan if m.points is None else m.points), []
+        ).append(m)
     whole = groups.pop("")
     if not groups or not all(map(_of_training, whole)):
         return [("", whole), *groups.items()]
@@ -130,7 +132,11 @@ def sizes(config: Mapping[str, Any]) -> str:
 
     That is the model's settings but real numbers, the objective's whole ones (samples, sweeps, chains), the batch.
     """
-    model = {k: v for k, v in config["model"].items() if not isinstance(v, float) and not k.startswith("init")}
+    model = {
+        k: v
+        for k, v in config["model"].items()
+        if not isinstance(v, float) and not k.startswith("init")
+    }
     counts = {k: v for k, v in settings_of(config["objective"]).items() if type(v) is int}
     return _short(canonical([model, counts, config["train"].get("batch")]))
 

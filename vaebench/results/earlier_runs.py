@@ -29,10 +29,16 @@ def found_outdated(store: Store, wanted: Mapping[str, Container[int] | None]) ->
         return ""
     with index.opened(store) as known:
         runs = known.outdated()
-    found = [store.run_dir(name, seed) for name, seed, key in runs if key in wanted and _among(seed, wanted[key])]
+    found = [
+        store.run_dir(name, seed)
+        for name, seed, key in runs
+        if key in wanted and _among(seed, wanted[key])
+    ]
     if not found:
         return ""
-    which = f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+    which = (
+        f"{found[0]} holds a run" if len(found) == 1 else f"{store.root} holds {len(found)} runs"
+    )
     return f"{which} of these under an earlier name; rename with: vaebench rekey run.results={store.root}"
 
 

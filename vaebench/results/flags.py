@@ -106,7 +106,13 @@ def derived(measure: Measure) -> tuple[str, ...]:
 
     Nothing is said of the sign of a measure, or of its layers, where the data are unknown here.
     """
-    found = [_not_finite(measure), _impossible(measure), _one_case(measure), _dead_layer(measure), _unknown(measure)]
+    found = [
+        _not_finite(measure),
+        _impossible(measure),
+        _one_case(measure),
+        _dead_layer(measure),
+        _unknown(measure),
+    ]
     found.append(_annealing(measure))
     return tuple(f"{kind}: {text}" for kind, text in filter(None, found))
 
@@ -131,11 +137,19 @@ def _not_finite(measure: Measure) -> tuple[str, str] | None:
 def _impossible(measure: Measure) -> tuple[str, str] | None:
     """Below the least value that the measure can have where every case has a probability, not a density."""
     metric = METRICS.get(measure.name)
-    if metric is None or metric.floor is None or measure.extra.get(DENSITY) or _data(measure) is None:
+    if (
+        metric is None
+        or metric.floor is None
+        or measure.extra.get(DENSITY)
+        or _data(measure) is None
+    ):
         return None
     if not measure.value < metric.floor - ROUNDING - _noise(measure):
         return None
-    return IMPOSSIBLE, f"{_short(measure.value)}, and of discrete data it is never below {metric.floor:g}"
+    return (
+        IMPOSSIBLE,
+        f"{_short(measure.value)}, and of discrete data it is never below {metric.floor:g}",
+    )
 
 
 def _noise(measure: Measure) -> float:
@@ -144,7 +158,9 @@ def _noise(measure: Measure) -> float:
     The error alone excuses nothing: a weight without bound makes it as large as the value that it spoils. The error of
     log Z is the same for all cases, so SURPRISE says nothing of it.
     """
-    error, log_z = (v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error")))
+    error, log_z = (
+        v if is_number(v) else 0.0 for v in (measure.error, measure.extra.get("log_z_error"))
+    )
     own = min(SIGMAS * error, SURPRISE / (measure.points or 1))
     return math.hypot(own, SIGMAS * log_z)
 
@@ -159,7 +175,10 @@ def _one_case(measure: Measure) -> tuple[str, str] | None:
         text = f"case {case.get('case')}, at {value}, moves the mean by {shift}, more than all others together"
         return ONE_CASE, text
     if is_number(spread) and is_number(measure.value) and spread > abs(measure.value) > 0:
-        return ONE_CASE, f"the standard error over cases, {spread:.2f}, exceeds the mean itself: few cases carry it"
+        return (
+            ONE_CASE,
+            f"the standard error over cases, {spread:.2f}, exceeds the mean itself: few cases carry it",
+        )
     return None
 
 
@@ -188,7 +207,9 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
     """
     if measure.name not in ANNEALED:
         return None
-    ess, chains, gap, error = (measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error"))
+    ess, chains, gap, error = (
+        measure.extra.get(key) for key in ("ess", "chains", "gap", "gap_error")
+    )
     reasons = []
     if is_number(ess) and is_number(chains) and ess < LEAST_SHARE * chains:
         reasons.append(f"the effective number of chains is {ess:.1f} of {chains:,}")
@@ -197,7 +218,9 @@ def _annealing(measure: Measure) -> tuple[str, str] | None:
         where = " on cases that the model made" if measure.name == "ais_nll" else ""
         reasons.append(f"from below and from above {what} differs by {gap:.2f} nats{where}")
         if gap < 0 and measure.name != "ais_nll":
-            reasons.append("the chains from above have missed a mode, so log Z is at least about that from below")
+            reasons.append(
+                "the chains from above have missed a mode, so log Z is at least about that from below"
+            )
     return (ANNEALING, "; ".join(reasons)) if reasons else None
 
 
@@ -206,7 +229,10 @@ def _unknown(measure: Measure) -> tuple[str, str] | None:
     share = measure.extra.get(UNKNOWN)
     if not is_number(share) or share <= MOST_UNKNOWN:
         return None
-    return UNKNOWN_WORDS, f"{100 * share:.0f} % of the words are not in the vocabulary and are scored as <unk>"
+    return (
+        UNKNOWN_WORDS,
+        f"{100 * share:.0f} % of the words are not in the vocabulary and are scored as <unk>",
+    )
 
 
 def is_dead(kl: Any) -> bool:

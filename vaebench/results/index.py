@@ -96,13 +96,19 @@ class Index:
         self._folders()
         self._results()
         what = "key, seed, status, updates, about, line"
-        return self._db.execute(f"select {what} from runs where status is not null order by key, seed").fetchall()
+        return self._db.execute(
+            f"select {what} from runs where status is not null order by key, seed"
+        ).fetchall()
 
-    def others(self, table: str, known: set[str]) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
+    def others(
+        self, table: str, known: set[str]
+    ) -> list[tuple[str, tuple[str, ...], int, tuple[str, ...]]]:
         """Preset, changes, number and rows of the runs of a table whose keys are not in ``known``."""
         self._folders()
         found: dict[tuple[str, str], list[str]] = {}
-        runs = self._db.execute("select key, row, preset, changes from runs where tbl = ? order by key, seed", (table,))
+        runs = self._db.execute(
+            "select key, row, preset, changes from runs where tbl = ? order by key, seed", (table,)
+        )
         for key, row, preset, changes in runs:
             if key not in known:
                 found.setdefault((preset, changes), []).append(row)
@@ -114,7 +120,10 @@ class Index:
     def presets(self) -> set[str]:
         """The presets by which the runs were made, as far as they say it."""
         self._folders()
-        return {preset for (preset,) in self._db.execute("select distinct preset from runs where preset != ''")}
+        return {
+            preset
+            for (preset,) in self._db.execute("select distinct preset from runs where preset != ''")
+        }
 
     def runs(self) -> list[tuple[str, int]]:
         """Key and seed of every run."""
@@ -124,7 +133,9 @@ class Index:
     def outdated(self) -> list[tuple[str, int, str]]:
         """Key, seed and present key of the runs that are under an earlier name, see ``results.rekey``."""
         self._folders()
-        return self._db.execute("select key, seed, present from runs where present != '' order by key, seed").fetchall()
+        return self._db.execute(
+            "select key, seed, present from runs where present != '' order by key, seed"
+        ).fetchall()
 
     def costs(self, keys: Iterable[str]) -> list[dict[str, Any]]:
         """``digest.cost`` of all runs with the data, the model and the objective of one of these keys."""
@@ -133,7 +144,9 @@ class Index:
         for prefix in sorted({readable(key) for key in keys}):
             among = (f"{prefix}-", f"{prefix}.")  # what follows the last hyphen
             self._results("where key > ? and key < ?", among)
-            rows = self._db.execute("select cost from runs where key > ? and key < ? and cost is not null", among)
+            rows = self._db.execute(
+                "select cost from runs where key > ? and key < ? and cost is not null", among
+            )
             found += (json.loads(text) for (text,) in rows)
         return found
 
@@ -177,7 +190,9 @@ class Index:
         """Read the results that have changed, of the runs that a condition picks."""
         root = os.fspath(self.store.root)
         stale = []
-        for key, seed, *known in self._db.execute(f"select key, seed, time, size from runs {where}", among):
+        for key, seed, *known in self._db.execute(
+            f"select key, seed, time, size from runs {where}", among
+        ):
             try:
                 status = os.stat(f"{root}/{key}/seed-{seed}/{run_files.RESULT}")
             except OSError:
@@ -219,10 +234,13 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
         try:
             index = Index(store, _place(store), known)
             stack.callback(index.close)
-        except (sqlite3.Error, OSError) as e:  # another command works on it, it is damaged, no room: without it
+        except (sqlite3.Error, OSError) as e:
+            # Another command works on it, it is damaged, no room: without it.
             log.debug("%s: no index: %s", store.root, e)
             with contextlib.suppress(OSError):
-                if isinstance(e, sqlite3.DatabaseError) and not isinstance(e, sqlite3.OperationalError):
+                if isinstance(e, sqlite3.DatabaseError) and not isinstance(
+                    e, sqlite3.OperationalError
+                ):
                     _place(store).unlink()
             index = Index(store, None, known)
             stack.callback(index.close)
@@ -232,7 +250,9 @@ def opened(store: Store, known: Results | None = None) -> Iterator[Index]:
             if index.kept is None:
                 raise
             index.kept.unlink(missing_ok=True)
-            raise UserError(f"the index {index.kept} was damaged and is removed: once more, please ({e})") from None
+            raise UserError(
+                f"the index {index.kept} was damaged and is removed: once more, please ({e})"
+            ) from None
 
 
 def _connected(place: Path | str) -> sqlite3.Connection:
@@ -260,4 +280,10 @@ def _of_note(folder: Path) -> tuple[str, str, str, str, str]:
     preset = note.get("preset")
     table = str(note.get("table") or "") if isinstance(preset, str) else ""
     changes = [str(text) for text in note.get("changed") or []]
-    return table, str(note.get("row") or ""), str(preset or ""), json.dumps(changes), digest.of(note)
+    return (
+        table,
+        str(note.get("row") or ""),
+        str(preset or ""),
+        json.dumps(changes),
+        digest.of(note),
+    )

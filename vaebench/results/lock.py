@@ -94,7 +94,8 @@ class Held:
 
     def release(self) -> None:
         """Remove the lock, if it is still this process's own."""
-        with contextlib.suppress(OSError):  # the folder was moved, or the server is gone: it becomes stale
+        # The folder was moved, or the server is gone: it becomes stale.
+        with contextlib.suppress(OSError):
             if _read(self.path) == self.holder:
                 self.path.unlink()
 
@@ -241,7 +242,11 @@ def _stale(path: Path, holder: Holder | None, draft: Path) -> str:
     here = _this_process()
     if (holder.host, holder.space) == (here.host, here.space):
         return "" if _alive(holder) else f"{holder} is gone"
-    return f"{holder} has shown no sign of life for {duration(silent)}" if silent > STALE_SECONDS else ""
+    return (
+        f"{holder} has shown no sign of life for {duration(silent)}"
+        if silent > STALE_SECONDS
+        else ""
+    )
 
 
 def _age(path: Path, draft: Path) -> float:

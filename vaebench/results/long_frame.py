@@ -50,7 +50,9 @@ COLUMNS = {
     "pack": WHOLE,
     "device": TEXT,
     "peak_memory_mb": NUMBER,
-    **dict.fromkeys(("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT),
+    **dict.fromkeys(
+        ("data_hash", "vaebench", "torch", "python", "commit", "key", "reason", "extra"), TEXT
+    ),
     "flags": TEXT,
     "paper_signature": TEXT,
     "clock": TEXT,
@@ -61,13 +63,21 @@ LATER = ("flags", "paper_signature", "clock")
 """Columns that CSV files of earlier versions lack: they are read as empty."""
 
 
-def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]) -> list[dict[str, Any]]:
+def rows_of(
+    cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell]
+) -> list[dict[str, Any]]:
     """One result as rows of the long format; ``sharing`` are the cells that show this run, ``cell`` among them."""
     versions = result.get("versions") or {}
     data = result.get("data") or {}
     run = {
-        **{name: getattr(cell, name) for name in ("table", "row", "column", "preset", "label", "published")},
-        **{name: result.get(name) for name in ("updates", "best_update", "seconds", "eval_seconds", "pack", "device")},
+        **{
+            name: getattr(cell, name)
+            for name in ("table", "row", "column", "preset", "label", "published")
+        },
+        **{
+            name: result.get(name)
+            for name in ("updates", "best_update", "seconds", "eval_seconds", "pack", "device")
+        },
         **{name: versions.get(name) for name in ("vaebench", "torch", "python", "commit")},
         "seed": seed,
         "status": result.get("status"),
@@ -94,18 +104,24 @@ def rows_of(cell: Cell, seed: int, result: Mapping[str, Any], sharing: list[Cell
 
         current = is_current(cell, m)
         elsewhere = not current and any(is_current(other, m) for other in sharing)
-        timing = is_timing(m.name) or is_timing(cell.measure)  # a time stands in its own column alone
+        # A time stands in its own column alone.
+        timing = is_timing(m.name) or is_timing(cell.measure)
         if elsewhere or (timing and m.name != cell.measure):
             continue
 
         extra = m.extra if current else {**m.extra, "current": False}
-        numbers = {k: getattr(m, k) for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")}
+        numbers = {
+            k: getattr(m, k)
+            for k in ("value", "unit", "error", "error_kind", "points", "samples", "signature")
+        }
         text = json.dumps(jsonable(extra), sort_keys=True) if extra else ""
         printed = m.name == cell.measure and not m.signature.of_other_data
         any_printed = any_printed or printed
         of_measure = {} if printed else {"published": None, "paper_signature": ""}
         marks = flags.join((*of_run, *m.flags))
-        rows.append({**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks})
+        rows.append(
+            {**run, **numbers, **of_measure, "metric": m.name, "extra": text, "flags": marks}
+        )
 
     if rows and not any_printed:
         rows[0]["paper_signature"] = cell.paper_signature
@@ -145,9 +161,12 @@ def read_csv(path: Path | str) -> pd.DataFrame:
 
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a results CSV as written by `vaebench report`")
+        raise UserError(
+            f"{path}: no such file; expected a results CSV as written by `vaebench report`"
+        )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as f:  # spreadsheets begin it with a byte-order mark
+        # Spreadsheets begin it with a byte-order mark.
+        with path.open(encoding="utf-8-sig", newline="") as f:
             header, *lines = list(csv.reader(f)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{path}: not a results CSV: {e}") from None
@@ -155,11 +174,15 @@ def read_csv(path: Path | str) -> pd.DataFrame:
     missing = lacking(header)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise UserError(f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}")
+        raise UserError(
+            f"{path}: not a results CSV: missing columns {', '.join(missing[:3])}{more}"
+        )
     rows = []
     for number, line in enumerate(lines, start=2):
         if len(line) != len(header):
-            raise UserError(f"{path}: record {number} has {len(line)} fields, expected {len(header)}")
+            raise UserError(
+                f"{path}: record {number} has {len(line)} fields, expected {len(header)}"
+            )
         rows.append(_parsed(dict(zip(header, line, strict=True)), f"{path}: record {number}"))
     return typed(rows)
 
@@ -185,14 +208,18 @@ def _parsed(record: dict[str, str], where: str) -> dict[str, Any]:
         try:
             row[name] = None if text == "" and kind in (NUMBER, WHOLE) else convert[kind](text)
         except (ValueError, KeyError):
-            raise UserError(f"{where}: column {name}: {shortened(text)!r} is not a {kind}") from None
+            raise UserError(
+                f"{where}: column {name}: {shortened(text)!r} is not a {kind}"
+            ) from None
 
     if row["extra"] and not _is_object(row["extra"]):
         raise UserError(f"{where}: column extra: {shortened(row['extra'])!r} is not a JSON object")
     try:
         flags.split(row["flags"])
     except ValueError:
-        raise UserError(f"{where}: column flags: {shortened(row['flags'])!r} is not a JSON list of texts") from None
+        raise UserError(
+            f"{where}: column flags: {shortened(row['flags'])!r} is not a JSON list of texts"
+        ) from None
     return row
 
 

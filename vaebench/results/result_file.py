@@ -118,7 +118,9 @@ def _content(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as e:
-        raise UserError(f"{path}: cannot be read: {e.strerror or e}; nothing was replaced") from None
+        raise UserError(
+            f"{path}: cannot be read: {e.strerror or e}; nothing was replaced"
+        ) from None
 
 
 def _damaged(content: bytes) -> bool:

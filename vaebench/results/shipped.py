@@ -34,7 +34,9 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
     """
     place = folder()
     if place is None:
-        raise UserError(f"{WORD}: this installation lacks the reference results; install vaebench again")
+        raise UserError(
+            f"{WORD}: this installation lacks the reference results; install vaebench again"
+        )
 
     every_table = dict.fromkeys(name for table in tables for name in behind(table))
     known = {name: recorded_presets(name, place) for name in every_table}
@@ -46,7 +48,9 @@ def files(tables: Collection[str], presets: Collection[str] | None = None) -> li
     if not chosen:
         every = sorted({preset for found in known.values() for preset in found})
         asked = ", ".join(sorted(presets or ()))
-        raise UserError(f"{WORD}: no results of {', '.join(tables)} with preset={asked}: {nearest(asked, every)}")
+        raise UserError(
+            f"{WORD}: no results of {', '.join(tables)} with preset={asked}: {nearest(asked, every)}"
+        )
     return [place / f"{table}-{preset}.csv" for table, preset in chosen]
 
 
@@ -59,4 +63,8 @@ def behind(table: str) -> list[str]:
 
 def recorded_presets(table: str, place: Path) -> list[str]:
     """The presets of a table of which there is a results CSV in ``place``."""
-    return [preset for preset in catalogue.options("preset") if (place / f"{table}-{preset}.csv").is_file()]
+    return [
+        preset
+        for preset in catalogue.options("preset")
+        if (place / f"{table}-{preset}.csv").is_file()
+    ]

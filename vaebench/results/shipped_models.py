@@ -35,8 +35,16 @@ def names_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     Rows and columns may have a ``=`` in their names (``MNIST 100+100 K=1``): what a shipped model is called, and what
     has a blank or a slash before it, is no setting.
     """
-    called = {name for path in runs() for name in _called(path)} if any("=" in word for word in words) else set()
-    settings = [word for word in words if "=" in word and word not in called and not set(" /") & set(_key(word))]
+    called = (
+        {name for path in runs() for name in _called(path)}
+        if any("=" in word for word in words)
+        else set()
+    )
+    settings = [
+        word
+        for word in words
+        if "=" in word and word not in called and not set(" /") & set(_key(word))
+    ]
     return [word for word in words if word not in settings], settings
 
 
@@ -77,7 +85,9 @@ def one(root: Path, words: Sequence[str], tables: Sequence[str]) -> Path:
     folders = chosen(root, words, tables)
     if len(folders) > 1:
         seeds = ", ".join(f.name for f in folders)
-        raise UserError(f"{words[0]} has several seeds ({seeds}); name one, as {words[0]}/{folders[0].name}")
+        raise UserError(
+            f"{words[0]} has several seeds ({seeds}); name one, as {words[0]}/{folders[0].name}"
+        )
     return folders[0]
 
 
@@ -117,7 +127,9 @@ def of_entry(words: Sequence[str]) -> Path:
         raise UserError(f"{asked}: this installation ships no models")
     if fits:
         raise UserError(f"{asked}: several shipped models of that name: allowed: {there}")
-    raise UserError(f"{asked}: no shipped model of that name: allowed: {there}; or a name that vaebench ls runs shows")
+    raise UserError(
+        f"{asked}: no shipped model of that name: allowed: {there}; or a name that vaebench ls runs shows"
+    )
 
 
 def quoted(words: Iterable[str]) -> str:
@@ -132,7 +144,8 @@ def own(path: Path, root: Path) -> Path:
         return path
     mine = root / path.parent.name / path.name
     if not (mine / run_files.NOTE).exists():
-        for name in sorted(KEPT, key=run_files.NOTE.__eq__):  # the note last: without it there is no run
+        # The note last: without it there is no run.
+        for name in sorted(KEPT, key=run_files.NOTE.__eq__):
             if (path / name).exists():
                 write_atomic(mine / name, (path / name).read_bytes())
     return mine

@@ -48,7 +48,8 @@ class Measure:
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "signature", Protocol(self.signature))  # of plain dicts, as they are stored
+        # Of plain dicts, as they are stored.
+        object.__setattr__(self, "signature", Protocol(self.signature))
         if self.error_kind not in ERROR_KINDS:
             raise ValueError(f"error_kind {self.error_kind!r}: allowed: {', '.join(ERROR_KINDS)}")
 

@@ -80,7 +80,9 @@ def _status(cell: Cell, result: Mapping[str, Any]) -> Status:
         return status
 
     repeats = cell.eval.repeats
-    have = {m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= repeats}
+    have = {
+        m.name for m in readable_measures(result) if is_current(cell, m) and _repeats(m) >= repeats
+    }
     return status if have.issuperset(evaluated(cell.config, cell.measure)) else Status.TRAINED
 
 

@@ -68,7 +68,9 @@ class Store:
             known: Results that have been read already, by key and seed.
         """
         read = known or {}
-        for folder in sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []:
+        for folder in (
+            sorted(p for p in self.root.iterdir() if p.is_dir()) if self.root.is_dir() else []
+        ):
             for seed in seeds_in(folder):
                 try:
                     result = read.get((folder.name, seed)) or self.result(folder.name, seed)
@@ -90,7 +92,9 @@ class Store:
             return result
         return {"schema": 1, "status": "partial", "reason": "", "measures": []}
 
-    def frame(self, cells: list[Cell], seeds: list[int], known: Results | None = None) -> pd.DataFrame:
+    def frame(
+        self, cells: list[Cell], seeds: list[int], known: Results | None = None
+    ) -> pd.DataFrame:
         """The long format of these cells at these seeds; ``known``: results that have been read already.
 
         One row per (cell, seed, metric); a run without measures (failed, diverged, partial) is a row
@@ -116,7 +120,11 @@ class Store:
 def seed_of(folder: Path) -> int | None:
     """The seed of a run's folder ``seed-<n>``; None where the name is another, or the number no seed's."""
     word, _, digits = folder.resolve().name.partition("-")
-    if word != "seed" or not (digits.isascii() and digits.isdecimal()) or len(digits) > len(str(LARGEST_SEED)):
+    if (
+        word != "seed"
+        or not (digits.isascii() and digits.isdecimal())
+        or len(digits) > len(str(LARGEST_SEED))
+    ):
         return None
     seed = int(digits)
     return seed if seed <= LARGEST_SEED and str(seed) == digits else None
@@ -127,7 +135,9 @@ def find(root: Path, name: str) -> list[Path]:
     for place in (Path(name), root / name):
         if (place / run_files.NOTE).is_file():
             return [place]
-        seeds = [seed for seed in seeds_in(place) if (place / f"seed-{seed}" / run_files.NOTE).is_file()]
+        seeds = [
+            seed for seed in seeds_in(place) if (place / f"seed-{seed}" / run_files.NOTE).is_file()
+        ]
         if seeds:
             return [place / f"seed-{seed}" for seed in seeds]
     known = [p.name for p in root.iterdir() if p.is_dir()] if root.is_dir() else []
@@ -160,7 +170,9 @@ def read_note(folder: Path) -> tuple[dict[str, Any], int]:
 
 def _is_note(note: Any) -> bool:
     """Whether this is what ``config.json`` holds: texts, and a configuration whose parts can be told apart."""
-    if not isinstance(note, dict) or not all(isinstance(note.get(k), str) for k in ("row", "column", "data_hash")):
+    if not isinstance(note, dict) or not all(
+        isinstance(note.get(k), str) for k in ("row", "column", "data_hash")
+    ):
         return False
     config: Any = note.get("config")
     if not result_file.is_config(config) or not isinstance(config.get("run"), dict):

@@ -30,7 +30,9 @@ def _generator(device: torch.device, seed: int, purpose: str, *index: int) -> to
     return torch.Generator(device=device).manual_seed(seeds.derive(seed, purpose, *index))
 
 
-def draw(shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ()) -> dict[str, Tensor]:
+def draw(
+    shapes: Shapes, generator: torch.Generator, lead: tuple[int, ...] = ()
+) -> dict[str, Tensor]:
     """Noise name -> tensor (*lead, *shape) on the generator's device, in the order of ``shapes``, by their kinds.
 
     ``uniform`` on (0, 1); standard ``normal``; ``dithered``: uniforms that are cheap to draw, for many chains beside
@@ -77,7 +79,12 @@ def uniform_(out: Tensor, generator: torch.Generator) -> Tensor:
 def _by_kernel(out: Tensor, generator: torch.Generator) -> bool:
     """Whether a kernel draws faster. One that has to be loaded first does not."""
     on_cpu = out.device.type == generator.device.type == "cpu"
-    fits = on_cpu and out.dtype == torch.float32 and out.is_contiguous() and out.numel() >= WORTH_A_KERNEL
+    fits = (
+        on_cpu
+        and out.dtype == torch.float32
+        and out.is_contiguous()
+        and out.numel() >= WORTH_A_KERNEL
+    )
     return fits and kernels.allowed() and kernels.loaded()
 
 
@@ -103,7 +110,9 @@ class Digits(NamedTuple):
 def digits(shape: tuple[int, ...], generator: torch.Generator) -> Digits:
     """Digits of uniforms (..., c, n); see ``dithered``. On the CPU. Raises ValueError for fewer than two axes."""
     if len(shape) < 2:
-        raise ValueError(f"dithered noise of shape {shape}: needs an axis of chains and one of units")
+        raise ValueError(
+            f"dithered noise of shape {shape}: needs an axis of chains and one of units"
+        )
     # The lowest bit is set: odd multiples of 2^-24 are neither 0 nor 1, and lie symmetrically about 1/2.
     low = torch.randint(256, (*shape[:-2], 1, shape[-1]), generator=generator) | 1
     source = np.random.SFC64(int(torch.randint(2**63 - 1, (), generator=generator)))
@@ -140,8 +149,14 @@ def dithered(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     mt19937 takes. Elsewhere it is ``uniform``. Raises ValueError for fewer than two axes.
     """
     if len(shape) < 2:
-        raise ValueError(f"dithered noise of shape {shape}: needs an axis of chains and one of units")
-    return digits(shape, generator).uniforms() if generator.device.type == "cpu" else uniform(shape, generator)
+        raise ValueError(
+            f"dithered noise of shape {shape}: needs an axis of chains and one of units"
+        )
+    return (
+        digits(shape, generator).uniforms()
+        if generator.device.type == "cpu"
+        else uniform(shape, generator)
+    )
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -170,17 +185,25 @@ def fixed_(out: dict[str, Tensor], seed: int, purpose: str, *index: int) -> None
 
 def random_bits(shape: tuple[int, ...], seed: int, *index: int) -> Tensor:
     """Bits of ``shape`` as uint8, a function of (seed, index) alone: where chains start."""
-    return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(torch.uint8)
+    return (fixed({"bits": ("uniform", shape)}, seed, "chains", *index)["bits"] < 0.5).to(
+        torch.uint8
+    )
 
 
 def update_block(
-    shapes: Shapes, run_seeds: list[int], block: int, device: torch.device, length: int | None = None
+    shapes: Shapes,
+    run_seeds: list[int],
+    block: int,
+    device: torch.device,
+    length: int | None = None,
 ) -> dict[str, Tensor]:
     """Noise of the updates block * length ... for all seeds of a pack: name -> (length, seeds, *shape).
 
     ``length`` None: BLOCK, here and below.
     """
-    each = [draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds]
+    each = [
+        draw(shapes, _generator(device, s, "noise", block), (length or BLOCK,)) for s in run_seeds
+    ]
     return {name: _beside([e[name] for e in each]) for name in each[0]}
 
 
@@ -194,10 +217,15 @@ def order_block(
     length = length or BLOCK
     if order == "replacement":
         cpu = torch.device("cpu")
-        each = [torch.randint(cases, (length, batch), generator=_generator(cpu, s, "order", block)) for s in run_seeds]
+        each = [
+            torch.randint(cases, (length, batch), generator=_generator(cpu, s, "order", block))
+            for s in run_seeds
+        ]
     else:
         start = block * length * batch
-        each = [_shuffled(cases, s, start, length * batch).reshape(length, batch) for s in run_seeds]
+        each = [
+            _shuffled(cases, s, start, length * batch).reshape(length, batch) for s in run_seeds
+        ]
     return _beside(each)
 
 
@@ -219,11 +247,20 @@ def _permutation(cases: int, seed: int, epoch: int) -> Tensor:
 
 
 def binarize_block(
-    shape: tuple[int, ...], run_seeds: list[int], block: int, device: torch.device, length: int | None = None
+    shape: tuple[int, ...],
+    run_seeds: list[int],
+    block: int,
+    device: torch.device,
+    length: int | None = None,
 ) -> Tensor:
     """Uniform noise (length, seeds, *shape) that binarizes grey training cases anew at each visit."""
     each = [
-        torch.rand(length or BLOCK, *shape, generator=_generator(device, s, "binarize", block), device=device)
+        torch.rand(
+            length or BLOCK,
+            *shape,
+            generator=_generator(device, s, "binarize", block),
+            device=device,
+        )
         for s in run_seeds
     ]
     return _beside(each)

@@ -16,7 +16,18 @@ LARGEST_SEED = 2**63 - 1
 """Of a run: results hold seeds as whole numbers of 64 bits."""
 
 PURPOSES = (
-    *("init", "order", "binarize", "noise", "valid", "eval", "check", "chains", "logz", "valid_logz"),
+    *(
+        "init",
+        "order",
+        "binarize",
+        "noise",
+        "valid",
+        "eval",
+        "check",
+        "chains",
+        "logz",
+        "valid_logz",
+    ),
     *("inner_order", "inner", "inner_binarize", "refine", "watch", "mi_order"),
     *("hmc", "anneal", "pixel_order", "relaxed"),
     *("missing", "impute"),

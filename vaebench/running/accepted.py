@@ -42,7 +42,9 @@ def digest(cell: Cell) -> str:
     """A name of all that decides whether a cell is accepted, whatever files and devices are there."""
     loader = loader_of(cell)
     data = [cell.config["data"]["name"], str(loader.kind) if loader else "", list(shape_of(cell))]
-    text = canonical([data, cell.train.precision, cell.train.order, *(cell.config[part] for part in PARTS)])
+    text = canonical(
+        [data, cell.train.precision, cell.train.order, *(cell.config[part] for part in PARTS)]
+    )
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

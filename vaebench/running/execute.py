@@ -23,7 +23,14 @@ from vaebench.running.progress import Progress
 from vaebench.running.tasks import Outcome, Task
 from vaebench.settings.records import RunSettings
 
-DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/nvmap", "/dev/nvhost-ctrl", "/dev/kfd")
+DRIVERS = (
+    "/dev/nvidiactl",
+    "/dev/nvidia0",
+    "/dev/dxg",
+    "/dev/nvmap",
+    "/dev/nvhost-ctrl",
+    "/dev/kfd",
+)
 """Files through which a program reaches a GPU: of NVIDIA's drivers, also under Windows and on Tegra, and of AMD's."""
 
 Todo = list[tuple[Cell, list[int]]]
@@ -72,7 +79,9 @@ class Shard(NamedTuple):
         number, slash, of = text.partition("/")
         digits = all(part.isascii() and part.isdigit() and len(part) < 10 for part in (number, of))
         if not (slash and digits and 1 <= int(number) <= int(of)):
-            raise UserError(f"--shard {text!r}: write the number of a share and how many there are, from 1/8 to 8/8")
+            raise UserError(
+                f"--shard {text!r}: write the number of a share and how many there are, from 1/8 to 8/8"
+            )
         return cls(int(number), int(of))
 
     def share(self, runs: Iterable[tuple[Cell, int]]) -> list[tuple[Cell, int]]:
@@ -82,7 +91,9 @@ class Shard(NamedTuple):
         common and leave none out, whenever they are asked for. Cells with the same run are in the same share.
         """
         places: dict[tuple[str, int], int] = {}
-        dealt = [(cell, seed, places.setdefault((cell.key, seed), len(places))) for cell, seed in runs]
+        dealt = [
+            (cell, seed, places.setdefault((cell.key, seed), len(places))) for cell, seed in runs
+        ]
         return [(cell, seed) for cell, seed, place in dealt if place % self.of == self.number - 1]
 
 
@@ -112,7 +123,8 @@ def plan(
         runs = shard.share(runs)
     asked = [Asked(cell, seed, _known(store, cell, seed, force)) for cell, seed in runs]
     todo = unfinished(asked, force, evaluate)
-    work.check(cell for cell, _ in todo)  # a value that is refused is known before anything is written
+    # A value that is refused is known before anything is written.
+    work.check(cell for cell, _ in todo)
     if todo:
         launchers.choose(todo[0][0].run, 1, 1, until)  # so is an engine that is not installed
     return Plan(store, asked, todo, evaluate)
@@ -139,7 +151,9 @@ def unfinished(asked: Iterable[Asked], force: bool = False, evaluate: bool = Tru
     return list(out.values())
 
 
-def execute(plan: Plan, force: bool = False, fail_fast: bool = False, until: float = math.inf) -> Launched:
+def execute(
+    plan: Plan, force: bool = False, fail_fast: bool = False, until: float = math.inf
+) -> Launched:
     """Carry a plan out, with progress on the standard error.
 
     Args:
@@ -163,7 +177,9 @@ def execute(plan: Plan, force: bool = False, fail_fast: bool = False, until: flo
     _make_folder(plan.store)
     finished = len({work.unit(asked.cell) for asked in plan.asked}) - len(plan.todo)
     if finished:
-        print(f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr)
+        print(
+            f"{finished} of {finished + len(plan.todo)} cells are finished already", file=sys.stderr
+        )
 
     launched = Launched([], False)
     for number, part in enumerate(_rounds(plan.todo)):
@@ -233,9 +249,13 @@ def _round(asked: _Round) -> Launched:
     tasks = work.tasks(todo, jobs, settings.pack, asked.force, asked.evaluate)
     progress = Progress(todo, sum(cell.train.updates * len(seeds) for cell, seeds in todo))
     try:
-        launched = launchers.choose(settings, jobs, len(tasks), asked.until).launch(tasks, progress, fail_fast)
+        launched = launchers.choose(settings, jobs, len(tasks), asked.until).launch(
+            tasks, progress, fail_fast
+        )
         busy = [o for o in launched.outcomes if o.status is Status.BUSY]
-        going = not (launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes)))
+        going = not (
+            launched.stopped or launched.late or (fail_fast and work.bad(launched.outcomes))
+        )
         if busy and going:
             progress.line(f"waiting for {counted(len(busy), 'run')} that another process works on")
             again = [replace(o.task, seeds=(o.seed,), wait=True, force=False) for o in busy]
@@ -288,7 +308,9 @@ def _make_folder(store: Store) -> None:
     try:
         store.root.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UserError(f"run.results={store.root}: this folder cannot be made: {e.strerror or e}") from None
+        raise UserError(
+            f"run.results={store.root}: this folder cannot be made: {e.strerror or e}"
+        ) from None
     if not os.access(store.root, os.W_OK | os.X_OK):
         raise UserError(f"run.results={store.root}: nothing can be written there")
 

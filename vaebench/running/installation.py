@@ -48,7 +48,16 @@ def lines(results: Callable[[], Path], mirror: str | None) -> Iterator[Line]:
 
         yield from folder("data cache", cache_root())
 
-    probes = [_versions, _torch, _compiler, _kernels, _libraries, _machine, results_folder, data_cache]
+    probes = [
+        _versions,
+        _torch,
+        _compiler,
+        _kernels,
+        _libraries,
+        _machine,
+        results_folder,
+        data_cache,
+    ]
     for probe in probes:
         yield from _careful(probe.__name__.strip("_").replace("_", " "), probe)
     yield from _careful("mirror", lambda: _mirror(mirror))
@@ -68,7 +77,8 @@ def _versions() -> Iterator[Line]:
     found = sys.version_info[:2]
     level = OK if (3, 11) <= found <= (3, 13) else WARN if found > (3, 13) else FAIL
     yield Line(
-        level, f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} {platform.machine()}"
+        level,
+        f"Python {platform.python_version()} (made for 3.11 to 3.13), {platform.system()} {platform.machine()}",
     )
     yield Line(OK, f"vaebench {__version__}")
 
@@ -92,7 +102,8 @@ def _compiler() -> Iterator[Line]:
         yield Line(OK, f"C++ compiler for torch.compile: {found}")
     else:
         yield Line(
-            WARN, "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two to three times slower"
+            WARN,
+            "no C++ compiler (g++ or clang++): training on the CPU runs uncompiled, two to three times slower",
         )
 
 
@@ -101,7 +112,9 @@ def _kernels() -> Iterator[Line]:
 
     lack = kernels.missing()
     if lack:
-        yield Line(WARN, f"no kernels ({lack}): belief nets train several times slower; pip install numba")
+        yield Line(
+            WARN, f"no kernels ({lack}): belief nets train several times slower; pip install numba"
+        )
         return
     from importlib import metadata
 
@@ -165,7 +178,10 @@ def _mirror(chosen: str | None) -> Iterator[Line]:
         return
     named = "data.mirror" if chosen else MIRROR_ENV
     if not root.is_dir():
-        yield Line(FAIL, f"mirror: {root} is not a folder, so nothing can be fetched; correct or unset {named}")
+        yield Line(
+            FAIL,
+            f"mirror: {root} is not a folder, so nothing can be fetched; correct or unset {named}",
+        )
     elif not os.access(root, os.R_OK | os.X_OK):
         yield Line(FAIL, f"mirror: {root} ({named}) cannot be read")
     else:
@@ -180,7 +196,8 @@ def _data(mirror: str | None) -> Iterator[Line]:
             yield Line(OK, f"data {status.name}: ready")
         elif status.missing:
             yield Line(
-                WARN, f"data {status.name}: not here ({', '.join(status.missing)}); vaebench data get {status.name}"
+                WARN,
+                f"data {status.name}: not here ({', '.join(status.missing)}); vaebench data get {status.name}",
             )
         else:
             yield Line(OK, f"data {status.name}: files are here, prepared at first use")

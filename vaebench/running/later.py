@@ -22,10 +22,14 @@ def end_of(minutes: float | None) -> float:
     """
     if minutes is None:
         return math.inf
-    return time.monotonic() + 60 * float(options.MINUTES.check("--minutes", minutes, f"--minutes {minutes}"))
+    return time.monotonic() + 60 * float(
+        options.MINUTES.check("--minutes", minutes, f"--minutes {minutes}")
+    )
 
 
-def told(plan: Plan, launched: Launched, minutes: float | None, same: str, evaluates: str) -> list[str]:
+def told(
+    plan: Plan, launched: Launched, minutes: float | None, same: str, evaluates: str
+) -> list[str]:
     """A line if the time was over before all had ended, and one if runs wait for their evaluation.
 
     Args:
@@ -51,7 +55,11 @@ def told(plan: Plan, launched: Launched, minutes: float | None, same: str, evalu
 
 def left(plan: Plan, outcomes: Sequence[Outcome]) -> int:
     """How many runs of a plan have not ended."""
-    ended = {(work.unit(o.task.cell), o.seed) for o in outcomes if o.status.ends(plan.evaluate) or o.status.bad}
+    ended = {
+        (work.unit(o.task.cell), o.seed)
+        for o in outcomes
+        if o.status.ends(plan.evaluate) or o.status.bad
+    }
     return sum((work.unit(cell), seed) not in ended for cell, seeds in plan.todo for seed in seeds)
 
 

@@ -20,9 +20,15 @@ PLACES = ("VAEBENCH_DATA", MIRROR_ENV)
 
 def load(settings: Mapping[str, Any]) -> Splits:
     """As ``data.load``, of a cell's ``data`` group. The last one is kept, and shared: it is never changed."""
-    return _load(data.load, json.dumps(settings, sort_keys=True), tuple(os.environ.get(name) for name in PLACES))
+    return _load(
+        data.load,
+        json.dumps(settings, sort_keys=True),
+        tuple(os.environ.get(name) for name in PLACES),
+    )
 
 
 @lru_cache(maxsize=1)
-def _load(read: Callable[[Mapping[str, Any]], Splits], settings: str, places: tuple[str | None, ...]) -> Splits:
+def _load(
+    read: Callable[[Mapping[str, Any]], Splits], settings: str, places: tuple[str | None, ...]
+) -> Splits:
     return read(json.loads(settings))

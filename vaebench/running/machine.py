@@ -27,7 +27,9 @@ def pick_device(setting: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         number = int(setting.partition(":")[2] or 0)
         if number >= count:
-            raise UserError(f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu")
+            raise UserError(
+                f"run.device={setting}: this machine has {count} CUDA devices; allowed: auto, cpu"
+            )
     return torch.device(setting)
 
 

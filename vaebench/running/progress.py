@@ -39,7 +39,11 @@ class Progress:
         if sys.stderr.isatty() and updates != 0:
             from tqdm import tqdm
 
-            shape = {"bar_format": "{desc}"} if updates is None else {"unit": " updates", "unit_scale": True}
+            shape = (
+                {"bar_format": "{desc}"}
+                if updates is None
+                else {"unit": " updates", "unit_scale": True}
+            )
             self.bar = tqdm(total=updates, dynamic_ncols=True, smoothing=0.05, **shape)
 
     def __call__(self, event: Event) -> None:
@@ -77,7 +81,9 @@ class Progress:
 
     def _working(self, s: Working) -> None:
         if self.bar is not None:
-            self.bar.set_description_str(f"{s.who} {s.line if s.beside is None else s.beside}".rstrip())
+            self.bar.set_description_str(
+                f"{s.who} {s.line if s.beside is None else s.beside}".rstrip()
+            )
             return
         now = time.monotonic()
         if now - self.told.get(s.who, -math.inf) >= LINE_SECONDS:
@@ -93,7 +99,9 @@ class Progress:
         self.outcomes[key].append(o)
         if not left:
             self.finished += 1
-            self.line(f"[{self.finished}/{self.total}] {o.task.cell}: {summary(self.outcomes[key])}")
+            self.line(
+                f"[{self.finished}/{self.total}] {o.task.cell}: {summary(self.outcomes[key])}"
+            )
 
 
 def summary(outcomes: list[Outcome]) -> str:
@@ -101,7 +109,9 @@ def summary(outcomes: list[Outcome]) -> str:
     parts = []
     for status in dict.fromkeys(o.status for o in outcomes):
         group = sorted((o for o in outcomes if o.status == status), key=lambda o: o.seed)
-        text = f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
+        text = (
+            f"{status} (seed{'s' if len(group) > 1 else ''} {','.join(str(o.seed) for o in group)})"
+        )
         valued = [o for o in group if o.value is not None]
         if status in (Status.DONE, Status.TRAINED) and valued:
             measure = valued[0].measure

@@ -75,19 +75,29 @@ class Records:
         if s.best_update is not None:
             k = samples_of(self.config, "valid_bound")
             protocol = signature(self.config, "valid_bound", k, self.splits.hash)
-            value = s.best_bound if self.cell.train.select == "valid_bound" else s.curve[-1]["valid_bound"]
+            value = (
+                s.best_bound
+                if self.cell.train.select == "valid_bound"
+                else s.curve[-1]["valid_bound"]
+            )
             every = len(self.splits.valid)
             points = min(valid_points(self.config) or every, every)
             extra = {flags.DENSITY: True} if has_density(self.config) else {}
-            measure = Measure("valid_bound", value, "nats", None, "none", points, k, protocol, extra)
+            measure = Measure(
+                "valid_bound", value, "nats", None, "none", points, k, protocol, extra
+            )
             found.append(replace(measure, flags=flags.of_measure(measure)))
 
         if s.ms_per_update is not None:
             protocol = signature(self.config, "ms_per_update", None, self.splits.hash)
             timed = {"timed_updates": s.timed}
-            found.append(Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed))
+            found.append(
+                Measure("ms_per_update", s.ms_per_update, "ms", signature=protocol, extra=timed)
+            )
             protocol = signature(self.config, "hours", None, self.splits.hash)
-            found.append(Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time))
+            found.append(
+                Measure("hours", s.seconds / 3600, "h", signature=protocol, extra=s.parts_of_time)
+            )
         return found
 
     def status(self, s: RunState) -> Status:
@@ -101,7 +111,9 @@ class Records:
         """The result that the run had when this session began; its lock is held, so nobody has changed it since."""
         return self.earlier.get(s.seed, {})
 
-    def write(self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0) -> dict[str, Any]:
+    def write(
+        self, s: RunState, status: Status, measures: list[Measure], eval_seconds: float = 0.0
+    ) -> dict[str, Any]:
         """Write the result of a seed; returns it."""
         old = self._earlier(s)
         # Measures of the same parameters under other protocols stay; those of an earlier update do not.
@@ -125,7 +137,9 @@ class Records:
         old = self._earlier(s)
         if old.get("updates") != s.update:
             status = self.status(s)
-            old = self.write(s, Status.TRAINED if status is Status.DONE else status, self.of_training(s))
+            old = self.write(
+                s, Status.TRAINED if status is Status.DONE else status, self.of_training(s)
+            )
         measures = _remeasured(old, measures, s.folder)
         result = {**old, "measures": [m.to_dict() for m in measures] + _kept(old, measures)}
         self.store.write_result(self.cell.key, s.seed, result)
@@ -160,7 +174,11 @@ class Records:
             "engine": s.engine or self.engine,
             "peak_memory_mb": peak_memory_mb(self.device),
             "versions": versions(),
-            "data": {"name": self.splits.name, "hash": self.splits.hash, "hashes": self.splits.hashes},
+            "data": {
+                "name": self.splits.name,
+                "hash": self.splits.hash,
+                "hashes": self.splits.hashes,
+            },
         }
 
 

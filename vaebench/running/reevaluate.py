@@ -75,7 +75,9 @@ def asked_for(words: Sequence[str], failed: Callable[[UserError], None]) -> list
     root = results_root(dict(text.split("=", 1) for text in overrides).get("run.results"))
     folders = shipped_models.chosen(root, names, catalogue.options("table"))
     if not folders:
-        raise UserError("no run given: name run directories, such as those `vaebench ls runs` lists")
+        raise UserError(
+            "no run given: name run directories, such as those `vaebench ls runs` lists"
+        )
 
     notes = []
     for folder in folders:
@@ -117,7 +119,9 @@ def in_own_runs(run: Stored, root: Path) -> Stored:
     """
     folder = shipped_models.own(run.folder, root)
     own = {**run.cell.config["run"], "results": str(folder.resolve().parent.parent)}
-    return run._replace(folder=folder, cell=replace(run.cell, config={**run.cell.config, "run": own}))
+    return run._replace(
+        folder=folder, cell=replace(run.cell, config={**run.cell.config, "run": own})
+    )
 
 
 @contextlib.contextmanager

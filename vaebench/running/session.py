@@ -209,12 +209,23 @@ class Session:
 
         self.records.packs.update({s.seed: len(group) for s in group})
         try:
-            train(self.config, self.splits, group, self.device, group[0].engine, report, should_stop, self.trio)
+            train(
+                self.config,
+                self.splits,
+                group,
+                self.device,
+                group[0].engine,
+                report,
+                should_stop,
+                self.trio,
+            )
         except Interrupted:
             raise
         except Exception as e:
             if isinstance(e, NotCompiled) and should_stop():
-                raise Interrupted("stopped while the step was compiled; what was saved before is kept") from None
+                raise Interrupted(
+                    "stopped while the step was compiled; what was saved before is kept"
+                ) from None
             for s in group:
                 self._fail(s, e)
         self._follow(group)
@@ -228,7 +239,17 @@ class Session:
     def _subject(self, s: RunState) -> Subject:
         cell = self.cell
         beside = self.store.root.parent
-        return Subject(cell.table, cell.row, cell.column, s.seed, cell.key, s.folder, beside, self.config, s.update)
+        return Subject(
+            cell.table,
+            cell.row,
+            cell.column,
+            s.seed,
+            cell.key,
+            s.folder,
+            beside,
+            self.config,
+            s.update,
+        )
 
     def _choose_engines(self, seeds: list[RunState]) -> None:
         """The engine of every seed: the one that it began with, bit for bit, unless another one is asked for."""
@@ -241,7 +262,11 @@ class Session:
         asked = self.cell.run.engine
         kernel = has_kernel(self.config, self.splits.kind)
         choose = partial(
-            choose_engine, updates=self.updates, device=self.device, worth=self.rule.worth_compiling, layers=layers
+            choose_engine,
+            updates=self.updates,
+            device=self.device,
+            worth=self.rule.worth_compiling,
+            layers=layers,
         )
         self.records.engine, lack = choose(asked, kernel=kernel)
         if lack:
@@ -290,7 +315,9 @@ class Session:
         with self._at_work():
             return [self._finish(s, say, should_stop) for s in self.seeds]
 
-    def each_case(self, should_stop: ShouldStop = never) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def each_case(
+        self, should_stop: ShouldStop = never
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Of the only seed the positions of the examples in their split, (n,), and what is known of each of them.
 
         Raises UserError as ``check_trained`` does, and Interrupted when ``should_stop`` says so.
@@ -334,13 +361,21 @@ class Session:
         result = self.records.write(s, status, measures, seconds)
         begun.remove()
         follower.curve(s.curve)
-        follower.ended(status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed))
+        follower.ended(
+            status, found.meta["update"], measures, partial(pictures, model, self.splits, s.seed)
+        )
         if failure is not None:
             raise failure
         return result
 
     def _evaluate(
-        self, s: RunState, model: Model, found: Checkpoint, begun: Partial, say: Say, should_stop: ShouldStop
+        self,
+        s: RunState,
+        model: Model,
+        found: Checkpoint,
+        begun: Partial,
+        say: Say,
+        should_stop: ShouldStop,
     ) -> tuple[list[Measure], float, Exception | None]:
         """The measures of a seed, the seconds that they took in all, and why its posterior means are not written.
 
@@ -363,7 +398,9 @@ class Session:
             try:
                 begun.write(loops, seconds)
             except OSError as e:  # the evaluation itself is none the worse for it
-                log.warning("%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e)
+                log.warning(
+                    "%s: what the evaluation has found is not kept: %s", begun.path, e.strerror or e
+                )
 
         def tell(text: str) -> None:
             say(Working(self.who, f"evaluating seed {s.seed}{text and ': ' + text}"))
@@ -372,7 +409,9 @@ class Session:
         failure = None
         try:
             timer = partial(clock.seconds, self.device)
-            with Work(should_stop, keep=keep, kept=kept, spent=spent, clock=timer, tell=tell) as work:
+            with Work(
+                should_stop, keep=keep, kept=kept, spent=spent, clock=timer, tell=tell
+            ) as work:
                 measures = evaluate(model, x, on.config, on.splits.hash, s.seed)
                 try:
                     if on.own:
@@ -382,7 +421,9 @@ class Session:
                 except Exception as e:  # told when the measures, none the worse for it, are written
                     failure = e
         except Interrupted as e:
-            raise Interrupted(f"the evaluation of seed {s.seed} {e}; what it has found is kept") from None
+            raise Interrupted(
+                f"the evaluation of seed {s.seed} {e}; what it has found is kept"
+            ) from None
         return measures, work.seconds, failure
 
     def _evaluation(self, s: RunState, found: Checkpoint) -> dict[str, Any]:

@@ -109,7 +109,11 @@ def unit(cell: Cell) -> tuple[str, str]:
 
 
 def tasks(
-    todo: Sequence[tuple[Cell, list[int]]], jobs: int, pack: int, force: bool = False, evaluate: bool = True
+    todo: Sequence[tuple[Cell, list[int]]],
+    jobs: int,
+    pack: int,
+    force: bool = False,
+    evaluate: bool = True,
 ) -> list[Task]:
     """Packs of at most ``pack`` seeds; smaller ones where there would be fewer packs than ``jobs``."""
     out = []
@@ -172,15 +176,20 @@ def check_built(cells: Iterable[Cell]) -> None:
         config = cell.config
         try:
             with torch.device("meta"):
-                objective = objectives.build(config["objective"], models.build(config["model"], _info(cell)))
+                objective = objectives.build(
+                    config["objective"], models.build(config["model"], _info(cell))
+                )
             _check_size(objective)
             check_precision(objective, cell.train.precision)
-            models.start(torch.nn.Module(), config["model"], 0)  # of nothing, which takes its settings all the same
+            # Of nothing, which takes its settings all the same.
+            models.start(torch.nn.Module(), config["model"], 0)
             optim.build(config["optim"])
         except UserError as e:
             raise UserError(f"{cell.row} / {cell.column}: {e}") from None
         except RuntimeError as e:  # sizes whose product is no number of torch's
-            raise UserError(f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(e)}") from None
+            raise UserError(
+                f"{cell.row} / {cell.column}: these settings cannot be built: {first_line(e)}"
+            ) from None
     _check_orders(cells)
 
 
@@ -189,7 +198,9 @@ def _check_orders(cells: list[Cell]) -> None:
     from vaebench import models
     from vaebench.training.batches import check_order
 
-    distinct = {canonical([c.config["data"], c.config["model"]["name"], c.train.order]): c for c in cells}
+    distinct = {
+        canonical([c.config["data"], c.config["model"]["name"], c.train.order]): c for c in cells
+    }
     for cell in distinct.values():
         loader = loader_of(cell)
         if loader is None:
@@ -205,7 +216,9 @@ MOST_PARAMETERS = 10**9
 def _check_size(objective: Any) -> None:
     count = sum(p.numel() for p in objective.parameters())
     if count > MOST_PARAMETERS:
-        raise UserError(f"a model of {count:,} parameters by these settings; allowed: at most {MOST_PARAMETERS:,}")
+        raise UserError(
+            f"a model of {count:,} parameters by these settings; allowed: at most {MOST_PARAMETERS:,}"
+        )
 
 
 def _check_places(cells: list[Cell]) -> None:
@@ -237,7 +250,9 @@ def _info(cell: Cell) -> DataInfo:
 
     loader = loader_of(cell)
     shape = shape_of(cell)
-    return DataInfo(np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape, longest=1)
+    return DataInfo(
+        np.zeros(math.prod(shape)), loader.kind if loader else Kind.BITS, shape, longest=1
+    )
 
 
 def preflight(cells: Iterable[Cell]) -> None:
@@ -262,10 +277,14 @@ def preflight(cells: Iterable[Cell]) -> None:
         asked.setdefault(canonical(cell.config["data"]), []).append(cell)
     for same in asked.values():
         splits = loaded.load(same[0].config["data"])
-        distinct = {canonical([c.config[part] for part in ("model", "objective", "train")]): c for c in same}
+        distinct = {
+            canonical([c.config[part] for part in ("model", "objective", "train")]): c for c in same
+        }
         for cell in distinct.values():
             models.check_data(cell.config["model"]["name"], splits.name, splits.kind)
-            short = too_short(cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases)))
+            short = too_short(
+                cell.config, batches_of(cell.config, with_cases(splits, cell.train.cases))
+            )
             if short:
                 log.warning("%s / %s: %s", cell.row, cell.column, short)
 
@@ -300,7 +319,9 @@ def work(task: Task, say: Say = nobody, should_stop: ShouldStop = never) -> list
             outcomes += [known_outcome(task, s, mine.pop(s)) for s in finished]
             say(Spared(len(finished) * task.cell.train.updates))
         if mine:
-            outcomes += _train_and_evaluate(task, store, mine, say, lambda: should_stop() or _lost(locks))
+            outcomes += _train_and_evaluate(
+                task, store, mine, say, lambda: should_stop() or _lost(locks)
+            )
         if _lost(locks):  # another process has taken over: what is left is done once it has ended
             outcomes = [_taken(o) if o.status is Status.INTERRUPTED else o for o in outcomes]
 
@@ -344,7 +365,9 @@ def _shown(task: Task, result: Mapping[str, Any]) -> tuple[float | None, str, st
 
     That is the measure of its table or else the bound; of a run that is not evaluated the bound of its validation.
     """
-    found = {m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)}
+    found = {
+        m.name: m.value for m in reversed(readable_measures(result)) if is_current(task.cell, m)
+    }
     told = (task.cell.measure, "bound", "valid_bound")
     name = next((name for name in told if name in found), "bound")
     return found.get(name), name, flags.in_short(flags.of_result(result))

@@ -24,7 +24,9 @@ def conf_dir() -> Path:
 def read(path: Path) -> dict[str, Any]:
     """The mapping in a file of conf/. Raises UserError where it is no YAML or no mapping."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
     except (yaml.YAMLError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
     if not isinstance(content, dict):
@@ -39,7 +41,8 @@ def of_option(group: str, name: str) -> dict[str, Any]:
     The mapping is shared: it is never changed.
     """
     path = conf_dir() / group / f"{name}.yaml"
-    known = path.parent == conf_dir() / group and path.is_file()  # a name with a slash is no option's
+    # A name with a slash is no option's.
+    known = path.parent == conf_dir() / group and path.is_file()
     return read(path) if known else {}
 
 

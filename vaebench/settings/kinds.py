@@ -76,7 +76,9 @@ def whole(least: float = -math.inf, most: float = math.inf) -> SettingKind:
             raise ValueError
         return int(value)
 
-    return SettingKind(f"a whole number from {least} to {most:,}" if least > -math.inf else "a whole number", read)
+    return SettingKind(
+        f"a whole number from {least} to {most:,}" if least > -math.inf else "a whole number", read
+    )
 
 
 def number(above: float = -math.inf) -> SettingKind:
@@ -87,7 +89,9 @@ def number(above: float = -math.inf) -> SettingKind:
             raise ValueError
         return float(value)
 
-    return SettingKind(f"a finite number above {above:g}" if above > -math.inf else "a number", read)
+    return SettingKind(
+        f"a finite number above {above:g}" if above > -math.inf else "a number", read
+    )
 
 
 def from_zero(words: str = "a number from 0") -> SettingKind:
@@ -183,7 +187,11 @@ def some(*names: str) -> SettingKind:
 
     def read(value: Any) -> list[str]:
         words = [value] if isinstance(value, str) else value
-        if not isinstance(words, list) or len({*map(str, words)}) < len(words) or not all(w in names for w in words):
+        if (
+            not isinstance(words, list)
+            or len({*map(str, words)}) < len(words)
+            or not all(w in names for w in words)
+        ):
             raise ValueError
         return words
 
@@ -192,12 +200,16 @@ def some(*names: str) -> SettingKind:
 
 def or_null(kind: SettingKind) -> SettingKind:
     """The same, or nothing at all."""
-    return SettingKind(f"null or {kind.words}", lambda value: None if value is None else kind.read(value))
+    return SettingKind(
+        f"null or {kind.words}", lambda value: None if value is None else kind.read(value)
+    )
 
 
 def either(name: str, kind: SettingKind) -> SettingKind:
     """The same, or one word."""
-    return SettingKind(f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value))
+    return SettingKind(
+        f"{name} or {kind.words}", lambda value: value if value == name else kind.read(value)
+    )
 
 
 def anything() -> SettingKind:

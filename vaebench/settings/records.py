@@ -44,8 +44,14 @@ PROCESSES = max(64, 4 * (os.cpu_count() or 1))
 SPLIT = choice("test", "valid", "train")
 PRECISION = choice("float32", "bfloat16")
 COUNT = whole(1, MANY)
-SNAPSHOTS = several(whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}")
-SBATCH = several(word(r"[a-z][a-z-]*(=[^\0\n]*)?"), 100, words="a list of options of sbatch such as [account=NAME]")
+SNAPSHOTS = several(
+    whole(0, MANY), SEVERAL, words=f"a list of at most {SEVERAL:,} whole numbers from 0 to {MANY:,}"
+)
+SBATCH = several(
+    word(r"[a-z][a-z-]*(=[^\0\n]*)?"),
+    100,
+    words="a list of options of sbatch such as [account=NAME]",
+)
 
 
 def _is(kind: SettingKind, default: Any) -> Any:
@@ -148,7 +154,9 @@ class RunSettings(Section):
     time_limit: int = _is(whole(1, SAMPLES), 240)
     grace: int = _is(whole(1, WIDTH), 120)
     sbatch: Sequence[str] = _is(SBATCH, ())
-    address: str | None = _is(or_null(word(r"[\w.:/-]+", "an address such as auto or HOST:6379")), None)
+    address: str | None = _is(
+        or_null(word(r"[\w.:/-]+", "an address such as auto or HOST:6379")), None
+    )
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -160,6 +168,10 @@ SECTIONS: dict[str, type[Section]] = {
 
 KINDS: dict[str, SettingKind] = {
     "recipe": COUNT,
-    **{f"{name}.{f.name}": f.metadata["kind"] for name, section in SECTIONS.items() for f in fields(section)},
+    **{
+        f"{name}.{f.name}": f.metadata["kind"]
+        for name, section in SECTIONS.items()
+        for f in fields(section)
+    },
 }
 """Dotted key -> what it may be."""

@@ -39,7 +39,9 @@ def unknown(group: str, name: str, known: Collection[str]) -> str:
     return f"unknown {group} {name!r}: {nearest(name, known)}"
 
 
-def with_present_names(config: dict[str, Any], known: Mapping[str, Collection[str]]) -> dict[str, Any]:
+def with_present_names(
+    config: dict[str, Any], known: Mapping[str, Collection[str]]
+) -> dict[str, Any]:
     """A stored configuration with the present names of its options; ``known``: the options of each group."""
     out = dict(config)
     for group, names in RENAMED.items():

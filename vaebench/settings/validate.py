@@ -62,7 +62,11 @@ def one_of(key: str, value: Any, allowed: Iterable[str]) -> str:
 def sizes(key: str, values: Any, odd: bool = False) -> tuple[int, ...]:
     """A list of whole numbers from 1, odd ones where asked for. Raises UserError naming the setting ``key``."""
     listed = list(values) if isinstance(values, (list, tuple)) else values
-    good = isinstance(listed, list) and all(type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed)
+    good = isinstance(listed, list) and all(
+        type(n) is int and n > 0 and (n % 2 == 1 or not odd) for n in listed
+    )
     if not good:
-        raise UserError(f"{key}={listed!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1")
+        raise UserError(
+            f"{key}={listed!r}: must be a list of {'odd ' if odd else ''}whole numbers from 1"
+        )
     return tuple(listed)

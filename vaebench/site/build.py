@@ -108,8 +108,16 @@ def build(folder: Path, results: Sequence[Results], samples: Sampler | None = No
     """
     script = plotly_script()
     loader = PackageLoader("vaebench.site")
-    pages = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    pages.globals.update(version=__version__, State=State, MEANING=MEANING, slug=slug, page_of=page_of, number=number)
+    pages = Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    pages.globals.update(
+        version=__version__, State=State, MEANING=MEANING, slug=slug, page_of=page_of, number=number
+    )
     pages.filters.update(time=_time, count=_count, figure=_json)
 
     def write(name: str, content: str | bytes) -> None:
@@ -162,14 +170,21 @@ def _table_page(pages: Environment, shown: TableView, curves: Curves) -> str:
 def _commands(table: str, presets: Iterable[str]) -> list[str]:
     """The commands that make and report what is shown, of each preset; of the paper's where nothing is."""
     named = [[f"preset={preset}"] if preset != "paper" else [] for preset in dict.fromkeys(presets)]
-    return [join(["vaebench", verb, f"table={table}", *words]) for words in named or [[]] for verb in ("run", "report")]
+    return [
+        join(["vaebench", verb, f"table={table}", *words])
+        for words in named or [[]]
+        for verb in ("run", "report")
+    ]
 
 
 def _listed(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A line for each run of a table, with the name of its page."""
     once = frame.drop_duplicates(["key", "seed"])
     wanted = ("row", "column", "preset", "seed", "status", "updates", "seconds", "device")
-    return [{**{k: r[k] for k in wanted}, "page": page_of((r["key"], r["seed"]))} for r in once.to_dict("records")]
+    return [
+        {**{k: r[k] for k in wanted}, "page": page_of((r["key"], r["seed"]))}
+        for r in once.to_dict("records")
+    ]
 
 
 # --------------------------------------------------------------------------------------------------- page of a run
@@ -182,7 +197,11 @@ def page_of(run: Run) -> str:
 
 
 def _run_pages(
-    pages: Environment, results: Results, curves: Curves, wanted: Sequence[Run], samples: Sampler | None
+    pages: Environment,
+    results: Results,
+    curves: Curves,
+    wanted: Sequence[Run],
+    samples: Sampler | None,
 ) -> Iterator[tuple[str, str | bytes]]:
     """Name and content of the pages of some runs of a table, and of the pictures on them."""
     template = pages.get_template("run.html")
@@ -192,7 +211,9 @@ def _run_pages(
     for line in records(results.frame):
         by_run.setdefault((line["key"], line["seed"]), []).append(line)
         columns.setdefault((line["key"], line["preset"], line["row"]), {})[line["column"]] = None
-    curve_of = {(preset, c.row, c.column, c.seed): c for preset, runs in curves.items() for c in runs}
+    curve_of = {
+        (preset, c.row, c.column, c.seed): c for preset, runs in curves.items() for c in runs
+    }
 
     for i in steps("runs", len(wanted)):
         run = wanted[i]
@@ -200,7 +221,9 @@ def _run_pages(
         first = by_run[run][0]
         cell = results.cells.get(key)
         drawn = samples(results.folders[run]) if samples and run in results.folders else Samples()
-        files = [f"{page_of(run).removesuffix('.html')}-{n}.png" for n in range(len(drawn.pictures))]
+        files = [
+            f"{page_of(run).removesuffix('.html')}-{n}.png" for n in range(len(drawn.pictures))
+        ]
         yield from zip(files, drawn.pictures, strict=True)
 
         # Columns that share a run have its curve under the first of them.
@@ -225,7 +248,17 @@ def _run_pages(
 
 def _measures(lines: Iterable[Record]) -> list[dict[str, str]]:
     """The measures of one run, each once, though several columns of a table may show it."""
-    wanted = ("metric", "value", "unit", "error", "error_kind", "points", "samples", "signature", "flags")
+    wanted = (
+        "metric",
+        "value",
+        "unit",
+        "error",
+        "error_kind",
+        "points",
+        "samples",
+        "signature",
+        "flags",
+    )
     once: dict[tuple[str, str], Record] = {}
     for line in lines:
         if line["metric"]:
@@ -237,7 +270,11 @@ def _shown(value: Any) -> str:
     """A cell of the frame as text: nothing for what is unknown, six digits for real numbers."""
     if value is None or value != value:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) and not value.is_integer() else str(value).removesuffix(".0")
+    return (
+        f"{value:.6g}"
+        if isinstance(value, float) and not value.is_integer()
+        else str(value).removesuffix(".0")
+    )
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, str]:
@@ -247,14 +284,23 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
         if section == "run":
             continue
         inner = value if isinstance(value, Mapping) else {"": value}
-        out.update({f"{section}.{key}".rstrip("."): json.dumps(each) for key, each in inner.items()})
+        out.update(
+            {f"{section}.{key}".rstrip("."): json.dumps(each) for key, each in inner.items()}
+        )
     return out
 
 
 def _command(first: Record, changed: Sequence[str]) -> str:
     words = ["vaebench", "run", f"table={first['table']}"]
     words += [f"preset={first['preset']}"] if first["preset"] != "paper" else []
-    words += ["--only", f"row={first['row']}", "--only", f"column={first['column']}", "--seeds", str(first["seed"])]
+    words += [
+        "--only",
+        f"row={first['row']}",
+        "--only",
+        f"column={first['column']}",
+        "--seeds",
+        str(first["seed"]),
+    ]
     return join([*words, *changed])
 
 

@@ -40,7 +40,10 @@ def curves(runs: Sequence[Curve], title: str = "validation bound (nats)") -> Spe
 
     if not traces:
         return None
-    layout = {"xaxis": {"title": {"text": "parameter updates"}}, "yaxis": {"title": {"text": title}}}
+    layout = {
+        "xaxis": {"title": {"text": "parameter updates"}},
+        "yaxis": {"title": {"text": title}},
+    }
     return {"data": traces, "layout": {**layout, "height": 380}}
 
 
@@ -61,7 +64,11 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "name": "ours",
         "mode": "markers",
         "marker": {"size": 9, "color": COLOURS[0]},
-        "error_x": {"type": "data", "array": [r.ours.error or 0.0 for r in compared if r.ours], "color": COLOURS[0]},
+        "error_x": {
+            "type": "data",
+            "array": [r.ours.error or 0.0 for r in compared if r.ours],
+            "color": COLOURS[0],
+        },
         "text": [_beside(r) for r in compared],
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }
@@ -72,7 +79,11 @@ def differences(table: Table, rows: Iterable[ReportRow]) -> Spec | None:
         "name": "published",
         "mode": "markers",
         "marker": {"size": 9, "symbol": "diamond-open", "color": COLOURS[1]},
-        "error_x": {"type": "data", "array": [r.published_sd or 0.0 for r in compared], "color": COLOURS[1]},
+        "error_x": {
+            "type": "data",
+            "array": [r.published_sd or 0.0 for r in compared],
+            "color": COLOURS[1],
+        },
         "text": [f"published {r.published:g}" for r in compared],
         "hovertemplate": "%{y}<br>%{text}<extra></extra>",
     }

@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vaebench.protocol.protocol import Protocol
-from vaebench.report.select import Estimate, Record, averaged, estimate, mean_of, only_current, records
+from vaebench.report.select import (
+    Estimate,
+    Record,
+    averaged,
+    estimate,
+    mean_of,
+    only_current,
+    records,
+)
 from vaebench.site.sources import Results
 
 MEASURES = ("nll", "iw_nll", "bound")

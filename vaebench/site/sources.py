@@ -85,7 +85,11 @@ def thinned(points: Sequence[tuple[int, float]], most: int = MOST) -> list[tuple
 
 
 def _curve(row: str, column: str, seed: int, points: Iterable[tuple[int, float]]) -> Curve:
-    finite = [(int(update), bound) for update, bound in points if math.isfinite(update) and math.isfinite(bound)]
+    finite = [
+        (int(update), bound)
+        for update, bound in points
+        if math.isfinite(update) and math.isfinite(bound)
+    ]
     return Curve(row, column, seed, thinned(finite))
 
 
@@ -124,7 +128,13 @@ def of_store(table: Table, root: Path, presets: Collection[str]) -> Results:
 
     whole = pd.concat(frames, ignore_index=True) if frames else _empty()
     folders = {run: store.run_dir(*run) for run in _runs(whole)}
-    return Results(table, whole, lambda: {p: list(_of_runs(store, *of)) for p, of in chosen.items()}, by_key, folders)
+    return Results(
+        table,
+        whole,
+        lambda: {p: list(_of_runs(store, *of)) for p, of in chosen.items()},
+        by_key,
+        folders,
+    )
 
 
 def _of_runs(store: Store, cells: list[Cell], seeds: list[int]) -> Iterator[Curve]:
@@ -148,17 +158,25 @@ def of_files(table: Table, sources: Sequence[str]) -> Results:
     Raises UserError for a file that cannot be read. A file without the table is passed over.
     """
     place = shipped.folder()
-    known = place is not None and any(shipped.recorded_presets(name, place) for name in shipped.behind(table.name))
+    known = place is not None and any(
+        shipped.recorded_presets(name, place) for name in shipped.behind(table.name)
+    )
     wanted = [source for source in sources if source != shipped.WORD or known]
     files = recorded.read_files(wanted, [table.name])
-    frame = recorded.under_own_names(files.frame if wanted else _empty(), table).reset_index(drop=True)
+    frame = recorded.under_own_names(files.frame if wanted else _empty(), table).reset_index(
+        drop=True
+    )
 
     presets = [str(preset) for preset in dict.fromkeys(frame["preset"])]
     by_key = {key: cell for preset in presets for key, cell in _cells(table, preset).items()}
-    return Results(table, frame, lambda: {p: list(_recorded(files, table, frame, p)) for p in presets}, by_key)
+    return Results(
+        table, frame, lambda: {p: list(_recorded(files, table, frame, p)) for p in presets}, by_key
+    )
 
 
-def _recorded(files: recorded.Files, table: Table, frame: pd.DataFrame, preset: str) -> Iterator[Curve]:
+def _recorded(
+    files: recorded.Files, table: Table, frame: pd.DataFrame, preset: str
+) -> Iterator[Curve]:
     """The curves that were recorded beside the results of a preset."""
     chosen = frame[frame["preset"] == preset].reset_index(drop=True)
     try:

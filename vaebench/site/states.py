@@ -38,7 +38,9 @@ def states(table: Table, rows: Iterable[ReportRow]) -> dict[tuple[str, str], Sta
         if (row.row, row.column) in found:
             found[row.row, row.column].append(state(row))
     order = list(State)
-    return {entry: min(some, key=order.index, default=State.NOT_RUN) for entry, some in found.items()}
+    return {
+        entry: min(some, key=order.index, default=State.NOT_RUN) for entry, some in found.items()
+    }
 
 
 def state(row: ReportRow) -> State:

@@ -27,7 +27,9 @@ def check(names: Iterable[str]) -> None:
     for name in names:
         package = TRACKERS[name][2]
         if find_spec(package) is None:
-            raise UserError(f"run.track={name}: {package} is not installed; pip install 'vaebench[{name}]'")
+            raise UserError(
+                f"run.track={name}: {package} is not installed; pip install 'vaebench[{name}]'"
+            )
 
 
 def begin(name: str, subject: Subject) -> Tracker:

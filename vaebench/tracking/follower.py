@@ -49,11 +49,19 @@ class Follower:
                 continue
             with self._careful(name):
                 for point in points[told:]:
-                    values = {key: float(value) for key, value in point.items() if key not in BESIDE}
+                    values = {
+                        key: float(value) for key, value in point.items() if key not in BESIDE
+                    }
                     tracker.point(int(point["update"]), values)
                 self._note(name, len(points))
 
-    def ended(self, status: str, update: int, measures: Sequence[Measure], pictures: Callable[[], Pictures]) -> None:
+    def ended(
+        self,
+        status: str,
+        update: int,
+        measures: Sequence[Measure],
+        pictures: Callable[[], Pictures],
+    ) -> None:
         """Tell the result, which is stored already, with pictures of what the model makes.
 
         Args:
@@ -88,7 +96,9 @@ class Follower:
         except Exception as e:
             self._trackers.pop(name, None)
             reason = str(e).strip().partition("\n")[0] or type(e).__name__
-            log.warning("%s: run.track=%s failed and is dropped: %s", self._subject.folder, name, reason)
+            log.warning(
+                "%s: run.track=%s failed and is dropped: %s", self._subject.folder, name, reason
+            )
 
     def _note(self, name: str, points: int) -> None:
         self._told[name] = points

@@ -23,7 +23,9 @@ class Jsonl(Tracker):
 
     def __init__(self, subject: Subject) -> None:
         self._path = subject.folder / run_files.TRACK
-        self._write("begin", subject.update, name=subject.name, key=subject.key, config=subject.config)
+        self._write(
+            "begin", subject.update, name=subject.name, key=subject.key, config=subject.config
+        )
 
     def point(self, update: int, values: Mapping[str, float]) -> None:
         self._write("point", update, values=values)
@@ -38,6 +40,8 @@ class Jsonl(Tracker):
         self._write("end", update, status=status, measures=[m.to_dict() for m in measures])
 
     def _write(self, event: str, update: int, **facts: Any) -> None:
-        line = json.dumps({"event": event, "time": round(time.time(), 3), "update": update, **facts})
+        line = json.dumps(
+            {"event": event, "time": round(time.time(), 3), "update": update, **facts}
+        )
         with self._path.open("a", encoding="utf-8") as f:
             f.write(line + "\n")

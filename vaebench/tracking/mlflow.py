@@ -27,7 +27,8 @@ class MLflow(Tracker):
     """One MLflow experiment for each table, one MLflow run for each run."""
 
     def __init__(self, subject: Subject) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table of its database
+        # It tells of every table of its database.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         subject.root.mkdir(parents=True, exist_ok=True)
 
         # Two processes that make the same database, or the same experiment, at once stumble over one another.
@@ -41,7 +42,9 @@ class MLflow(Tracker):
         self._metrics(update, values)
 
     def image(self, name: str, update: int, pixels: np.ndarray) -> None:
-        self._client.log_image(self._id, (pixels * 255).astype(np.uint8), artifact_file=f"{name}-{update}.png")
+        self._client.log_image(
+            self._id, (pixels * 255).astype(np.uint8), artifact_file=f"{name}-{update}.png"
+        )
 
     def text(self, name: str, update: int, lines: Sequence[str]) -> None:
         self._client.log_text(self._id, "\n".join(lines) + "\n", f"{name}-{update}.txt")
@@ -53,7 +56,9 @@ class MLflow(Tracker):
 
     def _metrics(self, update: int, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        metrics = [Metric(as_key(name), float(value), now, update) for name, value in values.items()]
+        metrics = [
+            Metric(as_key(name), float(value), now, update) for name, value in values.items()
+        ]
         self._client.log_batch(self._id, metrics=metrics)
 
     def _experiment(self, name: str, subject: Subject) -> str:
@@ -61,7 +66,9 @@ class MLflow(Tracker):
         if found is not None:
             return str(found.experiment_id)
         artifacts = (
-            None if os.environ.get("MLFLOW_TRACKING_URI") else (subject.root / "mlartifacts").absolute().as_uri()
+            None
+            if os.environ.get("MLFLOW_TRACKING_URI")
+            else (subject.root / "mlartifacts").absolute().as_uri()
         )
         return str(self._client.create_experiment(name, artifact_location=artifacts))
 
@@ -72,9 +79,14 @@ class MLflow(Tracker):
             self._client.update_run(known[0].info.run_id, status="RUNNING")
             return str(known[0].info.run_id)
 
-        tags = {"mlflow.runName": f"{subject.row} / {subject.column} / seed {subject.seed}", KEY: key}
+        tags = {
+            "mlflow.runName": f"{subject.row} / {subject.column} / seed {subject.seed}",
+            KEY: key,
+        }
         run = self._client.create_run(experiment, tags=tags)
         params = [Param(name, str(value)[:LONGEST]) for name, value in subject.settings.items()]
-        facts = [RunTag(name, str(getattr(subject, name))) for name in ("table", "row", "column", "seed")]
+        facts = [
+            RunTag(name, str(getattr(subject, name))) for name in ("table", "row", "column", "seed")
+        ]
         self._client.log_batch(run.info.run_id, params=params, tags=facts)
         return str(run.info.run_id)

@@ -38,7 +38,9 @@ def pictures(model: Model, splits: Splits, seed: int) -> Pictures:
     if splits.tokens:
         decoding = Decoding("sample", longest=splits.shape[0])
         found = generation.drawn(model, SAMPLES, seed, decoding)
-        return Pictures(texts={"samples": [" ".join(words_of(d.words, splits.vocabulary)) for d in found]})
+        return Pictures(
+            texts={"samples": [" ".join(words_of(d.words, splits.vocabulary)) for d in found]}
+        )
 
     shape = splits.picture
     images = {"samples": grid(generation.drawn_images(model, SAMPLES, seed), shape)}

@@ -134,7 +134,9 @@ class Bookkeeping:
             return
 
         objective = self.pack.objective
-        buffers = {name: now.state[name] for name, _ in objective.named_buffers() if name in now.state}
+        buffers = {
+            name: now.state[name] for name, _ in objective.named_buffers() if name in now.state
+        }
         objective.load_state_dict({**now.params, **buffers}, strict=False)
         found = self._bound(state)
         value = found["valid_bound"]
@@ -142,7 +144,9 @@ class Bookkeeping:
             _diverge(state, "the validation bound", state.update)
             return
 
-        state.curve.append({"update": state.update, "seconds": round(state.seconds, 3), **_means(state), **found})
+        state.curve.append(
+            {"update": state.update, "seconds": round(state.seconds, 3), **_means(state), **found}
+        )
         state.sums = {}
         state.count = 0
         improved = value < state.best_bound
@@ -171,7 +175,9 @@ class Bookkeeping:
         samples = self.settings["valid_samples"]
         try:
             with Work(self.should_stop, patience=PATIENCE):
-                return validation(objective.model, self.valid, samples, state.seed, state.update, settings)
+                return validation(
+                    objective.model, self.valid, samples, state.seed, state.update, settings
+                )
         except Interrupted:
             where = f"stopped in the validation at update {state.update}"
             raise Interrupted(f"{where}; the state of update {state.saved} is saved") from None
@@ -179,7 +185,9 @@ class Bookkeeping:
     def _react(self, r: int, state: RunState, found: dict[str, float], now: Checkpoint) -> None:
         """Let the objective and the optimiser answer: new state, the best parameters again, or the end."""
         now.state = self.pack.objective.validated(now.state, found)
-        now.opt, verdict = self.pack.optim.validated(now.opt, found["valid_bound"], len(state.curve) - 1)
+        now.opt, verdict = self.pack.optim.validated(
+            now.opt, found["valid_bound"], len(state.curve) - 1
+        )
         if verdict.reload and state.best_update != state.update:
             best = checkpoint.read(state.best)
             now.params = best.params
@@ -199,7 +207,9 @@ class Bookkeeping:
         return now
 
 
-def _account(state: RunState, sums: dict[str, float], updates: int, end: int, seconds: float) -> None:
+def _account(
+    state: RunState, sums: dict[str, float], updates: int, end: int, seconds: float
+) -> None:
     """Book updates of one seed. A sum that is not finite marks it as diverged and leaves its checkpoint alone."""
     if state.status != "running":
         return
@@ -217,7 +227,11 @@ def _account(state: RunState, sums: dict[str, float], updates: int, end: int, se
 
 
 def _diverge(state: RunState, what: str, update: int) -> None:
-    kept = f"the checkpoint is of update {state.saved}" if state.saved else "there is no checkpoint yet"
+    kept = (
+        f"the checkpoint is of update {state.saved}"
+        if state.saved
+        else "there is no checkpoint yet"
+    )
     state.stop("diverged", f"{what} is not finite at update {update}; {kept}")
 
 

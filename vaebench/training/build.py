@@ -55,10 +55,14 @@ def put(model: Model, found: Checkpoint) -> None:
     own = {k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")}
     missing = {n for n, _ in model.named_parameters()} - set(own)
     if missing:
-        raise UserError(f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}")
+        raise UserError(
+            f"the checkpoint does not fit its settings: it lacks {', '.join(sorted(missing))}"
+        )
     wrong = [n for n, v in model.state_dict().items() if n in own and v.shape != own[n].shape]
     if wrong:
-        raise UserError(f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}")
+        raise UserError(
+            f"the checkpoint does not fit its settings: other sizes of {', '.join(wrong)}"
+        )
     model.load_state_dict(own, strict=False)
 
 
@@ -110,7 +114,8 @@ def start_or_load(
         )
 
     if state.update:
-        c = checkpoint.read(state.last)  # in the order of a fresh start, on which the rounding of sums depends
+        # In the order of a fresh start, on which the rounding of sums depends.
+        c = checkpoint.read(state.last)
         try:
             return {k: c.params[k] for k, _ in objective.named_parameters()}, c.state, c.opt
         except KeyError as e:

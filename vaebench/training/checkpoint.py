@@ -36,7 +36,11 @@ class Checkpoint:
 def write(path: Path, checkpoint: Checkpoint) -> None:
     """Save atomically. OSError (a full disk) leaves the old file intact."""
     parts = {"params": checkpoint.params, "state": checkpoint.state, "opt": checkpoint.opt}
-    tensors = {f"{part}/{k}": v.detach().cpu().contiguous() for part, vs in parts.items() for k, v in vs.items()}
+    tensors = {
+        f"{part}/{k}": v.detach().cpu().contiguous()
+        for part, vs in parts.items()
+        for k, v in vs.items()
+    }
     meta = json.dumps(checkpoint.meta)
     write_atomic(path, save(tensors, {META: f"{checksum(tensors, meta)} {meta}"}))
 

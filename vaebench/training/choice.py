@@ -25,7 +25,11 @@ WORTH_COMPILING = 20_000
 def compiler_found() -> bool:
     """Whether torch.compile can work on the CPU: a C++ compiler and Python's headers."""
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    return sys.platform != "win32" and any(shutil.which(c) for c in ("g++", "clang++")) and header.is_file()
+    return (
+        sys.platform != "win32"
+        and any(shutil.which(c) for c in ("g++", "clang++"))
+        and header.is_file()
+    )
 
 
 def choose_engine(
@@ -76,8 +80,15 @@ def has_kernel(config: dict[str, Any], kind: Kind = Kind.BITS) -> bool:
     """Whether there are kernels for what a cell's configuration trains, on examples of this kind."""
     rule = OBJECTIVES[config["objective"]["name"]]
     if rule.kernel == "all":
-        fits = issubclass(model_class(config["model"]["name"]), BeliefNet) and config["optim"]["name"] == "sgd"
-        return fits and kind.seen in (Kind.BITS, Kind.COUNTS) and not config["objective"].get("weight_decay")
+        fits = (
+            issubclass(model_class(config["model"]["name"]), BeliefNet)
+            and config["optim"]["name"] == "sgd"
+        )
+        return (
+            fits
+            and kind.seen in (Kind.BITS, Kind.COUNTS)
+            and not config["objective"].get("weight_decay")
+        )
     return rule.kernel == "chains" or model_class(config["model"]["name"]).kernel_layers
 
 

@@ -112,7 +112,9 @@ class Pack:
         self.engine = engine
 
         # One seed after the other, by autograd; all other steps take the seeds together.
-        alone = engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
+        alone = (
+            engine == "plain" or by_layers or (engine == "kernel" and objective.kernel == "chains")
+        )
         self._places = places_of(objective) if alone else {}
         self._decay = decay.strengths(objective) if alone else {}
 
@@ -136,7 +138,10 @@ class Pack:
             return shapes
         # Loops of our own take the same numbers digit by digit.
         return {
-            name: ("digits" if kind == "dithered" and name in self.objective.chain_noise else kind, shape)
+            name: (
+                "digits" if kind == "dithered" and name in self.objective.chain_noise else kind,
+                shape,
+            )
             for name, (kind, shape) in shapes.items()
         }
 
@@ -178,7 +183,9 @@ class Pack:
         """The state of the r-th seed, as it stands; not a copy."""
         return {k: v[r] for k, v in self.state.items()}
 
-    def put(self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]) -> None:
+    def put(
+        self, r: int, params: dict[str, Tensor], state: dict[str, Tensor], opt: dict[str, Tensor]
+    ) -> None:
         """Set the values of the r-th seed that are given, by name; the others stay."""
         for part, given in ((self.params, params), (self.state, state), (self.opt, opt)):
             for name, v in given.items():
@@ -186,7 +193,9 @@ class Pack:
 
     def seed(self, r: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """Copies of the parameters, state and optimiser state of the r-th seed."""
-        params, state, opt = ({k: v[r].clone() for k, v in p.items()} for p in (self.params, self.state, self.opt))
+        params, state, opt = (
+            {k: v[r].clone() for k, v in p.items()} for p in (self.params, self.state, self.opt)
+        )
         return params, state, opt
 
     def _batch(self, index: Tensor, binarize: Tensor | None, clock: Tensor) -> Batch:
@@ -218,7 +227,9 @@ class Pack:
     def _seeds(index: Tensor) -> Tensor:
         return torch.arange(index.shape[0], device=index.device).unsqueeze(1)
 
-    def _loss(self, params: State, state: State, batch: Batch, noise: State) -> tuple[Tensor, tuple[State, State]]:
+    def _loss(
+        self, params: State, state: State, batch: Batch, noise: State
+    ) -> tuple[Tensor, tuple[State, State]]:
         loss, new_state, metrics = functional_call(self.objective, params, (state, batch, noise))
         return loss, (new_state, metrics)
 
@@ -296,7 +307,9 @@ class Pack:
                 self.state[name].copy_(v.detach())
 
 
-def _compiled(step: Callable[..., dict[str, Tensor]], device: torch.device) -> Callable[..., dict[str, Tensor]]:
+def _compiled(
+    step: Callable[..., dict[str, Tensor]], device: torch.device
+) -> Callable[..., dict[str, Tensor]]:
     """The step as a program. On a GPU it is run once, to be captured (see ``graphs``)."""
     if device.type != "cpu":
         # A pack of another size or batch is another program; guards on sizes are cheaper than general code. The
@@ -314,7 +327,9 @@ def group_of(objective: Objective) -> dict[str, str]:
     for name, _ in objective.named_parameters():
         groups = [g for g, prefix in objective.groups().items() if name.startswith(prefix)]
         if len(groups) != 1:
-            raise ValueError(f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}")
+            raise ValueError(
+                f"parameter {name} belongs to {len(groups)} groups of {type(objective).__name__}"
+            )
         out[name] = groups[0]
     return out
 
@@ -327,7 +342,9 @@ def places_of(objective: nn.Module) -> dict[str, tuple[dict[str, Tensor], str]]:
             if v is not None:
                 out[f"{prefix}.{key}" if prefix else key] = module._parameters, key
     if set(out) != {name for name, _ in objective.named_parameters()}:
-        raise ValueError(f"{type(objective).__name__} has a parameter of two names, which a step cannot replace")
+        raise ValueError(
+            f"{type(objective).__name__} has a parameter of two names, which a step cannot replace"
+        )
     return out
 
 
@@ -341,4 +358,8 @@ def _stack(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def _beside(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """As ``_stack``; what a single seed has is not copied."""
-    return {k: v.detach().unsqueeze(0) for k, v in parts[0].items()} if len(parts) == 1 else _stack(parts)
+    return (
+        {k: v.detach().unsqueeze(0) for k, v in parts[0].items()}
+        if len(parts) == 1
+        else _stack(parts)
+    )

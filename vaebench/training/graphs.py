@@ -31,7 +31,12 @@ class Captured:
         def body() -> dict[str, Tensor]:
             now = {k: v.index_select(0, self.row)[0] for k, v in self.noise.items()}
             grey = None if self.binarize is None else self.binarize.index_select(0, self.row)[0]
-            metrics = step(self.index.index_select(0, self.row)[0], now, grey, self.clock.index_select(0, self.row)[0])
+            metrics = step(
+                self.index.index_select(0, self.row)[0],
+                now,
+                grey,
+                self.clock.index_select(0, self.row)[0],
+            )
             self.row.add_(1)
             return metrics
 
@@ -57,7 +62,9 @@ class Captured:
         """Whether the block has the shape that was captured, or is a shorter one (the end of a run)."""
         return index.shape[1:] == self.index.shape[1:] and index.shape[0] <= self.index.shape[0]
 
-    def _load(self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor) -> None:
+    def _load(
+        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
+    ) -> None:
         t = index.shape[0]
         self.index[:t].copy_(index)
         self.clock[:t].copy_(clock)

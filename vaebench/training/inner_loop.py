@@ -39,7 +39,9 @@ def inner_updates(
 
     while loop is not None and loop.going:
         if should_stop():
-            raise Interrupted(f"stopped within update {update}; the state before it is saved, or a little earlier")
+            raise Interrupted(
+                f"stopped within update {update}; the state before it is saved, or a little earlier"
+            )
 
         # One update of one seed, with noise of its own.
         shapes = objective.draws(batches.batch, pack.data.shape[1])
@@ -50,7 +52,11 @@ def inner_updates(
 
         # The loop is told the sum of the loss over the batch, and of how many words (or pixels) it is.
         seen = rows[rows >= 0]
-        words = predicted(pack.data[seen]) if pack.kind is Kind.TOKENS else pack.data.shape[1] * len(seen)
+        words = (
+            predicted(pack.data[seen])
+            if pack.kind is Kind.TOKENS
+            else pack.data.shape[1] * len(seen)
+        )
         loop.observe(float(metrics["loss"]) * len(seen), words)
 
         made += 1
@@ -63,4 +69,6 @@ def _grey_noise(pack: Pack, batch: int, seed: int, update: int, made: int) -> Te
     if pack.kind is not Kind.GREY:
         return None
     shapes: Shapes = {"grey": ("uniform", (batch, pack.data.shape[1]))}
-    return noise.fixed(shapes, seed, "inner_binarize", update, made, device=pack.data.device)["grey"][None, None]
+    return noise.fixed(shapes, seed, "inner_binarize", update, made, device=pack.data.device)[
+        "grey"
+    ][None, None]

@@ -67,14 +67,27 @@ class Engine:
     """
 
     def __init__(
-        self, objective: Objective, optim: Optimiser, params: dict[str, Tensor], data: Tensor, kind: Kind = Kind.BITS
+        self,
+        objective: Objective,
+        optim: Optimiser,
+        params: dict[str, Tensor],
+        data: Tensor,
+        kind: Kind = Kind.BITS,
     ) -> None:
         if type(optim) is not SGD or type(objective) not in (NVIL, WakeSleep):
-            raise ValueError(f"no kernel for {type(objective).__name__} with {type(optim).__name__}")
+            raise ValueError(
+                f"no kernel for {type(objective).__name__} with {type(optim).__name__}"
+            )
         model = objective.model
-        if not isinstance(model, BeliefNet) or type(model) not in (SBN, FDARN, DARN) or data.is_cuda:
+        if (
+            not isinstance(model, BeliefNet)
+            or type(model) not in (SBN, FDARN, DARN)
+            or data.is_cuda
+        ):
             raise ValueError(f"no kernel for {type(objective.model).__name__} on {data.device}")
-        if kind.seen not in (Kind.BITS, Kind.COUNTS) or (kind is Kind.BITS and bool((data > 1).any())):
+        if kind.seen not in (Kind.BITS, Kind.COUNTS) or (
+            kind is Kind.BITS and bool((data > 1).any())
+        ):
             raise ValueError("no kernel for data that are neither zeros and ones nor counts")
         if model.draws_bits == (kind is Kind.COUNTS):
             raise ValueError(f"no kernel for {kind} by a net that is not made for them")
@@ -137,11 +150,15 @@ class Engine:
         out = {}
         for i, block in enumerate(self.blocks):
             name, _ = self._module(i)
-            units, parents, stride = (int(block[c]) for c in (layout.UNITS, layout.PARENTS, layout.STRIDE))
+            units, parents, stride = (
+                int(block[c]) for c in (layout.UNITS, layout.PARENTS, layout.STRIDE)
+            )
             self._part(int(block[layout.BIAS]), (int(block[layout.HIDDEN]),), (1,)).fill_(OFF)
             out[f"{name}.bias"] = self._part(block[layout.BIAS], (units,), (1,))
             if parents:
-                out[f"{name}.weight"] = self._part(block[layout.WEIGHT], (units, parents), (1, stride))
+                out[f"{name}.weight"] = self._part(
+                    block[layout.WEIGHT], (units, parents), (1, stride)
+                )
             if block[layout.CHAIN] >= 0:
                 key = f"{name}.autoregressive"
                 out[key] = params[key].clone()
@@ -151,12 +168,16 @@ class Engine:
                 count = len(self.baseline[i].hidden.bias)
                 first = int(block[layout.HIDDEN])
                 hidden = int(block[layout.WIDTH]) - first
-                out[f"{own}.hidden.weight"] = self._part(block[layout.WEIGHT] + first, (count, parents), (1, stride))
+                out[f"{own}.hidden.weight"] = self._part(
+                    block[layout.WEIGHT] + first, (count, parents), (1, stride)
+                )
                 out[f"{own}.hidden.bias"] = self._part(block[layout.BIAS] + first, (count,), (1,))
                 out[f"{own}.output.weight"] = self._part(block[layout.OUT], (1, count), (count, 1))
                 out[f"{own}.output.bias"] = self._part(block[layout.OUT] + hidden, (1,), (1,))
         if out.keys() != params.keys():
-            raise ValueError(f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}")
+            raise ValueError(
+                f"not the parameters of a belief net: {sorted(out.keys() ^ params.keys())}"
+            )
         for name, v in params.items():
             out[name].copy_(v)
         return {name: out[name] for name in params}
@@ -177,14 +198,16 @@ class Engine:
         self._batch = batch
         work, ints = _Space(), _Space()
         for i, block in enumerate(self.blocks):
-            rows = batch if i < self.layers else 2 * batch  # of the generative model, dreams behind the cases
+            # Of the generative model, dreams behind the cases.
+            rows = batch if i < self.layers else 2 * batch
             block[layout.DELTA] = work.take(rows * block[layout.STRIDE])
             if i == 0:
                 block[layout.CENTRE] = work.take(2 * block[layout.WIDTH])
         widest = max(int(b[layout.STRIDE]) for b in self.blocks)
         places = [work.take(batch * widest)]
         lists = self.layers + 1
-        self.units = np.zeros((2 * lists, layout.UNIT_COLUMNS), dtype=np.int64)  # of the cases, then of the dreams
+        # Of the cases, then of the dreams.
+        self.units = np.zeros((2 * lists, layout.UNIT_COLUMNS), dtype=np.int64)
         bounds = [ints.take(4 * batch) for _ in self.sizes]
         bounds += [at + 2 * batch for at in bounds]
         listed = [self._longest, *self.sizes[1:]]  # of a case, at most
@@ -195,12 +218,19 @@ class Engine:
         parts = -(-max(self.sizes) // RESIDENT)
         places.append(ints.take(max(4 * parts, 2 + LANES) * batch + 1))
         self._places = tuple(places)
-        self._memory = [(torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32)) for _ in range(self.seeds)]
+        self._memory = [
+            (torch.zeros(work.size).numpy(), np.zeros(ints.size, np.int32))
+            for _ in range(self.seeds)
+        ]
 
     # ------------------------------------------------------------------------------------------------------ updates
 
     def advance(
-        self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, state: dict[str, Tensor]
+        self,
+        index: Tensor,
+        noise: dict[str, Tensor],
+        binarize: Tensor | None,
+        state: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Updates: ``index`` (T, R, batch), noise and ``binarize`` (T, R, ...). Returns summed metrics (R,).
 
@@ -222,7 +252,9 @@ class Engine:
         for i, key in self._chains:
             above = torch.triu(self.params[key])
             self.params[key].copy_(torch.tril(self._chain(i).mT, -1) + above)
-        return {name: torch.tensor([s[name] for s in sums], dtype=torch.float64) for name in sums[0]}
+        return {
+            name: torch.tensor([s[name] for s in sums], dtype=torch.float64) for name in sums[0]
+        }
 
     def _read(self, rows: Tensor, grey: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Lists of pixels that are 1 or of tokens, where each ends, and which lists the updates take, (T, batch)."""
@@ -247,7 +279,9 @@ class Engine:
         for i, name in enumerate(names):
             part = noise[name]
             if part.dtype != torch.float32 or not part.is_contiguous():
-                raise ValueError(f"noise {name}: {part.dtype} with strides {part.stride()}, not contiguous floats")
+                raise ValueError(
+                    f"noise {name}: {part.dtype} with strides {part.stride()}, not contiguous floats"
+                )
             start = (part.data_ptr() - row.data_ptr()) // part.element_size()
             for r in range(self.seeds):
                 blocks[r][i, layout.NOISE] = start + r * part.stride(1)
@@ -278,7 +312,11 @@ class Engine:
         switches = rule.local_signals, rule.constant_baseline, rule.variance_normalization
         means, variances = (state[k][r].numpy() for k in ("mean", "variance"))
         bound, outside = nvil(*memory, units, *seen, rule.decay, switches, means, variances, RANGE)
-        return {"bound": bound} if rule.baseline is None else {"bound": bound, "baseline_outside": outside}
+        return (
+            {"bound": bound}
+            if rule.baseline is None
+            else {"bound": bound, "baseline_outside": outside}
+        )
 
 
 def _lists(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -291,7 +329,9 @@ def _tokens(data: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """The same of counts: every word of a document as often as it occurs."""
     case, word = data.nonzero(as_tuple=True)
     times = data[case, word].long()
-    return word.to(torch.int32).repeat_interleave(times).numpy(), _ends(data.sum(1, dtype=torch.int64))
+    return word.to(torch.int32).repeat_interleave(times).numpy(), _ends(
+        data.sum(1, dtype=torch.int64)
+    )
 
 
 def _ends(lengths: Tensor) -> np.ndarray:

@@ -58,15 +58,20 @@ def train(
         Interrupted: ``should_stop`` said so. Everything is saved, but of an inner loop: that is made again.
     """
     settings = config["train"]
-    pack, batches = _begin(config, splits, states, device, engine, trio or build.trio(config, splits.info))
+    pack, batches = _begin(
+        config, splits, states, device, engine, trio or build.trio(config, splits.info)
+    )
     updates = build.in_updates(config, batches, "updates")
     every = build.in_updates(config, batches, "valid_every")
     wanted = settings.get("snapshots", ())
     length = pack.objective.block or noise.BLOCK
     first = states[0].update
 
-    books = Bookkeeping(states, pack, torch.from_numpy(splits.valid).to(device), settings, should_stop)
-    if first == 0 and 0 in wanted:  # later ones were taken before the checkpoint from which a run goes on
+    books = Bookkeeping(
+        states, pack, torch.from_numpy(splits.valid).to(device), settings, should_stop
+    )
+    # Later ones were taken before the checkpoint from which a run goes on.
+    if first == 0 and 0 in wanted:
         books.snapshot(0)
 
     block = None
@@ -117,12 +122,24 @@ def _begin(
         parts.append(build.start_or_load(state, objective, trio.optimiser, config, len(data)))
 
     params, kept, moments = (
-        [{name: v.to(device) for name, v in part.items()} for part in column] for column in zip(*parts, strict=True)
+        [{name: v.to(device) for name, v in part.items()} for part in column]
+        for column in zip(*parts, strict=True)
     )
     batches = build.batches_of(config, splits)
     updates = build.in_updates(config, batches, "updates")
     precision = config["train"].get("precision", "float32")
-    pack = Pack(objective, trio.optimiser, params, kept, moments, data, splits.kind, engine, updates, precision)
+    pack = Pack(
+        objective,
+        trio.optimiser,
+        params,
+        kept,
+        moments,
+        data,
+        splits.kind,
+        engine,
+        updates,
+        precision,
+    )
     return pack, batches
 
 
@@ -182,7 +199,15 @@ def _inner(
 ) -> int:
     """The inner loop before an update; how many updates it made."""
     seed = books.states[0].seed
-    made = inner_updates(pack, pack.objective, batches, seed, stretch.first, block.rows[stretch.offset, 0], should_stop)
+    made = inner_updates(
+        pack,
+        pack.objective,
+        batches,
+        seed,
+        stretch.first,
+        block.rows[stretch.offset, 0],
+        should_stop,
+    )
     if made and stretch.first in books.settings.get("snapshots", ()):
         books.snapshot(stretch.first, snapshots.INNER)
     return made

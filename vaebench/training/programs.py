@@ -48,12 +48,18 @@ class Programs:
         self, index: Tensor, noise: dict[str, Tensor], binarize: Tensor | None, clock: Tensor
     ) -> dict[str, Tensor]:
         """One step. Raises NotCompiled where its program cannot be made."""
-        shapes = index.shape, None if binarize is None else binarize.shape, *(v.shape for v in noise.values())
+        shapes = (
+            index.shape,
+            None if binarize is None else binarize.shape,
+            *(v.shape for v in noise.values()),
+        )
         known = self.found.get(shapes)
         if known:
             return known(index, noise, binarize, clock)
 
-        program: Step = torch.compile(separate(self.step), dynamic=False, fullgraph=True, options=self.options)
+        program: Step = torch.compile(
+            separate(self.step), dynamic=False, fullgraph=True, options=self.options
+        )
         try:
             out = program(index, noise, binarize, clock)
         except Exception as e:

@@ -46,10 +46,16 @@ def prepare(store: Store, cell: Cell, seed: int, data_hash: str, force: bool = F
             )
 
     s = progress_of(folder, seed)
-    if s.update and note.exists():  # it says for which cell the run was trained; others may evaluate it
+    # It says for which cell the run was trained; others may evaluate it.
+    if s.update and note.exists():
         return s
 
-    content = {"config": cell.config, "data_hash": data_hash, "row": cell.row, "column": cell.column}
+    content = {
+        "config": cell.config,
+        "data_hash": data_hash,
+        "row": cell.row,
+        "column": cell.column,
+    }
     content |= {"table": cell.table, "preset": cell.preset, "changed": list(cell.changed)}
     write_atomic(note, json.dumps(content, indent=1) + "\n")
     os.utime(folder.parent)  # the sign that a note in it is new, see results.index
@@ -69,7 +75,11 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
         return
 
     alike = store.root.glob(f"{cell.key.rpartition('-')[0]}-*/seed-{s.seed}")
-    found = [(other.update, other.folder) for f in alike if (other := _beginning(f, s.seed, cell, data_hash))]
+    found = [
+        (other.update, other.folder)
+        for f in alike
+        if (other := _beginning(f, s.seed, cell, data_hash))
+    ]
 
     for _, folder in sorted(found, reverse=True):
         with contextlib.suppress(Busy), store.lock(folder.parent.name, s.seed):
@@ -78,7 +88,11 @@ def extend(s: RunState, store: Store, cell: Cell, data_hash: str) -> None:
                 continue
 
             # The checkpoint comes last: without it this run has not begun.
-            kept = [v.path.relative_to(folder) for v in snapshots.listed(folder) if v.update <= other.update]
+            kept = [
+                v.path.relative_to(folder)
+                for v in snapshots.listed(folder)
+                if v.update <= other.update
+            ]
             for name in (*map(str, kept), run_files.BEST, run_files.CURVE, run_files.CHECKPOINT):
                 if (folder / name).exists():
                     (s.folder / name).parent.mkdir(exist_ok=True)
@@ -111,4 +125,6 @@ def _data_hash(note: Path) -> str:
     try:
         return str(parse_json(note.read_bytes())["data_hash"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{note}: damaged, so its data are unknown; move the run away, or run with --force") from None
+        raise UserError(
+            f"{note}: damaged, so its data are unknown; move the run away, or run with --force"
+        ) from None

@@ -54,7 +54,17 @@ class RunState:
     shed: bool = False
 
     META: ClassVar[tuple[str, ...]] = (
-        *("update", "seconds", "status", "reason", "curve", "sums", "count", "best_update", "stalled"),
+        *(
+            "update",
+            "seconds",
+            "status",
+            "reason",
+            "curve",
+            "sums",
+            "count",
+            "best_update",
+            "stalled",
+        ),
         *("update_seconds", "timed", "engine", "clock"),
     )
 
@@ -76,7 +86,9 @@ class RunState:
         self.best_bound = math.inf if kept["best_bound"] is None else kept["best_bound"]
 
         if meta.get("version", 1) == 1:
-            self.curve = [{k: -v if k in BOUNDS else v for k, v in point.items()} for point in self.curve]
+            self.curve = [
+                {k: -v if k in BOUNDS else v for k, v in point.items()} for point in self.curve
+            ]
             self.best_bound = math.inf if kept["best_bound"] is None else -kept["best_bound"]
 
     def stop(self, status: str, reason: str) -> None:

@@ -37,7 +37,12 @@ class Stretch(NamedTuple):
 
 
 def schedule(
-    first: int, updates: int, block: int, valid_every: int, snapshots: Sequence[int] = (), one_by_one: bool = False
+    first: int,
+    updates: int,
+    block: int,
+    valid_every: int,
+    snapshots: Sequence[int] = (),
+    one_by_one: bool = False,
 ) -> Iterator[Stretch]:
     """The stretches from update ``first`` to the end of the budget.
 

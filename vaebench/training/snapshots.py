@@ -36,7 +36,9 @@ def listed(folder: Path) -> list[Snapshot]:
     return sorted(found)
 
 
-def write(folder: Path, update: int, kind: str, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+def write(
+    folder: Path, update: int, kind: str, params: dict[str, Tensor], buffers: dict[str, Tensor]
+) -> None:
     """Keep what an evaluation needs. OSError where it cannot be written."""
     path = folder / run_files.SNAPSHOTS / f"{update:09d}{kind and '-' + kind}.safetensors"
     path.parent.mkdir(exist_ok=True)

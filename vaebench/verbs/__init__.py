@@ -72,7 +72,9 @@ def only_keys(overrides: Sequence[str], allowed: Sequence[str], verb: str) -> di
         key, equals, value = text.partition("=")
         if not equals or key not in allowed:
             hint = likely(key, allowed)
-            raise UserError(f"{verb} does not take {text!r}; {hint}allowed: {', '.join(f'{k}=...' for k in allowed)}")
+            raise UserError(
+                f"{verb} does not take {text!r}; {hint}allowed: {', '.join(f'{k}=...' for k in allowed)}"
+            )
         found[key] = value
     return found
 
@@ -84,7 +86,9 @@ def looks(brief: bool = False) -> Look:
     return Look(brief, streams.width(), streams.colour(), streams.blocks())
 
 
-def nothing_to_set(tables: Sequence[Exhibit], overrides: Sequence[str], args: Namespace) -> dict[str, str]:
+def nothing_to_set(
+    tables: Sequence[Exhibit], overrides: Sequence[str], args: Namespace
+) -> dict[str, str]:
     """The settings of a verb for drawn figures alone, which have no rows, seeds or settings: ``run.results`` at most.
 
     Raises UserError for any other, and for ``--only`` and ``--seeds``. A preset changes nothing, so it may stand there.
@@ -92,7 +96,9 @@ def nothing_to_set(tables: Sequence[Exhibit], overrides: Sequence[str], args: Na
     names = ", ".join(t.name for t in tables)
     for option, given in (("--only", args.only), ("--seeds", args.seeds is not None)):
         if given:
-            raise UserError(f"{names}: drawn from formulas, without rows, columns or seeds; leave out {option}")
+            raise UserError(
+                f"{names}: drawn from formulas, without rows, columns or seeds; leave out {option}"
+            )
     return only_keys(overrides, ["run.results"], f"{names}, drawn from formulas,")
 
 

@@ -19,17 +19,25 @@ def configure(parser: ArgumentParser) -> None:
     add_option(parser, "--seconds", options.SECONDS, default=3.0, metavar="S", help=seconds)
     pack = "seeds packed together; default 5"
     add_option(parser, "--pack", options.PACK, default=5, metavar="R", help=pack)
-    parser.add_argument("--json", action="store_true", help="one JSON object with every number, instead of the lines")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object with every number, instead of the lines",
+    )
     beside = "measure plain loops in JAX beside NVIL and beside models with Gaussian latents (--only latents)"
     parser.add_argument("--with", choices=["jax"], dest="beside", help=beside)
-    parser.add_argument("--only", metavar="TEXT", help='families with TEXT in their name, as "RBM" or "DVAE#"')
+    parser.add_argument(
+        "--only", metavar="TEXT", help='families with TEXT in their name, as "RBM" or "DVAE#"'
+    )
 
 
 def run(args: Namespace) -> int:
     given = only_keys(args.overrides, ["run.device", "run.threads"], "bench")
     asked = KINDS["run.device"].check("run.device", given.get("run.device", "auto"))
     written = given.get("run.threads", "1")
-    threads = KINDS["run.threads"].check("run.threads", int(written) if written.isdecimal() else written)
+    threads = KINDS["run.threads"].check(
+        "run.threads", int(written) if written.isdecimal() else written
+    )
     import torch
 
     from vaebench.bench import sections as bench
@@ -39,7 +47,9 @@ def run(args: Namespace) -> int:
     torch.set_num_threads(threads)
     where = f"{describe(device, threads)}, torch {torch.__version__}"
     found: list[dict[str, Any]] = []
-    lines = bench.run(device, args.seconds, args.pack, args.only, args.beside == "jax", found.append)
+    lines = bench.run(
+        device, args.seconds, args.pack, args.only, args.beside == "jax", found.append
+    )
     if args.json:
         for _ in lines:
             pass

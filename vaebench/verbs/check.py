@@ -12,7 +12,11 @@ HELP = "Hold gradient estimators, bounds and samplers against exact enumeration 
 
 
 def configure(parser: ArgumentParser) -> None:
-    add_overrides(parser, "run.device=cpu|cuda: where to check; default: the GPU if there is one", ["run.device"])
+    add_overrides(
+        parser,
+        "run.device=cpu|cuda: where to check; default: the GPU if there is one",
+        ["run.device"],
+    )
     parser.add_argument("--bad", action="store_true", help="print only the lines that fail")
 
 
@@ -28,7 +32,9 @@ def run(args: Namespace) -> int:
     device = pick_device(asked)
     torch.set_num_threads(1)
     width = 62
-    print(f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}  worst")
+    print(
+        f"{'on ' + str(device):{width}}  {'exact':>11}  {'estimate':>11}  {'std. error':>10}  {'z':>6}  worst"
+    )
     bad = count = 0
     for line in check.run(device):
         count += 1
@@ -37,13 +43,15 @@ def run(args: Namespace) -> int:
             error = f"{line.error:10.5f}" if line.error else f"{'exact':>10}"
             worst = f"{line.worst:5.2f}" if len(line.coordinates) else ""
             mark = "" if line.ok else "  FAIL"
-            row = (
-                f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
-            )
+            row = f"{line.name:{width}}  {line.exact:11.5f}  {line.estimate:11.5f}  {error}  {line.z:6.2f}  {worst}{mark}"
             print(row.rstrip(), flush=True)
 
-    print(f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's coordinates, at most")
-    print(f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'.")
+    print(
+        f"{count - bad} of {count} agree: |z| at most {LIMIT}; worst: of a gradient's coordinates, at most"
+    )
+    print(
+        f"{COORDINATE_LIMIT}. A gradient's own line is its projection on the exact one, whose length is 'exact'."
+    )
     if bad:
         print(f"vaebench: {bad} estimates differ from the exact values", file=sys.stderr)
     return 1 if bad else 0

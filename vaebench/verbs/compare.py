@@ -18,13 +18,25 @@ HELP = (
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A.csv", help="a file written by: vaebench report --format csv")
-    parser.add_argument("b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships")
+    parser.add_argument(
+        "a", metavar="A.csv", help="a file written by: vaebench report --format csv"
+    )
+    parser.add_argument(
+        "b", metavar="B.csv", help="another one, or the word reference: the results vaebench ships"
+    )
     tol = "largest difference that agrees; default: the 99.7%% interval, and for one seed at least the margin"
     add_option(parser, "--tol", options.TOLERANCE, metavar="NATS", help=tol)
-    parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
-    parser.add_argument("--common", action="store_true", help="leave out what is in one file only, instead of failing")
-    parser.add_argument("--ignore-protocol", action="store_true", help="compare even numbers of unlike protocols")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"
+    )
+    parser.add_argument(
+        "--common",
+        action="store_true",
+        help="leave out what is in one file only, instead of failing",
+    )
+    parser.add_argument(
+        "--ignore-protocol", action="store_true", help="compare even numbers of unlike protocols"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -34,15 +46,23 @@ def run(args: Namespace) -> int:
     if any(kinds) and not all(kinds):
         cases, other = (args.a, args.b) if kinds[0] else (args.b, args.a)
         if not Path(other).exists():
-            raise UserError(f"{other}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases}")
+            raise UserError(
+                f"{other}: no such file; vaebench eval RUN --cases FILE.csv writes one like {cases}"
+            )
         raise UserError(
             f"{other}: not a file of cases, which {cases} is; vaebench eval RUN --cases FILE.csv writes one"
         )
 
     if all(kinds):
-        for option, given in (("--tol", args.tol is not None), ("--only", args.only), ("--common", args.common)):
+        for option, given in (
+            ("--tol", args.tol is not None),
+            ("--only", args.only),
+            ("--common", args.common),
+        ):
             if given:
-                raise UserError(f"{option}: for results files; files of cases are compared as a whole")
+                raise UserError(
+                    f"{option}: for results files; files of cases are compared as a whole"
+                )
         pairs = paired.compare(args.a, args.b)
         sys.stdout.write(paired.render(pairs, streams.width()))
         return int(any(pair.differs for pair in pairs.lines))

@@ -10,7 +10,9 @@ from typing import Any
 from vaebench.config import completions
 from vaebench.verbs import completes
 
-HELP = "Print the shell code that completes vaebench commands; load it in the shell's start-up file."
+HELP = (
+    "Print the shell code that completes vaebench commands; load it in the shell's start-up file."
+)
 SHELLS = ("bash", "zsh", "fish")
 QUOTES = set("\"'\\")
 
@@ -49,14 +51,20 @@ def _plain_line(parser: ArgumentParser) -> dict[str, str]:
         last = words.pop()
 
     known = {
-        a for sub in _sub_parsers(parser).values() for a, act in sub._option_string_actions.items() if act.nargs == 0
+        a
+        for sub in _sub_parsers(parser).values()
+        for a, act in sub._option_string_actions.items()
+        if act.nargs == 0
     }
     waits = bool(words) and words[-1].startswith("-") and words[-1] not in known
     first = next((i for i, w in enumerate(words) if i >= 2 and w.startswith("-")), None)
     if first is None or last.startswith("-") or waits or set(last) & QUOTES:
         return {}
 
-    kept = [*words[:first], *(w for w in words[first:] if "=" in w and not w.startswith("-") and not set(w) & QUOTES)]
+    kept = [
+        *words[:first],
+        *(w for w in words[first:] if "=" in w and not w.startswith("-") and not set(w) & QUOTES),
+    ]
     line = " ".join([*kept, last])
     return {"COMP_LINE": line, "COMP_POINT": str(len(line.encode()))}
 

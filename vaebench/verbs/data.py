@@ -10,7 +10,9 @@ from vaebench.errors import DataError, UserError, nearest
 from vaebench.formatting import listed
 from vaebench.verbs import completes, offer, only_keys, streams
 
-HELP = "List the data sets, download and prepare them, or hold every local file against its SHA-256."
+HELP = (
+    "List the data sets, download and prepare them, or hold every local file against its SHA-256."
+)
 ACTIONS = ("ls", "get", "verify")
 
 
@@ -33,7 +35,9 @@ def run(args: Namespace) -> int:
 
     if args.action not in ACTIONS:
         raise UserError(f"unknown action {args.action!r}: {nearest(args.action, ACTIONS)}")
-    mirror = only_keys([a for a in args.names if "=" in a], ["data.mirror"], "data").get("data.mirror")
+    mirror = only_keys([a for a in args.names if "=" in a], ["data.mirror"], "data").get(
+        "data.mirror"
+    )
     names = [a for a in args.names if "=" not in a]
     for name in names:
         if name not in DATA:
@@ -66,7 +70,9 @@ def listing(mirror: str | None, names: list[str] | None = None) -> list[tuple[st
     from vaebench.data.inventory import lines
 
     warn_of_mirror(mirror)
-    return lines([status for status in data.status(mirror=mirror) if not names or status.name in names])
+    return lines(
+        [status for status in data.status(mirror=mirror) if not names or status.name in names]
+    )
 
 
 def _get(name: str, mirror: str | None, _: bool) -> int:

@@ -12,7 +12,11 @@ KEYS = ("run.results", "data.mirror")
 
 
 def configure(parser: ArgumentParser) -> None:
-    add_overrides(parser, "run.results=DIR: where runs are kept; data.mirror=DIR: a folder with the data files", KEYS)
+    add_overrides(
+        parser,
+        "run.results=DIR: where runs are kept; data.mirror=DIR: a folder with the data files",
+        KEYS,
+    )
 
 
 def run(args: Namespace) -> int:
@@ -20,7 +24,9 @@ def run(args: Namespace) -> int:
 
     given = only_keys(args.overrides, KEYS, "doctor")
     failed = False
-    for level, text in lines(lambda: results_root(given.get("run.results")), given.get("data.mirror")):
+    for level, text in lines(
+        lambda: results_root(given.get("run.results")), given.get("data.mirror")
+    ):
         print(f"{level:<4}  {text}", flush=True)
         failed = failed or level == FAIL
     return int(failed)

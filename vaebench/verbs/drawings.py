@@ -44,7 +44,9 @@ def would_draw(figures: Sequence[Figure], results: Path) -> None:
     """Print what ``draw`` would write."""
     for figure in figures:
         path = _image(results, figure)
-        print(f"{figure.name}: drawn from formulas, nothing to train; writes {path} and {path.stem}.csv beside it")
+        print(
+            f"{figure.name}: drawn from formulas, nothing to train; writes {path} and {path.stem}.csv beside it"
+        )
 
 
 def _image(results: Path, figure: Figure) -> Path:

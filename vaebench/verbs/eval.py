@@ -31,7 +31,10 @@ def configure(parser: ArgumentParser) -> None:
         "or data=NAME for other data of the same kind and shape",
     )
     parser.add_argument(
-        "--cases", type=Path, metavar="FILE.csv", help="write what is known of each case there; result.json stays"
+        "--cases",
+        type=Path,
+        metavar="FILE.csv",
+        help="write what is known of each case there; result.json stays",
     )
 
 
@@ -59,7 +62,9 @@ def run(args: Namespace) -> int:
     with stop.on_signals(), contextlib.closing(Progress([], None)) as progress:
         for one in asked:
             if stop():
-                raise Interrupted("interrupted before all were evaluated; the same command goes on from here")
+                raise Interrupted(
+                    "interrupted before all were evaluated; the same command goes on from here"
+                )
             try:
                 _evaluate(one, progress, stop)
             except UserError as e:
@@ -84,7 +89,9 @@ def _evaluate(run: Stored, progress: Progress, should_stop: ShouldStop) -> None:
             result = session.evaluate_only(progress, should_stop)[0]
         except Interrupted as e:
             raise Interrupted(f"interrupted: {e}, the same command goes on from here") from None
-    print(f"{run.folder}: {result['status']}, {result['updates']} updates", *lines(result), sep="\n")
+    print(
+        f"{run.folder}: {result['status']}, {result['updates']} updates", *lines(result), sep="\n"
+    )
 
 
 def _cost(session: Session) -> str:

@@ -26,11 +26,31 @@ OF_DOCUMENTS = ("path", "how", "width", "longest")
 
 def add_decoding(parser: ArgumentParser, how: str) -> None:
     """Options of both verbs."""
-    add_option(parser, "--seed", options.SEED, default=0, metavar="S", help="of all that is drawn; default 0")
-    parser.add_argument("--how", metavar="HOW", help=f"words by sample, greedy or beam; default {how}")
+    add_option(
+        parser,
+        "--seed",
+        options.SEED,
+        default=0,
+        metavar="S",
+        help="of all that is drawn; default 0",
+    )
+    parser.add_argument(
+        "--how", metavar="HOW", help=f"words by sample, greedy or beam; default {how}"
+    )
     add_option(parser, "--width", options.WIDTH, metavar="N", help="of the beam; default 5")
-    add_option(parser, "--longest", options.LONGEST, metavar="N", help="words at most; default: the longest document's")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there; images may be drawn (png, svg, pdf)")
+    add_option(
+        parser,
+        "--longest",
+        options.LONGEST,
+        metavar="N",
+        help="words at most; default: the longest document's",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write there; images may be drawn (png, svg, pdf)",
+    )
 
 
 def decoding(args: Namespace, how: str) -> Callable[[Trained], Decoding]:
@@ -95,4 +115,6 @@ def _refuse_by_settings(args: Namespace, config: Mapping[str, Any]) -> None:
 def _refuse_picture(output: Path | None) -> None:
     """Refuse a picture's name for documents. Raises UserError."""
     if is_picture(output):
-        raise UserError(f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}")
+        raise UserError(
+            f"--output {output}: documents are text; write a name such as {output.with_suffix('.txt')}"
+        )

@@ -20,7 +20,11 @@ Rows = Sequence[Sequence[object]]
 def configure(parser: ArgumentParser) -> None:
     what = parser.add_argument("what", nargs="?", default="tables", help=", ".join(LISTS))
     offer(what, [*LISTS, *(f"{key}=" for key in KEYS)])
-    add_overrides(parser, "run.results=DIR: where the runs are; data.mirror=DIR: a folder with the data files", KEYS)
+    add_overrides(
+        parser,
+        "run.results=DIR: where the runs are; data.mirror=DIR: a folder with the data files",
+        KEYS,
+    )
 
 
 def run(args: Namespace) -> int:
@@ -46,7 +50,10 @@ def _tables(_: dict[str, str]) -> Rows:
 
 def _options(group: str) -> Rows:
     """The options of a config group with the first comment line of each file."""
-    return [(group.upper(), "ABOUT"), *((name, catalogue.about(group, name)) for name in catalogue.options(group))]
+    return [
+        (group.upper(), "ABOUT"),
+        *((name, catalogue.about(group, name)) for name in catalogue.options(group)),
+    ]
 
 
 def _presets(_: dict[str, str]) -> Rows:

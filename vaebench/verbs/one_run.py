@@ -29,4 +29,6 @@ def folder_of(args: Namespace) -> Path:
     for key in given:
         if key != "run.results":
             raise UserError(f"{key}: a trained run has its settings; allowed: run.results")
-    return shipped_models.one(results_root(given.get("run.results")), names, catalogue.options("table"))
+    return shipped_models.one(
+        results_root(given.get("run.results")), names, catalogue.options("table")
+    )

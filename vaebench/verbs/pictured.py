@@ -52,7 +52,10 @@ def show(x: Tensor, trained: Trained, output: Path | None) -> None:
 def show_pairs(originals: Tensor, again: Tensor, trained: Trained, output: Path | None) -> None:
     """Images (n, d) beside what became of them: two a line, with a tab between, or in a square of pairs."""
     if not is_picture(output):
-        put("".join(f"{_line(a)}\t{_line(b)}\n" for a, b in zip(originals, again, strict=True)), output)
+        put(
+            "".join(f"{_line(a)}\t{_line(b)}\n" for a, b in zip(originals, again, strict=True)),
+            output,
+        )
         return
     import numpy as np
 

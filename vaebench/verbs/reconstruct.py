@@ -49,7 +49,9 @@ def configure(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     share = _share(args)
     if args.test is not None:
-        pictured.check_room(f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE)
+        pictured.check_room(
+            f"--test {args.test}", (2 if share is None else 8) * args.test, args.output or PICTURE
+        )
         if args.path is not None:
             raise UserError("--path: of documents from standard input, without --test")
 
@@ -73,7 +75,9 @@ def _share(args: Namespace) -> float | None:
     if args.test is None or args.code is not None:
         raise UserError("--impute: of images of the test set, with --test N and without --code")
     if not pictured.is_picture(args.output or IMPUTED):
-        raise UserError(f"--impute: draws a picture; --output {args.output}: write a name such as {IMPUTED}")
+        raise UserError(
+            f"--impute: draws a picture; --output {args.output}: write a name such as {IMPUTED}"
+        )
     return 0.0 if args.impute == "square" else float(args.impute)
 
 
@@ -85,7 +89,11 @@ def _imputed(args: Namespace, trained: Trained, share: float) -> None:
     x = trained.test_cases(args.test)
     kind = "random" if share else "square"
     hidden = missing(kind, share, trained.splits.picture, len(x), args.seed).to(x.device)
-    pictured.show_grid(generation.imputed_images(trained.model, x, hidden, args.seed), trained, args.output or IMPUTED)
+    pictured.show_grid(
+        generation.imputed_images(trained.model, x, hidden, args.seed),
+        trained,
+        args.output or IMPUTED,
+    )
 
 
 def _images(args: Namespace, trained: Trained) -> None:

@@ -34,5 +34,7 @@ def run(args: Namespace) -> int:
             continue
         print(f"{found.folder.parent.name}/seed-{found.seed} -> {found.key}/seed-{found.seed}")
         moved += 1
-    print(f"{moved} run{'' if moved == 1 else 's'} {'would be ' if args.dry_run else ''}renamed in {store.root}")
+    print(
+        f"{moved} run{'' if moved == 1 else 's'} {'would be ' if args.dry_run else ''}renamed in {store.root}"
+    )
     return 1 if left else 0

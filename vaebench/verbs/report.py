@@ -25,16 +25,34 @@ FROM = "read results from a CSV instead of the runs; several are read together; 
 
 def configure(parser: ArgumentParser) -> None:
     formats = ", ".join(report.FORMATS)
-    add_overrides(parser, "table=NAME, preset=NAME, run.results=DIR, and the settings the runs were made with")
-    parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
-    parser.add_argument("--seeds", metavar="0-4", help="these seeds only; default: all that are found")
-    parser.add_argument("--format", default="text", metavar="FORMAT", help=f"{formats} (csv: every measure)")
-    parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
-    parser.add_argument("--brief", action="store_true", help="a line for each entry with runs, no other notes")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
-    parser.add_argument("--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows")
+    add_overrides(
+        parser, "table=NAME, preset=NAME, run.results=DIR, and the settings the runs were made with"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"
+    )
+    parser.add_argument(
+        "--seeds", metavar="0-4", help="these seeds only; default: all that are found"
+    )
+    parser.add_argument(
+        "--format", default="text", metavar="FORMAT", help=f"{formats} (csv: every measure)"
+    )
+    parser.add_argument(
+        "--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM
+    )
+    parser.add_argument(
+        "--brief", action="store_true", help="a line for each entry with runs, no other notes"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="write there instead of to the terminal"
+    )
+    parser.add_argument(
+        "--curves", type=Path, metavar="FILE.csv", help="write the curves, or what a figure shows"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw them (png, svg or pdf)")
-    parser.add_argument("--figure", metavar="NAME", help=f"{', '.join(PLOTS)}; default: the table's")
+    parser.add_argument(
+        "--figure", metavar="NAME", help=f"{', '.join(PLOTS)}; default: the table's"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -47,11 +65,17 @@ def run(args: Namespace) -> int:
     tables = [e for e in exhibits if isinstance(e, Table)]
     if not tables:
         nothing_to_set(exhibits, selection.overrides, args)
-    measured = (_from_files if args.sources else _from_runs)(tables, selection, args) if tables else []
+    measured = (
+        (_from_files if args.sources else _from_runs)(tables, selection, args) if tables else []
+    )
     found = shown.in_order(exhibits, measured)
 
     # Everything is made before anything is written.
-    look = looks(args.brief) if args.output is None and args.format == "text" else report.Look(args.brief)
+    look = (
+        looks(args.brief)
+        if args.output is None and args.format == "text"
+        else report.Look(args.brief)
+    )
     text = report.written(found, args.format, look)
     points = shown.points_text(found) if args.curves else ""
     image = found[0].image(images.kind_of(args.plot)) if args.plot else b""
@@ -67,12 +91,18 @@ def _from_files(tables: list[Table], selection: Selection, args: Namespace) -> l
     from vaebench.config.selection import picked
     from vaebench.report import recorded
 
-    preset = selection.preset if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from") else None
+    preset = (
+        selection.preset
+        if "preset" in only_keys(args.overrides, ["table", "preset"], "report --from")
+        else None
+    )
     files = recorded.read_files(args.sources, selection.tables, preset)
     measured = []
     for table in tables:
         entries = picked(table, args.only) if args.only else None
-        measured.append(files.measured(table, preset, _seeds(table, selection, args), entries, args.figure))
+        measured.append(
+            files.measured(table, preset, _seeds(table, selection, args), entries, args.figure)
+        )
         tell(files.left_out(measured[-1]))
     return measured
 
@@ -95,4 +125,8 @@ def _from_runs(tables: list[Table], selection: Selection, args: Namespace) -> li
 def _seeds(table: Table, selection: Selection, args: Namespace) -> list[int] | None:
     from vaebench.config.selection import seeds
 
-    return None if args.seeds is None else seeds(table, catalogue.load_preset(selection.preset), args.seeds)
+    return (
+        None
+        if args.seeds is None
+        else seeds(table, catalogue.load_preset(selection.preset), args.seeds)
+    )

@@ -19,16 +19,35 @@ HELP = (
 
 
 def configure(parser: ArgumentParser) -> None:
-    add_overrides(parser, "table=NAME[,NAME], preset=NAME, groups such as data=digits, values such as optim.rate=1e-3")
-    parser.add_argument("--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only")
-    parser.add_argument("--seeds", metavar="0-4", help="seeds to run; default: the preset's or the table's")
-    parser.add_argument("--dry-run", action="store_true", help="show cells, seeds, what is done, and the expected cost")
-    parser.add_argument("--force", action="store_true", help="throw away the runs of these cells and start anew")
-    parser.add_argument("--shard", metavar="3/8", help="the third of eight shares of the runs, for any scheduler")
-    parser.add_argument("--no-eval", action="store_true", help="train only; the same command without it evaluates")
+    add_overrides(
+        parser,
+        "table=NAME[,NAME], preset=NAME, groups such as data=digits, values such as optim.rate=1e-3",
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="row=NAME", help="these rows or columns only"
+    )
+    parser.add_argument(
+        "--seeds", metavar="0-4", help="seeds to run; default: the preset's or the table's"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show cells, seeds, what is done, and the expected cost",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="throw away the runs of these cells and start anew"
+    )
+    parser.add_argument(
+        "--shard", metavar="3/8", help="the third of eight shares of the runs, for any scheduler"
+    )
+    parser.add_argument(
+        "--no-eval", action="store_true", help="train only; the same command without it evaluates"
+    )
     minutes = "save and stop after so long; run again to go on"
     add_option(parser, "--minutes", options.MINUTES, metavar="N", help=minutes)
-    parser.add_argument("--fail-fast", action="store_true", help="begin nothing new after the first failure")
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="begin nothing new after the first failure"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -56,7 +75,10 @@ def run(args: Namespace) -> int:
         return drawings.draw_only(figures, results_root(given.get("run.results")), args.dry_run)
 
     # What there is of it, and what is to be done.
-    wanted = [(cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds)) for t in tables]
+    wanted = [
+        (cells(t, preset, selection.overrides, args.only), seeds(t, preset, args.seeds))
+        for t in tables
+    ]
     store = Store(wanted[0][0][0].run.results)
     todo = plan(store, wanted, args.force, shard, not args.no_eval, until)
     if not args.force:
@@ -82,5 +104,7 @@ def run(args: Namespace) -> int:
     tell(f"{o.task.cell} seed {o.seed} {o.status}: {o.reason}" for o in bad)
     if launched.stopped:
         raise Interrupted(launched.line)
-    tell(told(todo, launched, args.minutes, "the same command", "the same command without --no-eval"))
+    tell(
+        told(todo, launched, args.minutes, "the same command", "the same command without --no-eval")
+    )
     return 1 if bad else 0

@@ -29,9 +29,13 @@ def configure(parser: ArgumentParser) -> None:
     traverse = "of images: a row for each of the N most active latents, from -3 to 3"
     add_option(parser, "--traverse", options.TRAVERSE, metavar="N", help=traverse)
     parser.add_argument(
-        "--manifold", action="store_true", help="of images: the two most active latents, at quantiles of the prior"
+        "--manifold",
+        action="store_true",
+        help="of images: the two most active latents, at quantiles of the prior",
     )
-    add_option(parser, "--steps", options.STEPS, metavar="N", help="values of a moved latent; default 11")
+    add_option(
+        parser, "--steps", options.STEPS, metavar="N", help="values of a moved latent; default 11"
+    )
     around = "other latents as in the posterior mean of test image I; default: 0"
     add_option(parser, "--around", options.AROUND, metavar="I", help=around)
     generated.add_decoding(parser, "sample")
@@ -59,7 +63,9 @@ def run(args: Namespace) -> int:
         grid = _moved(args, trained, steps, means=pictured.is_picture(output))
         pictured.show_grid(grid, trained, output)
     else:
-        pictured.show(generation.drawn_images(trained.model, number, args.seed), trained, args.output)
+        pictured.show(
+            generation.drawn_images(trained.model, number, args.seed), trained, args.output
+        )
     return 0
 
 
@@ -84,7 +90,14 @@ def _moved(args: Namespace, trained: Trained, steps: int, means: bool) -> Tensor
 
     latents = 2 if args.manifold else args.traverse
     found = traversal.moved(
-        trained.model, trained.test_cases(), latents, steps, args.seed, args.around, args.manifold, means
+        trained.model,
+        trained.test_cases(),
+        latents,
+        steps,
+        args.seed,
+        args.around,
+        args.manifold,
+        means,
     )
     named = ", ".join(f"{i} ({float(found.variances[i]):.3g})" for i in found.latents)
     order = "upwards, rightwards" if args.manifold else "row by row"

@@ -27,11 +27,19 @@ KEYS = ("table", "run.results")
 
 
 def configure(parser: ArgumentParser) -> None:
-    add_overrides(parser, "table=NAME[,NAME]: these alone; run.results=DIR: where the runs are", KEYS)
-    parser.add_argument("--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM)
-    parser.add_argument("--output", type=Path, default=Path("site"), metavar="DIR", help="the folder; default site")
+    add_overrides(
+        parser, "table=NAME[,NAME]: these alone; run.results=DIR: where the runs are", KEYS
+    )
     parser.add_argument(
-        "--samples", action="store_true", help="with samples of each trained model, pictures or documents"
+        "--from", dest="sources", action="append", default=[], metavar="CSV", help=FROM
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("site"), metavar="DIR", help="the folder; default site"
+    )
+    parser.add_argument(
+        "--samples",
+        action="store_true",
+        help="with samples of each trained model, pictures or documents",
     )
 
 
@@ -48,7 +56,10 @@ def run(args: Namespace) -> int:
     from vaebench.work.events import Working
     from vaebench.work.steps import Work
 
-    with contextlib.closing(Progress([], None)) as progress, Work(tell=lambda far: progress(Working("site", far))):
+    with (
+        contextlib.closing(Progress([], None)) as progress,
+        Work(tell=lambda far: progress(Working("site", far))),
+    ):
         told = _write(tables, args, results_root(given.get("run.results")))
     tell(told)
     return 0
@@ -62,14 +73,22 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
     presets = set() if args.sources else sources.presets_in(root)
     results = []
     for i in steps("tables read", len(tables)):
-        some = sources.of_files(tables[i], args.sources) if args.sources else sources.of_store(tables[i], root, presets)
+        some = (
+            sources.of_files(tables[i], args.sources)
+            if args.sources
+            else sources.of_store(tables[i], root, presets)
+        )
         results.append(some)
 
     left = 0 if args.sources else sources.left_out(root, results)
     without = f"{counted(left, 'run')} with other settings or of other tables left out"
     if not any(len(result.frame) for result in results):
         where = ", ".join(args.sources) or str(root)
-        why = f"{without}; vaebench ls runs lists them" if left else "--from reference shows those shipped"
+        why = (
+            f"{without}; vaebench ls runs lists them"
+            if left
+            else "--from reference shows those shipped"
+        )
         raise UserError(f"{where}: no results of these tables; {why}")
 
     pages = build.build(args.output, results, _samples if args.samples else None)
@@ -79,7 +98,11 @@ def _write(tables: Sequence[Table], args: Namespace, root: Path) -> list[str]:
 
 def _tables(names: str | None) -> list[Table]:
     """The tables that are named, or all. Figures of formulas have no results."""
-    known = [exhibit for name in catalogue.options("table") if isinstance(exhibit := catalogue.load(name), Table)]
+    known = [
+        exhibit
+        for name in catalogue.options("table")
+        if isinstance(exhibit := catalogue.load(name), Table)
+    ]
     if names is None:
         return known
     by_name = {table.name: table for table in known}

@@ -41,7 +41,8 @@ def safe() -> Iterator[None]:
     changed = [(s, s.errors) for s in (sys.stdout, sys.stderr) if hasattr(s, "reconfigure")]
     try:
         for stream, _ in changed:
-            with contextlib.suppress(OSError, ValueError):  # it flushes, which a pipe behind a file's buffer refuses
+            # It flushes, which a pipe behind a file's buffer refuses.
+            with contextlib.suppress(OSError, ValueError):
                 stream.reconfigure(errors=HANDLER)
         sys.stdout = _Stream(sys.stdout, _raise)
         sys.stderr = _Stream(sys.stderr, _drop)
@@ -157,5 +158,8 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 
 
 def _plain(character: str) -> str:
-    near = ASCII.get(character) or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    near = (
+        ASCII.get(character)
+        or unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    )
     return near or character.encode("ascii", "backslashreplace").decode()

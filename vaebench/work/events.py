@@ -64,10 +64,14 @@ def never() -> bool:
     return False
 
 
-def training(who: str, update: int, of: int, shown: dict[str, float], rate: float | None) -> Working:
+def training(
+    who: str, update: int, of: int, shown: dict[str, float], rate: float | None
+) -> Working:
     """How far a training is after ``update`` of ``of`` updates, ``rate`` of them per second."""
     values = "".join(f", {name} {value:.2f}" for name, value in shown.items())
     line = f"training, update {update:,} of {of:,}{values}"
     if rate:
-        line += f", {rate:,.{0 if rate >= 10 else 2}f} updates/s, {duration((of - update) / rate)} left"
+        line += (
+            f", {rate:,.{0 if rate >= 10 else 2}f} updates/s, {duration((of - update) / rate)} left"
+        )
     return Working(who, line, values.removeprefix(", "))

@@ -181,13 +181,17 @@ class Work:
         loop.names.clear()
         if self._ended:
             inside = f"{loop.path}/"
-            self._ended = {path: ended for path, ended in self._ended.items() if not path.startswith(inside)}
+            self._ended = {
+                path: ended for path, ended in self._ended.items() if not path.startswith(inside)
+            }
 
     def _save(self) -> None:
         if self._keep is None:
             return
         loops = [*self._ended.values(), *self._open]
-        entries = [Kept(v.path, v.at, v.total, v.state.state()) for v in loops if v.state is not None]
+        entries = [
+            Kept(v.path, v.at, v.total, v.state.state()) for v in loops if v.state is not None
+        ]
         self._keep(entries, self.seconds)
 
     def _counts(self) -> str:

@@ -73,7 +73,9 @@ class CountsLoader(Loader):
         documents, vocabulary = self.read(files)
         if self.words and len(vocabulary) != self.words:
             where = files.get("vocabulary", self.name)
-            raise DataError(f"{where}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}")
+            raise DataError(
+                f"{where}: a vocabulary of {len(vocabulary):,} words, expected {self.words:,}"
+            )
         for split, expected in self.documents.items():
             if (found := len(documents[split])) != expected:
                 raise DataError(

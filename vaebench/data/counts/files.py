@@ -52,9 +52,13 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
         at = f"{path}: line {number}"
         label, *pairs = line.split() or [""]
         if ":" in label:
-            raise DataError(f"{at} begins with {_short(label)}, expected a label, then id:count of every word")
+            raise DataError(
+                f"{at} begins with {_short(label)}, expected a label, then id:count of every word"
+            )
         if not pairs:
-            raise DataError(f"{at} is a document without words, expected label id:count id:count ...")
+            raise DataError(
+                f"{at} is a document without words, expected label id:count id:count ..."
+            )
         ids = []
         for pair in pairs:
             word, count = _pair(pair, at, vocabulary)
@@ -62,7 +66,9 @@ def read_counts(path: Path, vocabulary: int) -> Documents:
             counts.append(count)
         if len(set(ids)) < len(ids):
             twice = next(word for word in ids if ids.count(word) > 1)
-            raise DataError(f"{at} has the word {twice + 1} twice, expected one count for each word")
+            raise DataError(
+                f"{at} has the word {twice + 1} twice, expected one count for each word"
+            )
         words.extend(ids)
         offsets.append(len(words))
 
@@ -75,11 +81,17 @@ def _pair(pair: str, at: str, vocabulary: int) -> tuple[int, int]:
     """Id and count. Raises DataError, which begins with ``at``."""
     word, colon, count = pair.partition(":")
     if not colon or not _whole(word):
-        raise DataError(f"{at} has {_short(pair)}, expected id:count with an id from 1 to {vocabulary:,}")
+        raise DataError(
+            f"{at} has {_short(pair)}, expected id:count with an id from 1 to {vocabulary:,}"
+        )
     if not 1 <= int(word) <= vocabulary:
-        raise DataError(f"{at} has the word {_short(word)}, but the vocabulary has the words 1 to {vocabulary:,}")
+        raise DataError(
+            f"{at} has the word {_short(word)}, but the vocabulary has the words 1 to {vocabulary:,}"
+        )
     if not _whole(count) or not 1 <= int(count) <= MOST:
-        raise DataError(f"{at} has the count {_short(count)}, expected a whole number from 1 to {MOST:,}")
+        raise DataError(
+            f"{at} has the count {_short(count)}, expected a whole number from 1 to {MOST:,}"
+        )
     return int(word), int(count)
 
 
@@ -102,9 +114,13 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     for number, line in lines_of(path):
         word, *frequency = line.split() or [""]
         if not word or len(frequency) > 1:
-            raise DataError(f"{path}: line {number} is {_short(line)}, expected a word, perhaps with its frequency")
+            raise DataError(
+                f"{path}: line {number} is {_short(line)}, expected a word, perhaps with its frequency"
+            )
         if word in found:
-            raise DataError(f"{path}: line {number} has the word {_short(word)} of line {found[word]} again")
+            raise DataError(
+                f"{path}: line {number} has the word {_short(word)} of line {found[word]} again"
+            )
         found[word] = number
     if len(found) < 2:
         raise DataError(f"{path}: {len(found)} words, expected a vocabulary of two or more")
@@ -134,7 +150,9 @@ def read_stories(path: Path) -> Iterator[list[str]]:
             tokens = []
             inside = False
             if not _whole(name):
-                raise DataError(f"{at} is {_short(line)}, expected {STORY} and the number of a story")
+                raise DataError(
+                    f"{at} is {_short(line)}, expected {STORY} and the number of a story"
+                )
         elif line.strip() == WORDS:
             if not name or inside:
                 raise DataError(f"{at} is {WORDS}, expected one after each line with {STORY}")

@@ -31,7 +31,9 @@ class OwnCounts(CountsLoader):
     asks = ("data.train=FILE", "data.test=FILE", "data.vocabulary=FILE")
     files: ClassVar[tuple[str, ...]] = ("train", "valid", "test", "vocabulary")
 
-    def __init__(self, counts: str = RAW, paths: Mapping[str, Path] | None = None, content: str = "") -> None:
+    def __init__(
+        self, counts: str = RAW, paths: Mapping[str, Path] | None = None, content: str = ""
+    ) -> None:
         super().__init__(counts)
         self.paths = dict(paths or {})
         self.content = content
@@ -42,10 +44,18 @@ class OwnCounts(CountsLoader):
 
         Where ``content`` is known and no file is here any more, it is left to the prepared file.
         """
-        missing = [f"data.{key}=FILE" for key in cls.files if key != "valid" and not config.get(key)]
+        missing = [
+            f"data.{key}=FILE" for key in cls.files if key != "valid" and not config.get(key)
+        ]
         if missing:
-            raise UserError(f"data={cls.name}: your own documents as counts: name them, {' '.join(missing)}")
-        paths = {key: Path(str(config[key])).expanduser().absolute() for key in cls.files if config.get(key)}
+            raise UserError(
+                f"data={cls.name}: your own documents as counts: name them, {' '.join(missing)}"
+            )
+        paths = {
+            key: Path(str(config[key])).expanduser().absolute()
+            for key in cls.files
+            if config.get(key)
+        }
         content = config.get("content")
         if not own.gone(content, paths):
             found = own.content_of(paths)
@@ -68,13 +78,19 @@ class OwnCounts(CountsLoader):
 
     def read(self, files: dict[str, Path]) -> tuple[dict[str, Documents], tuple[str, ...]]:
         vocabulary = read_vocabulary(files["vocabulary"])
-        parts = {key: read_counts(path, len(vocabulary)) for key, path in files.items() if key != "vocabulary"}
+        parts = {
+            key: read_counts(path, len(vocabulary))
+            for key, path in files.items()
+            if key != "vocabulary"
+        }
         for split, part in parts.items():  # variances over a split need two
             if len(part) < 2:
                 raise DataError(f"{files[split]}: a single document, expected two or more")
         if "valid" not in parts:
             n = len(parts["train"])
             if n < 4:
-                raise DataError(f"{files['train']}: {n} documents, of which none can validate; name data.valid=FILE")
+                raise DataError(
+                    f"{files['train']}: {n} documents, of which none can validate; name data.valid=FILE"
+                )
             parts |= parted(parts["train"], max(2, min(VALID, n // 10)))
         return parts, vocabulary

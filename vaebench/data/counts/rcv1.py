@@ -52,7 +52,11 @@ class Rcv1(CountsLoader):
 
         there = documents.lengths > 0
         if not there.all():
-            log.warning("%s: %d stories hold none of its words and are left out", self.name, int((~there).sum()))
+            log.warning(
+                "%s: %d stories hold none of its words and are left out",
+                self.name,
+                int((~there).sum()),
+            )
         parts = parted(documents.chosen(~tested & there), self.valid)
         return {**parts, "test": documents.chosen(tested & there)}, vocabulary
 
@@ -70,7 +74,9 @@ class Rcv1(CountsLoader):
 
         if (found := len(offsets) - 1) != self.stories:
             folder = next(iter(files.values())).parent
-            raise DataError(f"{folder}: {found:,} stories in its token files, expected {self.stories:,}")
+            raise DataError(
+                f"{folder}: {found:,} stories in its token files, expected {self.stories:,}"
+            )
         return np.array(tokens, dtype=np.int32), np.array(offsets, dtype=np.int64), list(numbers)
 
 
@@ -100,7 +106,9 @@ def most_frequent(
     lengths = np.diff(offsets)
     frequency = np.bincount(tokens[np.repeat(counted, lengths)], minlength=len(stems))
     if (found := np.count_nonzero(frequency)) < words:
-        raise DataError(f"the training stories have {found:,} different words, expected {words:,} or more")
+        raise DataError(
+            f"the training stories have {found:,} different words, expected {words:,} or more"
+        )
     order = np.lexsort((np.array(stems), -frequency))[:words]
 
     number = np.full(len(stems), -1, dtype=np.int32)

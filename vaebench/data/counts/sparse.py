@@ -33,7 +33,11 @@ class Documents:
         """Documents of whole numbers in anything NumPy makes an array of."""
         ids = np.asarray(words, dtype=np.int64)
         narrow = np.uint16 if not len(ids) or int(ids.max()) < 1 << 16 else np.int32
-        return cls(ids.astype(narrow), np.asarray(counts, dtype=np.uint16), np.asarray(offsets, dtype=np.int64))
+        return cls(
+            ids.astype(narrow),
+            np.asarray(counts, dtype=np.uint16),
+            np.asarray(offsets, dtype=np.int64),
+        )
 
     @classmethod
     def of_tokens(cls, tokens: np.ndarray, offsets: np.ndarray) -> Documents:
@@ -80,15 +84,23 @@ def joined(first: Documents, second: Documents) -> Documents:
     """The documents of both, the first's in front."""
     words = np.concatenate([first.words, second.words])
     counts = np.concatenate([first.counts, second.counts])
-    return Documents(words, counts, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
+    return Documents(
+        words, counts, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]])
+    )
 
 
-def to_arrays(documents: Mapping[str, Documents], vocabulary: tuple[str, ...]) -> dict[str, np.ndarray]:
+def to_arrays(
+    documents: Mapping[str, Documents], vocabulary: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """The canonical arrays of ``CountsLoader``."""
     arrays = {"vocabulary": packed(vocabulary)}
     for split in SPLITS:
         part = documents[split]
-        arrays |= {split: part.words, f"{split}_counts": part.counts, f"{split}_offsets": part.offsets}
+        arrays |= {
+            split: part.words,
+            f"{split}_counts": part.counts,
+            f"{split}_offsets": part.offsets,
+        }
     return arrays
 
 
@@ -98,7 +110,11 @@ def of_arrays(arrays: Mapping[str, np.ndarray], split: str) -> Documents:
 
 
 def make_count_splits(
-    name: str, arrays: Mapping[str, np.ndarray], log_counts: bool, held_out: int | None, held_out_seed: int
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    log_counts: bool,
+    held_out: int | None,
+    held_out_seed: int,
 ) -> Splits:
     """Splits of the canonical arrays of ``CountsLoader``: dense rows (n, V), a byte a count where that is enough.
 
@@ -123,7 +139,8 @@ def make_count_splits(
 
     vocabulary = unpacked(arrays["vocabulary"])
     most = max(int(part.counts.max()) for part in parts.values())
-    dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16  # torch knows no 16 bits without a sign
+    # torch knows no 16 bits without a sign.
+    dtype = np.uint8 if most <= np.iinfo(np.uint8).max else np.int16
     train, valid, test = (parts[split].dense(len(vocabulary), dtype) for split in SPLITS)
 
     # Totals are whole numbers below 2^53, so the mean is the same on every machine.

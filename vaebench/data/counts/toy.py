@@ -35,7 +35,9 @@ class ToyCounts(CountsLoader):
         made = documents(sum(self.documents.values()), self.words, SEED)
         ends = np.cumsum(list(self.documents.values()))
         rows = np.split(np.arange(len(made)), ends[:-1])
-        parts = {split: made.chosen(places) for split, places in zip(self.documents, rows, strict=True)}
+        parts = {
+            split: made.chosen(places) for split, places in zip(self.documents, rows, strict=True)
+        }
         return parts, tuple(f"word{i}" for i in range(self.words))
 
 

@@ -25,7 +25,15 @@ CACHE_ENV = "VAEBENCH_DATA"
 TIMEOUT = (5.0, 10.0)
 """Seconds to wait for a connection, and for the next bytes; offline this is all that a source may cost."""
 
-_NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_WRITABLE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+}
 
 
 def cache_root(root: Path | str | None = None) -> Path:
@@ -47,7 +55,12 @@ def mirror_root(mirror: Path | str | None = None) -> Path | None:
 def local_copies(source: Source, mirror: Path | None, root: Path) -> list[Path]:
     """Existing copies of the file, the mirror's first; only their names are looked at."""
     places = [p for p in (mirror, root) if p is not None]
-    return [f for place in places for name in source.file_names if (f := place / source.folder / name).is_file()]
+    return [
+        f
+        for place in places
+        for name in source.file_names
+        if (f := place / source.folder / name).is_file()
+    ]
 
 
 def local_archives(source: Source, mirror: Path | None, root: Path) -> list[Path]:
@@ -68,7 +81,9 @@ def mistake(path: Path, source: Source) -> str:
         return f"truncated or damaged gzip ({e})"
     except OSError as e:
         return f"cannot be read ({e.strerror or e})"
-    return "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
+    return (
+        "" if found == source.digest else f"truncated or altered (found {source.algorithm} {found})"
+    )
 
 
 def _documents(path: Path) -> int:
@@ -112,7 +127,11 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
             offline = offline and unreachable
             tried.append(f"{url}: {why}")
 
-    state = "no good copy here and the network seems to be down" if offline else "no source has a good copy"
+    state = (
+        "no good copy here and the network seems to be down"
+        if offline
+        else "no source has a good copy"
+    )
     if mirror is not None and not local_copies(source, mirror, mirror):
         tried.insert(0, f"{mirror / source.folder}: not there")
     of_what = " of the unzipped text" if source.unzipped and source.digest else ""
@@ -123,7 +142,9 @@ def fetch(source: Source, mirror: Path | None, root: Path) -> Path:
 
 
 def _hint(source: Source) -> str:
-    place = f"{source.folder}/{source.name}" + (f" or {source.folder}/{source.archive}" if source.archive else "")
+    place = f"{source.folder}/{source.name}" + (
+        f" or {source.folder}/{source.archive}" if source.archive else ""
+    )
     return f"to read it from a folder that holds {place}, name the folder in {MIRROR_ENV} or data.mirror"
 
 
@@ -153,7 +174,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
     except OSError as e:
         # requests' errors are OSErrors without an errno of the file system
         if e.errno in _NOT_WRITABLE:
-            raise DataError(f"cannot write to {folder}: {e.strerror}; set {CACHE_ENV} to a folder with space") from None
+            raise DataError(
+                f"cannot write to {folder}: {e.strerror}; set {CACHE_ENV} to a folder with space"
+            ) from None
         raise
 
 
@@ -167,7 +190,8 @@ def _download_checked(url: str, source: Source, root: Path) -> Path:
         if not source.archive:
             return _settled(arrived, source, folder)
         target = _taken(arrived, source, scratch, folder)
-        os.replace(arrived, folder / source.archive)  # the other files in it need not be fetched again
+        # The other files in it need not be fetched again.
+        os.replace(arrived, folder / source.archive)
         return target
 
 

@@ -28,20 +28,28 @@ def read_idx(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         with open_content(path) as f:
             header = f.read(4)
             if header[:3] != bytes([0, 0, UBYTE]) or len(header) < 4:
-                raise DataError(f"{path}: not an idx file of bytes: magic number {header.hex() or 'missing'}")
+                raise DataError(
+                    f"{path}: not an idx file of bytes: magic number {header.hex() or 'missing'}"
+                )
             if header[3] != len(shape):
-                raise DataError(f"{path}: {header[3]} dimensions in the idx header, expected {len(shape)}")
+                raise DataError(
+                    f"{path}: {header[3]} dimensions in the idx header, expected {len(shape)}"
+                )
             sizes = f.read(4 * len(shape))
             if len(sizes) < 4 * len(shape):
                 raise DataError(f"{path}: truncated in the idx header")
             found = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
             if any(want is not None and want != n for want, n in zip(shape, found, strict=True)):
                 wanted = " x ".join("any" if n is None else str(n) for n in shape)
-                raise DataError(f"{path}: {' x '.join(map(str, found))} in the idx header, expected {wanted}")
+                raise DataError(
+                    f"{path}: {' x '.join(map(str, found))} in the idx header, expected {wanted}"
+                )
             length = math.prod(found)
             content = bytearray()
             # one byte too many is asked for, so that trailing bytes are noticed; a bad header cannot fill the memory
-            while len(content) <= length and (block := f.read(min(BLOCK, length + 1 - len(content)))):
+            while len(content) <= length and (
+                block := f.read(min(BLOCK, length + 1 - len(content)))
+            ):
                 content += block
     except UNREADABLE as e:
         raise DataError(f"{path}: truncated or damaged gzip ({e})") from None
@@ -65,7 +73,8 @@ def read_mat(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.nda
     try:
         with open_content(path) as f, warnings.catch_warnings():
             warnings.simplefilter("error", MatReadWarning)  # two variables of one name
-            found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))  # all is read, so that gzip checks it
+            # All is read, so that gzip checks it.
+            found = loadmat(io.BytesIO(f.read()), variable_names=list(shapes))
     except OSError as e:
         if e.errno is not None:  # of the file system, not of the content
             raise DataError(f"{path}: cannot be read ({e.strerror})") from None
@@ -102,7 +111,9 @@ class _ArraysAlone(pickle.Unpickler):
             ("numpy", "dtype"): np.dtype,
         }
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no part of an array of numbers")
+            raise pickle.UnpicklingError(
+                f"it asks for {module}.{name}, which is no part of an array of numbers"
+            )
         return known[module, name]
 
 
@@ -169,13 +180,19 @@ def _amat_block(text: bytes, width: int, path: Path, before: int) -> np.ndarray:
         characters = np.frombuffer(text, dtype=np.uint8).reshape(-1, 2 * width)
         values = characters[:, 0::2]
         blanks = characters[:, 1::2]
-        if (values >> 1 == ord("0") >> 1).all() and (blanks[:, :-1] == 32).all() and (blanks[:, -1] == 10).all():
+        if (
+            (values >> 1 == ord("0") >> 1).all()
+            and (blanks[:, :-1] == 32).all()
+            and (blanks[:, -1] == 10).all()
+        ):
             return values - ord("0")
 
     for i, content in enumerate(text.split(b"\n")):
         values_found = content.split(b" ")
         if len(values_found) != width:
-            raise DataError(f"{path}: line {before + i + 1} has {len(values_found)} values, expected {width}")
+            raise DataError(
+                f"{path}: line {before + i + 1} has {len(values_found)} values, expected {width}"
+            )
         for value in values_found:
             if value not in (b"0", b"1"):
                 raise DataError(f"{path}: line {before + i + 1} has the value {value[:20].decode(errors='replace')!r}, "

@@ -36,7 +36,9 @@ def _decoded(path: Path, number: int, line: bytes) -> str:
         text = line.decode("utf-8")
     except UnicodeDecodeError as e:
         byte = line[e.start]
-        raise DataError(f"{path}: line {number} is not UTF-8 text (byte 0x{byte:02x}, place {e.start + 1})") from None
+        raise DataError(
+            f"{path}: line {number} is not UTF-8 text (byte 0x{byte:02x}, place {e.start + 1})"
+        ) from None
     if "\0" in text:
         raise DataError(f"{path}: line {number} has a NUL byte: binary, or not UTF-8 text")
     return text

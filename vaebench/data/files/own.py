@@ -20,10 +20,14 @@ def refuse_changed(content: Any, found: str, paths: Mapping[str, Path]) -> None:
     """Raise DataError naming the files, by their setting of ``data``, if a known content is not what they hold now."""
     if content and found != content:
         named = " ".join(f"data.{name}={path}" for name, path in paths.items())
-        raise DataError(f"{named}: not what they were: expected content {content[:16]}, found {found[:16]}")
+        raise DataError(
+            f"{named}: not what they were: expected content {content[:16]}, found {found[:16]}"
+        )
 
 
-def content_of(paths: Mapping[str, Path], head: Iterable[str] = (), folder: str = "a folder") -> str:
+def content_of(
+    paths: Mapping[str, Path], head: Iterable[str] = (), folder: str = "a folder"
+) -> str:
     """One hex SHA-256 over what files hold, plain or gzipped alike.
 
     Args:
@@ -37,7 +41,9 @@ def content_of(paths: Mapping[str, Path], head: Iterable[str] = (), folder: str 
     lines = [*head]
     for name, path in paths.items():
         if not path.is_file():
-            raise DataError(f"data.{name}={path}: {folder if path.is_dir() else 'there is no such file'}")
+            raise DataError(
+                f"data.{name}={path}: {folder if path.is_dir() else 'there is no such file'}"
+            )
         try:
             lines.append(f"{name}:{digest_as_last_changed(path)}")
         except UNREADABLE as e:

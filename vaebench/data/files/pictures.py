@@ -58,7 +58,9 @@ def read_images(path: Path, name: str) -> np.ndarray:
         return _from_npz(path, name)
     if start[:4] == _PNG:
         raise DataError(f"{path}: a single PNG, expected a folder of PNGs")
-    raise DataError(f"{path}: neither an .npy nor an .npz file; allowed: these, or a folder of PNGs")
+    raise DataError(
+        f"{path}: neither an .npy nor an .npz file; allowed: these, or a folder of PNGs"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- npy and npz
@@ -70,7 +72,9 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
         raise DataError(f"{path}: no array in it")
     chosen = name if name in names else names[0]
     if chosen != name and len(names) > 1:
-        raise DataError(f"{path}: arrays {', '.join(names)}; expected one called {name}, or a single array")
+        raise DataError(
+            f"{path}: arrays {', '.join(names)}; expected one called {name}, or a single array"
+        )
 
     where = f"{path}: {chosen}"
     try:
@@ -84,20 +88,27 @@ def _from_npz(path: Path, name: str) -> np.ndarray:
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Array name -> its file in the archive."""
     infos = archive.infolist()
-    return {info.filename.removesuffix(".npy"): info for info in infos if info.filename.endswith(".npy")}
+    return {
+        info.filename.removesuffix(".npy"): info for info in infos if info.filename.endswith(".npy")
+    }
 
 
 def _npy(content: bytes, where: str) -> np.ndarray:
     """The array of numbers in the bytes of an .npy file; objects are refused, so nothing is unpickled."""
     stream = io.BytesIO(content)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     try:
         shape, by_column, dtype = readers[np.lib.format.read_magic(stream)](stream)
     except Exception as e:
         raise _damaged(where, "npy array", e) from None
 
     if dtype.hasobject:
-        raise DataError(f"{where}: pickled Python objects, which are never read; expected an array of numbers")
+        raise DataError(
+            f"{where}: pickled Python objects, which are never read; expected an array of numbers"
+        )
     if dtype.kind not in "biuf":
         raise DataError(f"{where}: not an array of real numbers (its type is {dtype})")
 
@@ -118,7 +129,9 @@ def _images(array: np.ndarray, where: str) -> np.ndarray:
         array = array[..., 0]
     found = " x ".join(map(str, array.shape)) or "a single number"
     if array.ndim == 4 and array.shape[-1] in (3, 4):
-        raise DataError(f"{where}: {found}: colour images; expected grey or binary ones, n x height x width")
+        raise DataError(
+            f"{where}: {found}: colour images; expected grey or binary ones, n x height x width"
+        )
     if array.ndim != 3:
         raise DataError(f"{where}: {found}; expected n x height x width, or n x height x width x 1")
     if not len(array):
@@ -151,12 +164,16 @@ def _check_range(array: np.ndarray, top: int, where: str) -> None:
 def _from_folder(folder: Path) -> np.ndarray:
     """The PNGs of a folder by name; hidden files and files of other kinds are left alone."""
     try:
-        files = sorted(f for f in folder.iterdir() if f.suffix.lower() == ".png" and not f.name.startswith("."))
+        files = sorted(
+            f for f in folder.iterdir() if f.suffix.lower() == ".png" and not f.name.startswith(".")
+        )
     except OSError as e:
         raise DataError(f"{folder}: cannot be read ({e.strerror or e})") from None
 
     if not files:
-        raise DataError(f"{folder}: no PNG in it; allowed: a folder of PNGs, an .npy or an .npz file")
+        raise DataError(
+            f"{folder}: no PNG in it; allowed: a folder of PNGs, an .npy or an .npz file"
+        )
 
     images: list[np.ndarray] = []
     tops: list[int] = []
@@ -166,12 +183,19 @@ def _from_folder(folder: Path) -> np.ndarray:
         tops.append(top)
         if image.shape != images[0].shape:
             sizes = [" x ".join(map(str, i.shape)) for i in (image, images[0])]
-            raise DataError(f"{file}: {sizes[0]} pixels, but {files[0].name} has {sizes[1]}; expected one size")
+            raise DataError(
+                f"{file}: {sizes[0]} pixels, but {files[0].name} has {sizes[1]}; expected one size"
+            )
 
     # Programs that make PNGs small choose the bits of each, so those of one folder may differ.
     top = max(tops)
     kept = np.dtype(np.uint16 if top > 255 else np.uint8)
-    levels = np.stack([image.astype(kept) * kept.type(top // own) for image, own in zip(images, tops, strict=True)])
+    levels = np.stack(
+        [
+            image.astype(kept) * kept.type(top // own)
+            for image, own in zip(images, tops, strict=True)
+        ]
+    )
     return _of_levels(levels, top)
 
 
@@ -191,7 +215,9 @@ def _read_png(file: Path) -> tuple[np.ndarray, int]:
 
     if mode not in _TOP:
         kinds = {"LA": "has transparent pixels", "P": "has a palette of colours"}
-        raise DataError(f"{file}: {kinds.get(mode, 'in colour')} (mode {mode}); expected a grey or binary PNG")
+        raise DataError(
+            f"{file}: {kinds.get(mode, 'in colour')} (mode {mode}); expected a grey or binary PNG"
+        )
     if clear:
         raise DataError(f"{file}: has transparent pixels; expected a grey or binary PNG")
     if frames > 1:
@@ -240,7 +266,8 @@ def _content(path: Path) -> bytes:
 
 
 def _damaged(where: Path | str, kind: str, error: Exception) -> DataError:
-    if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of the content
+    # Of the file system, not of the content.
+    if isinstance(error, OSError) and error.errno is not None:
         return DataError(f"{where}: cannot be read ({error.strerror})")
     why = " ".join(str(error).split()) or type(error).__name__
     return DataError(f"{where}: truncated, damaged or no {kind} ({why})")

@@ -49,7 +49,11 @@ class Source:
         """What a copy is held against, in words."""
         if self.digest:
             return f"{self.algorithm} {self.digest}"
-        return f"{self.documents:,} documents" if self.documents else "a whole file; its digest is not on record"
+        return (
+            f"{self.documents:,} documents"
+            if self.documents
+            else "a whole file; its digest is not on record"
+        )
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -60,24 +64,41 @@ class Source:
 def _binarized_mnist(split: str, sha256: str) -> Source:
     name = f"binarized_mnist_{split}.amat"
     place = f"www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/{name}"
-    return Source("binarized_mnist", name, sha256, (f"http://{place}", f"https://{place}"), unzipped=True)
+    return Source(
+        "binarized_mnist", name, sha256, (f"http://{place}", f"https://{place}"), unzipped=True
+    )
 
 
 def _mnist(name: str, sha256: str) -> Source:
-    hosts = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
+    hosts = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    )
     return Source("mnist", name, sha256, tuple(f"{host}/{name}" for host in hosts))
 
 
 BINARIZED_MNIST = {
-    "train": _binarized_mnist("train", "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"),
-    "valid": _binarized_mnist("valid", "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"),
-    "test": _binarized_mnist("test", "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"),
+    "train": _binarized_mnist(
+        "train", "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d"
+    ),
+    "valid": _binarized_mnist(
+        "valid", "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2"
+    ),
+    "test": _binarized_mnist(
+        "test", "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"
+    ),
 }
 """Larochelle's fixed binarization of MNIST (Salakhutdinov & Murray 2008): text, one case per line."""
 
 MNIST = {
-    "train": _mnist("train-images-idx3-ubyte.gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-    "test": _mnist("t10k-images-idx3-ubyte.gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+    "train": _mnist(
+        "train-images-idx3-ubyte.gz",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "test": _mnist(
+        "t10k-images-idx3-ubyte.gz",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
 }
 """MNIST's images (LeCun, Cortes & Burges), 60,000 and 10,000: gzipped idx. Labels are not used."""
 
@@ -142,8 +163,12 @@ _YELP = "1FT49oLNV8syhmGXEgiK6XTjEfMNqqEJJ"
 
 YAHOO = {
     "train": _text("yahoo", "train", _YAHOO, documents=100_000),
-    "valid": _text("yahoo", "valid", _YAHOO, "3247ac3ffcc4d4bfd6216f2aaa617f6706cdc4081874da39245fe156825898d1"),
-    "test": _text("yahoo", "test", _YAHOO, "ad843c4363adbdd07d8055d9bf121e5f23c285760df43a0031b89d8538293075"),
+    "valid": _text(
+        "yahoo", "valid", _YAHOO, "3247ac3ffcc4d4bfd6216f2aaa617f6706cdc4081874da39245fe156825898d1"
+    ),
+    "test": _text(
+        "yahoo", "test", _YAHOO, "ad843c4363adbdd07d8055d9bf121e5f23c285760df43a0031b89d8538293075"
+    ),
 }
 """Yahoo answers (Yang, Hu, Salakhutdinov & Berg-Kirkpatrick 2017): text, one document per line.
 
@@ -164,9 +189,15 @@ def _news20(name: str, sha256: str) -> Source:
 
 
 NEWS20 = {
-    "train": _news20("train.feat", "55dfc0cc4e8aac22484ed93a4d785bb171959a00e8ffbca6f13c1c80d8cc4ce5"),
-    "test": _news20("test.feat", "344eff7e61116d72abd6ebc3d3c1e286c0474b41bf85ab09c8b898e0a5ff80c1"),
-    "vocabulary": _news20("vocab.new", "afbe73140a0d39578e6ae33914e049e6587768c088a0501392afda20ca3c85a8"),
+    "train": _news20(
+        "train.feat", "55dfc0cc4e8aac22484ed93a4d785bb171959a00e8ffbca6f13c1c80d8cc4ce5"
+    ),
+    "test": _news20(
+        "test.feat", "344eff7e61116d72abd6ebc3d3c1e286c0474b41bf85ab09c8b898e0a5ff80c1"
+    ),
+    "vocabulary": _news20(
+        "vocab.new", "afbe73140a0d39578e6ae33914e049e6587768c088a0501392afda20ca3c85a8"
+    ),
 }
 """20 Newsgroups as counts of 2,000 words, as released with NVDM: text, ``label id:count ...`` per line, ids from 1.
 

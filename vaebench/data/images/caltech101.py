@@ -38,4 +38,6 @@ class Caltech101Silhouettes(BinaryLoader):
         for key, cases in found.items():
             if not ((cases == 0) | (cases == 1)).all():
                 raise DataError(f"{path}: {key} has values other than 0 and 1")
-        return {split: upright(found[key].astype(np.uint8), self.shape) for split, key in keys.items()}
+        return {
+            split: upright(found[key].astype(np.uint8), self.shape) for split, key in keys.items()
+        }

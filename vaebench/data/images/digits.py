@@ -31,7 +31,9 @@ def levels() -> dict[str, np.ndarray]:
     grey = load_digits().data.astype(np.uint8)
     found = array_hash(grey)
     if found != RAW_SHA256:
-        raise DataError(f"scikit-learn's digits are altered: expected sha256 {RAW_SHA256}, found {found}")
+        raise DataError(
+            f"scikit-learn's digits are altered: expected sha256 {RAW_SHA256}, found {found}"
+        )
     cases = grey[random_order(len(grey), np.random.SeedSequence(SEED))]
     return {"train": cases[:1200], "valid": cases[1200:1497], "test": cases[1497:]}
 

@@ -60,7 +60,10 @@ class MnistDynamic(GreyLoader):
         from vaebench.data.files.formats import read_idx
         from vaebench.data.images.binarize import binarize_once
 
-        grey = {k: read_idx(path, (self.rows[k], *self.shape)).reshape(self.rows[k], -1) for k, path in files.items()}
+        grey = {
+            k: read_idx(path, (self.rows[k], *self.shape)).reshape(self.rows[k], -1)
+            for k, path in files.items()
+        }
         n = self.rows["train"] - self.valid
         valid_grey = grey["train"][n:]
         return {
@@ -99,5 +102,8 @@ class MnistGrey(IntensityLoader):
 
         n = self.rows["train"]
         counts = {"train": n + self.rows["valid"], "test": self.rows["test"]}
-        grey = {k: read_idx(path, (counts[k], *self.shape)).reshape(counts[k], -1) for k, path in files.items()}
+        grey = {
+            k: read_idx(path, (counts[k], *self.shape)).reshape(counts[k], -1)
+            for k, path in files.items()
+        }
         return {"train": grey["train"][:n], "valid": grey["train"][n:], "test": grey["test"]}

@@ -105,7 +105,12 @@ class OwnImages(Loader):
             now = content_of(found)
             own.refuse_changed(content, now, paths)
             content = now
-        return {**config, **{s: str(path) for s, path in paths.items()}, "content": content, "held_out": held_out}
+        return {
+            **config,
+            **{s: str(path) for s, path in paths.items()},
+            "content": content,
+            "held_out": held_out,
+        }
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> OwnImages:
@@ -115,7 +120,12 @@ class OwnImages(Loader):
         config = cls.settle(config)
         paths = _paths(config)
         here = not own.gone(config["content"], paths)
-        return cls(paths, grey, config["content"], found_in(paths, config.get("held_out")) if here else None)
+        return cls(
+            paths,
+            grey,
+            config["content"],
+            found_in(paths, config.get("held_out")) if here else None,
+        )
 
     @property
     def stem(self) -> str:
@@ -123,7 +133,11 @@ class OwnImages(Loader):
 
     @property
     def sizes(self) -> dict[str, int]:
-        return {split: self.found[split].count if split in self.found else 0 for split in SPLITS if self.found}
+        return {
+            split: self.found[split].count if split in self.found else 0
+            for split in SPLITS
+            if self.found
+        }
 
     def check_held_out(self, held_out: int | None) -> None:
         if held_out is None or not self.found or "valid" in self.found:
@@ -211,7 +225,9 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
     places = _places(paths)
     found = {split: _found(path, split, _state(path)) for split, path in places.items()}
     if "test" not in found:
-        raise UserError(f"data=images: no test images: name them, data.test=PATH; {places['train']} has none")
+        raise UserError(
+            f"data=images: no test images: name them, data.test=PATH; {places['train']} has none"
+        )
     if "valid" not in found and held_out is None:
         raise UserError(NO_VALID)
 
@@ -220,7 +236,9 @@ def found_in(paths: Mapping[str, Path], held_out: Any) -> dict[str, Found]:
         where = f"data.{split}={places[split]}"
         if about.shape != (height, width):
             size = " x ".join(map(str, about.shape))
-            raise DataError(f"{where}: images of {size} pixels, but those to train on have {height} x {width}")
+            raise DataError(
+                f"{where}: images of {size} pixels, but those to train on have {height} x {width}"
+            )
         if about.count < 2:  # variances over a split need two
             raise DataError(f"{where}: a single image, expected two or more")
     return found
@@ -246,7 +264,11 @@ def _places(paths: Mapping[str, Path]) -> dict[str, Path]:
             raise DataError(f"data.{split}={path}: there is no such file or folder")
     names = array_names(paths["train"])
     also = names if "train" in names else ()
-    return {split: paths.get(split, paths["train"]) for split in SPLITS if split in paths or split in also}
+    return {
+        split: paths.get(split, paths["train"])
+        for split in SPLITS
+        if split in paths or split in also
+    }
 
 
 def _state(path: Path) -> tuple[object, ...]:

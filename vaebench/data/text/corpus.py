@@ -55,7 +55,13 @@ def read_documents(path: Path, labels: bool = False) -> Iterator[list[str]]:
         raise DataError(f"{path}: no document in it: every line is empty")
     if framed:
         marks = ", ".join(sorted(_FRAME))
-        log.warning("%s: %d documents (first line %d) hold one of %s; read as <unk>", path, framed, first, marks)
+        log.warning(
+            "%s: %d documents (first line %d) hold one of %s; read as <unk>",
+            path,
+            framed,
+            first,
+            marks,
+        )
 
 
 def _document(path: Path, number: int, line: str, labels: bool) -> str:
@@ -63,13 +69,17 @@ def _document(path: Path, number: int, line: str, labels: bool) -> str:
     label, tab, document = line.partition("\t")
     if not labels:
         if tab:
-            raise DataError(f"{path}: line {number} has a tab, expected a document alone, without a label")
+            raise DataError(
+                f"{path}: line {number} has a tab, expected a document alone, without a label"
+            )
         return line
 
     if not tab:
         raise DataError(f"{path}: line {number} has no tab, expected label<TAB>document")
     if not label.strip():
-        raise DataError(f"{path}: line {number} has nothing before its tab, expected label<TAB>document")
+        raise DataError(
+            f"{path}: line {number} has nothing before its tab, expected label<TAB>document"
+        )
     if "\t" in document:
         raise DataError(f"{path}: line {number} has a second tab, expected label<TAB>document")
     return document
@@ -111,13 +121,19 @@ class TextLoader(Loader):
         entries = len(unpacked(arrays["vocabulary"]))
         if entries < len(SPECIALS) + 2:
             n = entries - len(SPECIALS)
-            raise DataError(f"{where}: {'no word' if not n else 'a single word'} to learn: nothing is left to predict")
+            raise DataError(
+                f"{where}: {'no word' if not n else 'a single word'} to learn: nothing is left to predict"
+            )
         for split in SPLITS:  # variances over a split need two
             if len(arrays[f"{split}_offsets"]) - 1 < 2:
-                raise DataError(f"{files.get(split, split)}: a single document, expected two or more")
+                raise DataError(
+                    f"{files.get(split, split)}: a single document, expected two or more"
+                )
         for split, expected in self.documents.items():
             if (found := len(arrays[f"{split}_offsets"]) - 1) != expected:
-                raise DataError(f"{files.get(split, split)}: {found:,} documents, expected {expected:,}")
+                raise DataError(
+                    f"{files.get(split, split)}: {found:,} documents, expected {expected:,}"
+                )
         if self.entries is not None and entries != self.entries:
             raise DataError(
                 f"{where}: not {self.name}'s training documents: a vocabulary of {entries:,} entries, expected "
@@ -127,7 +143,9 @@ class TextLoader(Loader):
 
     def check_held_out(self, held_out: int | None) -> None:
         if held_out is not None:
-            raise UserError(f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null")
+            raise UserError(
+                f"data.held_out={held_out!r}: {self.name} validates on documents of its own; allowed: null"
+            )
 
     def splits(self, arrays: dict[str, Any], held_out: int | None, held_out_seed: int) -> Splits:
         """The splits as the files have them. Raises UserError where documents are to be held out."""

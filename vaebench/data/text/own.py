@@ -23,7 +23,9 @@ class OwnText(TextLoader):
     keep = True
     asks = tuple(f"data.{split}=FILE" for split in SPLITS)
 
-    def __init__(self, paths: Mapping[str, Path] | None = None, labels: bool = False, content: str = "") -> None:
+    def __init__(
+        self, paths: Mapping[str, Path] | None = None, labels: bool = False, content: str = ""
+    ) -> None:
         self.paths = dict(paths or {})
         self.has_labels = labels
         self.content = content
@@ -38,7 +40,9 @@ class OwnText(TextLoader):
         content = config.get("content")
         if not own.gone(content, paths):
             labels = f"labels:{bool(config.get('labels'))}"
-            found = own.content_of(paths, [labels], "a folder, expected a file with one document a line")
+            found = own.content_of(
+                paths, [labels], "a folder, expected a file with one document a line"
+            )
             own.refuse_changed(content, found, paths)
             content = found
         return {**config, **{split: str(path) for split, path in paths.items()}, "content": content}
@@ -46,7 +50,11 @@ class OwnText(TextLoader):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> OwnText:
         config = cls.settle(config)
-        return cls({split: Path(config[split]) for split in SPLITS}, bool(config.get("labels")), config["content"])
+        return cls(
+            {split: Path(config[split]) for split in SPLITS},
+            bool(config.get("labels")),
+            config["content"],
+        )
 
     @property
     def stem(self) -> str:

@@ -97,7 +97,9 @@ def generate(count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     return sample(parameters, z[:count], uniform[:count]), z[:count]
 
 
-def draw_parameters(noise: np.random.RandomState, words: int, hidden: int, embedding: int) -> Parameters:
+def draw_parameters(
+    noise: np.random.RandomState, words: int, hidden: int, embedding: int
+) -> Parameters:
     """Uniform between -1 and 1, embeddings and biases too; between -5 and 5 from z to the logits."""
     shapes = ((words, embedding), (4 * hidden, embedding + 2), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,),
               (hidden, 2), (words, hidden), (words, 2))  # fmt: skip
@@ -130,7 +132,8 @@ def _sample(p: Parameters, z: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     import numpy as np
 
     words, embedding = p.embedding.shape
-    by_token = p.embedding @ p.from_input[:, :embedding].T  # what each token adds to the gates, (V, 4H)
+    # What each token adds to the gates, (V, 4H)
+    by_token = p.embedding @ p.from_input[:, :embedding].T
     by_z = z @ p.from_input[:, embedding:].T + (p.bias_input + p.bias_hidden)
     logits_z = z @ p.z_to_words.T
     c = z @ p.from_z.T

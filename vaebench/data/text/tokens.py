@@ -23,7 +23,8 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
     New words are numbered by first appearance in the training documents, after ``SPECIALS``. Words that look like one
     of these become ``<unk>``: were they kept, a document could end, or be masked, before its end.
     """
-    numbers = dict.fromkeys(SPECIALS, UNKNOWN)  # as many keys as special entries, so its length is the next number
+    # As many keys as special entries, so its length is the next number.
+    numbers = dict.fromkeys(SPECIALS, UNKNOWN)
     flat: dict[str, array[int]] = {}
     offsets: dict[str, array[int]] = {}
     for split in SPLITS:
@@ -37,7 +38,9 @@ def encode(documents: Mapping[str, Iterable[list[str]]]) -> dict[str, np.ndarray
 
     dtype = np.int16 if len(numbers) <= np.iinfo(np.int16).max else np.int32
     arrays = {split: np.array(ids, dtype=dtype) for split, ids in flat.items()}
-    arrays |= {f"{split}_offsets": np.array(ends, dtype=np.int64) for split, ends in offsets.items()}
+    arrays |= {
+        f"{split}_offsets": np.array(ends, dtype=np.int64) for split, ends in offsets.items()
+    }
     return {**arrays, "vocabulary": packed(numbers)}
 
 
@@ -102,7 +105,9 @@ def with_entries(splits: Splits, n: int) -> Splits:
     """
     entries = len(splits.vocabulary) if splits.tokens else 0
     check_entries(n, entries)
-    common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(SPECIALS)
+    common = np.argsort(-splits.mean[len(SPECIALS) :], kind="stable")[: n - len(SPECIALS)] + len(
+        SPECIALS
+    )
     kept = np.concatenate([np.arange(len(SPECIALS)), np.sort(common)])
     number = np.full(entries, UNKNOWN, dtype=splits.train.dtype)
     number[kept] = np.arange(n)
@@ -110,15 +115,23 @@ def with_entries(splits: Splits, n: int) -> Splits:
     mean = np.zeros(n, dtype=np.float64)
     np.add.at(mean, number, splits.mean.astype(np.float64))
     vocabulary = tuple(splits.vocabulary[i] for i in kept)
-    hashes = {split: array_hash(v) for split, v in rows.items()} | {"vocabulary": array_hash(packed(vocabulary))}
-    return replace(splits, **rows, mean=mean.astype(np.float32), hashes=hashes, vocabulary=vocabulary)
+    hashes = {split: array_hash(v) for split, v in rows.items()} | {
+        "vocabulary": array_hash(packed(vocabulary))
+    }
+    return replace(
+        splits, **rows, mean=mean.astype(np.float32), hashes=hashes, vocabulary=vocabulary
+    )
 
 
 def check_entries(n: int, entries: int) -> None:
     """Raises UserError unless ``n`` of a vocabulary's ``entries`` can be kept; data without documents have none."""
     least = len(SPECIALS) + 2
     if not least <= n <= entries:
-        allowed = f"null, or a whole number from {least} to {entries}" if entries else "null alone, without documents"
+        allowed = (
+            f"null, or a whole number from {least} to {entries}"
+            if entries
+            else "null alone, without documents"
+        )
         raise UserError(f"data.entries={n}: allowed: {allowed}")
 
 

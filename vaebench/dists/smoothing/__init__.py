@@ -19,7 +19,11 @@ from typing import Any
 from vaebench.dists.smoothing.base import Smoothing
 from vaebench.dists.smoothing.concrete import Concrete
 from vaebench.dists.smoothing.exponential import Exponential
-from vaebench.dists.smoothing.gaussian import Gaussian, gaussian_mixture_log_density, gaussian_mixture_sample
+from vaebench.dists.smoothing.gaussian import (
+    Gaussian,
+    gaussian_mixture_log_density,
+    gaussian_mixture_sample,
+)
 from vaebench.dists.smoothing.logistic import Logistic
 from vaebench.dists.smoothing.overlapping import Overlapping
 from vaebench.dists.smoothing.piecewise_linear import PiecewiseLinear
@@ -64,5 +68,7 @@ def build(config: dict[str, Any]) -> Smoothing:
     known = [f.name for f in fields(cls)]
     for key in settings:
         if key not in known:
-            raise UserError(f"smoothing.{key}: {name} has no such setting; {nearest(str(key), known)}")
+            raise UserError(
+                f"smoothing.{key}: {name} has no such setting; {nearest(str(key), known)}"
+            )
     return cls(**settings)

@@ -58,7 +58,9 @@ class Gaussian(Overlapping):
         return z.detach() + self.draw0(u.detach())
 
 
-def gaussian_mixture_log_density(zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor) -> Tensor:
+def gaussian_mixture_log_density(
+    zeta: Tensor, logit: Tensor, delta: Tensor, sigma: Tensor
+) -> Tensor:
     """log[(1 - q) N(zeta; delta, sigma^2) + q N(zeta; 1 + delta, sigma^2)], nats; gradients to all four arguments."""
     x = zeta - delta
     r0 = -0.5 * (x / sigma) ** 2
@@ -80,7 +82,8 @@ def gaussian_mixture_sample(logit: Tensor, delta: Tensor, sigma: Tensor, u: Tens
     width = sigma.detach()
     x = (excess(u[0], free) > 0).to(free.dtype) + width * torch.special.ndtri(inside(u[1]))
     log_inverse = torch.logaddexp(
-        -0.5 * (x / width) ** 2 - F.logsigmoid(free), -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free)
+        -0.5 * (x / width) ** 2 - F.logsigmoid(free),
+        -0.5 * ((x - 1.0) / width) ** 2 - F.logsigmoid(-free),
     )
     by_logit = math.sqrt(2.0 * math.pi) * width * _gap(x, width) * torch.exp(-log_inverse)
     by_sigma = (x - torch.sigmoid(free + (x - 0.5) / width**2)) / width

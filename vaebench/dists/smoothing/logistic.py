@@ -39,7 +39,9 @@ class Logistic(Overlapping):
 
     def log_ratio(self, zeta: Tensor) -> Tensor:
         # log r0 = -x + 2 log sigmoid(x) - log s: the linear terms leave exactly 1 / s.
-        return 1.0 / self.scale + 2.0 * (F.logsigmoid((zeta - 1.0) / self.scale) - F.logsigmoid(zeta / self.scale))
+        return 1.0 / self.scale + 2.0 * (
+            F.logsigmoid((zeta - 1.0) / self.scale) - F.logsigmoid(zeta / self.scale)
+        )
 
     def cdf0(self, zeta: Tensor) -> Tensor:
         return torch.sigmoid(zeta / self.scale)

@@ -59,7 +59,9 @@ class Overlapping(Smoothing):
 
     def log_density(self, zeta: Tensor, logit: Tensor) -> Tensor:
         """log q(zeta) = log[(1 - q) r0 + q r1], nats; gradients to both arguments."""
-        return torch.logaddexp(F.logsigmoid(-logit) + self.log_r0(zeta), F.logsigmoid(logit) + self.log_r1(zeta))
+        return torch.logaddexp(
+            F.logsigmoid(-logit) + self.log_r0(zeta), F.logsigmoid(logit) + self.log_r1(zeta)
+        )
 
     def posterior_logit(self, zeta: Tensor, logit: Tensor) -> Tensor:
         """The logit of P(z = 1 | zeta): l + Lambda(zeta)."""
@@ -79,7 +81,9 @@ class Overlapping(Smoothing):
 
         Taken as (F0 - F1) / [r0 / q + r1 / (1 - q)] with logarithms inside, so it fades out smoothly as q saturates.
         """
-        log_inverse = torch.logaddexp(self.log_r0(zeta) - F.logsigmoid(logit), self.log_r1(zeta) - F.logsigmoid(-logit))
+        log_inverse = torch.logaddexp(
+            self.log_r0(zeta) - F.logsigmoid(logit), self.log_r1(zeta) - F.logsigmoid(-logit)
+        )
         return self.gap(zeta) * torch.exp(-log_inverse)
 
     def attach(self, zeta: Tensor, logit: Tensor) -> Tensor:

@@ -86,7 +86,9 @@ def ais(
     times = _times(temperatures)
     count_of_steps = len(times) - 1
     if count_of_steps < 1 or chains < 2 or sweeps < 1:
-        raise ValueError(f"{count_of_steps} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1")
+        raise ValueError(
+            f"{count_of_steps} temperatures, {chains} chains, {sweeps} sweeps: at least 1, 2 and 1"
+        )
     c1, c2 = base_biases(rbm, base)
     log_z0 = (F.softplus(c1.double()).sum(-1) + F.softplus(c2.double()).sum(-1)).reshape(-1)
     m = flat(rbm)
@@ -137,7 +139,13 @@ def ais(
     if upper:
         mean, upper_error, upper_ess = (shaped(p) for p in zip(*upper, strict=True))
         exact = given is None and enumerable
-        found = replace(found, upper=log_z0 - mean, upper_error=upper_error, upper_exact=exact, upper_ess=upper_ess)
+        found = replace(
+            found,
+            upper=log_z0 - mean,
+            upper_error=upper_error,
+            upper_exact=exact,
+            upper_ess=upper_ess,
+        )
 
     if keep:
         z1, z2, log_w = (torch.cat(p, 1) for p in zip(*ends, strict=True))
@@ -219,7 +227,9 @@ class _Chains(_Annealing):
     ``field`` is always z1 W + b2 - c2 of the present z1: the weight's two terms and the next conditional share it.
     """
 
-    def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
+    def __init__(
+        self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool
+    ) -> None:
         self.w = own.w
         self.back = own.w.mT
         self.makers = makers
@@ -276,7 +286,9 @@ class _Chains(_Annealing):
         torch.sigmoid(self.low.abs_(), out=self.low)
         torch.sigmoid(self.high.abs_(), out=self.high)
         # Each product by itself: one of ratios, all near 1, would be rounded down more often than up.
-        for low_part, high_part in zip(self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True):
+        for low_part, high_part in zip(
+            self.low.split(FACTORS, -1), self.high.split(FACTORS, -1), strict=True
+        ):
             self.log_w += low_part.prod(-1).double().div_(high_part.prod(-1).double()).log_()
         if not self.same:
             self.log_w += (high - low) * (self.z1 @ self.d1.mT).squeeze(-1)
@@ -298,7 +310,9 @@ class _Chains(_Annealing):
 class _BitChains(_Annealing):
     """The chains of one machine by the kernels: the same noise, the same bits within rounding."""
 
-    def __init__(self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool) -> None:
+    def __init__(
+        self, own: RBM, base: RBM, chains: int, makers: list[torch.Generator], same: bool
+    ) -> None:
         from vaebench.kernels.machine import Machine
 
         biases = (base.b1[0], base.b2[0])
@@ -339,7 +353,9 @@ class _BitChains(_Annealing):
     def move(self, t: float, sweeps: int) -> None:
         for _ in range(sweeps):
             u = self.draw()
-            self._side2 = self.machine.half2(self._side1, t, u, self.machine.n1, self.stride, self.machine.n1)
+            self._side2 = self.machine.half2(
+                self._side1, t, u, self.machine.n1, self.stride, self.machine.n1
+            )
             self._side1 = self.machine.half1(self._side2, t, u, 0, self.stride)
 
 
@@ -348,7 +364,11 @@ def _times(temperatures: int | Sequence[float]) -> list[float]:
     if isinstance(temperatures, int):
         return spacing.evenly(temperatures) if temperatures > 0 else [0.0]
     times = list(temperatures)
-    if times[:1] != [0.0] or times[-1:] != [1.0] or any(high < low for low, high in pairwise(times)):
+    if (
+        times[:1] != [0.0]
+        or times[-1:] != [1.0]
+        or any(high < low for low, high in pairwise(times))
+    ):
         raise ValueError("inverse temperatures must rise from 0 to 1")
     return times
 
@@ -370,7 +390,9 @@ def _samples(reverse: bool | Tensor, shape: torch.Size, n1: int) -> Tensor | Non
     if isinstance(reverse, bool):
         return None
     if reverse.dim() != len(shape) + 2 or reverse.shape[1:] != (*shape, n1) or len(reverse) < 2:
-        raise ValueError(f"samples for the reverse run have the shape {tuple(reverse.shape)}, not (k, *batch, n1)")
+        raise ValueError(
+            f"samples for the reverse run have the shape {tuple(reverse.shape)}, not (k, *batch, n1)"
+        )
     return reverse.reshape(len(reverse), -1, n1).transpose(0, 1)
 
 

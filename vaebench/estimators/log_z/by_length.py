@@ -116,7 +116,9 @@ def ais(
         return made
     mean, upper_error, upper_ess = above
     upper = start - mean
-    return replace(made, upper=upper, upper_error=upper_error, upper_ess=upper_ess, upper_exact=model_exact)
+    return replace(
+        made, upper=upper, upper_error=upper_error, upper_ess=upper_ess, upper_exact=model_exact
+    )
 
 
 def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
@@ -124,8 +126,12 @@ def log_z0(biases: Tensor, units: int, lengths: Tensor) -> Tensor:
     return units * math.log(2) + lengths.double() * float(torch.logsumexp(biases.double(), 0))
 
 
-def _generator(model: ReplicatedSoftmax, seed: int, purpose: str, length: int, use: int = 0) -> torch.Generator:
-    return torch.Generator(device=model.mean.device).manual_seed(seeds.derive(seed, purpose, 2, use, length))
+def _generator(
+    model: ReplicatedSoftmax, seed: int, purpose: str, length: int, use: int = 0
+) -> torch.Generator:
+    return torch.Generator(device=model.mean.device).manual_seed(
+        seeds.derive(seed, purpose, 2, use, length)
+    )
 
 
 def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tensor:
@@ -139,7 +145,13 @@ def _exact_samples(model: ReplicatedSoftmax, length: int, run: _Chains) -> Tenso
 class _Chains:
     """Chains of counts of one length, (chains, V)."""
 
-    def __init__(self, model: ReplicatedSoftmax, length: int, annealing: Annealing, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        model: ReplicatedSoftmax,
+        length: int,
+        annealing: Annealing,
+        generator: torch.Generator,
+    ) -> None:
         self.model = model
         self.length = length
         self.times = annealing.times
@@ -153,7 +165,8 @@ class _Chains:
 
     def put(self, x: Tensor) -> None:
         """Take counts (chains, V) as where the chains stand."""
-        self.x.copy_(x)  # into memory of its own: what was read from a file may be summed in another order
+        # Into memory of its own: what was read from a file may be summed in another order.
+        self.x.copy_(x)
         self.logits = self.model.hidden_logits(x)
 
     def weigh(self, low: float, high: float) -> None:

@@ -17,4 +17,10 @@ __all__ = ["LogZ", "ais", "exact", "parallel_tempering"]
 def exact(rbm: RBM) -> LogZ:
     """log Z by enumerating the smaller side in float64. Raises ValueError when that has more than 20 units."""
     value = boltzmann_exact.log_z(rbm.to(torch.float64))
-    return LogZ(value, torch.zeros_like(value), "enumeration", upper=value, upper_error=torch.zeros_like(value))
+    return LogZ(
+        value,
+        torch.zeros_like(value),
+        "enumeration",
+        upper=value,
+        upper_error=torch.zeros_like(value),
+    )

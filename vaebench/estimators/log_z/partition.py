@@ -58,12 +58,17 @@ def groups(machines: int, floats_each: int, max_floats: int) -> Iterator[slice]:
     return (slice(start, min(start + size, machines)) for start in range(0, machines, size))
 
 
-def generators(positions: range, seed: int, purpose: str, use: int, device: torch.device) -> list[torch.Generator]:
+def generators(
+    positions: range, seed: int, purpose: str, use: int, device: torch.device
+) -> list[torch.Generator]:
     """A generator for each machine by its position, so that none depends on what runs beside it.
 
     ``use`` keeps the different estimators apart.
     """
-    return [torch.Generator(device=device).manual_seed(seeds.derive(seed, purpose, use, 0, p)) for p in positions]
+    return [
+        torch.Generator(device=device).manual_seed(seeds.derive(seed, purpose, use, 0, p))
+        for p in positions
+    ]
 
 
 def fill(noise: Tensor, makers: list[torch.Generator]) -> Tensor:

@@ -59,9 +59,13 @@ def parallel_tempering(
     """
     low, high = band
     if sweeps < 1 or chains < 2 or pilot < 2:
-        raise ValueError(f"{sweeps} sweeps, {chains} chains, {pilot} pilot sweeps: at least 1, 2 and 2")
+        raise ValueError(
+            f"{sweeps} sweeps, {chains} chains, {pilot} pilot sweeps: at least 1, 2 and 2"
+        )
     if not 0 < low < high < 1:
-        raise ValueError(f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising")
+        raise ValueError(
+            f"the band of exchange rates is {low} to {high}; allowed: between 0 and 1, rising"
+        )
     own = flat(rbm)
     start = flat(RBM(*base_biases(rbm, base), rbm.w))
     makers = generators(range(first, first + len(own.b1)), seed, purpose, 2, rbm.w.device)
@@ -76,7 +80,9 @@ def parallel_tempering(
             placed.load({"log_c": log_c, **ladder.state()})
         ladder.load(placed.state())  # where placing was passed over, this is what it found
 
-        for step in steps("tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder):
+        for step in steps(
+            "tempering, first sweeps", sweeps // 10 if burn is None else burn, ladder
+        ):
             ladder.step(step)
         out.append((*ladder.bridge(placed.log_c, sweeps), ladder.t))
 
@@ -102,7 +108,9 @@ class _Ladder:
         self.generator = generator
         self.d1 = own.b1 - base.b1
         self.d2 = own.b2 - base.b2
-        self.above = self.below = self.rates = torch.zeros((), dtype=torch.float64, device=own.w.device)
+        self.above = self.below = self.rates = torch.zeros(
+            (), dtype=torch.float64, device=own.w.device
+        )
         self.t = torch.tensor([0.0, 1.0], dtype=torch.float64, device=own.w.device)
         self.z1 = (self.uniform(chains, 2, len(own.b1)) < torch.sigmoid(base.b1)).to(own.w.dtype)
         self.heat()
@@ -232,7 +240,9 @@ class _BitLadder(_Ladder):
         noise1 = laid_out(u1)
         states = []
         for i, t in enumerate(self.scales):
-            side2 = self.machine.half2(self.machine.packed(self.z1[:, i]), t, noise2, i * n2, r * n2)
+            side2 = self.machine.half2(
+                self.machine.packed(self.z1[:, i]), t, noise2, i * n2, r * n2
+            )
             states.append(self.machine.half1(side2, t, noise1, i * n1, r * n1))
         self.z1 = torch.stack([self.machine.unpacked(state, k, n1) for state in states], 1)
 

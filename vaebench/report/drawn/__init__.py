@@ -34,7 +34,9 @@ class Drawn:
         """The formulas. Raises UserError if the figure names none of DRAWINGS."""
         name = self.figure.drawn
         if name not in DRAWINGS:
-            raise UserError(f"table {self.figure.name}: drawn: unknown figure {name!r}: {nearest(name, DRAWINGS)}")
+            raise UserError(
+                f"table {self.figure.name}: drawn: unknown figure {name!r}: {nearest(name, DRAWINGS)}"
+            )
         return DRAWINGS[name]
 
     @cached_property
@@ -46,7 +48,9 @@ class Drawn:
         """The figure's short table; there are no curves of runs."""
         notes = [*self.figure.notes]
         if self.figure.ledger:
-            notes.append(f"where the paper is silent or differs (vaebench show table={self.figure.name} says why):")
+            notes.append(
+                f"where the paper is silent or differs (vaebench show table={self.figure.name} says why):"
+            )
             notes += [f"{entry.topic}: {entry.here}" for entry in self.figure.ledger]
         return Page(
             title=self.figure.caption,

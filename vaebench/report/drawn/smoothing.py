@@ -60,7 +60,13 @@ def draw(figure: Canvas, points: list[Point]) -> None:
     for panel, name in zip(panels, names, strict=True):
         panel.axvline(1 - RHO, color="0.7", linewidth=0.8, linestyle=":")
         for i, (label, curve) in enumerate((label, c) for n, label, c in curves if n == name):
-            panel.plot([p["q"] for p in curve], [p["zeta"] for p in curve], color=f"C{i}", linewidth=1.5, label=label)
+            panel.plot(
+                [p["q"] for p in curve],
+                [p["zeta"] for p in curve],
+                color=f"C{i}",
+                linewidth=1.5,
+                label=label,
+            )
         panel.set(title=name, xlabel="q", xlim=(0, 1))
         panel.set_xticks((0, 0.25, 0.5, 0.75, 1), ("0", "0.25", "0.5", "0.75", "1"))
         panel.legend(fontsize="small", loc="upper left")
@@ -71,7 +77,9 @@ def _curves(points: list[Point]) -> list[tuple[str, str, list[Point]]]:
     """(smoothing, temperature in words, its points), in their order."""
     found: dict[tuple[str, str], list[Point]] = {}
     for p in points:
-        found.setdefault((p["smoothing"].replace("_", " "), f"{p['setting']} {p['temperature']:g}"), []).append(p)
+        found.setdefault(
+            (p["smoothing"].replace("_", " "), f"{p['setting']} {p['temperature']:g}"), []
+        ).append(p)
     return [(name, label, curve) for (name, label), curve in found.items()]
 
 

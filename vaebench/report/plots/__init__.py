@@ -46,7 +46,9 @@ def plot(name: str) -> Plot:
     return PLOTS[name]
 
 
-def image(name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequence[str] = ()) -> bytes:
+def image(
+    name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequence[str] = ()
+) -> bytes:
     """What the plot collected, drawn as an image file of one of ``vaebench.report.images.SUFFIXES``.
 
     ``absent``: rows that belong here and have no run; the figure names them at its foot.
@@ -61,7 +63,9 @@ def image(name: str, frame: pd.DataFrame, kind: str, title: str, absent: Sequenc
         chosen.draw(canvas, frame)
         if absent:
             characters = int(CHARACTERS * canvas.get_figwidth())
-            canvas.supxlabel(textwrap.fill(f"no run: {'; '.join(absent)}", characters), fontsize="small")
+            canvas.supxlabel(
+                textwrap.fill(f"no run: {'; '.join(absent)}", characters), fontsize="small"
+            )
 
     return images.image(draw, kind, title)
 

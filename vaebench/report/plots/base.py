@@ -47,7 +47,9 @@ class Plot:
         entries = table.trained()
         fitting = [row for row, column in entries if table.measure_of(column) in self.of]
         drawn = set(frame["row"])
-        return [row for row in dict.fromkeys(fitting or (row for row, _ in entries)) if row not in drawn]
+        return [
+            row for row in dict.fromkeys(fitting or (row for row, _ in entries)) if row not in drawn
+        ]
 
 
 def runs_of(store: Store, cells: list[Cell], seeds: list[int]) -> list[tuple[Cell, int]]:

@@ -50,7 +50,9 @@ def draw_curves(figure: Figure, frame: pd.DataFrame) -> None:
 
 def mean_curve(runs: pd.DataFrame, value: str = "valid_bound") -> pd.Series:
     """Mean of ``value`` by update, over the updates that every seed has; NaN where any seed is not finite."""
-    wide = runs.pivot_table(index="update", columns="seed", values=value, aggfunc="last", dropna=False)
+    wide = runs.pivot_table(
+        index="update", columns="seed", values=value, aggfunc="last", dropna=False
+    )
     seen = runs.groupby("update")["seed"].nunique()
     return wide[(seen == runs["seed"].nunique()).reindex(wide.index)].mean(axis=1, skipna=False)
 
@@ -65,4 +67,9 @@ def _draw(panel: Axes, runs: pd.DataFrame, column: str, colour: str) -> None:
     panel.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.5, label=label)
 
 
-BOUND = Plot(collect_curves, draw_curves, "none of these runs has reached a validation", columns=("update", *CURVE))
+BOUND = Plot(
+    collect_curves,
+    draw_curves,
+    "none of these runs has reached a validation",
+    columns=("update", *CURVE),
+)

@@ -39,14 +39,26 @@ def draw_cases(figure: Figure, frame: pd.DataFrame) -> None:
             if not len(runs):
                 continue
             batch = int(runs["cases"].iloc[0] // runs["update"].iloc[0])
-            for value, line, name in (("valid_bound", "-", "validation"), ("train_bound", "--", "training")):
+            for value, line, name in (
+                ("valid_bound", "-", "validation"),
+                ("train_bound", "--", "training"),
+            ):
                 mean = mean_curve(runs, value)
-                panel.plot(mean.index * batch, -mean.to_numpy(), line, color=f"C{i % 10}", label=f"{column}, {name}")
+                panel.plot(
+                    mean.index * batch,
+                    -mean.to_numpy(),
+                    line,
+                    color=f"C{i % 10}",
+                    label=f"{column}, {name}",
+                )
         panel.set(title=row, xlabel="training cases evaluated", xscale="log")
     panels[0].set_ylabel("lower bound (nats), higher is better")
     panels[0].legend(fontsize="x-small", loc="lower right")
 
 
 CASES = Plot(
-    collect_cases, draw_cases, "none of these runs has reached a validation", columns=("update", *CURVE, "cases")
+    collect_cases,
+    draw_cases,
+    "none of these runs has reached a validation",
+    columns=("update", *CURVE, "cases"),
 )

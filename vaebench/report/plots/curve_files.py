@@ -45,7 +45,9 @@ def collect(
     for cell, seed in runs_of(store, cells, seeds):
         points = _read(store.run_dir(cell.key, seed) / run_files.CURVE, wanted, more, only)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in points]
-    frame = pd.DataFrame(lines, columns=["table", "row", "column", "seed", "update", *wanted, *more])
+    frame = pd.DataFrame(
+        lines, columns=["table", "row", "column", "seed", "update", *wanted, *more]
+    )
     types = {**dict.fromkeys(("table", "row", "column"), "str"), "seed": "int64", "update": "int64"}
     frame = frame.astype({**types, **dict.fromkeys((*wanted, *more), "float64")})
     return frame.drop(columns=[c for c in more if frame[c].isna().all()])
@@ -72,7 +74,9 @@ def bounds(path: Path) -> list[tuple[int, float]]:
     return [(int(update), bound) for update, bound in _read(path, ("valid_bound",), (), only=False)]
 
 
-def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool) -> list[tuple[float, ...]]:
+def _read(
+    path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
+) -> list[tuple[float, ...]]:
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -85,9 +89,13 @@ def _read(path: Path, wanted: tuple[str, ...], more: tuple[str, ...], only: bool
     if missing and only:
         return []
     if missing:
-        raise UserError(f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}")
+        raise UserError(
+            f"{path}: missing columns {', '.join(missing)}; expected {', '.join(columns)}"
+        )
     try:
-        return [(int(line["update"]), *(_number(line, c) for c in (*wanted, *more))) for line in reader]
+        return [
+            (int(line["update"]), *(_number(line, c) for c in (*wanted, *more))) for line in reader
+        ]
     except (TypeError, ValueError):
         raise UserError(f"{path}: line {reader.line_num} is damaged") from None
 

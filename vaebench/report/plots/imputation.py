@@ -42,7 +42,9 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """A panel for each column, a line for each row of the table: the mean over the seeds."""
     columns = list(dict.fromkeys(frame["column"]))
     figure.set_size_inches(1 + 2.9 * len(columns), 3.4)
-    for panel, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+    for panel, column in zip(
+        figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True
+    ):
         for row, runs in frame[frame["column"] == column].groupby("row", sort=False):
             mean = runs.groupby("step")["wrong"].mean()
             panel.plot(mean.index, mean, ".-", label=row)

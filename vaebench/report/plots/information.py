@@ -34,7 +34,9 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
 def improvements(frame: pd.DataFrame) -> pd.DataFrame:
     """As ``collect``, from all validations of the runs."""
     frame = frame[["table", "row", "column", "seed", "update", *CURVE]].dropna(subset=["valid_kl"])
-    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(lambda v: v.cummin().shift())
+    before = frame.groupby(["table", "row", "column", "seed"])["valid_bound"].transform(
+        lambda v: v.cummin().shift()
+    )
     frame = frame[~(frame["valid_bound"] >= before)].reset_index(drop=True)
     frame = frame.rename(columns={"valid_kl": "kl", "valid_mi_batch": "mi"})
     frame["mi"] = frame["mi"].clip(lower=0)
@@ -45,12 +47,20 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     """One panel per row, three lines in each; of several seeds a thin line each."""
     rows = list(dict.fromkeys(frame["row"]))
     figure.set_size_inches(1 + 3.4 * min(len(rows), 4), 3.0 * -(-len(rows) // 4))
-    panels = list(figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat)
+    panels = list(
+        figure.subplots(-(-len(rows) // 4), min(len(rows), 4), sharey=True, squeeze=False).flat
+    )
     for panel, row in zip(panels, rows, strict=False):
         runs = frame[frame["row"] == row]
         for i, (name, label) in enumerate(LINES.items()):
             for j, (_, run) in enumerate(runs.groupby(["column", "seed"])):
-                panel.plot(run["update"], run[name], color=f"C{i}", linewidth=1, label=label if j == 0 else None)
+                panel.plot(
+                    run["update"],
+                    run[name],
+                    color=f"C{i}",
+                    linewidth=1,
+                    label=label if j == 0 else None,
+                )
         panel.set(title=row, xlabel="parameter updates", ylabel="nats")
         panel.legend(fontsize="small")
     for panel in panels[len(rows) :]:

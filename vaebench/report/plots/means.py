@@ -31,16 +31,22 @@ def collect(store: Store, cells: list[Cell], seeds: list[int]) -> pd.DataFrame:
     for cell, seed in runs_of(store, cells, seeds):
         found = means_file.read(store.run_dir(cell.key, seed) / run_files.MEANS)
         lines += [(cell.table, cell.row, cell.column, seed, *point) for point in found]
-    return pd.DataFrame(lines, columns=["table", "row", "column", "seed", *means_file.Point._fields])
+    return pd.DataFrame(
+        lines, columns=["table", "row", "column", "seed", *means_file.Point._fields]
+    )
 
 
 def _runs(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Title -> the run of the first seed, for every row, and for every column where rows have several."""
     several = frame.groupby("row")["column"].nunique().max() > 1
     found = {}
-    for row, column in frame[["row", "column"]].drop_duplicates().itertuples(index=False, name=None):
+    for row, column in (
+        frame[["row", "column"]].drop_duplicates().itertuples(index=False, name=None)
+    ):
         runs = frame[(frame["row"] == row) & (frame["column"] == column)]
-        found[f"{row} / {column}" if several else str(row)] = runs[runs["seed"] == runs["seed"].min()]
+        found[f"{row} / {column}" if several else str(row)] = runs[
+            runs["seed"] == runs["seed"].min()
+        ]
     return found
 
 
@@ -70,7 +76,9 @@ def _stages(run: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Titles and points of a run's snapshots, then of its end. Snapshots after inner loops are left out."""
     kept = run[run["kind"] == ""]
     end = run[run["kind"] == SELECTED]
-    stages = [(f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)]
+    stages = [
+        (f"{update:,} updates", points) for update, points in kept.groupby("update", sort=True)
+    ]
     return stages + [(f"selected ({update:,})", points) for update, points in end.groupby("update")]
 
 
@@ -78,17 +86,27 @@ def draw_path(figure: Figure, frame: pd.DataFrame) -> None:
     """One panel per row of the table, of its first seed: a line per case, a cross where it begins, dots for stages."""
     rows = _runs(frame)
     figure.set_size_inches(1 + 3.4 * len(rows), 3.6)
-    for panel, (row, run) in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True):
+    for panel, (row, run) in zip(
+        figure.subplots(1, len(rows), squeeze=False)[0], rows.items(), strict=True
+    ):
         run = run[run["kind"] != SELECTED].sort_values(["update", "kind"], kind="stable")
         cases = list(dict.fromkeys(run["case"]))
         reach = max(1e-3, 1.05 * float(run[["model", "encoder"]].abs().to_numpy().max()))
         panel.plot([-reach, reach], [-reach, reach], "--", color="grey", linewidth=0.8)
         for i in range(min(SHOWN, len(cases))):
             path = run[run["case"] == cases[i * len(cases) // min(SHOWN, len(cases))]]
-            panel.plot(path["model"], path["encoder"], ".-", linewidth=0.8, markersize=3, color=f"C{i}")
+            panel.plot(
+                path["model"], path["encoder"], ".-", linewidth=0.8, markersize=3, color=f"C{i}"
+            )
             panel.plot(path["model"].iloc[:1], path["encoder"].iloc[:1], "x", color=f"C{i}")
         panel.locator_params(nbins=5)
-        panel.set(title=row, xlabel="model's mean", ylabel="encoder's mean", xlim=(-reach, reach), ylim=(-reach, reach))
+        panel.set(
+            title=row,
+            xlabel="model's mean",
+            ylabel="encoder's mean",
+            xlim=(-reach, reach),
+            ylim=(-reach, reach),
+        )
 
 
 _NOTHING = "none of these runs has means.csv: it comes with train.snapshots, a scalar latent and an evaluation"

@@ -38,7 +38,13 @@ def draw(figure: Figure, frame: pd.DataFrame) -> None:
     figure.set_size_inches(5.6, 4.0)
     panel = figure.subplots()
     for i, (row, runs) in enumerate(frame.groupby("row", sort=False)):
-        panel.plot(runs["active_units"], runs["iw_nll"], "o^sDvP*X"[i // 10 % 8], color=f"C{i % 10}", label=row)
+        panel.plot(
+            runs["active_units"],
+            runs["iw_nll"],
+            "o^sDvP*X"[i // 10 % 8],
+            color=f"C{i % 10}",
+            label=row,
+        )
     panel.set(xlabel="active units", ylabel="importance-weighted NLL (nats)")
     panel.legend(fontsize="small")
 

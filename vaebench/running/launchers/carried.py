@@ -59,7 +59,9 @@ def carry_out(folder: Path, index: int, task: Task, should_stop: ShouldStop) -> 
     while True:
         outcomes |= {o.seed: o for o in work(task, notes, should_stop)}
         busy = tuple(seed for seed, o in outcomes.items() if o.status is Status.BUSY)
-        if should_stop() and any(o.status in (Status.BUSY, Status.INTERRUPTED) for o in outcomes.values()):
+        if should_stop() and any(
+            o.status in (Status.BUSY, Status.INTERRUPTED) for o in outcomes.values()
+        ):
             return False
         if not busy:
             break

@@ -140,17 +140,25 @@ class Elsewhere:
                     if job is None:
                         free.append(seed)
                         continue
-                    watched = adopted.setdefault(job, _Watched(job, batches.folder(job.batch), [], adopted=True))
+                    watched = adopted.setdefault(
+                        job, _Watched(job, batches.folder(job.batch), [], adopted=True)
+                    )
                     watched.state = flying[job]
                     watched.tasks.append(replace(task, seeds=(seed,), force=False))
                 if free:
                     rest.append(replace(task, seeds=tuple(free)))
             if adopted:
                 some = counted(len(adopted), "job")
-                say(Said(f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"))
+                say(
+                    Said(
+                        f"{some} of an earlier command in {self.engine.title}: waited for, not handed over again"
+                    )
+                )
             return [*adopted.values(), *self._submit(batches, rest, say)]
 
-    def _in_flight(self, batches: Batches) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
+    def _in_flight(
+        self, batches: Batches
+    ) -> tuple[Mapping[Job, State], dict[tuple[str, int], Job]]:
         """The jobs that the engine still has, and by key and seed the one that has a run. Old notes are removed."""
         notes = batches.noted()
         if not notes:
@@ -158,7 +166,9 @@ class Elsewhere:
         deadline = time.monotonic() + 60
         while (states := self.engine.states(batches.home, list(notes))) is None:
             if time.monotonic() > deadline:
-                raise UserError(f"{self.engine.title} does not say where jobs of an earlier command stand; try later")
+                raise UserError(
+                    f"{self.engine.title} does not say where jobs of an earlier command stand; try later"
+                )
             time.sleep(1)
         live = {job: state for job, state in states.items() if state.live}
         for batch in notes:
@@ -166,7 +176,9 @@ class Elsewhere:
                 batches.forget(batch)
         return live, {run: job for job in live for run in notes[job.batch].jobs[job.number]}
 
-    def _take_back(self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say) -> list[Job]:
+    def _take_back(
+        self, batches: Batches, flying: Mapping[Job, State], tasks: Sequence[Task], say: Say
+    ) -> list[Job]:
         """Take out of the queue the jobs that ask for something else than they would now, and have not begun.
 
         Only those whose runs are all wanted now. One that begins at this moment goes on.
@@ -192,9 +204,15 @@ class Elsewhere:
         if gone:
             before = others[gone[0]]
             unlike = {name: now for name, now in asks.items() if before.get(name) != now}
-            changes = ", ".join(f"run.{name}={before.get(name)} (now {now})" for name, now in unlike.items())
+            changes = ", ".join(
+                f"run.{name}={before.get(name)} (now {now})" for name, now in unlike.items()
+            )
             some = counted(len(gone), "job")
-            say(Said(f"{some} of an earlier command had not begun and asked for {changes}: handed over anew"))
+            say(
+                Said(
+                    f"{some} of an earlier command had not begun and asked for {changes}: handed over anew"
+                )
+            )
         return gone
 
     def _once_settled(self, home: Path, jobs: Sequence[Job]) -> Collection[Job]:
@@ -222,7 +240,9 @@ class Elsewhere:
                 batches.forget(batch)
                 raise
             jobs = counted(len(some), "job")
-            say(Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}"))
+            say(
+                Said(f"{jobs} handed to {self.engine.title} ({called}); their logs are in {folder}")
+            )
             watched += [_Watched(Job(batch, i), folder, [task]) for i, task in enumerate(some)]
         return watched
 
@@ -288,7 +308,9 @@ class Elsewhere:
             say(Working(now.who, now.line, now.beside))
         w.shown = now
 
-    def _ended(self, store: Store, batches: Batches, w: _Watched, stopping: bool) -> list[Outcome | Task] | None:
+    def _ended(
+        self, store: Store, batches: Batches, w: _Watched, stopping: bool
+    ) -> list[Outcome | Task] | None:
         """The outcomes of a job that has ended, as it should or not; None of one that goes on.
 
         In the place of an outcome a task that is to be looked for again: its run was left by an earlier command's job,
@@ -313,8 +335,12 @@ class Elsewhere:
                 elif reported is not None and reported.status.bad:
                     outcomes.append(self._with_log(w, replace(reported, task=task)))
                 elif stopping:
-                    outcomes.append(Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved"))
-                elif reported is not None or batches.has_elsewhere(w.job.batch, (task.cell.key, seed)):
+                    outcomes.append(
+                        Outcome(task, seed, Status.INTERRUPTED, "stopped; the state is saved")
+                    )
+                elif reported is not None or batches.has_elsewhere(
+                    w.job.batch, (task.cell.key, seed)
+                ):
                     outcomes.append(replace(task, seeds=(seed,), force=False))
                 else:
                     state = w.state or State("unknown", False, False)

@@ -93,7 +93,11 @@ class Engine(Protocol):
 
 def asks_of(settings: RunSettings) -> dict[str, Any]:
     """What jobs of any engine ask for: CPUs, GPUs and GiB (None: what the engine gives)."""
-    return {"cpus": settings.cpus or settings.threads, "gpus": gpus_of(settings), "memory": settings.memory}
+    return {
+        "cpus": settings.cpus or settings.threads,
+        "gpus": gpus_of(settings),
+        "memory": settings.memory,
+    }
 
 
 def gpus_of(settings: RunSettings) -> int:

@@ -43,7 +43,9 @@ class Processes:
         return _in_children(tasks, jobs, say, fail_fast, Stop(until=self.until))
 
 
-def _in_children(tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool, stop: Stop) -> Launched:
+def _in_children(
+    tasks: Sequence[Task], jobs: int, say: Say, fail_fast: bool, stop: Stop
+) -> Launched:
     outcomes: list[Outcome] = []
     waiting = list(tasks)
     workers: list[_Worker] = []
@@ -151,9 +153,15 @@ class _Worker:
         self.task = None
         self.alive = False
         code = self.process.exitcode
-        how = f"was killed by signal {-code} (out of memory?)" if code and code < 0 else f"ended with code {code}"
+        how = (
+            f"was killed by signal {-code} (out of memory?)"
+            if code and code < 0
+            else f"ended with code {code}"
+        )
         reason = f"its process {how}; run again to go on from the last checkpoint"
-        outcomes = [] if task is None else [Outcome(task, s, Status.FAILED, reason) for s in task.seeds]
+        outcomes = (
+            [] if task is None else [Outcome(task, s, Status.FAILED, reason) for s in task.seeds]
+        )
         for o in outcomes:
             say(o)
         return outcomes

@@ -60,7 +60,11 @@ class Ray:
 
         import ray
 
-        how: dict[str, Any] = {"namespace": SPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+        how: dict[str, Any] = {
+            "namespace": SPACE,
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+        }
         address = self._settings.address
         self._own = address == "local"
         if not self._own:
@@ -87,10 +91,14 @@ class Ray:
         """See ``Engine.submit``."""
         ray = self._connect()
         if self._own and (lack := self._lack()):
-            raise UserError(f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory say what a job asks for")
+            raise UserError(
+                f"Ray: {lack} on this machine; run.cpus, run.gpus and run.memory say what a job asks for"
+            )
         asks = self._asks()
         memory = {"memory": asks["memory"]} if "memory" in asks else {}
-        actor = ray.remote(num_cpus=asks["CPU"], num_gpus=asks["GPU"], max_restarts=RESTARTS, **memory)(Actor)
+        actor = ray.remote(
+            num_cpus=asks["CPU"], num_gpus=asks["GPU"], max_restarts=RESTARTS, **memory
+        )(Actor)
         environment = {k: v for k, v in os.environ.items() if k.startswith(("VAEBENCH_", "OMP_"))}
         for index, task in enumerate(tasks):
             how = actor.options(name=_name(Job(batch, index)), namespace=SPACE, lifetime="detached")
@@ -127,7 +135,9 @@ class Ray:
         asks = self._asks()
         if any(all(node.get(name, 0) >= asked for name, asked in asks.items()) for node in nodes):
             return ""
-        words = [f"{asks[name]} {name}{'s' * (asks[name] > 1)}" for name in ("CPU", "GPU") if asks[name]]
+        words = [
+            f"{asks[name]} {name}{'s' * (asks[name] > 1)}" for name in ("CPU", "GPU") if asks[name]
+        ]
         words += [f"{asks['memory'] // GIB} GiB"] if "memory" in asks else []
         return f"no node has {' and '.join(words)}"
 
@@ -166,7 +176,9 @@ class Ray:
 class Actor:
     """A job in a process of its own. The work begins with it, so that it begins again wherever Ray restarts it."""
 
-    def __init__(self, folder: Path, index: int, task: Task, place: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, index: int, task: Task, place: str, environment: Mapping[str, str]
+    ) -> None:
         self._stop = threading.Event()
         os.environ.update(environment)
         os.chdir(place)

@@ -19,7 +19,16 @@ from vaebench.running.tasks import Task
 from vaebench.settings.records import RunSettings
 
 LIVE = (
-    *("PENDING", "RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"),
+    *(
+        "PENDING",
+        "RUNNING",
+        "SUSPENDED",
+        "COMPLETING",
+        "CONFIGURING",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "REQUEUE_FED",
+    ),
     *("RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED"),
 )
 """States of jobs that have not ended."""
@@ -44,7 +53,8 @@ class Slurm:
         except ImportError:
             raise UserError(f"run.launcher=slurm needs the package submitit: {INSTALL}") from None
 
-        logging.getLogger("submitit").handlers.clear()  # it writes to the standard output, which is for results
+        # It writes to the standard output, which is for results.
+        logging.getLogger("submitit").handlers.clear()
         if settings.grace >= 60 * settings.time_limit:
             raise UserError(
                 f"run.grace={settings.grace}: allowed: fewer seconds than the {settings.time_limit} minutes of "
@@ -57,12 +67,19 @@ class Slurm:
             self._executor: type[Any] = submitit.SlurmExecutor
             self._executor(folder=os.curdir)
         except RuntimeError:
-            raise UserError("run.launcher=slurm: the commands of Slurm (srun, sbatch) are not here") from None
+            raise UserError(
+                "run.launcher=slurm: the commands of Slurm (srun, sbatch) are not here"
+            ) from None
 
     def asks(self) -> Mapping[str, Any]:
         """See ``Engine.asks``."""
         s = self._settings
-        of_slurm = {"partition": s.partition, "time_limit": s.time_limit, "grace": s.grace, "sbatch": list(s.sbatch)}
+        of_slurm = {
+            "partition": s.partition,
+            "time_limit": s.time_limit,
+            "grace": s.grace,
+            "sbatch": list(s.sbatch),
+        }
         return asks_of(s) | of_slurm
 
     def submit(self, folder: Path, batch: str, tasks: Sequence[Task]) -> str:
@@ -72,9 +89,13 @@ class Slurm:
         executor = self._executor(folder=folder, max_num_timeout=REQUEUES)
         executor.update_parameters(**self._parameters(batch, len(tasks)))
         try:
-            jobs = executor.submit_array([Carried(folder, index, task) for index, task in enumerate(tasks)])
+            jobs = executor.submit_array(
+                [Carried(folder, index, task) for index, task in enumerate(tasks)]
+            )
         except (FailedJobError, FailedSubmissionError, OSError) as e:
-            lines = [line.strip() for line in str(e).splitlines() if "sbatch" in line and "error" in line]
+            lines = [
+                line.strip() for line in str(e).splitlines() if "sbatch" in line and "error" in line
+            ]
             raise UserError(f"Slurm refuses the jobs: {'; '.join(lines) or e}") from None
         self._ids.update({Job(batch, i): job.job_id for i, job in enumerate(jobs)})
         return f"job {jobs[0].job_id.partition('_')[0]}"
@@ -102,7 +123,14 @@ class Slurm:
 
     def states(self, home: Path, batches: Sequence[str]) -> Mapping[Job, State] | None:
         """See ``Engine.states``. A job that lost its submitter before it had its task is cancelled."""
-        command = ["squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%j|%T|%r"]
+        command = [
+            "squeue",
+            "--noheader",
+            "--array",
+            "--me",
+            "--states=all",
+            "--format=%i|%j|%T|%r",
+        ]
         found = _output([*command, f"--name={','.join(map(_name, batches))}"])
         if found is None:
             return None
@@ -114,10 +142,16 @@ class Slurm:
                 continue
             job = Job(name.partition("-")[2], int(index))
             live = word in LIVE
-            if live and job not in self._ids and not (home / job.batch / f"{number}_submitted.pkl").exists():
+            if (
+                live
+                and job not in self._ids
+                and not (home / job.batch / f"{number}_submitted.pkl").exists()
+            ):
                 _output(["scancel", number])
                 continue
-            states[job] = State(word, live, word in ("RUNNING", "COMPLETING"), "" if why == "None" else why)
+            states[job] = State(
+                word, live, word in ("RUNNING", "COMPLETING"), "" if why == "None" else why
+            )
             self._ids[job] = number
         return states
 
@@ -178,7 +212,10 @@ class Carried:
 @contextlib.contextmanager
 def _signals(told: list[int]) -> Iterator[Mapping[signal.Signals, Any]]:
     """Note SIGUSR2 and SIGTERM in ``told`` for the time of the block. Gives what was called at them before."""
-    before = {n: signal.signal(n, lambda number, _: told.append(number)) for n in (signal.SIGUSR2, signal.SIGTERM)}
+    before = {
+        n: signal.signal(n, lambda number, _: told.append(number))
+        for n in (signal.SIGUSR2, signal.SIGTERM)
+    }
     try:
         yield before
     finally:
@@ -193,6 +230,8 @@ def _name(batch: str) -> str:
 def _output(command: list[str]) -> str | None:
     """What a command of Slurm prints; None where it fails, as it does while Slurm does not answer."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=60
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
